@@ -1,0 +1,1 @@
+"""A telephone for web pages, programs and test suites."""
