@@ -1,0 +1,27 @@
+# make demo    the phone with its own small exchange, on http://127.0.0.1
+# make test    every test, against a real Asterisk and a real browser
+# make check   format, lint, types, architecture
+#
+# Each installs first what is missing; see tools/setup.sh.
+# Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--web-port 9000".
+
+.PHONY: demo test check format
+
+demo:
+	@tools/setup.sh demo
+	@exec .venv/bin/spech demo $(ARGS)
+
+test:
+	@tools/test.sh $(ARGS)
+
+check:
+	@tools/setup.sh check
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format:
+	@tools/setup.sh check
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix

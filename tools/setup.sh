@@ -1,0 +1,159 @@
+#!/bin/bash
+# Brings a machine to where Spech can be shown, checked or tested, and says what it does.
+#
+#   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
+#   tools/setup.sh check   what `make check` needs: .venv with the developer tools
+#   tools/setup.sh test    what `make test` needs: all that, Asterisk, SIPp, baresip, tshark, Chromium
+#
+# System packages are installed with apt, by root or through passwordless sudo. Where that may not be,
+# the command to run is printed and the rest goes on with what is there. Nothing is done twice:
+# a second run only looks.
+#
+# PYTHON       the interpreter that .venv is made with (python3)
+# SPECH_CACHE  where Asterisk's folder lives (~/.cache/spech)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
+test_packages=(sip-tester baresip-core tshark chromium debootstrap)
+cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
+
+say() { printf 'spech: %s\n' "$*"; }
+
+# as_root COMMAND...: run it as root, or fail without asking for anything.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n -- "$@"
+    else
+        return 1
+    fi
+}
+
+may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
+
+# packages NAME...: see to it that these Debian packages are installed.
+packages() {
+    local name missing=()
+    for name in "$@"; do
+        if ! dpkg-query --show --showformat '${db:Status-Status}\n' "$name" 2>/dev/null |
+            grep -qx installed; then
+            missing+=("$name")
+        fi
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if ! may_install; then
+        say "these system packages are missing, and this user may not install them. Run:"
+        say "    sudo apt-get install --no-install-recommends ${missing[*]}"
+        say "Going on with what is there."
+        return 0
+    fi
+    say "installing system packages: ${missing[*]}"
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
+    as_root "${apt[@]}" update || say "some package lists could not be renewed; trying all the same"
+    if ! as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null; then
+        say "apt could not install them (see above). Going on with what is there."
+    fi
+}
+
+# environment EXTRA: see to it that .venv holds the package, editable, with the extra "[dev]" or "".
+environment() {
+    local python=${PYTHON:-python3} extra=$1 stamp
+    stamp=.venv/spech-$(sha256sum pyproject.toml | cut -c1-16)
+    if [ -e "$stamp-dev" ] || { [ -z "$extra" ] && [ -e "$stamp" ]; }; then
+        return 0
+    fi
+    if ! command -v "$python" >/dev/null; then
+        packages python3 python3-venv
+    elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        packages python3-venv
+    fi
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        say "Python 3.11 or newer is needed, and $python is not. Name another one: PYTHON=python3.12 make ..."
+        exit 1
+    fi
+    if [ ! -x .venv/bin/pip ]; then
+        say "making a virtual environment in .venv"
+        "$python" -m venv .venv
+    fi
+    say "installing Spech and the Python packages it needs into .venv (a minute or two)"
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-input --editable ".$extra"
+    rm -f .venv/spech-*
+    touch "$stamp${extra:+-dev}"
+}
+
+# mirror: the Debian mirror that this machine's own APT sources name first.
+mirror() {
+    local address
+    address=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        awk 'tolower($1) == "uris:" { print $2; exit }')
+    if [ -z "$address" ]; then
+        address=$(awk '$1 == "deb" { sub(/\[[^]]*\] */, ""); print $2; exit }' /etc/apt/sources.list)
+    fi
+    case $address in # a list of mirrors kept in a file, as Debian's cloud images have it
+    mirror+file:*) address=$(awk '/^[a-z]/ { print $1; exit }' "${address#mirror+file:}") ;;
+    esac
+    printf '%s\n' "$address"
+}
+
+# pbx: a Debian tree of its own that holds Asterisk 22, because Debian 12 has none.
+pbx() {
+    local root=$cache/asterisk
+    if [ -n "${SPECH_TEST_PBX:-}" ] || command -v asterisk >/dev/null || [ -d "$root" ]; then
+        return 0
+    fi
+    if ! may_install || ! command -v debootstrap >/dev/null && [ ! -x /usr/sbin/debootstrap ]; then
+        say "no Asterisk here, and this user may not make one: its tests will be skipped."
+        say "Run \`sudo make test\` once, put an asterisk on PATH, or set SPECH_TEST_PBX=host:port."
+        return 0
+    fi
+    mkdir -p "$cache"
+    # One maker at a time; the folder gets its name only when it is whole.
+    exec 9>"$cache/asterisk.lock"
+    if ! flock --nonblock 9; then
+        say "another run is making Asterisk's folder; waiting for it"
+        flock 9
+    fi
+    if [ ! -d "$root" ]; then
+        say "making Asterisk's own folder in $root (once, about a minute, 500 MB)"
+        local unfinished=$root.unfinished proxy
+        as_root rm -rf --one-file-system "$unfinished"
+        eval "$(apt-config shell proxy Acquire::http::Proxy)"
+        # Debian 12's debootstrap has no script called forky; sid's is the same.
+        if as_root env PATH="$PATH:/usr/sbin:/sbin" ${proxy:+http_proxy="$proxy"} \
+            debootstrap --variant=minbase --include=asterisk,asterisk-core-sounds-en \
+            forky "$unfinished" "$(mirror)" /usr/share/debootstrap/scripts/sid \
+            >"$cache/asterisk.log" 2>&1 </dev/null; then
+            as_root rm -rf "$unfinished/var/cache/apt" "$unfinished/var/lib/apt/lists"
+            as_root mkdir -p -m 1777 "$unfinished/run/spech"
+            as_root mv "$unfinished" "$root"
+        else
+            tail -n 5 "$cache/asterisk.log"
+            say "Asterisk could not be made ($cache/asterisk.log says why). Going on without it."
+        fi
+    fi
+    exec 9>&-
+}
+
+case ${1:-} in
+demo)
+    packages "${demo_packages[@]}"
+    environment ""
+    ;;
+check)
+    environment "[dev]"
+    ;;
+test)
+    packages "${demo_packages[@]}" "${test_packages[@]}"
+    environment "[dev]"
+    pbx
+    ;;
+may-install)
+    may_install
+    ;;
+*)
+    say "usage: tools/setup.sh demo | check | test"
+    exit 2
+    ;;
+esac
