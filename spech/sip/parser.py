@@ -1,0 +1,163 @@
+"""Bytes into messages, and the judgement of messages (RFC 3261 sections 7, 8.1.1 and 18.3).
+
+:func:`parse` accepts whatever can be understood: folded lines, bare line feeds, compact names.
+:func:`validate` judges what was understood. They are two things, so that a request which is
+refused can still be answered.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.grammar import BLANK, CANONICAL_NAMES, TOKEN, VERSION, canonical, read_number
+from spech.sip.headers import Headers
+from spech.sip.message import Message, Request, Response
+from spech.sip.uri import Uri
+
+#: Bytes of a whole message: what a UDP datagram can hold.
+MAX_MESSAGE: Final = 65535
+#: Header lines of one message.
+MAX_HEADERS: Final = 256
+#: Characters of one header line, unfolded.
+MAX_LINE: Final = 8192
+
+#: The empty line between head and body, with or without carriage returns.
+HEAD_END: Final = re.compile(rb"\n\r?\n")
+
+_FOLD: Final = re.compile(r"[ \t]*\n[ \t]+")
+#: Controls that no line may hold. Line feeds are the line ends; a carriage return that is left
+#: when CRLF has become LF stands alone, and another reader might take it for a line end.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
+
+_SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
+
+
+def parse(data: bytes) -> Message:
+    """Reads one message from a datagram, or from what a :class:`StreamFramer` cut out.
+
+    What follows the body is dropped; without Content-Length the body is the rest of the datagram
+    (section 18.3). Text that is not UTF-8 is read as Latin-1, as old exchanges write names.
+
+    Raises:
+        RemoteProtocolError: 400 when start line, headers or body are unusable, 513 when the
+            message is too large.
+    """
+    if len(data) > MAX_MESSAGE:
+        raise RemoteProtocolError(f"a message of {len(data)} bytes", 513)
+    data = data.lstrip(b"\r\n")  # section 7.5: line ends before the start line are ignored
+    end = HEAD_END.search(data)
+    if end is None:
+        start, headers = parse_head(data)
+        body = b""
+    else:
+        start, headers = parse_head(data[: end.start()])
+        body = data[end.end() :]
+    length = content_length(headers)
+    if length is not None:
+        if length > len(body):
+            raise RemoteProtocolError(f"Content-Length {length}, but {len(body)} bytes of body")
+        body = body[:length]
+    status = _STATUS_LINE.fullmatch(start)
+    if status is not None:
+        version, code, reason = status.groups()
+        return Response(int(code), reason or "", headers, body, version.upper())
+    words = start.split(" ")
+    if len(words) != 3 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[2]):
+        raise RemoteProtocolError(f"unusable start line {start[:64]!r}")
+    return Request(words[0], Uri.parse(words[1]), headers, body, words[2].upper())
+
+
+def parse_head(head: bytes) -> tuple[str, Headers]:
+    """Reads start line and headers from the bytes before the empty line.
+
+    Raises:
+        RemoteProtocolError: 400, when a line is unusable or there are too many.
+    """
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    text = text.replace("\r\n", "\n").rstrip("\r\n")
+    if _CONTROL.search(text):
+        raise RemoteProtocolError("a control character in the head of a message")
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    if text.count("\n") > MAX_HEADERS:
+        raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines")
+    lines = text.split("\n")
+    if len(text) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
+        raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters")
+    pairs: list[tuple[str, str]] = []
+    start = lines[0]
+    del lines[0]
+    for line in lines:
+        name, colon, value = line.partition(":")
+        known = CANONICAL_NAMES.get(name)
+        if known is None:
+            name = name.rstrip(BLANK)
+            if not TOKEN.fullmatch(name):
+                raise RemoteProtocolError(f"unusable header line {line[:32]!r}")
+            known = canonical(name)
+        if not colon:
+            raise RemoteProtocolError(f"a header line without a colon: {line[:32]!r}")
+        pairs.append((known, value.strip(BLANK)))
+    return start.rstrip(BLANK), Headers.trusted(tuple(pairs))
+
+
+def content_length(headers: Headers) -> int | None:
+    """The length of the body in bytes as its sender says, ``None`` when it does not.
+
+    Raises:
+        RemoteProtocolError: 400, when it is not a number, or said twice and differently; two
+            readers could then see two different messages.
+    """
+    values = headers.get_all("Content-Length")
+    if not values:
+        return None
+    if any(value != values[0] for value in values):
+        raise RemoteProtocolError("two different Content-Length headers")
+    return read_number(values[0], 2**32 - 1, "Content-Length")
+
+
+def validate(message: Message) -> None:
+    """Judges a message that could be parsed.
+
+    Raises:
+        RemoteProtocolError: with the status that answers a request of that kind. A response that
+            fails is to be dropped.
+    """
+    if message.version != "SIP/2.0":
+        raise RemoteProtocolError(f"version {message.version[:16]}", 505)
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        lines = message.headers.get_all(name)
+        if len(lines) != 1 or not lines[0]:
+            raise RemoteProtocolError(f"{len(lines)} headers {name} instead of one")
+    if not message.vias:
+        raise RemoteProtocolError("Via is empty")
+    # Reading them is the test; each raises what is wrong with it.
+    _ = message.from_, message.to, message.contacts, message.record_routes, message.expires
+    if message.cseq.number >= 2**31:
+        raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
+    if " " in message.call_id or "\t" in message.call_id:
+        raise RemoteProtocolError("a blank in Call-ID")
+    if isinstance(message, Request):
+        _validate_request(message)
+
+
+def _validate_request(request: Request) -> None:
+    if request.cseq.method != request.method:
+        raise RemoteProtocolError(f"CSeq names another method: {request.cseq.method[:32]!r}")
+    if request.uri.scheme not in _SUPPORTED_SCHEMES:
+        raise RemoteProtocolError(f"a request to a {request.uri.scheme[:16]!r} URI", 416)
+    hops = request.headers.get_all("Max-Forwards")
+    if len(hops) > 1:
+        raise RemoteProtocolError("more than one Max-Forwards")
+    if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
+        read_number(hops[0], 255, "Max-Forwards")
+    _ = request.routes
+    if request.method == "INVITE" and len(request.contacts) != 1:
+        # Section 8.1.1.8: exactly one in a request that can set up a dialog.
+        raise RemoteProtocolError(f"{len(request.contacts)} Contact addresses in an INVITE")
