@@ -1,0 +1,401 @@
+"""The user agent: the one front door of the pure SIP stack.
+
+Feed it what arrives (:meth:`UserAgent.receive`) and the time (:meth:`UserAgent.handle_timer`, when
+:meth:`UserAgent.get_timer` says so), tell it what to do, then send what :meth:`UserAgent.to_send`
+returns and act on :meth:`UserAgent.next_event`. Every method is synchronous; ``now`` is seconds on
+one monotonic scale. Nothing that arrives raises: it is answered, dropped or counted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ..errors import RemoteProtocolError
+from .events import Event, Malformed
+from .flow import Flow, Outgoing, host_port
+from .headers import NameAddr
+from .identity import Identity
+from .ids import Identifiers
+from .layer import TransactionLayer
+from .message import Request, Response, response_to
+from .offer_answer import Negotiator
+from .parser import parse, validate
+from .registration import Registration
+from .session import Session
+from .timers import TimerSet
+from .transaction import ServerTransaction, Transaction
+from .uri import Uri
+
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+USER_AGENT: Final = "Spech"
+
+#: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
+Screen = Callable[[Request, Flow, float], Response | None]
+
+
+class UserAgent:
+    """All calls and registrations of one endpoint.
+
+    Args:
+        rng: randomness for identifiers and back-off; seeded in tests.
+        screen: asked about every request outside a dialog but ACK and CANCEL. A registrar serves
+            REGISTER by it, a server authenticates by it.
+        max_sessions: calls up at once; further INVITEs are answered 486.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        screen: Screen | None = None,
+        max_sessions: int = 1000,
+    ) -> None:
+        self.rng = rng
+        self.ids = Identifiers(rng)
+        self.timers = TimerSet()
+        self._outbox: list[Outgoing] = []
+        self.layer = TransactionLayer(self.timers, self._outbox.append)
+        #: What was dropped, by cause.
+        self.dropped: Counter[str] = Counter()
+        self._screen = screen
+        self._max_sessions = max_sessions
+        self._events: deque[Event] = deque()
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._registrations: list[Registration] = []
+        self._closed = False
+
+    # ------------------------------------------------------------------ the four pipes
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """One datagram, or one whole message of a stream."""
+        try:
+            message = parse(data)
+        except RemoteProtocolError as error:
+            self._drop("unreadable", flow, str(error))
+            return
+        try:
+            if isinstance(message, Response):
+                validate(message)
+                if not self.layer.receive_response(message, now):
+                    self.dropped["unneeded response"] += 1
+            else:
+                self._receive_request(message, flow, now)
+        except RemoteProtocolError as error:
+            self._drop("rule broken", flow, str(error))
+
+    def handle_timer(self, now: float) -> None:
+        """Serve everything that is due at ``now``."""
+        while (due := self.timers.pop_due(now)) is not None:
+            owner, name = due
+            if isinstance(owner, (Transaction, Session, Registration)):
+                owner.handle_timer(name, now)
+
+    def get_timer(self) -> float | None:
+        """When :meth:`handle_timer` wants to be called next, or None."""
+        return self.timers.next_at()
+
+    def to_send(self) -> list[Outgoing]:
+        """What has to be sent, in order. Each is returned once."""
+        # Emptied in place: the transactions hold this very list.
+        outgoing = self._outbox.copy()
+        self._outbox.clear()
+        return outgoing
+
+    def next_event(self) -> Event | None:
+        """The next thing that happened, or None."""
+        return self._events.popleft() if self._events else None
+
+    def transport_failed(self, flow: Flow, now: float) -> None:
+        """The transport could not deliver on ``flow`` (RFC 3261 8.1.3.1)."""
+        self.layer.transport_failed(flow, now)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left that the other end still waits for."""
+        return (
+            not self._outbox
+            and self.layer.pending == 0
+            and not any(session.pending for session in self._sessions.values())
+        )
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The calls that are not wholly over."""
+        return tuple(self._sessions.values())
+
+    # ------------------------------------------------------------------ commands
+
+    def register(
+        self,
+        identity: Identity,
+        registrar: Uri,
+        flows: Sequence[Flow],
+        now: float,
+        *,
+        expires: int = 300,
+    ) -> Registration:
+        """Bind ``identity`` to this endpoint, and keep it bound."""
+        registration = Registration(self, identity, registrar, expires, self.ids.call_id())
+        self._registrations.append(registration)
+        registration.register(flows, now)
+        return registration
+
+    def invite(
+        self,
+        identity: Identity,
+        target: Uri,
+        flows: Sequence[Flow],
+        media: Callable[[int], Negotiator],
+        now: float,
+    ) -> Session:
+        """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits)."""
+        session = Session(
+            self,
+            outgoing=True,
+            identity=identity,
+            negotiator=self._negotiator(media),
+            call_id=self.ids.call_id(),
+            local_tag=self.ids.tag(),
+        )
+        self._sessions[session.call_id, session.local_tag] = session
+        session.invite(target, flows, now)
+        return session
+
+    def ring(self, session: Session, now: float) -> None:
+        """180 for an incoming call."""
+        session.ring(now)
+
+    def answer(
+        self, session: Session, media: Callable[[int], Negotiator], now: float
+    ) -> None:
+        """200 for an incoming call. See :meth:`Session.answer` for the errors."""
+        session.answer(self._negotiator(media), now)
+
+    def hang_up(
+        self, session: Session, now: float, *, status: int | None = None, reason: str | None = None
+    ) -> None:
+        """The farewell that fits the session's state. Idempotent, and never raises."""
+        session.hang_up(now, status, reason)
+
+    def hold(self, session: Session, now: float) -> None:
+        """Offer "sendonly": they hear us (or our music), we do not listen."""
+        session.change_direction("sendonly", now)
+
+    def resume(self, session: Session, now: float) -> None:
+        """Offer "sendrecv" again."""
+        session.change_direction("sendrecv", now)
+
+    def close(self, now: float) -> None:
+        """Give every call its farewell and remove every binding. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for session in self.sessions:
+            session.hang_up(now)
+        for registration in self._registrations:
+            registration.remove(now)
+
+    def _negotiator(self, media: Callable[[int], Negotiator]) -> Negotiator:
+        # RFC 8866 5.2: a numeric string; 63 bits keep every parser happy.
+        return media(self.rng.getrandbits(62))
+
+    # ------------------------------------------------------------------ context of the sessions
+
+    def via(self, flow: Flow) -> str:
+        """A fresh Via value for a request over ``flow`` (RFC 3261 8.1.1.7, RFC 3581)."""
+        transport = flow.transport.upper()
+        return f"SIP/2.0/{transport} {host_port(flow.local)};rport;branch={self.ids.branch()}"
+
+    def contact(self, flow: Flow, user: str | None) -> str:
+        """Our Contact value on ``flow``."""
+        parameter = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        at = f"{user}@" if user else ""
+        return f"<sip:{at}{host_port(flow.local)}{parameter}>"
+
+    def standard_headers(self) -> list[tuple[str, str]]:
+        """What every message that starts something carries."""
+        return [("Allow", ALLOW), ("User-Agent", USER_AGENT)]
+
+    def emit(self, event: Event) -> None:
+        """Queue an event for :meth:`next_event`."""
+        self._events.append(event)
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Queue bytes for :meth:`to_send`."""
+        self._outbox.append(outgoing)
+
+    def forget(self, session: Session) -> None:
+        """The session is wholly over."""
+        self._sessions.pop((session.call_id, session.local_tag), None)
+
+    # ------------------------------------------------------------------ requests
+
+    def _drop(self, kind: str, flow: Flow, cause: str) -> None:
+        self.dropped[kind] += 1
+        self.emit(Malformed(flow, cause))
+
+    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        request, flow = _traced(request, flow)
+        if request.method == "ACK":
+            validate(request)
+            self._receive_ack(request, now)
+            return
+        known = self.layer.match(request)
+        if known is not None:
+            known.receive(request, now)
+            return
+        try:
+            validate(request)
+        except RemoteProtocolError as error:
+            # Statelessly, so that rubbish cannot fill our memory (RFC 3261 8.2.7).
+            self.dropped["rule broken"] += 1
+            self.emit(Malformed(flow, str(error)))
+            response = response_to(request, error.status, str(error)[:80])
+            self.send(Outgoing(bytes(response), flow))
+            return
+        transaction = self.layer.serve(request, flow)
+        if transaction is None:
+            self.dropped["too many transactions"] += 1
+            return
+        if request.method == "CANCEL":
+            self._receive_cancel(transaction, now)
+        elif request.to.tag is not None:
+            session = self._sessions.get((request.call_id, request.to.tag))
+            if session is None:
+                transaction.respond(response_to(request, 481), now)
+            else:
+                session.receive_request(transaction, now)
+        else:
+            self._receive_outside(transaction, flow, now)
+
+    def _receive_ack(self, request: Request, now: float) -> None:
+        transaction = self.layer.match(request)
+        if transaction is not None and transaction.receive(request, now):
+            return
+        session = self._sessions.get((request.call_id, request.to.tag or ""))
+        if session is not None:
+            session.receive_ack(request, now)
+        else:
+            self.dropped["unneeded ACK"] += 1
+
+    def _receive_cancel(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        target = self.layer.match(request, "INVITE")
+        status = 481 if target is None else 200
+        session = self._invited_by(target)
+        tag = session.local_tag if session else None
+        transaction.respond(response_to(request, status, to_tag=tag), now)
+        if session is not None:
+            session.receive_cancel(now)
+
+    def _invited_by(self, transaction: ServerTransaction | None) -> Session | None:
+        if transaction is None:
+            return None
+        for session in self._sessions.values():
+            if session.invitation is transaction.request:
+                return session
+        return None
+
+    def _receive_outside(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
+        request = transaction.request
+        if self._screen is not None:
+            response = self._screen(request, flow, now)
+            if response is not None:
+                transaction.respond(response, now)
+                return
+        if request.method == "INVITE":
+            self._receive_invite(transaction, now)
+        elif request.method == "OPTIONS":
+            headers = [*self.standard_headers(), ("Accept", "application/sdp")]
+            transaction.respond(response_to(request, 200, headers=headers), now)
+        elif request.method in ("BYE", "INFO"):
+            transaction.respond(response_to(request, 481), now)
+        else:
+            response = response_to(request, 405, headers=[("Allow", ALLOW)])
+            transaction.respond(response, now)
+
+    def _receive_invite(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        refusal = self._refusal(request)
+        if refusal is not None:
+            status, headers = refusal
+            transaction.respond(response_to(request, status, headers=headers), now)
+            return
+        identity = Identity(
+            NameAddr(replace(request.to.uri, parameters=())),
+            request.uri.user or "",
+            None,
+            self.rng,
+        )
+        session = Session(
+            self,
+            outgoing=False,
+            identity=identity,
+            negotiator=None,
+            call_id=request.call_id,
+            local_tag=self.ids.tag(),
+        )
+        session.receive_invite(transaction, now)
+        self._sessions[session.call_id, session.local_tag] = session
+
+    def _refusal(self, request: Request) -> tuple[int, list[tuple[str, str]]] | None:
+        """Why an INVITE outside a dialog cannot be taken: status and headers, or None."""
+        if self._closed:
+            return 480, []
+        if len(self._sessions) >= self._max_sessions:
+            return 486, []
+        required = request.headers.values("Require")
+        if required:
+            return 420, [("Unsupported", ", ".join(required))]  # RFC 3261 8.2.2.3
+        kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+        if request.body and kind != "application/sdp":
+            return 415, [("Accept", "application/sdp")]
+        if request.contact is None:
+            return 400, []
+        for session in self._sessions.values():
+            first = session.invitation
+            if (
+                first is not None
+                and first.call_id == request.call_id
+                and first.from_.tag == request.from_.tag
+                and first.cseq == request.cseq
+            ):
+                return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
+        return None
+
+
+def _traced(request: Request, flow: Flow) -> tuple[Request, Flow]:
+    """Note where a request came from, and where its responses go.
+
+    RFC 3261 18.2.1 and 18.2.2, RFC 3581 4: ``received`` and ``rport`` are filled in; without
+    ``rport``, responses go to the source address at the port that the Via names.
+    """
+    via = request.via
+    host, port = flow.remote
+    marked = via
+    if via.rport is not None:
+        marked = marked.with_parameter("rport", str(port)).with_parameter("received", host)
+    elif not _same_host(via.host, host):
+        marked = marked.with_parameter("received", host)
+    if via.rport is None and not flow.reliable:
+        flow = replace(flow, remote=(host, via.port or 5060))
+    if marked is not via:
+        first, *rest = request.headers.values("Via")
+        del first
+        headers = request.headers.remove("Via")
+        for value in reversed([str(marked), *rest]):
+            headers = headers.prepend("Via", value)
+        request = request.replace(headers=headers)
+    return request, flow
+
+
+def _same_host(name: str, host: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) == ipaddress.ip_address(host)
+    except ValueError:
+        return False

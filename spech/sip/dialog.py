@@ -1,0 +1,134 @@
+"""Dialogs: what two user agents remember of each other (RFC 3261 12)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import RemoteProtocolError
+from .flow import Flow
+from .headers import Headers, NameAddr
+from .message import Request, Response
+from .uri import Uri
+
+
+@dataclass(slots=True)
+class Dialog:
+    """One dialog, early or confirmed, seen from our end.
+
+    ``local`` and ``remote`` are From/To values with their tags; ``target`` is where requests are
+    addressed to (the peer's Contact), ``route_set`` what they pass through.
+    """
+
+    call_id: str
+    local: NameAddr
+    remote: NameAddr
+    target: Uri
+    route_set: tuple[NameAddr, ...]
+    local_sequence: int
+    remote_sequence: int | None
+    flow: Flow
+
+    @classmethod
+    def from_response(cls, request: Request, response: Response, flow: Flow) -> Dialog:
+        """Our request made a dialog by this response (RFC 3261 12.1.2)."""
+        contact = response.contact
+        dialog = cls(
+            call_id=response.call_id,
+            local=request.from_,
+            remote=response.to,
+            target=contact.uri if contact else request.uri,
+            route_set=tuple(reversed(response.record_routes)),
+            local_sequence=request.cseq.number,
+            remote_sequence=None,
+            flow=flow,
+        )
+        return dialog._on_direct_path()
+
+    @classmethod
+    def from_request(cls, request: Request, local_tag: str, flow: Flow) -> Dialog:
+        """Their request makes a dialog by our response (RFC 3261 12.1.1).
+
+        Where the Via shows a NAT between us, requests go back over the flow that theirs came by:
+        the Contact would not be reached.
+
+        Raises:
+            RemoteProtocolError: the request has no usable Contact.
+        """
+        if request.contact is None:
+            raise RemoteProtocolError("INVITE without Contact", 400)
+        dialog = cls(
+            call_id=request.call_id,
+            local=request.to.with_tag(local_tag),
+            remote=request.from_,
+            target=request.contact.uri,
+            route_set=request.record_routes,
+            local_sequence=0,
+            remote_sequence=request.cseq.number,
+            flow=flow,
+        )
+        via = request.via
+        behind_nat = via.received is not None and via.received != via.host
+        return dialog if behind_nat else dialog._on_direct_path()
+
+    def _on_direct_path(self) -> Dialog:
+        # RFC 3261 12.2.1.1 sends requests to the route set's head, or to the remote target. A name
+        # there would need DNS, and a farewell must not: then the flow of the set-up serves.
+        hop = self.route_set[0].uri if self.route_set else self.target
+        try:
+            ipaddress.ip_address(hop.host)
+        except ValueError:
+            return self
+        address = (hop.host, hop.port or 5060)
+        if self.flow.transport == "udp" and address != self.flow.remote:
+            self.flow = replace(self.flow, remote=address)
+        return self
+
+    def request(
+        self,
+        method: str,
+        via: str,
+        *,
+        sequence: int | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> Request:
+        """A request within the dialog (RFC 3261 12.2.1.1). An ACK passes its INVITE's number."""
+        if sequence is None:
+            self.local_sequence += 1
+            sequence = self.local_sequence
+        uri = self.target
+        routes = [str(route) for route in self.route_set]
+        if self.route_set and self.route_set[0].uri.parameter("lr") is None:
+            # A strict router: it wants itself as Request-URI and the target as the last Route.
+            uri = self.route_set[0].uri
+            routes = [*routes[1:], f"<{self.target}>"]
+        pairs = [("Via", via), ("Max-Forwards", "70")]
+        pairs += [("Route", route) for route in routes]
+        pairs += [
+            ("From", str(self.local)),
+            ("To", str(self.remote)),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{sequence} {method}"),
+            *headers,
+        ]
+        return Request(method, uri, Headers(pairs), body)
+
+    def receive_request(self, request: Request) -> None:
+        """Check the order of a request within the dialog, and note a new remote target.
+
+        Raises:
+            RemoteProtocolError: 500 when the sequence number went backwards (12.2.2).
+        """
+        number = request.cseq.number
+        if self.remote_sequence is not None and number <= self.remote_sequence:
+            raise RemoteProtocolError(f"CSeq {number} is out of order", 500)
+        self.remote_sequence = number
+        if request.method in ("INVITE", "UPDATE"):
+            self.refresh_target(request)
+
+    def refresh_target(self, message: Request | Response) -> None:
+        """INVITE and UPDATE may move the remote target (RFC 3261 12.2)."""
+        if message.contact is not None:
+            self.target = message.contact.uri

@@ -1,0 +1,93 @@
+"""What the pure stack tells the program. Frozen values, in the order in which things happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .flow import Flow
+from .offer_answer import Agreed
+
+if TYPE_CHECKING:
+    from .registration import Registration
+    from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """Somebody calls. 100 has been sent, nothing else."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """The far end was found: a 180, or another provisional response without media."""
+
+    session: Session
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyMedia:
+    """A provisional response brought a session description: listen to it."""
+
+    session: Session
+    status: int
+    agreed: Agreed
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call is up. ``agreed`` is None when the answer is still to come with their ACK."""
+
+    session: Session
+    agreed: Agreed | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaChanged:
+    """A new offer and answer: hold, resume, another address, another codec."""
+
+    session: Session
+    agreed: Agreed
+
+
+@dataclass(frozen=True, slots=True)
+class DigitReceived:
+    """A digit came in an INFO request (RFC 4733 digits come with the media)."""
+
+    session: Session
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The call is over. ``by`` is "local" or "remote"."""
+
+    session: Session
+    by: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """A registration succeeded, failed or was removed: look at it."""
+
+    registration: Registration
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Something that is not SIP, or breaks its rules, was dropped."""
+
+    flow: Flow
+    cause: str
+
+
+SessionEvent = (
+    IncomingCall | Ringing | EarlyMedia | Answered | MediaChanged | DigitReceived | CallEnded
+)
+Event = SessionEvent | RegistrationChanged | Malformed

@@ -1,0 +1,42 @@
+"""Where messages come from and go to, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: A numeric IP address without brackets, and a port.
+Address = tuple[str, int]
+
+
+def host_port(address: Address) -> str:
+    """``host:port`` as a URI or Via has it, IPv6 in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A path between us and one peer: transport, our address, theirs.
+
+    For UDP every peer is a flow of the one socket; for streams a flow is one connection.
+    """
+
+    transport: str
+    local: Address
+    remote: Address
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport retransmits by itself (RFC 3261 17)."""
+        return self.transport != "udp"
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{host_port(self.remote)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Bytes that the stack wants sent."""
+
+    data: bytes
+    flow: Flow

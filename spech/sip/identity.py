@@ -1,0 +1,85 @@
+"""Who we are towards a server: address of record, password, and what it asked of us so far."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+from .digest import DigestClient
+from .headers import AuthHeader, NameAddr
+from .message import Request, Response
+from .uri import Uri
+
+#: The challenge and the header that answers it (RFC 3261 22.2, 22.3).
+_CHALLENGES: Final = {
+    401: ("WWW-Authenticate", "Authorization"),
+    407: ("Proxy-Authenticate", "Proxy-Authorization"),
+}
+
+
+@dataclass(slots=True)
+class Identity:
+    """The From of our requests and the credentials that go with it.
+
+    What a server challenged us with is remembered, so that later requests carry an answer at once
+    (nonce reuse, RFC 7616 3.4).
+    """
+
+    address: NameAddr
+    user: str
+    _password: str | None = field(repr=False)
+    _rng: random.Random = field(repr=False)
+    _client: DigestClient | None = field(init=False, repr=False, default=None)
+    _challenges: dict[int, list[AuthHeader]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self._password is not None:
+            self._client = DigestClient(self.user, self._password, self._rng)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    @property
+    def uri(self) -> Uri:
+        return self.address.uri
+
+    def sign(self, request: Request) -> Request:
+        """``request`` with credentials for every server that challenged us before."""
+        for status, challenges in self._challenges.items():
+            request = self._authorize(request, status, challenges) or request
+        return request
+
+    def accept_challenge(self, request: Request, response: Response) -> bool:
+        """Learn from a 401 or 407 to ``request``. False when trying again cannot help.
+
+        It cannot when there is no password, when no algorithm fits, or when the same credentials
+        have just been refused (RFC 3261 22.1: do not try the same ones again).
+        """
+        names = _CHALLENGES.get(response.status)
+        if names is None or self._client is None:
+            return False
+        try:
+            challenges = [AuthHeader.parse(value) for value in response.headers.get_all(names[0])]
+        except ValueError:
+            return False
+        if request.headers.get(names[1]) is not None and any(
+            self._client.rejected(challenge) for challenge in challenges
+        ):
+            self._challenges.pop(response.status, None)
+            return False
+        if self._authorize(request, response.status, challenges) is None:
+            return False
+        self._challenges[response.status] = challenges
+        return True
+
+    def _authorize(
+        self, request: Request, status: int, challenges: list[AuthHeader]
+    ) -> Request | None:
+        if self._client is None:
+            return None
+        answer = self._client.answer(challenges, request.method, str(request.uri), request.body)
+        if answer is None:
+            return None
+        headers = request.headers.set(_CHALLENGES[status][1], str(answer))
+        return request.replace(headers=headers)

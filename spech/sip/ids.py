@@ -1,0 +1,39 @@
+"""The random words of SIP: branches, tags, Call-IDs."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+#: Every branch of this century begins with it (RFC 3261 8.1.1.7).
+MAGIC_COOKIE: Final = "z9hG4bK"
+
+
+class Identifiers:
+    """Makes identifiers from one source of randomness.
+
+    Pass ``random.SystemRandom()`` in production (tags must be hard to guess, RFC 3261 19.3) and a
+    seeded ``random.Random`` where a run has to be repeatable.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def _word(self, bits: int) -> str:
+        return f"{self._rng.getrandbits(bits):0{bits // 4}x}"
+
+    def branch(self) -> str:
+        """A transaction's identifier, for the Via header."""
+        return MAGIC_COOKIE + self._word(80)
+
+    def tag(self) -> str:
+        """One end of a dialog, for From or To."""
+        return self._word(64)
+
+    def call_id(self) -> str:
+        """A Call-ID. It names no host, so it tells nobody our address."""
+        return self._word(128)
+
+    def sequence(self) -> int:
+        """A first CSeq number, well below 2**31 (RFC 3261 8.1.1.5)."""
+        return self._rng.randrange(1, 10_000)

@@ -1,0 +1,101 @@
+"""Matches messages to transactions (RFC 3261 17.1.3 and 17.2.3), and creates transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .flow import Flow, Outgoing
+from .ids import MAGIC_COOKIE
+from .message import Request, Response
+from .timers import TimerSet
+from .transaction import ClientTransaction, ClientUser, Key, ServerTransaction, Transaction
+
+
+class TransactionLayer:
+    """All transactions of one user agent.
+
+    ``limit`` bounds the server transactions alive at once, so that a flood of requests cannot
+    take all memory; beyond it :meth:`serve` returns None and the request goes unanswered.
+    """
+
+    def __init__(
+        self, timers: TimerSet, send: Callable[[Outgoing], None], *, limit: int = 10_000
+    ) -> None:
+        self._timers = timers
+        self._send = send
+        self._limit = limit
+        self._clients: dict[Key, ClientTransaction] = {}
+        self._servers: dict[Key, ServerTransaction] = {}
+
+    def request(
+        self, request: Request, flow: Flow, user: ClientUser, now: float
+    ) -> ClientTransaction:
+        """Send ``request`` over ``flow``; ``user`` hears what becomes of it."""
+        key = (request.via.branch or "", request.method)
+        transaction = ClientTransaction(
+            request, key, flow, user, self._timers, self._send, self._client_ended
+        )
+        self._clients[key] = transaction
+        transaction.start(now)
+        return transaction
+
+    def receive_response(self, response: Response, now: float) -> bool:
+        """Give a response to its transaction. False when it has none, or did not need it."""
+        key = (response.via.branch or "", response.cseq.method)
+        transaction = self._clients.get(key)
+        return transaction is not None and transaction.receive(response, now)
+
+    def match(self, request: Request, method: str | None = None) -> ServerTransaction | None:
+        """The server transaction of ``request``, or of what an ACK or a CANCEL refers to."""
+        if method is None:
+            method = "INVITE" if request.method == "ACK" else request.method
+        return self._servers.get(server_key(request, method))
+
+    def serve(self, request: Request, flow: Flow) -> ServerTransaction | None:
+        """A transaction for a request that matched none."""
+        if len(self._servers) >= self._limit:
+            return None
+        key = server_key(request, request.method)
+        transaction = ServerTransaction(
+            request, key, flow, self._timers, self._send, self._server_ended
+        )
+        self._servers[key] = transaction
+        return transaction
+
+    def transport_failed(self, flow: Flow, now: float) -> None:
+        """Tell every transaction on ``flow`` that it broke."""
+        everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
+        for transaction in everyone:
+            if transaction.flow == flow:
+                transaction.transport_failed(now)
+
+    @property
+    def pending(self) -> int:
+        """How many transactions still wait for the other end."""
+        everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
+        return sum(transaction.pending for transaction in everyone)
+
+    def __len__(self) -> int:
+        return len(self._clients) + len(self._servers)
+
+    def _client_ended(self, transaction: Transaction) -> None:
+        self._clients.pop(transaction.key, None)
+
+    def _server_ended(self, transaction: Transaction) -> None:
+        self._servers.pop(transaction.key, None)
+
+
+def server_key(request: Request, method: str) -> Key:
+    """What names a server transaction (RFC 3261 17.2.3)."""
+    via = request.via
+    branch = via.branch or ""
+    if branch.startswith(MAGIC_COOKIE):
+        return (branch, via.host.lower(), str(via.port or 5060), method)
+    # An RFC 2543 peer. Its ACK carries our To tag, so To is left out of the key.
+    return (
+        request.call_id,
+        str(request.cseq.number),
+        request.from_.tag or "",
+        str(via),
+        method,
+    )

@@ -1,0 +1,188 @@
+"""Keeping a binding at a registrar (RFC 3261 10). Pure: time comes in as ``now``, in seconds."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+from .events import RegistrationChanged
+from .flow import Flow
+from .headers import Headers
+from .identity import Identity
+from .message import REASONS, Request, Response
+from .session import Context
+from .transaction import ClientTransaction
+from .uri import Uri
+
+_MOST_TRIES: Final = 4
+#: Seconds to wait after the first, second, ... failure in a row.
+_BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
+
+
+class State(enum.Enum):
+    """Where a registration is."""
+
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+class Registration:
+    """One address of record bound to our contact.
+
+    Refreshes itself before it expires, tries again with growing pauses after a failure, and is
+    removed by :meth:`remove`. A wrong password is not tried again by itself.
+
+    ``status`` and ``reason`` are those of the last final response, 408 when nobody answered.
+    """
+
+    def __init__(
+        self, context: Context, identity: Identity, registrar: Uri, expires: int, call_id: str
+    ) -> None:
+        self.identity = identity
+        self.registrar = registrar
+        self.expires = expires
+        self.state = State.REGISTERING
+        self.status: int | None = None
+        self.reason = ""
+        #: When the binding ends, on the caller's clock; None while there is none.
+        self.expires_at: float | None = None
+        self._context = context
+        self._call_id = call_id
+        self._tag = context.ids.tag()
+        self._sequence = context.ids.sequence()
+        self._flows: list[Flow] = []
+        self._target = 0
+        self._tries = 0
+        self._failures = 0
+        self._transaction: ClientTransaction | None = None
+
+    def __repr__(self) -> str:
+        return f"<Registration {self.identity.uri.address} {self.state.value}>"
+
+    def register(self, flows: Sequence[Flow], now: float) -> None:
+        """Bind our contact, trying ``flows`` in turn."""
+        self._flows = list(flows)
+        self._target = 0
+        self._tries = 0
+        self._send(now)
+
+    def remove(self, now: float) -> None:
+        """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
+        bound = self.state is State.REGISTERED or self.expires_at is not None
+        self._context.timers.clear_all(self)
+        self.state = State.REMOVED
+        if bound:
+            self._tries = 0
+            self._send(now)
+        else:
+            if self._transaction is not None:
+                self._transaction.abandon()
+            self._context.emit(RegistrationChanged(self))
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve the "refresh" timer."""
+        if name == "refresh" and self.state is not State.REMOVED:
+            self.register(self._flows, now)
+
+    def _send(self, now: float) -> None:
+        flow = self._flows[self._target]
+        expires = 0 if self.state is State.REMOVED else self.expires
+        self._sequence += 1
+        headers = Headers(
+            [
+                ("Via", self._context.via(flow)),
+                ("Max-Forwards", "70"),
+                ("From", str(self.identity.address.with_tag(self._tag))),
+                ("To", str(self.identity.address)),
+                ("Call-ID", self._call_id),
+                ("CSeq", f"{self._sequence} REGISTER"),
+                ("Contact", self._context.contact(flow, self.identity.uri.user)),
+                ("Expires", str(expires)),
+                *self._context.standard_headers(),
+            ]
+        )
+        request = self.identity.sign(Request("REGISTER", self.registrar, headers))
+        self._transaction = self._context.layer.request(request, flow, self, now)
+
+    def receive_response(
+        self, transaction: ClientTransaction, response: Response, now: float
+    ) -> None:
+        """A response to the current REGISTER."""
+        if response.status < 200 or transaction is not self._transaction:
+            return
+        if response.status in (401, 407):
+            self._tries += 1
+            request = transaction.request
+            if self._tries < _MOST_TRIES and self.identity.accept_challenge(request, response):
+                self._send(now)
+                return
+        if self.state is State.REMOVED:
+            self._removed(response.status, response.reason)
+        elif response.status < 300:
+            self._succeeded(transaction, response, now)
+        elif response.status == 423 and self._lengthen(response):
+            self._send(now)
+        elif response.status == 503 and self._target + 1 < len(self._flows):
+            self._target += 1
+            self._send(now)
+        else:
+            self._failed(response.status, response.reason, now)
+
+    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """Nobody answered, or it could not be sent."""
+        if transaction is not self._transaction:
+            return
+        if self.state is State.REMOVED:
+            self._removed(status, REASONS[status])
+        elif self._target + 1 < len(self._flows):
+            self._target += 1
+            self._send(now)
+        else:
+            self._failed(status, REASONS[status], now)
+
+    def _removed(self, status: int, reason: str) -> None:
+        self.status, self.reason, self.expires_at = status, reason, None
+        self._context.emit(RegistrationChanged(self))
+
+    def _succeeded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        granted = self._granted(transaction.request, response)
+        self.state = State.REGISTERED
+        self.status, self.reason = response.status, response.reason
+        self.expires_at = now + granted
+        self._failures = 0
+        # Early enough for a few lost packets, and not in step with everybody else.
+        fraction = self._context.rng.uniform(0.7, 0.85)
+        self._context.timers.set(self, "refresh", now + max(granted * fraction, 1.0))
+        self._context.emit(RegistrationChanged(self))
+
+    def _granted(self, request: Request, response: Response) -> int:
+        """Seconds for which the registrar bound us (RFC 3261 10.2.4)."""
+        ours = request.contact
+        for contact in response.contacts:
+            if ours is not None and contact.uri.equivalent(ours.uri):
+                text = contact.parameter("expires")
+                if text is not None and text.isdigit():
+                    return int(text)
+        return self.expires if response.expires is None else response.expires
+
+    def _lengthen(self, response: Response) -> bool:
+        """423 Interval Too Brief: take what the registrar asks for (RFC 3261 10.2.8)."""
+        text = (response.headers.get("Min-Expires") or "").strip()
+        if not text.isdigit() or not self.expires < int(text) <= 86_400:
+            return False
+        self.expires = int(text)
+        return True
+
+    def _failed(self, status: int, reason: str, now: float) -> None:
+        self.state = State.FAILED
+        self.status, self.reason, self.expires_at = status, reason, None
+        # Trying a refused password again and again locks accounts: that waits for a person.
+        if status not in (401, 403, 407):
+            pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+            pause *= self._context.rng.uniform(0.8, 1.2)
+            self._context.timers.set(self, "refresh", now + pause)
+        self._failures += 1
+        self._context.emit(RegistrationChanged(self))

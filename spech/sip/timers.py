@@ -1,0 +1,69 @@
+"""Deadlines, kept by the pure stack and served by whoever owns a clock.
+
+A :class:`TimerSet` never looks at a clock: it is told when, and asked what is due. Times are
+seconds on any monotonic scale, as ``float``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from typing import Final
+
+#: Round-trip time estimate in seconds (RFC 3261 17.1.1.1, table 4).
+T1: Final = 0.5
+#: The longest retransmission interval for non-INVITE requests and INVITE responses, in seconds.
+T2: Final = 4.0
+#: How long a message may stay in the network, in seconds.
+T4: Final = 5.0
+#: The patience of a transaction: timers B, F, H, J, L and M.
+PATIENCE: Final = 64 * T1
+
+
+class TimerSet:
+    """Timers named by their owner and a word. Setting one anew replaces it."""
+
+    def __init__(self) -> None:
+        self._armed: dict[Hashable, dict[str, int]] = {}
+        self._heap: list[tuple[float, int, Hashable, str]] = []
+        self._serial = 0
+
+    def set(self, owner: Hashable, name: str, at: float) -> None:
+        """Arm (or re-arm) the timer ``name`` of ``owner`` to be due at ``at``."""
+        self._serial += 1
+        self._armed.setdefault(owner, {})[name] = self._serial
+        heapq.heappush(self._heap, (at, self._serial, owner, name))
+
+    def clear(self, owner: Hashable, name: str) -> None:
+        """Disarm one timer; nothing happens if it is not armed."""
+        names = self._armed.get(owner)
+        if names is not None and names.pop(name, None) is not None and not names:
+            del self._armed[owner]
+
+    def clear_all(self, owner: Hashable) -> None:
+        """Disarm every timer of ``owner``."""
+        self._armed.pop(owner, None)
+
+    def next_at(self) -> float | None:
+        """The earliest deadline, or None when nothing is armed."""
+        while self._heap:
+            at, serial, owner, name = self._heap[0]
+            if self._armed.get(owner, {}).get(name) == serial:
+                return at
+            heapq.heappop(self._heap)
+        return None
+
+    def pop_due(self, now: float) -> tuple[Hashable, str] | None:
+        """Disarm and return the earliest timer that is due, as (owner, name), or None.
+
+        One at a time, because serving a timer may clear the next.
+        """
+        at = self.next_at()
+        if at is None or at > now:
+            return None
+        _, _, owner, name = heapq.heappop(self._heap)
+        self.clear(owner, name)
+        return owner, name
+
+    def __len__(self) -> int:
+        return sum(len(names) for names in self._armed.values())
