@@ -1,0 +1,121 @@
+"""The one media clock: a single task that ticks every stream each 20 ms.
+
+Streams are spread over phases of the period, so that the work of many calls is not done all at
+once. Deadlines are absolute: a late tick does not move the next one. A short stall (a collection,
+a busy core) is caught up; after a long one (a suspended machine) the missed ticks are dropped,
+because a burst of stale sound helps nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import trio
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 0.020
+"""Seconds between two ticks of a stream."""
+
+_PHASES = 4
+_SLOT = PERIOD / _PHASES
+_LATE_AFTER = _SLOT
+_CATCH_UP = 0.1
+
+
+@dataclass(slots=True)
+class ClockStatistics:
+    """What the clock counted since it was made.
+
+    ``ticks``: slots worked through. ``late``: slots begun more than 5 ms after their deadline.
+    ``missed``: slots dropped after a stall of more than 100 ms. ``worst`` and ``total_lateness``
+    are in seconds.
+    """
+
+    ticks: int = 0
+    late: int = 0
+    missed: int = 0
+    worst: float = 0.0
+    total_lateness: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Attachment:
+    tick: Callable[[float], None]
+    on_error: Callable[[Exception], None]
+    attached: bool = True
+
+
+class MediaClock:
+    """Ticks whatever is attached. Run :meth:`run` once, in a nursery that outlives the calls."""
+
+    def __init__(self) -> None:
+        self.statistics = ClockStatistics()
+        self._phases: list[list[_Attachment]] = [[] for _ in range(_PHASES)]
+        self._awake = trio.Event()
+
+    @contextlib.contextmanager
+    def attach(
+        self, tick: Callable[[float], None], on_error: Callable[[Exception], None]
+    ) -> Iterator[None]:
+        """Call ``tick(now)`` every 20 ms for the time of a ``with`` block.
+
+        ``now`` is :func:`trio.current_time`. If ``tick`` raises, it is detached and ``on_error``
+        gets the error; no other stream notices. ``on_error`` must not raise.
+        """
+        attachment = _Attachment(tick, on_error)
+        phase = min(self._phases, key=len)
+        phase.append(attachment)
+        self._awake.set()
+        try:
+            yield
+        finally:
+            attachment.attached = False
+            if attachment in phase:
+                phase.remove(attachment)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Tick until cancelled; sleeps without waking while nothing is attached."""
+        task_status.started()
+        slot = 0
+        deadline = trio.current_time()
+        while True:
+            if not any(self._phases):
+                self._awake = trio.Event()
+                await self._awake.wait()
+                deadline = trio.current_time()
+            await trio.sleep_until(deadline)
+            now = trio.current_time()
+            lateness = now - deadline
+            if lateness > _CATCH_UP:
+                # Whole slots are dropped, so the grid and the phases stay where they were.
+                missed = int(lateness / _SLOT)
+                self.statistics.missed += missed
+                slot += missed
+                deadline += missed * _SLOT
+                lateness = now - deadline
+            self._work(slot % _PHASES, now, lateness)
+            slot += 1
+            deadline += _SLOT
+
+    def _work(self, phase: int, now: float, lateness: float) -> None:
+        statistics = self.statistics
+        statistics.ticks += 1
+        statistics.total_lateness += lateness
+        if lateness > statistics.worst:
+            statistics.worst = lateness
+        if lateness > _LATE_AFTER:
+            statistics.late += 1
+        for attachment in tuple(self._phases[phase]):
+            if not attachment.attached:
+                continue
+            try:
+                attachment.tick(now)
+            except Exception as error:  # one stream's error is its own
+                attachment.attached = False
+                self._phases[phase].remove(attachment)
+                logger.exception("a media stream failed and was detached")
+                attachment.on_error(error)

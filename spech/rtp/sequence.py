@@ -1,0 +1,99 @@
+"""Sequence numbers and timestamps that wrap, and what an arriving sequence number means.
+
+The rules are those of RFC 3550 appendix A.1, with one addition: the last 128 sequence numbers are
+remembered bit by bit, so that a duplicate is told from a packet that was overtaken.
+"""
+
+from __future__ import annotations
+
+import enum
+
+SEQUENCE_MASK = 0xFFFF
+TIMESTAMP_MASK = 0xFFFFFFFF
+
+_MAX_DROPOUT = 3000
+_MAX_MISORDER = 100
+_REMEMBERED = 128
+_REMEMBERED_MASK = (1 << _REMEMBERED) - 1
+
+
+def timestamp_difference(later: int, earlier: int) -> int:
+    """How far ``later`` is ahead of ``earlier``, as a signed number of 32 bits."""
+    return ((later - earlier + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
+
+
+class Arrival(enum.Enum):
+    """What one sequence number is."""
+
+    #: The next one, or one with a gap before it.
+    NEW = enum.auto()
+    #: Overtaken by a later one, and not seen before.
+    REORDERED = enum.auto()
+    #: Seen before.
+    DUPLICATE = enum.auto()
+    #: Far from all others; dropped, unless the next one follows it.
+    STRAY = enum.auto()
+    #: The first of a source, or the second after a jump: counting starts anew.
+    RESTARTED = enum.auto()
+
+
+class SequenceTracker:
+    """Follows the sequence numbers of one source, and counts for its reports.
+
+    ``highest`` is the extended highest sequence number: the number of wraps in the upper bits.
+    ``received`` counts packets without duplicates since the source started.
+    """
+
+    def __init__(self) -> None:
+        self.highest = -1
+        self.received = 0
+        self.duplicates = 0
+        self._base = 0
+        self._seen = 0
+        self._after_jump = -1
+
+    @property
+    def expected(self) -> int:
+        """How many packets the source has sent, judging by its sequence numbers."""
+        return self.highest - self._base + 1 if self.highest >= 0 else 0
+
+    @property
+    def lost(self) -> int:
+        """How many of them never came."""
+        return max(0, self.expected - self.received)
+
+    def update(self, sequence: int) -> Arrival:
+        """Take the sequence number of a packet that arrived."""
+        highest = self.highest
+        if highest < 0:
+            return self._restart(sequence)
+        ahead = (sequence - highest) & SEQUENCE_MASK
+        if ahead == 0:
+            self.duplicates += 1
+            return Arrival.DUPLICATE
+        if ahead < _MAX_DROPOUT:
+            self.highest = highest + ahead
+            self._seen = ((self._seen << ahead) | 1) & _REMEMBERED_MASK if ahead < 256 else 1
+            self.received += 1
+            return Arrival.NEW
+        behind = 0x10000 - ahead
+        if behind > _MAX_MISORDER:
+            if sequence == self._after_jump:
+                return self._restart(sequence)
+            self._after_jump = (sequence + 1) & SEQUENCE_MASK
+            return Arrival.STRAY
+        bit = 1 << behind
+        if self._seen & bit:
+            self.duplicates += 1
+            return Arrival.DUPLICATE
+        self._seen |= bit
+        if highest - behind >= self._base:
+            self.received += 1
+        return Arrival.REORDERED
+
+    def _restart(self, sequence: int) -> Arrival:
+        self.highest = self._base = sequence
+        self.received = 1
+        self._seen = 1
+        self._after_jump = -1
+        return Arrival.RESTARTED
