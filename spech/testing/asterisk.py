@@ -1,0 +1,290 @@
+"""A real Asterisk of one's own: private configuration, loopback only, gone afterwards.
+
+    with Asterisk() as pbx:
+        ...call sip:600@{pbx.host}:{pbx.port}...
+        assert pbx.channels() == 0
+
+It is looked for on PATH first, then in the folder that `make test` fills (Debian 12 has no
+Asterisk). A program in that folder runs by chroot, as root, or in a user namespace otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from . import dialplan as configuration
+
+#: SIP ports are taken from here upwards, two for each PBX that runs at once.
+FIRST_PORT = 35060
+#: RTP ports of every test PBX; Asterisk looks for free ones among them by itself.
+RTP_PORTS = (20000, 29999)
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+
+
+class AsteriskUnavailable(Exception):
+    """There is no Asterisk on this machine, or it did not start; the text says which and why."""
+
+
+def cached_root() -> Path:
+    """The folder in which `make test` installs a Debian tree with Asterisk."""
+    cache = os.environ.get("SPECH_CACHE")
+    if cache:
+        return Path(cache) / "asterisk"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spech" / "asterisk"
+
+
+def find() -> tuple[str, Path | None]:
+    """The program and the root folder it runs in, None for the machine's own.
+
+    Raises:
+        AsteriskUnavailable: there is none.
+    """
+    if program := shutil.which("asterisk"):
+        return program, None
+    root = cached_root()
+    if (root / "usr/sbin/asterisk").exists():
+        return "/usr/sbin/asterisk", root
+    raise AsteriskUnavailable(f"no asterisk on PATH nor in {root}; `make test` installs one")
+
+
+class Asterisk:
+    """One Asterisk process, running inside a ``with`` block.
+
+    Args:
+        dialplan: more lines for ``extensions.conf``, in the context ``phones`` to begin with.
+        modules: names of modules to load beside the usual ones.
+        files: further configuration files, or text to append to the generated ones.
+
+    Attributes:
+        host: the address it listens on, SIP over UDP and TCP, and RTP.
+        port: its SIP port, valid inside the block.
+        domain: ``host:port``, as it stands in a SIP URI.
+    """
+
+    def __init__(
+        self,
+        *,
+        dialplan: str = "",
+        modules: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._dialplan = dialplan
+        self._modules = modules
+        self._files = dict(files or {})
+        self._exit = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory = Path()
+
+    @classmethod
+    def elsewhere(cls, host: str, port: int) -> Asterisk:
+        """One that somebody else runs: its SIP side works, its commands are out of reach."""
+        pbx = cls()
+        pbx.host, pbx.port = host, port
+        return pbx
+
+    @property
+    def managed(self) -> bool:
+        """Whether it was started here, so that commands, variables and the log can be had."""
+        return self._process is not None
+
+    @property
+    def domain(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def process_id(self) -> int:
+        """For measuring what it costs. It keeps its number through chroot."""
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> Asterisk:
+        """Start it, and return when it takes calls.
+
+        Raises:
+            AsteriskUnavailable: there is none, or it did not come up.
+        """
+        program, root = find()
+        with contextlib.ExitStack() as undo:
+            self._directory = undo.enter_context(_run_directory(root))
+            self.port = undo.enter_context(_reserved_port(self.host))
+            inside = self._directory if root is None else _inside(self._directory, root)
+            made = configuration.files(
+                directory=str(inside),
+                host=self.host,
+                port=self.port,
+                rtp=RTP_PORTS,
+                dialplan=self._dialplan,
+                modules=self._modules,
+                extra=self._files,
+            )
+            for name, text in made.items():
+                (self._directory / name).write_text(text)
+            command = [program, "-f", "-C", f"{inside}/asterisk.conf"]
+            if root is not None:
+                _name_this_machine(root)
+                command = [*_chroot(root), *command]
+            self._process = undo.enter_context(_process(command, self._directory / "console"))
+            self._await_start()
+            self._exit = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._exit, contextlib.suppress(OSError):
+            self.command("core stop now")
+
+    def command(self, text: str) -> str:
+        """Run a CLI command and return what it prints. Takes about a millisecond.
+
+        Speaks to Asterisk's control socket as ``asterisk -rx`` does.
+
+        Raises:
+            OSError: it does not run (any more).
+        """
+        # Through a descriptor of the folder, because a socket's path may have 107 bytes only.
+        folder = os.open(self._directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+                control.settimeout(_START_SECONDS)
+                control.connect(f"/proc/self/fd/{folder}/asterisk.ctl")
+                control.sendall(b"cli quit after " + text.encode() + b"\0")
+                said = bytearray()
+                while part := control.recv(65536):
+                    said += part
+        finally:
+            os.close(folder)
+        # The first line is a greeting, and marks of the log level stand between the text.
+        lines = re.sub(rb"[\0-\x08]", b"", bytes(said)).decode(errors="replace")
+        return lines.partition("\n")[2].replace("\r", "")
+
+    def channels(self) -> int:
+        """How many channels are up, by ``core show channels count``."""
+        found = re.search(r"(\d+) active channel", self.command("core show channels count"))
+        assert found is not None
+        return int(found[1])
+
+    def variable(self, name: str) -> str:
+        """The value of a global variable of the dialplan, "" when it is not set."""
+        said = self.command("dialplan show globals")
+        found = re.search(rf"^\s*{re.escape(name)}=(.*)$", said, re.MULTILINE)
+        return found[1] if found else ""
+
+    def originate(self, account: str, application: str) -> None:
+        """Have Asterisk call a registered account and run ``application`` when it is answered."""
+        self.command(f"channel originate PJSIP/{account} application {application}")
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged; with SIP messages after ``pjsip set logger on``."""
+        return (self._directory / "log").read_text(errors="replace")
+
+    def _await_start(self) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + _START_SECONDS
+        while time.monotonic() < give_up and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                if "fully booted" in self.command("core waitfullybooted"):
+                    return
+            time.sleep(0.02)
+        console = (self._directory / "console").read_text(errors="replace")
+        raise AsteriskUnavailable(f"Asterisk did not come up:\n{console[-2000:]}")
+
+
+@contextlib.contextmanager
+def _run_directory(root: Path | None) -> Iterator[Path]:
+    parent = None
+    if root is not None:
+        parent = root / "run/spech"
+    with tempfile.TemporaryDirectory(prefix="asterisk-", dir=parent) as name:
+        yield Path(name)
+
+
+def _inside(path: Path, root: Path) -> Path:
+    return Path("/") / path.relative_to(root)
+
+
+@contextlib.contextmanager
+def _reserved_port(host: str) -> Iterator[int]:
+    """A port that is free for UDP and TCP.
+
+    The one above it stays bound as long as the port is in use: that tells others, in this
+    process or another, to look further, and falls away by itself with the process.
+    """
+    for port in range(FIRST_PORT, FIRST_PORT + 400, 2):
+        with contextlib.ExitStack() as sockets:
+            try:
+                mark = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                mark.bind((host, port + 1))
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    with socket.socket(socket.AF_INET, kind) as probe:
+                        if kind == socket.SOCK_STREAM:
+                            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind((host, port))
+            except OSError:
+                continue
+            yield port
+            return
+    raise AsteriskUnavailable(f"no free SIP port from {FIRST_PORT} upwards")
+
+
+def _name_this_machine(root: Path) -> None:
+    """Asterisk looks its own host name up, and stalls for seconds where nothing knows it."""
+    hosts = root / "etc/hosts"
+    line = f"127.0.0.1 localhost {socket.gethostname()}\n"
+    if hosts.exists() and line in hosts.read_text():
+        return
+    new = hosts.with_name(f"hosts.{os.getpid()}")
+    new.write_text(line)
+    new.replace(hosts)
+
+
+def _chroot(root: Path) -> list[str]:
+    if os.geteuid() == 0:
+        return ["chroot", str(root)]
+    return ["unshare", "--map-root-user", "chroot", str(root)]
+
+
+@contextlib.contextmanager
+def _process(command: list[str], console: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a process group of its own; it goes down with the block, or with us."""
+    # The kernel ends it should this process die without leaving the block.
+    watched = ["setpriv", "--pdeathsig", "KILL", *command]
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    with (
+        console.open("wb") as output,
+        subprocess.Popen(
+            watched,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            try:
+                process.wait(_STOP_SECONDS if process.returncode is None else 0)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

@@ -1,0 +1,237 @@
+"""The configuration of the test PBX: its accounts, its extensions and the modules it loads.
+
+Accounts `alice` and `bob` have a password; `guest` has none, for peers that cannot authenticate.
+
+    600  echo                              604  rings and is never answered
+    601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
+    602  reads digits up to `#`, plays     606  early media: a tone of 425 Hz, never answered
+         them back as digits, hangs up     603  busy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+#: Password of the accounts `alice` and `bob`.
+PASSWORD = "correct-horse"
+ACCOUNTS = ("alice", "bob")
+GUEST = "guest"
+
+_MODULES = (
+    "res_timing_timerfd",
+    "res_sorcery_config",
+    "res_sorcery_memory",
+    "res_sorcery_astdb",
+    "res_pjproject",
+    "res_pjsip",
+    "res_pjsip_pubsub",
+    "res_pjsip_session",
+    "res_pjsip_sdp_rtp",
+    "res_pjsip_registrar",
+    "res_pjsip_authenticator_digest",
+    "res_pjsip_endpoint_identifier_user",
+    "res_pjsip_caller_id",
+    "res_pjsip_nat",
+    "res_pjsip_rfc3326",
+    "res_pjsip_dtmf_info",
+    "res_pjsip_logger",
+    "res_rtp_asterisk",
+    "res_srtp",
+    "res_clioriginate",
+    "chan_pjsip",
+    "pbx_config",
+    "bridge_simple",
+    "bridge_native_rtp",
+    "bridge_softmix",
+    "codec_ulaw",
+    "codec_alaw",
+    "codec_a_mu",
+    "codec_g722",
+    "codec_gsm",
+    "codec_resample",
+    "codec_speex",
+    "codec_opus_open_source",
+    "res_format_attr_opus",
+    "format_wav",
+    "format_pcm",
+    "format_gsm",
+    "func_callerid",
+    "func_channel",
+    "func_global",
+    "func_strings",
+    "app_dial",
+    "app_echo",
+    "app_milliwatt",
+    "app_originate",
+    "app_playback",
+    "app_playtones",
+    "app_read",
+    "app_record",
+    "app_senddtmf",
+    "app_stack",
+    "app_verbose",
+)
+
+_CODECS = "ulaw,alaw,slin16,slin,g722,gsm,speex,speex16,opus"
+
+_DIALPLAN = """
+[phones]
+exten = 600,1,Answer()
+ same = n,Echo()
+
+exten = 601,1,Answer()
+ same = n,Milliwatt()
+
+exten = 602,1,Answer()
+ same = n,Set(GLOBAL(digits)=)
+ same = n,Set(GLOBAL(status)=reading)
+ same = n,Read(typed,,0,,1,20)
+ same = n,Set(GLOBAL(digits)=${typed})
+ same = n,Set(GLOBAL(status)=${READSTATUS})
+ same = n,SendDTMF(${typed})
+ same = n,Wait(0.5)
+ same = n,Hangup()
+
+exten = 603,1,Hangup(17)
+
+exten = 604,1,Ringing()
+ same = n,Wait(60)
+
+exten = 605,1,Answer()
+ same = n,Playtones(440)
+ same = n,Wait(1)
+ same = n,Hangup()
+
+exten = 606,1,Progress()
+ same = n,Playtones(425)
+ same = n,Wait(60)
+
+exten = _[a-z].,1,Dial(PJSIP/${EXTEN},30)
+"""
+
+
+def files(
+    *,
+    directory: str,
+    host: str,
+    port: int,
+    rtp: tuple[int, int],
+    dialplan: str = "",
+    modules: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The files of a private configuration folder, by name.
+
+    Args:
+        directory: the folder of this PBX as the PBX sees it, inside its own root.
+        host: address it listens on, for SIP (UDP and TCP) and RTP.
+        port: its SIP port.
+        rtp: first and last of its RTP ports; each call takes two.
+        dialplan: more lines for the context ``phones``, or contexts of their own.
+        modules: names of further modules to load.
+        extra: more files, or text to append to the ones made here.
+    """
+    made = {
+        "asterisk.conf": f"""
+[directories]
+astetcdir = {directory}
+astvarlibdir = {directory}
+astdbdir = {directory}
+astkeydir = {directory}
+astcachedir = {directory}
+astspooldir = {directory}
+astrundir = {directory}
+astlogdir = {directory}
+
+[options]
+verbose = 3
+nocolor = yes
+hideconnect = yes
+systemname = spech
+""",
+        "modules.conf": "[modules]\nautoload = no\n"
+        + "".join(f"load = {name}.so\n" for name in (*_MODULES, *modules)),
+        "logger.conf": "[general]\nappend_hostname = no\n"
+        "[logfiles]\nlog = notice,warning,error,verbose\n",
+        "rtp.conf": f"""
+[general]
+rtpstart = {rtp[0]}
+rtpend = {rtp[1]}
+icesupport = no
+""",
+        "pjsip.conf": _pjsip(host, port),
+        "extensions.conf": _DIALPLAN + dialplan,
+        "indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\n"
+        "ringcadence = 2000,4000\ndial = 350+440\nring = 440+480/2000,0/4000\n"
+        "busy = 480+620/500,0/500\ncongestion = 480+620/250,0/250\n",
+        "pjproject.conf": "[startup]\nlog_mappings =\n",
+        # Modules that look for a file of their own warn when it is missing.
+        "features.conf": "",
+        "stasis.conf": "",
+        "ccss.conf": "",
+        "udptl.conf": "",
+        "acl.conf": "",
+        "cdr.conf": "[general]\nenable = no\n",
+        "cel.conf": "[general]\nenable = no\n",
+        "codecs.conf": "",
+        "dsp.conf": "",
+        "sorcery.conf": "",
+        "cli.conf": "",
+        "cli_permissions.conf": "",
+        "manager.conf": "[general]\nenabled = no\n",
+        "http.conf": "[general]\nenabled = no\n",
+    }
+    for name, text in (extra or {}).items():
+        made[name] = made.get(name, "") + text
+    return made
+
+
+def _pjsip(host: str, port: int) -> str:
+    sections = [
+        # The user name decides who calls: everybody comes from the same address here.
+        """
+[global]
+type = global
+user_agent = Asterisk
+endpoint_identifier_order = username
+[system]
+type = system
+timer_t1 = 500
+"""
+    ]
+    for protocol in ("udp", "tcp"):
+        sections.append(
+            f"[{protocol}]\ntype = transport\nprotocol = {protocol}\nbind = {host}:{port}\n"
+        )
+    for name in (*ACCOUNTS, GUEST):
+        authentication = f"auth = {name}" if name in ACCOUNTS else ""
+        sections.append(f"""
+[{name}]
+type = endpoint
+context = phones
+disallow = all
+allow = {_CODECS}
+aors = {name}
+{authentication}
+media_address = {host}
+bind_rtp_to_media_address = yes
+direct_media = no
+rtp_symmetric = yes
+force_rport = yes
+rewrite_contact = yes
+dtmf_mode = rfc4733
+callerid = {name.title()} <{name}>
+
+[{name}]
+type = aor
+max_contacts = 10
+remove_existing = yes
+minimum_expiration = 10
+default_expiration = 60
+""")
+        if authentication:
+            sections.append(
+                f"[{name}]\ntype = auth\nauth_type = userpass\n"
+                f"username = {name}\npassword = {PASSWORD}\n"
+            )
+    return "\n".join(sections)

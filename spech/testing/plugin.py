@@ -1,0 +1,41 @@
+"""The pytest plugin: installing Spech makes its fixtures available.
+
+``asterisk`` is a real PBX for the whole test run (see :mod:`spech.testing.dialplan` for what it
+answers). Without an Asterisk the tests that ask for it are skipped, with the reason; with
+``SPECH_REQUIRE_ASTERISK=1`` in the environment they fail. ``SPECH_TEST_PBX=host:port`` names a PBX
+with the same accounts and extensions that runs already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from .asterisk import Asterisk, AsteriskUnavailable
+
+
+def unavailable(what: str, reason: str) -> NoReturn:
+    """Skip the test, or fail it where ``SPECH_REQUIRE_<what>=1`` says that it has to run."""
+    if os.environ.get(f"SPECH_REQUIRE_{what.upper()}", "0") not in ("", "0"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def asterisk() -> Iterator[Asterisk]:
+    """A running Asterisk, one for all tests."""
+    elsewhere = os.environ.get("SPECH_TEST_PBX")
+    if elsewhere:
+        host, _, port = elsewhere.rpartition(":")
+        yield Asterisk.elsewhere(host, int(port))
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            pbx = stack.enter_context(Asterisk())
+        except AsteriskUnavailable as error:
+            unavailable("asterisk", str(error))
+        yield pbx
