@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from spech.errors import RemoteProtocolError
+from ..errors import RemoteProtocolError
 
 #: ``token``: method names, header names, parameter names, schemes of authentication.
 TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")

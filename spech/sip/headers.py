@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.grammar import (
+from ..errors import LocalProtocolError, RemoteProtocolError
+from .grammar import (
     BARE_VALUE,
     BLANK,
     CANONICAL_NAMES,
@@ -25,7 +25,7 @@ from spech.sip.grammar import (
     read_number,
     unquote,
 )
-from spech.sip.uri import Uri
+from .uri import Uri
 
 Parameters = tuple[tuple[str, str | None], ...]
 
