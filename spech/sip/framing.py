@@ -24,7 +24,7 @@ class StreamFramer:
         self._searched = 0
         #: Bytes of the message in the buffer, once its head is known.
         self._length: int | None = None
-        self._failed = False
+        self._failure: RemoteProtocolError | None = None
 
     def receive(self, data: bytes) -> list[bytes]:
         """The messages that are complete now, each fit for ``parser.parse``.
@@ -32,19 +32,21 @@ class StreamFramer:
         Raises:
             RemoteProtocolError: when it cannot be said where a message ends: 400 for an unusable
                 head or no Content-Length, 513 for one that is too long. Messages before it are
-                lost, and nothing more can be read: the connection must be closed.
+                returned first, the next call raises. Nothing more can be read then: the
+                connection is to be closed.
         """
-        if self._failed:
-            raise RemoteProtocolError("the stream has failed before")
+        if self._failure is not None:
+            raise self._failure
         self._buffer += data
         messages: list[bytes] = []
         try:
             while (message := self._next()) is not None:
                 messages.append(message)
-        except RemoteProtocolError:
-            self._failed = True
+        except RemoteProtocolError as error:
+            self._failure = error
             self._buffer.clear()
-            raise
+            if not messages:
+                raise
         return messages
 
     def _next(self) -> bytes | None:

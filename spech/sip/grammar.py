@@ -20,7 +20,7 @@ FORBIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 #: A ``generic-param`` value that may stand without quotes: ``token / host``, and the marks that
 #: peers use there though they should not.
-BARE_VALUE: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@&$#|^{}()]+")
+BARE_VALUE: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@&=?$#|^{}()]+")
 
 #: The inside of a ``quoted-string`` with its quotes; group 1 is the text, still escaped.
 QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)

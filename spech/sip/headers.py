@@ -30,7 +30,7 @@ from .uri import Uri
 Parameters = tuple[tuple[str, str | None], ...]
 
 _SECRET: Final = frozenset({"Authorization", "Proxy-Authorization"})
-_URI_PASSWORD: Final = re.compile(r'(sips?:[^@\s:<>"]+):[^@\s<>"]*@', re.IGNORECASE)
+_URI_PASSWORD: Final = re.compile(r'(sips?:[^@\s:<>"]{1,256}):[^@\s<>"]{0,256}@', re.I)
 
 
 def masked(name: str, value: str) -> str:
@@ -351,7 +351,7 @@ class Via:
 
     @property
     def branch(self) -> str | None:
-        """The transaction's identity, if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
+        """What names the transaction; unique if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
         return _find_parameter(self.parameters, "branch") or None
 
     @property

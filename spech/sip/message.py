@@ -7,6 +7,7 @@ they raise :class:`RemoteProtocolError` (400) when the header is missing or malf
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -95,6 +96,10 @@ REASONS: Final[dict[int, str]] = {
 _DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 
+#: Characters of one value that a line of a log shows at most.
+_LOGGED: Final = 160
+
+
 class _Accessors:
     """What requests and responses have in common."""
 
@@ -181,14 +186,14 @@ class _Accessors:
         return "\r\n".join(lines).encode() + self.body
 
     def _summarise(self, start: str) -> str:
-        parts = [masked("", start)]
+        parts = [_shortened(masked("", start))]
         for name in ("CSeq", "Call-ID", "From", "To", "Authorization", "Proxy-Authorization"):
             value = self.headers.get(name)
             if value is not None:
-                parts.append(f"{name}={masked(name, value)}")
+                parts.append(f"{name}={_shortened(masked(name, value))}")
         if self.body:
             kind = self.headers.get("Content-Type") or "unknown type"
-            parts.append(f"{len(self.body)} bytes of {kind}")
+            parts.append(f"{len(self.body)} bytes of {_shortened(kind)}")
         line = " | ".join(parts)
         # A peer's text must not move the terminal's cursor or begin a line of its own.
         return line if line.isprintable() else line.encode("unicode_escape").decode()
@@ -248,6 +253,19 @@ class Response(_Accessors):
     headers: Headers
     body: bytes = b""
     version: str = "SIP/2.0"
+
+    @cached_property
+    def contacts(self) -> tuple[NameAddr, ...]:
+        """The Contact values that can be read; none for ``*``.
+
+        The others are left out: a registrar lists the bindings of all devices, and what another
+        one wrote must not spoil ours.
+        """
+        found: list[NameAddr] = []
+        for value in self.headers.values("Contact"):
+            with suppress(RemoteProtocolError):
+                found.append(NameAddr.parse(value))
+        return tuple(found)
 
     def __bytes__(self) -> bytes:
         if not 100 <= self.status <= 699 or not VERSION.fullmatch(self.version):
@@ -313,6 +331,10 @@ def response_to(
         copied.append(("Content-Type", content_type))
     phrase = REASONS.get(status, "Unknown") if reason is None else reason
     return Response(status, phrase, Headers(copied), body)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LOGGED else f"{text[:_LOGGED]}..."
 
 
 def _has_tag(address: str) -> bool:

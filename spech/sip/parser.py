@@ -26,7 +26,7 @@ MAX_LINE: Final = 8192
 #: The empty line between head and body, with or without carriage returns.
 HEAD_END: Final = re.compile(rb"\n\r?\n")
 
-_FOLD: Final = re.compile(r"[ \t]*\n[ \t]+")
+_FOLD: Final = re.compile(r"\n[ \t]+")
 #: Controls that no line may hold. Line feeds are the line ends; a carriage return that is left
 #: when CRLF has become LF stands alone, and another reader might take it for a line end.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -138,7 +138,7 @@ def validate(message: Message) -> None:
     if not message.vias:
         raise RemoteProtocolError("Via is empty")
     # Reading them is the test; each raises what is wrong with it.
-    _ = message.from_, message.to, message.contacts, message.record_routes, message.expires
+    _ = message.from_, message.to, message.record_routes, message.expires
     if message.cseq.number >= 2**31:
         raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
     if " " in message.call_id or "\t" in message.call_id:
@@ -157,7 +157,7 @@ def _validate_request(request: Request) -> None:
         raise RemoteProtocolError("more than one Max-Forwards")
     if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
         read_number(hops[0], 255, "Max-Forwards")
-    _ = request.routes
+    _ = request.routes, request.contacts
     if request.method == "INVITE" and len(request.contacts) != 1:
         # Section 8.1.1.8: exactly one in a request that can set up a dialog.
         raise RemoteProtocolError(f"{len(request.contacts)} Contact addresses in an INVITE")
