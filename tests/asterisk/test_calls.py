@@ -1,0 +1,180 @@
+"""Calls to and from a real PBX, and what they sound like."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import trio
+
+from spech import Account, CallFailed, Phone, PortRange, open_phone
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_silence, assert_tone, sine
+from spech.testing.talk import listen, talk
+from spech.testing.waiting import until
+
+RATE = 8000
+
+
+@pytest.fixture
+async def phone(account: Account, ports: PortRange) -> AsyncIterator[Phone]:
+    """Alice's, registered."""
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        yield phone
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
+    async with phone.call("600", codecs=[codec]) as call:
+        await call.answered(timeout=5)
+        assert call.codec == codec
+        with call.open_audio(RATE) as port:
+            heard = await talk(port, sine(700, RATE, 1, level=-18), 2)
+        # The last second: the first one holds the way there and back.
+        assert_tone(heard[-RATE:], RATE, 700, tolerance=1, level=-18, level_tolerance=0.5)
+        statistics = call.statistics
+        assert statistics.received > 50
+        assert statistics.lost == 0
+    assert call.ended_by == "local"
+
+
+async def test_what_is_not_said_does_not_come_back(phone: Phone) -> None:
+    async with phone.call("600") as call:
+        await call.answered(timeout=5)
+        call.muted = True
+        with call.open_audio(RATE) as port:
+            heard = await talk(port, sine(700, RATE, 1, level=-18), 1.5)
+            assert_silence(heard[-RATE // 2 :])
+            call.muted = False
+            heard = await talk(port, sine(700, RATE, 1, level=-18), 1.5)
+            assert_tone(heard[-RATE // 2 :], RATE, 700, level=-18)
+
+
+async def test_a_tone_is_heard(phone: Phone) -> None:
+    async with phone.call("601") as call:
+        await call.answered(timeout=5)
+        with call.open_audio(RATE) as port:
+            heard = await listen(port, 2)
+    assert_tone(heard[-RATE:], RATE, 1004, tolerance=1)
+
+
+async def test_digits_are_read_and_come_back(phone: Phone, pbx: Asterisk) -> None:
+    """Read() stops at the ``#``; what it read comes back as digits."""
+    async with phone.call("602") as call:
+        await call.answered(timeout=5)
+        await until(lambda: pbx.variable("status") == "reading")
+        call.send_dtmf("1234*0#")
+        with trio.fail_after(10):
+            await call.ended()
+    assert pbx.variable("digits") == "1234*0"
+    assert pbx.variable("status") == "OK"
+    assert call.digits_received == "1234*0"
+    assert call.ended_by == "remote"
+
+
+async def test_asterisk_hangs_up_first(phone: Phone) -> None:
+    async with phone.call("605") as call:
+        await call.answered(timeout=5)
+        with call.open_audio(RATE) as port:
+            heard = await listen(port, 0.8)
+        assert_tone(heard[-RATE // 4 :], RATE, 440, tolerance=2)
+        with trio.fail_after(5):
+            await call.ended()
+        assert call.state == "ended"
+        assert call.ended_by == "remote"
+
+
+async def test_busy(phone: Phone) -> None:
+    async with phone.call("603") as call:
+        with pytest.raises(CallFailed) as failed:
+            await call.answered(timeout=5)
+        assert failed.value.status == 486
+    assert call.state == "ended"
+    assert call.status == 486
+
+
+async def test_an_extension_that_is_not_there(phone: Phone) -> None:
+    async with phone.call("699") as call:
+        with pytest.raises(CallFailed) as failed:
+            await call.answered(timeout=5)
+        assert failed.value.status == 404
+
+
+async def test_no_answer_is_cancelled(phone: Phone, trace: Callable[[], str]) -> None:
+    async with phone.call("604") as call:
+        while call.state != "ringing":
+            await call.changed()
+        assert call.status == 180
+    await until(lambda: "SIP/2.0 487" in trace())
+    assert "CANCEL sip:604@" in trace()
+    assert "BYE sip:" not in trace()
+
+
+async def test_a_cancelled_scope_hangs_up(phone: Phone, trace: Callable[[], str]) -> None:
+    with trio.move_on_after(1) as scope:
+        async with phone.call("600") as call:
+            await call.answered(timeout=5)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    await until(lambda: "BYE sip:" in trace())
+
+
+async def test_early_media_is_heard_before_any_answer(
+    phone: Phone, trace: Callable[[], str]
+) -> None:
+    async with phone.call("606") as call:
+        while call.state != "early":
+            await call.changed()
+        with call.open_audio(RATE) as port:
+            heard = await listen(port, 1.5)
+        assert_tone(heard[-RATE // 2 :], RATE, 425, tolerance=1)
+        assert call.state == "early"
+    await until(lambda: "SIP/2.0 487" in trace())
+
+
+async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> None:
+    pbx.originate("alice", "Milliwatt")
+    with trio.fail_after(10):
+        async for incoming in phone.incoming_calls():
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    heard = await listen(port, 1.5)
+                assert call.direction == "incoming"
+            break
+    assert_tone(heard[-RATE // 2 :], RATE, 1004, tolerance=1)
+
+
+async def test_asterisk_calls_and_is_declined(
+    phone: Phone, pbx: Asterisk, trace: Callable[[], str]
+) -> None:
+    pbx.originate("alice", "Echo")
+    with trio.fail_after(10):
+        async for incoming in phone.incoming_calls():
+            incoming.reject(486)
+            break
+        await until(lambda: "SIP/2.0 486" in trace())
+
+
+async def test_asterisk_calls_and_gives_up(phone: Phone, pbx: Asterisk) -> None:
+    pbx.originate("alice", "Echo")
+    with trio.fail_after(10):
+        async for incoming in phone.incoming_calls():
+            pbx.command("channel request hangup all")
+            await incoming.ended()
+            break
+
+
+async def test_ten_calls_at_once_do_not_disturb_each_other(phone: Phone) -> None:
+    """Each hears its own tone, and no other."""
+
+    async def one(frequency: float) -> None:
+        async with phone.call("600") as call:
+            await call.answered(timeout=10)
+            with call.open_audio(RATE) as port:
+                heard = await talk(port, sine(frequency, RATE, 1, level=-18), 2.5)
+            assert_tone(heard[-RATE:], RATE, frequency, tolerance=1, purity=0.95)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(one, 400 + 100 * number)

@@ -1,0 +1,41 @@
+"""Registering at a real PBX."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from spech import Account, PortRange, RegistrationFailed, open_phone
+from spech.testing.asterisk import Asterisk
+
+
+async def test_the_right_password_registers_and_leaving_unregisters(
+    account: Account, pbx: Asterisk, ports: PortRange
+) -> None:
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        assert phone.registration.state == "registered"
+        assert phone.registration.status == 200
+        host, port = phone.address
+        assert f"sip:alice@{host}:{port}" in pbx.command("pjsip show aor alice")
+    assert "sip:alice@" not in pbx.command("pjsip show aor alice")
+
+
+async def test_a_wrong_password_is_refused(account: Account, ports: PortRange) -> None:
+    wrong = dataclasses.replace(account, password="guessed")
+    async with open_phone(wrong, listen=("127.0.0.1", 0), ports=ports) as phone:
+        with pytest.raises(RegistrationFailed) as refused:
+            await phone.registered(timeout=5)
+        assert refused.value.status in (401, 403)
+        assert phone.registration.state == "failed"
+
+
+async def test_a_short_expiry_is_raised_to_what_the_registrar_wants(
+    account: Account, pbx: Asterisk, ports: PortRange
+) -> None:
+    """Asterisk answers 423 with Min-Expires 10 (RFC 3261 section 10.2.8)."""
+    short = dataclasses.replace(account, expires=5)
+    async with open_phone(short, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        assert phone.registration.state == "registered"
