@@ -1,1 +1,1 @@
-"""Part of Spech."""
+"""The phone in the page: files over HTTP, control over one WebSocket, PCM over another."""

@@ -1,0 +1,207 @@
+"""One call as the page sees it, from the moment it is asked for until it is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from spech.web.messages import By, CallState, Ended, Meters
+from spech.web.texts import explain
+
+if TYPE_CHECKING:
+    from spech import Call
+    from spech.media import AudioPort
+
+SILENCE_DBFS = -100.0
+
+
+class Attachment:
+    """The one audio connection that a call has at a time.
+
+    ``port`` is None until the call exists. ``code`` and ``reason`` are those of the WebSocket's
+    close frame.
+    """
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.port: AudioPort | None = None
+        self.code = 1000
+        self.reason = "the call has ended"
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with another code than a normal end."""
+        self.code = code
+        self.reason = reason
+        self.scope.cancel()
+
+
+class Appearance:
+    """A call's appearance: the library's call when there is one, and what came before and after.
+
+    An incoming call has no `Call` until it is answered, an outgoing one none until it is placed,
+    and an ended one is still shown for a while; this object lives through all of that.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        direction: Literal["incoming", "outgoing"],
+        remote: str,
+        display_name: str | None,
+        began_at: float,
+    ) -> None:
+        self.id = id
+        self.direction = direction
+        self.remote = remote
+        self.display_name = display_name
+        self.began_at = began_at
+        self.ended: Ended | None = None
+        self.ended_at: float | None = None
+        #: Set when the person (or the grace period) wants the call over.
+        self.hung_up = False
+        #: Around the placing of an outgoing call, which may wait for DNS.
+        self.scope = trio.CancelScope()
+        #: Set when an incoming call was answered (``accepted``) or declined (not).
+        self.decided = trio.Event()
+        self.accepted = False
+        self.decline_status = 603
+        #: Set when there is a call to attach audio to, or when there never will be one.
+        self.ready = trio.Event()
+        self.attachment: Attachment | None = None
+        self._call: Call | None = None
+        self._state: Literal["trying", "ringing", "early", "answered"] = (
+            "ringing" if direction == "incoming" else "trying"
+        )
+        self._was_answered = False
+        self._muted = False
+        self._farewell: str | None = None
+        self._ports: list[AudioPort] = []
+        self._dropped_before = 0
+
+    @property
+    def live(self) -> bool:
+        return self.ended is None
+
+    @property
+    def call(self) -> Call | None:
+        return self._call
+
+    @property
+    def answered(self) -> bool:
+        return self.live and self._call is not None and self._call.state == "answered"
+
+    @property
+    def muted(self) -> bool:
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        self._muted = muted
+        if self._call is not None:
+            self._call.muted = muted
+
+    def connect(self, call: Call) -> None:
+        """The library has a call now: pass on what was wanted before."""
+        self._call = call
+        call.muted = self._muted
+        self.ready.set()
+        if self.hung_up:
+            call.hang_up()
+
+    def notice(self) -> None:
+        """Follow the library's call; its last state before the end decides on the words."""
+        if self._call is not None and self._call.state != "ended":
+            self._state = self._call.state
+            self._was_answered = self._was_answered or self._state == "answered"
+
+    def accept(self) -> None:
+        """Answer an incoming call; nothing happens when it was decided before."""
+        if not self.decided.is_set():
+            self.accepted = True
+            self.decided.set()
+
+    def hang_up(self, *, text: str | None = None, decline_status: int = 603) -> None:
+        """End the call in whatever state it is. Synchronous, idempotent.
+
+        ``text`` replaces the words for the person, ``decline_status`` is the SIP status for an
+        incoming call that was not answered.
+        """
+        if self.hung_up or not self.live:
+            return
+        self.hung_up = True
+        self._farewell = text
+        if self._call is not None:
+            self._call.hang_up()
+        elif self.direction == "outgoing":
+            self.scope.cancel()
+        elif not self.decided.is_set():
+            self.decline_status = decline_status
+            self.decided.set()
+
+    def end(self, by: By, status: int | None, text: str, now: float) -> None:
+        """The call is over; only the first end counts."""
+        if self.ended is None:
+            self.ended = Ended(by, status, self._farewell or text)
+            self.ended_at = now
+            self.ready.set()
+
+    def end_with_call(self, now: float) -> None:
+        """The library's call has ended: put its end in words."""
+        call = self._call
+        assert call is not None
+        by: By = "local" if call.ended_by == "local" else "remote"
+        if self._was_answered:
+            text = "You hung up." if by == "local" else "The other side hung up."
+        elif by == "local":
+            text = "You ended the call before it was answered."
+        else:
+            text = explain(call.status or 408, call.reason)
+        self.end(by, call.status, text, now)
+
+    @contextmanager
+    def port_open(self, port: AudioPort) -> Iterator[None]:
+        """Count the frames that ``port`` drops while the block runs, and keep the count."""
+        self._ports.append(port)
+        try:
+            yield
+        finally:
+            self._ports.remove(port)
+            self._dropped_before += port.dropped
+
+    @property
+    def meters(self) -> Meters:
+        """The present levels; an unanswered incoming call is silent."""
+        dropped = self._dropped_before + sum(port.dropped for port in self._ports)
+        if self._call is None:
+            return Meters(SILENCE_DBFS, SILENCE_DBFS, dropped, 0, 0.0)
+        microphone, speaker = self._call.levels
+        statistics = self._call.statistics
+        return Meters(
+            microphone=round(max(microphone, SILENCE_DBFS), 1),
+            speaker=round(max(speaker, SILENCE_DBFS), 1),
+            dropped=dropped,
+            lost=statistics.lost,
+            jitter_ms=round(statistics.jitter_ms, 1),
+        )
+
+    def snapshot(self) -> CallState:
+        """The call's part of the state feed."""
+        call = self._call
+        return CallState(
+            id=self.id,
+            direction=self.direction,
+            remote=self.remote,
+            display_name=self.display_name,
+            state="ended" if self.ended is not None else self._state,
+            status=call.status if call is not None else None,
+            reason=call.reason if call is not None else "",
+            codec=call.codec if call is not None else None,
+            muted=self._muted,
+            answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
+            audio_attached=self.attachment is not None,
+            digits_received=call.digits_received if call is not None else "",
+            ended=self.ended,
+        )

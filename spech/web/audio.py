@@ -1,0 +1,249 @@
+"""The audio channel: one WebSocket per call that carries PCM, on a port of its own.
+
+docs/protocol.md is the contract. The first frame redeems a single-use ticket; after it both sides
+send binary frames with a small header, so that lost time can be seen. Nothing here waits for a
+slow peer with audio in hand: the call's `AudioPort` is bounded and drops the oldest frame, and
+the kernel is told to take only a few frames more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
+
+from spech.errors import CallEnded
+from spech.web.appearance import Appearance, Attachment
+from spech.web.auth import Gate
+from spech.web.messages import Refused
+
+if TYPE_CHECKING:
+    from spech.media import AudioPort
+    from spech.web.switchboard import Switchboard
+
+logger = logging.getLogger("spech.web.audio")
+
+TICKET_SECONDS = 30.0
+TICKETS_KEPT = 256
+FIRST_FRAME_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
+RATES = range(8000, 48001)
+#: Largest message: 100 ms at 48 kHz and the header, rounded up.
+MAX_MESSAGE = 16384
+#: Unusable frames after which the connection is closed.
+MAX_BAD_FRAMES = 50
+
+NORMAL = 1000
+UNUSABLE = 4400
+BAD_TICKET = 4401
+TAKEN_OVER = 4409
+
+#: Sequence number of the frame, position of its first sample (see docs/protocol.md).
+HEADER = struct.Struct("<IQ")
+
+
+class Tickets:
+    """Single-use tickets, each for one call, valid for 30 s. ``now`` is in seconds, any clock."""
+
+    def __init__(self) -> None:
+        self._issued: dict[str, tuple[str, float]] = {}
+
+    def issue(self, call: str, now: float) -> str:
+        """A fresh ticket for ``call``; beyond a limit the oldest unused one is void."""
+        self._forget(now)
+        while len(self._issued) >= TICKETS_KEPT:
+            del self._issued[next(iter(self._issued))]
+        ticket = secrets.token_urlsafe(24)
+        self._issued[ticket] = (call, now + TICKET_SECONDS)
+        return ticket
+
+    def redeem(self, ticket: str, now: float) -> str | None:
+        """The call that ``ticket`` is for, once; None when unknown, used or too old."""
+        self._forget(now)
+        found = self._issued.pop(ticket, None)
+        return None if found is None else found[0]
+
+    def _forget(self, now: float) -> None:
+        for ticket in [each for each, (_, until) in self._issued.items() if until <= now]:
+            del self._issued[ticket]
+
+
+class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The client's first frame."""
+
+    ticket: str
+    rate: int
+
+
+class Welcome(msgspec.Struct, frozen=True):
+    """The server's answer to it."""
+
+    call: str
+    rate: int
+    frame_samples: int
+
+
+class FrameReader:
+    """Takes the client's frames apart and refuses nonsense.
+
+    Usable is a header, then 1 sample to 100 ms of PCM, with a sequence number ahead of the last
+    one. ``bad`` counts the others.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._longest = rate // 10 * 2
+        self._next_sequence: int | None = None
+        self.bad = 0
+
+    def receive_frame(self, frame: str | bytes) -> bytes | None:
+        """The frame's PCM, int16 little-endian mono, or None when the frame is dropped."""
+        if isinstance(frame, bytes):
+            length = len(frame) - HEADER.size
+            if 2 <= length <= self._longest and length % 2 == 0:
+                sequence, _ = HEADER.unpack_from(frame)
+                expected = self._next_sequence
+                # TCP keeps order, so a number that lies behind was not counted by the rules.
+                if expected is None or (sequence - expected) & 0xFFFFFFFF < 0x80000000:
+                    self._next_sequence = (sequence + 1) & 0xFFFFFFFF
+                    return frame[HEADER.size :]
+        self.bad += 1
+        return None
+
+
+class AudioServer:
+    """Serves the audio channel of a switchboard's calls."""
+
+    def __init__(self, switchboard: Switchboard, tickets: Tickets, gate: Gate) -> None:
+        self._switchboard = switchboard
+        self._tickets = tickets
+        self._gate = gate
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        """Serve until cancelled. One connection's error ends that connection alone."""
+        await trio.serve_listeners(self._serve_stream, [listener])
+
+    async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._serve_connection(nursery, stream)
+                nursery.cancel_scope.cancel()
+        except* (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            logger.debug("An audio connection was lost")
+        except* Exception as group:
+            logger.error("An audio connection failed", exc_info=group)
+
+    async def _serve_connection(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+        connection: WebSocketConnection | None = None
+        try:
+            with trio.fail_after(FIRST_FRAME_SECONDS):
+                request = await wrap_server_stream(nursery, stream, max_message_size=MAX_MESSAGE)
+                if not self._origin_allowed(request):
+                    await request.reject(403)
+                    return
+                connection = await request.accept()
+                appearance, rate = self._redeem(await connection.get_message())
+            attachment = await self._attach(connection, stream, appearance, rate)
+            code, reason = attachment.code, attachment.reason
+        except trio.TooSlowError:
+            code, reason = UNUSABLE, "no first frame came"
+        except Refused as refused:
+            code, reason = int(refused.code), refused.message
+        if connection is not None:
+            with trio.move_on_after(CLOSE_SECONDS):
+                await connection.aclose(code, reason)
+
+    def _origin_allowed(self, request: WebSocketRequest) -> bool:
+        # The Host header of this port says nothing about the page's; the page's own name does,
+        # and a foreign page cannot have one of ours.
+        origins = [value for name, value in request.headers if name.lower() == b"origin"]
+        return all(self._gate.origin_allowed(value.decode("latin-1")) for value in origins)
+
+    def _redeem(self, frame: str | bytes) -> tuple[Appearance, int]:
+        try:
+            hello = msgspec.json.decode(frame if isinstance(frame, str) else b"", type=Hello)
+        except msgspec.DecodeError:
+            hello = None
+        if hello is None or hello.rate not in RATES:
+            raise Refused(str(UNUSABLE), "the first frame is not usable")
+        call = self._tickets.redeem(hello.ticket, trio.current_time())
+        if call is None:
+            raise Refused(str(BAD_TICKET), "the ticket is unknown, used or too old")
+        try:
+            return self._switchboard.find(call), hello.rate
+        except Refused as error:
+            raise Refused(str(NORMAL), "the call has ended") from error
+
+    async def _attach(
+        self,
+        connection: WebSocketConnection,
+        stream: trio.SocketStream,
+        appearance: Appearance,
+        rate: int,
+    ) -> Attachment:
+        """Be the call's audio connection until the call ends or another one takes over."""
+        frame_samples = rate // 50
+        _keep_kernel_queue_short(stream, 4 * (HEADER.size + 2 * frame_samples))
+        attachment = Attachment()
+        if appearance.attachment is not None:
+            appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
+        appearance.attachment = attachment
+        self._switchboard.notify()
+        try:
+            with attachment.scope:
+                welcome = Welcome(appearance.id, rate, frame_samples)
+                await connection.send_message(msgspec.json.encode(welcome).decode())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_receive_frames, connection, attachment, FrameReader(rate))
+                    await appearance.ready.wait()
+                    if appearance.call is not None and appearance.live:
+                        with (
+                            appearance.call.open_audio(rate) as attachment.port,
+                            appearance.port_open(attachment.port),
+                        ):
+                            await _send_frames(connection, attachment.port)
+                    nursery.cancel_scope.cancel()
+        except* CallEnded:
+            pass  # it ended while the audio was about to be opened, which is a normal close
+        finally:
+            if appearance.attachment is attachment:
+                appearance.attachment = None
+                self._switchboard.notify()
+        return attachment
+
+
+async def _receive_frames(
+    connection: WebSocketConnection, attachment: Attachment, reader: FrameReader
+) -> None:
+    """The client's microphone into the call; before there is a call, into nothing."""
+    while reader.bad <= MAX_BAD_FRAMES:
+        pcm = reader.receive_frame(await connection.get_message())
+        if pcm is not None and attachment.port is not None:
+            attachment.port.send(pcm)
+    attachment.close(UNUSABLE, "too many unusable frames")
+
+
+async def _send_frames(connection: WebSocketConnection, port: AudioPort) -> None:
+    """The call's sound to the client, until the call ends."""
+    sequence = position = 0
+    async for pcm in port:
+        await connection.send_message(HEADER.pack(sequence & 0xFFFFFFFF, position) + pcm)
+        sequence += 1
+        position += len(pcm) // 2
+
+
+def _keep_kernel_queue_short(stream: trio.SocketStream, size: int) -> None:
+    """Let at most ``size`` unsent bytes wait in the kernel, so that a slow peer makes frames drop
+    here, where it is counted, and not pile up as delay there."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)

@@ -1,0 +1,155 @@
+"""The control channel: commands come in as JSON, answers, snapshots and meters go out.
+
+Transport-neutral: `converse` is given a way to receive and a way to send, which are the Quart
+WebSocket's in the server. One task writes, so that messages never interleave; each command runs
+in a task of its own, because saving an account takes seconds and hanging up must not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import trio
+
+from spech.web import messages
+from spech.web.audio import Tickets
+from spech.web.messages import Done, Failed, Fault, Refused
+from spech.web.store import SavedAccount
+from spech.web.switchboard import Switchboard
+
+#: Longest command in bytes; a longer one closes the connection.
+MAX_COMMAND = 65536
+#: Commands of one connection that may be under way at once; more wait unread.
+MAX_UNDER_WAY = 16
+
+_COMMAND = msgspec.json.Decoder(messages.Command)
+_ENVELOPE = msgspec.json.Decoder(messages.Envelope)
+_encoder = msgspec.json.Encoder()
+
+
+async def converse(
+    switchboard: Switchboard,
+    tickets: Tickets,
+    receive: Callable[[], Awaitable[str | bytes | None]],
+    send: Callable[[str], Awaitable[None]],
+) -> None:
+    """Serve one control connection until it is cancelled, which is how its end is told."""
+    connection = _Connection(switchboard, tickets, send)
+    with switchboard.attended():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.write)
+            nursery.start_soon(connection.watch_state)
+            nursery.start_soon(connection.watch_meters)
+            while True:
+                text = await receive()
+                await connection.under_way.acquire()
+                nursery.start_soon(connection.obey, text)
+
+
+class _Connection:
+    def __init__(
+        self, switchboard: Switchboard, tickets: Tickets, send: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._switchboard = switchboard
+        self._tickets = tickets
+        self._send = send
+        self.under_way = trio.Semaphore(MAX_UNDER_WAY)
+        # What is to be written: answers in order, and the news, each of which replaces itself.
+        self._answers: deque[Done | Failed] = deque()
+        self._state_is_new = True
+        self._meters_are_new = False
+        self._work = trio.Event()
+
+    async def write(self) -> None:
+        """The one writer: answers first, then the newest state, then the newest meters."""
+        while True:
+            self._work = trio.Event()
+            if self._state_is_new:
+                self._state_is_new = False
+                await self._put(messages.StateMessage(self._switchboard.state))
+            while self._answers:
+                await self._put(self._answers[0])
+                self._answers.popleft()
+                self.under_way.release()
+            if self._meters_are_new:
+                self._meters_are_new = False
+                await self._put(messages.MetersMessage(self._switchboard.meters))
+            await self._work.wait()
+
+    async def watch_state(self) -> None:
+        while True:
+            await self._switchboard.change.wait()
+            self._state_is_new = True
+            self._work.set()
+
+    async def watch_meters(self) -> None:
+        while True:
+            await self._switchboard.beat()
+            self._meters_are_new = True
+            self._work.set()
+
+    async def obey(self, text: str | bytes | None) -> None:
+        """Carry one command out and queue its one answer."""
+        self._answers.append(await self._answer(text))
+        self._work.set()
+
+    async def _answer(self, text: str | bytes | None) -> Done | Failed:
+        if not isinstance(text, str):
+            return _bad_request(None, "A command is a text frame.")
+        try:
+            id = _ENVELOPE.decode(text).id
+        except msgspec.DecodeError:
+            return _bad_request(None, "A command is a JSON object with an id.")
+        try:
+            command = _COMMAND.decode(text)
+        except msgspec.DecodeError as error:
+            return _bad_request(id, str(error))
+        try:
+            return Done(id, await self._carry_out(command))
+        except Refused as refused:
+            return Failed(id, Fault(refused.code, refused.message, refused.hint))
+
+    async def _carry_out(self, command: messages.Command) -> dict[str, str | int]:
+        switchboard = self._switchboard
+        match command:
+            case messages.Dial(target=target):
+                return {"call": switchboard.dial(target).id}
+            case messages.Answer(call=call):
+                switchboard.answer(call)
+            case messages.Decline(call=call):
+                switchboard.decline(call)
+            case messages.HangUp(call=call):
+                switchboard.hang_up(call)
+            case messages.Dismiss(call=call):
+                switchboard.dismiss(call)
+            case messages.Dtmf(call=call, digits=digits):
+                switchboard.dtmf(call, digits)
+            case messages.Mute(call=call, muted=muted):
+                switchboard.mute(call, muted)
+            case messages.SaveAccount():
+                await switchboard.save_account(
+                    SavedAccount(
+                        server=command.server.strip(),
+                        port=command.port,
+                        transport=command.transport,
+                        user=command.user.strip(),
+                        password=command.password or "",
+                        codecs=command.codecs,
+                    ),
+                    keep_password=command.password is None,
+                )
+            case messages.ForgetAccount():
+                await switchboard.forget_account()
+            case messages.AudioTicket(call=call):
+                ticket = self._tickets.issue(switchboard.find_live(call).id, trio.current_time())
+                return {"ticket": ticket, "port": switchboard.audio_port}
+        return {}
+
+    async def _put(self, message: msgspec.Struct) -> None:
+        await self._send(_encoder.encode(message).decode())
+
+
+def _bad_request(id: int | str | None, message: str) -> Failed:
+    return Failed(id, Fault("bad_request", message, ""))

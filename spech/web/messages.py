@@ -1,0 +1,212 @@
+"""The JSON of the control channel as types: commands in, state and meters out.
+
+docs/protocol.md is the contract; a command that does not fit these types is a ``bad_request``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from spech.errors import SpechError
+
+Id = Annotated[str, msgspec.Meta(max_length=128)] | int
+CallId = Annotated[str, msgspec.Meta(max_length=32)]
+Short = Annotated[str, msgspec.Meta(max_length=1024)]
+By = Literal["local", "remote"]
+
+
+class Refused(SpechError):
+    """A command cannot be done: ``code`` for programs, ``message`` and ``hint`` for people."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """As much of a command as is needed to answer it when the rest is unusable."""
+
+    id: Id
+
+
+class _Command(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"
+):
+    id: Id
+
+
+class Dial(_Command, frozen=True, tag="dial"):
+    target: Short
+
+
+class Answer(_Command, frozen=True, tag="answer"):
+    call: CallId
+
+
+class Decline(_Command, frozen=True, tag="decline"):
+    call: CallId
+
+
+class HangUp(_Command, frozen=True, tag="hang_up"):
+    call: CallId
+
+
+class Dismiss(_Command, frozen=True, tag="dismiss"):
+    call: CallId
+
+
+class Dtmf(_Command, frozen=True, tag="dtmf"):
+    call: CallId
+    digits: Short
+
+
+class Mute(_Command, frozen=True, tag="mute"):
+    call: CallId
+    muted: bool
+
+
+class SaveAccount(_Command, frozen=True, tag="save_account"):
+    server: Short
+    port: int | None
+    transport: Short
+    user: Short
+    password: str | None
+    codecs: Annotated[tuple[Short, ...], msgspec.Meta(max_length=64)]
+
+    def __repr__(self) -> str:
+        return f"SaveAccount({self.user!r} at {self.server!r}, password=…)"
+
+
+class ForgetAccount(_Command, frozen=True, tag="forget_account"):
+    pass
+
+
+class AudioTicket(_Command, frozen=True, tag="audio_ticket"):
+    call: CallId
+
+
+Command = (
+    Dial
+    | Answer
+    | Decline
+    | HangUp
+    | Dismiss
+    | Dtmf
+    | Mute
+    | SaveAccount
+    | ForgetAccount
+    | AudioTicket
+)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """The ``error`` of an answer."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The answer to a command that was carried out."""
+
+    id: int | str
+    ok: dict[str, str | int]
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The answer to a command that was not. ``id`` is null when the command had no usable one."""
+
+    id: int | str | None
+    error: Fault
+
+
+class RegistrationState(msgspec.Struct, frozen=True):
+    state: Literal["registering", "registered", "failed"]
+    status: int | None
+    reason: str
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    server: str
+    port: int | None
+    transport: str
+    user: str
+    codecs: tuple[str, ...]
+    registration: RegistrationState
+
+
+class VaultState(msgspec.Struct, frozen=True):
+    state: Literal["empty", "open", "damaged"]
+    message: str
+
+
+class CodecState(msgspec.Struct, frozen=True):
+    name: str
+    rate: int
+    bitrate: int
+    available: bool
+    package: str
+
+
+class AudioState(msgspec.Struct, frozen=True):
+    port: int
+    rate: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a call ended. ``status`` is the final SIP status, None when there was none."""
+
+    by: By
+    status: int | None
+    text: str
+
+
+class CallState(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    direction: Literal["incoming", "outgoing"]
+    remote: str
+    display_name: str | None
+    state: Literal["trying", "ringing", "early", "answered", "ended"]
+    status: int | None
+    reason: str
+    codec: str | None
+    muted: bool
+    answered_s: float | None
+    audio_attached: bool
+    digits_received: str
+    ended: Ended | None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the page shows, except meters."""
+
+    version: str
+    account: AccountState | None
+    vault: VaultState
+    codecs: tuple[CodecState, ...]
+    audio: AudioState
+    grace_s: float
+    calls: tuple[CallState, ...]
+
+
+class StateMessage(msgspec.Struct, frozen=True, tag_field="type", tag="state"):
+    state: State
+
+
+class Meters(msgspec.Struct, frozen=True):
+    """One call's meters: RMS levels in dBFS, frames and packets counted since it began."""
+
+    microphone: float
+    speaker: float
+    dropped: int
+    lost: int
+    jitter_ms: float
+
+
+class MetersMessage(msgspec.Struct, frozen=True, tag_field="type", tag="meters"):
+    calls: dict[str, Meters]

@@ -1,0 +1,110 @@
+"""The settings that outlive the process, typed, kept in the vault as JSON."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import msgspec
+
+from spech.errors import VaultError
+from spech.web.vault import Vault
+
+#: What this version of the library can carry SIP over.
+TRANSPORTS = ("udp",)
+
+#: A host name, or an IPv4 or IPv6 address without brackets.
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_USER_UNRESERVED = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, mark and user-unreserved
+
+
+class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One SIP account as it was entered in the page.
+
+    ``server`` is a host name or an address, ``port`` None means the transport's default, and
+    ``codecs`` are names of the codec registry, the preferred one first.
+    """
+
+    server: str
+    port: int | None
+    transport: str
+    user: str
+    password: str
+    codecs: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"SavedAccount({self.address!r}, password=…, codecs={self.codecs!r})"
+
+    @property
+    def address(self) -> str:
+        """The SIP URI of the account (RFC 3261 19.1.1)."""
+        host = f"[{self.server}]" if ":" in self.server else self.server
+        port = "" if self.port is None else f":{self.port}"
+        return f"sip:{quote(self.user, safe=_USER_UNRESERVED)}@{host}{port}"
+
+    def fault(self, known_codecs: frozenset[str]) -> str | None:
+        """What is wrong with the settings, in words for the person who entered them, or None."""
+        if not _HOST.fullmatch(self.server):
+            return "The server must be a host name or an IP address, without sip: and without port."
+        if self.port is not None and not 1 <= self.port <= 65535:
+            return "The port must lie between 1 and 65535."
+        if self.transport not in TRANSPORTS:
+            return f"The transport must be one of: {', '.join(TRANSPORTS)}."
+        if not 1 <= len(self.user) <= 255 or not self.user.isprintable() or "@" in self.user:
+            return "The user must be the name before the @ of the SIP address."
+        if len(self.password) > 1024 or not self.password.isprintable():
+            return "The password is not usable: it is too long or holds control characters."
+        if not self.codecs:
+            return "At least one codec must be chosen."
+        if len(set(self.codecs)) != len(self.codecs):
+            return "Each codec may be chosen once."
+        for name in self.codecs:
+            if name not in known_codecs:
+                return f"The codec {name[:40]!r} is not available here."
+        return None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the vault holds. ``version`` grows when a field changes its meaning."""
+
+    version: int = 1
+    account: SavedAccount | None = None
+
+
+class Store:
+    """Reads and writes `Settings` through the vault. Blocks on the disk, as the vault does."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+
+    def load(self) -> Settings | None:
+        """The stored settings, or None when nothing was stored yet.
+
+        Raises:
+            VaultError: the vault cannot be opened, or holds what this version cannot read.
+        """
+        content = self.vault.read()
+        if content is None:
+            return None
+        try:
+            settings = msgspec.json.decode(content, type=Settings)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._unreadable() from error
+        if settings.version != Settings().version:
+            raise self._unreadable()
+        return settings
+
+    def save(self, settings: Settings) -> None:
+        """Store ``settings`` in place of what was there.
+
+        Raises:
+            VaultError: the present vault cannot be read by this version, or the disk refused.
+        """
+        self.load()
+        self.vault.write(msgspec.json.encode(settings))
+
+    def _unreadable(self) -> VaultError:
+        return VaultError(
+            f"{self.vault.path} was written by another version of Spech. Nothing was changed. "
+            "Use that version, or move the file away to start with empty settings."
+        )

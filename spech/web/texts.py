@@ -1,0 +1,92 @@
+"""What a SIP status, or an error of a call, means to the person on the phone."""
+
+from __future__ import annotations
+
+from spech.errors import CallEnded, CallFailed, PortsExhausted, ServerUnreachable, SpechError
+from spech.web.messages import By
+
+_TEXTS: dict[int, str] = {
+    301: "The number has changed.",
+    302: "The number is diverted to another one.",
+    305: "The number can only be reached through another server.",
+    400: "The server did not understand the call.",
+    401: "The server did not accept the user or the password.",
+    402: "The call must be paid for first.",
+    403: "This call is not allowed.",
+    404: "This number does not exist.",
+    405: "The server does not allow calls to this number.",
+    406: "The other side cannot take this kind of call.",
+    407: "The server did not accept the user or the password.",
+    408: "Nobody answered.",
+    410: "This number is no longer in use.",
+    413: "The server found the call's data too large.",
+    415: "The other side does not know this kind of call.",
+    420: "The other side asks for something this phone does not have.",
+    421: "The other side asks for something this phone does not have.",
+    423: "The server wants a longer registration.",
+    480: "Nobody answered.",
+    481: "The call was already over.",
+    482: "The call went round in a circle.",
+    483: "The call was passed on too many times.",
+    484: "The number is incomplete.",
+    485: "The number is not unique.",
+    486: "The line is busy.",
+    487: "The call was cancelled.",
+    488: "The two sides have no codec in common.",
+    491: "Both sides changed the call at the same moment.",
+    500: "The server has an internal fault.",
+    501: "The server cannot place such a call.",
+    502: "The server got a faulty answer from the next one.",
+    503: "The service is not available at the moment.",
+    504: "The server got no answer from the next one.",
+    505: "The server speaks another version of SIP.",
+    513: "The server found the call's data too large.",
+    600: "The line is busy everywhere.",
+    603: "The call was declined.",
+    604: "This number does not exist anywhere.",
+    606: "The two sides have no codec in common.",
+}
+
+_CLASSES: dict[int, str] = {
+    3: "The number is diverted to another one.",
+    4: "The call could not be placed.",
+    5: "The server cannot place the call at the moment.",
+    6: "The call was refused.",
+}
+
+
+def explain(status: int, reason: str = "") -> str:
+    """One plain sentence for a final SIP status; ``reason`` is quoted where we know no better."""
+    text = _TEXTS.get(status)
+    if text is not None:
+        return text
+    general = _CLASSES.get(status // 100, "The call has failed.")
+    # The phrase comes from the network: keep what can be shown on one line.
+    phrase = "".join(filter(str.isprintable, reason))[:80].strip()
+    return f"{general} ({status} {phrase})" if phrase else f"{general} ({status})"
+
+
+def in_words(error: BaseException) -> tuple[By, int | None, str]:
+    """Who ended a call that failed, its SIP status, and a sentence for people."""
+    match error:
+        case CallFailed():
+            return "remote", error.status, explain(error.status, error.reason)
+        case CallEnded():
+            return "remote", None, explain(487)
+        case ServerUnreachable(unknown_host=True):
+            return "remote", None, "The server's name is unknown."
+        case ServerUnreachable():
+            return "remote", None, "The server does not answer."
+        case PortsExhausted():
+            return "local", None, "All ports for calls are in use."
+        case SpechError():
+            return "local", None, f"The call could not be placed: {error}"
+        case _:
+            return "local", None, "The call failed inside the phone."
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group, which is what can be told in one sentence."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

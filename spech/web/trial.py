@@ -1,0 +1,68 @@
+"""Settings are tried before they are stored: a real REGISTER from a phone made for it."""
+
+from __future__ import annotations
+
+import trio
+
+import spech
+from spech.errors import RegistrationFailed, ServerUnreachable, SpechError
+from spech.web.messages import Refused
+from spech.web.store import SavedAccount
+from spech.web.texts import first_of
+
+#: The longest wait for the answer to a REGISTER, and for the phone that sent it to close: together
+#: under the five seconds that a person is made to wait.
+TRIAL_SECONDS = 4.0
+TRIAL_DRAIN = 0.5
+
+
+def library_account(account: SavedAccount) -> spech.Account:
+    return spech.Account(account.address, password=account.password, transport=account.transport)
+
+
+async def try_account(account: SavedAccount, host: str) -> None:
+    """Register with the account once, from any port of the local address ``host``.
+
+    Raises:
+        Refused: ``wrong_password``, ``unknown_host``, ``server_silent`` or ``refused``, in words.
+    """
+    verdict: Refused | None = Refused(
+        "server_silent",
+        f"{account.server} does not answer.",
+        "Check the server, the port and the network.",
+    )
+    try:
+        async with spech.open_phone(
+            library_account(account),
+            listen=(host, 0),
+            codecs=account.codecs,
+            drain=TRIAL_DRAIN,
+        ) as phone:
+            with trio.move_on_after(TRIAL_SECONDS):
+                try:
+                    await phone.registered()
+                    verdict = None
+                except RegistrationFailed as error:
+                    if error.status != 408:
+                        verdict = _registration_refused(error)
+                except ServerUnreachable as error:
+                    if error.unknown_host:
+                        verdict = Refused(
+                            "unknown_host",
+                            f"There is no host named {account.server}.",
+                            "Check the spelling of the server.",
+                        )
+    except* (SpechError, OSError) as group:
+        verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
+    if verdict is not None:
+        raise verdict
+
+
+def _registration_refused(error: RegistrationFailed) -> Refused:
+    if error.status in (401, 403, 407):
+        return Refused(
+            "wrong_password",
+            "The server does not accept this user and password.",
+            "Check both; capitals matter.",
+        )
+    return Refused("refused", f"The server refused: {error.status} {error.reason}.")

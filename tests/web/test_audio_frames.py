@@ -1,0 +1,83 @@
+"""Tickets and frames, without a socket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spech.web.audio import HEADER, TICKET_SECONDS, TICKETS_KEPT, FrameReader, Tickets
+
+
+def frame(sequence: int, pcm: bytes = b"\x01\x02" * 160) -> bytes:
+    return HEADER.pack(sequence, 0) + pcm
+
+
+def test_a_ticket_works_once() -> None:
+    tickets = Tickets()
+    ticket = tickets.issue("c1", 0.0)
+    other = tickets.issue("c2", 0.0)
+    assert ticket != other
+    assert len(ticket) >= 32
+    assert tickets.redeem(ticket, 1.0) == "c1"
+    assert tickets.redeem(ticket, 1.0) is None
+    assert tickets.redeem("", 1.0) is None
+    assert tickets.redeem(other, 1.0) == "c2"
+
+
+def test_a_ticket_grows_old() -> None:
+    tickets = Tickets()
+    ticket = tickets.issue("c1", 5.0)
+    assert tickets.redeem(ticket, 5.0 + TICKET_SECONDS) is None
+    ticket = tickets.issue("c1", 5.0)
+    assert tickets.redeem(ticket, 4.9 + TICKET_SECONDS) == "c1"
+
+
+def test_unused_tickets_do_not_pile_up() -> None:
+    tickets = Tickets()
+    issued = [tickets.issue("c1", 0.0) for _ in range(TICKETS_KEPT + 1)]
+    assert tickets.redeem(issued[0], 0.0) is None
+    assert tickets.redeem(issued[1], 0.0) == "c1"
+
+
+def test_frames_of_any_length_up_to_100_ms_are_taken() -> None:
+    reader = FrameReader(16000)
+    for sequence, samples in enumerate([1, 320, 319, 1600]):
+        assert reader.receive_frame(frame(sequence, b"ab" * samples)) == b"ab" * samples
+    assert reader.bad == 0
+
+
+def test_gaps_and_the_wrap_of_the_sequence_are_taken() -> None:
+    reader = FrameReader(8000)
+    for sequence in (5, 6, 100, 2**31, 2**32 - 1, 0, 1):
+        assert reader.receive_frame(frame(sequence)) is not None
+    assert reader.bad == 0
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "text",
+        b"",
+        b"\x00" * 11,
+        frame(7, b""),
+        frame(7, b"\x00"),
+        frame(7, b"\x00" * 3),
+        frame(7, b"\x00" * 1602),
+        frame(6),
+        frame(5),
+    ],
+)
+def test_nonsense_is_dropped_and_counted(nonsense: str | bytes) -> None:
+    reader = FrameReader(8000)
+    assert reader.receive_frame(frame(6)) is not None
+    assert reader.receive_frame(nonsense) is None
+    assert reader.bad == 1
+    assert reader.receive_frame(frame(7)) is not None
+
+
+@given(st.lists(st.binary(max_size=200) | st.text(max_size=20)))
+def test_no_frame_does_any_harm(frames: list[bytes | str]) -> None:
+    reader = FrameReader(8000)
+    for each in frames:
+        reader.receive_frame(each)

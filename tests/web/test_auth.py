@@ -1,0 +1,126 @@
+"""The gate: which Host, Origin and password get in."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from spech.errors import SpechError
+from spech.web.auth import Gate, host_name, is_loopback, same_origin
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_listening_for_others_needs_a_password() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "phone.example", ""):
+        with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
+            Gate(host)
+        with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
+            Gate(host, password="")
+        Gate(host, password="x")
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.9.10"):
+        Gate(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8080", "127.0.0.1", "localhost:8080", "LOCALHOST", "[::1]:8080", "a.localhost:1"],
+)
+def test_loopback_names_get_in(host: str) -> None:
+    assert Gate("127.0.0.1").host_allowed(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "192.0.2.7:8080",
+        "127.0.0.1@evil.example",
+        "evil.example/127.0.0.1",
+        "[::1",
+        "127.0.0.1:port",
+        "127.0.0.1 evil.example",
+        "127.0.0.1, evil.example",
+    ],
+)
+def test_rebound_names_do_not(host: str | None) -> None:
+    assert not Gate("127.0.0.1").host_allowed(host)
+
+
+def test_names_that_were_given_get_in_and_addresses_when_open_to_others() -> None:
+    gate = Gate("0.0.0.0", password="x", allowed_hosts=["Phone.Example"])
+    assert gate.host_allowed("phone.example:8080")
+    assert gate.host_allowed("PHONE.example.")
+    assert gate.host_allowed("192.0.2.7:8080")
+    assert gate.host_allowed("[2001:db8::7]:8080")
+    assert not gate.host_allowed("evil.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        (None, "127.0.0.1:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("http://localhost:8080", "LocalHost:8080", True),
+        ("http://phone.example", "phone.example", True),
+        ("https://phone.example", "phone.example", True),
+        ("https://phone.example", "phone.example:443", True),
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("http://127.0.0.1:8081", "127.0.0.1:8080", False),
+        ("http://evil.example", "127.0.0.1:8080", False),
+        ("http://127.0.0.1:8080.evil.example", "127.0.0.1:8080", False),
+        ("http://127.0.0.1", "127.0.0.1:8080", False),
+        ("null", "127.0.0.1:8080", False),
+        ("", "127.0.0.1:8080", False),
+        ("file://", "127.0.0.1:8080", False),
+        ("http://[", "127.0.0.1:8080", False),
+        ("http://a:99999", "a:99999", False),
+        ("http://127.0.0.1:8080", None, False),
+    ],
+)
+def test_origin(origin: str | None, host: str | None, same: bool) -> None:
+    assert same_origin(origin, host) is same
+
+
+def test_the_origin_of_another_port() -> None:
+    gate = Gate("127.0.0.1")
+    assert gate.origin_allowed("http://127.0.0.1:8080")
+    assert gate.origin_allowed("https://localhost")
+    for origin in ("null", "", "http://evil.example", "file://", "localhost", "ws://localhost"):
+        assert not gate.origin_allowed(origin)
+
+
+def test_the_password_is_asked_for_and_compared() -> None:
+    gate = Gate("0.0.0.0", password="pass:wörd")
+    assert gate.authorized(basic("anyone", "pass:wörd"))
+    assert gate.authorized(basic("", "pass:wörd").replace("Basic", "basic"))
+    for header in (
+        None,
+        "",
+        "Basic",
+        "Basic !!!",
+        "Bearer pass:wörd",
+        basic("anyone", "pass"),
+        basic("anyone", ""),
+        basic("pass:wörd", ""),
+        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+    ):
+        assert not gate.authorized(header)
+    assert Gate("127.0.0.1").authorized(None)
+
+
+def test_names() -> None:
+    assert host_name("[::1]:80") == "::1"
+    assert host_name("A.Example.:80") == "a.example"
+    assert is_loopback("Localhost.")
+    assert is_loopback("[::1]")
+    assert not is_loopback("localhost.evil.example")
+    assert not is_loopback("")

@@ -1,0 +1,49 @@
+"""Plain words for the statuses that people meet."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.errors import CallEnded, CallFailed, PortsExhausted, ServerUnreachable
+from spech.web.texts import explain, first_of, in_words
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (403, "not allowed"),
+        (404, "does not exist"),
+        (408, "Nobody answered"),
+        (480, "Nobody answered"),
+        (486, "busy"),
+        (488, "codec"),
+        (503, "not available"),
+        (603, "declined"),
+    ],
+)
+def test_known_statuses_have_plain_words(status: int, word: str) -> None:
+    assert word in explain(status, "Whatever The Server Says")
+
+
+def test_unknown_statuses_quote_the_server_on_one_line() -> None:
+    assert (
+        explain(499, "Odd\r\n\x1b[2J thing") == "The call could not be placed. (499 Odd[2J thing)"
+    )
+    assert explain(599) == "The server cannot place the call at the moment. (599)"
+    assert explain(799, "x") == "The call has failed. (799 x)"
+    assert len(explain(699, "x" * 1000)) < 200
+
+
+def test_errors_of_a_call() -> None:
+    assert in_words(CallFailed(486, "Busy Here")) == ("remote", 486, "The line is busy.")
+    assert in_words(CallEnded("over")) == ("remote", None, "The call was cancelled.")
+    assert "name" in in_words(ServerUnreachable("x", unknown_host=True))[2]
+    assert "does not answer" in in_words(ServerUnreachable("x"))[2]
+    assert in_words(PortsExhausted("x"))[0] == "local"
+    assert in_words(KeyError("secret"))[2] == "The call failed inside the phone."
+
+
+def test_the_first_error_of_nested_groups() -> None:
+    error = CallFailed(486, "Busy Here")
+    assert first_of(ExceptionGroup("a", [ExceptionGroup("b", [error]), ValueError()])) is error
+    assert first_of(error) is error

@@ -1,0 +1,186 @@
+"""The vault: what goes in comes out, and what was not written by us is refused and left alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spech.errors import VaultError
+from spech.web.vault import KEY_VARIABLE, MAGIC, Vault
+
+CONTENT = b'{"account": "some settings"}'
+
+
+@pytest.fixture(autouse=True)
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return Vault(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    vault = Vault(tmp_path_factory.mktemp("sealed"))
+    vault.write(CONTENT)
+    return vault
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_nothing_was_stored_yet(vault: Vault) -> None:
+    assert vault.read() is None
+    assert not vault.folder.exists()
+
+
+def test_what_goes_in_comes_out(vault: Vault) -> None:
+    vault.write(CONTENT)
+    assert vault.read() == CONTENT
+    assert Vault(vault.folder).read() == CONTENT
+    vault.write(b"")
+    assert vault.read() == b""
+
+
+def test_only_the_owner_may_read_any_of_it(vault: Vault) -> None:
+    vault.write(CONTENT)
+    assert mode(vault.folder) == 0o700
+    assert mode(vault.path) == 0o600
+    assert mode(vault.key_path) == 0o600
+    assert {path.name for path in vault.folder.iterdir()} == {"devices.vault", "vault.key"}
+
+
+def test_nothing_can_be_read_in_the_file_and_each_write_differs(vault: Vault) -> None:
+    vault.write(CONTENT)
+    first = vault.path.read_bytes()
+    vault.write(CONTENT)
+    second = vault.path.read_bytes()
+    assert first.startswith(MAGIC)
+    assert b"settings" not in first
+    assert first != second
+
+
+def test_the_key_from_the_environment_is_used_and_none_is_made(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "0123456789abcdefABCDEF" + "7" * 42)
+    vault.write(CONTENT)
+    assert vault.read() == CONTENT
+    assert not vault.key_path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "12", "g" * 64, "0" * 63, "0" * 65, "0" * 64 + "\x00"])
+def test_a_key_that_is_no_key_is_told(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(os, "environ", {KEY_VARIABLE: text})
+    with pytest.raises(VaultError, match=f"{KEY_VARIABLE} must hold 64 hexadecimal digits"):
+        vault.write(CONTENT)
+    assert not vault.path.exists()
+
+
+def refused_and_left_alone(vault: Vault, match: str) -> None:
+    before = vault.path.read_bytes()
+    with pytest.raises(VaultError, match=match) as told:
+        vault.read()
+    assert str(vault.folder) in str(told.value)
+    with pytest.raises(VaultError, match=match):
+        vault.write(b"new settings")
+    assert vault.path.read_bytes() == before
+
+
+def test_an_empty_file_is_refused(vault: Vault) -> None:
+    vault.write(CONTENT)
+    vault.path.write_bytes(b"")
+    refused_and_left_alone(vault, r"devices\.vault is not a vault")
+
+
+def test_a_foreign_file_is_refused(vault: Vault) -> None:
+    vault.folder.mkdir()
+    vault.path.write_bytes(b"PK\x03\x04 something else entirely, quite a bit longer than a vault")
+    refused_and_left_alone(vault, r"devices\.vault is not a vault")
+    assert not vault.key_path.exists()
+
+
+def test_a_vault_of_another_version_is_refused(vault: Vault) -> None:
+    vault.write(CONTENT)
+    vault.path.write_bytes(MAGIC[:-1] + b"\x02" + vault.path.read_bytes()[len(MAGIC) :])
+    refused_and_left_alone(vault, "not a vault of this version")
+
+
+def test_another_key_is_refused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault.write(CONTENT)
+    monkeypatch.setenv(KEY_VARIABLE, "00" * 32)
+    refused_and_left_alone(vault, "sealed with another key")
+
+
+def test_a_lost_key_is_told_and_no_new_one_is_made(vault: Vault) -> None:
+    vault.write(CONTENT)
+    vault.key_path.unlink()
+    refused_and_left_alone(vault, r"its key .*vault\.key is not")
+    assert not vault.key_path.exists()
+
+
+def test_a_damaged_key_is_told_and_left_alone(vault: Vault) -> None:
+    vault.write(CONTENT)
+    vault.key_path.write_bytes(b"\xff\xfe not a key")
+    refused_and_left_alone(vault, r"vault\.key must hold 64 hexadecimal digits")
+    assert vault.key_path.read_bytes() == b"\xff\xfe not a key"
+
+
+def test_a_folder_in_its_place_is_told(vault: Vault) -> None:
+    vault.path.mkdir(parents=True)
+    with pytest.raises(VaultError, match="cannot be read"):
+        vault.read()
+
+
+def test_a_disk_that_refuses_leaves_the_old_vault(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.write(CONTENT)
+
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(VaultError, match="No space left on device"):
+        vault.write(b"new settings")
+    assert vault.read() == CONTENT
+    assert {path.name for path in vault.folder.iterdir()} == {"devices.vault", "vault.key"}
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_flipped_bit_is_refused(
+    sealed_once: Vault, tmp_path: Path, data: st.DataObject
+) -> None:
+    sealed = bytearray(sealed_once.path.read_bytes())
+    position = data.draw(st.integers(0, len(sealed) * 8 - 1))
+    sealed[position // 8] ^= 1 << position % 8
+    copy = Vault(tmp_path)
+    copy.key_path.write_bytes(sealed_once.key_path.read_bytes())
+    copy.path.write_bytes(sealed)
+    refused_and_left_alone(copy, r"devices\.vault is (damaged|not a vault)")
+
+
+@given(kept=st.integers(0, 10_000), added=st.binary(max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_other_length_is_refused(
+    sealed_once: Vault, tmp_path: Path, kept: int, added: bytes
+) -> None:
+    whole = sealed_once.path.read_bytes()
+    sealed = whole[: kept % len(whole)] + added
+    if sealed == whole:
+        sealed += b"\x00"
+    copy = Vault(tmp_path)
+    copy.key_path.write_bytes(sealed_once.key_path.read_bytes())
+    copy.path.write_bytes(sealed)
+    refused_and_left_alone(copy, r"devices\.vault is (damaged|not a vault)")
