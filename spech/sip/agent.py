@@ -15,21 +15,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ..errors import RemoteProtocolError
-from .events import Event, Malformed
-from .flow import Flow, Outgoing, host_port
-from .headers import NameAddr
-from .identity import Identity
-from .ids import Identifiers
-from .layer import TransactionLayer
-from .message import Request, Response, response_to
-from .offer_answer import Negotiator
-from .parser import parse, validate
-from .registration import Registration
-from .session import Session
-from .timers import TimerSet
-from .transaction import ServerTransaction, Transaction
-from .uri import Uri
+from spech.errors import RemoteProtocolError
+from spech.sip.events import Event, Malformed
+from spech.sip.flow import Flow, Outgoing, host_port
+from spech.sip.headers import NameAddr
+from spech.sip.identity import Identity
+from spech.sip.ids import Identifiers
+from spech.sip.layer import TransactionLayer
+from spech.sip.message import Request, Response, response_to
+from spech.sip.offer_answer import Negotiator
+from spech.sip.parser import parse, validate
+from spech.sip.registration import Registration
+from spech.sip.session import Session
+from spech.sip.timers import TimerSet
+from spech.sip.transaction import ServerTransaction, Transaction
+from spech.sip.uri import Uri
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
 USER_AGENT: Final = "Spech"
@@ -66,6 +66,8 @@ class UserAgent:
         self._max_sessions = max_sessions
         self._events: deque[Event] = deque()
         self._sessions: dict[tuple[str, str], Session] = {}
+        #: The sessions of INVITEs that came, by what two copies of one INVITE have in common.
+        self._invited: dict[tuple[str, str | None, int], Session] = {}
         self._registrations: list[Registration] = []
         self._closed = False
 
@@ -170,9 +172,7 @@ class UserAgent:
         """180 for an incoming call."""
         session.ring(now)
 
-    def answer(
-        self, session: Session, media: Callable[[int], Negotiator], now: float
-    ) -> None:
+    def answer(self, session: Session, media: Callable[[int], Negotiator], now: float) -> None:
         """200 for an incoming call. See :meth:`Session.answer` for the errors."""
         session.answer(self._negotiator(media), now)
 
@@ -232,6 +232,8 @@ class UserAgent:
     def forget(self, session: Session) -> None:
         """The session is wholly over."""
         self._sessions.pop((session.call_id, session.local_tag), None)
+        if session.invitation is not None:
+            self._invited.pop(_origin(session.invitation), None)
 
     # ------------------------------------------------------------------ requests
 
@@ -287,19 +289,11 @@ class UserAgent:
         request = transaction.request
         target = self.layer.match(request, "INVITE")
         status = 481 if target is None else 200
-        session = self._invited_by(target)
+        session = None if target is None else self._invited.get(_origin(target.request))
         tag = session.local_tag if session else None
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
             session.receive_cancel(now)
-
-    def _invited_by(self, transaction: ServerTransaction | None) -> Session | None:
-        if transaction is None:
-            return None
-        for session in self._sessions.values():
-            if session.invitation is transaction.request:
-                return session
-        return None
 
     def _receive_outside(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
         request = transaction.request
@@ -342,6 +336,7 @@ class UserAgent:
         )
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
+        self._invited[_origin(request)] = session
 
     def _refusal(self, request: Request) -> tuple[int, list[tuple[str, str]]] | None:
         """Why an INVITE outside a dialog cannot be taken: status and headers, or None."""
@@ -357,16 +352,14 @@ class UserAgent:
             return 415, [("Accept", "application/sdp")]
         if request.contact is None:
             return 400, []
-        for session in self._sessions.values():
-            first = session.invitation
-            if (
-                first is not None
-                and first.call_id == request.call_id
-                and first.from_.tag == request.from_.tag
-                and first.cseq == request.cseq
-            ):
-                return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
+        if _origin(request) in self._invited:
+            return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
         return None
+
+
+def _origin(request: Request) -> tuple[str, str | None, int]:
+    """What stays the same in a request that reaches us by two ways."""
+    return request.call_id, request.from_.tag, request.cseq.number
 
 
 def _traced(request: Request, flow: Flow) -> tuple[Request, Flow]:

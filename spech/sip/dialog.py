@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..errors import RemoteProtocolError
-from .flow import Flow
-from .headers import Headers, NameAddr
-from .message import Request, Response
-from .uri import Uri
+from spech.errors import RemoteProtocolError
+from spech.sip.flow import Flow
+from spech.sip.headers import Headers, NameAddr
+from spech.sip.message import Request, Response
+from spech.sip.uri import Uri
 
 
 @dataclass(slots=True)

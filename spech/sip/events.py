@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .flow import Flow
-from .offer_answer import Agreed
+from spech.sip.flow import Flow
+from spech.sip.offer_answer import Agreed
 
 if TYPE_CHECKING:
-    from .registration import Registration
-    from .session import Session
+    from spech.sip.registration import Registration
+    from spech.sip.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from .digest import DigestClient
-from .headers import AuthHeader, NameAddr
-from .message import Request, Response
-from .uri import Uri
+from spech.sip.digest import DigestClient
+from spech.sip.headers import AuthHeader, NameAddr
+from spech.sip.message import Request, Response
+from spech.sip.uri import Uri
 
 #: The challenge and the header that answers it (RFC 3261 22.2, 22.3).
 _CHALLENGES: Final = {

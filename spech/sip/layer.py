@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .flow import Flow, Outgoing
-from .ids import MAGIC_COOKIE
-from .message import Request, Response
-from .timers import TimerSet
-from .transaction import ClientTransaction, ClientUser, Key, ServerTransaction, Transaction
+from spech.sip.flow import Flow, Outgoing
+from spech.sip.ids import MAGIC_COOKIE
+from spech.sip.message import Request, Response
+from spech.sip.timers import TimerSet
+from spech.sip.transaction import ClientTransaction, ClientUser, Key, ServerTransaction, Transaction
 
 
 class TransactionLayer:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import RemoteProtocolError
-from . import sdp
-from .flow import Address
+from spech.errors import RemoteProtocolError
+from spech.sip import sdp
+from spech.sip.flow import Address
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
@@ -225,9 +225,7 @@ class Negotiator:
                 media.append(audio)
                 placed = True
             else:
-                media.append(
-                    sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats)
-                )
+                media.append(sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats))
         description = sdp.SessionDescription(
             origin=sdp.Origin("-", str(self._session_id), str(self._version), self._address),
             connection=self._address,

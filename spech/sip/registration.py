@@ -6,14 +6,14 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from .events import RegistrationChanged
-from .flow import Flow
-from .headers import Headers
-from .identity import Identity
-from .message import REASONS, Request, Response
-from .session import Context
-from .transaction import ClientTransaction
-from .uri import Uri
+from spech.sip.events import RegistrationChanged
+from spech.sip.flow import Flow
+from spech.sip.headers import Headers
+from spech.sip.identity import Identity
+from spech.sip.message import REASONS, Request, Response
+from spech.sip.session import Context
+from spech.sip.transaction import ClientTransaction
+from spech.sip.uri import Uri
 
 _MOST_TRIES: Final = 4
 #: Seconds to wait after the first, second, ... failure in a row.
@@ -47,6 +47,8 @@ class Registration:
         self.state = State.REGISTERING
         self.status: int | None = None
         self.reason = ""
+        #: Whether the status is the registrar's own word, not our conclusion from its silence.
+        self.answered = False
         #: When the binding ends, on the caller's clock; None while there is none.
         self.expires_at: float | None = None
         self._context = context
@@ -119,6 +121,7 @@ class Registration:
             if self._tries < _MOST_TRIES and self.identity.accept_challenge(request, response):
                 self._send(now)
                 return
+        self.answered = True
         if self.state is State.REMOVED:
             self._removed(response.status, response.reason)
         elif response.status < 300:
@@ -135,6 +138,7 @@ class Registration:
         """Nobody answered, or it could not be sent."""
         if transaction is not self._transaction:
             return
+        self.answered = False
         if self.state is State.REMOVED:
             self._removed(status, REASONS[status])
         elif self._target + 1 < len(self._flows):

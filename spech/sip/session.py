@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .dialog import Dialog
-from .events import (
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.dialog import Dialog
+from spech.sip.events import (
     Answered,
     CallEnded,
     DigitReceived,
@@ -25,16 +25,16 @@ from .events import (
     MediaChanged,
     Ringing,
 )
-from .flow import Flow, Outgoing
-from .headers import Headers
-from .identity import Identity
-from .ids import Identifiers
-from .layer import TransactionLayer
-from .message import REASONS, Request, Response, response_to
-from .offer_answer import Agreed, Negotiator
-from .timers import PATIENCE, T1, T2, TimerSet
-from .transaction import ClientTransaction, ServerTransaction
-from .uri import Uri
+from spech.sip.flow import Flow, Outgoing
+from spech.sip.headers import Headers
+from spech.sip.identity import Identity
+from spech.sip.ids import Identifiers
+from spech.sip.layer import TransactionLayer
+from spech.sip.message import REASONS, Request, Response, response_to
+from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.timers import PATIENCE, T1, T2, TimerSet
+from spech.sip.transaction import ClientTransaction, ServerTransaction
+from spech.sip.uri import Uri
 
 SDP: Final = "application/sdp"
 #: How often credentials are tried for one request: once per server on the way, and a stale nonce.
@@ -343,9 +343,7 @@ class Session:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> ClientTransaction:
-        request = dialog.request(
-            method, self._context.via(dialog.flow), headers=headers, body=body
-        )
+        request = dialog.request(method, self._context.via(dialog.flow), headers=headers, body=body)
         request = self.identity.sign(request)
         return self._context.layer.request(request, dialog.flow, self, now)
 
@@ -413,9 +411,7 @@ class Session:
         elif self.state in (State.CALLING, State.RINGING):
             self._refused(transaction, response, now)
 
-    def _provisional(
-        self, transaction: ClientTransaction, response: Response, now: float
-    ) -> None:
+    def _provisional(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if self.state not in (State.CALLING, State.RINGING):
             return
         self.state = State.RINGING

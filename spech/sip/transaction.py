@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import LocalProtocolError
-from . import state as tables
-from .flow import Flow, Outgoing
-from .message import Request, Response
-from .state import Action, Input, State
-from .timers import PATIENCE, T1, T2, T4, TimerSet
+from spech.errors import LocalProtocolError
+from spech.sip import state as tables
+from spech.sip.flow import Flow, Outgoing
+from spech.sip.message import Request, Response
+from spech.sip.state import Action, Input, State
+from spech.sip.timers import PATIENCE, T1, T2, T4, TimerSet
 
 #: (branch, sent-by, method), or what RFC 2543 peers offer in its stead.
 Key = tuple[str, ...]

@@ -1,0 +1,316 @@
+"""A call as a scope: one nursery, one session, one pair of ports. Leaving it hangs up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from spech.errors import CallEnded, CallFailed
+from spech.media import AudioPort, Media, MediaParameters, MediaStatistics, Recording
+from spech.rtp.clock import MediaClock
+from spech.scopes import open_scope
+from spech.sip import events
+from spech.sip.endpoint import Endpoint
+from spech.sip.offer_answer import Agreed
+from spech.sip.session import Session
+
+#: What the stack tells a call. Unbounded in name only: the peer paces it with its transactions.
+EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
+
+
+class Call:
+    """One call, from either side. Made by ``phone.call(...)`` and ``incoming.answer(...)``.
+
+    What is asked of a call that is over raises :class:`~spech.errors.CallEnded`, with the exception
+    of :meth:`hang_up` and of looking at it.
+    """
+
+    def __init__(self, endpoint: Endpoint, session: Session, media: Media, remote: str) -> None:
+        self._endpoint = endpoint
+        self._session = session
+        self._media = media
+        self._changed = trio.Event()
+        self._digits = ""
+        self._answered_at: float | None = None
+        self._ended_at: float | None = None
+        #: "outgoing" or "incoming".
+        self.direction: Final = "outgoing" if session.outgoing else "incoming"
+        #: Whom we talk to: the number or address that was dialled, or the caller's.
+        self.remote: Final = remote
+        #: "trying", "ringing", "early" (early media is heard), "answered" or "ended".
+        self.state = "trying"
+        #: The last SIP status, and its reason phrase.
+        self.status: int | None = None
+        self.reason = ""
+        #: "local" or "remote" once the call has ended.
+        self.ended_by: str | None = None
+        #: The codec in use, or None while there is no media.
+        self.codec: str | None = None
+        #: Every digit that was received so far.
+        self.digits_received = ""
+        media.on_digit = self._receive_digit
+
+    def __repr__(self) -> str:
+        return f"<Call {self.direction} {self.remote} {self.state}>"
+
+    # ------------------------------------------------------------------ looking at it
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID, as it stands in both ends' logs."""
+        return self._session.call_id
+
+    @property
+    def duration(self) -> float:
+        """Seconds since it was answered, up to its end; 0.0 when it was not."""
+        if self._answered_at is None:
+            return 0.0
+        return (self._ended_at or trio.current_time()) - self._answered_at
+
+    @property
+    def statistics(self) -> MediaStatistics:
+        """What was sent, received, lost and late so far."""
+        return self._media.statistics
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The level of what we send and of what we hear, RMS in dBFS."""
+        return self._media.levels
+
+    @property
+    def muted(self) -> bool:
+        """While true, silence is sent in place of what audio ports bring."""
+        return self._media.muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        if muted != self._media.muted:
+            self._media.muted = muted
+            self._notify()
+
+    async def changed(self) -> None:
+        """Wait for the next change of state, codec, digits or mute."""
+        await self._changed.wait()
+
+    # ------------------------------------------------------------------ its course
+
+    async def answered(self, timeout: float | None = None) -> None:
+        """Wait until the far end answers.
+
+        Args:
+            timeout: seconds to wait at the most. When they are over the call still rings; leaving
+                the block takes it back.
+
+        Raises:
+            CallFailed: it was refused, failed, or (408) nobody answered in time.
+        """
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while self.state not in ("answered", "ended"):
+                await self.changed()
+        if self._answered_at is not None:
+            return
+        if self.state == "ended":
+            raise CallFailed(self.status or 487, self.reason)
+        raise CallFailed(408, f"No answer within {timeout:g} s")
+
+    async def ended(self) -> None:
+        """Wait until the call is over, whoever ends it."""
+        while self.state != "ended":
+            await self.changed()
+
+    def hang_up(self) -> None:
+        """Give the far end the farewell that fits. Synchronous, idempotent, never raises."""
+        self._endpoint.agent.hang_up(self._session, self._endpoint.now())
+        self._endpoint.flush()
+
+    def hold(self) -> None:
+        """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4)."""
+        self._require_up()
+        self._endpoint.agent.hold(self._session, self._endpoint.now())
+        self._endpoint.flush()
+
+    def resume(self) -> None:
+        """Take the far end back from hold."""
+        self._require_up()
+        self._endpoint.agent.resume(self._session, self._endpoint.now())
+        self._endpoint.flush()
+
+    # ------------------------------------------------------------------ sound and digits
+
+    def play(self, path: str | Path) -> None:
+        """Play a sound file to the far end, after those that play already.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        self._require_up()
+        self._media.play(path)
+
+    def record(self, path: str | Path) -> Recording:
+        """Record both sides into one WAV file until the call ends.
+
+        What comes back is a context manager that ends the recording earlier.
+
+        Raises:
+            MediaError: the file cannot be written.
+        """
+        self._require_up()
+        return self._media.record(path)
+
+    def send_dtmf(self, digits: str) -> None:
+        """Queue ``digits`` (``0-9 * # A-D``) as RFC 4733 events.
+
+        Raises:
+            LocalProtocolError: not a digit, or the far end takes no telephone-events.
+        """
+        self._require_up()
+        self._media.send_dtmf(digits)
+
+    async def played(self) -> None:
+        """Wait until all queued sounds and digits were sent."""
+        await self._media.played()
+        self._require_up()
+
+    def flush(self) -> None:
+        """Drop what is queued to be sent: sounds, digits, audio."""
+        self._media.flush()
+
+    def open_audio(self, rate: int | None = None) -> AbstractContextManager[AudioPort]:
+        """A port for PCM: signed 16-bit little-endian mono in 20 ms frames, both ways.
+
+        Args:
+            rate: of the PCM, in Hz; that of the codec unless told otherwise.
+        """
+        self._require_up()
+        return self._media.open_audio(rate)
+
+    async def collect_digits(
+        self, count: int, timeout: float | None = None, terminator: str | None = "#"
+    ) -> str:
+        """Take the next ``count`` digits, fewer after ``terminator`` or when the time is over.
+
+        Digits that came earlier and were not collected yet count. The terminator is not returned.
+
+        Args:
+            count: how many digits.
+            timeout: seconds for all of them together.
+            terminator: a digit that ends the entry, or None.
+
+        Raises:
+            CallEnded: the call ended first.
+        """
+        taken = ""
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while len(taken) < count:
+                while not self._digits:
+                    self._require_up()
+                    await self.changed()
+                digit, self._digits = self._digits[0], self._digits[1:]
+                if digit == terminator:
+                    break
+                taken += digit
+        return taken
+
+    # ------------------------------------------------------------------ what happens to it
+
+    async def follow(self, channel: EventChannel) -> None:
+        """Act on what the stack says, until the call has ended. Runs in the call's nursery."""
+        async for event in channel:
+            self._receive(event)
+            if self.state == "ended":
+                return
+
+    def _receive(self, event: events.SessionEvent) -> None:
+        match event:
+            case events.Ringing(_, status, reason):
+                self.status, self.reason = status, reason
+                if self.state == "trying":
+                    self.state = "ringing"
+            case events.EarlyMedia(_, status, agreed):
+                self.status, self.reason = status, "Session Progress"
+                self.state = "early"
+                self._configure(agreed)
+            case events.Answered(_, agreed):
+                self.status, self.reason = 200, "OK"
+                self.state = "answered"
+                self._answered_at = trio.current_time()
+                if agreed is not None:
+                    self._configure(agreed)
+            case events.MediaChanged(_, agreed):
+                self._configure(agreed)
+            case events.DigitReceived(_, digit):
+                self._receive_digit(digit)
+            case events.CallEnded(_, by, status, reason):
+                self.state = "ended"
+                self.ended_by, self.status, self.reason = by, status, reason
+                self._ended_at = trio.current_time()
+                self._media.close()
+            case events.IncomingCall():
+                pass  # That is how we came to be.
+        self._notify()
+
+    def _configure(self, agreed: Agreed) -> None:
+        self.codec = agreed.codec
+        self._media.configure(
+            MediaParameters(
+                codec=agreed.codec,
+                payload_type_send=agreed.payload_type_send,
+                payload_type_receive=agreed.payload_type_receive,
+                telephone_event_send=agreed.telephone_event_send,
+                telephone_event_receive=agreed.telephone_event_receive,
+                remote=agreed.remote,
+                remote_rtcp=agreed.remote_rtcp,
+                direction=agreed.direction,
+                ptime_ms=agreed.ptime_ms,
+            )
+        )
+
+    def _receive_digit(self, digit: str) -> None:
+        self.digits_received += digit
+        self._digits += digit
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _require_up(self) -> None:
+        if self.state == "ended":
+            raise CallEnded(f"The call has ended: {self.status} {self.reason}")
+
+
+@asynccontextmanager
+async def run_call(
+    call: Call, media: Media, channel: EventChannel, clock: MediaClock
+) -> AsyncIterator[None]:
+    """The life of one call: its nursery, its place on the media clock, its farewell.
+
+    However the block is left, the farewell is queued and sent before anything is awaited. An error
+    in the media or in an event ends this call's block, and no other call.
+    """
+    failures_in, failures_out = trio.open_memory_channel[Exception](1)
+
+    def media_failed(error: Exception) -> None:
+        try:
+            failures_in.send_nowait(error)
+        except trio.WouldBlock:
+            pass  # The first one is on its way.
+
+    async def raise_failure() -> None:
+        raise await failures_out.receive()
+
+    try:
+        async with open_scope() as nursery:
+            nursery.start_soon(call.follow, channel)
+            nursery.start_soon(raise_failure)
+            with clock.attach(media.tick, media_failed):
+                yield
+            nursery.cancel_scope.cancel()
+    finally:
+        # No await from here on, so nothing can interrupt it.
+        call.hang_up()
+        media.close()

@@ -1,0 +1,507 @@
+"""A telephone: an account at a provider, calls out, calls in.
+
+    async with open_phone(Account("sip:alice@example.org", password="…")) as phone:
+        await phone.registered(timeout=5)
+        async with phone.call("600") as call:
+            await call.answered(timeout=30)
+            call.play("hello.wav")
+            await call.played()
+
+Everything is a scope: leaving a call's block hangs up, leaving the phone's block ends every call
+and removes the registration, and cancellation does the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from spech import codecs
+from spech.call import Call, EventChannel, run_call
+from spech.errors import (
+    CallEnded,
+    LocalProtocolError,
+    RegistrationFailed,
+    RemoteProtocolError,
+    ServerUnreachable,
+)
+from spech.media import Media
+from spech.rtp.clock import MediaClock
+from spech.rtp.ports import PortRange, lease
+from spech.scopes import open_scope
+from spech.sip import events
+from spech.sip.agent import Screen
+from spech.sip.endpoint import Endpoint, open_endpoint
+from spech.sip.flow import Address
+from spech.sip.headers import NameAddr
+from spech.sip.identity import Identity
+from spech.sip.offer_answer import AudioFormat, Negotiator
+from spech.sip.registration import Registration
+from spech.sip.registration import State as Binding
+from spech.sip.session import Session
+from spech.sip.uri import Uri
+
+_log: Final = logging.getLogger("spech.phone")
+#: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
+_WAITING_ROOM: Final = 32
+#: Seconds between attempts to find the registrar's address.
+_LOOK_UP_AGAIN: Final = 15.0
+
+DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account at a SIP server.
+
+    Args:
+        address: the address of record, ``sip:user@host[:port]``; host and port are also the
+            registrar and where calls are sent.
+        password: for digest authentication, None where none is asked for.
+        auth_user: the user name for authentication, where it differs from that of the address.
+        display_name: the name that people see when we call.
+        expires: seconds for which each registration is asked for.
+        register: False to place calls without registering.
+
+    Raises:
+        LocalProtocolError: ``address`` is not a SIP address.
+    """
+
+    address: str
+    password: str | None = field(default=None, repr=False, kw_only=True)
+    auth_user: str | None = field(default=None, kw_only=True)
+    display_name: str | None = field(default=None, kw_only=True)
+    expires: int = field(default=300, kw_only=True)
+    register: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.uri.user:
+            raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
+
+    @property
+    def uri(self) -> Uri:
+        """The address of record, parsed."""
+        return _parse(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationStatus:
+    """How the account's registration stands.
+
+    ``state`` is "off", "registering", "registered" or "failed"; ``status`` and ``reason`` are the
+    registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
+    """
+
+    state: str
+    status: int | None = None
+    reason: str = ""
+    expires_at: float | None = None
+
+
+class IncomingCall:
+    """Somebody calls and hears it ring. Answer it, reject it, or wait until they give up."""
+
+    def __init__(self, phone: Phone, session: Session, channel: EventChannel) -> None:
+        self._phone = phone
+        self._session = session
+        self._channel = channel
+
+    @property
+    def _caller(self) -> NameAddr:
+        assert self._session.invitation is not None
+        return self._session.invitation.from_
+
+    @property
+    def caller_number(self) -> str:
+        """The user part of the caller's address, or its host."""
+        return self._caller.uri.user or self._caller.uri.host
+
+    @property
+    def display_name(self) -> str | None:
+        """The caller's name, where one came."""
+        return self._caller.display_name or None
+
+    @property
+    def called(self) -> str:
+        """The number or name that was called: the user part of the Request-URI."""
+        assert self._session.invitation is not None
+        return self._session.invitation.uri.user or ""
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self._session.call_id
+
+    @property
+    def over(self) -> bool:
+        """Whether the caller gave up, or it was rejected."""
+        return self._session.ended is not None
+
+    def reject(self, status: int = 486) -> None:
+        """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
+        endpoint = self._phone.endpoint
+        endpoint.agent.hang_up(self._session, endpoint.now(), status=status)
+        endpoint.flush()
+
+    async def ended(self) -> None:
+        """Wait until it is over without having been answered here."""
+        while self._session.ended is None:
+            await self._channel.receive()
+
+    @asynccontextmanager
+    async def answer(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
+        """Answer; leaving the block hangs up.
+
+        Args:
+            codecs: names in order of preference; the phone's own unless told otherwise.
+
+        Raises:
+            CallEnded: the caller gave up before.
+            RemoteProtocolError: no codec in common; the caller has been told 488.
+            PortsExhausted: no RTP port is free; the caller has been told 480.
+        """
+        phone = self._phone
+        endpoint = phone.endpoint
+        if self.over:
+            raise CallEnded("The caller gave up.")
+        assert self._session.dialog is not None
+        host = self._session.dialog.flow.local[0]
+        try:
+            with lease(host, phone.ports, phone.rng) as pair:
+                media = Media(pair, rng=phone.rng)
+                call = Call(endpoint, self._session, media, self.caller_number)
+                async with phone.run(call, media, self._channel):
+                    formats = _formats(codecs or phone.codecs)
+                    try:
+                        endpoint.agent.answer(
+                            self._session,
+                            lambda number: Negotiator(formats, host, pair.port, number),
+                            endpoint.now(),
+                        )
+                    finally:
+                        endpoint.flush()
+                    yield call
+        finally:
+            self.reject(480)  # Does nothing once it was answered.
+
+
+class Phone:
+    """An open phone. Made by :func:`open_phone`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        account: Account | None,
+        ports: PortRange,
+        codecs: Sequence[str],
+        rng: random.Random,
+    ) -> None:
+        self.endpoint = endpoint
+        self.account = account
+        self.ports = ports
+        self.codecs = tuple(codecs)
+        self.rng = rng
+        self.clock = MediaClock()
+        #: How the registration stands.
+        self.registration = RegistrationStatus("off")
+        self._registered_changed = trio.Event()
+        self._unreachable: ServerUnreachable | None = None
+        self._identity: Identity | None = None
+        if account is not None:
+            self._identity = Identity(
+                NameAddr(account.uri, account.display_name),
+                account.auth_user or account.uri.user or "",
+                account.password,
+                rng,
+            )
+        self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
+        self._calls: list[Call] = []
+        self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
+        self._answers = False
+        endpoint.on_event = self._receive_event
+
+    @property
+    def address(self) -> Address:
+        """Where it listens for SIP, as (host, port)."""
+        return self.endpoint.address
+
+    @property
+    def active_calls(self) -> tuple[Call, ...]:
+        """The calls whose blocks are open."""
+        return tuple(self._calls)
+
+    # ------------------------------------------------------------------ registration
+
+    async def registered(self, timeout: float | None = None) -> None:
+        """Wait until the account is registered.
+
+        Args:
+            timeout: seconds to wait at the most.
+
+        Raises:
+            RegistrationFailed: the registrar refused; 401, 403 and 407 mean a wrong user or
+                password.
+            ServerUnreachable: the host is unknown, or nobody answered in time.
+            LocalProtocolError: this phone does not register.
+        """
+        if self.account is None or not self.account.register:
+            raise LocalProtocolError("this phone does not register")
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while self.registration.state == "registering":
+                await self.registration_changed()
+        if self.registration.state == "registered":
+            return
+        if self._unreachable is not None:
+            raise self._unreachable
+        if self.registration.state == "registering":
+            uri = self.account.uri
+            raise ServerUnreachable(f"{uri.host} did not answer within {timeout:g} s.")
+        raise RegistrationFailed(self.registration.status or 408, self.registration.reason)
+
+    async def registration_changed(self) -> None:
+        """Wait for the next change of :attr:`registration`."""
+        await self._registered_changed.wait()
+
+    def _set_registration(self, status: RegistrationStatus) -> None:
+        self.registration = status
+        self._registered_changed.set()
+        self._registered_changed = trio.Event()
+
+    async def register(self) -> None:
+        """Find the registrar and bind the account; the user agent keeps it bound."""
+        assert self.account is not None
+        assert self._identity is not None
+        self._set_registration(RegistrationStatus("registering"))
+        registrar = Uri("sip", None, self.account.uri.host, self.account.uri.port)
+        while True:
+            try:
+                flows = await self.endpoint.flows_to(registrar)
+            except ServerUnreachable as error:
+                self._unreachable = error
+                self._set_registration(RegistrationStatus("failed", None, str(error)))
+                await trio.sleep(_LOOK_UP_AGAIN)
+                continue
+            break
+        self.endpoint.agent.register(
+            self._identity, registrar, flows, self.endpoint.now(), expires=self.account.expires
+        )
+        self.endpoint.flush()
+
+    def _receive_registration(self, registration: Registration) -> None:
+        self._unreachable = None
+        if registration.state is Binding.FAILED and not registration.answered:
+            host = registration.registrar.host
+            self._unreachable = ServerUnreachable(f"{host} does not answer.")
+        state = "off" if registration.state is Binding.REMOVED else registration.state.value
+        self._set_registration(
+            RegistrationStatus(
+                state, registration.status, registration.reason, registration.expires_at
+            )
+        )
+
+    # ------------------------------------------------------------------ calls
+
+    @asynccontextmanager
+    async def call(
+        self,
+        target: str,
+        *,
+        codecs: Sequence[str] | None = None,
+        caller: str | None = None,
+    ) -> AsyncIterator[Call]:
+        """Call ``target``; leaving the block hangs up.
+
+        The block begins at once, while it rings: ``await call.answered()`` is the next step.
+
+        Args:
+            target: a number or name at the account's server (``600``), or a SIP URI.
+            codecs: names in order of preference; the phone's own unless told otherwise.
+            caller: a SIP URI to call from, in place of the account's.
+
+        Raises:
+            ServerUnreachable: the host of ``target`` is unknown.
+            LocalProtocolError: ``target`` is no number and no SIP URI.
+            PortsExhausted: no RTP port is free.
+            CodecUnavailable: a name in ``codecs`` is unknown or lacks its library.
+        """
+        uri = self._complete(target)
+        formats = _formats(codecs or self.codecs)
+        endpoint = self.endpoint
+        flows = await endpoint.flows_to(self._next_hop(uri))
+        host = flows[0].local[0]
+        with lease(host, self.ports, self.rng) as pair:
+            media = Media(pair, rng=self.rng)
+            session = endpoint.agent.invite(
+                self._from(caller, flows[0].local),
+                uri,
+                flows,
+                lambda number: Negotiator(formats, host, pair.port, number),
+                endpoint.now(),
+            )
+            channel = self._listen(session)
+            call = Call(endpoint, session, media, target)
+            endpoint.flush()
+            async with self.run(call, media, channel):
+                yield call
+
+    @asynccontextmanager
+    async def run(self, call: Call, media: Media, channel: EventChannel) -> AsyncIterator[None]:
+        """Keep ``call`` among the active ones while it runs."""
+        self._calls.append(call)
+        try:
+            async with run_call(call, media, channel, self.clock):
+                yield
+        finally:
+            self._calls.remove(call)
+
+    async def incoming_calls(self) -> AsyncIterator[IncomingCall]:
+        """The calls that come in, each ringing already. Endless; cancel it to stop.
+
+        Until this is iterated, callers hear that nobody is available (480). An :class:`IncomingCall`
+        that nobody answers rings until the caller gives up or the phone closes.
+        """
+        self._answers = True
+        try:
+            while True:
+                incoming = await self._arrivals.receive()
+                if not incoming.over:
+                    yield incoming
+        finally:
+            self._answers = False
+
+    def _complete(self, target: str) -> Uri:
+        text = target.strip()
+        if text.lower().startswith(("sip:", "sips:")):
+            return _parse(text)
+        if "@" in text:
+            return _parse(f"sip:{text}")
+        # What people put between digits to read them better (RFC 3966 5.1.1).
+        number = text.translate(str.maketrans("", "", " -()./"))
+        if not number:
+            raise LocalProtocolError("there is no number to call")
+        if self.account is None:
+            raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
+        domain = self.account.uri
+        return _parse(str(Uri("sip", number, domain.host, domain.port)))
+
+    def _next_hop(self, uri: Uri) -> Uri:
+        # A call within the account's own domain goes to its server, port included.
+        if self.account is not None and uri.host == self.account.uri.host and uri.port is None:
+            return self.account.uri
+        return uri
+
+    def _from(self, caller: str | None, local: Address) -> Identity:
+        if caller is None and self._identity is not None:
+            return self._identity
+        address = NameAddr.parse(f"<{caller}>") if caller else None
+        if address is None:
+            address = NameAddr(Uri("sip", "spech", *local))
+        return Identity(address, address.uri.user or "", None, self.rng)
+
+    def _listen(self, session: Session) -> EventChannel:
+        channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))
+        self._channels[session] = channel_in
+        return channel
+
+    # ------------------------------------------------------------------ events
+
+    def _receive_event(self, event: events.Event) -> None:
+        match event:
+            case events.IncomingCall(session):
+                self._receive_call(session)
+            case events.RegistrationChanged(registration):
+                self._receive_registration(registration)
+            case events.Malformed():
+                pass  # The endpoint has said so.
+            case _:
+                channel = self._channels.get(event.session)
+                if channel is not None:
+                    channel.send_nowait(event)
+                if isinstance(event, events.CallEnded):
+                    self._channels.pop(event.session, None)
+
+    def _receive_call(self, session: Session) -> None:
+        agent = self.endpoint.agent
+        now = self.endpoint.now()
+        if not self._answers:
+            agent.hang_up(session, now, status=480)
+            return
+        incoming = IncomingCall(self, session, self._listen(session))
+        try:
+            self._arrivals_in.send_nowait(incoming)
+        except trio.WouldBlock:
+            agent.hang_up(session, now, status=486)
+            return
+        agent.ring(session, now)
+
+
+@asynccontextmanager
+async def open_phone(
+    account: Account | None = None,
+    *,
+    listen: Address = ("0.0.0.0", 0),
+    ports: PortRange = DEFAULT_PORTS,
+    codecs: Sequence[str] = ("PCMU", "PCMA"),
+    drain: float = 5.0,
+    screen: Screen | None = None,
+    rng: random.Random | None = None,
+) -> AsyncIterator[Phone]:
+    """Open a telephone. Leaving the block hangs up every call and removes the registration.
+
+    Args:
+        account: whom to register as and call from; None for calls between SIP URIs.
+        listen: address and UDP port for SIP; port 0 takes any free one.
+        ports: UDP ports for RTP and RTCP, two for each call.
+        codecs: names in order of preference (``spech.codecs.names()`` lists them).
+        drain: seconds that leaving waits for the other ends to confirm our farewells.
+        screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
+        rng: randomness, seeded in tests.
+
+    Raises:
+        ServerUnreachable: ``listen`` cannot be bound.
+        CodecUnavailable: a codec is unknown or lacks its library.
+    """
+    rng = rng or random.SystemRandom()
+    _formats(codecs)
+    async with open_endpoint(listen, drain=drain, screen=screen, rng=rng) as endpoint:
+        phone = Phone(endpoint, account, ports, codecs, rng)
+        async with open_scope() as nursery:
+            nursery.start_soon(phone.clock.run)
+            if account is not None and account.register:
+                nursery.start_soon(phone.register)
+                phone._set_registration(RegistrationStatus("registering"))
+            yield phone
+            nursery.cancel_scope.cancel()
+
+
+def _parse(text: str) -> Uri:
+    try:
+        uri = Uri.parse(text)
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
+    if uri.scheme != "sip":
+        raise LocalProtocolError(f"{text!r} is not a SIP address")
+    return uri
+
+
+def _formats(names: Sequence[str]) -> list[AudioFormat]:
+    formats = []
+    for name in names:
+        codec = codecs.create(name)
+        formats.append(
+            AudioFormat(
+                codec.name,
+                codec.encoding,
+                codec.clock_rate,
+                codec.payload_type,
+                codec.fmtp,
+                codec.channels,
+            )
+        )
+    return formats

@@ -1,0 +1,222 @@
+"""A network in a list and a clock in a number, for the pure SIP stack.
+
+:class:`FakeWire` carries datagrams between user agents in virtual time. It can lose, duplicate,
+delay and so reorder them, all from one seed, so that a run can be repeated. 32 seconds of Timer H
+take microseconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from spech.errors import LocalProtocolError
+from spech.sip.agent import Screen, UserAgent
+from spech.sip.events import Event
+from spech.sip.flow import Address, Flow, Outgoing
+from spech.sip.message import Message, Request, Response
+from spech.sip.parser import parse
+
+#: Virtual seconds that a packet takes when no delay is asked for.
+LATENCY: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One datagram as it was sent: when, whence, whither, and whether the wire lost it."""
+
+    time: float
+    source: Address
+    destination: Address
+    data: bytes
+    lost: bool
+
+    @property
+    def message(self) -> Message:
+        """The datagram, parsed."""
+        return parse(self.data)
+
+    @property
+    def kind(self) -> str:
+        """Method, or status and method: ``INVITE``, ``200 INVITE``."""
+        message = self.message
+        if isinstance(message, Request):
+            return message.method
+        return f"{message.status} {message.cseq.method}"
+
+
+class Peer:
+    """One host on the wire. With an agent it acts by itself, without one a test plays it.
+
+    ``events`` collects what the agent reports, ``inbox`` what arrived at a host without agent.
+    """
+
+    def __init__(self, wire: FakeWire, address: Address, agent: UserAgent | None) -> None:
+        self.address = address
+        self.events: list[Event] = []
+        self.inbox: list[Message] = []
+        #: Called with each event, for a peer that reacts at once.
+        self.on_event: Callable[[Event], None] = lambda event: None
+        self._wire = wire
+        self._agent = agent
+
+    @property
+    def agent(self) -> UserAgent:
+        """The user agent that lives here.
+
+        Raises:
+            LocalProtocolError: nobody does; a test plays this host.
+        """
+        if self._agent is None:
+            raise LocalProtocolError("this host has no agent")
+        return self._agent
+
+    def flow_to(self, other: Peer) -> Flow:
+        """The flow from here to ``other``."""
+        return Flow("udp", self.address, other.address)
+
+    def send(self, message: Message, other: Peer) -> None:
+        """Put a message on the wire by hand."""
+        self._wire.carry(Outgoing(bytes(message), self.flow_to(other)))
+
+    def take(self, kind: str) -> Request | Response:
+        """Remove and return the first message in the inbox of that kind (see :class:`Packet`).
+
+        Raises:
+            LookupError: none came.
+        """
+        for message in self.inbox:
+            name = (
+                message.method
+                if isinstance(message, Request)
+                else f"{message.status} {message.cseq.method}"
+            )
+            if name == kind:
+                self.inbox.remove(message)
+                return message
+        raise LookupError(f"no {kind} came")
+
+    def receive(self, data: bytes, source: Address, now: float) -> None:
+        """What the wire delivers."""
+        if self._agent is None:
+            self.inbox.append(parse(data))
+        else:
+            self._agent.receive(data, Flow("udp", self.address, source), now)
+
+    def get_timer(self) -> float | None:
+        """The next deadline here."""
+        return None if self._agent is None else self._agent.get_timer()
+
+    def handle_timer(self, now: float) -> None:
+        """Serve what is due."""
+        if self._agent is not None:
+            self._agent.handle_timer(now)
+
+    def flush(self) -> None:
+        """Put on the wire what the agent wants sent, and collect its events."""
+        if self._agent is None:
+            return
+        while True:
+            for outgoing in self._agent.to_send():
+                self._wire.carry(outgoing)
+            event = self._agent.next_event()
+            if event is None:
+                return
+            self.events.append(event)
+            self.on_event(event)
+
+
+class FakeWire:
+    """Carries datagrams between peers in virtual time.
+
+    Args:
+        seed: of all randomness, that of the agents included.
+        loss, duplication: the share of datagrams, 0 to 1.
+        delay: the least and the greatest latency in seconds; different delays reorder.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        delay: tuple[float, float] = (LATENCY, LATENCY),
+    ) -> None:
+        self.now = 1000.0
+        #: Every datagram in the order of sending, the lost ones too.
+        self.log: list[Packet] = []
+        #: A test's own loss: True for a packet that shall not arrive.
+        self.drop: Callable[[Packet], bool] = lambda packet: False
+        self.loss = loss
+        self._duplication = duplication
+        self._delay = delay
+        self._random = random.Random(seed)
+        self._peers: dict[Address, Peer] = {}
+        self._flying: list[tuple[float, int, Packet]] = []
+        self._serial = 0
+
+    def peer(self, host: str, *, agent: bool = True, screen: Screen | None = None) -> Peer:
+        """A new host at ``host:5060``; with ``agent`` False a test plays it."""
+        address = (host, 5060)
+        seed = self._random.getrandbits(64)
+        user_agent = UserAgent(random.Random(seed), screen=screen) if agent else None
+        self._peers[address] = Peer(self, address, user_agent)
+        return self._peers[address]
+
+    def carry(self, outgoing: Outgoing) -> None:
+        """Take a datagram."""
+        flow = outgoing.flow
+        packet = Packet(self.now, flow.local, flow.remote, outgoing.data, lost=False)
+        copies = 2 if self._random.random() < self._duplication else 1
+        lost = self._random.random() < self.loss or self.drop(packet)
+        if lost or flow.remote not in self._peers:
+            self.log.append(Packet(self.now, flow.local, flow.remote, outgoing.data, lost=True))
+            return
+        self.log.append(packet)
+        for _ in range(copies):
+            self._serial += 1
+            arrival = self.now + self._random.uniform(*self._delay)
+            heapq.heappush(self._flying, (arrival, self._serial, packet))
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let ``seconds`` pass: deliver, serve timers, send."""
+        self.run_until(lambda: False, seconds)
+
+    def run_until(self, done: Callable[[], bool], seconds: float = 200.0) -> bool:
+        """Let time pass until ``done()`` or until ``seconds`` are over. True when it was done."""
+        end = self.now + seconds
+        for peer in self._peers.values():
+            peer.flush()
+        while not done():
+            at = self._next_at()
+            if at is None or at > end:
+                self.now = end
+                return False
+            self.now = max(self.now, at)
+            if self._flying and self._flying[0][0] <= self.now:
+                _, _, packet = heapq.heappop(self._flying)
+                self._peers[packet.destination].receive(packet.data, packet.source, self.now)
+            else:
+                for peer in self._peers.values():
+                    peer.handle_timer(self.now)
+            for peer in self._peers.values():
+                peer.flush()
+        return True
+
+    def _next_at(self) -> float | None:
+        times = [timer for peer in self._peers.values() if (timer := peer.get_timer()) is not None]
+        if self._flying:
+            times.append(self._flying[0][0])
+        return min(times, default=None)
+
+    def ladder(self, *, lost: bool = True) -> list[str]:
+        """What was sent, one line each, as ``source kind``, ``x`` before it where it was lost."""
+        return [
+            f"{'x ' if packet.lost else ''}{packet.source[0]} {packet.kind}"
+            for packet in self.log
+            if lost or not packet.lost
+        ]

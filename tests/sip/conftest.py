@@ -1,0 +1,125 @@
+"""Two user agents on a wire, with the commands that a test of calls needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from spech.sip import events
+from spech.sip.headers import NameAddr
+from spech.sip.identity import Identity
+from spech.sip.message import Request, Response
+from spech.sip.offer_answer import AudioFormat, Negotiator
+from spech.sip.session import Session
+from spech.sip.uri import Uri
+from spech.testing.wire import FakeWire, Peer
+
+PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
+PCMA = AudioFormat("PCMA", "PCMA", 8000, 8)
+
+
+def media(host: str, port: int = 4000) -> Callable[[int], Negotiator]:
+    return lambda number: Negotiator([PCMU, PCMA], host, port, number)
+
+
+class Pair:
+    """Alice, who calls, and Bob. Bob has an agent unless a test plays him."""
+
+    def __init__(self, wire: FakeWire, *, bob_agent: bool = True) -> None:
+        self.wire = wire
+        self.alice = wire.peer("10.0.0.1")
+        self.bob = wire.peer("10.0.0.2", agent=bob_agent)
+
+    def call(self, *more: Peer, password: str | None = None) -> Session:
+        identity = Identity(
+            NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", password, self.alice.agent.rng
+        )
+        flows = [self.alice.flow_to(peer) for peer in (self.bob, *more)]
+        session = self.alice.agent.invite(
+            identity, Uri.parse("sip:bob@10.0.0.2"), flows, media("10.0.0.1"), self.wire.now
+        )
+        self.alice.flush()
+        return session
+
+    def incoming(self) -> Session:
+        """Bob's end, once it is there."""
+        assert self.wire.run_until(lambda: self.find(self.bob, events.IncomingCall) is not None)
+        event = self.find(self.bob, events.IncomingCall)
+        assert isinstance(event, events.IncomingCall)
+        return event.session
+
+    def ring(self, session: Session) -> None:
+        self.bob.agent.ring(session, self.wire.now)
+        self.bob.flush()
+
+    def answer(self, session: Session) -> None:
+        self.bob.agent.answer(session, media("10.0.0.2", 5000), self.wire.now)
+        self.bob.flush()
+
+    def hang_up(self, peer: Peer, session: Session, status: int | None = None) -> None:
+        peer.agent.hang_up(session, self.wire.now, status=status)
+        peer.flush()
+
+    def established(self) -> tuple[Session, Session]:
+        """A call that is up, seen from both ends."""
+        ours = self.call()
+        theirs = self.incoming()
+        self.answer(theirs)
+        self.wire.run(1.0)
+        return ours, theirs
+
+    def find(self, peer: Peer, kind: type) -> events.Event | None:
+        return next((event for event in peer.events if isinstance(event, kind)), None)
+
+    def ended(self, peer: Peer) -> events.CallEnded:
+        found = [event for event in peer.events if isinstance(event, events.CallEnded)]
+        assert len(found) == 1, found
+        return found[0]
+
+    def kinds(self, peer: Peer) -> list[str]:
+        """What ``peer`` sent, retransmissions included."""
+        return [packet.kind for packet in self.wire.log if packet.source == peer.address]
+
+    def quiet(self) -> None:
+        """Let everything run out, then see that nothing is left at either end."""
+        self.wire.run(200)
+        for peer in (self.alice, self.bob):
+            try:
+                agent = peer.agent
+            except Exception:
+                continue
+            assert agent.sessions == ()
+            assert len(agent.layer) == 0
+            assert agent.idle
+            assert agent.get_timer() is None
+
+    def reply(
+        self, request: Request | Response, status: int, tag: str = "b1", body: bytes = b""
+    ) -> None:
+        """Bob, played by the test, answers ``request``."""
+        from spech.sip.message import response_to
+
+        assert isinstance(request, Request)
+        headers = [("Contact", "<sip:bob@10.0.0.2>")]
+        kind = "application/sdp" if body else None
+        response = response_to(
+            request, status, to_tag=tag, headers=headers, body=body, content_type=kind
+        )
+        self.bob.send(response, self.alice)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair(FakeWire(seed=1))
+
+
+@pytest.fixture
+def scripted() -> Pair:
+    return Pair(FakeWire(seed=1), bob_agent=False)
+
+
+@pytest.fixture
+def sdp_answer() -> bytes:
+    negotiator = media("10.0.0.2", 5000)(1)
+    return negotiator.receive_offer(media("10.0.0.1")(2).offer())[0]
