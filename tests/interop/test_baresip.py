@@ -1,0 +1,69 @@
+"""A call from and to somebody else's telephone, measured at both ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+from numpy.typing import NDArray
+
+from spech import Phone
+from spech.testing import baresip
+from spech.testing.audio import assert_tone, sine, sounding
+from spech.testing.plugin import unavailable
+from spech.testing.talk import talk
+
+RATE = 8000
+PORT = 33940
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    if not baresip.available():
+        unavailable("asterisk", "baresip is not installed; `make test` does it")
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+async def test_it_calls_us_and_each_hears_the_other(
+    phone: Phone, tmp_path: Path, codec: str
+) -> None:
+    there: list[NDArray[np.int16]] = []
+    dial = "sip:spech@{}:{}".format(*phone.address)
+
+    async def other() -> None:
+        there.append(await baresip.run(tmp_path, PORT, 3, dial=dial, codec=codec))
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            async for incoming in phone.incoming_calls():
+                async with incoming.answer() as call:
+                    assert call.codec == codec
+                    with call.open_audio(RATE) as port:
+                        here = await talk(port, sine(1200, RATE, 1, level=-12), 2)
+                    await call.ended()
+                break
+    assert call.ended_by == "remote"
+    assert_tone(here[-RATE:], RATE, baresip.TONE_FREQUENCY, tolerance=1, level=baresip.TONE_LEVEL)
+    heard = sounding(there[0], RATE)
+    assert len(heard) > RATE
+    assert_tone(heard[:RATE], RATE, 1200, tolerance=1, level=-12)
+
+
+async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
+    there: list[NDArray[np.int16]] = []
+
+    async def other() -> None:
+        there.append(await baresip.run(tmp_path, PORT, 4))
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            async with phone.call(f"sip:baresip@127.0.0.1:{PORT}") as call:
+                await call.answered(timeout=5)
+                with call.open_audio(RATE) as port:
+                    here = await talk(port, sine(1200, RATE, 1, level=-12), 2)
+    assert_tone(here[-RATE:], RATE, baresip.TONE_FREQUENCY, tolerance=1)
+    assert_tone(sounding(there[0], RATE)[:RATE], RATE, 1200, tolerance=1, level=-12)
