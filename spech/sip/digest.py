@@ -108,6 +108,10 @@ class DigestClient:
             answered["cnonce"] = exchange.cnonce
         return AuthHeader("Digest", answered)
 
+    def can_answer(self, challenges: list[AuthHeader]) -> bool:
+        """Whether there is a challenge among them whose algorithm and qop are known here."""
+        return any(_usable(challenge) for challenge in challenges)
+
     def rejected(self, challenge: AuthHeader) -> bool:
         """Whether a challenge means that the password is wrong, so that trying again is useless.
 

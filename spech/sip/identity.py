@@ -68,7 +68,7 @@ class Identity:
         ):
             self._challenges.pop(response.status, None)
             return False
-        if self._authorize(request, response.status, challenges) is None:
+        if not self._client.can_answer(challenges):
             return False
         self._challenges[response.status] = challenges
         return True
