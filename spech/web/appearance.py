@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from spech.web.messages import By, CallState, Ended, Meters
+from spech.web.messages import By, CallState, Ended, Meters, Progress
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from spech.media import AudioPort
 
 SILENCE_DBFS = -100.0
+_PROGRESS: dict[str, Progress] = {
+    "trying": "trying",
+    "ringing": "ringing",
+    "early": "early",
+    "answered": "answered",
+}
 
 
 class Attachment:
@@ -72,9 +78,7 @@ class Appearance:
         self.ready = trio.Event()
         self.attachment: Attachment | None = None
         self._call: Call | None = None
-        self._state: Literal["trying", "ringing", "early", "answered"] = (
-            "ringing" if direction == "incoming" else "trying"
-        )
+        self._state: Progress = "ringing" if direction == "incoming" else "trying"
         self._was_answered = False
         self._muted = False
         self._farewell: str | None = None
@@ -113,9 +117,10 @@ class Appearance:
 
     def notice(self) -> None:
         """Follow the library's call; its last state before the end decides on the words."""
-        if self._call is not None and self._call.state != "ended":
-            self._state = self._call.state
-            self._was_answered = self._was_answered or self._state == "answered"
+        state = None if self._call is None else _PROGRESS.get(self._call.state)
+        if state is not None and not (self.direction == "incoming" and state == "trying"):
+            self._state = state
+            self._was_answered = self._was_answered or state == "answered"
 
     def accept(self) -> None:
         """Answer an incoming call; nothing happens when it was decided before."""

@@ -180,7 +180,7 @@ class AudioServer:
         if call is None:
             raise Refused(str(BAD_TICKET), "the ticket is unknown, used or too old")
         try:
-            return self._switchboard.find(call), hello.rate
+            return self._switchboard.calls.find(call), hello.rate
         except Refused as error:
             raise Refused(str(NORMAL), "the call has ended") from error
 

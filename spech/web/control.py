@@ -7,6 +7,7 @@ in a task of its own, because saving an account takes seconds and hanging up mus
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -23,6 +24,8 @@ from spech.web.switchboard import Switchboard
 MAX_COMMAND = 65536
 #: Commands of one connection that may be under way at once; more wait unread.
 MAX_UNDER_WAY = 16
+
+logger = logging.getLogger("spech.web")
 
 _COMMAND = msgspec.json.Decoder(messages.Command)
 _ENVELOPE = msgspec.json.Decoder(messages.Envelope)
@@ -100,7 +103,7 @@ class _Connection:
             return _bad_request(None, "A command is a text frame.")
         try:
             id = _ENVELOPE.decode(text).id
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return _bad_request(None, "A command is a JSON object with an id.")
         try:
             command = _COMMAND.decode(text)
@@ -110,6 +113,12 @@ class _Connection:
             return Done(id, await self._carry_out(command))
         except Refused as refused:
             return Failed(id, Fault(refused.code, refused.message, refused.hint))
+        except Exception:
+            # One command's error must not end the connection, nor stay without an answer.
+            logger.exception("The command %s failed", type(command).__name__)
+            return Failed(
+                id, Fault("internal", "Something went wrong inside the phone.", "See its log.")
+            )
 
     async def _carry_out(self, command: messages.Command) -> dict[str, str | int]:
         switchboard = self._switchboard
@@ -143,7 +152,9 @@ class _Connection:
             case messages.ForgetAccount():
                 await switchboard.forget_account()
             case messages.AudioTicket(call=call):
-                ticket = self._tickets.issue(switchboard.find_live(call).id, trio.current_time())
+                ticket = self._tickets.issue(
+                    switchboard.calls.find_live(call).id, trio.current_time()
+                )
                 return {"ticket": ticket, "port": switchboard.audio_port}
         return {}
 

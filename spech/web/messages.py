@@ -15,6 +15,8 @@ Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]
 Short = Annotated[str, msgspec.Meta(max_length=1024)]
 By = Literal["local", "remote"]
+Binding = Literal["registering", "registered", "failed"]
+Progress = Literal["trying", "ringing", "early", "answered"]
 
 
 class Refused(SpechError):
@@ -126,7 +128,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class RegistrationState(msgspec.Struct, frozen=True):
-    state: Literal["registering", "registered", "failed"]
+    state: Binding
     status: int | None
     reason: str
 
@@ -171,7 +173,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     direction: Literal["incoming", "outgoing"]
     remote: str
     display_name: str | None
-    state: Literal["trying", "ringing", "early", "answered", "ended"]
+    state: Progress | Literal["ended"]
     status: int | None
     reason: str
     codec: str | None

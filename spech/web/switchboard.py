@@ -13,49 +13,37 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import trio
 
-import spech
 from spech import codecs
 from spech.errors import (
     CallEnded,
     LocalProtocolError,
-    SpechError,
     VaultError,
 )
 from spech.web.appearance import Appearance
+from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
+from spech.web.line import Line
 from spech.web.messages import (
     AccountState,
     AudioState,
     CodecState,
     Meters,
     Refused,
-    RegistrationState,
     State,
     VaultState,
 )
 from spech.web.store import SavedAccount, Settings, Store
-from spech.web.texts import first_of, in_words
-from spech.web.trial import library_account, try_account
-
-if TYPE_CHECKING:
-    from spech import Call, IncomingCall, Phone
+from spech.web.trial import try_account
 
 logger = logging.getLogger("spech.web")
 
-#: Calls that may be up at once; a further incoming one is busy.
-CALL_LIMIT = 8
-#: How long an ended call stays in the list, seconds.
-ENDED_STAYS = 30.0
-#: Between two attempts to open a phone that cannot be opened (its port is taken), seconds.
-REOPEN_SECONDS = 5.0
 METER_SECONDS = 0.1
 
-_UNANSWERED = "The call was ended before it was answered."
 _DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
-_TARGET = re.compile(r"[^\s\x00-\x1f\x7f<>\"]{1,256}")
+_TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
 
 
 class Switchboard:
@@ -88,13 +76,11 @@ class Switchboard:
         self._vault_fault = ""
         self._saving = trio.Lock()
         self._account_changed = trio.Event()
-        self._registration = RegistrationState("registering", None, "")
-        self._place: trio.MemorySendChannel[tuple[Appearance, str]] | None = None
-        self._appearances: dict[str, Appearance] = {}
-        self._number = 0
+        self._line: Line | None = None
         self._pages = 0
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
+        self.calls = CallList(self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
 
@@ -103,7 +89,7 @@ class Switchboard:
     @property
     def state(self) -> State:
         """A whole snapshot for the state feed. Holds no secret."""
-        account = None if self._settings is None else self._settings.account
+        account, line = self._account, self._line
         if self._vault_fault:
             vault = VaultState("damaged", self._vault_fault)
         else:
@@ -111,20 +97,20 @@ class Switchboard:
         return State(
             version=self._version,
             account=None
-            if account is None
+            if account is None or line is None
             else AccountState(
                 server=account.server,
                 port=account.port,
                 transport=account.transport,
                 user=account.user,
                 codecs=account.codecs,
-                registration=self._registration,
+                registration=line.registration,
             ),
             vault=vault,
             codecs=self._codecs,
             audio=AudioState(self.audio_port, self._rate(account)),
             grace_s=self._grace,
-            calls=tuple(appearance.snapshot() for appearance in self._appearances.values()),
+            calls=tuple(appearance.snapshot() for appearance in self.calls),
         )
 
     @property
@@ -150,59 +136,44 @@ class Switchboard:
 
     # Commands
 
-    def find(self, call: str) -> Appearance:
-        """The call of that id, live or ended; `Refused` with ``no_such_call`` when unknown."""
-        try:
-            return self._appearances[call]
-        except KeyError:
-            raise Refused(
-                "no_such_call", "This call is over.", "It was ended or dismissed before."
-            ) from None
-
     def dial(self, target: str) -> Appearance:
         """Begin an outgoing call to a number or a SIP URI; it goes on in a task of its own."""
-        if self._settings is None or self._settings.account is None:
+        if self._line is None:
             raise Refused("no_account", "No SIP account is set up.", "Open Settings and enter one.")
-        if self._place is None:
-            raise Refused(
-                "no_account",
-                f"The phone is not ready: {self._registration.reason or 'it is starting'}.",
-                "Try again in a moment, or check the settings.",
-            )
         target = target.strip()
         if not _TARGET.fullmatch(target):
             raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
-        self._refuse_beyond_limit()
-        appearance = self._appear("outgoing", target, None)
-        self._place.send_nowait((appearance, target))
-        return appearance
+        if self.calls.full:
+            raise Refused(
+                "call_limit", f"{CALL_LIMIT} calls are up already.", "Hang up one of them first."
+            )
+        return self._line.dial(target)
 
     def answer(self, call: str) -> None:
         """Answer an incoming call."""
-        self.find_live(call).accept()
+        self.calls.find_live(call).accept()
 
     def hang_up(self, call: str) -> None:
         """End a call in whatever state it is; an incoming one that rings is declined."""
-        self.find(call).hang_up()
+        self.calls.find(call).hang_up()
 
     def decline(self, call: str) -> None:
         """Decline an incoming call that rings."""
-        appearance = self.find_live(call)
+        appearance = self.calls.find_live(call)
         if appearance.direction == "outgoing":
             raise Refused("no_such_call", "This call did not come in.", "Hang up instead.")
         appearance.hang_up()
 
     def dismiss(self, call: str) -> None:
         """Take an ended call off the list."""
-        appearance = self.find(call)
+        appearance = self.calls.find(call)
         if appearance.live:
             raise Refused("no_such_call", "This call is not over.", "Hang up first.")
-        del self._appearances[call]
-        self.notify()
+        self.calls.forget(appearance)
 
     def dtmf(self, call: str, digits: str) -> None:
         """Send digits (RFC 4733) into an answered call."""
-        appearance = self.find_live(call)
+        appearance = self.calls.find_live(call)
         if not _DIGITS.fullmatch(digits):
             raise Refused("bad_digits", "These keys cannot be sent.", "Use 0-9, *, # and A-D.")
         if not appearance.answered or appearance.call is None:
@@ -218,7 +189,7 @@ class Switchboard:
 
     def mute(self, call: str, muted: bool) -> None:
         """Send silence in place of the microphone, or the microphone again."""
-        self.find_live(call).muted = muted
+        self.calls.find_live(call).muted = muted
         self.notify()
 
     async def save_account(self, account: SavedAccount, *, keep_password: bool = False) -> None:
@@ -265,10 +236,16 @@ class Switchboard:
         """Run the phone of the present account, for ever; anew whenever the account changes."""
         while True:
             self._account_changed = changed = trio.Event()
-            account = None if self._settings is None else self._settings.account
+            account = self._account
+            if account is None:
+                self._line = None
+                self.notify()
+                await changed.wait()
+                continue
+            self._line = Line(account, self.calls, self.notify)
+            self.notify()
             async with trio.open_nursery() as nursery:
-                if account is not None:
-                    nursery.start_soon(self._keep_phone_open, account)
+                nursery.start_soon(self._line.run, self._sip_listen, self._drain)
                 await changed.wait()
                 nursery.cancel_scope.cancel()
 
@@ -276,7 +253,7 @@ class Switchboard:
         """Take fresh meters ten times a second while a call is up."""
         next_beat = trio.current_time()
         while True:
-            live = [appearance for appearance in self._appearances.values() if appearance.live]
+            live = self.calls.live
             if not live:
                 self.meters = {}
                 await self._changed.wait()
@@ -294,7 +271,7 @@ class Switchboard:
             changed = self._changed
             now = trio.current_time()
             deadline = math.inf
-            for appearance in list(self._appearances.values()):
+            for appearance in self.calls:
                 due = self._due(appearance)
                 if due > now:
                     deadline = min(deadline, due)
@@ -304,8 +281,7 @@ class Switchboard:
                         decline_status=480,
                     )
                 else:
-                    del self._appearances[appearance.id]
-                    self.notify()
+                    self.calls.forget(appearance)
             with trio.move_on_at(deadline):
                 await changed.wait()
 
@@ -316,134 +292,17 @@ class Switchboard:
             return math.inf
         return max(self._absent_since, appearance.began_at) + self._grace
 
-    # The phone and its calls
-
-    async def _keep_phone_open(self, account: SavedAccount) -> None:
-        while True:
-            self._set_registration("registering", None, "")
-            try:
-                await self._run_account(account)
-            except* Exception as group:
-                error = first_of(group)
-                logger.error("The phone stopped, it is opened again", exc_info=error)
-                self._set_registration("failed", None, str(error) or type(error).__name__)
-            await trio.sleep(REOPEN_SECONDS)
-
-    async def _run_account(self, account: SavedAccount) -> None:
-        send, receive = trio.open_memory_channel[tuple[Appearance, str]](CALL_LIMIT)
-        with send, receive:
-            async with (
-                spech.open_phone(
-                    library_account(account),
-                    listen=self._sip_listen,
-                    codecs=account.codecs,
-                    drain=self._drain,
-                ) as phone,
-                trio.open_nursery() as nursery,
-            ):
-                nursery.start_soon(self._watch_registration, phone)
-                nursery.start_soon(self._take_incoming, phone, nursery)
-                self._place = send
-                try:
-                    async for appearance, target in receive:
-                        nursery.start_soon(self._run_outgoing, phone, appearance, target)
-                finally:
-                    self._place = None
-                    # Also those that were still waiting to be placed.
-                    for appearance in self._appearances.values():
-                        if appearance.call is None:
-                            appearance.end("local", None, _UNANSWERED, _now())
-
-    async def _watch_registration(self, phone: Phone) -> None:
-        while True:
-            now = phone.registration
-            state: Literal["registering", "registered", "failed"] = (
-                now.state if now.state != "off" else "registering"
-            )
-            self._set_registration(state, now.status, now.reason)
-            await phone.wait_registration_change()
-
-    async def _take_incoming(self, phone: Phone, nursery: trio.Nursery) -> None:
-        async for incoming in phone.incoming_calls():
-            if self._live_count() >= CALL_LIMIT:
-                incoming.reject(486)
-                continue
-            appearance = self._appear("incoming", incoming.caller_number, incoming.display_name)
-            nursery.start_soon(self._run_incoming, incoming, appearance)
-
-    async def _run_outgoing(self, phone: Phone, appearance: Appearance, target: str) -> None:
-        with self._edge(appearance), appearance.scope:
-            async with phone.call(target) as call:
-                await self._follow(appearance, call)
-
-    async def _run_incoming(self, incoming: IncomingCall, appearance: Appearance) -> None:
-        with self._edge(appearance):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._await_caller, incoming, appearance, nursery.cancel_scope)
-                await appearance.decided.wait()
-                nursery.cancel_scope.cancel()
-            if not appearance.live:
-                return
-            if not appearance.accepted:
-                incoming.reject(appearance.decline_status)
-                appearance.end(
-                    "local",
-                    appearance.decline_status,
-                    "You declined the call.",
-                    trio.current_time(),
-                )
-                return
-            async with incoming.answer() as call:
-                await self._follow(appearance, call)
-
-    async def _await_caller(
-        self, incoming: IncomingCall, appearance: Appearance, scope: trio.CancelScope
-    ) -> None:
-        await incoming.ended()
-        appearance.end("remote", 487, "The caller hung up before you answered.", _now())
-        scope.cancel()
-
-    async def _follow(self, appearance: Appearance, call: Call) -> None:
-        appearance.connect(call)
-        while call.state != "ended":
-            appearance.notice()
-            self.notify()
-            await call.changed()
-        appearance.end_with_call(_now())
-
-    @contextmanager
-    def _edge(self, appearance: Appearance) -> Iterator[None]:
-        """The edge of a call's task: whatever goes wrong in it ends this call and no other."""
-        try:
-            yield
-        except* Exception as group:
-            error = first_of(group)
-            by, status, text = in_words(error)
-            if not isinstance(error, SpechError):
-                logger.error("Call %s failed", appearance.id, exc_info=error)
-            appearance.end(by, status, text, _now())
-        finally:
-            appearance.end("local", None, _UNANSWERED, _now())
-            self.notify()
-
     # Settings
 
     def _with_stored_password(self, account: SavedAccount) -> SavedAccount:
-        stored = None if self._settings is None else self._settings.account
+        stored = self._account
         if stored is None or (stored.server, stored.user) != (account.server, account.user):
             raise Refused(
                 "bad_settings",
                 "The password is missing.",
                 "Enter it again: a stored password is used for its own server and user only.",
             )
-        return SavedAccount(
-            server=account.server,
-            port=account.port,
-            transport=account.transport,
-            user=account.user,
-            password=stored.password,
-            codecs=account.codecs,
-        )
+        return msgspec.structs.replace(account, password=stored.password)
 
     async def _store_settings(self, settings: Settings) -> None:
         # Shielded: the file and the running phone must not end up with different accounts.
@@ -454,7 +313,6 @@ class Switchboard:
                 raise Refused("vault_damaged", str(error)) from error
         self._settings = settings
         self._account_changed.set()
-        self.notify()
 
     async def _open_vault(self) -> None:
         """A vault that was damaged at the start may have been put in order since."""
@@ -464,10 +322,13 @@ class Switchboard:
         if self._vault_fault:
             raise Refused("vault_damaged", self._vault_fault)
         self._account_changed.set()
-        self.notify()
+
+    @property
+    def _account(self) -> SavedAccount | None:
+        return None if self._settings is None else self._settings.account
 
     def _refuse_during_calls(self) -> None:
-        if self._live_count():
+        if self.calls.live:
             raise Refused(
                 "bad_settings", "The account cannot be changed during a call.", "Hang up first."
             )
@@ -479,47 +340,10 @@ class Switchboard:
                 return codec.rate
         return 8000
 
-    # The list of calls
-
-    def _appear(
-        self, direction: Literal["incoming", "outgoing"], remote: str, display_name: str | None
-    ) -> Appearance:
-        for old in [each for each in self._appearances.values() if not each.live]:
-            del self._appearances[old.id]
-        self._number += 1
-        appearance = Appearance(f"c{self._number}", direction, remote, display_name, _now())
-        self._appearances[appearance.id] = appearance
-        self.notify()
-        return appearance
-
-    def find_live(self, call: str) -> Appearance:
-        appearance = self.find(call)
-        if not appearance.live:
-            raise Refused("no_such_call", "This call is over.")
-        return appearance
-
-    def _live_count(self) -> int:
-        return sum(appearance.live for appearance in self._appearances.values())
-
-    def _refuse_beyond_limit(self) -> None:
-        if self._live_count() >= CALL_LIMIT:
-            raise Refused(
-                "call_limit", f"{CALL_LIMIT} calls are up already.", "Hang up one of them first."
-            )
-
     def notify(self) -> None:
         """Something that the state shows has changed: wake all who wait for that."""
         self._changed.set()
         self._changed = trio.Event()
-
-    def _set_registration(
-        self,
-        state: Literal["registering", "registered", "failed"],
-        status: int | None,
-        reason: str,
-    ) -> None:
-        self._registration = RegistrationState(state, status, reason)
-        self.notify()
 
 
 @asynccontextmanager
@@ -552,7 +376,3 @@ async def open_switchboard(
             yield switchboard
         finally:
             nursery.cancel_scope.cancel()
-
-
-def _now() -> float:
-    return trio.current_time()

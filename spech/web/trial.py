@@ -17,7 +17,8 @@ TRIAL_DRAIN = 0.5
 
 
 def library_account(account: SavedAccount) -> spech.Account:
-    return spech.Account(account.address, password=account.password, transport=account.transport)
+    """The account as the library takes it."""
+    return spech.Account(account.address, password=account.password)
 
 
 async def try_account(account: SavedAccount, host: str) -> None:

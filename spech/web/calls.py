@@ -1,0 +1,82 @@
+"""The calls that pages are shown: live ones, and ended ones for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import trio
+
+from spech.web.appearance import Appearance
+from spech.web.messages import Refused
+
+#: Calls that may be up at once; a further incoming one is busy.
+CALL_LIMIT = 8
+#: How long an ended call stays in the list, seconds.
+ENDED_STAYS = 30.0
+
+
+class CallList:
+    """Appearances by id, in the order in which they began. ``notify`` is told of each change."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+        self._appearances: dict[str, Appearance] = {}
+        self._number = 0
+
+    def __iter__(self) -> Iterator[Appearance]:
+        return iter(list(self._appearances.values()))
+
+    @property
+    def live(self) -> list[Appearance]:
+        """The calls that are not over."""
+        return [appearance for appearance in self._appearances.values() if appearance.live]
+
+    @property
+    def full(self) -> bool:
+        """Whether no further call may begin."""
+        return len(self.live) >= CALL_LIMIT
+
+    def begin(
+        self, direction: Literal["incoming", "outgoing"], remote: str, display_name: str | None
+    ) -> Appearance:
+        """A new call; those that have ended leave the list for it."""
+        for appearance in self:
+            if not appearance.live:
+                del self._appearances[appearance.id]
+        self._number += 1
+        appearance = Appearance(
+            f"c{self._number}", direction, remote, display_name, trio.current_time()
+        )
+        self._appearances[appearance.id] = appearance
+        self._notify()
+        return appearance
+
+    def forget(self, appearance: Appearance) -> None:
+        """Take an ended call off the list."""
+        del self._appearances[appearance.id]
+        self._notify()
+
+    def find(self, call: str) -> Appearance:
+        """The call of that id, live or ended.
+
+        Raises:
+            Refused: ``no_such_call``.
+        """
+        try:
+            return self._appearances[call]
+        except KeyError:
+            raise Refused(
+                "no_such_call", "This call is over.", "It was ended or dismissed before."
+            ) from None
+
+    def find_live(self, call: str) -> Appearance:
+        """The call of that id, which is not over.
+
+        Raises:
+            Refused: ``no_such_call``.
+        """
+        appearance = self.find(call)
+        if not appearance.live:
+            raise Refused("no_such_call", "This call is over.")
+        return appearance

@@ -1,0 +1,187 @@
+"""The line: the phone of one account, and a task for each of its calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+import spech
+from spech.errors import SpechError
+from spech.web.appearance import Appearance
+from spech.web.calls import CALL_LIMIT, CallList
+from spech.web.messages import Binding, Refused, RegistrationState
+from spech.web.store import SavedAccount
+from spech.web.texts import first_of, in_words
+from spech.web.trial import library_account
+
+if TYPE_CHECKING:
+    from spech import Call, IncomingCall, Phone
+
+logger = logging.getLogger("spech.web")
+
+#: Between two attempts to open a phone that cannot be opened (its port is taken), seconds.
+REOPEN_SECONDS = 5.0
+
+_UNANSWERED = "The call was ended before it was answered."
+#: A phone that is not registered yet, or not any more, is about to be.
+_STATES: dict[str, Binding] = {
+    "off": "registering",
+    "registering": "registering",
+    "registered": "registered",
+    "failed": "failed",
+}
+
+
+class Line:
+    """Opens the phone of ``account`` and keeps ``calls`` in step with it.
+
+    ``notify`` is told of each change that a page shows.
+    """
+
+    def __init__(self, account: SavedAccount, calls: CallList, notify: Callable[[], None]) -> None:
+        self._account = account
+        self._calls = calls
+        self._notify = notify
+        self._place: trio.MemorySendChannel[tuple[Appearance, str]] | None = None
+        self.registration = RegistrationState("registering", None, "")
+
+    def dial(self, target: str) -> Appearance:
+        """Begin an outgoing call, which goes on in a task of its own.
+
+        Raises:
+            Refused: the phone is not open at the moment.
+        """
+        if self._place is None:
+            raise Refused(
+                "no_account",
+                f"The phone is not ready. {self.registration.reason}".strip(),
+                "Try again in a moment, or check the settings.",
+            )
+        appearance = self._calls.begin("outgoing", target, None)
+        self._place.send_nowait((appearance, target))
+        return appearance
+
+    async def run(self, listen: tuple[str, int], drain: float) -> None:
+        """Keep the phone open until cancelled. One that cannot be opened is tried again.
+
+        Args:
+            listen: the local address for SIP.
+            drain: seconds that farewells may take.
+        """
+        while True:
+            self._set_registration("registering", None, "")
+            try:
+                await self._run_phone(listen, drain)
+            except* Exception as group:
+                error = first_of(group)
+                logger.error("The phone stopped, it is opened again", exc_info=error)
+                self._set_registration("failed", None, str(error) or type(error).__name__)
+            await trio.sleep(REOPEN_SECONDS)
+
+    async def _run_phone(self, listen: tuple[str, int], drain: float) -> None:
+        send, receive = trio.open_memory_channel[tuple[Appearance, str]](CALL_LIMIT)
+        with send, receive:
+            async with (
+                spech.open_phone(
+                    library_account(self._account),
+                    listen=listen,
+                    codecs=self._account.codecs,
+                    drain=drain,
+                ) as phone,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._watch_registration, phone)
+                nursery.start_soon(self._take_incoming, phone, nursery)
+                self._place = send
+                try:
+                    async for appearance, target in receive:
+                        nursery.start_soon(self._run_outgoing, phone, appearance, target)
+                finally:
+                    self._place = None
+                    # Also those that were still waiting to be placed.
+                    for appearance in self._calls.live:
+                        if appearance.call is None:
+                            appearance.end("local", None, _UNANSWERED, _now())
+
+    async def _watch_registration(self, phone: Phone) -> None:
+        while True:
+            now = phone.registration
+            self._set_registration(_STATES.get(now.state, "failed"), now.status, now.reason)
+            await phone.registration_changed()
+
+    async def _take_incoming(self, phone: Phone, nursery: trio.Nursery) -> None:
+        async for incoming in phone.incoming_calls():
+            if self._calls.full:
+                incoming.reject(486)
+                continue
+            appearance = self._calls.begin(
+                "incoming", incoming.caller_number, incoming.display_name
+            )
+            nursery.start_soon(self._run_incoming, incoming, appearance)
+
+    async def _run_outgoing(self, phone: Phone, appearance: Appearance, target: str) -> None:
+        with self._edge(appearance), appearance.scope:
+            async with phone.call(target) as call:
+                await self._follow(appearance, call)
+
+    async def _run_incoming(self, incoming: IncomingCall, appearance: Appearance) -> None:
+        with self._edge(appearance):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._await_caller, incoming, appearance, nursery.cancel_scope)
+                await appearance.decided.wait()
+                nursery.cancel_scope.cancel()
+            if not appearance.live:
+                return
+            if not appearance.accepted:
+                incoming.reject(appearance.decline_status)
+                appearance.end(
+                    "local",
+                    appearance.decline_status,
+                    "You declined the call.",
+                    _now(),
+                )
+                return
+            async with incoming.answer() as call:
+                await self._follow(appearance, call)
+
+    async def _await_caller(
+        self, incoming: IncomingCall, appearance: Appearance, scope: trio.CancelScope
+    ) -> None:
+        await incoming.ended()
+        appearance.end("remote", 487, "The caller hung up before you answered.", _now())
+        scope.cancel()
+
+    async def _follow(self, appearance: Appearance, call: Call) -> None:
+        appearance.connect(call)
+        while call.state != "ended":
+            appearance.notice()
+            self._notify()
+            await call.changed()
+        appearance.end_with_call(_now())
+
+    @contextmanager
+    def _edge(self, appearance: Appearance) -> Iterator[None]:
+        """The edge of a call's task: whatever goes wrong in it ends this call and no other."""
+        try:
+            yield
+        except* Exception as group:
+            error = first_of(group)
+            by, status, text = in_words(error)
+            if not isinstance(error, SpechError):
+                logger.error("Call %s failed", appearance.id, exc_info=error)
+            appearance.end(by, status, text, _now())
+        finally:
+            appearance.end("local", None, _UNANSWERED, _now())
+            self._notify()
+
+    def _set_registration(self, state: Binding, status: int | None, reason: str) -> None:
+        self.registration = RegistrationState(state, status, reason)
+        self._notify()
+
+
+def _now() -> float:
+    return trio.current_time()
