@@ -252,9 +252,10 @@ def _name_this_machine(root: Path) -> None:
     line = f"127.0.0.1 localhost {socket.gethostname()}\n"
     if hosts.exists() and line in hosts.read_text():
         return
-    new = hosts.with_name(f"hosts.{os.getpid()}")
-    new.write_text(line)
-    new.replace(hosts)
+    with contextlib.suppress(PermissionError):  # Not ours; then it may stall, but works.
+        new = hosts.with_name(f"hosts.{os.getpid()}")
+        new.write_text(line)
+        new.replace(hosts)
 
 
 def _chroot(root: Path) -> list[str]:
