@@ -4,6 +4,7 @@
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools
 #   tools/setup.sh test    what `make test` needs: all that, Asterisk, SIPp, baresip, tshark, Chromium
+#   tools/setup.sh asterisk    Asterisk's folder alone
 #
 # System packages are installed with apt, by root or through passwordless sudo. Where that may not be,
 # the command to run is printed and the rest goes on with what is there. Nothing is done twice:
@@ -105,7 +106,8 @@ pbx() {
     fi
     if ! may_install || ! PATH="$PATH:/usr/sbin" command -v debootstrap >/dev/null; then
         say "no Asterisk here, and this user may not make one: its tests will be skipped."
-        say "Run \`sudo make test\` once, put an asterisk on PATH, or set SPECH_TEST_PBX=host:port."
+        say "Have this run once:  sudo SPECH_CACHE=$cache tools/setup.sh asterisk"
+        say "Or put an asterisk on PATH, or set SPECH_TEST_PBX=host:port."
         return 0
     fi
     mkdir -p "$cache"
@@ -149,11 +151,15 @@ test)
     environment "[dev]"
     pbx
     ;;
-may-install)
+asterisk)
+    packages debootstrap
+    pbx
+    ;;
+may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | test"
+    say "usage: tools/setup.sh demo | check | test | asterisk"
     exit 2
     ;;
 esac
