@@ -1,0 +1,84 @@
+/**
+ * The page's entry: loads the texts, makes the phone, and shows the view that fits its state.
+ *
+ * `window.spech` is the page's diagnostic surface, for tests and for a developer's console:
+ * `state` is the last snapshot, `speakerLevel()` the RMS in dBFS of what the page plays, and
+ * `capture(seconds)` resolves with `{rate, samples}` of it, floats in -1..1, taken after the volume.
+ */
+
+import { Control } from "./control.js";
+import { setText } from "./dom.js";
+import { clock, loadLanguage, t } from "./i18n.js";
+import { live, Phone } from "./phone.js";
+
+const TITLE_BLINK_MS = 1000;
+
+await loadLanguage();
+// The elements take their texts while they are built, hence only now.
+const names = ["banner", "call", "dialer", "incoming", "keypad", "lines", "recent", "registration", "settings", "sound", "welcome"];
+await Promise.all(names.map((name) => import(`./parts/${name}.js`)));
+
+const control = new Control();
+const phone = new Phone(control);
+
+window.spech = {
+  get state() {
+    return phone.state;
+  },
+  speakerLevel: () => phone.sound.levels.speaker,
+  capture: (seconds) => phone.sound.capture(seconds),
+};
+
+const stage = document.getElementById("stage");
+const announcer = document.getElementById("announcer");
+const views = {};
+for (const name of ["welcome", "dialer", "call", "settings"]) {
+  views[name] = document.createElement(`spech-${name}`);
+  views[name].phone = phone;
+}
+for (const name of ["registration", "banner", "incoming", "lines", "sound", "recent"]) {
+  document.querySelector(`spech-${name}`).phone = phone;
+}
+
+let shown = null;
+
+function showView() {
+  const { view } = phone;
+  const ringing = phone.ringing.length > 0;
+  document.body.dataset.view = view;
+  document.body.dataset.ringing = String(ringing);
+  // With nothing else going on, a ringing call has the stage to itself.
+  stage.hidden = ringing && (view === "dialer" || view === "welcome") && !phone.calls.some((call) => live(call) && !phone.ringing.includes(call));
+  if (view === shown) return;
+  shown = view;
+  stage.replaceChildren(...(view === "loading" ? [] : [views[view]]));
+  scrollTo(0, 0);
+  views[view]?.arrive?.();
+}
+
+function title() {
+  const [caller] = phone.ringing;
+  if (caller && Math.floor(Date.now() / TITLE_BLINK_MS) % 2 === 0) {
+    return t("title.incoming", { who: caller.display_name || caller.remote });
+  }
+  const call = phone.selected;
+  if (!call || !live(call)) return "Spech";
+  const seconds = phone.seconds(call);
+  return `${seconds === null ? t(`short.${call.state}`) : clock(seconds)} · ${call.display_name || call.remote}`;
+}
+
+function showTitle() {
+  const text = title();
+  if (document.title !== text) document.title = text;
+}
+
+phone.addEventListener("change", () => {
+  showView();
+  showTitle();
+  setText(announcer, control.connected || !phone.state ? "" : t("lost"));
+});
+phone.addEventListener("tick", showTitle);
+document.addEventListener("levels", ({ detail }) => views.call.breathe(detail.speaker));
+
+showView();
+control.open();

@@ -1,0 +1,150 @@
+/**
+ * The control connection: commands out, whole state snapshots and meters in (docs/protocol.md).
+ *
+ * Events: `state` after each snapshot, `meters` after each meters message, `connection` when the
+ * connection comes or goes. A lost connection is made again, with a growing pause.
+ */
+
+const FIRST_PAUSE_MS = 300;
+const LONGEST_PAUSE_MS = 5000;
+const OPENING_MS = 5000;
+// Meters come ten times a second in a call. Silence this long means a dead path (a changed Wi-Fi, say)
+// that the browser itself would notice only after minutes.
+const SILENCE_MS = 4000;
+
+/** A command was refused; `code`, `message` and `hint` are the server's, or ours when it is away. */
+export class CommandError extends Error {
+  constructor({ code, message, hint }) {
+    super(message);
+    this.code = code;
+    this.hint = hint ?? "";
+  }
+}
+
+export class Control extends EventTarget {
+  state = null;
+  /** performance.now() when `state` came. */
+  receivedAt = 0;
+  meters = {};
+  connected = false;
+  /** performance.now() at which the connection was lost, null while there is one. */
+  lostAt = performance.now();
+  /** performance.now() at which the next attempt is due, null during an attempt. */
+  nextAttemptAt = null;
+
+  #socket = null;
+  #failures = 0;
+  #timer = 0;
+  #lastMessageAt = 0;
+  #metersSeen = false;
+  #identifier = 0;
+  #waiting = new Map();
+  #patient = [];
+
+  open() {
+    this.#connect();
+    addEventListener("online", () => this.retry());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.retry();
+    });
+    setInterval(() => this.#watch(), 1000);
+  }
+
+  /** Try to connect at once instead of waiting for the pause to end. */
+  retry() {
+    if (this.nextAttemptAt !== null) this.#connect();
+  }
+
+  /**
+   * Send a command. Resolves with its `ok`, rejects with a CommandError. Without a connection it fails
+   * at once; a `patient` one (a hang-up must not get lost) waits for the next connection instead.
+   */
+  command(command, fields = {}, { patient = false } = {}) {
+    return new Promise((resolve, reject) => {
+      this.#identifier += 1;
+      const text = JSON.stringify({ id: this.#identifier, command, ...fields });
+      this.#waiting.set(this.#identifier, { resolve, reject });
+      if (this.connected) this.#socket.send(text);
+      else if (patient) this.#patient.push(text);
+      else this.#fail(this.#identifier);
+    });
+  }
+
+  #fail(identifier) {
+    const waiter = this.#waiting.get(identifier);
+    this.#waiting.delete(identifier);
+    waiter?.reject(new CommandError({ code: "offline", message: "", hint: "" }));
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.nextAttemptAt = null;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/control`);
+    this.#socket = socket;
+    // A connection counts once the first snapshot has come: only then is anything known to work.
+    this.#timer = setTimeout(() => this.#lose(socket), OPENING_MS);
+    socket.addEventListener("message", (event) => {
+      if (socket === this.#socket) this.#receive(JSON.parse(event.data));
+    });
+    socket.addEventListener("close", () => this.#lose(socket));
+    this.#changed();
+  }
+
+  #lose(socket) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    socket.close();
+    clearTimeout(this.#timer);
+    if (this.connected) this.lostAt = performance.now();
+    this.connected = false;
+    this.meters = {};
+    for (const identifier of this.#waiting.keys()) {
+      if (!this.#patient.some((text) => JSON.parse(text).id === identifier)) this.#fail(identifier);
+    }
+    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 1.7 ** this.#failures) * (0.8 + 0.4 * Math.random());
+    this.#failures += 1;
+    this.nextAttemptAt = performance.now() + pause;
+    this.#timer = setTimeout(() => this.#connect(), pause);
+    this.#changed();
+  }
+
+  #receive(message) {
+    this.#lastMessageAt = performance.now();
+    if (message.type === "meters") {
+      this.#metersSeen = true;
+      this.meters = message.calls;
+      this.dispatchEvent(new Event("meters"));
+    } else if (message.type === "state") {
+      this.state = message.state;
+      this.receivedAt = performance.now();
+      if (!this.connected) this.#established();
+      this.dispatchEvent(new Event("state"));
+    } else {
+      const waiter = this.#waiting.get(message.id);
+      this.#waiting.delete(message.id);
+      if (message.error) waiter?.reject(new CommandError(message.error));
+      else waiter?.resolve(message.ok);
+    }
+  }
+
+  #established() {
+    clearTimeout(this.#timer);
+    this.connected = true;
+    this.lostAt = null;
+    this.#failures = 0;
+    this.#metersSeen = false;
+    for (const text of this.#patient.splice(0)) this.#socket.send(text);
+    this.#changed();
+  }
+
+  #watch() {
+    const talking = this.state?.calls.some((call) => call.state === "answered");
+    const silent = performance.now() - this.#lastMessageAt > SILENCE_MS;
+    if (this.connected && this.#metersSeen && talking && silent) this.#lose(this.#socket);
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("connection"));
+  }
+}

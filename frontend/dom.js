@@ -1,0 +1,57 @@
+/**
+ * The few lines that stand in for a framework: elements are built once and then updated in place,
+ * so that focus, selection and running animations survive every state snapshot.
+ */
+
+/**
+ * Make an element. `on…` attributes are listeners, `testid` is short for `data-testid`;
+ * null, undefined and false leave an attribute out, true sets it without a value.
+ */
+export function h(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name === "testid" ? "data-testid" : name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Write `text` only if it differs, so that live regions speak once for each change. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Show or hide an element. */
+export function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+/** A custom element that is built once, when it is given its phone, and updated on each change. */
+export class Part extends HTMLElement {
+  #phone = null;
+
+  get phone() {
+    return this.#phone;
+  }
+
+  set phone(phone) {
+    this.#phone = phone;
+    this.build();
+    phone.addEventListener("change", () => this.refresh());
+    this.refresh();
+  }
+
+  connectedCallback() {
+    this.refresh();
+  }
+
+  refresh() {
+    if (this.#phone && this.isConnected) this.update();
+  }
+
+  build() {}
+
+  update() {}
+}

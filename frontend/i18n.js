@@ -1,0 +1,61 @@
+/**
+ * Texts. A locale is one flat JSON file of `locales/`; English stands in for what another one lacks.
+ * The language is `?lang=`, or the one chosen in the settings, or the browser's first that we have.
+ */
+
+import { recall } from "./memory.js";
+
+export const LANGUAGES = { en: "English", de: "Deutsch" };
+
+let texts = {};
+let fallback = {};
+let language = "en";
+
+function pick() {
+  const asked = [new URLSearchParams(location.search).get("lang"), recall("language", null), ...navigator.languages];
+  for (const name of asked) {
+    const base = (name ?? "").toLowerCase().split("-")[0];
+    if (Object.hasOwn(LANGUAGES, base)) return base;
+  }
+  return "en";
+}
+
+async function load(name) {
+  const answer = await fetch(`locales/${name}.json`);
+  if (!answer.ok) throw new Error(`locales/${name}.json: ${answer.status}`);
+  return answer.json();
+}
+
+/** Load the texts; to be awaited before the first element is built. */
+export async function loadLanguage() {
+  language = pick();
+  fallback = await load("en");
+  texts = language === "en" ? fallback : await load(language);
+  document.documentElement.lang = language;
+}
+
+export const currentLanguage = () => language;
+
+/** The text `key`, with each `{name}` taken from `values`. */
+export function t(key, values = {}) {
+  const text = texts[key] ?? fallback[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+/** The text `key` if this language has one, else what the server said (which is English). */
+export function translated(key, serverText) {
+  return texts[key] ?? serverText;
+}
+
+export function number(value, digits = 0) {
+  return value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** Seconds as `m:ss` or `h:mm:ss`. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (value) => String(value).padStart(2, "0");
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}

@@ -1,0 +1,51 @@
+/** The icons, drawn on a 24 by 24 grid, as inline SVG that takes the colour of its text. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+const HANDSET =
+  "M7.2 3.6 9.5 3.3a1 1 0 0 1 1.1.7l1 3a1.2 1.2 0 0 1-.3 1.2L9.6 9.9a12.4 12.4 0 0 0 4.5 4.5l1.7-1.7" +
+  "a1.2 1.2 0 0 1 1.2-.3l3 1a1 1 0 0 1 .7 1.1l-.3 2.3a3.4 3.4 0 0 1-3.7 3A16 16 0 0 1 4.2 7.3a3.4 3.4 0 0 1 3-3.7z";
+
+const PATHS = {
+  call: { fill: [HANDSET] },
+  hangup: { fill: [HANDSET], turn: 135 },
+  microphone: { line: ["M12 3.5a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0v-5a3 3 0 0 1 3-3z", "M5.5 11.5a6.5 6.5 0 0 0 13 0", "M12 18v3"] },
+  muted: {
+    line: ["M15 10V6.5a3 3 0 0 0-5.6-1.5", "M9 9v2.5a3 3 0 0 0 4.6 2.5", "M5.5 11.5a6.5 6.5 0 0 0 10.3 5.3", "M18.3 13a6.5 6.5 0 0 0 .2-1.5", "M12 18v3", "M4 4l16 16"],
+  },
+  speaker: { line: ["M4 9.5v5h3.5L12 18.5v-13L7.5 9.5z", "M15.5 9a4.2 4.2 0 0 1 0 6", "M18 6.5a7.8 7.8 0 0 1 0 11"] },
+  keypad: { dots: [[6, 5], [12, 5], [18, 5], [6, 12], [12, 12], [18, 12], [6, 19], [12, 19], [18, 19]] },
+  settings: { line: ["M4 7h9", "M17.5 7H20", "M4 17h2.5", "M11 17h9"], rings: [[15.2, 7], [8.8, 17]] },
+  backspace: { line: ["M9 5.5h10a2 2 0 0 1 2 2v9a2 2 0 0 1-2 2H9L3 12z", "M12 9.5l5 5", "M17 9.5l-5 5"] },
+  plus: { line: ["M12 5v14", "M5 12h14"] },
+  back: { line: ["M15 5l-7 7 7 7"] },
+  up: { line: ["M6 15l6-6 6 6"] },
+  down: { line: ["M6 9l6 6 6-6"] },
+  eye: { line: ["M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z"], rings: [[12, 12]] },
+  outgoing: { line: ["M7 17L17 7", "M9 7h8v8"] },
+  incoming: { line: ["M17 7L7 17", "M15 17H7V9"] },
+  missed: { line: ["M5 7l7 7 7-7", "M5 13V7h6"] },
+};
+
+function draw(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  return element;
+}
+
+/** One icon as an `<svg>` that assistive technology passes over; its button carries the name. */
+export function icon(name) {
+  const shape = PATHS[name];
+  const svg = draw("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" });
+  const group = draw("g", shape.turn ? { transform: `rotate(${shape.turn} 12 12)` } : {});
+  for (const path of shape.fill ?? []) group.append(draw("path", { d: path, fill: "currentColor" }));
+  for (const path of shape.line ?? []) {
+    group.append(draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round" }));
+  }
+  for (const [cx, cy] of shape.rings ?? []) {
+    group.append(draw("circle", { cx, cy, r: 2.3, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }));
+  }
+  for (const [cx, cy] of shape.dots ?? []) group.append(draw("circle", { cx, cy, r: 1.7, fill: "currentColor" }));
+  svg.append(group);
+  return svg;
+}

@@ -1,0 +1,36 @@
+/** Says that the connection to the server is lost, what that means for a call, and what is being done. */
+
+import { h, Part, setText, show } from "../dom.js";
+import { t } from "../i18n.js";
+import { live } from "../phone.js";
+
+// A connection that comes back within this time is not worth a word.
+const PATIENCE_MS = 900;
+
+export class Banner extends Part {
+  build() {
+    this.text = h("span", { role: "status" });
+    this.retry = h("button", { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() }, t("reconnect.now"));
+    this.append(h("div", { class: "banner", testid: "banner" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.text, this.retry));
+    setInterval(() => this.refresh(), 500);
+  }
+
+  update() {
+    const { control, sound } = this.phone;
+    const away = control.lostAt === null ? 0 : performance.now() - control.lostAt;
+    this.hidden = away < PATIENCE_MS && (sound.possible || !this.phone.state);
+    show(this.retry, away >= PATIENCE_MS && control.nextAttemptAt !== null);
+    if (away >= PATIENCE_MS) setText(this.text, this.#lost(away));
+    else if (!sound.possible) setText(this.text, t("insecure"));
+    this.firstChild.dataset.kind = away >= PATIENCE_MS ? "lost" : "insecure";
+  }
+
+  #lost(away) {
+    if (!this.phone.state) return t("connecting");
+    if (!this.phone.calls.some(live)) return t("lost");
+    const left = Math.ceil(this.phone.state.grace_s - away / 1000);
+    return left > 0 ? t("lost.call", { seconds: left }) : t("lost.over");
+  }
+}
+
+customElements.define("spech-banner", Banner);

@@ -1,0 +1,183 @@
+/** The selected call: who, what is happening, and what one can do about it. */
+
+import { h, Part, setText, show } from "../dom.js";
+import { clock, number, t, translated } from "../i18n.js";
+import { icon } from "../icons.js";
+import { live } from "../phone.js";
+
+const FLOOR_DBFS = -55;
+
+/** Why a call has ended, for people. */
+export function endedText(call, seconds) {
+  const { by, status, text } = call.ended;
+  if (seconds !== null && (status === 200 || status === null)) return translated(`ended.${by}`, text);
+  if (by === "local") return translated("ended.cancelled", text);
+  return translated(`ended.${status}`, text || call.reason);
+}
+
+export class CallView extends Part {
+  #shown = null;
+  #keypadOpen = false;
+  #keypad;
+
+  build() {
+    this.className = "call";
+    this.avatar = h("div", { class: "avatar", "aria-hidden": "true" }, h("span", { class: "halo" }), h("span", { class: "face" }, icon("call")));
+    this.name = h("h1", { class: "who", testid: "remote" });
+    this.address = h("p", { class: "address" });
+    this.status = h("p", { class: "status", testid: "status", "aria-live": "polite" });
+    this.timer = h("p", { class: "timer", testid: "timer", role: "timer", "aria-live": "off" });
+    this.notices = this.#buildNotices();
+    this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
+    this.keypadPlace = h("div", { class: "keypad-place" });
+    this.mute = this.#control("mute", "microphone", t("mute"), () => this.#toggleMute());
+    this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#openKeypad(!this.#keypadOpen));
+    this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
+    this.controls = h("div", { class: "controls" }, this.mute, this.keys, this.more);
+    this.hangup = h("button", { type: "button", class: "round stop", testid: "hangup", "aria-label": t("hang_up"), onclick: () => this.phone.hangUp(this.#shown) }, icon("hangup"));
+    this.again = h("button", { type: "button", class: "pill", testid: "again", onclick: () => this.#callAgain() }, t("call_again"));
+    this.done = h("button", { type: "button", class: "pill primary", testid: "dismiss", onclick: () => this.phone.dismiss(this.#shown) }, t("done"));
+    this.after = h("div", { class: "after" }, this.again, this.done);
+    this.quality = h("p", { class: "quality", testid: "quality" });
+    this.append(this.avatar, this.name, this.address, this.status, this.timer, this.notices, this.typed, this.keypadPlace, this.controls, this.hangup, this.after, this.quality);
+    this.phone.addEventListener("tick", () => this.#tick());
+    document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
+  }
+
+  #buildNotices() {
+    const notice = (testid, kind, label, action) => {
+      const text = h("span", null);
+      const button = h("button", { type: "button", class: "pill primary", testid, onclick: action }, label);
+      const box = h("div", { class: `notice ${kind}`, role: "status", hidden: true }, text, button);
+      return { box, text, button };
+    };
+    this.hear = notice("hear", "ask", t("hear"), () => this.phone.sound.resume());
+    this.elsewhere = notice("take", "ask", t("take"), () => this.phone.take(this.#shown));
+    this.silent = notice("microphone-again", "warn", t("microphone.again"), () => this.phone.sound.askMicrophone());
+    this.silent.box.dataset.testid = "microphone-notice";
+    this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
+    return h("div", { class: "notices" }, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
+  }
+
+  #control(testid, symbol, label, action) {
+    return h("button", { type: "button", class: "control", testid, "aria-pressed": "false", onclick: action }, h("span", { class: "disc" }, icon(symbol)), h("span", { class: "label" }, label));
+  }
+
+  update() {
+    const call = this.phone.selected;
+    if (!call) return;
+    if (call.id !== this.#shown) {
+      this.#shown = call.id;
+      this.#openKeypad(false);
+    }
+    const ended = !live(call);
+    this.dataset.state = call.state;
+    this.status.dataset.state = call.state;
+    setText(this.name, call.display_name || call.remote);
+    setText(this.address, call.display_name ? call.remote : "");
+    setText(this.status, this.#statusText(call));
+    show(this.controls, !ended);
+    show(this.hangup, !ended);
+    show(this.after, ended);
+    show(this.again, ended && this.phone.account !== null);
+    show(this.more, call.state === "answered");
+    this.keys.disabled = call.state !== "answered" && call.state !== "early";
+    if (ended || this.keys.disabled) this.#openKeypad(false);
+    this.#showMute(call.muted);
+    this.#showNotices(call);
+    setText(this.typed, this.#keypadOpen ? this.phone.digits(call) : "");
+    this.#tick();
+  }
+
+  #statusText(call) {
+    if (call.state === "ended") return endedText(call, this.phone.seconds(call));
+    if (call.state === "answered" && call.muted) return t("state.muted");
+    return t(`state.${call.state}`);
+  }
+
+  #showMute(muted) {
+    if (this.mute.getAttribute("aria-pressed") === String(muted)) return;
+    this.mute.setAttribute("aria-pressed", String(muted));
+    this.mute.querySelector(".disc").replaceChildren(icon(muted ? "muted" : "microphone"));
+    setText(this.mute.querySelector(".label"), t(muted ? "unmute" : "mute"));
+  }
+
+  #showNotices(call) {
+    const { sound, control, error } = this.phone;
+    const here = live(call) && this.phone.owns(call) && sound.call === call.id;
+    show(this.hear.box, here && sound.blocked);
+    setText(this.hear.text, t("hear.why"));
+    show(this.elsewhere.box, live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected);
+    setText(this.elsewhere.text, t("elsewhere"));
+    const missing = ["denied", "missing", "failed", "insecure"].includes(sound.microphone);
+    show(this.silent.box, live(call) && missing && (here || sound.microphone === "insecure"));
+    if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
+    show(this.silent.button, sound.microphone !== "insecure");
+    show(this.trouble, error !== null);
+    if (error) setText(this.trouble, translated(`error.${error.code}`, error.message) || t("error.offline"));
+  }
+
+  #tick() {
+    const call = this.phone.selected;
+    if (!call || !this.isConnected) return;
+    const seconds = this.phone.seconds(call);
+    setText(this.timer, seconds === null ? "" : clock(seconds));
+    const quality = live(call) && call.state !== "trying" ? this.phone.quality(call) : null;
+    setText(
+      this.quality,
+      quality
+        ? [call.codec, t("quality.lost", { count: number(quality.lost) }), t("quality.jitter", { ms: number(quality.jitter, 1) }), t("quality.dropped", { count: number(quality.dropped) })].filter(Boolean).join(" · ")
+        : "",
+    );
+  }
+
+  /** Let the halo follow the other side's voice. `speaker` in dBFS. */
+  breathe(speaker) {
+    const loud = Math.max(0, Math.min(1, 1 - speaker / FLOOR_DBFS));
+    this.avatar.style.setProperty("--voice", loud.toFixed(3));
+  }
+
+  #toggleMute() {
+    const call = this.phone.selected;
+    if (call && live(call)) this.phone.mute(call.id, !call.muted);
+  }
+
+  #openKeypad(open) {
+    if (open === this.#keypadOpen) return;
+    this.#keypadOpen = open;
+    this.keys.setAttribute("aria-pressed", String(open));
+    this.classList.toggle("with-keypad", open);
+    this.#keypad = null;
+    this.keypadPlace.replaceChildren();
+    setText(this.typed, open ? this.phone.digits(this.phone.selected) : "");
+    if (!open) return;
+    this.#keypad = document.createElement("spech-keypad");
+    this.keypadPlace.append(this.#keypad);
+    this.#keypad.phone = this.phone;
+    this.#keypad.addEventListener("key", ({ detail }) => {
+      if (detail !== "+") this.phone.sendDigit(this.#shown, detail);
+    });
+  }
+
+  #callAgain() {
+    const { remote } = this.phone.selected;
+    this.phone.dismiss(this.#shown);
+    this.phone.dial(remote);
+  }
+
+  #typedAnywhere(event) {
+    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.target.closest?.("input, select, textarea")) return;
+    const call = this.phone.selected;
+    if (!call || !live(call)) return;
+    if (/^[0-9*#]$/.test(event.key) && call.state === "answered") {
+      this.#openKeypad(true);
+      this.#keypad.flash(event.key);
+      this.phone.sendDigit(call.id, event.key);
+    } else if (event.key.toLowerCase() === "m") this.#toggleMute();
+    else return;
+    event.preventDefault();
+  }
+}
+
+customElements.define("spech-call", CallView);

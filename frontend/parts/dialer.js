@@ -1,0 +1,178 @@
+/** The number field, the keypad and the call button. */
+
+import { h, Part, setText, show } from "../dom.js";
+import { t, translated } from "../i18n.js";
+import { icon } from "../icons.js";
+import { live, tidy } from "../phone.js";
+
+const REPEAT_MS = 90;
+const REPEAT_AFTER_MS = 450;
+// Lengths from which on the number is written smaller, so that it stays in sight.
+const LONG = 13;
+const LONGER = 19;
+
+export class Dialer extends Part {
+  #input;
+  #erase;
+  #call;
+  #error;
+  #keypad;
+  #back;
+  #repeat = 0;
+
+  build() {
+    this.className = "dialer";
+    this.#input = h("input", {
+      class: "number",
+      testid: "number",
+      type: "text",
+      inputmode: "email",
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      enterkeyhint: "go",
+      "aria-label": t("number.label"),
+      placeholder: t("number.placeholder"),
+      oninput: () => this.#edited(),
+      onkeydown: (event) => this.#typed(event),
+      onpaste: (event) => this.#paste(event),
+    });
+    this.#erase = h(
+      "button",
+      { type: "button", class: "quiet erase", testid: "backspace", "aria-label": t("backspace"), onpointerdown: () => this.#startErasing(), onclick: (event) => this.#eraseClicked(event) },
+      icon("backspace"),
+    );
+    for (const end of ["pointerup", "pointerleave", "pointercancel"]) {
+      this.#erase.addEventListener(end, () => clearTimeout(this.#repeat));
+    }
+    this.#error = h("p", { class: "problem", role: "alert", testid: "dial-error", hidden: true });
+    this.#keypad = document.createElement("spech-keypad");
+    this.#keypad.addEventListener("key", ({ detail }) => this.#insert(detail));
+    this.#call = h("button", { type: "submit", class: "round go", testid: "call", "aria-label": t("call") }, icon("call"));
+    this.#back = h("button", { type: "button", class: "quiet", testid: "back-to-call", onclick: () => this.phone.show(null) }, icon("back"), t("back_to_call"));
+    this.append(
+      h(
+        "form",
+        { class: "dial", onsubmit: (event) => this.#submit(event) },
+        this.#back,
+        h("div", { class: "number-row" }, this.#input, this.#erase),
+        this.#error,
+        this.#keypad,
+        this.#call,
+      ),
+    );
+    this.#keypad.phone = this.phone;
+    document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
+    document.addEventListener("paste", (event) => this.#pastedAnywhere(event));
+  }
+
+  update() {
+    if (this.#input.value !== this.phone.number) this.#input.value = this.phone.number;
+    const { error } = this.phone;
+    show(this.#error, error !== null);
+    if (error) {
+      const message = translated(`error.${error.code}`, error.message) || t("error.offline");
+      setText(this.#error, [message, translated(`hint.${error.code}`, error.hint)].filter(Boolean).join(" "));
+    }
+    this.#call.disabled = !this.phone.control.connected || (!this.phone.number.trim() && !this.phone.lastNumber);
+    this.#call.title = this.phone.number.trim() || !this.phone.lastNumber ? "" : t("redial", { number: this.phone.lastNumber });
+    show(this.#back, this.phone.calls.some(live));
+    this.#fit();
+  }
+
+  /** Put the cursor into the field where that does not bring up a keyboard over the page. */
+  arrive() {
+    if (matchMedia("(pointer: fine)").matches) this.#input.focus({ preventScroll: true });
+  }
+
+  #fit() {
+    const length = this.#input.value.length;
+    this.#input.dataset.length = length > LONGER ? "longer" : length > LONG ? "long" : "short";
+    this.#erase.classList.toggle("gone", length === 0);
+  }
+
+  #edited() {
+    this.phone.number = this.#input.value;
+    this.phone.error = null;
+    this.update();
+  }
+
+  #insert(text) {
+    const { selectionStart, selectionEnd, value } = this.#input;
+    const focused = document.activeElement === this.#input;
+    const start = focused ? selectionStart : value.length;
+    const end = focused ? selectionEnd : value.length;
+    this.#input.setRangeText(text, start, end, "end");
+    this.#edited();
+    this.#input.scrollLeft = this.#input.scrollWidth;
+  }
+
+  #eraseOne() {
+    this.#input.value = this.#input.value.slice(0, -1);
+    this.#edited();
+  }
+
+  #startErasing() {
+    const again = () => {
+      this.#eraseOne();
+      this.#repeat = setTimeout(again, REPEAT_MS);
+    };
+    clearTimeout(this.#repeat);
+    this.#eraseOne();
+    this.#repeat = setTimeout(again, REPEAT_AFTER_MS);
+  }
+
+  #eraseClicked(event) {
+    // A pointer has erased on pointerdown already; `detail` is 0 when a keyboard or a screen reader clicks.
+    if (event.detail === 0) this.#eraseOne();
+    this.arrive();
+  }
+
+  #typed(event) {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) this.#keypad.flash(event.key);
+  }
+
+  #paste(event) {
+    event.preventDefault();
+    this.#insert(tidy(event.clipboardData.getData("text")));
+  }
+
+  /** Typing works wherever the focus is, as long as it is not in another field. */
+  #typedAnywhere(event) {
+    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || this.#busy(event.target)) return;
+    if (event.key === "Backspace") this.#eraseOne();
+    else if (event.key === "Enter" && event.target === document.body) this.#dial();
+    else if (/^[0-9*#+]$/.test(event.key)) {
+      this.#keypad.flash(event.key);
+      this.#insert(event.key);
+    } else return;
+    event.preventDefault();
+  }
+
+  #pastedAnywhere(event) {
+    if (!this.isConnected || this.#busy(event.target)) return;
+    this.#paste(event);
+  }
+
+  #busy(target) {
+    return target instanceof Element && target.closest("input, select, textarea") !== null;
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    this.#dial();
+  }
+
+  #dial() {
+    if (this.#call.disabled) return;
+    // As on any telephone: the call button with an empty field brings back the last number.
+    if (!this.phone.number.trim()) {
+      this.phone.number = this.phone.lastNumber;
+      this.update();
+      return;
+    }
+    this.phone.dial(this.phone.number);
+  }
+}
+
+customElements.define("spech-dialer", Dialer);

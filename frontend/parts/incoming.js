@@ -1,0 +1,58 @@
+/** Calls that ring here, each with its two answers. They stand above whatever else is open. */
+
+import { h, Part } from "../dom.js";
+import { t } from "../i18n.js";
+import { icon } from "../icons.js";
+
+export class Incoming extends Part {
+  #cards = new Map();
+
+  build() {
+    this.setAttribute("aria-live", "assertive");
+  }
+
+  update() {
+    const ringing = this.phone.ringing;
+    const present = new Set(ringing.map((call) => call.id));
+    for (const [id, card] of this.#cards) {
+      if (present.has(id)) continue;
+      card.remove();
+      this.#cards.delete(id);
+    }
+    for (const call of ringing) {
+      if (this.#cards.has(call.id)) continue;
+      const card = this.#card(call);
+      this.#cards.set(call.id, card);
+      this.append(card);
+    }
+    this.hidden = ringing.length === 0;
+  }
+
+  #card({ id, remote, display_name }) {
+    return h(
+      "section",
+      { class: "ringing", testid: "incoming", "aria-label": t("incoming") },
+      h("div", { class: "avatar pulsing", "aria-hidden": "true" }, h("span", { class: "halo" }), h("span", { class: "face" }, icon("call"))),
+      h("p", { class: "eyebrow" }, t("incoming")),
+      h("h1", { class: "who", testid: "caller" }, display_name || remote),
+      h("p", { class: "address" }, display_name ? remote : ""),
+      h(
+        "div",
+        { class: "choice" },
+        this.#choice("decline", "stop", "hangup", () => this.phone.decline(id)),
+        this.#choice("answer", "go", "call", () => this.phone.answer(id)),
+      ),
+    );
+  }
+
+  #choice(name, kind, symbol, action) {
+    return h(
+      "button",
+      { type: "button", class: "choose", testid: name, onclick: action },
+      h("span", { class: `round ${kind}` }, icon(symbol)),
+      h("span", { class: "label" }, t(name)),
+    );
+  }
+}
+
+customElements.define("spech-incoming", Incoming);

@@ -1,0 +1,54 @@
+/** The list of calls, shown when there is more than one. A click selects a call and moves the sound to it. */
+
+import { h, Part, setText } from "../dom.js";
+import { clock, t } from "../i18n.js";
+
+export class Lines extends Part {
+  #rows = new Map();
+
+  build() {
+    this.setAttribute("role", "group");
+    this.setAttribute("aria-label", t("lines"));
+    this.dataset.testid = "lines";
+    this.phone.addEventListener("tick", () => this.#tick());
+  }
+
+  update() {
+    const lines = this.phone.lines;
+    const selected = this.phone.view === "call" ? this.phone.selected : null;
+    this.hidden = this.phone.view === "settings" || lines.length < (this.phone.view === "dialer" ? 1 : 2);
+    const present = new Set(lines.map((call) => call.id));
+    for (const [id, row] of this.#rows) {
+      if (present.has(id)) continue;
+      row.remove();
+      this.#rows.delete(id);
+    }
+    for (const call of lines) {
+      if (!this.#rows.has(call.id)) {
+        const row = h("button", { type: "button", class: "line", testid: `line-${call.id}`, onclick: () => this.phone.select(call.id) }, h("span", { class: "dot" }), h("span", { class: "line-who" }), h("span", { class: "line-state" }));
+        this.#rows.set(call.id, row);
+        this.append(row);
+      }
+      const row = this.#rows.get(call.id);
+      row.dataset.state = call.state;
+      row.setAttribute("aria-pressed", String(call.id === selected?.id));
+      setText(row.children[1], call.display_name || call.remote);
+    }
+    this.#tick();
+  }
+
+  #tick() {
+    if (this.hidden) return;
+    const selected = this.phone.selected?.id;
+    for (const call of this.phone.lines) {
+      const state = this.#rows.get(call.id)?.children[2];
+      if (!state) continue;
+      const seconds = this.phone.seconds(call);
+      const waiting = call.state === "answered" && call.id !== selected;
+      const time = seconds === null ? "" : clock(seconds);
+      setText(state, call.state !== "answered" ? t(`short.${call.state}`) : waiting ? `${t("short.waiting")} · ${time}` : time);
+    }
+  }
+}
+
+customElements.define("spech-lines", Lines);

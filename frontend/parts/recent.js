@@ -1,0 +1,57 @@
+/** The last calls of this browser. A click puts the number into the field. */
+
+import { h, Part } from "../dom.js";
+import { currentLanguage, t } from "../i18n.js";
+import { icon } from "../icons.js";
+
+const DAY_MS = 86_400_000;
+
+function when(at) {
+  const date = new Date(at);
+  const today = new Date().toDateString() === date.toDateString();
+  if (today) return date.toLocaleTimeString(currentLanguage(), { hour: "2-digit", minute: "2-digit" });
+  if (Date.now() - at < 6 * DAY_MS) return date.toLocaleDateString(currentLanguage(), { weekday: "short" });
+  return date.toLocaleDateString(currentLanguage(), { day: "numeric", month: "short" });
+}
+
+export class Recent extends Part {
+  #list;
+  #shown = null;
+
+  build() {
+    this.classList.add("panel");
+    this.#list = h("ul", { class: "recent", testid: "recent" });
+    this.append(
+      h("div", { class: "panel-head" }, h("h2", null, t("recent")), h("button", { type: "button", class: "quiet small", testid: "recent-clear", onclick: () => this.phone.forgetRecent() }, t("recent.clear"))),
+      this.#list,
+    );
+  }
+
+  update() {
+    const { recent } = this.phone;
+    this.hidden = recent.length === 0 || this.phone.view === "settings" || this.phone.view === "welcome";
+    if (recent === this.#shown) return;
+    this.#shown = recent;
+    this.#list.replaceChildren(...recent.map((entry) => h("li", null, this.#row(entry))));
+  }
+
+  #row(entry) {
+    const kind = entry.missed ? "missed" : entry.direction;
+    return h(
+      "button",
+      { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry.remote) },
+      icon(kind),
+      h("span", { class: "unseen" }, t(`recent.${kind}`)),
+      h("span", { class: "recent-who" }, entry.name || entry.remote),
+      h("time", { datetime: new Date(entry.at).toISOString() }, when(entry.at)),
+    );
+  }
+
+  #pick(remote) {
+    this.phone.number = remote;
+    this.phone.show("dialer");
+    document.querySelector("[data-testid=call]")?.focus();
+  }
+}
+
+customElements.define("spech-recent", Recent);

@@ -1,0 +1,220 @@
+/** The SIP account. Saving is a trial: the server stores nothing that did not register. */
+
+import { h, Part, setText, show } from "../dom.js";
+import { currentLanguage, LANGUAGES, t, translated } from "../i18n.js";
+import { icon } from "../icons.js";
+import { remember } from "../memory.js";
+import { Codecs } from "./codecs.js";
+
+const TRANSPORTS = ["udp", "tcp", "tls"];
+const SUCCESS_MS = 1100;
+// Which fields an error is about: the first one gets the focus.
+const CULPRITS = {
+  wrong_password: ["password", "user"],
+  unknown_host: ["server"],
+  server_silent: ["server", "port"],
+  refused: ["user", "server"],
+};
+
+export class Settings extends Part {
+  #fields = {};
+  #opened = false;
+  #busy = false;
+  #sure = false;
+
+  build() {
+    this.className = "settings";
+    this.codecs = new Codecs();
+    this.error = h("div", { class: "problem", role: "alert", testid: "settings-error", hidden: true }, h("strong", null), h("span", null));
+    this.progress = h("p", { class: "progress", role: "status", testid: "settings-progress", hidden: true }, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", null));
+    this.save = h("button", { type: "submit", class: "pill primary large", testid: "settings-save" }, t("settings.save"));
+    this.forget = h("button", { type: "button", class: "quiet danger", testid: "settings-forget", onclick: () => this.#forget() }, t("settings.forget"));
+    this.vault = h("p", { class: "problem", role: "alert", testid: "vault-error", hidden: true });
+    this.version = h("p", { class: "version" });
+    this.append(
+      h("div", { class: "view-head" }, h("button", { type: "button", class: "quiet", testid: "settings-close", "aria-label": t("back"), onclick: () => this.phone.show(null) }, icon("back")), h("h1", null, t("settings"))),
+      this.vault,
+      h(
+        "form",
+        { novalidate: true, onsubmit: (event) => this.#submit(event) },
+        h(
+          "fieldset",
+          { class: "fields" },
+          h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
+          this.#transport(),
+          this.#field("user", { autocomplete: "off" }),
+          this.#password(),
+          h("div", { class: "field" }, h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")), h("p", { class: "help" }, t("settings.codecs.help")), this.codecs.element),
+        ),
+        this.error,
+        this.progress,
+        h("div", { class: "actions" }, this.save, this.forget),
+      ),
+      h("div", { class: "foot" }, this.#language(), this.version),
+    );
+    this.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !this.#busy) this.phone.show(null);
+    });
+  }
+
+  #field(name, attributes, ...extra) {
+    const input = h("input", { id: `set-${name}`, testid: `set-${name}`, type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: () => this.#mark([]), ...attributes });
+    this.#fields[name] = input;
+    return h("div", { class: `field field-${name}` }, h("label", { for: `set-${name}` }, t(`settings.${name}`)), h("div", { class: "input" }, input, ...extra));
+  }
+
+  #transport() {
+    const select = h("select", { id: "set-transport", testid: "set-transport" }, ...TRANSPORTS.map((name) => h("option", { value: name }, name.toUpperCase())));
+    this.#fields.transport = select;
+    return h("div", { class: "field" }, h("label", { for: "set-transport" }, t("settings.transport")), h("div", { class: "input select" }, select, icon("down")));
+  }
+
+  #password() {
+    const reveal = h("button", { type: "button", class: "quiet reveal", "aria-label": t("settings.reveal"), "aria-pressed": "false", onclick: () => {
+      const hidden = this.#fields.password.type === "password";
+      this.#fields.password.type = hidden ? "text" : "password";
+      reveal.setAttribute("aria-pressed", String(hidden));
+    } }, icon("eye"));
+    return this.#field("password", { type: "password", autocomplete: "new-password" }, reveal);
+  }
+
+  #language() {
+    const select = h("select", { testid: "language", "aria-label": t("language"), onchange: () => {
+      remember("language", select.value);
+      location.reload();
+    } }, ...Object.entries(LANGUAGES).map(([value, name]) => h("option", { value, selected: value === currentLanguage() }, name)));
+    return h("div", { class: "input select small" }, select, icon("down"));
+  }
+
+  /** Called when the view opens: the form shows what is stored, and edits are not touched afterwards. */
+  arrive() {
+    this.#opened = false;
+    this.update();
+    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus?.();
+  }
+
+  update() {
+    const { state } = this.phone;
+    if (!state) return;
+    show(this.vault, state.vault.state === "damaged");
+    setText(this.vault, state.vault.message);
+    show(this.forget, state.account !== null);
+    setText(this.version, `Spech ${state.version}`);
+    if (!this.#opened) this.#fill(state);
+  }
+
+  #fill({ account, codecs }) {
+    this.#opened = true;
+    this.#fields.server.value = account?.server ?? "";
+    this.#fields.port.value = account?.port ?? "";
+    this.#fields.transport.value = account?.transport ?? "udp";
+    this.#fields.user.value = account?.user ?? "";
+    this.#fields.password.value = "";
+    this.#fields.password.placeholder = account ? t("settings.password.kept") : "";
+    this.codecs.fill(codecs, account?.codecs ?? null);
+    this.#fail(null);
+    this.#mark([]);
+    this.#unsure();
+  }
+
+  #mark(names) {
+    for (const [name, input] of Object.entries(this.#fields)) {
+      if (names.includes(name)) input.setAttribute("aria-invalid", "true");
+      else input.removeAttribute("aria-invalid");
+    }
+    if (names.length) this.#fields[names[0]].focus();
+  }
+
+  #fail(message, hint = "") {
+    show(this.error, message !== null);
+    setText(this.error.children[0], message ?? "");
+    setText(this.error.children[1], hint);
+    if (message !== null) this.error.scrollIntoView({ block: "nearest" });
+  }
+
+  /** The settings as the server wants them, or null after saying what is wrong with them. */
+  #read() {
+    const value = (name) => this.#fields[name].value.trim();
+    const port = value("port") === "" ? null : Number(value("port"));
+    const complain = (key, name) => {
+      this.#fail(t(key));
+      this.#mark([name]);
+      return null;
+    };
+    if (!value("server")) return complain("settings.need.server", "server");
+    if (port !== null && !(Number.isInteger(port) && port > 0 && port < 65536)) return complain("settings.need.port", "port");
+    if (!value("user")) return complain("settings.need.user", "user");
+    if (!this.codecs.chosen.length) {
+      this.#fail(t("settings.need.codec"));
+      return null;
+    }
+    // An empty password field keeps the stored password; without one, the password is empty indeed.
+    const password = this.#fields.password.value || (this.phone.account ? null : "");
+    return { server: value("server"), port, transport: value("transport"), user: value("user"), password, codecs: this.codecs.chosen };
+  }
+
+  #show(key, values) {
+    show(this.progress, key !== null);
+    if (key) setText(this.progress.children[1], t(key, values));
+  }
+
+  #work(busy) {
+    this.#busy = busy;
+    this.setAttribute("aria-busy", String(busy));
+    this.querySelector("fieldset").disabled = busy;
+    this.save.disabled = busy;
+    this.forget.disabled = busy;
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    this.#fail(null);
+    this.#mark([]);
+    const settings = this.#read();
+    if (this.#busy || !settings) return;
+    this.#work(true);
+    this.progress.dataset.kind = "busy";
+    this.#show("settings.trying", { server: settings.server });
+    try {
+      await this.phone.saveAccount(settings);
+      this.progress.dataset.kind = "done";
+      this.#show("settings.saved", { user: settings.user });
+      setTimeout(() => this.#leave(), SUCCESS_MS);
+    } catch (error) {
+      this.#work(false);
+      this.#show(null);
+      this.#fail(translated(`error.${error.code}`, error.message) || t("error.offline"), translated(`hint.${error.code}`, error.hint));
+      this.#mark(CULPRITS[error.code] ?? []);
+    }
+  }
+
+  #leave() {
+    this.#work(false);
+    this.#show(null);
+    if (this.isConnected) this.phone.show(null);
+  }
+
+  #unsure() {
+    this.#sure = false;
+    setText(this.forget, t("settings.forget"));
+  }
+
+  /** Two clicks, so that an account is not lost by one. */
+  async #forget() {
+    if (!this.#sure) {
+      this.#sure = true;
+      setText(this.forget, t("settings.forget.sure"));
+      return;
+    }
+    this.#unsure();
+    try {
+      await this.phone.forgetAccount();
+      this.#opened = false;
+      this.update();
+    } catch (error) {
+      this.#fail(translated(`error.${error.code}`, error.message) || t("error.offline"), error.hint);
+    }
+  }
+}
+
+customElements.define("spech-settings", Settings);

@@ -1,0 +1,318 @@
+/**
+ * The telephone behind the page: what the server says (Control), what is heard (Sound), and the little that
+ * only the page knows: which view is open, which call is selected, whose sound belongs to this tab.
+ *
+ * Events: `change` when something to be seen changed, `tick` four times a second while there are calls.
+ */
+
+import { recall, recallTab, remember, rememberTab } from "./memory.js";
+import { Sound } from "./sound/sound.js";
+import { Tones } from "./sound/tones.js";
+
+const RECENT = 8;
+const SILENCE_DBFS = -100;
+// Snapshots differ by the network's delay; the timer follows only what is more than that.
+const TIMER_SLACK_MS = 400;
+
+/** A number without the marks people write into it; a SIP address as it is. */
+export function tidy(text) {
+  const plain = text.trim().replace(/^tel:/i, "");
+  return /^[+\d\s().\-/*#]*$/.test(plain) ? plain.replace(/[\s().\-/]/g, "") : plain;
+}
+
+export const live = (call) => call.state !== "ended";
+export const ringsHere = (call) => call.direction === "incoming" && call.state === "ringing";
+
+export class Phone extends EventTarget {
+  recent = recall("recent", []);
+  /** `settings` or `dialer` when asked for; null shows what fits the calls. */
+  asked = null;
+  /** What the number field holds, so that it outlives a change of view. */
+  number = "";
+  error = null;
+
+  #control;
+  #sound;
+  #tones = new Tones();
+  #selected = null;
+  #mine = new Set(recallTab("mine", []));
+  #metSnapshot = false;
+  #startedAt = new Map();
+  #lengths = new Map();
+  #digits = new Map();
+  #digitsSent = Promise.resolve();
+  #seen = new Set();
+  #ticker = 0;
+
+  constructor(control) {
+    super();
+    this.#control = control;
+    this.#sound = new Sound((call) => control.command("audio_ticket", { call }));
+    control.addEventListener("state", () => this.#receiveState());
+    control.addEventListener("connection", () => this.#changed());
+    this.#sound.addEventListener("change", () => this.#changed());
+    this.#tones.setVolume(this.#sound.volumes.speaker);
+    for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => this.#gesture(), { capture: true });
+  }
+
+  get control() {
+    return this.#control;
+  }
+
+  get sound() {
+    return this.#sound;
+  }
+
+  get state() {
+    return this.#control.state;
+  }
+
+  get account() {
+    return this.state?.account ?? null;
+  }
+
+  get calls() {
+    return this.state?.calls ?? [];
+  }
+
+  /** Incoming calls that nobody has answered yet. */
+  get ringing() {
+    return this.calls.filter(ringsHere);
+  }
+
+  /** All other calls; an incoming one that was never answered is not shown as a line when it has ended. */
+  get lines() {
+    return this.calls.filter((call) => !ringsHere(call) && !this.#missed(call));
+  }
+
+  #missed(call) {
+    return call.direction === "incoming" && !live(call) && call.answered_s === null && !this.#startedAt.has(call.id);
+  }
+
+  /** The call that the view shows and whose sound is played. */
+  get selected() {
+    const lines = this.lines;
+    return lines.find((call) => call.id === this.#selected) ?? lines.findLast(live) ?? lines.at(-1) ?? null;
+  }
+
+  /** `loading`, `welcome`, `dialer`, `call`, `settings`. */
+  get view() {
+    if (!this.state) return "loading";
+    if (this.asked === "settings") return "settings";
+    if (this.asked === "dialer" && this.account) return "dialer";
+    if (this.selected) return "call";
+    return this.account ? "dialer" : "welcome";
+  }
+
+  show(view) {
+    this.asked = view;
+    this.error = null;
+    this.#changed();
+  }
+
+  select(call) {
+    this.#selected = call;
+    this.asked = null;
+    this.#changed();
+  }
+
+  /** Seconds since the answer, the length of an ended call, or null if it was never answered. */
+  seconds(call) {
+    if (this.#lengths.has(call.id)) return this.#lengths.get(call.id);
+    const start = this.#startedAt.get(call.id);
+    return start === undefined ? null : Math.max(0, (performance.now() - start) / 1000);
+  }
+
+  /** The digits that were sent in this call by this page. */
+  digits(call) {
+    return this.#digits.get(call.id) ?? "";
+  }
+
+  /** Whether this tab plays, or is about to play, the call's sound. */
+  owns(call) {
+    return this.#mine.has(call.id) && !(this.#sound.call === call.id && this.#sound.link === "elsewhere");
+  }
+
+  /** RMS in dBFS of both sides of the selected call: our own measurement, or the server's. */
+  get levels() {
+    const call = this.selected;
+    if (!call || !live(call)) return { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
+    if (this.#sound.call === call.id) return this.#sound.levels;
+    return this.#control.meters[call.id] ?? { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
+  }
+
+  /** Lost packets, jitter in ms and dropped 20 ms frames of a call, or null before there are figures. */
+  quality(call) {
+    const figures = this.#control.meters[call.id];
+    if (!figures) return null;
+    const here = this.#sound.call === call.id ? this.#sound.dropped : 0;
+    return { lost: figures.lost, jitter: figures.jitter_ms, dropped: figures.dropped + here };
+  }
+
+  async dial(text) {
+    const target = tidy(text);
+    if (!target) return;
+    this.error = null;
+    remember("last", target);
+    this.#sound.wake(this.state.audio.rate);
+    try {
+      const { call } = await this.#control.command("dial", { target });
+      this.number = "";
+      this.#take(call);
+    } catch (error) {
+      this.error = error;
+      this.#sound.release();
+      this.#changed();
+    }
+  }
+
+  get lastNumber() {
+    return recall("last", "");
+  }
+
+  answer(call) {
+    this.#sound.wake(this.state.audio.rate);
+    this.#take(call);
+    this.#command("answer", { call });
+  }
+
+  /** Bring the call's sound to this tab. */
+  take(call) {
+    this.#sound.wake(this.state.audio.rate);
+    if (this.#sound.call === call) this.#sound.follow(null);
+    this.#take(call);
+  }
+
+  decline(call) {
+    this.#command("decline", { call }, { patient: true });
+  }
+
+  hangUp(call) {
+    this.#command("hang_up", { call }, { patient: true });
+  }
+
+  dismiss(call) {
+    this.#command("dismiss", { call });
+  }
+
+  mute(call, muted) {
+    this.#sound.setMuted(muted);
+    this.#command("mute", { call, muted });
+  }
+
+  sendDigit(call, digit) {
+    this.#digits.set(call, (this.#digits.get(call) ?? "") + digit);
+    // One after the other: commands are answered in no promised order, digits must keep theirs.
+    this.#digitsSent = this.#digitsSent.then(() => this.#command("dtmf", { call, digits: digit }));
+    this.#changed();
+  }
+
+  setVolume(side, gain) {
+    this.#sound.setVolume(side, gain);
+    if (side === "speaker") this.#tones.setVolume(gain);
+  }
+
+  saveAccount(settings) {
+    return this.#control.command("save_account", settings);
+  }
+
+  forgetAccount() {
+    return this.#control.command("forget_account");
+  }
+
+  forgetRecent() {
+    this.recent = [];
+    remember("recent", this.recent);
+    this.#changed();
+  }
+
+  async #command(command, fields, options) {
+    try {
+      await this.#control.command(command, fields, options);
+    } catch (error) {
+      // A call that is gone has no use for the command; the snapshot says what became of it.
+      if (error.code === "no_such_call") return;
+      this.error = error;
+      this.#changed();
+    }
+  }
+
+  #take(call) {
+    this.#mine.add(call);
+    this.#selected = call;
+    this.asked = null;
+    this.#changed();
+  }
+
+  #gesture() {
+    this.#sound.resume();
+    this.#tones.unlock();
+  }
+
+  #receiveState() {
+    const present = new Set(this.calls.map((call) => call.id));
+    for (const call of this.calls) this.#receiveCall(call);
+    // A call that we just dialled may not be in this snapshot yet, hence `seen`.
+    if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
+    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#seen]) {
+      for (const id of [...known.keys()]) if (!present.has(id) && this.#seen.has(id)) known.delete(id);
+    }
+    for (const id of present) this.#seen.add(id);
+    // The first snapshot after a reload or a crash: a call that nobody listens to becomes ours.
+    if (!this.#metSnapshot) {
+      for (const call of this.lines) if (live(call) && !call.audio_attached) this.#mine.add(call.id);
+    }
+    this.#metSnapshot = true;
+    this.#changed();
+  }
+
+  #receiveCall(call) {
+    if (call.answered_s !== null && !this.#lengths.has(call.id)) {
+      const start = this.#control.receivedAt - call.answered_s * 1000;
+      const known = this.#startedAt.get(call.id);
+      if (known === undefined || Math.abs(known - start) > TIMER_SLACK_MS) this.#startedAt.set(call.id, start);
+    }
+    if (live(call) || this.#lengths.has(call.id)) return;
+    const seconds = this.seconds(call);
+    this.#lengths.set(call.id, seconds);
+    if (this.#metSnapshot) {
+      if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tones.farewell();
+      this.#note(call, seconds);
+    }
+  }
+
+  #note(call, seconds) {
+    const entry = {
+      remote: call.remote,
+      name: call.display_name,
+      direction: call.direction,
+      missed: call.direction === "incoming" && seconds === null && call.ended.by === "remote",
+      at: Date.now(),
+    };
+    this.recent = [entry, ...this.recent.filter((other) => other.remote !== call.remote)].slice(0, RECENT);
+    remember("recent", this.recent);
+  }
+
+  /** Bring sound, tones and ticker in line with the calls. */
+  #changed() {
+    rememberTab("mine", [...this.#mine]);
+    const call = this.selected;
+    const heard = call && live(call) && this.#mine.has(call.id) ? call : null;
+    if (this.state) this.#sound.follow(heard?.id ?? this.#pending(), this.state.audio.rate);
+    if (heard) this.#sound.setMuted(heard.muted);
+    const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.#control.connected;
+    this.#tones.play(this.ringing.length ? (heard ? "waiting" : "ring") : ringback ? "ringback" : null);
+    if (this.calls.some(live) && !this.#ticker) {
+      this.#ticker = setInterval(() => this.dispatchEvent(new Event("tick")), 250);
+    } else if (!this.calls.some(live)) {
+      clearInterval(this.#ticker);
+      this.#ticker = 0;
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** A call that we just dialled or answered and that no snapshot shows yet as ours to hear. */
+  #pending() {
+    return this.#mine.has(this.#selected) && !this.#lengths.has(this.#selected) ? this.#selected : null;
+  }
+}

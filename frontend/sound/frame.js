@@ -1,0 +1,26 @@
+/**
+ * One audio frame as bytes: sequence (u32), sample position (u64), then int16 PCM, all little-endian
+ * (docs/protocol.md). A position is a plain number here; 2^53 samples are 5,900 years at 48 kHz.
+ */
+
+export const HEADER_BYTES = 12;
+const WORD = 2 ** 32;
+
+/** Write the header into the first 12 bytes of `buffer`. */
+export function writeHeader(buffer, sequence, position) {
+  const view = new DataView(buffer);
+  view.setUint32(0, sequence >>> 0, true);
+  view.setUint32(4, position % WORD, true);
+  view.setUint32(8, Math.floor(position / WORD), true);
+}
+
+/** Read a frame: `{sequence, position, pcm}`, or null when it is too short to be one. */
+export function readFrame(buffer) {
+  if (buffer.byteLength < HEADER_BYTES || buffer.byteLength % 2 !== 0) return null;
+  const view = new DataView(buffer);
+  return {
+    sequence: view.getUint32(0, true),
+    position: view.getUint32(4, true) + view.getUint32(8, true) * WORD,
+    pcm: new Int16Array(buffer, HEADER_BYTES),
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * The Web Audio side of a call:
+ *
+ *     microphone -> volume -> microphone worklet -> frames out
+ *     frames in -> speaker worklet -> volume -> tap (level, capture) -> destination
+ *
+ * Events: `change` when `microphone` or `blocked` changes, `frame` (detail: ArrayBuffer with 12 free
+ * bytes in front) for each microphone frame.
+ *
+ * The query `?raw` opens the microphone without echo cancellation, noise suppression and gain control.
+ * Tests that send a measured tone through the page need it; for people the three stay on.
+ */
+
+const HIGHEST_RATE = 48000;
+const SILENCE_DBFS = -100;
+// A context that may run does so within a few milliseconds; one that waits for a gesture does not.
+const SETTLING_MS = 400;
+
+const RAW = new URLSearchParams(location.search).has("raw");
+
+function createContext(rate) {
+  const options = { latencyHint: "interactive" };
+  if (rate) {
+    try {
+      return new AudioContext({ ...options, sampleRate: rate });
+    } catch {
+      // This browser does not run at that rate; the device's own is the next best.
+    }
+  }
+  const context = new AudioContext(options);
+  if (context.sampleRate <= HIGHEST_RATE) return context;
+  context.close();
+  return new AudioContext({ ...options, sampleRate: HIGHEST_RATE });
+}
+
+export class Graph extends EventTarget {
+  /** `off`, `asking`, `on`, or why there is none: `denied`, `missing`, `failed`, `insecure`. */
+  microphone = "off";
+  /** The browser waits for a gesture before it lets the page be heard. */
+  blocked = false;
+  /** RMS in dBFS. */
+  levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
+  /** Samples that the playout ring threw away. */
+  dropped = 0;
+
+  #context = null;
+  #ready = null;
+  #nodes = null;
+  #stream = null;
+  #source = null;
+  #frameSamples = 0;
+  #muted = false;
+  #volumes = { microphone: 1, speaker: 1 };
+  #captures = [];
+  #deviceRateOnly = false;
+
+  /** Whether this browser gives the page sound at all: worklets need HTTPS or this very machine. */
+  static get possible() {
+    return isSecureContext && "AudioWorklet" in window;
+  }
+
+  get rate() {
+    return this.#context?.sampleRate ?? 0;
+  }
+
+  get running() {
+    return this.#context?.state === "running";
+  }
+
+  /**
+   * Create the context at `rate` Hz if there is none. The first part is synchronous, so that it can be
+   * called in a gesture and the browser sees that the person asked for sound. Resolves when it is built.
+   */
+  open(rate) {
+    if (!this.#context) {
+      const context = createContext(this.#deviceRateOnly ? null : rate);
+      this.#context = context;
+      context.addEventListener("statechange", () => this.#judge());
+      setTimeout(() => this.#judge(), SETTLING_MS);
+      this.#ready = this.#build(context);
+    }
+    this.resume();
+    return this.#ready;
+  }
+
+  async #build(context) {
+    const names = ["speaker-worklet.js", "microphone-worklet.js"];
+    try {
+      await Promise.all(names.map((name) => context.audioWorklet.addModule(new URL(name, import.meta.url))));
+    } catch (error) {
+      // A context that was closed meanwhile cannot load anything, and need not.
+      if (context === this.#context) throw error;
+    }
+    if (context !== this.#context) return;
+    const mono = { channelCount: 1, channelCountMode: "explicit", outputChannelCount: [1] };
+    const nodes = {
+      speaker: new AudioWorkletNode(context, "spech-speaker", { numberOfInputs: 0, outputChannelCount: [1] }),
+      speakerVolume: new GainNode(context, { gain: this.#volumes.speaker }),
+      tap: new AudioWorkletNode(context, "spech-tap", mono),
+      microphoneVolume: new GainNode(context, { gain: this.#volumes.microphone }),
+      microphone: new AudioWorkletNode(context, "spech-microphone", { ...mono, numberOfOutputs: 1 }),
+    };
+    nodes.speaker.connect(nodes.speakerVolume).connect(nodes.tap).connect(context.destination);
+    // The microphone worklet puts nothing out; the connection keeps browsers from putting it to sleep.
+    nodes.microphoneVolume.connect(nodes.microphone).connect(context.destination);
+    nodes.speaker.port.onmessage = ({ data }) => {
+      this.dropped = data.dropped;
+    };
+    nodes.tap.port.onmessage = ({ data }) => {
+      if ("level" in data) this.levels.speaker = data.level;
+      else this.#captured(data.block);
+    };
+    nodes.microphone.port.onmessage = ({ data }) => {
+      if ("level" in data) this.levels.microphone = this.microphone === "on" ? data.level : SILENCE_DBFS;
+      else this.dispatchEvent(new CustomEvent("frame", { detail: data.frame }));
+    };
+    nodes.microphone.port.postMessage({ muted: this.#muted, frame: this.#frameSamples });
+    this.#nodes = nodes;
+  }
+
+  #judge() {
+    const blocked = this.#context !== null && this.#context.state !== "running";
+    if (blocked !== this.blocked) {
+      this.blocked = blocked;
+      this.#changed();
+    }
+  }
+
+  /** Let the sound run; does nothing but ask as long as the browser wants a gesture first. */
+  resume() {
+    // Without a gesture this promise stays pending until there is one; a closed context rejects it.
+    if (this.#context && this.#context.state !== "running") this.#context.resume().catch(() => {});
+  }
+
+  /**
+   * Ask for the microphone and connect it. The outcome is in `microphone`. Returns false when this browser
+   * takes microphones only at the device's rate (Firefox): the graph has then closed and must be opened anew.
+   */
+  async openMicrophone() {
+    if (this.microphone === "on" || this.microphone === "asking") return true;
+    if (!navigator.mediaDevices?.getUserMedia) return this.#microphoneIs("insecure");
+    const context = this.#context;
+    this.#microphoneIs("asking");
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({
+        audio: { echoCancellation: !RAW, noiseSuppression: !RAW, autoGainControl: !RAW, channelCount: 1 },
+      });
+    } catch (error) {
+      if (context !== this.#context) return true;
+      const causes = { NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "missing" };
+      return this.#microphoneIs(causes[error.name] ?? "failed");
+    }
+    if (context !== this.#context) {
+      for (const track of stream.getTracks()) track.stop();
+      return true;
+    }
+    this.#stream = stream;
+    try {
+      this.#source = this.#context.createMediaStreamSource(stream);
+    } catch {
+      this.close();
+      this.#deviceRateOnly = true;
+      return false;
+    }
+    this.#source.connect(this.#nodes.microphoneVolume);
+    stream.getTracks()[0].addEventListener("ended", () => {
+      if (stream !== this.#stream) return;
+      this.#closeMicrophone();
+      this.#microphoneIs("missing");
+    });
+    return this.#microphoneIs("on");
+  }
+
+  #microphoneIs(status) {
+    this.microphone = status;
+    this.#changed();
+    return true;
+  }
+
+  #closeMicrophone() {
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#source?.disconnect();
+    this.#stream = null;
+    this.#source = null;
+    this.levels.microphone = SILENCE_DBFS;
+  }
+
+  /** Give the microphone back and stop all sound. */
+  close() {
+    this.#closeMicrophone();
+    this.microphone = "off";
+    this.#context?.close();
+    this.#context = null;
+    this.#nodes = null;
+    this.#frameSamples = 0;
+    this.levels.speaker = SILENCE_DBFS;
+    for (const capture of this.#captures.splice(0)) capture.reject(new Error("the call's sound has ended"));
+    this.blocked = false;
+    this.#changed();
+  }
+
+  /** A connection starts: send microphone frames of `frameSamples`, and count positions from zero again. */
+  begin(frameSamples) {
+    this.#frameSamples = frameSamples;
+    this.dropped = 0;
+    this.#nodes?.microphone.port.postMessage({ frame: frameSamples });
+    this.#nodes?.speaker.port.postMessage({ reset: true });
+  }
+
+  /** The connection is gone: no microphone frames until `begin`. */
+  pause() {
+    this.begin(0);
+  }
+
+  /** Play a frame. While the browser holds the sound back frames go nowhere: they must not pile up. */
+  play({ position, pcm }) {
+    if (this.running) this.#nodes?.speaker.port.postMessage({ position, pcm });
+  }
+
+  setMuted(muted) {
+    if (muted === this.#muted) return;
+    this.#muted = muted;
+    this.#nodes?.microphone.port.postMessage({ muted });
+  }
+
+  /** Set the volume of `microphone` or `speaker`: a linear gain, 1 leaves the sound as it is. */
+  setVolume(side, gain) {
+    this.#volumes[side] = gain;
+    const parameter = this.#nodes?.[`${side}Volume`].gain;
+    parameter?.setTargetAtTime(gain, this.#context.currentTime, 0.01);
+  }
+
+  /** Record what the page plays, after the volume, for `seconds`: `{rate, samples}`. */
+  capture(seconds) {
+    if (!this.#nodes) return Promise.reject(new Error("no call's sound is playing"));
+    const wanted = Math.round(seconds * this.rate);
+    return new Promise((resolve, reject) => {
+      this.#captures.push({ samples: [], wanted, resolve, reject, rate: this.rate });
+      if (this.#captures.length === 1) this.#nodes.tap.port.postMessage({ capture: wanted });
+    });
+  }
+
+  #captured(block) {
+    const capture = this.#captures[0];
+    if (!capture) return;
+    for (const sample of block) capture.samples.push(sample);
+    if (capture.samples.length < capture.wanted) return;
+    this.#captures.shift();
+    capture.resolve({ rate: capture.rate, samples: capture.samples });
+    if (this.#captures.length) this.#nodes.tap.port.postMessage({ capture: this.#captures[0].wanted });
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The audio connection of one call: ticket, greeting, frames (docs/protocol.md).
+ *
+ * It is made again, with a fresh ticket, as long as the call is wanted here. Events: `change` when `status`
+ * changes, `begin` (detail: frame_samples), `frame` (detail: {sequence, position, pcm}).
+ */
+
+import { readFrame, writeHeader } from "./frame.js";
+
+const FIRST_PAUSE_MS = 300;
+const LONGEST_PAUSE_MS = 3000;
+const MOST_WAITING_FRAMES = 10;
+const CALL_ENDED = 1000;
+const TAKEN_OVER = 4409;
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+export class AudioLink extends EventTarget {
+  /** `none`, `connecting`, `open`, `ended`, or `elsewhere` (another connection took the call's sound over). */
+  status = "none";
+  call = null;
+  /** Microphone frames that were not sent because the network was behind. */
+  dropped = 0;
+
+  #requestTicket;
+  #socket = null;
+  #turn = 0;
+  #sequence = 0;
+  #position = 0;
+
+  /** `requestTicket(call)` resolves with `{ticket, port}` or rejects with a CommandError. */
+  constructor(requestTicket) {
+    super();
+    this.#requestTicket = requestTicket;
+  }
+
+  /** Connect to `call` with PCM at `rate` Hz, in place of any connection before. */
+  async connect(call, rate) {
+    this.close();
+    const turn = this.#turn;
+    this.call = call;
+    this.dropped = 0;
+    for (let failures = 0; turn === this.#turn; failures += 1) {
+      this.#become("connecting");
+      const opened = await this.#attempt(call, rate, turn);
+      if (turn !== this.#turn || this.status === "ended" || this.status === "elsewhere") return;
+      if (opened) failures = 0;
+      await pause(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 1.7 ** failures));
+    }
+  }
+
+  /** Close the connection and want no other. */
+  close() {
+    this.#turn += 1;
+    this.#socket?.close();
+    this.#socket = null;
+    this.call = null;
+    this.#become("none");
+  }
+
+  /** Send a microphone frame whose first 12 bytes are free for the header. */
+  send(frame, samples) {
+    if (this.status !== "open") return;
+    const sequence = this.#sequence;
+    const position = this.#position;
+    this.#sequence += 1;
+    this.#position += samples;
+    // A frame that would only wait is left out; its number is used up, so the server sees the gap.
+    if (this.#socket.bufferedAmount > MOST_WAITING_FRAMES * frame.byteLength) {
+      this.dropped += 1;
+      return;
+    }
+    writeHeader(frame, sequence, position);
+    this.#socket.send(frame);
+  }
+
+  /** One connection from ticket to close. True if it was open for a while. */
+  async #attempt(call, rate, turn) {
+    let ticket;
+    try {
+      ticket = await this.#requestTicket(call);
+    } catch (error) {
+      if (turn === this.#turn && error.code === "no_such_call") this.#become("ended");
+      return false;
+    }
+    if (turn !== this.#turn) return false;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.hostname}:${ticket.port}/`);
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    socket.addEventListener("open", () => socket.send(JSON.stringify({ ticket: ticket.ticket, rate })));
+    return new Promise((resolve) => {
+      let opened = false;
+      socket.addEventListener("message", ({ data }) => {
+        if (turn !== this.#turn) return;
+        if (typeof data === "string") {
+          opened = true;
+          this.#begin(JSON.parse(data));
+        } else {
+          const frame = readFrame(data);
+          if (frame) this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
+        }
+      });
+      socket.addEventListener("close", ({ code }) => {
+        if (turn === this.#turn && code === TAKEN_OVER) this.#become("elsewhere");
+        if (turn === this.#turn && code === CALL_ENDED && opened) this.#become("ended");
+        resolve(opened);
+      });
+    });
+  }
+
+  #begin(greeting) {
+    this.#sequence = 0;
+    this.#position = 0;
+    this.dispatchEvent(new CustomEvent("begin", { detail: greeting.frame_samples }));
+    this.#become("open");
+  }
+
+  #become(status) {
+    if (status === this.status) return;
+    this.status = status;
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * The sound of the one call that this tab plays: graph and link together, and the remembered volumes.
+ * Event: `change` when anything that a person should see has changed.
+ */
+
+import { recall, remember } from "../memory.js";
+import { HEADER_BYTES } from "./frame.js";
+import { Graph } from "./graph.js";
+import { AudioLink } from "./link.js";
+
+export class Sound extends EventTarget {
+  /** Linear gains, 0 to 1.5. */
+  volumes = recall("volumes", { microphone: 1, speaker: 1 });
+
+  #graph = new Graph();
+  #link;
+  #call = null;
+  #rate = 0;
+
+  constructor(requestTicket) {
+    super();
+    this.#link = new AudioLink(requestTicket);
+    this.#link.addEventListener("begin", ({ detail }) => this.#graph.begin(detail));
+    this.#link.addEventListener("frame", ({ detail }) => this.#graph.play(detail));
+    this.#link.addEventListener("change", () => {
+      if (this.#link.status !== "open") this.#graph.pause();
+      this.#changed();
+    });
+    this.#graph.addEventListener("frame", ({ detail }) => this.#link.send(detail, (detail.byteLength - HEADER_BYTES) / 2));
+    this.#graph.addEventListener("change", () => this.#changed());
+    for (const side of ["microphone", "speaker"]) this.#graph.setVolume(side, this.volumes[side]);
+    // A headset that is plugged in during a call is worth another try.
+    navigator.mediaDevices?.addEventListener("devicechange", () => {
+      if (this.#call !== null && ["missing", "failed"].includes(this.microphone)) this.askMicrophone();
+    });
+  }
+
+  get call() {
+    return this.#call;
+  }
+
+  get possible() {
+    return Graph.possible;
+  }
+
+  get microphone() {
+    return this.possible ? this.#graph.microphone : "insecure";
+  }
+
+  get blocked() {
+    return this.#graph.blocked;
+  }
+
+  get link() {
+    return this.#link.status;
+  }
+
+  get levels() {
+    return this.#graph.levels;
+  }
+
+  /** 20 ms frames that the page left out, both ways. */
+  get dropped() {
+    const played = this.#graph.rate ? Math.round((50 * this.#graph.dropped) / this.#graph.rate) : 0;
+    return played + this.#link.dropped;
+  }
+
+  /** To be called in a gesture, before the call is known: gets the browser's leave to be heard. */
+  wake(rate) {
+    if (this.possible) this.#graph.open(rate);
+  }
+
+  /** Let sound that the browser holds back run. To be called in a gesture. */
+  resume() {
+    this.#graph.resume();
+  }
+
+  /** Play and feed `call`; null stops all sound and gives the microphone back. */
+  async follow(call, rate) {
+    if (!this.possible || call === this.#call) return;
+    this.#call = call;
+    this.#rate = rate;
+    if (call === null) {
+      this.#link.close();
+      this.#graph.close();
+      return;
+    }
+    await this.#graph.open(rate);
+    if (call !== this.#call) return;
+    this.#link.connect(call, this.#graph.rate);
+    await this.askMicrophone();
+  }
+
+  /** Close a context that was opened for a call that never came about. */
+  release() {
+    if (this.#call === null) this.#graph.close();
+  }
+
+  /** Ask for the microphone, again if it was refused before. */
+  async askMicrophone() {
+    if (await this.#graph.openMicrophone()) return;
+    const call = this.#call;
+    await this.#graph.open(this.#rate);
+    if (call !== this.#call) return;
+    this.#link.connect(call, this.#graph.rate);
+    await this.#graph.openMicrophone();
+  }
+
+  setMuted(muted) {
+    this.#graph.setMuted(muted);
+  }
+
+  setVolume(side, gain) {
+    this.volumes = { ...this.volumes, [side]: gain };
+    remember("volumes", this.volumes);
+    this.#graph.setVolume(side, gain);
+    this.#changed();
+  }
+
+  capture(seconds) {
+    return this.#graph.capture(seconds);
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The speaker side: a small ring that turns frames from the network into an even stream.
+ *
+ * `spech-speaker` starts playing when TARGET is there. Above MOST the oldest samples go, so that a
+ * backlog never becomes latency; while somebody pauses, blocks above EASY are skipped, which takes up
+ * the slow drift between the server's clock and the sound card's without being heard. A gap in the
+ * positions becomes silence, less the silence that was already played while the ring was dry.
+ *
+ * In:  {position, pcm: Int16Array}, {reset: true} when a new connection starts to count again.
+ * Out: {dropped: samples thrown away since the last reset} when that changes.
+ *
+ * `spech-tap` passes the sound on after the volume, measures it, and copies it on demand.
+ * In:  {capture: samples}. Out: {level: dBFS} about 25 times a second, {block: Float32Array}.
+ */
+
+const TARGET_S = 0.06;
+const EASY_S = 0.11;
+const MOST_S = 0.2;
+const QUIET = 0.003;
+const SILENCE_DBFS = -100;
+// What the last sample fades with when the ring runs dry: to nothing in a few milliseconds.
+const FADE = 0.96;
+
+class Speaker extends AudioWorkletProcessor {
+  #target = Math.round(sampleRate * TARGET_S);
+  #easy = Math.round(sampleRate * EASY_S);
+  #most = Math.round(sampleRate * MOST_S);
+  #ring = new Float32Array(2 * this.#most);
+  #read = 0;
+  #filled = 0;
+  #expected = null;
+  #playing = false;
+  #starved = 0;
+  #last = 0;
+  #dropped = 0;
+
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }) => {
+      if (data.reset) this.#reset();
+      else this.#receive(data.position, data.pcm);
+    };
+  }
+
+  #reset() {
+    this.#filled = 0;
+    this.#expected = null;
+    this.#playing = false;
+    this.#starved = 0;
+    this.#dropped = 0;
+  }
+
+  #receive(position, pcm) {
+    if (this.#expected !== null) {
+      if (position < this.#expected) return;
+      const gap = position - this.#expected - this.#starved;
+      if (gap > 0) this.#silence(Math.min(gap, this.#most));
+    }
+    this.#starved = 0;
+    this.#expected = position + pcm.length;
+    this.#makeRoom(pcm.length);
+    let write = (this.#read + this.#filled) % this.#ring.length;
+    for (const sample of pcm) {
+      this.#ring[write] = sample / 32768;
+      write = write + 1 === this.#ring.length ? 0 : write + 1;
+    }
+    this.#filled += pcm.length;
+  }
+
+  #silence(samples) {
+    this.#makeRoom(samples);
+    for (let index = 0; index < samples; index += 1) {
+      this.#ring[(this.#read + this.#filled + index) % this.#ring.length] = 0;
+    }
+    this.#filled += samples;
+  }
+
+  #makeRoom(samples) {
+    if (this.#filled + samples <= this.#most) return;
+    this.#skip(Math.max(0, Math.min(this.#filled, this.#filled + samples - this.#target)));
+    this.port.postMessage({ dropped: this.#dropped });
+  }
+
+  #skip(samples) {
+    this.#read = (this.#read + samples) % this.#ring.length;
+    this.#filled -= samples;
+    this.#dropped += samples;
+  }
+
+  #quiet(samples) {
+    for (let index = 0; index < samples; index += 1) {
+      if (Math.abs(this.#ring[(this.#read + index) % this.#ring.length]) > QUIET) return false;
+    }
+    return true;
+  }
+
+  process(inputs, outputs) {
+    const block = outputs[0][0];
+    if (!this.#playing && this.#filled >= this.#target) this.#playing = true;
+    if (this.#playing && this.#filled > this.#easy && this.#quiet(block.length)) {
+      this.#read = (this.#read + block.length) % this.#ring.length;
+      this.#filled -= block.length;
+    }
+    const count = this.#playing ? Math.min(block.length, this.#filled) : 0;
+    for (let index = 0; index < count; index += 1) {
+      block[index] = this.#ring[(this.#read + index) % this.#ring.length];
+    }
+    this.#read = (this.#read + count) % this.#ring.length;
+    this.#filled -= count;
+    if (count > 0) this.#last = block[count - 1];
+    for (let index = count; index < block.length; index += 1) {
+      this.#last *= FADE;
+      block[index] = this.#last;
+    }
+    if (count < block.length) {
+      this.#playing = false;
+      this.#starved += block.length - count;
+    }
+    return true;
+  }
+}
+
+class Tap extends AudioWorkletProcessor {
+  #squares = 0;
+  #measured = 0;
+  #wanted = 0;
+
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }) => {
+      this.#wanted = data.capture;
+    };
+  }
+
+  process(inputs, outputs) {
+    const output = outputs[0][0];
+    const input = inputs[0][0];
+    if (input) output.set(input);
+    for (const sample of output) this.#squares += sample * sample;
+    this.#measured += output.length;
+    if (this.#measured >= sampleRate / 25) {
+      const level = 10 * Math.log10(this.#squares / this.#measured);
+      this.port.postMessage({ level: Math.max(SILENCE_DBFS, level) });
+      this.#squares = 0;
+      this.#measured = 0;
+    }
+    if (this.#wanted > 0) {
+      const block = output.slice(0, Math.min(this.#wanted, output.length));
+      this.#wanted -= block.length;
+      this.port.postMessage({ block }, [block.buffer]);
+    }
+    return true;
+  }
+}
+
+registerProcessor("spech-speaker", Speaker);
+registerProcessor("spech-tap", Tap);
