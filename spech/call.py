@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from spech.audio.recorder import Recording
+from spech.audio_port import AudioPort
 from spech.errors import CallEnded, CallFailed
-from spech.media import AudioPort, Media, MediaParameters, MediaStatistics, Recording
+from spech.media import Media, MediaParameters, MediaStatistics
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
 from spech.sip import events
@@ -224,6 +226,12 @@ class Call:
             if self.state == "ended":
                 return
 
+    def catch_up(self, channel: EventChannel) -> None:
+        """Act at once on what the stack has said so far."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self._receive(channel.receive_nowait())
+
     def _receive(self, event: events.SessionEvent) -> None:
         match event:
             case events.Ringing(_, status, reason):
@@ -295,10 +303,8 @@ async def run_call(
     failures_in, failures_out = trio.open_memory_channel[Exception](1)
 
     def media_failed(error: Exception) -> None:
-        try:
+        with suppress(trio.WouldBlock):  # Then the first one is on its way.
             failures_in.send_nowait(error)
-        except trio.WouldBlock:
-            pass  # The first one is on its way.
 
     async def raise_failure() -> None:
         raise await failures_out.receive()
@@ -313,4 +319,5 @@ async def run_call(
     finally:
         # No await from here on, so nothing can interrupt it.
         call.hang_up()
+        call.catch_up(channel)
         media.close()

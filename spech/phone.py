@@ -111,6 +111,8 @@ class IncomingCall:
         self._phone = phone
         self._session = session
         self._channel = channel
+        #: Set when the call is over.
+        self.finished = trio.Event()
 
     @property
     def _caller(self) -> NameAddr:
@@ -150,9 +152,8 @@ class IncomingCall:
         endpoint.flush()
 
     async def ended(self) -> None:
-        """Wait until it is over without having been answered here."""
-        while self._session.ended is None:
-            await self._channel.receive()
+        """Wait until it is over: the caller gave up, it was rejected, or the answered call ended."""
+        await self.finished.wait()
 
     @asynccontextmanager
     async def answer(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
@@ -186,6 +187,7 @@ class IncomingCall:
                         )
                     finally:
                         endpoint.flush()
+                    call.catch_up(self._channel)
                     yield call
         finally:
             self.reject(480)  # Does nothing once it was answered.
@@ -221,6 +223,7 @@ class Phone:
                 rng,
             )
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
+        self._incoming: dict[Session, IncomingCall] = {}
         self._calls: list[Call] = []
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
         self._answers = False
@@ -363,8 +366,8 @@ class Phone:
     async def incoming_calls(self) -> AsyncIterator[IncomingCall]:
         """The calls that come in, each ringing already. Endless; cancel it to stop.
 
-        Until this is iterated, callers hear that nobody is available (480). An :class:`IncomingCall`
-        that nobody answers rings until the caller gives up or the phone closes.
+        Until this is iterated, callers hear that nobody is available (480). A call that is neither
+        answered nor rejected rings until the caller gives up or the phone closes.
         """
         self._answers = True
         try:
@@ -425,6 +428,9 @@ class Phone:
                     channel.send_nowait(event)
                 if isinstance(event, events.CallEnded):
                     self._channels.pop(event.session, None)
+                    incoming = self._incoming.pop(event.session, None)
+                    if incoming is not None:
+                        incoming.finished.set()
 
     def _receive_call(self, session: Session) -> None:
         agent = self.endpoint.agent
@@ -438,6 +444,7 @@ class Phone:
         except trio.WouldBlock:
             agent.hang_up(session, now, status=486)
             return
+        self._incoming[session] = incoming
         agent.ring(session, now)
 
 
