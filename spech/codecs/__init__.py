@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import CodecUnavailable
-from .base import Codec, CodecInfo, Samples
-from .g711 import pcma, pcmu
-from .l16 import LinearCodec
-from .resample import Resampler
+from spech.codecs.base import Codec, CodecInfo, Samples
+from spech.codecs.g711 import pcma, pcmu
+from spech.codecs.l16 import LinearCodec
+from spech.codecs.resample import Resampler
+from spech.errors import CodecUnavailable
 
 __all__ = [
     "DEFAULT",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Samples
+from spech.codecs.base import Samples
 
 _SHORTEST_PERIOD_MS = 2.5
 _LONGEST_PERIOD_MS = 15.0
@@ -48,7 +48,8 @@ class Concealer:
         index = np.arange(position, position + samples)
         full = self._rate * _FULL_MS / 1000
         gain = np.clip((silent - index) / (silent - full), 0.0, 1.0)
-        return (self._period[index % length] * gain).astype(np.int16)
+        extended: Samples = (self._period[index % length] * gain).astype(np.int16)
+        return extended
 
     def _find_period(self) -> NDArray[np.float32]:
         """The last pitch period: the lag at which the newest samples resemble the older ones."""

@@ -1,4 +1,4 @@
-"""PCMU and PCMA: ITU-T G.711 by table, one look-up a sample (RFC 3551 sections 4.5.14, payload 0 and 8).
+"""PCMU and PCMA: ITU-T G.711 by table, one look-up a sample (RFC 3551 section 4.5.14).
 
 The tables are computed from the definition when the module is loaded, as the reference software
 of ITU-T G.191 computes them: a negative sample is complemented, not negated, before it is
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Samples
-from .conceal import Concealer
+from spech.codecs.base import Samples
+from spech.codecs.conceal import Concealer
 
 _ALL_SAMPLES = np.arange(-32768, 32768, dtype=np.int32)
 _ALL_CODES = np.arange(256, dtype=np.int32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Samples
-from .conceal import Concealer
+from spech.codecs.base import Samples
+from spech.codecs.conceal import Concealer
 
 
 class LinearCodec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from .base import Samples
+from spech.codecs.base import Samples
 
 
 class Resampler:

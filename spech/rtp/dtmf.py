@@ -11,8 +11,8 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .sequence import TIMESTAMP_MASK, timestamp_difference
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.rtp.sequence import TIMESTAMP_MASK, timestamp_difference
 
 DIGITS = "0123456789*#ABCD"
 """The digits by event code, 0 to 15 (RFC 4733 section 3.2)."""
@@ -22,6 +22,7 @@ _END = 0x80
 _VOLUME = 10
 _END_PACKETS = 3
 _LONGEST_SEGMENT = 0xFFFF
+_SEGMENTS_LOST = 8
 
 
 class EventPacket(NamedTuple):
@@ -95,13 +96,10 @@ class DigitSender:
             return self._progress(self._current, units)
         # Section 2.5.1.4: the end is repeated at the interval of the packets before it.
         self._gap_left -= 1
-        if self._ends_left:
-            packets = (self._end(self._current),)
-        else:
-            packets = ()
+        packets = [self._end(self._current)] if self._ends_left else []
         if self._ends_left == 0 and self._gap_left <= 0:
             self._current = None
-        return packets
+        return tuple(packets)
 
     def _progress(self, event: _Queued, units: int) -> tuple[EventPacket, ...]:
         first = self._elapsed == 0 and self._ticks_left == event.ticks
@@ -183,4 +181,5 @@ class DigitReceiver:
         if ahead <= 0:
             return False
         # Segments are 0xFFFF long, or as long as the last packet of the one before said.
-        return ahead % _LONGEST_SEGMENT == 0 or ahead == self._duration >= 0x8000
+        segments, rest = divmod(ahead, _LONGEST_SEGMENT)
+        return (rest == 0 and segments <= _SEGMENTS_LOST) or ahead == self._duration >= 0x8000

@@ -17,7 +17,7 @@ import enum
 from bisect import insort
 from typing import NamedTuple
 
-from .sequence import timestamp_difference
+from spech.rtp.sequence import timestamp_difference
 
 _CAPACITY = 100
 _JUMP_SECONDS = 2.0
@@ -91,6 +91,7 @@ class JitterBuffer:
         self._late_run = 0
         self._order = 0
         self._since_adjustment = 0
+        self._least = self._most = 0
         self._reset_transit()
 
     def __len__(self) -> int:
@@ -108,6 +109,7 @@ class JitterBuffer:
         self._play = None
         self._dry = 0
         self._late_run = 0
+        self._since_adjustment = 0
         self._reset_transit()
 
     def push(self, timestamp: int, payload: bytes, arrival: float) -> Verdict:
@@ -173,16 +175,22 @@ class JitterBuffer:
             return _NOTHING
         end = play + units
         skipped = False
+        excess = int(now * self._clock_rate) - play - self._floor - self._target
+        # A tick that came late itself must not count: the whole interval has to agree.
+        if self._since_adjustment == 0:
+            self._least = self._most = excess
+        elif excess < self._least:
+            self._least = excess
+        elif excess > self._most:
+            self._most = excess
         self._since_adjustment += 1
         if self._since_adjustment >= _ADJUST_TICKS:
-            excess = int(now * self._clock_rate) - play - self._floor - self._target
-            if excess >= 2 * units:
+            self._since_adjustment = 0
+            if self._least >= 2 * units:
                 end += units
                 skipped = True
-                self._since_adjustment = 0
-            elif excess < -units:
+            elif self._most < 0:
                 # Insert a tick: playout stands still, and concealment bridges it.
-                self._since_adjustment = 0
                 return _NOTHING
         self._play = end
         if entries[0].timestamp >= end:
@@ -193,6 +201,14 @@ class JitterBuffer:
         payloads = tuple([entry.payload for entry in entries[:count]])
         del entries[:count]
         return Playout(payloads, skipped)
+
+    def skip(self, units: int) -> None:
+        """Leave out ``units`` of playout at once: the machine slept, and what waited is stale."""
+        if self._play is None:
+            return
+        self._play += units
+        play = self._play
+        self._entries = [entry for entry in self._entries if entry.timestamp >= play]
 
     def _reset_transit(self) -> None:
         self._lows: list[int] = []

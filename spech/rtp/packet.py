@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from ..errors import RemoteProtocolError
+from spech.errors import RemoteProtocolError
 
 _HEADER = struct.Struct("!BBHII")
 _VERSION = 0x80

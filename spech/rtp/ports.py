@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import PortsExhausted
+from spech.errors import PortsExhausted
 
 SO_TIMESTAMPNS = 35
 """Linux's socket option for kernel arrival times; Python's socket module does not name it."""
@@ -114,9 +114,7 @@ def _bind(address: str, port: int) -> socket.socket:
             if family == socket.AF_INET:
                 bound.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _EXPEDITED_FORWARDING)
             else:
-                bound.setsockopt(
-                    socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _EXPEDITED_FORWARDING
-                )
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _EXPEDITED_FORWARDING)
     except BaseException:
         bound.close()
         raise

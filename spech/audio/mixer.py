@@ -1,0 +1,31 @@
+"""Sums of sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spech.codecs.base import Samples
+
+
+def mix(sounds: Sequence[Samples], samples: int) -> Samples:
+    """Add sounds of ``samples`` samples each; what goes over the top is clipped, not wrapped.
+
+    No sound gives silence, and one is returned as it is.
+    """
+    if not sounds:
+        return np.zeros(samples, np.int16)
+    if len(sounds) == 1:
+        return sounds[0]
+    total = np.zeros(samples, np.int32)
+    for sound in sounds:
+        total += sound
+    return np.clip(total, -32768, 32767).astype(np.int16)
+
+
+def overlap(earlier: Samples, later: Samples) -> Samples:
+    """Fade from one sound of equal length into the other: how a tick of sound is left out."""
+    fade = np.linspace(0.0, 1.0, len(earlier), dtype=np.float32)
+    mixed: Samples = (earlier * (1 - fade) + later * fade).astype(np.int16)
+    return mixed

@@ -1,0 +1,88 @@
+"""A sound file as PCM, decoded as it is needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from spech.codecs.base import Samples
+from spech.errors import MediaError
+
+logger = logging.getLogger(__name__)
+
+
+class Player:
+    """Reads any file that FFmpeg knows, mixed down to mono.
+
+    Raises:
+        MediaError: the file cannot be opened, or holds no sound.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        try:
+            # "file:" keeps FFmpeg from taking a path for a network address.
+            self._container = av.open(f"file:{Path(path).absolute()}")
+        except (OSError, av.FFmpegError) as error:
+            raise MediaError(f"cannot open {self._path}: {_reason(error)}") from error
+        try:
+            if not self._container.streams.audio:
+                raise MediaError(f"{self._path} holds no sound")
+            self._frames: Iterator[AudioFrame] = self._container.decode(audio=0)
+            # The first frame is decoded now, so that a broken file is known at once.
+            self._first = next(self._frames, None)
+        except av.FFmpegError as error:
+            self._container.close()
+            raise MediaError(f"cannot decode {self._path}: {_reason(error)}") from error
+        except MediaError:
+            self._container.close()
+            raise
+        self._resampler: AudioResampler | None = None
+        self._ready: Samples = np.zeros(0, np.int16)
+        self._ended = self._first is None
+
+    def read(self, samples: int, rate: int) -> Samples:
+        """The next ``samples`` samples at ``rate`` Hz; fewer only at the end of the file.
+
+        ``rate`` may change between two calls. A file that turns out to be damaged in the middle
+        ends there; that is logged.
+        """
+        if self._resampler is None or self._resampler.rate != rate:
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=rate)
+        while len(self._ready) < samples and not self._ended:
+            self._decode(self._resampler)
+        taken = self._ready[:samples]
+        self._ready = self._ready[samples:]
+        return taken
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        self._ended = True
+        self._frames = iter(())
+        self._container.close()
+
+    def _decode(self, resampler: AudioResampler) -> None:
+        frame, self._first = self._first, None
+        try:
+            if frame is None:
+                frame = next(self._frames, None)
+            self._ended = frame is None
+            # No frame flushes what the resampler holds back.
+            decoded = resampler.resample(frame)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            logger.warning("%s is damaged and ends early: %s", self._path, _reason(error))
+            self._ended = True
+            return
+        parts = [piece.to_ndarray().reshape(-1) for piece in decoded]
+        self._ready = np.concatenate((self._ready, *parts)).astype(np.int16, copy=False)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path, which is named already."""
+    return getattr(error, "strerror", None) or str(error)

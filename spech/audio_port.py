@@ -1,0 +1,184 @@
+"""Where a program's sound enters and leaves a call."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import trio
+
+from spech.codecs.base import Samples
+from spech.codecs.resample import Resampler
+from spech.errors import CallEnded
+
+FRAMES_PER_SECOND = 50
+
+_MOST_FRAMES = 10
+_BACKLOG_TICKS = 100
+_BACKLOG_FRAMES = 2
+_TAIL_TICKS = 3
+
+
+class AudioPort:
+    """A microphone and a speaker of one call, in PCM: int16 little-endian, mono.
+
+    Both sides hold at most 10 frames of 20 ms, 0.2 s. What is more goes, the oldest first, and is
+    counted: a backlog never becomes latency, and nothing grows when nobody reads or the call is
+    on hold. A microphone that always has more than two frames waiting is shortened by one frame
+    every two seconds, so that a sender whose clock runs fast is not heard later and later.
+
+    Attributes:
+        rate: samples per second.
+        frame_samples: samples in a frame of 20 ms.
+        dropped: frames from the microphone that were never sent.
+        missed: frames for the speaker that nobody read in time.
+
+    Raises:
+        ValueError: ``rate`` gives no whole number of samples in 20 ms.
+    """
+
+    def __init__(self, rate: int) -> None:
+        if rate % FRAMES_PER_SECOND or not 8000 <= rate <= 192000:
+            raise ValueError(f"{rate} Hz has no whole frames of 20 ms")
+        self.rate = rate
+        self.frame_samples = rate // FRAMES_PER_SECOND
+        self.dropped = 0
+        self.missed = 0
+        self._frame_bytes = self.frame_samples * 2
+        self._closed = False
+        self._microphone = bytearray()
+        self._least = self._takes = 0
+        self._idle = _TAIL_TICKS
+        self._speaker: deque[bytes] = deque()
+        self._readers = trio.lowlevel.ParkingLot()
+        self._outwards: Resampler | None = None
+        self._converted: Samples = np.zeros(0, np.int16)
+        self._inwards: Resampler | None = None
+        self._rest: Samples = np.zeros(0, np.int16)
+
+    def send(self, pcm: bytes) -> None:
+        """Speak: queue PCM for the peer. Any even number of bytes, usually one frame.
+
+        Raises:
+            ValueError: half a sample.
+            CallEnded: the port is closed.
+        """
+        if len(pcm) % 2:
+            raise ValueError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
+        if self._closed:
+            raise CallEnded("the call has ended")
+        self._microphone += pcm
+        excess = len(self._microphone) - _MOST_FRAMES * self._frame_bytes
+        if excess > 0:
+            frames = -(-excess // self._frame_bytes)
+            self._drop(frames)
+
+    async def receive(self) -> bytes:
+        """Listen: return the next 20 ms of what the peer says.
+
+        Cancellation loses nothing.
+
+        Raises:
+            CallEnded: the port is closed and everything was read.
+        """
+        if self._speaker:
+            await trio.lowlevel.checkpoint()
+        while not self._speaker:
+            if self._closed:
+                raise CallEnded("the call has ended")
+            await self._readers.park()
+        return self._speaker.popleft()
+
+    def __aiter__(self) -> AudioPort:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self.receive()
+        except CallEnded:
+            raise StopAsyncIteration from None
+
+    def flush(self) -> None:
+        """Forget what was spoken and not yet sent."""
+        self._microphone.clear()
+        self._converted = self._converted[:0]
+
+    def close(self) -> None:
+        """End both sides; what waits for the speaker can still be read. May be called again."""
+        self._closed = True
+        self._microphone.clear()
+        self._readers.unpark_all()
+
+    # The call's side, at its codec's rate
+
+    def take(self, rate: int) -> Samples | None:
+        """The microphone's next 20 ms at ``rate`` Hz, padded with silence; None if it is quiet."""
+        waiting = self._microphone
+        size = self._frame_bytes
+        if waiting:
+            frame = bytes(waiting[:size])
+            del waiting[:size]
+            if len(frame) < size:
+                frame += bytes(size - len(frame))
+            self._idle = 0
+        else:
+            self._idle += 1
+            if self._idle > _TAIL_TICKS or rate == self.rate:
+                self._least = self._takes = 0
+                return None
+            # The resampler still holds the end of what was said.
+            frame = bytes(size)
+        self._watch_backlog()
+        pcm = np.frombuffer(frame, "<i2")
+        if rate == self.rate:
+            return pcm
+        return self._convert(pcm, rate)
+
+    def put(self, pcm: Samples, rate: int) -> None:
+        """Give the speaker 20 ms at ``rate`` Hz."""
+        if self._closed:
+            return
+        if rate == self.rate:
+            self._hand_on(pcm.tobytes())
+            return
+        if self._inwards is None or self._inwards.from_rate != rate:
+            self._inwards = Resampler(rate, self.rate)
+        self._rest = np.concatenate((self._rest, self._inwards.process(pcm)))
+        while len(self._rest) >= self.frame_samples:
+            self._hand_on(self._rest[: self.frame_samples].tobytes())
+            self._rest = self._rest[self.frame_samples :]
+
+    def _hand_on(self, frame: bytes) -> None:
+        if len(self._speaker) >= _MOST_FRAMES:
+            self._speaker.popleft()
+            self.missed += 1
+        self._speaker.append(frame)
+        if self._readers:
+            self._readers.unpark()
+
+    def _convert(self, pcm: Samples, rate: int) -> Samples | None:
+        if self._outwards is None or self._outwards.to_rate != rate:
+            self._outwards = Resampler(self.rate, rate)
+            self._converted = self._converted[:0]
+        self._converted = np.concatenate((self._converted, self._outwards.process(pcm)))
+        samples = rate // FRAMES_PER_SECOND
+        if len(self._converted) < samples:
+            return None
+        ready = self._converted[:samples]
+        self._converted = self._converted[samples:]
+        return ready
+
+    def _watch_backlog(self) -> None:
+        """Notice a backlog that never empties, and shorten it."""
+        left = len(self._microphone)
+        if self._takes == 0 or left < self._least:
+            self._least = left
+        self._takes += 1
+        if self._takes >= _BACKLOG_TICKS:
+            self._takes = 0
+            if self._least > _BACKLOG_FRAMES * self._frame_bytes:
+                self._drop(1)
+
+    def _drop(self, frames: int) -> None:
+        del self._microphone[: frames * self._frame_bytes]
+        self.dropped += frames

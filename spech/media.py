@@ -1,0 +1,424 @@
+"""The sound of one call: codec, RTP and audio brought together on the media clock."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trio
+
+from spech import codecs
+from spech.audio.level import SILENCE, dbfs
+from spech.audio.mixer import mix
+from spech.audio.player import Player
+from spech.audio.recorder import Recording
+from spech.audio_port import FRAMES_PER_SECOND, AudioPort
+from spech.codecs import Codec, Resampler, Samples
+from spech.errors import CallEnded, LocalProtocolError
+from spech.playout import Playout
+from spech.rtp.clock import PERIOD
+from spech.rtp.dtmf import DigitSender
+from spech.rtp.ports import PortPair
+from spech.rtp.session import RtpSession
+from spech.rtp.stream import Stream
+
+__all__ = ["AudioPort", "Media", "MediaParameters", "MediaStatistics", "Recording"]
+
+_DEFAULT_RATE = 8000
+_TICK_MS = 20
+_RTCP_TICKS = 10
+_STALLED_TICKS = 5
+_METER_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MediaParameters:
+    """What offer and answer agreed on, as seen by us.
+
+    ``codec`` is a name of the registry; payload types are those of each direction, None where no
+    telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
+    ``ptime_ms`` is the length of the packets that we send.
+    """
+
+    codec: str
+    payload_type_send: int
+    payload_type_receive: int
+    telephone_event_send: int | None
+    telephone_event_receive: int | None
+    remote: tuple[str, int]
+    remote_rtcp: tuple[str, int]
+    direction: str = "sendrecv"
+    ptime_ms: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStatistics:
+    """What was counted and measured; counts are RTP packets unless said otherwise.
+
+    ``late`` came after their time; ``concealed`` counts ticks of 20 ms with invented sound;
+    ``dropped_invalid`` were no RTP, ``dropped_foreign`` not the peer's; ``resynchronised`` counts
+    jumps of the peer's timestamps or source. ``remote_lost`` is what the peer says it lost of
+    ours, None until it says so; ``round_trip_ms`` likewise.
+    """
+
+    sent: int
+    received: int
+    lost: int
+    late: int
+    duplicates: int
+    reordered: int
+    jitter_ms: float
+    buffer_ms: float
+    concealed: int
+    resynchronised: int
+    dropped_invalid: int
+    dropped_foreign: int
+    send_errors: int
+    remote_lost: int | None
+    round_trip_ms: float | None
+
+
+class Media:
+    """One call's sound. :meth:`tick` is called by the media clock, everything else by the call.
+
+    Args:
+        pair: the leased sockets; whoever leased them closes them, after :meth:`close`.
+        rng: chooses SSRC, sequence and timestamp starts, and spreads the RTCP reports.
+
+    Attributes:
+        muted: send silence in place of what the microphones say; files and digits still go.
+        on_digit: called with each digit that the peer sends, at its first packet.
+    """
+
+    def __init__(self, pair: PortPair, *, rng: random.Random) -> None:
+        self.muted = False
+        self.on_digit: Callable[[str], None] | None = None
+        self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
+        self._stream = Stream(pair, self._session)
+        self._parameters: MediaParameters | None = None
+        self._codec: Codec | None = None
+        self._playout: Playout | None = None
+        self._concealed_before = self._undecodable_before = 0
+        self._sending = self._receiving = False
+        self._samples = self._units = self._packet_samples = 0
+        self._pending: Samples = np.zeros(0, np.int16)
+        self._silence: Samples = np.zeros(0, np.int16)
+        self._digits = DigitSender()
+        self._plays: deque[Player] = deque()
+        self._ports: list[AudioPort] = []
+        self._recordings: list[tuple[Recording, Resampler | None]] = []
+        self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
+        self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._ticks = 0
+        self._now: float | None = None
+        self._closed = False
+
+    # Negotiation
+
+    def configure(self, parameters: MediaParameters) -> None:
+        """Take the outcome of an offer and answer: the first one, early media, or a re-INVITE.
+
+        SSRC and sequence go on; the codec may change.
+
+        Raises:
+            CodecUnavailable: the codec is unknown here.
+        """
+        if self._closed:
+            return
+        if self._codec is None or self._codec.name != parameters.codec:
+            codec = codecs.create(parameters.codec)
+            self._use_codec(codec)
+        else:
+            codec = self._codec
+        self._parameters = parameters
+        self._packet_samples = codec.rate * parameters.ptime_ms // 1000
+        self._sending = parameters.direction in ("sendrecv", "sendonly")
+        self._receiving = parameters.direction in ("sendrecv", "recvonly")
+        self._session.configure(
+            clock_rate=codec.clock_rate,
+            audio_send=parameters.payload_type_send,
+            audio_receive=parameters.payload_type_receive,
+            event_send=parameters.telephone_event_send,
+            event_receive=parameters.telephone_event_receive,
+        )
+        self._stream.negotiate(parameters.remote, parameters.remote_rtcp)
+        if not self._session.can_send_events:
+            self._digits = DigitSender()
+
+    def _use_codec(self, codec: Codec) -> None:
+        if self._playout is not None:
+            self._concealed_before += self._playout.concealed
+            self._undecodable_before += self._playout.undecodable
+        self._codec = codec
+        self._samples = codec.rate // FRAMES_PER_SECOND
+        self._units = codec.clock_rate // FRAMES_PER_SECOND
+        self._playout = Playout(self._session, codec, self._samples, self._units)
+        self._pending = np.zeros(0, np.int16)
+        self._silence = np.zeros(self._samples, np.int16)
+        self._recordings = [(recording, None) for recording, _ in self._recordings]
+
+    # The clock
+
+    def tick(self, now: float) -> None:
+        """Receive, play, speak and send 20 ms of sound. Nothing that the peer sends raises here."""
+        if self._closed:
+            return
+        codec, playout = self._codec, self._playout
+        if codec is None or playout is None:
+            self._stream.discard()
+            return
+        for digit in self._stream.drain(now):
+            if self.on_digit is not None:
+                self.on_digit(digit)
+        self._notice_stall(now)
+        heard = playout.next(now)
+        if not self._receiving:
+            heard = self._silence
+        self._heard.append(heard)
+        for port in self._ports:
+            port.put(heard, codec.rate)
+        spoken = self._speak(codec)
+        if self._recordings:
+            self._record(mix((heard, spoken), self._samples), codec.rate)
+        self._ticks += 1
+        if self._ticks % _RTCP_TICKS == 0:
+            self._stream.drain_rtcp(now)
+            if self._session.report_due(now):
+                self._stream.send_rtcp(self._session.report(now))
+
+    def _notice_stall(self, now: float) -> None:
+        """After a sleep of the machine, go on at the present instead of where it stopped."""
+        if self._now is not None:
+            missed = round((now - self._now) / PERIOD) - 1
+            if missed >= _STALLED_TICKS:
+                self._session.skip(missed * self._units)
+        self._now = now
+
+    def _speak(self, codec: Codec) -> Samples:
+        """Send one tick of whatever there is to say, and return it."""
+        session = self._session
+        spoken = self._microphones(codec.rate)
+        events = None
+        if not self._sending:
+            # Sounds and digits wait for the end of the hold; microphones do not.
+            session.pause()
+            spoken = self._silence
+        else:
+            if self._digits.busy and session.can_send_events:
+                events = self._digits.next(session.timestamp, self._units)
+            if events is None:
+                if self._plays:
+                    spoken = mix((spoken, self._play_on(codec.rate)), self._samples)
+                self._send(codec, spoken)
+            else:
+                self._pending = self._pending[:0]
+                spoken = self._silence
+                for event in events:
+                    self._stream.send(session.send_event(event))
+            if self._waiting and not self._busy:
+                self._waiting.unpark_all()
+        session.advance(self._units)
+        return spoken
+
+    def _microphones(self, rate: int) -> Samples:
+        frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
+        spoken = mix(frames, self._samples) if frames and not self.muted else self._silence
+        self._spoken.append(spoken)
+        return spoken
+
+    def _send(self, codec: Codec, spoken: Samples) -> None:
+        session = self._session
+        if self._packet_samples == len(spoken) and not len(self._pending):
+            self._stream.send(session.send(codec.encode(spoken), session.timestamp))
+            return
+        pending = np.concatenate((self._pending, spoken))
+        while len(pending) >= self._packet_samples:
+            behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
+            payload = codec.encode(pending[: self._packet_samples])
+            timestamp = (session.timestamp - behind) & 0xFFFFFFFF
+            self._stream.send(session.send(payload, timestamp))
+            pending = pending[self._packet_samples :]
+        self._pending = pending
+
+    # What a program does with a call
+
+    @contextlib.contextmanager
+    def open_audio(self, rate: int | None = None) -> Iterator[AudioPort]:
+        """Open a microphone and a speaker of the program's own for the time of a ``with`` block.
+
+        Args:
+            rate: samples per second; the codec's rate if it is known already, or else 8000.
+
+        Raises:
+            CallEnded: the call is over.
+            ValueError: ``rate`` gives no whole number of samples in 20 ms.
+        """
+        self._require_open()
+        known = _DEFAULT_RATE if self._codec is None else self._codec.rate
+        port = AudioPort(known if rate is None else rate)
+        self._ports.append(port)
+        try:
+            yield port
+        finally:
+            port.close()
+            if port in self._ports:
+                self._ports.remove(port)
+
+    def play(self, path: str | Path) -> None:
+        """Queue a sound file behind those that are played already; any format FFmpeg knows.
+
+        Raises:
+            MediaError: it cannot be opened, or holds no sound.
+            CallEnded: the call is over.
+        """
+        self._require_open()
+        self._plays.append(Player(path))
+
+    def send_dtmf(self, digits: str, *, duration_ms: int = 100, gap_ms: int = 60) -> None:
+        """Queue digits as telephone events (RFC 4733); they interrupt sound that is played.
+
+        Args:
+            digits: of ``0123456789*#ABCD``.
+            duration_ms: length of each, in steps of 20 ms.
+            gap_ms: silence after each; no less than 40 ms, in which the end is repeated.
+
+        Raises:
+            LocalProtocolError: a character is no digit, or the peer takes no telephone events.
+            CallEnded: the call is over.
+        """
+        self._require_open()
+        if not self._session.can_send_events:
+            raise LocalProtocolError("no telephone-event was agreed, digits cannot be sent")
+        self._digits.queue(
+            digits,
+            ticks=max(1, round(duration_ms / _TICK_MS)),
+            gap_ticks=max(2, round(gap_ms / _TICK_MS)),
+        )
+
+    async def played(self) -> None:
+        """Wait until all queued files and digits were sent.
+
+        Cancelling the wait changes nothing about them.
+
+        Raises:
+            CallEnded: the call ended before they were.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._busy:
+            self._require_open()
+            await self._waiting.park()
+
+    def flush(self) -> None:
+        """Forget what is queued: files, digits that have not begun, and what microphones said."""
+        while self._plays:
+            self._plays.popleft().close()
+        self._digits.clear()
+        for port in self._ports:
+            port.flush()
+        if not self._busy:
+            self._waiting.unpark_all()
+
+    def record(self, path: str | Path) -> Recording:
+        """Record both sides, mixed, into a mono WAV file until it is stopped or the call ends.
+
+        Raises:
+            MediaError: the file cannot be created.
+            CallEnded: the call is over.
+        """
+        self._require_open()
+        rate = _DEFAULT_RATE if self._codec is None else self._codec.rate
+        recording = Recording(path, rate)
+        self._recordings.append((recording, None))
+        return recording
+
+    @property
+    def statistics(self) -> MediaStatistics:
+        """What was counted and measured so far."""
+        session, stream, counts = self._session, self._stream, self._session.counts
+        concealed, undecodable = self._concealed_before, self._undecodable_before
+        if self._playout is not None:
+            concealed += self._playout.concealed
+            undecodable += self._playout.undecodable
+        remote = session.remote_report
+        return MediaStatistics(
+            sent=counts.sent,
+            received=counts.received,
+            lost=session.lost,
+            late=counts.late,
+            duplicates=counts.duplicates,
+            reordered=counts.reordered,
+            jitter_ms=session.jitter * 1000,
+            buffer_ms=session.buffer_delay * 1000,
+            concealed=concealed,
+            resynchronised=counts.resynchronised,
+            dropped_invalid=stream.invalid + undecodable + counts.stray,
+            dropped_foreign=stream.foreign,
+            send_errors=stream.send_errors,
+            remote_lost=None if remote is None else remote.lost,
+            round_trip_ms=None if session.round_trip is None else session.round_trip * 1000,
+        )
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """dBFS of what the microphones say and of what the peer says, over the last 100 ms."""
+        return _level(self._spoken), _level(self._heard)
+
+    def close(self) -> None:
+        """End the sound: say goodbye by RTCP, end ports and recordings. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._now is not None:
+            self._stream.send_rtcp(self._session.farewell(self._now))
+        for port in self._ports:
+            port.close()
+        for player in self._plays:
+            player.close()
+        for recording, _ in self._recordings:
+            recording.stop()
+        self._waiting.unpark_all()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._plays) or self._digits.busy
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise CallEnded("the call has ended")
+
+    def _play_on(self, rate: int) -> Samples:
+        """The next tick of the files that are queued, one behind the other without a gap."""
+        parts: list[Samples] = []
+        wanted = self._samples
+        while self._plays and wanted:
+            part = self._plays[0].read(wanted, rate)
+            parts.append(part)
+            wanted -= len(part)
+            if wanted:
+                self._plays.popleft().close()
+        if wanted:
+            parts.append(self._silence[:wanted])
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _record(self, sound: Samples, rate: int) -> None:
+        """Hand a tick of sound to every recording, at the rate at which its file began."""
+        for index, (recording, resampler) in enumerate(self._recordings):
+            if recording.rate != rate:
+                if resampler is None:
+                    resampler = Resampler(rate, recording.rate)
+                    self._recordings[index] = (recording, resampler)
+                recording.write(resampler.process(sound))
+            else:
+                recording.write(sound)
+        self._recordings = [entry for entry in self._recordings if not entry[0].stopped]
+
+
+def _level(frames: deque[Samples]) -> float:
+    return dbfs(np.concatenate(frames)) if frames else SILENCE

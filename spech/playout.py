@@ -1,0 +1,66 @@
+"""From the packets of a session to the sound of each tick."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spech.audio.mixer import overlap
+from spech.codecs.base import Codec, Samples
+from spech.errors import RemoteProtocolError
+from spech.rtp.session import RtpSession
+
+_MOST_TICKS = 25
+_NO_SOUND: Samples = np.zeros(0, np.int16)
+
+
+class Playout:
+    """Decodes what is due, bridges what is missing, and keeps what is left of long packets.
+
+    Attributes:
+        concealed: ticks that were filled, in part or wholly, with invented sound.
+        undecodable: packets that the codec refused.
+    """
+
+    def __init__(self, session: RtpSession, codec: Codec, samples: int, units: int) -> None:
+        self.concealed = 0
+        self.undecodable = 0
+        self._session = session
+        self._codec = codec
+        self._samples = samples
+        self._units = units
+        self._rest = _NO_SOUND
+
+    def next(self, now: float) -> Samples:
+        """The sound of one tick: always ``samples`` samples."""
+        payloads, skipped = self._session.pop(self._units, now)
+        samples = self._samples
+        if len(payloads) == 1 and not skipped and not len(self._rest):
+            sound = self._decode(payloads[0])
+            if len(sound) == samples:
+                return sound
+            self._rest = sound
+        elif payloads:
+            self._rest = np.concatenate((self._rest, *map(self._decode, payloads)))
+        rest = self._rest
+        if len(rest) < samples:
+            self._rest = _NO_SOUND
+            self.concealed += 1
+            invented = self._codec.conceal(samples - len(rest))
+            return np.concatenate((rest, invented)) if len(rest) else invented
+        if skipped and len(rest) >= 2 * samples:
+            sound = overlap(rest[:samples], rest[samples : 2 * samples])
+            self._rest = rest[2 * samples :]
+        else:
+            sound = rest[:samples]
+            self._rest = rest[samples:]
+        if len(self._rest) > _MOST_TICKS * samples:
+            # Packets that hold more sound than their timestamps say must not pile up.
+            self._rest = self._rest[-samples:]
+        return sound
+
+    def _decode(self, payload: bytes) -> Samples:
+        try:
+            return self._codec.decode(payload)
+        except RemoteProtocolError:
+            self.undecodable += 1
+            return _NO_SOUND

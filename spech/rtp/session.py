@@ -1,0 +1,294 @@
+"""One RTP session with one peer: numbers what is sent, orders what comes, reports on both.
+
+Pure: datagrams and times go in, datagrams come out. It carries payload bytes and does not know
+what is in them. The SSRC and the sequence of what is sent stay the same for the whole call,
+whatever is negotiated anew on the way (RFC 3550 sections 5.1 and 8).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from spech.errors import RemoteProtocolError
+from spech.rtp import packet as rtp
+from spech.rtp import rtcp
+from spech.rtp.dtmf import DigitReceiver, EventPacket
+from spech.rtp.jitter import JitterBuffer, Playout, Verdict
+from spech.rtp.packet import RtpPacket
+from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival
+from spech.rtp.stats import Reception
+
+_RTCP_BANDWIDTH = 400.0  # bytes per second: 5 % of a call of 64 kbit/s (RFC 3550 section 6.2)
+_TRANSPORT_OVERHEAD = 28
+_REPORTS_REMEMBERED = 8
+
+
+@dataclass(slots=True)
+class SessionCounts:
+    """What a session counted. All are packets, except ``octets``, which are payload bytes."""
+
+    sent: int = 0
+    octets: int = 0
+    received: int = 0
+    late: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    stray: int = 0
+    overflowed: int = 0
+    resynchronised: int = 0
+
+
+class RtpSession:
+    """The two directions of a call's sound, and the reports about them.
+
+    Args:
+        rng: chooses the SSRC and the random starts, and spreads the reports.
+        epoch: what to add to ``now`` to get seconds since 1970, for NTP timestamps.
+    """
+
+    def __init__(self, *, rng: random.Random, epoch: float) -> None:
+        self.ssrc = rng.getrandbits(32)
+        self.timestamp = rng.getrandbits(32)
+        self.counts = SessionCounts()
+        self.round_trip: float | None = None
+        self.remote_report: rtcp.ReportBlock | None = None
+        self._rng = rng
+        self._epoch = epoch
+        self._cname = f"{rng.getrandbits(96):024x}@spech"  # short-term and per call: RFC 7022
+        self._sequence = rng.getrandbits(16)
+        self._talkspurt = True
+        self._clock_rate = 8000
+        self._audio_send = self._audio_receive = -1
+        self._event_send = self._event_receive = -1
+        self._buffer = JitterBuffer(self._clock_rate)
+        self._digits = DigitReceiver()
+        self._remote_ssrc: int | None = None
+        self._reception = Reception(self._clock_rate)
+        self._lost_before = 0
+        self._next_report: float | None = None
+        self._first_report = True
+        self._average_size = 120.0
+        self._sent_at_reports: deque[int] = deque([0, 0], maxlen=2)
+        self._reports: deque[int] = deque(maxlen=_REPORTS_REMEMBERED)
+
+    def configure(
+        self,
+        *,
+        clock_rate: int,
+        audio_send: int,
+        audio_receive: int,
+        event_send: int | None,
+        event_receive: int | None,
+    ) -> None:
+        """Set the RTP clock (Hz) and the payload types of both directions."""
+        self._audio_send = audio_send
+        self._audio_receive = audio_receive
+        self._event_send = -1 if event_send is None else event_send
+        self._event_receive = -1 if event_receive is None else event_receive
+        if clock_rate != self._clock_rate:
+            self._clock_rate = clock_rate
+            self._buffer = JitterBuffer(clock_rate)
+            self._forget_source()
+
+    @property
+    def can_send_events(self) -> bool:
+        """Whether the peer agreed to telephone events."""
+        return self._event_send >= 0
+
+    @property
+    def lost(self) -> int:
+        """Packets of the peer that never came."""
+        return self._lost_before + self._reception.sequence.lost
+
+    @property
+    def jitter(self) -> float:
+        """Interarrival jitter of the peer's packets, in seconds."""
+        return self._reception.jitter / self._clock_rate
+
+    @property
+    def buffer_delay(self) -> float:
+        """The delay that the jitter buffer aims at, in seconds."""
+        return self._buffer.target
+
+    # Receiving
+
+    def check(self, packet: RtpPacket) -> None:
+        """Judge a packet before anything is believed of it.
+
+        Raises:
+            RemoteProtocolError: its payload type was not negotiated.
+        """
+        kind = packet.payload_type
+        if kind != self._audio_receive and kind != self._event_receive:
+            raise RemoteProtocolError(f"RTP payload type {kind} was not negotiated")
+
+    def receive(self, packet: RtpPacket, arrival: float) -> str | None:
+        """Take a checked packet of the peer; return a digit if it is the first of its event.
+
+        Raises:
+            RemoteProtocolError: a telephone event that is none.
+        """
+        counts = self.counts
+        if packet.ssrc != self._remote_ssrc:
+            self._change_source(packet.ssrc)
+        status = self._reception.sequence.update(packet.sequence)
+        if status is not Arrival.NEW:
+            if status is Arrival.DUPLICATE:
+                counts.duplicates += 1
+                return None
+            if status is Arrival.STRAY:
+                counts.stray += 1
+                return None
+            if status is Arrival.REORDERED:
+                counts.reordered += 1
+        counts.received += 1
+        if packet.payload_type == self._event_receive:
+            return self._digits.receive(packet.timestamp, packet.payload)
+        self._reception.arrived(packet.timestamp, arrival)
+        verdict = self._buffer.push(packet.timestamp, packet.payload, arrival)
+        if verdict is not Verdict.ACCEPTED:
+            if verdict is Verdict.LATE:
+                counts.late += 1
+            elif verdict is Verdict.OVERFLOWED:
+                counts.overflowed += 1
+            else:
+                counts.resynchronised += 1
+        return None
+
+    def pop(self, units: int, now: float) -> Playout:
+        """Take out what is to be played in this tick of ``units`` clock units."""
+        return self._buffer.pop(units, now)
+
+    def skip(self, units: int) -> None:
+        """Let ``units`` pass in both directions without sound: the machine slept."""
+        self.advance(units)
+        self.pause()
+        self._buffer.skip(units)
+
+    def _change_source(self, ssrc: int) -> None:
+        """Follow a peer that took a new SSRC: nothing of the old one's numbering holds."""
+        if self._remote_ssrc is not None:
+            self.counts.resynchronised += 1
+        self._remote_ssrc = ssrc
+        self._forget_source()
+
+    def _forget_source(self) -> None:
+        self._lost_before += self._reception.sequence.lost
+        self._reception = Reception(self._clock_rate)
+        self._buffer.reset()
+        self._digits.reset()
+
+    # Sending
+
+    def send(self, payload: bytes, timestamp: int) -> bytes:
+        """Number one packet of sound; the marker is set where a talkspurt begins."""
+        datagram = rtp.build(
+            self._audio_send, self._talkspurt, self._sequence, timestamp, self.ssrc, payload
+        )
+        self._talkspurt = False
+        self._count(payload)
+        return datagram
+
+    def send_event(self, event: EventPacket) -> bytes:
+        """Number one packet of a telephone event, in the same sequence as the sound."""
+        datagram = rtp.build(
+            self._event_send,
+            event.marker,
+            self._sequence,
+            event.timestamp,
+            self.ssrc,
+            event.payload,
+        )
+        self._talkspurt = True
+        self._count(event.payload)
+        return datagram
+
+    def advance(self, units: int) -> None:
+        """Let time pass on the sending clock."""
+        self.timestamp = (self.timestamp + units) & TIMESTAMP_MASK
+
+    def pause(self) -> None:
+        """Note that sound is not sent for now: the next packet begins a talkspurt."""
+        self._talkspurt = True
+
+    def _count(self, payload: bytes) -> None:
+        self._sequence = (self._sequence + 1) & SEQUENCE_MASK
+        self.counts.sent += 1
+        self.counts.octets += len(payload)
+
+    # Reports
+
+    def report_due(self, now: float) -> bool:
+        """Whether it is time for :meth:`report`."""
+        if self._next_report is None:
+            self._schedule(now)
+        return self._next_report is not None and now >= self._next_report
+
+    def report(self, now: float) -> bytes:
+        """An RTCP compound (SR or RR, and SDES), and the start of the next interval."""
+        datagram = self._compound(now)
+        self._note_size(len(datagram))
+        self._first_report = False
+        self._sent_at_reports.append(self.counts.sent)
+        self._schedule(now)
+        return datagram
+
+    def farewell(self, now: float) -> bytes:
+        """The last RTCP compound, with BYE (section 6.6)."""
+        return self._compound(now) + rtcp.build(rtcp.Farewell(self.ssrc))
+
+    def receive_rtcp(self, data: bytes | memoryview, arrival: float) -> None:
+        """Take an RTCP datagram of the peer.
+
+        Raises:
+            RemoteProtocolError: it is none.
+        """
+        packets = rtcp.parse(data)
+        self._note_size(len(data))
+        for packet in packets:
+            if not isinstance(packet, rtcp.Report):
+                continue
+            if packet.sender is not None and packet.ssrc == self._remote_ssrc:
+                self._reception.sender_report(rtcp.middle(packet.sender.ntp), arrival)
+            for block in packet.blocks:
+                if block.ssrc != self.ssrc:
+                    continue
+                self.remote_report = block
+                if block.last_report in self._reports:
+                    here = rtcp.middle(rtcp.ntp_time(arrival + self._epoch))
+                    self.round_trip = rtcp.round_trip(here, block.last_report, block.delay)
+
+    @property
+    def _sending(self) -> bool:
+        """Whether we sent within the last two intervals (section 6.4)."""
+        return self.counts.sent > self._sent_at_reports[0]
+
+    def _compound(self, now: float) -> bytes:
+        sender = None
+        if self._sending:
+            ntp = rtcp.ntp_time(now + self._epoch)
+            self._reports.append(rtcp.middle(ntp))
+            sender = rtcp.SenderInfo(ntp, self.timestamp, self.counts.sent, self.counts.octets)
+        blocks: tuple[rtcp.ReportBlock, ...] = ()
+        if self._remote_ssrc is not None and self._reception.sequence.highest >= 0:
+            blocks = (self._reception.report(self._remote_ssrc, now),)
+        return rtcp.build(rtcp.Report(self.ssrc, sender, blocks)) + rtcp.build(
+            rtcp.SourceDescription(self.ssrc, self._cname)
+        )
+
+    def _note_size(self, size: int) -> None:
+        self._average_size += (size + _TRANSPORT_OVERHEAD - self._average_size) / 16
+
+    def _schedule(self, now: float) -> None:
+        heard = self._remote_ssrc is not None
+        self._next_report = now + rtcp.interval(
+            members=1 + heard,
+            senders=self._sending + heard,
+            bandwidth=_RTCP_BANDWIDTH,
+            we_sent=self._sending,
+            average_size=self._average_size,
+            initial=self._first_report,
+            rng=self._rng,
+        )

@@ -1,0 +1,168 @@
+"""One pair of sockets and its RTP session: reads what came since the last tick, and sends.
+
+Nothing that arrives raises out of here. What is not RTP, or not of the peer, is dropped, counted,
+and logged once for each source.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import time
+
+from spech.errors import RemoteProtocolError
+from spech.rtp import packet as rtp
+from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
+from spech.rtp.session import RtpSession
+from spech.rtp.source import Address, SourceFilter
+
+logger = logging.getLogger(__name__)
+
+_BUFFER = 8192
+_ANCILLARY = socket.CMSG_SPACE(16)
+_TIMESPEC = struct.Struct("@ll")
+_MOST_PER_TICK = 64
+_MOST_LOGGED = 64
+_OLDEST = 1.0
+
+
+class Stream:
+    """Moves datagrams between a :class:`PortPair` and an :class:`RtpSession`.
+
+    Attributes:
+        invalid: datagrams that were no RTP or RTCP, or of a payload type nobody agreed on.
+        foreign: datagrams from somebody else than the peer.
+        send_errors: datagrams that the system did not take.
+    """
+
+    def __init__(self, pair: PortPair, session: RtpSession) -> None:
+        self.invalid = 0
+        self.foreign = 0
+        self.send_errors = 0
+        self._pair = pair
+        self._session = session
+        self._source = SourceFilter()
+        self._rtcp_negotiated: Address = ("", 0)
+        self._rtcp_destination: Address | None = None
+        self._shared = False
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._logged: set[str] = set()
+
+    def negotiate(self, remote: Address, remote_rtcp: Address) -> None:
+        """Set where the peer is, by the answer or a re-INVITE."""
+        self._source.negotiate(remote)
+        if remote_rtcp != self._rtcp_negotiated:
+            self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
+        self._shared = remote == remote_rtcp
+
+    def drain(self, now: float) -> list[str]:
+        """Read all RTP that waits into the session; return the digits that it began."""
+        digits: list[str] = []
+        self._source.tick(now)
+        for _ in range(_MOST_PER_TICK):
+            read = self._read(self._pair.rtp, now)
+            if read is None:
+                break
+            data, source, arrival = read
+            try:
+                if rtp.is_rtcp(data):
+                    self._take_rtcp(data, source, arrival)
+                    continue
+                packet = rtp.parse(data)
+                self._session.check(packet)
+                if not self._source.accepts(source, now):
+                    self._drop_foreign(source)
+                    continue
+                digit = self._session.receive(packet, arrival)
+            except RemoteProtocolError as error:
+                self._drop_invalid(source, str(error))
+            else:
+                if digit is not None:
+                    digits.append(digit)
+        return digits
+
+    def drain_rtcp(self, now: float) -> None:
+        """Read all RTCP that waits into the session."""
+        for _ in range(_MOST_PER_TICK):
+            read = self._read(self._pair.rtcp, now)
+            if read is None:
+                break
+            data, source, arrival = read
+            try:
+                self._take_rtcp(data, source, arrival)
+            except RemoteProtocolError as error:
+                self._drop_invalid(source, str(error))
+
+    def discard(self) -> None:
+        """Throw away all that waits: nothing was negotiated that could give it a meaning."""
+        for waiting in (self._pair.rtp, self._pair.rtcp):
+            for _ in range(_MOST_PER_TICK):
+                if self._read(waiting, 0.0) is None:
+                    break
+
+    def send(self, datagram: bytes) -> None:
+        """Send RTP to the peer."""
+        if self._source.destination is not None:
+            self._send(self._pair.rtp, datagram, self._source.destination)
+
+    def send_rtcp(self, datagram: bytes) -> None:
+        """Send RTCP to the peer."""
+        if self._shared:
+            self.send(datagram)
+        elif self._rtcp_destination is not None:
+            self._send(self._pair.rtcp, datagram, self._rtcp_destination)
+
+    def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
+        try:
+            through.sendto(datagram, destination)
+        except OSError as error:
+            self.send_errors += 1
+            self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
+
+    def _read(self, waiting: socket.socket, now: float) -> tuple[memoryview, Address, float] | None:
+        """The next datagram, where it came from, and when, on the clock of ``now``."""
+        try:
+            size, ancillary, flags, source = waiting.recvmsg_into([self._buffer], _ANCILLARY)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._log("receive", "RTP cannot be received: %s", error)
+            return None
+        arrival = now
+        for _, kind, data in ancillary:
+            if kind == SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
+                seconds, nanoseconds = _TIMESPEC.unpack(data)
+                age = time.time() - seconds - nanoseconds * 1e-9
+                # A step of the wall clock must not become a step of the sound.
+                arrival = now - min(max(age, 0.0), _OLDEST)
+        if flags & socket.MSG_TRUNC:
+            size = 0  # longer than any packet of sound: read as one that is too short
+        if len(source) != 2:
+            source = source[:2]
+        return self._view[:size], source, arrival
+
+    def _take_rtcp(self, data: memoryview, source: Address, arrival: float) -> None:
+        """Believe a report from the host that was named, or that the sound comes from."""
+        peer = self._source.destination
+        if peer is None or source[0] not in (peer[0], self._rtcp_negotiated[0]):
+            self._drop_foreign(source)
+            return
+        self._session.receive_rtcp(data, arrival)
+        if not self._shared:
+            self._rtcp_destination = source
+
+    def _drop_invalid(self, source: Address, reason: str) -> None:
+        self.invalid += 1
+        self._log(source[0], "dropped RTP from %s: %s", f"{source[0]}:{source[1]}", reason)
+
+    def _drop_foreign(self, source: Address) -> None:
+        self.foreign += 1
+        self._log(source[0], "dropped RTP from %s: it is not the peer", f"{source[0]}:{source[1]}")
+
+    def _log(self, key: str, message: str, *arguments: object) -> None:
+        """Log once for each key, and for no more than a few dozen of them."""
+        if key not in self._logged and len(self._logged) < _MOST_LOGGED:
+            self._logged.add(key)
+            logger.warning(message, *arguments)

@@ -1,0 +1,631 @@
+"""A call's sound, end to end: two Media joined by a wire of lists, or by real sockets."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+import socket
+import wave
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+
+from spech.audio.dtmf import DigitDetector
+from spech.audio.level import dbfs
+from spech.audio.tones import digit, tone
+from spech.codecs import Samples, create
+from spech.errors import CallEnded, LocalProtocolError, MediaError
+from spech.media import Media, MediaParameters
+from spech.rtp import packet as rtp
+from spech.rtp import rtcp
+from spech.rtp.clock import MediaClock
+from spech.rtp.ports import PortPair, PortRange, lease
+
+Address = tuple[str, int]
+TICK = 0.02
+
+
+class FakeSocket:
+    """The three methods that a stream needs of a UDP socket, over a dictionary of sockets."""
+
+    def __init__(self, wire: dict[Address, FakeSocket], address: Address) -> None:
+        self.waiting: deque[tuple[bytes, Address]] = deque()
+        self.sent: list[tuple[bytes, Address]] = []
+        self.judge: Callable[[bytes], list[bytes]] = lambda datagram: [datagram]
+        self._wire = wire
+        self._address = address
+        wire[address] = self
+
+    def sendto(self, datagram: bytes, destination: Address) -> int:
+        self.sent.append((datagram, destination))
+        if destination in self._wire:
+            for passed in self.judge(datagram):
+                self._wire[destination].waiting.append((passed, self._address))
+        return len(datagram)
+
+    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[int, list[Any], int, Address]:
+        if not self.waiting:
+            raise BlockingIOError(errno.EAGAIN, "nothing waits")
+        datagram, source = self.waiting.popleft()
+        size = min(len(datagram), len(buffers[0]))
+        buffers[0][:size] = datagram[:size]
+        flags = socket.MSG_TRUNC if size < len(datagram) else 0
+        return size, [], flags, source
+
+
+class Side:
+    """One Media at one end of the wire."""
+
+    def __init__(self, wire: dict[Address, FakeSocket], port: int, seed: int) -> None:
+        self.rtp = FakeSocket(wire, ("10.0.0.1", port))
+        self.rtcp = FakeSocket(wire, ("10.0.0.1", port + 1))
+        pair = PortPair(self.rtp, self.rtcp, "10.0.0.1", port)  # type: ignore[arg-type]
+        self.media = Media(pair, rng=random.Random(seed))
+        self.digits = ""
+        self.media.on_digit = self._hear
+        self.peer: Address = ("", 0)
+
+    def _hear(self, key: str) -> None:
+        self.digits += key
+
+    def configure(self, codec: str = "PCMU", direction: str = "sendrecv", ptime: int = 20) -> None:
+        host, port = self.peer
+        kind = {"PCMU": 0, "PCMA": 8}.get(codec, 97)
+        self.media.configure(
+            MediaParameters(
+                codec, kind, kind, 101, 101, self.peer, (host, port + 1), direction, ptime
+            )
+        )
+
+    def packets(self) -> list[rtp.RtpPacket]:
+        return [rtp.parse(datagram) for datagram, _ in self.rtp.sent]
+
+
+class Call:
+    """Two sides and a clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        wire: dict[Address, FakeSocket] = {}
+        self.left = Side(wire, 30000, 1)
+        self.right = Side(wire, 30002, 2)
+        self.left.peer = ("10.0.0.1", 30002)
+        self.right.peer = ("10.0.0.1", 30000)
+        self.now = 100.0
+
+    def configure(self, codec: str = "PCMU", **options: Any) -> None:
+        self.left.configure(codec, **options)
+        self.right.configure(codec, **options)
+
+    def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.now += TICK
+            self.left.media.tick(self.now)
+            self.right.media.tick(self.now + 0.005)
+
+
+@pytest.fixture
+async def call() -> Call:
+    return Call()
+
+
+def frequency(pcm: Samples, rate: int) -> float:
+    """The strongest frequency, in Hz."""
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))
+    return float(np.argmax(spectrum)) * rate / len(pcm)
+
+
+def noise(pcm: Samples, rate: int, wanted: float) -> float:
+    """The level of all that is not the wanted tone, in dB below it."""
+    power = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)))) ** 2
+    near = np.abs(np.fft.rfftfreq(len(pcm), 1 / rate) - wanted) < 20
+    return float(10 * np.log10(power[near].sum() / (power[~near].sum() + 1e-9)))
+
+
+async def speak(
+    call: Call, sound: Samples, rate: int, *, listen_rate: int | None = None
+) -> Samples:
+    """Send a sound from left to right, frame by frame, and return what right hears."""
+    heard: list[bytes] = []
+    with (
+        call.left.media.open_audio(rate) as microphone,
+        call.right.media.open_audio(listen_rate or rate) as speaker,
+    ):
+        size = microphone.frame_samples
+        for start in range(0, len(sound), size):
+            microphone.send(sound[start : start + size].tobytes())
+            call.tick()
+            while speaker._speaker:
+                heard.append(await speaker.receive())
+    return np.frombuffer(b"".join(heard), np.int16)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate"),
+    [("PCMU", 8000), ("PCMA", 8000), ("L16/16000", 16000), ("L16/44100", 44100)],
+)
+async def test_a_tone_arrives_with_its_frequency_and_level(
+    call: Call, codec: str, rate: int
+) -> None:
+    call.configure(codec)
+    heard = await speak(call, tone((1000,), 2, rate), rate)
+    middle = heard[rate // 2 : -rate // 2]
+    assert frequency(middle, rate) == pytest.approx(1000, abs=2)
+    assert dbfs(middle) == pytest.approx(-12, abs=0.3)
+    assert noise(middle, rate, 1000) > 30
+    statistics = call.right.media.statistics
+    assert statistics.received == 100
+    assert statistics.lost == statistics.late == statistics.dropped_invalid == 0
+
+
+async def test_ports_of_other_rates_are_resampled(call: Call) -> None:
+    call.configure("PCMU")
+    heard = await speak(call, tone((1000,), 2, 48000), 48000, listen_rate=16000)
+    middle = heard[8000:-8000]
+    assert frequency(middle, 16000) == pytest.approx(1000, abs=2)
+    assert dbfs(middle) == pytest.approx(-12, abs=0.3)
+    assert noise(middle, 16000, 1000) > 30
+
+
+async def test_a_port_opened_before_the_codec_is_known_keeps_its_rate(call: Call) -> None:
+    with call.right.media.open_audio() as port:
+        assert port.rate == 8000
+        call.configure("L16/16000")
+        sound = tone((500,), 1, 16000)
+        await speak(call, sound, 16000)
+        assert len(await port.receive()) == 320
+
+
+@pytest.mark.parametrize("ptime", [10, 30, 40, 60])
+async def test_packets_of_other_lengths(call: Call, ptime: int) -> None:
+    call.configure("PCMU", ptime=ptime)
+    heard = await speak(call, tone((1000,), 2, 8000), 8000)
+    assert {len(packet.payload) for packet in call.left.packets()} == {ptime * 8}
+    stamps = [packet.timestamp for packet in call.left.packets()]
+    assert {(b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(stamps)} == {ptime * 8}
+    assert noise(heard[4000:-4000], 8000, 1000) > 30
+
+
+async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
+    call.configure()
+    call.tick(5)
+    call.left.media.send_dtmf("5")
+    call.tick(30)
+    packets = call.left.packets()
+    first = packets[0].sequence
+    assert [packet.sequence for packet in packets] == [
+        (first + index) & 0xFFFF for index in range(len(packets))
+    ]
+    assert len({packet.ssrc for packet in packets}) == 1
+    assert packets[0].marker
+    assert not any(packet.marker for packet in packets[1:5])
+    events = [packet for packet in packets if packet.payload_type == 101]
+    assert len({packet.timestamp for packet in events}) == 1
+    assert [packet.marker for packet in events] == [True] + [False] * (len(events) - 1)
+    assert [int.from_bytes(packet.payload[2:], "big") for packet in events] == [
+        160, 320, 480, 640, 800, 800, 800,
+    ]  # fmt: skip
+    assert [packet.payload[1] >> 7 for packet in events] == [0, 0, 0, 0, 1, 1, 1]
+    sound = [packet for packet in packets if packet.payload_type == 0]
+    for packet in sound:
+        assert (packet.timestamp - sound[0].timestamp) % 160 == 0
+    # Time goes on during the digit: 35 ticks in all.
+    assert (sound[-1].timestamp - sound[0].timestamp) & 0xFFFFFFFF == 34 * 160
+
+
+async def test_digits_arrive_once_each(call: Call) -> None:
+    call.configure()
+    call.left.media.send_dtmf("1234*0#55", duration_ms=60, gap_ms=60)
+    call.tick(80)
+    assert call.right.digits == "1234*0#55"
+
+
+async def test_digits_survive_a_wire_that_loses_duplicates_and_reorders(call: Call) -> None:
+    call.configure()
+    rng = random.Random(7)
+    held: list[bytes] = []
+
+    def judge(datagram: bytes) -> list[bytes]:
+        chance = rng.random()
+        if chance < 0.2:
+            return []
+        if chance < 0.3:
+            held.append(datagram)
+            return []
+        passed = [datagram] * (2 if chance > 0.9 else 1) + held
+        held.clear()
+        return passed
+
+    call.left.rtp.judge = judge
+    keys = "11223344556677889900**##"
+    call.left.media.send_dtmf(keys)
+    call.tick(300)
+    assert call.right.digits == keys
+
+
+async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
+    with pytest.raises(LocalProtocolError):
+        call.left.media.send_dtmf("1")
+    call.configure()
+    with pytest.raises(LocalProtocolError):
+        call.left.media.send_dtmf("1x")
+    call.tick(10)
+    assert all(packet.payload_type == 0 for packet in call.left.packets())
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "tone.wav"
+    write_wav(path, tone((700,), 0.5, 16000), 16000)
+    return path
+
+
+def write_wav(path: Path, pcm: Samples, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm.tobytes())
+
+
+async def collect(call: Call, ticks: int) -> Samples:
+    heard: list[bytes] = []
+    with call.right.media.open_audio(8000) as speaker:
+        for _ in range(ticks):
+            call.tick()
+            heard.append(await speaker.receive())
+    return np.frombuffer(b"".join(heard), np.int16)
+
+
+async def test_files_play_one_after_the_other(call: Call, wav: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.wav"
+    write_wav(second, tone((1500,), 0.5, 8000), 8000)
+    call.configure()
+    call.left.media.play(wav)
+    call.left.media.play(str(second))
+    heard = await collect(call, 60)
+    assert frequency(heard[1200:4000], 8000) == pytest.approx(700, abs=5)
+    assert frequency(heard[5200:8000], 8000) == pytest.approx(1500, abs=5)
+    assert dbfs(heard[1200:4000]) == pytest.approx(-12, abs=0.5)
+    await call.left.media.played()
+
+
+async def test_sounds_are_summed(call: Call, wav: Path) -> None:
+    call.configure("L16/16000")
+    call.left.media.play(wav)
+    heard = await speak(call, tone((2000,), 0.5, 16000), 16000)
+    part = heard[1600:6400]
+    spectrum = np.abs(np.fft.rfft(part))
+    strongest = np.sort(np.argsort(spectrum)[-2:]) * 16000 / len(part)
+    assert strongest == pytest.approx([700, 2000], abs=5)
+
+
+async def test_a_broken_file_raises_at_once(call: Call, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"this is no sound")
+    for path in (broken, tmp_path / "missing.wav"):
+        with pytest.raises(MediaError):
+            call.left.media.play(path)
+    assert not call.left.media._busy
+
+
+async def test_played_waits_and_flush_ends_the_wait(
+    call: Call, wav: Path, nursery: trio.Nursery
+) -> None:
+    call.configure()
+    call.left.media.play(wav)
+    call.left.media.send_dtmf("123")
+    done = trio.Event()
+
+    async def wait() -> None:
+        await call.left.media.played()
+        done.set()
+
+    nursery.start_soon(wait)
+    for _ in range(5):
+        call.tick()
+        await trio.testing.wait_all_tasks_blocked()
+    assert not done.is_set()
+    call.left.media.flush()
+    call.tick(10)
+    await trio.testing.wait_all_tasks_blocked()
+    assert done.is_set()
+    assert call.right.digits == "1"
+
+
+async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
+    call.configure()
+    call.left.media.play(wav)
+    call.tick(3)
+    with call.left.media.open_audio() as port:
+        call.left.media.close()
+        call.left.media.close()
+        assert [frame async for frame in port] == []
+        with pytest.raises(CallEnded):
+            port.send(b"\0\0")
+        with pytest.raises(CallEnded):
+            await call.left.media.played()
+    call.tick(3)
+    farewell = rtcp.parse(call.left.rtcp.sent[-1][0])
+    assert farewell[-1] == rtcp.Farewell(call.left.packets()[0].ssrc)
+    for use in (
+        lambda: call.left.media.play(wav),
+        lambda: call.left.media.send_dtmf("1"),
+        lambda: call.left.media.record(wav),
+        lambda: call.left.media.open_audio().__enter__(),
+    ):
+        with pytest.raises(CallEnded):
+            use()
+
+
+async def test_muting_silences_the_microphone_and_not_the_files(call: Call, wav: Path) -> None:
+    call.configure()
+    call.left.media.muted = True
+    heard = await speak(call, tone((1000,), 0.5, 8000), 8000)
+    assert not heard.any()
+    assert call.left.media.levels[0] == -96
+    call.left.media.play(wav)
+    assert frequency((await collect(call, 30))[1600:4000], 8000) == pytest.approx(700, abs=5)
+
+
+async def test_a_silent_microphone_sends_silence_continuously(call: Call) -> None:
+    call.configure()
+    with call.left.media.open_audio():
+        call.tick(50)
+    assert len(call.left.packets()) == 50
+    assert {packet.payload for packet in call.left.packets()} == {b"\xff" * 160}
+
+
+async def test_levels_are_measured(call: Call) -> None:
+    call.configure()
+    await speak(call, tone((1000,), 0.5, 8000, level=-20), 8000)
+    assert call.left.media.levels[0] == pytest.approx(-20, abs=0.3)
+    assert call.right.media.levels[1] == pytest.approx(-20, abs=0.3)
+    assert call.right.media.levels[0] == -96
+
+
+async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
+    call.configure()
+    with call.right.media.open_audio() as port, call.left.media.open_audio() as microphone:
+        for _ in range(20):
+            microphone.send(bytes(320 * 5))
+        assert microphone.dropped == 90
+        call.tick(200)
+        assert len(port._speaker) == 10
+        assert port.missed == 190
+
+
+async def test_a_standing_backlog_is_shortened(call: Call) -> None:
+    call.configure()
+    with call.left.media.open_audio() as microphone:
+        microphone.send(bytes(320 * 8))
+        for _ in range(1000):
+            microphone.send(bytes(320))
+            call.tick()
+        assert len(microphone._microphone) <= 2 * 320
+        assert 5 <= microphone.dropped <= 7
+
+
+async def test_hold_pauses_what_is_sent_and_keeps_the_numbering(call: Call, wav: Path) -> None:
+    call.configure()
+    call.tick(10)
+    call.left.configure(direction="inactive")
+    call.left.media.play(wav)
+    call.tick(50)
+    assert len(call.left.packets()) == 10
+    call.left.configure()
+    call.tick(40)
+    packets = call.left.packets()
+    assert len(packets) == 50
+    assert packets[10].marker
+    assert packets[10].ssrc == packets[0].ssrc
+    assert (packets[10].sequence - packets[9].sequence) & 0xFFFF == 1
+    assert (packets[10].timestamp - packets[9].timestamp) & 0xFFFFFFFF == 51 * 160
+    await call.left.media.played()
+
+
+async def test_the_codec_may_change_in_mid_call(call: Call) -> None:
+    call.configure("PCMU")
+    await speak(call, tone((1000,), 0.5, 8000), 8000)
+    ssrc = call.left.packets()[0].ssrc
+    call.configure("L16/16000")
+    heard = await speak(call, tone((1000,), 1, 16000), 16000)
+    assert frequency(heard[8000:], 16000) == pytest.approx(1000, abs=3)
+    assert {packet.ssrc for packet in call.left.packets()} == {ssrc}
+
+
+async def test_losses_are_concealed_and_counted(call: Call) -> None:
+    call.configure()
+    count = 0
+
+    def judge(datagram: bytes) -> list[bytes]:
+        nonlocal count
+        count += 1
+        return [] if count % 10 == 0 else [datagram]
+
+    call.left.rtp.judge = judge
+    heard = await speak(call, tone((1000,), 2, 8000), 8000)
+    middle = heard[4000:12000]
+    statistics = call.right.media.statistics
+    assert statistics.lost in (9, 10)
+    assert frequency(middle, 8000) == pytest.approx(1000, abs=2)
+    assert dbfs(middle) == pytest.approx(-12, abs=0.5)
+
+
+async def test_hostile_datagrams_are_dropped_counted_and_logged_once(
+    call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    call.configure()
+    call.tick(5)
+    good = call.left.rtp.sent[-1][0]
+    stranger = ("10.6.6.6", 6666)
+    hostile = [
+        b"",
+        b"\x80",
+        good[:11],
+        b"\x00" + good[1:],
+        b"\x80\x03" + good[2:],
+        b"\xbf" + good[1:12],
+        b"\x90\x00" + good[2:],
+        good[:12] + bytes(9000),
+        good[:12] + bytes(60000),
+        b"\x80\xe5" + good[2:12] + b"\x01",
+        b"\x80\xc8\xff\xff" + good[4:],
+        b"\x80\xc9\x00\x01" + good[4:8] + b"\x9f\xc8\x00\x01" + good[4:8],
+        *(random.Random(seed).randbytes(seed) for seed in range(200)),
+    ]
+    for datagram in hostile:
+        call.right.rtp.waiting.append((datagram, stranger))
+        call.right.rtcp.waiting.append((datagram, stranger))
+    for datagram in hostile:
+        call.right.rtp.waiting.append((datagram, call.right.peer))
+        call.right.rtcp.waiting.append((datagram, (call.right.peer[0], 30001)))
+    heard = await speak(call, tone((1000,), 1, 8000), 8000)
+    statistics = call.right.media.statistics
+    assert statistics.dropped_invalid + statistics.dropped_foreign >= 2 * len(hostile)
+    assert frequency(heard[4000:], 8000) == pytest.approx(1000, abs=3)
+    assert 1 <= len(caplog.records) <= 4
+
+
+async def test_only_the_peer_is_heard(call: Call) -> None:
+    call.configure()
+    call.tick(5)
+    stray = rtp.build(0, False, 1, 1, 1, create("PCMU").encode(tone((2000,), 0.02, 8000)))
+    for _ in range(50):
+        call.right.rtp.waiting.append((stray, ("10.6.6.6", 6666)))
+    call.tick(5)
+    assert call.right.media.statistics.dropped_foreign == 50
+    assert call.right.rtp.sent[-1][1] == call.right.peer
+
+
+async def test_a_peer_behind_nat_is_answered_where_it_is(call: Call) -> None:
+    call.configure()
+    call.right.peer = ("192.168.7.7", 4000)  # what its SDP says, and nobody can reach
+    call.right.configure()
+    call.tick(3)
+    assert call.right.rtp.sent[-1][1] == ("10.0.0.1", 30000)
+    call.tick(20)
+    assert call.left.media.statistics.received > 15
+
+
+async def test_reports_measure_loss_and_the_round_trip(call: Call) -> None:
+    call.configure()
+    sequence = 0
+
+    def judge(datagram: bytes) -> list[bytes]:
+        nonlocal sequence
+        sequence += 1
+        return [] if sequence % 4 == 0 else [datagram]
+
+    call.left.rtp.judge = judge
+    call.tick(1500)
+    statistics = call.left.media.statistics
+    assert statistics.remote_lost == pytest.approx(375, abs=100)
+    assert statistics.round_trip_ms == pytest.approx(200, abs=210)
+    reports = [datagram for datagram, _ in call.left.rtcp.sent]
+    assert 4 <= len(reports) <= 12
+    first = rtcp.parse(reports[-1])
+    assert isinstance(first[0], rtcp.Report)
+    assert first[0].sender is not None
+    assert isinstance(first[1], rtcp.SourceDescription)
+
+
+async def test_a_suspended_machine_goes_on_at_the_present(call: Call) -> None:
+    call.configure()
+    call.tick(20)
+    before = call.left.packets()[-1]
+    call.now += 60
+    call.tick(20)
+    after = call.left.packets()
+    assert len(after) == 40
+    assert after[20].marker
+    assert (after[20].timestamp - before.timestamp) & 0xFFFFFFFF == 3001 * 160
+    assert len(call.right.media._session._buffer) <= 4
+
+
+async def test_a_recording_holds_both_sides(call: Call, tmp_path: Path) -> None:
+    call.configure()
+    path = tmp_path / "call.wav"
+    left = tone((600,), 1.5, 8000)
+    right = tone((1800,), 1.5, 8000)
+    with (
+        call.left.media.record(path),
+        call.left.media.open_audio() as one,
+        call.right.media.open_audio() as two,
+    ):
+        for start in range(0, len(left), 160):
+            one.send(left[start : start + 160].tobytes())
+            two.send(right[start : start + 160].tobytes())
+            call.tick()
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    assert len(pcm) == 75 * 160
+    spectrum = np.abs(np.fft.rfft(pcm[2000:10000]))
+    assert np.sort(np.argsort(spectrum)[-2:]) == pytest.approx([600, 1800], abs=2)
+
+
+async def test_closing_completes_recordings(call: Call, tmp_path: Path) -> None:
+    call.configure()
+    recording = call.left.media.record(tmp_path / "call.wav")
+    call.tick(10)
+    call.left.media.close()
+    assert recording.stopped
+    with wave.open(str(tmp_path / "call.wav")) as file:
+        assert file.getnframes() == 1600
+    with pytest.raises(MediaError):
+        call.right.media.record(tmp_path / "missing" / "call.wav")
+
+
+async def test_in_band_digits_pass_the_codec(call: Call) -> None:
+    call.configure("PCMA")
+    sound = np.concatenate(
+        [np.append(digit(key, 0.1, 8000), np.zeros(800, np.int16)) for key in "159#"]
+    )
+    heard = await speak(call, np.append(sound, np.zeros(1600, np.int16)), 8000)
+    assert DigitDetector(8000).feed(heard) == "159#"
+
+
+async def test_a_call_over_real_sockets() -> None:
+    ports = PortRange(30000, 31999)
+    rng = random.Random(3)
+    clock = MediaClock()
+    with lease("127.0.0.1", ports, rng) as one, lease("127.0.0.1", ports, rng) as two:
+        left, right = Media(one, rng=rng), Media(two, rng=rng)
+        digits: list[str] = []
+        right.on_digit = digits.append
+        for media, peer in ((left, two), (right, one)):
+            media.configure(
+                MediaParameters(
+                    "PCMA", 8, 8, 101, 101, ("127.0.0.1", peer.port), ("127.0.0.1", peer.port + 1)
+                )
+            )
+        errors: list[Exception] = []
+        heard: list[bytes] = []
+        async with trio.open_nursery() as nursery:
+            await nursery.start(clock.run)
+            with (
+                clock.attach(left.tick, errors.append),
+                clock.attach(right.tick, errors.append),
+                left.open_audio() as microphone,
+                right.open_audio() as speaker,
+            ):
+                sound = tone((1000,), 1, 8000)
+                left.send_dtmf("7")
+                for start in range(0, len(sound), 160):
+                    microphone.send(sound[start : start + 160].tobytes())
+                    heard.append(await speaker.receive())
+                await left.played()
+            nursery.cancel_scope.cancel()
+        left.close()
+        right.close()
+    assert not errors
+    assert digits == ["7"]
+    pcm = np.frombuffer(b"".join(heard), np.int16)
+    assert frequency(pcm[4000:], 8000) == pytest.approx(1000, abs=4)
+    assert left.statistics.sent > 40
