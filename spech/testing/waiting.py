@@ -1,12 +1,29 @@
-"""Waiting for something outside of this process that cannot tell when it happens."""
+"""Waiting for what comes from outside of this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TypeVar
 
 import trio
 
 _INTERVAL = 0.01
+
+T = TypeVar("T")
+
+
+async def first(items: AsyncIterator[T], *, within: float = 10.0) -> T:
+    """The next item of an endless iterator, which is closed again: the next incoming call, say.
+
+    Raises:
+        trio.TooSlowError: none came within that many seconds.
+    """
+    try:
+        with trio.fail_after(within):
+            return await anext(items)
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:

@@ -14,6 +14,7 @@ from spech.testing import baresip
 from spech.testing.audio import assert_tone, sine, sounding
 from spech.testing.plugin import unavailable
 from spech.testing.talk import talk
+from spech.testing.waiting import first
 
 RATE = 8000
 PORT = 33940
@@ -38,13 +39,12 @@ async def test_it_calls_us_and_each_hears_the_other(
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
-            async for incoming in phone.incoming_calls():
-                async with incoming.answer() as call:
-                    assert call.codec == codec
-                    with call.open_audio(RATE) as port:
-                        here = await talk(port, sine(1200, RATE, 1, level=-12), 2)
-                    await call.ended()
-                break
+            incoming = await first(phone.incoming_calls())
+            async with incoming.answer() as call:
+                assert call.codec == codec
+                with call.open_audio(RATE) as port:
+                    here = await talk(port, sine(1200, RATE, 1, level=-12), 2)
+                await call.ended()
     assert call.ended_by == "remote"
     assert_tone(here[-RATE:], RATE, baresip.TONE_FREQUENCY, tolerance=1, level=baresip.TONE_LEVEL)
     heard = sounding(there[0], RATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from spech.testing import sipp
 from spech.testing.audio import assert_tone, sine
 from spech.testing.plugin import unavailable
 from spech.testing.talk import listen, talk
-from spech.testing.waiting import until
+from spech.testing.waiting import first, until
 
 RATE = 8000
 PORT = 33900
@@ -29,14 +30,13 @@ async def test_it_calls_and_its_tone_is_heard(phone: Phone, tmp_path: Path) -> N
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, sipp.caller(seconds=1.5), tmp_path, PORT, target)
-            async for incoming in phone.incoming_calls():
-                assert incoming.called == "spech"
-                assert incoming.caller_number == "guest"
-                async with incoming.answer() as call:
-                    with call.open_audio(RATE) as port:
-                        heard = await listen(port, 1.2)
-                    await call.ended()
-                break
+            incoming = await first(phone.incoming_calls())
+            assert incoming.called == "spech"
+            assert incoming.caller_number == "guest"
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    heard = await listen(port, 1.2)
+                await call.ended()
     assert_tone(heard[-RATE // 2 :], RATE, sipp.TONE_FREQUENCY, tolerance=1, level=sipp.TONE_LEVEL)
     assert call.ended_by == "remote"
 
@@ -55,8 +55,9 @@ async def test_many_at_once_each_heard_and_answered(phone: Phone, tmp_path: Path
         async with trio.open_nursery() as nursery:
 
             async def receptionist() -> None:
-                async for incoming in phone.incoming_calls():
-                    nursery.start_soon(answer, incoming)
+                async with aclosing(phone.incoming_calls()) as arriving:
+                    async for incoming in arriving:
+                        nursery.start_soon(answer, incoming)
 
             desk = trio.CancelScope()
 
@@ -78,11 +79,10 @@ async def test_we_hang_up_first(phone: Phone, tmp_path: Path) -> None:
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, scenario, tmp_path, PORT, target)
-            async for incoming in phone.incoming_calls():
-                async with incoming.answer() as call:
-                    with call.open_audio(RATE) as port:
-                        await listen(port, 0.2)
-                break
+            incoming = await first(phone.incoming_calls())
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    await listen(port, 0.2)
     assert call.ended_by == "local"
 
 
