@@ -1,1 +1,15 @@
-"""Part of Spech."""
+"""A small exchange to try the phone with: accounts, a few extensions, calls between its users.
+
+    async with open_exchange(("127.0.0.1", 5060), {"alice": "secret"}) as exchange:
+        ...register as sip:alice@127.0.0.1 and dial 600...
+
+It is an ordinary program on Spech's own library, and meant to be read as its first example.
+"""
+
+from __future__ import annotations
+
+from spech.exchange.exchange import Exchange, open_exchange
+from spech.exchange.extensions import EXTENSIONS, Extension
+from spech.exchange.registrar import Registrar
+
+__all__ = ["EXTENSIONS", "Exchange", "Extension", "Registrar", "open_exchange"]

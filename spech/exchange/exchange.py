@@ -1,0 +1,181 @@
+"""The exchange: takes every call in a task of its own, and knows its users from the registrar."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import trio
+
+from spech import (
+    AudioPort,
+    Call,
+    CallEnded,
+    CallFailed,
+    IncomingCall,
+    LocalProtocolError,
+    Phone,
+    PortRange,
+    SpechError,
+    codecs,
+    open_phone,
+)
+from spech.exchange.extensions import EXTENSIONS, Extension
+from spech.exchange.registrar import Registrar
+from spech.scopes import open_scope
+from spech.sip.flow import host_port
+
+_log: Final = logging.getLogger("spech.exchange")
+#: Seconds that somebody's phone rings before the exchange gives up.
+_PATIENCE: Final = 60.0
+#: Apart from the range of a phone, which may run on the same machine.
+_PORTS: Final = PortRange(30_000, 30_999)
+
+
+class Exchange:
+    """A running exchange. Made by :func:`open_exchange`."""
+
+    def __init__(self, phone: Phone, registrar: Registrar) -> None:
+        self.phone = phone
+        self.registrar = registrar
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens for SIP, as (host, port)."""
+        return self.phone.address
+
+    async def serve(self) -> None:
+        """Take calls until cancelled."""
+        async with trio.open_nursery() as calls:
+            async for incoming in self.phone.incoming_calls():
+                calls.start_soon(self._take, incoming)
+
+    async def _take(self, incoming: IncomingCall) -> None:
+        """One call. However it goes wrong, it goes wrong alone."""
+        name = f"{incoming.caller_number} -> {incoming.called}"
+        _log.info("%s: calls", name)
+        try:
+            await self._connect(incoming)
+        except* (CallEnded, CallFailed) as group:
+            _log.info("%s: over: %s", name, group.exceptions[0])
+        except* SpechError as group:
+            _log.warning("%s: failed: %s", name, group.exceptions[0])
+        except* Exception:
+            _log.exception("%s: failed", name)
+
+    async def _connect(self, incoming: IncomingCall) -> None:
+        extension = EXTENSIONS.get(incoming.called)
+        if extension is None:
+            await self._put_through(incoming)
+            return
+        async with incoming.answer() as call:
+            await extension.serve(call)
+        if extension.calls_back is not None:
+            await trio.sleep(extension.calls_back)
+            await self._call_back(extension, incoming.caller_number)
+
+    async def _call_back(self, extension: Extension, user: str) -> None:
+        contact = self._find(user)
+        if contact is not None:
+            async with self.phone.call(contact, caller=self._address_of(extension.number)) as call:
+                await call.answered(timeout=_PATIENCE)
+                await extension.serve(call)
+
+    async def _put_through(self, incoming: IncomingCall) -> None:
+        """Connect the caller with another user."""
+        contact = self._find(incoming.called)
+        if contact is None:
+            incoming.reject(404)
+            return
+        caller = self._address_of(incoming.caller_number)
+        async with self.phone.call(contact, caller=caller) as far:
+            async with open_scope() as ringing:
+
+                async def watch() -> None:
+                    await incoming.ended()
+                    ringing.cancel_scope.cancel()
+
+                ringing.start_soon(watch)
+                try:
+                    await far.answered(timeout=_PATIENCE)
+                except CallFailed as error:
+                    incoming.reject(error.status)
+                    raise
+                ringing.cancel_scope.cancel()
+            async with incoming.answer() as near:
+                await _join(near, far)
+
+    def _find(self, user: str) -> str | None:
+        contacts = self.registrar.contacts(user, trio.current_time())
+        return str(contacts[0]) if contacts else None
+
+    def _address_of(self, user: str) -> str:
+        return f"sip:{user}@{host_port(self.address)}"
+
+
+async def _join(one: Call, other: Call) -> None:
+    """Carry sound and digits both ways until either call ends."""
+
+    async def carry_sound(source: AudioPort, target: AudioPort) -> None:
+        async for frame in source:
+            target.send(frame)
+        pipes.cancel_scope.cancel()
+
+    async def carry_digits(source: Call, target: Call) -> None:
+        while True:
+            digit = await source.collect_digits(1, terminator=None)
+            with suppress(LocalProtocolError):  # Not every phone takes telephone-events.
+                target.send_dtmf(digit)
+
+    try:
+        async with open_scope() as pipes:
+            with one.open_audio(8000) as near, other.open_audio(8000) as far:
+                pipes.start_soon(carry_digits, one, other)
+                pipes.start_soon(carry_digits, other, one)
+                pipes.start_soon(carry_sound, near, far)
+                await carry_sound(far, near)
+    except* CallEnded:
+        pass  # Which is how every call ends.
+
+
+@asynccontextmanager
+async def open_exchange(
+    listen: tuple[str, int],
+    accounts: Mapping[str, str],
+    *,
+    ports: PortRange = _PORTS,
+    codec_names: Sequence[str] | None = None,
+    drain: float = 5.0,
+    rng: random.Random | None = None,
+) -> AsyncIterator[Exchange]:
+    """Run an exchange; leaving the block ends its calls.
+
+    Args:
+        listen: address and UDP port for SIP; port 0 takes any free one.
+        accounts: password by user name.
+        ports: UDP ports for RTP and RTCP, two for each call.
+        codec_names: in order of preference; every codec there is unless told otherwise.
+        drain: seconds that leaving waits for the other ends to confirm our farewells.
+        rng: randomness, seeded in tests.
+
+    Raises:
+        ServerUnreachable: ``listen`` cannot be bound.
+    """
+    rng = rng or random.SystemRandom()
+    registrar = Registrar(accounts, rng)
+    async with open_phone(
+        listen=listen,
+        ports=ports,
+        codecs=codec_names or codecs.names(),
+        drain=drain,
+        screen=registrar.screen,
+        rng=rng,
+    ) as phone:
+        exchange = Exchange(phone, registrar)
+        async with open_scope() as nursery:
+            nursery.start_soon(exchange.serve)
+            yield exchange
+            nursery.cancel_scope.cancel()

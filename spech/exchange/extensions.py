@@ -1,0 +1,94 @@
+"""What answers when an extension is dialled: each is a coroutine that has the call to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from spech import AudioPort, Call, LocalProtocolError
+from spech.audio import tones
+from spech.codecs import Samples
+
+#: Seconds without a further key after which an entry is complete.
+_ENTRY_PAUSE = 2.0
+
+
+async def echo(call: Call) -> None:
+    """Say back what is heard."""
+    with call.open_audio() as port:
+        async for frame in port:
+            port.send(frame)
+
+
+async def sound_tone(call: Call) -> None:
+    """440 Hz, until they hang up."""
+    with call.open_audio() as port:
+        second = tones.tone((440,), 1, port.rate)
+        while call.state != "ended":
+            await _say(port, second)
+
+
+async def repeat_digits(call: Call) -> None:
+    """Ask for digits with a short tone, then play back those that came, to be heard and as keys.
+
+    An entry ends with ``#`` or with a pause of two seconds.
+    """
+    while True:
+        await _sound(call, lambda rate: tones.tone((880,), 0.2, rate))
+        entry = await call.collect_digits(1, terminator=None)
+        while not entry.endswith("#"):
+            digit = await call.collect_digits(1, timeout=_ENTRY_PAUSE, terminator=None)
+            if not digit:
+                break
+            entry += digit
+        for digit in entry:
+            await _sound(call, lambda rate, digit=digit: _digit(digit, rate))  # type: ignore[misc]
+        with suppress(LocalProtocolError):  # Not every phone takes telephone-events.
+            call.send_dtmf(entry)
+            await call.played()
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A number that the exchange answers itself.
+
+    ``calls_back`` is how many seconds after its end the caller is called, None for never.
+    """
+
+    number: str
+    title: str
+    serve: Callable[[Call], Awaitable[None]]
+    calls_back: float | None = None
+
+
+#: By number.
+EXTENSIONS = {
+    extension.number: extension
+    for extension in (
+        Extension("600", "echo: hear yourself", echo),
+        Extension("601", "a tone", sound_tone),
+        Extension("602", "plays back the digits that you press", repeat_digits),
+        Extension("604", "calls you back 5 seconds after you hang up", echo, calls_back=5.0),
+    )
+}
+
+
+def _digit(digit: str, rate: int) -> Samples:
+    pause = np.zeros(rate // 20, dtype=np.int16)
+    return np.concatenate([tones.digit(digit, 0.12, rate), pause])
+
+
+async def _sound(call: Call, make: Callable[[int], Samples]) -> None:
+    """Open the call's audio for as long as one sound takes."""
+    with call.open_audio() as port:
+        await _say(port, make(port.rate))
+
+
+async def _say(port: AudioPort, sound: Samples) -> None:
+    """Send ``sound`` at the pace of the call: a frame for each one that is heard."""
+    for start in range(0, len(sound), port.frame_samples):
+        port.send(sound[start : start + port.frame_samples].tobytes())
+        await port.receive()

@@ -1,0 +1,141 @@
+"""Who has an account, and where each of them can be reached (RFC 3261 10.3 and 22). Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.digest import DigestServer, Verdict
+from spech.sip.flow import Flow
+from spech.sip.headers import AuthHeader, NameAddr
+from spech.sip.message import Request, Response, response_to
+from spech.sip.uri import Uri
+
+#: Seconds that a registration lasts: at least, where nothing is asked for, and at most.
+MIN_EXPIRES: Final = 10
+DEFAULT_EXPIRES: Final = 300
+MAX_EXPIRES: Final = 3600
+#: Contacts of one user.
+_MOST_BINDINGS: Final = 10
+_NONCE_LIFETIME: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A place where a user can be reached until ``expires_at``."""
+
+    contact: Uri
+    expires_at: float
+    call_id: str
+    sequence: int
+
+
+class Registrar:
+    """Serves REGISTER, and lets nobody call who cannot prove who they are.
+
+    Args:
+        accounts: password by user name.
+        rng: signs and numbers the nonces.
+        realm: what the challenges name.
+    """
+
+    def __init__(
+        self, accounts: Mapping[str, str], rng: random.Random, realm: str = "spech"
+    ) -> None:
+        self._accounts = dict(accounts)
+        self._rng = rng
+        self._digest = DigestServer(realm, rng, _NONCE_LIFETIME)
+        self._bindings: dict[str, list[Binding]] = {}
+
+    def contacts(self, user: str, now: float) -> list[Uri]:
+        """Where ``user`` can be reached, the newest place first."""
+        return [binding.contact for binding in self._current(user, now)]
+
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
+        """The answer to a REGISTER, or to an INVITE that may not come in; else None."""
+        if request.method not in ("REGISTER", "INVITE"):
+            return None
+        try:
+            user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
+            refusal = self._authenticate(request, user, now)
+            if refusal is not None or request.method == "INVITE":
+                return refusal
+            return self._register(request, user or "", now)
+        except RemoteProtocolError as error:
+            return self._respond(request, error.status)
+
+    # ------------------------------------------------------------------ who it is
+
+    def _authenticate(self, request: Request, user: str | None, now: float) -> Response | None:
+        """None when the request carries ``user``'s credentials, else what to answer."""
+        for value in request.headers.get_all("Authorization"):
+            given = AuthHeader.parse(value)
+            if given.parameters.get("realm") != self._digest.realm:
+                continue
+            name = given.parameters.get("username", "")
+            password = self._accounts.get(name)
+            if password is None or name != user:
+                return self._respond(request, 403)
+            verdict = self._digest.verify(given, request.method, password, now)
+            if verdict is Verdict.OK:
+                return None
+            if verdict is Verdict.WRONG:
+                return self._respond(request, 403)
+            return self._challenge(request, now, stale=True)
+        return self._challenge(request, now, stale=False)
+
+    def _challenge(self, request: Request, now: float, *, stale: bool) -> Response:
+        challenges = self._digest.challenge(now, stale)
+        return self._respond(request, 401, *(("WWW-Authenticate", str(one)) for one in challenges))
+
+    def _respond(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:
+        tag = f"{self._rng.getrandbits(64):016x}"  # RFC 3261 8.2.6.2: every answer has one
+        return response_to(request, status, to_tag=tag, headers=headers)
+
+    # ------------------------------------------------------------------ where they are
+
+    def _register(self, request: Request, user: str, now: float) -> Response:
+        """RFC 3261 10.3, steps 6 to 8: all of the request's changes, or none."""
+        bindings = self._current(user, now)
+        if request.contact_is_star:
+            if request.expires != 0:
+                return self._respond(request, 400)
+            bindings = []
+        for value in [] if request.contact_is_star else request.headers.values("Contact"):
+            contact = NameAddr.parse(value)
+            expires = _expires(contact, request)
+            if 0 < expires < MIN_EXPIRES:
+                return self._respond(request, 423, ("Min-Expires", str(MIN_EXPIRES)))
+            same = [one for one in bindings if one.contact.equivalent(contact.uri)]
+            if any(_is_newer(one, request) for one in same):
+                return self._respond(request, 500)
+            bindings = [one for one in bindings if one not in same]
+            if expires:
+                until = now + min(expires, MAX_EXPIRES)
+                fresh = Binding(contact.uri, until, request.call_id, request.cseq.number)
+                bindings = [fresh, *bindings][:_MOST_BINDINGS]
+        self._bindings[user] = bindings
+        listed = (
+            ("Contact", f"<{one.contact}>;expires={round(one.expires_at - now)}")
+            for one in bindings
+        )
+        return self._respond(request, 200, *listed)
+
+    def _current(self, user: str, now: float) -> list[Binding]:
+        return [one for one in self._bindings.get(user, []) if one.expires_at > now]
+
+
+def _expires(contact: NameAddr, request: Request) -> int:
+    """The seconds that are asked for: the contact's own, or the request's."""
+    own = contact.parameter("expires")
+    if own is not None and own.isascii() and own.isdigit():
+        return int(own[:10])
+    return DEFAULT_EXPIRES if request.expires is None else request.expires
+
+
+def _is_newer(binding: Binding, request: Request) -> bool:
+    """Whether an older REGISTER of the same client comes late (RFC 3261 10.3 step 7)."""
+    return binding.call_id == request.call_id and binding.sequence >= request.cseq.number

@@ -1,0 +1,214 @@
+"""The exchange as its users meet it: over sockets on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+import trio
+
+from spech import (
+    Account,
+    CallFailed,
+    IncomingCall,
+    Phone,
+    PortRange,
+    RegistrationFailed,
+    open_phone,
+)
+from spech.exchange import Exchange, open_exchange
+from spech.testing.audio import assert_tone, sine, sounding
+from spech.testing.talk import listen, talk
+
+ACCOUNTS = {"alice": "wonderland", "bob": "builder"}
+PORTS = PortRange(34000, 34199)
+
+
+@asynccontextmanager
+async def exchange_is_open() -> AsyncIterator[Exchange]:
+    async with open_exchange(("127.0.0.1", 0), ACCOUNTS, ports=PortRange(34200, 34399)) as exchange:
+        yield exchange
+
+
+@asynccontextmanager
+async def phone_of(
+    user: str, exchange: Exchange, *, password: str | None = None
+) -> AsyncIterator[Phone]:
+    account = Account(
+        f"sip:{user}@127.0.0.1:{exchange.address[1]}", password=password or ACCOUNTS[user]
+    )
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=PORTS) as phone:
+        yield phone
+
+
+async def next_call(phone: Phone) -> IncomingCall:
+    async with aclosing(phone.incoming_calls()) as calls:
+        return await anext(calls)
+
+
+async def test_echo_says_back_what_it_hears() -> None:
+    async with exchange_is_open() as exchange, phone_of("alice", exchange) as phone:
+        await phone.registered(timeout=5)
+        async with phone.call("600") as call:
+            await call.answered(timeout=5)
+            with call.open_audio() as port:
+                heard = await talk(port, sine(1000, 8000, 1), 1.5)
+    assert_tone(heard[4800:], 8000, 1000)
+
+
+async def test_the_tone_extension_sounds_without_a_gap() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as phone,
+        phone.call("601") as call,
+    ):
+        await call.answered(timeout=5)
+        with call.open_audio() as port:
+            heard = await listen(port, 2.0)
+    assert_tone(heard[4000:], 8000, 440, purity=0.99)
+
+
+async def test_digits_are_played_back_as_sound_and_as_keys() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as phone,
+        phone.call("602") as call,
+    ):
+        await call.answered(timeout=5)
+        with call.open_audio() as port:
+            prompt = await listen(port, 0.5)
+            call.send_dtmf("5#")
+            with trio.fail_after(10):
+                assert await call.collect_digits(2, terminator=None) == "5#"
+            # The port keeps the last 0.2 s only, so what was heard is not asked for here.
+    assert_tone(sounding(prompt, 8000)[400:1200], 8000, 880, tolerance=20)
+
+
+async def test_604_calls_back() -> None:
+    async with exchange_is_open() as exchange, phone_of("alice", exchange) as phone:
+        await phone.registered(timeout=5)
+        async with trio.open_nursery() as nursery:
+            called_back = trio.Event()
+
+            async def wait_for_call() -> None:
+                incoming = await next_call(phone)
+                assert incoming.caller_number == "604"
+                async with incoming.answer() as call:
+                    with call.open_audio() as port:
+                        heard = await talk(port, sine(700, 8000, 1), 1.0)
+                assert_tone(heard[4800:], 8000, 700)
+                called_back.set()
+
+            nursery.start_soon(wait_for_call)
+            async with phone.call("604") as call:
+                await call.answered(timeout=5)
+            with trio.fail_after(15):
+                await called_back.wait()
+
+
+async def test_users_talk_to_each_other() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+        result: list[str] = []
+
+        async def be_bob() -> None:
+            incoming = await next_call(bob)
+            assert incoming.caller_number == "alice"
+            async with incoming.answer() as call:
+                with call.open_audio() as port:
+                    heard = await talk(port, sine(500, 8000, 1), 2.0)
+                result.append(await call.collect_digits(3, timeout=5))
+            assert_tone(heard[8000:], 8000, 900)
+
+        nursery.start_soon(be_bob)
+        async with alice.call("bob") as call:
+            await call.answered(timeout=5)
+            with call.open_audio() as port:
+                heard = await talk(port, sine(900, 8000, 1), 2.0)
+            call.send_dtmf("42#")
+            await call.ended()
+        assert_tone(heard[8000:], 8000, 500)
+    assert result == ["42"]
+    assert call.ended_by == "remote"
+
+
+async def test_a_caller_who_gives_up_ends_the_other_leg() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+        rings, over = trio.Event(), trio.Event()
+
+        async def be_bob() -> None:
+            incoming = await next_call(bob)
+            rings.set()
+            await incoming.ended()
+            over.set()
+
+        nursery.start_soon(be_bob)
+        async with alice.call("bob"):
+            with trio.fail_after(5):
+                await rings.wait()
+        with trio.fail_after(5):
+            await over.wait()
+
+
+async def test_a_declined_call_is_declined_for_the_caller() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+
+        async def be_bob() -> None:
+            (await next_call(bob)).reject(603)
+
+        nursery.start_soon(be_bob)
+        async with alice.call("bob") as call:
+            with pytest.raises(CallFailed) as caught:
+                await call.answered(timeout=5)
+    assert caught.value.status == 603
+
+
+@pytest.mark.parametrize("number", ["699", "bob"])
+async def test_what_is_not_there_is_not_found(number: str) -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as phone,
+        phone.call(number) as call,
+    ):
+        with pytest.raises(CallFailed) as caught:
+            await call.answered(timeout=5)
+    assert caught.value.status == 404
+
+
+async def test_a_wrong_password_is_refused() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange, password="looking-glass") as phone,
+    ):
+        with pytest.raises(RegistrationFailed) as refused:
+            await phone.registered(timeout=5)
+        async with phone.call("600") as call:
+            with pytest.raises(CallFailed) as failed:
+                await call.answered(timeout=5)
+    assert (refused.value.status, failed.value.status) == (403, 403)
+
+
+async def test_who_leaves_is_not_found_any_more() -> None:
+    async with exchange_is_open() as exchange:
+        async with phone_of("alice", exchange) as phone:
+            await phone.registered(timeout=5)
+            assert exchange.registrar.contacts("alice", trio.current_time())
+        assert not exchange.registrar.contacts("alice", trio.current_time())
