@@ -12,8 +12,7 @@ from spech.web.messages import By, CallState, Ended, Meters, Progress
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
-    from spech import Call
-    from spech.media import AudioPort
+    from spech import AudioPort, Call
 
 SILENCE_DBFS = -100.0
 _PROGRESS: dict[str, Progress] = {
@@ -168,18 +167,18 @@ class Appearance:
 
     @contextmanager
     def port_open(self, port: AudioPort) -> Iterator[None]:
-        """Count the frames that ``port`` drops while the block runs, and keep the count."""
+        """Count the frames that ``port`` drops, either way, while the block runs and after it."""
         self._ports.append(port)
         try:
             yield
         finally:
             self._ports.remove(port)
-            self._dropped_before += port.dropped
+            self._dropped_before += port.dropped + port.missed
 
     @property
     def meters(self) -> Meters:
         """The present levels; an unanswered incoming call is silent."""
-        dropped = self._dropped_before + sum(port.dropped for port in self._ports)
+        dropped = self._dropped_before + sum(port.dropped + port.missed for port in self._ports)
         if self._call is None:
             return Meters(SILENCE_DBFS, SILENCE_DBFS, dropped, 0, 0.0)
         microphone, speaker = self._call.levels

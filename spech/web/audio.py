@@ -29,7 +29,7 @@ from spech.web.auth import Gate
 from spech.web.messages import Refused
 
 if TYPE_CHECKING:
-    from spech.media import AudioPort
+    from spech import AudioPort
     from spech.web.switchboard import Switchboard
 
 logger = logging.getLogger("spech.web.audio")
@@ -38,7 +38,8 @@ TICKET_SECONDS = 30.0
 TICKETS_KEPT = 256
 FIRST_FRAME_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
-RATES = range(8000, 48001)
+#: What a client may choose, Hz: 20 ms must be a whole number of samples.
+RATES = range(8000, 48001, 50)
 #: Largest message: 100 ms at 48 kHz and the header, rounded up.
 MAX_MESSAGE = 16384
 #: Unusable frames after which the connection is closed.
@@ -235,8 +236,13 @@ async def _receive_frames(
 
 async def _send_frames(connection: WebSocketConnection, port: AudioPort) -> None:
     """The call's sound to the client, until the call ends."""
-    sequence = position = 0
+    sequence = position = missed = 0
     async for pcm in port:
+        if port.missed != missed:
+            # Frames that we were too slow to read are time that the client has to fill.
+            sequence += port.missed - missed
+            position += (port.missed - missed) * port.frame_samples
+            missed = port.missed
         await connection.send_message(HEADER.pack(sequence & 0xFFFFFFFF, position) + pcm)
         sequence += 1
         position += len(pcm) // 2

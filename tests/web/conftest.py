@@ -1,0 +1,281 @@
+"""A registrar with a few numbers to call, and a page without a browser."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+
+import spech
+from spech.sip.digest import DigestServer, Verdict
+from spech.sip.flow import Flow
+from spech.sip.headers import AuthHeader
+from spech.sip.message import Request, Response, response_to
+from spech.web.app import Serving, serve
+from spech.web.vault import KEY_VARIABLE
+
+PATIENCE = 10.0
+PASSWORD = "open-sesame-42"
+
+
+class Exchange:
+    """The other side: registers alice, and answers by the number that is called.
+
+    600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up.
+    """
+
+    def __init__(self) -> None:
+        self.phone: spech.Phone
+        self.contact: str | None = None
+        self.refuse: int | None = None
+        self.digits: list[str] = []
+        self.heard: list[str] = []
+        self._digest = DigestServer("spech.test", random.Random(1), 60.0)
+
+    @property
+    def port(self) -> int:
+        return self.phone.address[1]
+
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
+        if self.refuse is not None:
+            return response_to(request, self.refuse, to_tag="t")
+        credentials = request.headers.get("Authorization")
+        if credentials is not None:
+            auth = AuthHeader.parse(credentials)
+            if self._digest.verify(auth, "REGISTER", PASSWORD, now) is Verdict.OK:
+                return self._bind(request)
+        challenges = [("WWW-Authenticate", str(each)) for each in self._digest.challenge(now)]
+        return response_to(request, 401, to_tag="t", headers=challenges)
+
+    def _bind(self, request: Request) -> Response:
+        contact = request.contact
+        assert contact is not None
+        gone = request.expires == 0
+        if not gone:
+            self.contact = str(contact.uri)
+        elif self.contact == str(contact.uri):
+            self.contact = None
+        headers = [] if gone else [("Contact", f"<{contact.uri}>;expires=300")]
+        return response_to(request, 200, to_tag="t", headers=headers)
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            async for incoming in self.phone.incoming_calls():
+                nursery.start_soon(self._serve_call, incoming)
+
+    async def _serve_call(self, incoming: spech.IncomingCall) -> None:
+        match incoming.called:
+            case "600":
+                async with incoming.answer() as call:
+                    with call.open_audio() as port:
+                        async for pcm in port:
+                            port.send(pcm)
+            case "602":
+                await incoming.ended()
+                self.heard.append("gave up")
+            case "604":
+                async with incoming.answer() as call:
+                    self.digits.append(await call.collect_digits(20, timeout=PATIENCE))
+            case _:
+                incoming.reject(486)
+
+    async def quiet(self) -> None:
+        """Wait until no call is left."""
+        while self.phone.endpoint.agent.sessions:  # noqa: ASYNC110, nothing tells of it
+            await trio.sleep(0.01)
+
+
+class Page:
+    """A control connection: asks, and sees what a page sees."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self.connection = connection
+        self.state: dict[str, Any] = {}
+        self.meters: list[dict[str, Any]] = []
+        self.everything = ""
+        self._answers: dict[Any, dict[str, Any]] = {}
+        self._news = trio.Event()
+        self._number = 0
+
+    async def read(self) -> None:
+        try:
+            while True:
+                text = await self.connection.get_message()
+                assert isinstance(text, str)
+                self.everything += text
+                message = json.loads(text)
+                if message.get("type") == "state":
+                    self.state = message["state"]
+                elif message.get("type") == "meters":
+                    self.meters.append(message["calls"])
+                else:
+                    assert message["id"] not in self._answers
+                    self._answers[message["id"]] = message
+                self._wake()
+        except ConnectionClosed:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def send(self, command: str, **fields: Any) -> int:
+        self._number += 1
+        message = {"id": self._number, "command": command, **fields}
+        await self.connection.send_message(json.dumps(message))
+        return self._number
+
+    async def answer_to(self, id: Any) -> dict[str, Any]:
+        while id not in self._answers:
+            await self._news.wait()
+        return self._answers.pop(id)
+
+    async def ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        """The ``ok`` of a command that succeeds."""
+        answer = await self.answer_to(await self.send(command, **fields))
+        assert "ok" in answer, answer
+        ok: dict[str, Any] = answer["ok"]
+        return ok
+
+    async def refused(self, command: str, **fields: Any) -> dict[str, Any]:
+        """The ``error`` of a command that is refused."""
+        answer = await self.answer_to(await self.send(command, **fields))
+        assert "error" in answer, answer
+        error: dict[str, Any] = answer["error"]
+        return error
+
+    async def until(self, test: Callable[[dict[str, Any]], Any]) -> Any:
+        """Wait until ``test`` of the state is truthy, and return that."""
+        while not self.state or not (found := test(self.state)):
+            await self._news.wait()
+        return found
+
+    async def metered(self, count: int) -> list[dict[str, Any]]:
+        """Wait until meters came ``count`` times, and return them."""
+        while len(self.meters) < count:
+            await self._news.wait()
+        return self.meters
+
+    async def call_in_state(self, *states: str) -> dict[str, Any]:
+        """The first call of the list, as soon as it is in one of ``states``."""
+        call: dict[str, Any] = await self.until(
+            lambda state: next((c for c in state["calls"][:1] if c["state"] in states), None)
+        )
+        return call
+
+    async def registered(self) -> None:
+        await self.until(
+            lambda state: (
+                state["account"] and state["account"]["registration"]["state"] == "registered"
+            )
+        )
+
+
+@asynccontextmanager
+async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
+    headers = [] if origin is None else [(b"Origin", origin.encode())]
+    control = url.replace("http://", "ws://") + "control"
+    async with (
+        open_websocket_url(control, extra_headers=headers) as connection,
+        trio.open_nursery() as nursery,
+    ):
+        page = Page(connection)
+        nursery.start_soon(page.read)
+        yield page
+        nursery.cancel_scope.cancel()
+
+
+class Installation:
+    """A running server, with what is needed to meet it."""
+
+    def __init__(self, serving: Serving, exchange: Exchange, stop: trio.CancelScope) -> None:
+        self.serving = serving
+        self.exchange = exchange
+        self.stop = stop
+
+    @property
+    def url(self) -> str:
+        return self.serving.web_url
+
+    @property
+    def audio_url(self) -> str:
+        return f"ws://127.0.0.1:{self.serving.audio_port}/"
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "server": "127.0.0.1",
+            "port": self.exchange.port,
+            "transport": "udp",
+            "user": "alice",
+            "password": PASSWORD,
+            "codecs": ["PCMU", "PCMA"],
+        } | changes
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[Exchange]:
+    exchange = Exchange()
+    async with (
+        spech.open_phone(listen=("127.0.0.1", 0), screen=exchange.screen, drain=1.0) as phone,
+        trio.open_nursery() as nursery,
+    ):
+        exchange.phone = phone
+        nursery.start_soon(exchange.serve)
+        yield exchange
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    return tmp_path / "data"
+
+
+@asynccontextmanager
+async def run_server(
+    exchange: Exchange, data_folder: Path, **options: Any
+) -> AsyncIterator[Installation]:
+    settings: dict[str, Any] = {
+        "grace": 30.0,
+        "drain": 2.0,
+        "sip_listen": ("127.0.0.1", 0),
+    } | options
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(
+            lambda task_status: serve(
+                port=0,
+                audio_port=0,
+                data_folder=data_folder,
+                task_status=task_status,
+                **settings,
+            )
+        )
+        yield Installation(serving, exchange, nursery.cancel_scope)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def installation(exchange: Exchange, data_folder: Path) -> AsyncIterator[Installation]:
+    """A server without an account, and patience for everything that is done with it."""
+    with trio.fail_after(PATIENCE):
+        async with run_server(exchange, data_folder) as installation:
+            yield installation
+
+
+@pytest.fixture
+async def page(installation: Installation) -> AsyncIterator[Page]:
+    """A page whose phone is registered."""
+    async with AsyncExitStack() as stack:
+        page = await stack.enter_async_context(open_page(installation.url))
+        await page.ask("save_account", **installation.settings())
+        await page.registered()
+        yield page

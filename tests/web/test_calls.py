@@ -1,0 +1,217 @@
+"""Calls from a page, through the real library, to an exchange on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .conftest import PATIENCE, Exchange, Installation, Page, open_page, run_server
+
+
+def ended(call: dict[str, Any]) -> tuple[str, int | None, str]:
+    return call["ended"]["by"], call["ended"]["status"], call["ended"]["text"]
+
+
+async def test_a_call_that_is_answered_and_hung_up(installation: Installation, page: Page) -> None:
+    call = (await page.ask("dial", target=" 600 "))["call"]
+    seen = await page.call_in_state("answered")
+    assert (seen["id"], seen["direction"], seen["remote"]) == (call, "outgoing", "600")
+    assert (seen["status"], seen["codec"], seen["muted"]) == (200, "PCMU", False)
+    assert seen["answered_s"] >= 0.0
+    assert seen["ended"] is None
+    await page.ask("hang_up", call=call)
+    assert ended(await page.call_in_state("ended")) == ("local", 200, "You hung up.")
+    await page.ask("hang_up", call=call)
+    await page.ask("dismiss", call=call)
+    await page.until(lambda state: state["calls"] == [])
+    await installation.exchange.quiet()
+
+
+async def test_meters_come_while_a_call_is_up(page: Page) -> None:
+    call = (await page.ask("dial", target="600"))["call"]
+    meters = (await page.metered(3))[-1][call]
+    assert set(meters) == {"microphone", "speaker", "dropped", "lost", "jitter_ms"}
+    assert -100.0 <= meters["microphone"] <= 0.0
+
+
+async def test_busy(page: Page) -> None:
+    await page.ask("dial", target="601")
+    call = await page.call_in_state("ended")
+    assert ended(call) == ("remote", 486, "The line is busy.")
+    assert call["answered_s"] is None
+
+
+async def test_a_call_that_is_taken_back_while_it_rings(
+    installation: Installation, page: Page
+) -> None:
+    call = (await page.ask("dial", target="602"))["call"]
+    assert (await page.call_in_state("ringing"))["status"] == 180
+    await page.ask("hang_up", call=call)
+    by, _, text = ended(await page.call_in_state("ended"))
+    assert (by, text) == ("local", "You ended the call before it was answered.")
+    await installation.exchange.quiet()
+    assert installation.exchange.heard == ["gave up"]
+
+
+async def test_hanging_up_in_the_very_moment_of_dialling(
+    installation: Installation, page: Page
+) -> None:
+    await page.send("dial", target="602")
+    await page.send("hang_up", call="c1")
+    await page.call_in_state("ended")
+    await installation.exchange.quiet()
+
+
+async def test_digits_arrive_and_the_other_side_hangs_up(
+    installation: Installation, page: Page
+) -> None:
+    call = (await page.ask("dial", target="604"))["call"]
+    await page.call_in_state("answered")
+    await page.ask("dtmf", call=call, digits="12*0#")
+    assert ended(await page.call_in_state("ended")) == ("remote", 200, "The other side hung up.")
+    assert installation.exchange.digits == ["12*0"]
+
+
+async def test_muting(page: Page) -> None:
+    call = (await page.ask("dial", target="600"))["call"]
+    await page.ask("mute", call=call, muted=True)
+    await page.until(lambda state: state["calls"][0]["muted"])
+    await page.call_in_state("answered")
+    assert page.state["calls"][0]["muted"]
+    await page.ask("mute", call=call, muted=False)
+    await page.until(lambda state: not state["calls"][0]["muted"])
+
+
+async def test_an_incoming_call_is_answered(installation: Installation, page: Page) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact, caller="sip:bob@127.0.0.1") as outgoing:
+        seen = await page.call_in_state("ringing")
+        assert (seen["direction"], seen["remote"]) == ("incoming", "bob")
+        await page.ask("answer", call=seen["id"])
+        await outgoing.answered(PATIENCE)
+        assert (await page.call_in_state("answered"))["codec"] == "PCMU"
+    assert ended(await page.call_in_state("ended")) == ("remote", 200, "The other side hung up.")
+
+
+async def test_an_incoming_call_is_declined(installation: Installation, page: Page) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact) as outgoing:
+        seen = await page.call_in_state("ringing")
+        await page.ask("decline", call=seen["id"])
+        await outgoing.ended()
+        assert (outgoing.status, outgoing.ended_by) == (603, "remote")
+    assert ended(await page.call_in_state("ended")) == ("local", 603, "You declined the call.")
+
+
+async def test_the_caller_gives_up(installation: Installation, page: Page) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact):
+        seen = await page.call_in_state("ringing")
+    call = await page.call_in_state("ended")
+    assert ended(call)[0] == "remote"
+    assert "before you answered" in ended(call)[2]
+    assert (await page.refused("answer", call=seen["id"]))["code"] == "no_such_call"
+
+
+async def test_the_next_call_takes_the_ended_one_off_the_list(page: Page) -> None:
+    await page.ask("dial", target="601")
+    await page.call_in_state("ended")
+    await page.ask("dial", target="602")
+    await page.until(lambda state: [call["id"] for call in state["calls"]] == ["c2"])
+
+
+async def test_there_is_a_limit(page: Page) -> None:
+    for _ in range(8):
+        await page.ask("dial", target="602")
+    assert (await page.refused("dial", target="602"))["code"] == "call_limit"
+
+
+async def test_what_cannot_be_done_is_told(page: Page) -> None:
+    async def code(command: str, **fields: Any) -> str:
+        code: str = (await page.refused(command, **fields))["code"]
+        return code
+
+    assert await code("dial", target="") == "bad_target"
+    assert await code("dial", target="<600>") == "bad_target"
+    assert await code("dial", target="()") == "bad_target"
+    assert await code("hang_up", call="c1") == "no_such_call"
+    call = (await page.ask("dial", target="602"))["call"]
+    assert await code("dtmf", call=call, digits="12x") == "bad_digits"
+    assert await code("dtmf", call=call, digits="12") == "not_answered"
+    assert await code("dismiss", call=call) == "no_such_call"
+    assert await code("decline", call=call) == "no_such_call"
+    assert (await page.refused("save_account", **_SETTINGS))["hint"] == "Hang up first."
+    assert await code("forget_account") == "bad_settings"
+
+
+_SETTINGS = {
+    "server": "127.0.0.1",
+    "port": 5060,
+    "transport": "udp",
+    "user": "alice",
+    "password": "x",
+    "codecs": ["PCMU"],
+}
+
+
+async def test_a_target_that_the_library_refuses_ends_in_words(page: Page) -> None:
+    await page.ask("dial", target="sip:a b@c:99999")
+    assert "could not be placed" in ended(await page.call_in_state("ended"))[2]
+
+
+async def test_a_page_that_comes_back_in_time_finds_its_call(
+    exchange: Exchange, data_folder: Path
+) -> None:
+    with trio.fail_after(PATIENCE):
+        async with run_server(exchange, data_folder, grace=1.0) as installation:
+            async with open_page(installation.url) as page:
+                await page.ask("save_account", **installation.settings())
+                await page.registered()
+                call = (await page.ask("dial", target="600"))["call"]
+                await page.call_in_state("answered")
+            await trio.sleep(0.2)
+            async with open_page(installation.url) as page:
+                assert (await page.call_in_state("answered"))["id"] == call
+                await trio.sleep(1.2)
+                assert page.state["calls"][0]["state"] == "answered"
+
+
+async def test_calls_end_when_no_page_comes_back(exchange: Exchange, data_folder: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with run_server(exchange, data_folder, grace=0.3) as installation:
+            async with open_page(installation.url) as page:
+                await page.ask("save_account", **installation.settings())
+                await page.registered()
+                await page.ask("dial", target="600")
+                await page.call_in_state("answered")
+            await exchange.quiet()
+            async with open_page(installation.url) as page:
+                by, _, text = ended(await page.call_in_state("ended"))
+            assert (by, text) == ("local", "The call was ended because no page was open any more.")
+            # And nobody is there to take a call: it rings for the grace period.
+            assert exchange.contact is not None
+            async with exchange.phone.call(exchange.contact) as outgoing:
+                await outgoing.ended()
+                assert outgoing.status == 480
+
+
+async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with (
+            run_server(exchange, data_folder) as installation,
+            open_page(installation.url) as page,
+        ):
+            await page.ask("save_account", **installation.settings())
+            await page.registered()
+            await page.ask("dial", target="600")
+            await page.call_in_state("answered")
+            await page.ask("dial", target="602")
+            await page.until(lambda state: state["calls"][1]["state"] == "ringing")
+            installation.stop.cancel()
+        assert exchange.phone.endpoint.agent.sessions == ()
+        assert exchange.contact is None

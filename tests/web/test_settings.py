@@ -1,0 +1,276 @@
+"""Saving an account: tried with a real REGISTER, stored after a 200, never shown again."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import spech
+from spech.errors import CodecUnavailable, ServerUnreachable
+from spech.web.store import SavedAccount, Settings, Store
+from spech.web.vault import Vault
+
+from .conftest import PASSWORD, PATIENCE, Exchange, Installation, Page, open_page, run_server
+
+
+def nothing_stored(folder: Path) -> bool:
+    return not folder.exists()
+
+
+def put_a_foreign_file(folder: Path) -> Path:
+    folder.mkdir()
+    vault = folder / "devices.vault"
+    vault.write_bytes(b"not a vault")
+    return vault
+
+
+async def test_before_anything_is_saved(installation: Installation) -> None:
+    async with open_page(installation.url) as page:
+        state = await page.until(lambda state: state)
+        assert state["account"] is None
+        assert state["vault"] == {"state": "empty", "message": ""}
+        assert state["calls"] == []
+        assert state["grace_s"] == 30.0
+        assert state["audio"] == {"port": installation.serving.audio_port, "rate": 8000}
+        assert {"PCMU", "PCMA"} <= {codec["name"] for codec in state["codecs"]}
+        assert (await page.refused("dial", target="600"))["code"] == "no_account"
+        await page.ask("forget_account")
+
+
+async def test_a_good_account_is_stored_used_and_not_shown(
+    installation: Installation, data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with open_page(installation.url) as page:
+        await page.ask("save_account", **installation.settings(codecs=["PCMA"]))
+        await page.registered()
+        account = page.state["account"]
+        assert account == {
+            "server": "127.0.0.1",
+            "port": installation.exchange.port,
+            "transport": "udp",
+            "user": "alice",
+            "codecs": ["PCMA"],
+            "registration": {"state": "registered", "status": 200, "reason": "OK"},
+        }
+        assert page.state["vault"] == {"state": "open", "message": ""}
+        assert PASSWORD not in page.everything
+    assert PASSWORD not in caplog.text
+    assert PASSWORD.encode() not in (data_folder / "devices.vault").read_bytes()
+    stored = Store(Vault(data_folder)).load()
+    assert stored is not None
+    assert stored.account is not None
+    assert stored.account.password == PASSWORD
+
+
+async def test_the_next_start_registers_again(exchange: Exchange, data_folder: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with (
+            run_server(exchange, data_folder) as installation,
+            open_page(installation.url) as page,
+        ):
+            await page.ask("save_account", **installation.settings())
+        async with (
+            run_server(exchange, data_folder) as installation,
+            open_page(installation.url) as page,
+        ):
+            await page.registered()
+
+
+async def test_a_wrong_password(installation: Installation, data_folder: Path) -> None:
+    async with open_page(installation.url) as page:
+        error = await page.refused("save_account", **installation.settings(password="wrong"))
+        assert error["code"] == "wrong_password"
+        assert nothing_stored(data_folder)
+        assert page.state["account"] is None
+
+
+async def test_another_refusal_is_put_in_words(installation: Installation) -> None:
+    installation.exchange.refuse = 404
+    async with open_page(installation.url) as page:
+        error = await page.refused("save_account", **installation.settings())
+    assert error["code"] == "refused"
+    assert "404" in error["message"]
+
+
+async def test_a_silent_server_is_told_within_five_seconds(
+    installation: Installation, data_folder: Path
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        async with open_page(installation.url) as page:
+            with trio.fail_after(5.0):
+                error = await page.refused("save_account", **installation.settings(port=port))
+    assert error["code"] == "server_silent"
+    assert nothing_stored(data_folder)
+
+
+class _Phone:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def registered(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ServerUnreachable("no such name", unknown_host=True), "unknown_host"),
+        (ServerUnreachable("silence"), "server_silent"),
+        (spech.RegistrationFailed(407, "Proxy Authentication Required"), "wrong_password"),
+        (spech.RegistrationFailed(403, "Forbidden"), "wrong_password"),
+        (spech.RegistrationFailed(408, "Request Timeout"), "server_silent"),
+        (spech.RegistrationFailed(503, "Service Unavailable"), "refused"),
+        (CodecUnavailable("its library is missing"), "refused"),
+        (OSError("no network"), "refused"),
+    ],
+)
+async def test_each_failure_has_its_code(
+    installation: Installation,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: str,
+) -> None:
+    @asynccontextmanager
+    async def open_phone(*args: Any, **options: Any) -> AsyncIterator[_Phone]:
+        yield _Phone(error)
+
+    async with open_page(installation.url) as page:
+        monkeypatch.setattr(spech, "open_phone", open_phone)
+        refusal = await page.refused("save_account", **installation.settings())
+    assert refusal["code"] == code
+    assert refusal["message"]
+    assert nothing_stored(data_folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server": "sip:127.0.0.1"},
+        {"port": 0},
+        {"transport": "smoke"},
+        {"user": ""},
+        {"codecs": []},
+        {"codecs": ["nonsense"]},
+        {"password": None},
+    ],
+)
+async def test_unusable_settings(installation: Installation, changes: dict[str, Any]) -> None:
+    async with open_page(installation.url) as page:
+        error = await page.refused("save_account", **installation.settings(**changes))
+    assert error["code"] == "bad_settings"
+
+
+async def test_the_stored_password_can_be_kept(installation: Installation, page: Page) -> None:
+    await page.ask("save_account", **installation.settings(password=None, codecs=["PCMA"]))
+    await page.until(lambda state: state["account"]["codecs"] == ["PCMA"])
+    await page.registered()
+
+
+async def test_but_it_is_not_shown_to_another_server(
+    installation: Installation, page: Page
+) -> None:
+    for changes in ({"server": "localhost"}, {"user": "bob"}):
+        error = await page.refused(
+            "save_account", **installation.settings(password=None, **changes)
+        )
+        assert error["code"] == "bad_settings"
+        assert "password" in error["message"]
+
+
+async def test_a_failed_save_leaves_the_running_phone_alone(
+    installation: Installation, page: Page
+) -> None:
+    await page.refused("save_account", **installation.settings(password="wrong"))
+    await page.registered()
+    await page.ask("dial", target="600")
+    await page.call_in_state("answered")
+
+
+async def test_forgetting(installation: Installation, data_folder: Path, page: Page) -> None:
+    await page.ask("forget_account")
+    await page.until(lambda state: state["account"] is None)
+    assert page.state["vault"]["state"] == "open"
+    assert Store(Vault(data_folder)).load() == Settings()
+    while installation.exchange.contact is not None:  # noqa: ASYNC110, nothing tells of it
+        await trio.sleep(0.01)
+
+
+async def test_a_damaged_vault_is_shown_and_never_overwritten(
+    exchange: Exchange, data_folder: Path
+) -> None:
+    vault = put_a_foreign_file(data_folder)
+    with trio.fail_after(PATIENCE):
+        async with (
+            run_server(exchange, data_folder) as installation,
+            open_page(installation.url) as page,
+        ):
+            shown = (await page.until(lambda state: state))["vault"]
+            assert shown["state"] == "damaged"
+            assert str(vault) in shown["message"]
+            for command, fields in (
+                ("save_account", installation.settings()),
+                ("forget_account", {}),
+            ):
+                error = await page.refused(command, **fields)
+                assert error["code"] == "vault_damaged"
+                assert str(vault) in error["message"]
+            assert vault.read_bytes() == b"not a vault"
+            # Moved away, it is in nobody's way any more.
+            vault.rename(data_folder / "moved")
+            await page.ask("save_account", **installation.settings())
+            await page.registered()
+            assert page.state["vault"]["state"] == "open"
+
+
+async def test_a_vault_that_gets_damaged_later(
+    installation: Installation, data_folder: Path, page: Page
+) -> None:
+    vault = data_folder / "devices.vault"
+    vault.write_bytes(vault.read_bytes()[:-1])
+    error = await page.refused("save_account", **installation.settings())
+    assert error["code"] == "vault_damaged"
+    await page.registered()
+
+
+async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
+    exchange: Exchange, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spech.web.line.REOPEN_SECONDS", 0.05)
+    account = SavedAccount(
+        server="127.0.0.1",
+        port=exchange.port,
+        transport="udp",
+        user="alice",
+        password=PASSWORD,
+        codecs=("PCMU",),
+    )
+    Store(Vault(data_folder)).save(Settings(account=account))
+    with (
+        trio.fail_after(PATIENCE),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as occupied,
+    ):
+        occupied.bind(("127.0.0.1", 0))
+        async with (
+            run_server(exchange, data_folder, sip_listen=occupied.getsockname()) as installation,
+            open_page(installation.url) as page,
+        ):
+            await page.until(
+                lambda state: (
+                    state["account"] and state["account"]["registration"]["state"] == "failed"
+                )
+            )
+            assert page.state["account"]["registration"]["reason"]
+            assert (await page.refused("dial", target="600"))["code"] == "no_account"
+            occupied.close()
+            await page.registered()
