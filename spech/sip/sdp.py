@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError
-from .grammar import HOST, read_number
+from .grammar import BLANK, HOST, read_number
 
 Attributes = tuple[tuple[str, str | None], ...]
 
@@ -85,7 +85,7 @@ class MediaDescription:
     @property
     def ptime(self) -> int | None:
         """The length of a packet in milliseconds that the author wants to receive."""
-        digits = (self.attribute("ptime") or "").strip().partition(".")[0]
+        digits = (self.attribute("ptime") or "").strip(BLANK).partition(".")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 4:
             return None
         return int(digits) or None
@@ -93,7 +93,7 @@ class MediaDescription:
     @property
     def rtcp_port(self) -> int | None:
         """The port of ``a=rtcp`` (RFC 3605), when RTCP is not on the port after RTP."""
-        digits = (self.attribute("rtcp") or "").strip().partition(" ")[0]
+        digits = (self.attribute("rtcp") or "").strip(BLANK).partition(" ")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 5:
             return None
         return int(digits) if 0 < int(digits) <= 65535 else None
@@ -125,7 +125,7 @@ class MediaDescription:
         found: dict[int, str] = {}
         for name, value in self.attributes:
             if name == "fmtp" and value and (match := _FMTP.match(value)):
-                found.setdefault(int(match[1]), match[2].strip())
+                found.setdefault(int(match[1]), match[2].strip(BLANK))
         return found
 
     def _lines(self) -> list[str]:
@@ -198,7 +198,7 @@ def parse(data: bytes) -> SessionDescription:
             continue
         if kind == "m":
             sections.append([])
-        sections[-1].append((kind, value.strip()))
+        sections[-1].append((kind, value.strip(BLANK)))
     session = sections[0]
     origin = next((value for kind, value in session if kind == "o"), None)
     if origin is None:
@@ -254,7 +254,7 @@ def _parse_attributes(section: list[tuple[str, str]]) -> Attributes:
     for kind, value in section:
         if kind == "a" and value:
             name, colon, rest = value.partition(":")
-            found.append((name.strip(), rest.strip() if colon else None))
+            found.append((name.strip(BLANK), rest.strip(BLANK) if colon else None))
     return tuple(found)
 
 
