@@ -152,7 +152,7 @@ class IncomingCall:
         endpoint.flush()
 
     async def ended(self) -> None:
-        """Wait until it is over: the caller gave up, it was rejected, or the answered call ended."""
+        """Wait until it is over: given up, rejected, or answered and ended since."""
         await self.finished.wait()
 
     @asynccontextmanager
@@ -191,6 +191,18 @@ class IncomingCall:
                     yield call
         finally:
             self.reject(480)  # Does nothing once it was answered.
+
+
+class _Arrivals(AsyncIterator[IncomingCall]):
+    """Waiting calls, without those who gave up. No generator: it may be left at any time."""
+
+    def __init__(self, arrivals: trio.MemoryReceiveChannel[IncomingCall]) -> None:
+        self._arrivals = arrivals
+
+    async def __anext__(self) -> IncomingCall:
+        while (incoming := await self._arrivals.receive()).over:
+            pass
+        return incoming
 
 
 class Phone:
@@ -363,20 +375,14 @@ class Phone:
         finally:
             self._calls.remove(call)
 
-    async def incoming_calls(self) -> AsyncIterator[IncomingCall]:
-        """The calls that come in, each ringing already. Endless; cancel it to stop.
+    def incoming_calls(self) -> AsyncIterator[IncomingCall]:
+        """The calls that come in, each ringing already: ``async for incoming in ...``. Endless.
 
-        Until this is iterated, callers hear that nobody is available (480). A call that is neither
+        Until this is called, callers hear that nobody is available (480). A call that is neither
         answered nor rejected rings until the caller gives up or the phone closes.
         """
         self._answers = True
-        try:
-            while True:
-                incoming = await self._arrivals.receive()
-                if not incoming.over:
-                    yield incoming
-        finally:
-            self._answers = False
+        return _Arrivals(self._arrivals)
 
     def _complete(self, target: str) -> Uri:
         text = target.strip()

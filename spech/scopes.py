@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,27 +13,27 @@ async def open_scope() -> AsyncIterator[trio.Nursery]:
     """Like :func:`trio.open_nursery`, but an exception that is alone comes out as itself.
 
     People write ``except CallFailed`` around a call; that there is a nursery inside is not their
-    concern. Several exceptions at once stay a group.
+    concern. Cancelled tasks beside it do not count: whoever cancelled them will cancel what comes
+    next as well. Several errors at once stay a group.
     """
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
     except BaseExceptionGroup as group:
-        alone = _sole(group)
-        if alone is None:
+        errors = [error for error in _leaves(group) if not isinstance(error, trio.Cancelled)]
+        if len(errors) != 1:
             raise
         # The context that it had when it was raised is the one worth showing.
-        context, cause = alone.__context__, alone.__cause__
+        context, cause = errors[0].__context__, errors[0].__cause__
         try:
-            raise alone
+            raise errors[0]
         finally:
-            alone.__context__, alone.__cause__ = context, cause
+            errors[0].__context__, errors[0].__cause__ = context, cause
 
 
-def _sole(error: BaseException) -> BaseException | None:
-    """The one exception in a group of groups of one, or None."""
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) != 1:
-            return None
-        error = error.exceptions[0]
-    return error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

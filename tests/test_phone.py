@@ -1,0 +1,217 @@
+"""Phones on loopback, in virtual time: what a program written against the library leans on."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from spech import (
+    Account,
+    Call,
+    CallEnded,
+    CallFailed,
+    IncomingCall,
+    LocalProtocolError,
+    Phone,
+    PortRange,
+    PortsExhausted,
+    ServerUnreachable,
+    open_phone,
+)
+
+LOOPBACK = ("127.0.0.1", 0)
+PORTS = PortRange(37_200, 37_239)
+
+
+def at(phone: Phone, user: str = "bob") -> str:
+    return f"sip:{user}@127.0.0.1:{phone.address[1]}"
+
+
+async def answer_all(phone: Phone, answered: list[Call] | None = None) -> None:
+    async def serve(incoming: IncomingCall) -> None:
+        async with incoming.answer() as call:
+            if answered is not None:
+                answered.append(call)
+            await call.ended()
+
+    async with trio.open_nursery() as nursery:
+        async for incoming in phone.incoming_calls():
+            nursery.start_soon(serve, incoming)
+
+
+@asynccontextmanager
+async def two_phones() -> AsyncIterator[tuple[Phone, Phone, list[Call]]]:
+    """Alice, Bob who answers everything, and the list of Bob's calls."""
+    answered: list[Call] = []
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer_all, bob, answered)
+        await trio.testing.wait_all_tasks_blocked()
+        yield alice, bob, answered
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_error_in_the_block_comes_out_as_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with two_phones() as (alice, bob, answered):
+        with pytest.raises(KeyError, match="mine"):
+            async with alice.call(at(bob)) as call:
+                await call.answered()
+                raise KeyError("mine")
+        assert call.state == "ended"
+        assert call.ended_by == "local"
+        await answered[0].ended()
+        assert answered[0].ended_by == "remote"
+
+
+async def test_nobody_listens_nobody_is_called(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_phone(listen=LOOPBACK) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+        alice.call(at(bob)) as call,
+    ):
+        with pytest.raises(CallFailed) as caught:
+            await call.answered()
+        assert caught.value.status == 480
+
+
+async def test_no_answer_in_time(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_phone(listen=LOOPBACK) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+    ):
+        bob.incoming_calls()  # From now on it rings at Bob's, and nobody picks up.
+        with pytest.raises(CallFailed, match="No answer within 3 s"):
+            async with alice.call(at(bob)) as call:
+                await call.answered(timeout=3)
+        assert call.state == "ended"
+        await trio.sleep(1)
+        assert bob.endpoint.agent.sessions == ()
+
+
+async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockClock) -> None:
+    async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
+        await call.answered()
+        answered[0].hang_up()
+        await call.ended()
+        assert (call.ended_by, call.status) == ("remote", 200)
+        for ask in (
+            lambda: call.send_dtmf("1"),
+            lambda: call.open_audio().__enter__(),
+            call.hold,
+        ):
+            with pytest.raises(CallEnded):
+                ask()
+        with pytest.raises(CallEnded):
+            await call.collect_digits(1)
+        call.hang_up()
+
+
+async def test_digits_both_ways(autojump_clock: trio.testing.MockClock) -> None:
+    async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
+        await call.answered()
+        await trio.sleep(0.1)
+        call.send_dtmf("1123#9")
+        answered[0].send_dtmf("*0AD")
+        assert await answered[0].collect_digits(10, timeout=5) == "1123"
+        assert await answered[0].collect_digits(1, timeout=5) == "9"
+        assert await call.collect_digits(4, timeout=5) == "*0AD"
+        assert await call.collect_digits(1, timeout=1) == ""
+        await call.played()
+        assert answered[0].digits_received == "1123#9"
+
+
+async def test_an_error_in_the_media_ends_that_call_alone(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_phones() as (alice, bob, _), alice.call(at(bob)) as other:
+        await other.answered()
+        with pytest.raises(ZeroDivisionError):
+            async with alice.call(at(bob)) as call:
+                await call.answered()
+
+                def fail(now: float) -> None:
+                    raise ZeroDivisionError
+
+                for phase in alice.clock._phases:
+                    for attachment in phase:
+                        if attachment.tick == call._media.tick:
+                            attachment.tick = fail
+                await trio.sleep(5)
+        assert other.state == "answered"
+        before = other.statistics.received
+        await trio.sleep(1)
+        assert other.statistics.received > before + 40
+
+
+async def test_no_ports_left(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS) as bob,
+        open_phone(listen=LOOPBACK, ports=PortRange(37_240, 37_241)) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer_all, bob)
+        async with alice.call(at(bob)) as call:
+            await call.answered()
+            with pytest.raises(PortsExhausted):
+                async with alice.call(at(bob)):
+                    pass
+            assert call.state == "answered"
+        async with alice.call(at(bob)) as call:  # The port came back at once.
+            await call.answered()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_dead_far_end_is_drained_for_a_while_and_logged(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "spech.sip")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(LOOPBACK)
+        target = f"sip:bob@127.0.0.1:{silent.getsockname()[1]}"
+        start = trio.current_time()
+        async with open_phone(listen=LOOPBACK, ports=PORTS, drain=3.0) as alice:
+            async with alice.call(target) as call:
+                await trio.sleep(1)
+            ended = trio.current_time()
+        assert ended - start == pytest.approx(1.0)
+        assert trio.current_time() - ended == pytest.approx(3.0)
+    assert call.call_id in caplog.text
+
+
+async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.MockClock) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(LOOPBACK)
+        account = Account(f"sip:alice@127.0.0.1:{silent.getsockname()[1]}", password="secret")
+        async with open_phone(account, listen=LOOPBACK, drain=0.1) as phone:
+            with pytest.raises(ServerUnreachable, match="did not answer within 5 s"):
+                await phone.registered(timeout=5)
+            await trio.sleep(30)
+            assert phone.registration.state == "failed"
+            with pytest.raises(ServerUnreachable, match="does not answer"):
+                await phone.registered(timeout=5)
+
+
+@pytest.mark.parametrize("target", ["", "sip:", "600", "sips:bob@host"])
+async def test_targets_that_are_none(target: str) -> None:
+    async with open_phone(listen=LOOPBACK) as phone:
+        with pytest.raises(LocalProtocolError):
+            async with phone.call(target):
+                pass
+
+
+def test_an_account_hides_its_password() -> None:
+    account = Account("sip:alice@example.org", password="hush")
+    assert "hush" not in repr(account)
+    with pytest.raises(LocalProtocolError):
+        Account("sip:example.org")
