@@ -84,32 +84,26 @@ def caller(*, seconds: float, tone: bool = True, remote_ends: bool = False) -> s
     )
 
 
-def callee(*, status: int = 200, ring_seconds: float = 0.1, lost_percent: int = 0) -> str:
-    """A scenario: ring, answer with ``status``, wait for the caller's BYE.
-
-    With ``lost_percent`` SIPp loses that many of the messages, both ways.
-    """
-    lost = f' lost="{lost_percent}"' if lost_percent else ""
+def callee(*, status: int = 200, ring_seconds: float = 0.1) -> str:
+    """A scenario: ring, answer with ``status``; after a 200, echo until the caller's BYE."""
     head = "[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]s[call_number]\n[last_Call-ID:]\n"
     head += "[last_CSeq:]\nContact: <sip:[local_ip]:[local_port]>"
     body = (
-        f'<recv request="INVITE"{lost}/>'
+        '<recv request="INVITE"/>'
         + _send(f"SIP/2.0 180 Ringing\n{head}")
         + f'<pause milliseconds="{int(ring_seconds * 1000)}"/>'
     )
     if status != 200:
         return _scenario(
             body
-            + _send(f"SIP/2.0 {status} Refused\n{head}", retransmit=True, lost=lost)
-            + f'<recv request="ACK"{lost}/>'
+            + _send(f"SIP/2.0 {status} Refused\n{head}", retransmit=True)
+            + '<recv request="ACK"/>'
         )
     return _scenario(
         body
-        + _send(
-            f"SIP/2.0 200 OK\n{head}", _SDP.format(port="[media_port]"), retransmit=True, lost=lost
-        )
-        + f'<recv request="ACK"{lost}/>'
-        + f'<recv request="BYE"{lost}/>'
+        + _send(f"SIP/2.0 200 OK\n{head}", _SDP.format(port="[media_port]"), retransmit=True)
+        + '<recv request="ACK"/>'
+        + '<recv request="BYE"/>'
         + _send(
             "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]"
         )
@@ -172,11 +166,11 @@ def _receive(method: str) -> str:
     return f'<recv request="{method}"/>'
 
 
-def _send(head: str, body: str = "", *, retransmit: bool = False, lost: str = "") -> str:
+def _send(head: str, body: str = "", *, retransmit: bool = False) -> str:
     if body:
         head += "\nContent-Type: application/sdp"
     again = ' retrans="500"' if retransmit else ""
-    return f"<send{again}{lost}><![CDATA[\n{head}\nContent-Length: [len]\n\n{body}]]></send>"
+    return f"<send{again}><![CDATA[\n{head}\nContent-Length: [len]\n\n{body}]]></send>"
 
 
 def _mu_law_tone() -> bytes:
