@@ -213,7 +213,7 @@ def derived(request: Request, method: str, to: str | None = None) -> Request:
 
 
 class ServerTransaction(Transaction):
-    """A request of theirs. ``acknowledged`` is called with the ACK of a 2xx that shares the branch."""
+    """A request of theirs. ``acknowledged`` gets the ACK of a 2xx where it shares the branch."""
 
     def __init__(
         self,
