@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import trio
@@ -13,17 +13,13 @@ T = TypeVar("T")
 
 
 async def first(items: AsyncIterator[T], *, within: float = 10.0) -> T:
-    """The next item of an endless iterator, which is closed again: the next incoming call, say.
+    """The next item of an endless iterator: the next incoming call, say.
 
     Raises:
         trio.TooSlowError: none came within that many seconds.
     """
-    try:
-        with trio.fail_after(within):
-            return await anext(items)
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+    with trio.fail_after(within):
+        return await anext(items)
 
 
 async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:

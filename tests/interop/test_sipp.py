@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -55,9 +54,8 @@ async def test_many_at_once_each_heard_and_answered(phone: Phone, tmp_path: Path
         async with trio.open_nursery() as nursery:
 
             async def receptionist() -> None:
-                async with aclosing(phone.incoming_calls()) as arriving:
-                    async for incoming in arriving:
-                        nursery.start_soon(answer, incoming)
+                async for incoming in phone.incoming_calls():
+                    nursery.start_soon(answer, incoming)
 
             desk = trio.CancelScope()
 
