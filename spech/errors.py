@@ -1,17 +1,17 @@
 """Every error that Spech raises on purpose, in one tree.
 
-    SpechError
-    ├── ProtocolError
-    │   ├── LocalProtocolError    the program asked for what the state does not allow
-    │   └── RemoteProtocolError   the peer broke a rule; carries the SIP status that answers it
-    ├── CallFailed                a call was not answered: status and reason
-    ├── CallEnded                 the call is over, what was asked of it cannot be done
-    ├── RegistrationFailed        the registrar refused: status and reason
-    ├── ServerUnreachable         a host is unknown, or nobody answered there
-    ├── MediaError                a sound file cannot be read or written
-    ├── CodecUnavailable          unknown codec, or its shared library is missing
-    ├── PortsExhausted            no free pair of RTP ports in the range
-    └── VaultError                the vault is damaged, foreign, or its key does not fit
+SpechError
+├── ProtocolError
+│   ├── LocalProtocolError    the program asked for what the state does not allow
+│   └── RemoteProtocolError   the peer broke a rule; carries the SIP status that answers it
+├── CallFailed                a call was not answered: status and reason
+├── CallEnded                 the call is over, what was asked of it cannot be done
+├── RegistrationFailed        the registrar refused: status and reason
+├── ServerUnreachable         a host is unknown, or nobody answered there
+├── MediaError                a sound file cannot be read or written
+├── CodecUnavailable          unknown codec, or its shared library is missing
+├── PortsExhausted            no free pair of RTP ports in the range
+└── VaultError                the vault is damaged, foreign, or its key does not fit
 """
 
 from __future__ import annotations
