@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -43,8 +43,7 @@ async def phone_of(
 
 
 async def next_call(phone: Phone) -> IncomingCall:
-    async with aclosing(phone.incoming_calls()) as calls:
-        return await anext(calls)
+    return await anext(phone.incoming_calls())
 
 
 async def test_echo_says_back_what_it_hears() -> None:
