@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from .headers import AuthHeader
+from spech.sip.headers import AuthHeader
 
 
 def _md5(data: bytes) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import RemoteProtocolError
-from .parser import HEAD_END, MAX_MESSAGE, content_length, parse_head
+from spech.errors import RemoteProtocolError
+from spech.sip.parser import HEAD_END, MAX_MESSAGE, content_length, parse_head
 
 _LINE_END: Final = b"\r\n"
 

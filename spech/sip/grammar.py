@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ..errors import RemoteProtocolError
+from spech.errors import LocalProtocolError, RemoteProtocolError
+
+#: Names and values in order; a name without a value has ``None``.
+Parameters = tuple[tuple[str, str | None], ...]
 
 #: ``token``: method names, header names, parameter names, schemes of authentication.
 TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
@@ -59,6 +62,118 @@ def read_number(text: str, maximum: int, what: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > maximum:
         raise RemoteProtocolError(f"{what} is not a number from 0 to {maximum}: {text[:32]!r}")
     return int(text)
+
+
+_SPLIT_AT: Final = re.compile('[,"<]')
+
+
+def split_list(value: str) -> list[str]:
+    """The elements of a comma-separated value; commas within quotes and ``<>`` do not count.
+
+    Empty elements are dropped. A quote or bracket that is never closed reaches to the end.
+    """
+    if "," not in value:
+        value = value.strip(BLANK)
+        return [value] if value else []
+    parts: list[str] = []
+    start = position = 0
+    while mark := _SPLIT_AT.search(value, position):
+        if mark[0] == ",":
+            parts.append(value[start : mark.start()])
+            start = position = mark.end()
+        elif mark[0] == "<":
+            position = value.find(">", mark.end()) + 1
+        else:
+            quoted = QUOTED.match(value, mark.start())
+            position = quoted.end() if quoted else 0
+        if position == 0:
+            break
+    parts.append(value[start:])
+    return [stripped for part in parts if (stripped := part.strip(BLANK))]
+
+
+_PIECE: Final = re.compile(r'[^;"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^;"]*)*', re.DOTALL)
+
+
+def parse_parameters(text: str) -> Parameters:
+    """Reads ``;name=value;flag``; a flag has the value ``None``, quotes are taken off.
+
+    Raises:
+        RemoteProtocolError: 400, when a name is no token or a quote is not closed.
+    """
+    if '"' not in text:
+        pieces = text.split(";")
+    else:
+        pieces = []
+        position = 0
+        while position <= len(text):
+            piece = _PIECE.match(text, position)
+            assert piece is not None  # the pattern matches the empty string too
+            pieces.append(piece[0])
+            position = piece.end() + 1
+            if piece.end() < len(text) and text[piece.end()] != ";":
+                raise RemoteProtocolError("a quote is not closed in a parameter")
+    found: list[tuple[str, str | None]] = []
+    for piece_text in pieces:
+        name, equals, value = piece_text.partition("=")
+        name = name.strip(BLANK)
+        if not name and not equals and not value:
+            continue
+        if not TOKEN.fullmatch(name):
+            raise RemoteProtocolError(f"unusable parameter {piece_text[:32]!r}")
+        if not equals:
+            found.append((name, None))
+            continue
+        value = value.strip(BLANK)
+        if value.startswith('"'):
+            if not QUOTED.fullmatch(value):
+                raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
+            value = unquote(value)
+        elif '"' in value:
+            raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
+        found.append((name, value))
+    return tuple(found)
+
+
+def format_parameters(parameters: Parameters) -> str:
+    """Writes what :func:`parse_parameters` reads.
+
+    Raises:
+        LocalProtocolError: when a name is no token.
+    """
+    text = ""
+    for name, value in parameters:
+        if not TOKEN.fullmatch(name):
+            raise LocalProtocolError(f"unusable parameter name {name[:32]!r}")
+        if value is None:
+            text += f";{name}"
+        elif BARE_VALUE.fullmatch(value):
+            text += f";{name}={value}"
+        else:
+            text += f";{name}={quote(value)}"
+    return text
+
+
+def find_parameter(parameters: Parameters, name: str) -> str | None:
+    """The value of the first parameter of that name in lower case, ``""`` for a flag."""
+    for known, value in parameters:
+        if known == name or known.lower() == name:
+            return value or ""
+    return None
+
+
+def set_parameter(parameters: Parameters, name: str, value: str | None) -> Parameters:
+    """With one parameter of that name, in the place of the first one, or else at the end."""
+    lowered = name.lower()
+    kept: list[tuple[str, str | None]] = []
+    placed = False
+    for pair in parameters:
+        if pair[0].lower() != lowered:
+            kept.append(pair)
+        elif not placed:
+            kept.append((pair[0], value))
+            placed = True
+    return tuple(kept) if placed else (*kept, (name, value))
 
 
 #: RFC 3261 section 20 and the compact forms that IANA lists.

@@ -11,23 +11,37 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .grammar import (
-    BARE_VALUE,
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.grammar import (
     BLANK,
     CANONICAL_NAMES,
     FORBIDDEN,
     HOST,
     QUOTED,
     TOKEN,
+    Parameters,
     canonical,
+    find_parameter,
+    format_parameters,
+    parse_parameters,
     quote,
     read_number,
+    set_parameter,
+    split_list,
     unquote,
 )
-from .uri import Uri
+from spech.sip.uri import Uri
 
-Parameters = tuple[tuple[str, str | None], ...]
+__all__ = [
+    "AuthHeader",
+    "CSeq",
+    "Headers",
+    "NameAddr",
+    "Via",
+    "masked",
+    "parse_parameters",
+    "split_list",
+]
 
 _SECRET: Final = frozenset({"Authorization", "Proxy-Authorization"})
 _URI_PASSWORD: Final = re.compile(r'(sips?:[^@\s:<>"]{1,256}):[^@\s<>"]{0,256}@', re.I)
@@ -152,111 +166,6 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     return known, value.strip(BLANK)
 
 
-_SPLIT_AT: Final = re.compile('[,"<]')
-
-
-def split_list(value: str) -> list[str]:
-    """The elements of a comma-separated value; commas within quotes and ``<>`` do not count.
-
-    Empty elements are dropped. A quote or bracket that is never closed reaches to the end.
-    """
-    if "," not in value:
-        value = value.strip(BLANK)
-        return [value] if value else []
-    parts: list[str] = []
-    start = position = 0
-    while mark := _SPLIT_AT.search(value, position):
-        if mark[0] == ",":
-            parts.append(value[start : mark.start()])
-            start = position = mark.end()
-        elif mark[0] == "<":
-            position = value.find(">", mark.end()) + 1
-        else:
-            quoted = QUOTED.match(value, mark.start())
-            position = quoted.end() if quoted else 0
-        if position == 0:
-            break
-    parts.append(value[start:])
-    return [stripped for part in parts if (stripped := part.strip(BLANK))]
-
-
-_PIECE: Final = re.compile(r'[^;"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^;"]*)*', re.DOTALL)
-
-
-def parse_parameters(text: str) -> Parameters:
-    """Reads ``;name=value;flag``; a flag has the value ``None``, quotes are taken off.
-
-    Raises:
-        RemoteProtocolError: 400, when a name is no token or a quote is not closed.
-    """
-    if '"' not in text:
-        pieces = text.split(";")
-    else:
-        pieces = []
-        position = 0
-        while position <= len(text):
-            piece = _PIECE.match(text, position)
-            assert piece is not None  # the pattern matches the empty string too
-            pieces.append(piece[0])
-            position = piece.end() + 1
-            if piece.end() < len(text) and text[piece.end()] != ";":
-                raise RemoteProtocolError("a quote is not closed in a parameter")
-    found: list[tuple[str, str | None]] = []
-    for piece_text in pieces:
-        name, equals, value = piece_text.partition("=")
-        name = name.strip(BLANK)
-        if not name and not equals and not value:
-            continue
-        if not TOKEN.fullmatch(name):
-            raise RemoteProtocolError(f"unusable parameter {piece_text[:32]!r}")
-        if not equals:
-            found.append((name, None))
-            continue
-        value = value.strip(BLANK)
-        if value.startswith('"'):
-            if not QUOTED.fullmatch(value):
-                raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
-            value = unquote(value)
-        elif '"' in value:
-            raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
-        found.append((name, value))
-    return tuple(found)
-
-
-def _format_parameters(parameters: Parameters) -> str:
-    text = ""
-    for name, value in parameters:
-        if not TOKEN.fullmatch(name):
-            raise LocalProtocolError(f"unusable parameter name {name[:32]!r}")
-        if value is None:
-            text += f";{name}"
-        elif BARE_VALUE.fullmatch(value):
-            text += f";{name}={value}"
-        else:
-            text += f";{name}={quote(value)}"
-    return text
-
-
-def _find_parameter(parameters: Parameters, name: str) -> str | None:
-    for known, value in parameters:
-        if known == name or known.lower() == name:
-            return value or ""
-    return None
-
-
-def _set_parameter(parameters: Parameters, name: str, value: str | None) -> Parameters:
-    lowered = name.lower()
-    kept: list[tuple[str, str | None]] = []
-    placed = False
-    for pair in parameters:
-        if pair[0].lower() != lowered:
-            kept.append(pair)
-        elif not placed:
-            kept.append((pair[0], value))
-            placed = True
-    return tuple(kept) if placed else (*kept, (name, value))
-
-
 _NAME_ADDR: Final = re.compile(
     r'(?:("[^"\\]*(?:\\.[^"\\]*)*")[ \t]*|([^<"]*))<([^<>]*)>[ \t]*(;.*)?', re.DOTALL
 )
@@ -295,11 +204,11 @@ class NameAddr:
     def __str__(self) -> str:
         # The brackets are always written: they keep the URI's parameters apart from ours.
         name = f"{quote(self.display_name)} " if self.display_name else ""
-        return f"{name}<{self.uri}>{_format_parameters(self.parameters)}"
+        return f"{name}<{self.uri}>{format_parameters(self.parameters)}"
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter, ``""`` when it stands without one, ``None`` when absent."""
-        return _find_parameter(self.parameters, name.lower())
+        return find_parameter(self.parameters, name.lower())
 
     @property
     def tag(self) -> str | None:
@@ -308,7 +217,7 @@ class NameAddr:
 
     def with_tag(self, tag: str) -> NameAddr:
         """The same address with this tag."""
-        return replace(self, parameters=_set_parameter(self.parameters, "tag", tag))
+        return replace(self, parameters=set_parameter(self.parameters, "tag", tag))
 
 
 _VIA: Final = re.compile(
@@ -347,27 +256,27 @@ class Via:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"SIP/2.0/{self.transport} {host}{port}{_format_parameters(self.parameters)}"
+        return f"SIP/2.0/{self.transport} {host}{port}{format_parameters(self.parameters)}"
 
     @property
     def branch(self) -> str | None:
         """What names the transaction; unique if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
-        return _find_parameter(self.parameters, "branch") or None
+        return find_parameter(self.parameters, "branch") or None
 
     @property
     def received(self) -> str | None:
         """The address that the request came from, without brackets (section 18.2.1)."""
-        value = _find_parameter(self.parameters, "received")
+        value = find_parameter(self.parameters, "received")
         return value.strip("[]") or None if value else None
 
     @property
     def rport(self) -> str | None:
         """``""`` asks for the source port to be filled in (RFC 3581), ``None`` does not."""
-        return _find_parameter(self.parameters, "rport")
+        return find_parameter(self.parameters, "rport")
 
     def with_parameter(self, name: str, value: str | None) -> Via:
         """The same Via with this parameter; ``None`` makes it one without a value."""
-        return replace(self, parameters=_set_parameter(self.parameters, name, value))
+        return replace(self, parameters=set_parameter(self.parameters, name, value))
 
 
 @dataclass(frozen=True, slots=True)

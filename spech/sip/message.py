@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .grammar import FORBIDDEN, TOKEN, VERSION, read_number
-from .headers import CSeq, Headers, NameAddr, Via, masked
-from .uri import Uri
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.grammar import FORBIDDEN, TOKEN, VERSION, read_number
+from spech.sip.headers import CSeq, Headers, NameAddr, Via, masked
+from spech.sip.uri import Uri
 
 #: Standard reason phrases (RFC 3261 section 21 and the IANA registry).
 REASONS: Final[dict[int, str]] = {

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ..errors import RemoteProtocolError
-from .grammar import BLANK, CANONICAL_NAMES, TOKEN, VERSION, canonical, read_number
-from .headers import Headers
-from .message import Message, Request, Response
-from .uri import Uri
+from spech.errors import RemoteProtocolError
+from spech.sip.grammar import BLANK, CANONICAL_NAMES, TOKEN, VERSION, canonical, read_number
+from spech.sip.headers import Headers
+from spech.sip.message import Message, Request, Response
+from spech.sip.uri import Uri
 
 #: Bytes of a whole message: what a UDP datagram can hold.
 MAX_MESSAGE: Final = 65535

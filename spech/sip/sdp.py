@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .grammar import BLANK, HOST, read_number
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.grammar import BLANK, HOST, read_number
 
 Attributes = tuple[tuple[str, str | None], ...]
 

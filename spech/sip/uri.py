@@ -8,8 +8,8 @@ from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .grammar import BLANK, HOST, TOKEN, read_number
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.grammar import BLANK, HOST, TOKEN, read_number
 
 _SIP_SCHEMES: Final = frozenset({"sip", "sips"})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")

@@ -126,6 +126,15 @@ def test_client_takes_the_strongest_challenge() -> None:
 )
 def test_client_leaves_what_it_cannot_answer(challenges: list[AuthHeader]) -> None:
     assert client().answer(challenges, "BYE", "sip:x", b"") is None
+    assert not client().can_answer(challenges)
+
+
+def test_asking_whether_it_can_answer_counts_no_use() -> None:
+    alice = client()
+    assert alice.can_answer([challenge(algorithm="WHIRLPOOL"), challenge(qop="auth")])
+    answer = alice.answer([challenge(qop="auth")], "BYE", "sip:x", b"")
+    assert answer is not None
+    assert answer.parameters["nc"] == "00000001"
 
 
 def test_client_counts_the_uses_of_a_nonce() -> None:
