@@ -25,6 +25,7 @@ _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 64
 _MOST_LOGGED = 64
 _OLDEST = 1.0
+_TRUNCATED = int(socket.MSG_TRUNC)
 
 
 class Stream:
@@ -137,7 +138,7 @@ class Stream:
                 age = time.time() - seconds - nanoseconds * 1e-9
                 # A step of the wall clock must not become a step of the sound.
                 arrival = now - min(max(age, 0.0), _OLDEST)
-        if flags & socket.MSG_TRUNC:
+        if flags & _TRUNCATED:
             size = 0  # longer than any packet of sound: read as one that is too short
         if len(source) != 2:
             source = source[:2]

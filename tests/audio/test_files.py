@@ -1,0 +1,151 @@
+"""Sound files, played and recorded."""
+
+from __future__ import annotations
+
+import errno
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from spech.audio import recorder
+from spech.audio.level import dbfs
+from spech.audio.player import Player
+from spech.audio.recorder import Recording
+from spech.audio.tones import tone
+from spech.codecs import Samples
+from spech.errors import MediaError
+
+
+def write(path: Path, pcm: Samples, rate: int, codec: str = "pcm_s16le", *, stereo: bool) -> None:
+    layout = "stereo" if stereo else "mono"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        data = np.repeat(pcm, 2) if stereo else pcm
+        frame = av.AudioFrame.from_ndarray(data.reshape(1, -1), format="s16", layout=layout)
+        frame.sample_rate = rate
+        frame.time_base = Fraction(1, rate)
+        frame.pts = 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+
+
+def read_all(player: Player, rate: int) -> Samples:
+    parts = []
+    while len(part := player.read(rate // 50, rate)):
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "file_rate", "stereo"),
+    [
+        ("a.wav", "pcm_s16le", 8000, False),
+        ("b.wav", "pcm_s16le", 44100, True),
+        ("c.wav", "pcm_alaw", 8000, False),
+        ("d.flac", "flac", 48000, False),
+    ],
+)
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_any_file_is_played_as_mono_at_the_rate_that_is_asked_for(
+    tmp_path: Path, name: str, codec: str, file_rate: int, stereo: bool, rate: int
+) -> None:
+    path = tmp_path / name
+    write(path, tone((1000,), 1, file_rate), file_rate, codec, stereo=stereo)
+    player = Player(path)
+    sound = read_all(player, rate)
+    player.close()
+    player.close()
+    assert len(sound) == pytest.approx(rate, abs=rate // 100)
+    middle = sound[rate // 4 : -rate // 4]
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) * rate / len(middle) == pytest.approx(1000, abs=3)
+    assert dbfs(middle) == pytest.approx(-12, abs=0.5)
+
+
+def test_the_rate_may_change_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    write(path, tone((500,), 1, 8000), 8000, stereo=False)
+    player = Player(path)
+    assert len(player.read(160, 8000)) == 160
+    rest = read_all(player, 16000)
+    player.close()
+    assert len(rest) >= 12000
+
+
+def test_a_file_that_is_cut_off_plays_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "cut.flac"
+    write(path, tone((500,), 2, 8000), 8000, "flac", stereo=False)
+    path.write_bytes(path.read_bytes()[:-3000])
+    player = Player(path)
+    assert 0 < len(read_all(player, 8000)) < 16000
+    player.close()
+
+
+def test_what_cannot_be_played_raises_at_once(tmp_path: Path) -> None:
+    text = tmp_path / "notes.wav"
+    text.write_text("no sound at all")
+    for path in (tmp_path / "missing.wav", text, tmp_path, "http://127.0.0.1:9/x.wav"):
+        with pytest.raises(MediaError):
+            Player(path)
+
+
+def test_an_empty_file_is_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+    player = Player(path)
+    assert len(player.read(160, 8000)) == 0
+    player.close()
+
+
+def test_a_recording_is_a_wav_file(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    sound = tone((700,), 1, 16000)
+    with Recording(path, 16000) as recording:
+        for start in range(0, len(sound), 320):
+            recording.write(sound[start : start + 320])
+    recording.stop()
+    recording.write(sound)
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnframes()) == (16000, 16000)
+        assert file.readframes(16000) == sound.tobytes()
+
+
+def test_the_header_is_right_while_it_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    with Recording(path, 8000) as recording:
+        for _ in range(101):
+            recording.write(np.zeros(160, np.int16))
+        while path.stat().st_size < 44 + 2 * 16000:
+            recording._thread.join(0.01)
+        with wave.open(str(path)) as file:
+            assert file.getnframes() >= 8000
+    with wave.open(str(path)) as file:
+        assert file.getnframes() == 101 * 160
+
+
+def test_a_full_disk_ends_the_recording_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = Recording(tmp_path / "call.wav", 8000)
+
+    def refuse(_: Recording) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recorder.Recording, "_write_header", refuse)
+    for _ in range(60):
+        recording.write(np.zeros(160, np.int16))
+    recording.stop()
+    assert recording.stopped
+    assert "No space left" in caplog.text
+
+
+def test_a_recording_that_cannot_be_made_raises_at_once(tmp_path: Path) -> None:
+    with pytest.raises(MediaError):
+        Recording(tmp_path / "missing" / "call.wav", 8000)

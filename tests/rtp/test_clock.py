@@ -1,0 +1,126 @@
+"""The media clock, in virtual time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import trio
+import trio.testing
+
+from spech.rtp.clock import PERIOD, MediaClock
+
+
+def no_error(error: Exception) -> None:
+    raise AssertionError(error)
+
+
+async def test_ticks_come_every_twenty_milliseconds(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    await trio.sleep(3)
+    times: list[float] = []
+    with clock.attach(times.append, no_error):
+        await trio.sleep(10.001)
+    count = len(times)
+    assert count in (500, 501)
+    assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([PERIOD] * (count - 1))
+    await trio.sleep(1)
+    assert len(times) == count
+    assert clock.statistics.late == clock.statistics.missed == 0
+
+
+async def test_streams_are_spread_over_the_period(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    phases: dict[int, float] = {}
+
+    def ticker(index: int) -> None:
+        phases[index] = trio.current_time() % PERIOD
+
+    with (
+        clock.attach(lambda _: ticker(0), no_error),
+        clock.attach(lambda _: ticker(1), no_error),
+        clock.attach(lambda _: ticker(2), no_error),
+        clock.attach(lambda _: ticker(3), no_error),
+    ):
+        await trio.sleep(0.1)
+    assert len({round(phase * 1000) % 20 for phase in phases.values()}) == 4
+
+
+async def test_an_error_detaches_its_own_stream_only(
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    errors: list[Exception] = []
+    times: list[float] = []
+
+    def fail(now: float) -> None:
+        raise KeyError(now)
+
+    with clock.attach(fail, errors.append), clock.attach(times.append, no_error):
+        await trio.sleep(1.01)
+    assert len(errors) == 1
+    assert isinstance(errors[0], KeyError)
+    assert len(times) >= 50
+    assert len(caplog.records) == 1
+
+
+async def test_a_tick_may_detach_another(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    times: list[float] = []
+    stack = trio.CancelScope()
+    with clock.attach(lambda _: stack.cancel(), no_error):
+        with stack, clock.attach(times.append, no_error):
+            await trio.sleep_forever()
+        await trio.sleep(0.1)
+    assert len(times) <= 1
+
+
+async def test_a_short_stall_is_caught_up_and_a_long_one_is_not(nursery: trio.Nursery) -> None:
+    mock = trio.testing.MockClock(autojump_threshold=0)
+
+    async def main() -> None:
+        clock = MediaClock()
+        times: list[float] = []
+        async with trio.open_nursery() as inner:
+            await inner.start(clock.run)
+            with clock.attach(times.append, no_error):
+                await trio.sleep(0.101)
+                before = len(times)
+                mock.jump(0.06)
+                await trio.sleep(0.001)
+                assert len(times) - before in (3, 4)
+                assert clock.statistics.late > 0
+                before = len(times)
+                mock.jump(3600)
+                await trio.sleep(0.001)
+                assert len(times) - before <= 2
+                assert clock.statistics.missed == pytest.approx(3600 / 0.005, abs=2)
+                await trio.sleep(1)
+                assert [b - a for a, b in zip(times[-40:], times[-39:], strict=False)] == (
+                    pytest.approx([PERIOD] * 39)
+                )
+            inner.cancel_scope.cancel()
+
+    # A run of its own, because this test turns the clock by hand.
+    await trio.to_thread.run_sync(lambda: trio.run(main, clock=mock))
+
+
+async def test_an_idle_clock_sleeps(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    await trio.sleep(1000)
+    assert clock.statistics.ticks == 0

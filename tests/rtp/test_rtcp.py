@@ -1,0 +1,240 @@
+"""RTCP: reports, their arithmetic and their timing (RFC 3550 section 6)."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spech.errors import RemoteProtocolError
+from spech.rtp import packet as rtp
+from spech.rtp import rtcp
+from spech.rtp.session import RtpSession
+
+BLOCK = rtcp.ReportBlock(7, 64, -3, 70000, 12, 0xABCD0123, 65536)
+SENDER = rtcp.SenderInfo(0x0123456789ABCDEF, 160, 10, 1600)
+COMPOUND = (
+    rtcp.Report(1, SENDER, (BLOCK,)),
+    rtcp.SourceDescription(1, "someone@spech"),
+    rtcp.Farewell(1),
+)
+
+
+def compound(*packets: rtcp.RtcpPacket) -> bytes:
+    return b"".join(rtcp.build(packet) for packet in packets)
+
+
+def test_a_compound_is_read_as_it_was_written() -> None:
+    data = compound(*COMPOUND)
+    assert len(data) % 4 == 0
+    assert rtcp.parse(data) == COMPOUND
+    assert rtcp.parse(compound(rtcp.Report(1, None, ()))) == (rtcp.Report(1, None, ()),)
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_descriptions_end_on_a_word(length: int) -> None:
+    description = rtcp.SourceDescription(5, "x" * length)
+    data = rtcp.build(description)
+    assert len(data) % 4 == 0
+    assert data.endswith(b"\0")
+    assert rtcp.parse(compound(rtcp.Report(5, None, ()), description))[1] == description
+
+
+def test_the_bytes_of_a_farewell() -> None:
+    assert rtcp.build(rtcp.Farewell(0x01020304)) == b"\x81\xcb\x00\x01\x01\x02\x03\x04"
+
+
+def test_unknown_kinds_are_passed_over() -> None:
+    application = struct.pack("!BBHI4s", 0x80, 204, 2, 1, b"test")
+    assert rtcp.parse(compound(COMPOUND[0]) + application) == COMPOUND[:1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x80\xc9",
+        compound(COMPOUND[1]),
+        compound(COMPOUND[2], COMPOUND[0]),
+        compound(COMPOUND[0])[:-4],
+        b"\x40" + compound(COMPOUND[0])[1:],
+        b"\x9f" + compound(COMPOUND[0])[1:],
+        b"\xa0\xc9\x00\x01\x00\x00\x00\x00",
+        compound(COMPOUND[0]) + b"\x80",
+    ],
+)
+def test_what_is_no_compound_is_refused(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        rtcp.parse(data)
+
+
+@given(st.binary(max_size=120))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    for candidate in (data, b"\x81\xc8" + data, compound(COMPOUND[0]) + b"\x81\xca" + data):
+        try:
+            rtcp.parse(candidate)
+        except RemoteProtocolError:
+            continue
+
+
+def test_ntp_times() -> None:
+    assert rtcp.ntp_time(0.0) >> 32 == 2208988800
+    assert rtcp.middle(rtcp.ntp_time(0.5)) == (2208988800 & 0xFFFF) << 16 | 0x8000
+
+
+def test_the_round_trip_of_the_rfc() -> None:
+    # RFC 3550 section 6.4.1: the figure's example.
+    assert rtcp.round_trip(0xB710_8000, 0xB705_2000, 0x0005_4000) == pytest.approx(6.125)
+    assert rtcp.round_trip(0x0000_0010, 0xFFFF_FFF0, 0x10) == pytest.approx(16 / 65536)
+    assert rtcp.round_trip(100, 200, 0) == 0.0
+
+
+def test_intervals_are_spread_around_five_seconds() -> None:
+    rng = random.Random(1)
+    lengths = [
+        rtcp.interval(
+            members=2,
+            senders=2,
+            bandwidth=400,
+            we_sent=True,
+            average_size=120,
+            initial=False,
+            rng=rng,
+        )
+        for _ in range(1000)
+    ]
+    assert min(lengths) >= 2.5 / 1.21828
+    assert max(lengths) <= 7.5 / 1.21828
+    assert sum(lengths) / 1000 == pytest.approx(5 / 1.21828, abs=0.1)
+
+
+def test_many_members_wait_longer_and_the_first_report_is_early() -> None:
+    def length(members: int, senders: int, *, we_sent: bool, initial: bool) -> float:
+        return rtcp.interval(
+            members=members,
+            senders=senders,
+            bandwidth=400,
+            we_sent=we_sent,
+            average_size=120,
+            initial=initial,
+            rng=random.Random(1),
+        )
+
+    assert length(2, 2, we_sent=True, initial=True) * 2 == pytest.approx(
+        length(2, 2, we_sent=True, initial=False)
+    )
+    few = length(1000, 1, we_sent=True, initial=False)
+    assert length(1000, 1, we_sent=False, initial=False) > few
+
+
+class Peer:
+    """A session, and the packets of sound it would send."""
+
+    def __init__(self, seed: int) -> None:
+        self.session = RtpSession(rng=random.Random(seed), epoch=1_700_000_000.0)
+        self.session.configure(
+            clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
+        )
+
+    def sound(self) -> bytes:
+        datagram = self.session.send(bytes(160), self.session.timestamp)
+        self.session.advance(160)
+        return datagram
+
+
+def test_two_sessions_measure_each_other() -> None:
+    one, two = Peer(1), Peer(2)
+    now = 50.0
+    one.session.report_due(now)
+    for number in range(100):
+        now += 0.02
+        heard = rtp.parse(one.sound())
+        if number % 10 != 5:
+            two.session.receive(heard, now + 0.03)
+        one.session.receive(rtp.parse(two.sound()), now)
+    two.session.receive_rtcp(one.session.report(now), now + 0.030)
+    one.session.receive_rtcp(two.session.report(now + 1.0), now + 1.080)
+    assert one.session.round_trip == pytest.approx(0.110, abs=0.001)
+    block = one.session.remote_report
+    assert block is not None
+    assert block.lost == 10
+    assert block.fraction_lost == 25  # 10 of 100, in 1/256
+    assert two.session.round_trip is None
+    last = rtcp.parse(two.session.farewell(now))
+    assert last[-1] == rtcp.Farewell(two.session.ssrc)
+
+
+def test_a_listener_sends_receiver_reports() -> None:
+    (report, _) = rtcp.parse(Peer(1).session.report(1.0))
+    assert isinstance(report, rtcp.Report)
+    assert report.sender is None
+    assert report.blocks == ()
+
+
+def test_reports_about_others_are_not_believed() -> None:
+    one = Peer(1)
+    one.sound()
+    one.session.report(1.0)
+    forged = rtcp.Report(9, None, (rtcp.ReportBlock(one.session.ssrc, 0, 0, 0, 0, 12345, 0),))
+    one.session.receive_rtcp(compound(forged), 2.0)
+    assert one.session.round_trip is None
+    assert one.session.remote_report == forged.blocks[0]
+
+
+def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
+    one, two, three = Peer(1), Peer(2), Peer(3)
+    for number in range(10):
+        heard = rtp.parse(two.sound())
+        if number != 4:
+            one.session.receive(heard, number * 0.02)
+    for number in range(10):
+        one.session.receive(rtp.parse(three.sound()), 0.2 + number * 0.02)
+    assert one.session.lost == 1
+    assert one.session.counts.received == 19
+    assert one.session.counts.resynchronised == 1
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+def test_tshark_finds_nothing_malformed(tmp_path: Path) -> None:
+    capture = tmp_path / "call.pcap"
+    loopback = b"\x7f\0\0\1"
+    datagrams = [(31001, compound(*COMPOUND)), (31001, Peer(1).session.report(1.0))]
+    datagrams += [(31000, rtp.build(0, True, 1, 160, 1, bytes(160)))]
+    with capture.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
+        for port, data in datagrams:
+            udp = struct.pack("!HHHH", port, port, 8 + len(data), 0) + data
+            header = struct.pack(
+                "!BBHHHBBH4s4s",
+                0x45,
+                0,
+                20 + len(udp),
+                0,
+                0,
+                64,
+                17,
+                0,
+                b"\x7f\0\0\1",
+                b"\x7f\0\0\1",
+            )
+            file.write(struct.pack("<IIII", 0, 0, 20 + len(udp), 20 + len(udp)) + header + udp)
+    arguments = ["-d", "udp.port==31000,rtp", "-d", "udp.port==31001,rtcp"]
+    shown = subprocess.run(
+        ["tshark", "-r", str(capture), "-V", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert "Malformed" not in shown
+    assert shown.count("Real-time Transport Control Protocol (Sender Report)") == 1
+    assert shown.count("Real-time Transport Control Protocol (Receiver Report)") == 1
+    assert "Real-time Transport Control Protocol (Goodbye)" in shown
+    assert "someone@spech" in shown
+    assert shown.count("Real-Time Transport Protocol") == 1
