@@ -1,0 +1,25 @@
+"""The ``spech`` command: the only place that knows everything."""
+
+from __future__ import annotations
+
+import click
+
+from spech.cli.call import call
+from spech.cli.codecs import codecs
+from spech.cli.demo import demo
+from spech.cli.serve import serve
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="spech")
+def main() -> None:
+    """A telephone for web pages, programs and test suites.
+
+    Start with: spech demo
+    """
+
+
+for _command in (demo, serve, call, codecs):
+    main.add_command(_command)

@@ -1,0 +1,274 @@
+"""``spech call``: one call from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import click
+import trio
+from rich.console import Console
+
+from spech import (
+    Account,
+    Call,
+    CallEnded,
+    CallFailed,
+    LocalProtocolError,
+    MediaError,
+    RegistrationFailed,
+    ServerUnreachable,
+    SpechError,
+    open_phone,
+)
+from spech.audio.player import Player
+from spech.cli.options import PASSWORD_VARIABLE, account_option, codec_option, verbose_option
+from spech.cli.running import run
+from spech.scopes import open_scope
+
+ANSWERED: Final = 0
+NOT_ANSWERED: Final = 1
+UNREACHABLE: Final = 3
+
+_REGISTRATION_SECONDS: Final = 5.0
+#: Seconds between the last sound and the farewell: what is still in the far end's jitter buffer
+#: would be cut off by it.
+_TAIL: Final = 0.3
+_DIGITS: Final = re.compile(r"[0-9*#A-Da-d]+")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do in the call."""
+
+    target: str
+    account: Account | None
+    codecs: tuple[str, ...] | None
+    play: Path | None
+    record: Path | None
+    dtmf: str | None
+    duration: float | None
+    timeout: float
+
+
+@dataclass
+class Outcome:
+    """What became of it; the fields are the keys of ``--json``."""
+
+    target: str
+    answered: bool = False
+    status: int | None = None
+    reason: str = ""
+    codec: str | None = None
+    duration_s: float = 0.0
+    ended_by: str | None = None
+    rtp: dict[str, float] = field(
+        default_factory=lambda: {"sent": 0, "received": 0, "lost": 0, "jitter_ms": 0.0}
+    )
+    dtmf_received: str = ""
+
+    def take(self, call: Call) -> None:
+        """Note how the call stands; called when it is over, or about to be."""
+        self.codec = call.codec
+        self.duration_s = round(call.duration, 3)
+        self.ended_by = call.ended_by or "local"
+        self.dtmf_received = call.digits_received
+        counted = call.statistics
+        self.rtp = {
+            "sent": counted.sent,
+            "received": counted.received,
+            "lost": counted.lost,
+            "jitter_ms": round(counted.jitter_ms, 3),
+        }
+
+
+@click.command()
+@click.argument("target")
+@account_option
+@click.option("--no-register", is_flag=True, help="Call without registering first.")
+@codec_option
+@click.option(
+    "--play",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sound file to play; then hang up, unless --duration is longer.",
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="WAV file to record both sides into.",
+)
+@click.option("--dtmf", metavar="DIGITS", help="Keys to press once it is answered: 0-9 * # A-D.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Hang up so long after the answer.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to let it ring.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the call.")
+@verbose_option
+@click.pass_context
+def call(
+    ctx: click.Context,
+    target: str,
+    account: Account | None,
+    no_register: bool,
+    codec_names: tuple[str, ...] | None,
+    play: Path | None,
+    record: Path | None,
+    dtmf: str | None,
+    duration: float | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Call TARGET, a number at the account's server or a SIP address. Ctrl-C hangs up.
+
+    Exit status: 0 answered, 1 not answered, 2 wrong usage, 3 could not register or reach the
+    server.
+    """
+    if dtmf is not None and not _DIGITS.fullmatch(dtmf):
+        raise click.BadParameter("only 0-9 * # A-D are keys", param_hint="--dtmf")
+    if play is not None:
+        try:
+            Player(play).close()
+        except MediaError as error:
+            raise click.BadParameter(str(error), param_hint="--play") from error
+    if account is not None and no_register:
+        account = replace(account, register=False)
+    plan = Plan(target, account, codec_names, play, record, dtmf, duration, timeout)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
+    outcome = Outcome(target)
+    try:
+        run(lambda: place(plan, outcome, console))
+        status = ANSWERED if outcome.answered else NOT_ANSWERED
+        if outcome.answered:
+            console.print(_summary(outcome))
+        else:
+            errors.print(_why_not(outcome), markup=False)
+    except LocalProtocolError as error:
+        raise click.UsageError(str(error)) from error
+    except (RegistrationFailed, ServerUnreachable) as error:
+        status = UNREACHABLE
+        outcome.reason = str(error)
+        if isinstance(error, RegistrationFailed):
+            outcome.status, outcome.reason = error.status, error.reason
+        errors.print(_why_unreachable(error), markup=False)
+    except SpechError as error:
+        status = ANSWERED if outcome.answered else NOT_ANSWERED
+        errors.print(str(error), markup=False)
+    if as_json:
+        click.echo(json.dumps(asdict(outcome), ensure_ascii=False))
+    ctx.exit(status)
+
+
+async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
+    """Register, call, and fill ``outcome`` in, however the call ends.
+
+    Raises:
+        RegistrationFailed, ServerUnreachable: there was no way to the server.
+        LocalProtocolError: the target is no number and no SIP address.
+    """
+    async with open_phone(plan.account) as phone:
+        if plan.account is not None and plan.account.register:
+            await phone.registered(timeout=_REGISTRATION_SECONDS)
+            console.print(f"registered as {plan.account.address}", markup=False)
+        async with phone.call(plan.target, codecs=plan.codecs) as call:
+            heard: set[str] = set()
+            try:
+                async with open_scope() as nursery:
+                    nursery.start_soon(_report, call, heard, console)
+                    await _converse(call, plan, outcome)
+                    nursery.cancel_scope.cancel()
+            finally:
+                outcome.take(call)
+    registered = plan.account is not None and plan.account.register
+    if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
+        raise ServerUnreachable("Nobody answers there.")
+
+
+async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
+    """Everything between the call's beginning and its end."""
+    try:
+        await call.answered(timeout=plan.timeout)
+    except CallFailed as error:
+        outcome.status, outcome.reason = error.status, error.reason
+        return
+    outcome.answered, outcome.status, outcome.reason = True, 200, "OK"
+    until = trio.current_time() + (plan.duration or 0.0)
+    try:
+        if plan.record is not None:
+            call.record(plan.record)
+        if plan.dtmf is not None:
+            call.send_dtmf(plan.dtmf.upper())
+        if plan.play is not None:
+            call.play(plan.play)
+        async with open_scope() as nursery:
+
+            async def watch() -> None:
+                await call.ended()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            await call.played()
+            if plan.play is not None:
+                await trio.sleep(_TAIL)
+            if plan.play is None and plan.duration is None:
+                await trio.sleep_forever()
+            await trio.sleep_until(until)
+            nursery.cancel_scope.cancel()
+    except CallEnded:
+        pass  # They hung up while something was played.
+
+
+async def _report(call: Call, heard: set[str], console: Console) -> None:
+    """Print states and digits as they happen."""
+    state, digits = "", 0
+    while True:
+        if call.state != state:
+            state = call.state
+            if state != "ended":
+                heard.add(state)
+                codec = f", {call.codec}" if state == "answered" and call.codec else ""
+                console.print(f"{call.remote}: {state}{codec}", markup=False)
+        if len(call.digits_received) > digits:
+            console.print(f"they pressed {call.digits_received[digits:]}", markup=False)
+            digits = len(call.digits_received)
+        await call.changed()
+
+
+def _summary(outcome: Outcome) -> str:
+    who = "they hung up" if outcome.ended_by == "remote" else "we hung up"
+    rtp = outcome.rtp
+    return (
+        f"ended after {outcome.duration_s:.1f} s, {who}; {outcome.codec}, "
+        f"packets sent {rtp['sent']}, received {rtp['received']}, lost {rtp['lost']}, "
+        f"jitter {rtp['jitter_ms']:.1f} ms"
+    )
+
+
+def _why_not(outcome: Outcome) -> str:
+    if outcome.status is None:
+        return "Not answered: stopped before there was an answer."
+    return f"Not answered: {outcome.status} {outcome.reason}"
+
+
+def _why_unreachable(error: SpechError) -> str:
+    if not isinstance(error, RegistrationFailed):
+        return f"Could not reach the server: {error}"
+    if error.status in (401, 403, 407):
+        return (
+            f"Could not register: the server does not accept this user and password ({error}). "
+            f"The password is taken from {PASSWORD_VARIABLE}."
+        )
+    return f"Could not register: {error}"

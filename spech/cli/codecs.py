@@ -1,0 +1,19 @@
+"""``spech codecs``: what can be spoken here."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from spech.codecs import describe
+
+
+@click.command()
+def codecs() -> None:
+    """List the codecs, and what is missing for those that do not work here."""
+    table = Table("codec", "rate", "bitrate", "", box=None, header_style="bold")
+    for info in describe():
+        state = "" if info.available else f"not installed: {info.package}"
+        table.add_row(info.name, f"{info.rate} Hz", f"{info.bitrate / 1000:g} kbit/s", state)
+    Console().print(table)

@@ -1,0 +1,110 @@
+"""``spech demo``: the web phone with an exchange of its own, to try without a provider."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import click
+import trio
+from rich.console import Console
+
+from spech.cli.options import (
+    PASSWORD_VARIABLE,
+    WEB_PASSWORD_VARIABLE,
+    verbose_option,
+    web_options,
+)
+from spech.cli.serve import require_free, run_server
+from spech.codecs import DEFAULT
+from spech.exchange import EXTENSIONS, Exchange, open_exchange
+from spech.scopes import open_scope
+
+_SIP_HOST: Final = "127.0.0.1"
+_SIP_PORT: Final = 5060
+#: Who the page is, and who is left for `spech call` and other phones.
+_PAGE_USER: Final = "alice"
+_OTHER_USER: Final = "bob"
+
+
+@click.command()
+@web_options
+@verbose_option
+def demo(host: str, port: int, audio_port: int) -> None:
+    """Start the phone with an exchange of its own, ready to dial.
+
+    Nothing is kept: the accounts, their passwords and the settings are gone with the program.
+    """
+    from spech.web import app
+    from spech.web.store import SavedAccount, Settings, Store
+    from spech.web.trial import try_account
+    from spech.web.vault import Vault
+
+    require_free(host, port, audio_port)
+    console = Console(highlight=False, soft_wrap=True)
+    accounts = {user: secrets.token_hex(4) for user in (_PAGE_USER, _OTHER_USER)}
+
+    async def main() -> None:
+        with TemporaryDirectory(prefix="spech-demo-") as folder:
+            async with open_exchange((_SIP_HOST, _free_sip_port()), accounts) as exchange:
+                # What the page's settings do: a real registration first, then the vault.
+                account = SavedAccount(
+                    server=_SIP_HOST,
+                    port=exchange.address[1],
+                    transport="udp",
+                    user=_PAGE_USER,
+                    password=accounts[_PAGE_USER],
+                    codecs=DEFAULT,
+                )
+                await try_account(account, _SIP_HOST)
+                store = Store(Vault(Path(folder)))
+                await trio.to_thread.run_sync(store.save, Settings(account=account))
+                async with open_scope() as nursery:
+                    serving = await nursery.start(
+                        partial(
+                            app.serve,
+                            host=host,
+                            port=port,
+                            audio_port=audio_port,
+                            data_folder=Path(folder),
+                            sip_listen=(_SIP_HOST, 0),
+                            password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
+                        )
+                    )
+                    _welcome(console, serving.web_url, exchange, accounts)
+                    await trio.sleep_forever()
+
+    run_server(main)
+
+
+def _welcome(console: Console, url: str, exchange: Exchange, accounts: dict[str, str]) -> None:
+    server = f"{_SIP_HOST}:{exchange.address[1]}"
+    console.print("\n[bold]Your phone is ready.[/] Open this address in a browser:\n")
+    console.print(f"    [bold cyan]{url}[/]\n")
+    console.print("and dial\n")
+    for extension in EXTENSIONS.values():
+        console.print(f"    [bold]{extension.number}[/]  {extension.title}")
+    console.print("\nTo hear it ring, call it from another terminal:\n")
+    console.print(
+        f"    {PASSWORD_VARIABLE}={accounts[_OTHER_USER]} "
+        f"spech call {_PAGE_USER} --account sip:{_OTHER_USER}@{server}\n",
+    )
+    console.print(
+        f"Other phones on this machine may register as {_OTHER_USER} at {server}, "
+        f"password {accounts[_OTHER_USER]}.\nCtrl-C ends the demo.\n"
+    )
+
+
+def _free_sip_port() -> int:
+    """5060 where it is free, because it is what people expect; else any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((_SIP_HOST, _SIP_PORT))
+        except OSError:
+            return 0
+    return _SIP_PORT

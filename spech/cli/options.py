@@ -1,0 +1,118 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from spech import Account, CodecUnavailable, LocalProtocolError, codecs
+
+PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
+WEB_PASSWORD_VARIABLE: Final = "SPECH_WEB_PASSWORD"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def read_account(ctx: click.Context, param: click.Parameter, value: str | None) -> Account | None:
+    """``sip:USER@HOST[:PORT]``; the password comes from the environment, which ``ps`` hides."""
+    if value is None:
+        return None
+    try:
+        return Account(value, password=os.environ.get(PASSWORD_VARIABLE))
+    except LocalProtocolError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def read_codecs(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Names of codecs, separated by commas, the preferred one first."""
+    if value is None:
+        return None
+    try:
+        return tuple(codecs.create(name).name for name in value.split(","))
+    except CodecUnavailable as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def account_option(command: _Command) -> _Command:
+    """``--account sip:USER@HOST[:PORT]``"""
+    return click.option(
+        "--account",
+        metavar="SIP:USER@HOST[:PORT]",
+        callback=read_account,
+        help=f"The account to use; its password is taken from {PASSWORD_VARIABLE}.",
+    )(command)
+
+
+def codec_option(command: _Command) -> _Command:
+    """``--codec NAME,…``"""
+    return click.option(
+        "--codec",
+        "codec_names",
+        metavar="NAME,…",
+        callback=read_codecs,
+        help="Codecs to offer, the preferred one first; `spech codecs` lists them.",
+    )(command)
+
+
+def verbose_option(command: _Command) -> _Command:
+    """``-v`` logs what happens, ``-vv`` everything; always to standard error."""
+    return click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=lambda ctx, param, value: set_up_logging(value),
+        help="Log what happens to standard error; twice for everything.",
+    )(command)
+
+
+def web_options(command: _Command) -> _Command:
+    """Where the web phone listens."""
+    for option in (
+        click.option(
+            "--audio-port",
+            type=click.IntRange(0, 65535),
+            default=8888,
+            show_default=True,
+            help="TCP port for the sound between page and server, 0 for any.",
+        ),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=8080,
+            show_default=True,
+            help="TCP port of the page, 0 for any.",
+        ),
+        click.option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help=f"Address to listen on; beyond loopback {WEB_PASSWORD_VARIABLE} must be set.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def set_up_logging(verbosity: int) -> None:
+    """Log to standard error: warnings, with 1 what happens, with 2 everything."""
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+    logging.basicConfig(
+        level=level, format="%(name)s: %(message)s", datefmt="%H:%M:%S", handlers=[handler]
+    )
+
+
+def data_folder() -> Path:
+    """Where Spech keeps what it has to remember (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local/share") / "spech"

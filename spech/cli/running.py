@@ -1,0 +1,43 @@
+"""Running a program until it is done or told to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from spech.scopes import open_scope
+
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> bool:
+    """Run ``main``; on SIGINT or SIGTERM cancel it, so that every call gets its farewell.
+
+    A second signal ends the process at once. Returns whether ``main`` came to its own end.
+    """
+    return trio.run(_run, main)
+
+
+async def _run(main: Callable[[], Awaitable[None]]) -> bool:
+    with trio.CancelScope() as scope:
+        async with open_scope() as nursery:
+            # Shielded, because it has to outlive the cancellation that it causes.
+            watch = trio.CancelScope(shield=True)
+            nursery.start_soon(_watch, watch, scope)
+            try:
+                await main()
+            finally:
+                watch.cancel()
+    return not scope.cancelled_caught
+
+
+async def _watch(watch: trio.CancelScope, scope: trio.CancelScope) -> None:
+    with watch, trio.open_signal_receiver(*_STOP) as signals:
+        async for _ in signals:
+            scope.cancel()
+            # What the drain waits for may never come; whoever insists is obeyed by the kernel.
+            for number in _STOP:
+                signal.signal(number, signal.SIG_DFL)

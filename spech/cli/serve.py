@@ -1,0 +1,118 @@
+"""``spech serve``: the web phone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+
+from spech import SpechError
+from spech.cli.options import WEB_PASSWORD_VARIABLE, data_folder, verbose_option, web_options
+from spech.cli.running import run
+from spech.scopes import open_scope
+
+
+@click.command()
+@web_options
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the vault with the SIP account  [default: $XDG_DATA_HOME/spech]",
+)
+@click.option(
+    "--sip-host",
+    default="0.0.0.0",
+    show_default=True,
+    help="Local address for SIP.",
+)
+@click.option(
+    "--sip-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Local UDP port for SIP  [default: any]",
+)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="A further host name under which the page may be reached; may be repeated.",
+)
+@verbose_option
+def serve(
+    host: str,
+    port: int,
+    audio_port: int,
+    data: Path | None,
+    sip_host: str,
+    sip_port: int,
+    allow_host: Sequence[str],
+) -> None:
+    """Serve the phone as a web page.
+
+    Environment: SPECH_WEB_PASSWORD is asked for by the page and needed beyond loopback;
+    SPECH_VAULT_KEY_HEX is the vault's key, made once beside the vault where it is not given.
+    """
+    # Quart takes a third of a second to import, which `spech call` shall not wait for.
+    from spech.web import app
+
+    require_free(host, port, audio_port)
+    console = Console(highlight=False, soft_wrap=True)
+
+    async def main() -> None:
+        async with open_scope() as nursery:
+            serving = await nursery.start(
+                partial(
+                    app.serve,
+                    host=host,
+                    port=port,
+                    audio_port=audio_port,
+                    data_folder=data or data_folder(),
+                    sip_listen=(sip_host, sip_port),
+                    password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
+                    allowed_hosts=allow_host,
+                )
+            )
+            console.print(f"The phone is at [bold]{serving.web_url}[/]  (Ctrl-C ends it)")
+            await trio.sleep_forever()
+
+    run_server(main)
+
+
+def run_server(main: Callable[[], Awaitable[None]]) -> None:
+    """Run until stopped; what goes wrong is told in a sentence."""
+    try:
+        run(main)
+    except SpechError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen: {error.strerror or error}.") from error
+
+
+def require_free(host: str, port: int, audio_port: int) -> None:
+    """See whether both TCP ports can be had, and say what to do where not.
+
+    Raises:
+        ClickException: one is in use.
+    """
+    for wanted, option in ((port, "--port"), (audio_port, "--audio-port")):
+        try:
+            found = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM)
+            with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(found[0][4])
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                cause = (
+                    f"Port {wanted} on {host} is in use, perhaps by another Spech. End that "
+                    f"program, or choose another port: {option} {wanted + 1000}"
+                )
+            else:
+                cause = f"Cannot listen on {host}, port {wanted}: {error.strerror or error}"
+            raise click.ClickException(cause) from error
