@@ -11,6 +11,7 @@ from pathlib import Path
 import hypercorn.trio
 import trio
 from hypercorn.config import Config
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
@@ -123,7 +124,6 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
     """The Quart application: static files, and the control WebSocket at ``/control``."""
     app = QuartTrio(__name__, static_folder=str(frontend_folder()), static_url_path="")
     app.config["MAX_CONTENT_LENGTH"] = 1024
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
 
     @app.before_request
     async def check_request() -> Response | None:
@@ -139,6 +139,9 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
     @app.after_request
     async def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
+        # Files are asked for again each time, by their tag; the page itself is never kept.
+        whole = request.path.endswith(("/", ".html")) or response.status_code >= 400
+        response.headers["Cache-Control"] = "no-store" if whole else "no-cache"
         kind = TYPES.get(Path(request.path).suffix)
         if kind is not None and response.status_code == 200:
             response.mimetype = kind
@@ -146,9 +149,7 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
 
     @app.get("/")
     async def index() -> Response:
-        response = await app.send_static_file("index.html")
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return await app.send_static_file("index.html")
 
     @app.websocket("/control")
     async def control() -> None:
@@ -193,11 +194,33 @@ async def _serve_web(
         config.websocket_max_message_size = MAX_COMMAND
         config.websocket_ping_interval = PING_SECONDS
         try:
-            await hypercorn.trio.serve(app, config, mode="asgi", task_status=task_status)
+            await hypercorn.trio.serve(
+                _Finishing(app), config, mode="asgi", task_status=task_status
+            )
         except* Exception as group:
             logger.error("The web server broke, it is started again", exc_info=group)
         task_status = trio.TASK_STATUS_IGNORED
         await trio.sleep(RESTART_SECONDS)
+
+
+class _Finishing:
+    """An ASGI application whose HTTP responses are sent to their end.
+
+    Quart cancels a request's tasks in the moment in which Hypercorn has taken the last byte, and
+    with them Hypercorn's own work after it: the connection would be neither closed nor timed out.
+    """
+
+    def __init__(self, app: QuartTrio) -> None:
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        async def send_to_the_end(message: ASGISendEvent) -> None:
+            with trio.CancelScope(shield=True):
+                await send(message)
+
+        await self._app(scope, receive, send_to_the_end if scope["type"] == "http" else send)
 
 
 async def _bind(host: str, port: int) -> socket.socket:
@@ -208,6 +231,7 @@ async def _bind(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)
     try:
+        listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # Inherited by accepted connections. Without it a page on a machine that went to
@@ -215,8 +239,7 @@ async def _bind(host: str, port: int) -> socket.socket:
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
         listening.bind(address)
         listening.listen(100)
-        listening.setblocking(False)
-    except BaseException:
+    except OSError as error:
         listening.close()
-        raise
+        raise OSError(error.errno, f"{error.strerror}: {host}:{port}") from error
     return listening

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 import spech
 from spech.sip.digest import DigestServer, Verdict
@@ -21,7 +22,7 @@ from spech.sip.message import Request, Response, response_to
 from spech.web.app import Serving, serve
 from spech.web.vault import KEY_VARIABLE
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 PASSWORD = "open-sesame-42"
 
 
@@ -159,6 +160,11 @@ class Page:
             await self._news.wait()
         return found
 
+    async def closed(self) -> None:
+        """Wait until the server has closed the connection."""
+        while self.connection.closed is None:
+            await self._news.wait()
+
     async def metered(self, count: int) -> list[dict[str, Any]]:
         """Wait until meters came ``count`` times, and return them."""
         while len(self.meters) < count:
@@ -181,13 +187,28 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
+async def connect(url: str, origin: str | None = None) -> AsyncIterator[WebSocketConnection]:
+    """A WebSocket whose TCP connection is surely closed, whoever closed the WebSocket."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
     headers = [] if origin is None else [(b"Origin", origin.encode())]
-    control = url.replace("http://", "ws://") + "control"
     async with (
-        open_websocket_url(control, extra_headers=headers) as connection,
+        await trio.open_tcp_stream(parts.hostname, parts.port) as stream,
         trio.open_nursery() as nursery,
     ):
+        connection = await wrap_client_stream(
+            nursery, stream, parts.netloc, parts.path, extra_headers=headers
+        )
+        yield connection
+        with trio.move_on_after(1.0):
+            await connection.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
+    async with connect(f"{url}control", origin) as connection, trio.open_nursery() as nursery:
         page = Page(connection)
         nursery.start_soon(page.read)
         yield page
@@ -208,7 +229,7 @@ class Installation:
 
     @property
     def audio_url(self) -> str:
-        return f"ws://127.0.0.1:{self.serving.audio_port}/"
+        return f"http://127.0.0.1:{self.serving.audio_port}/"
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         return {

@@ -211,7 +211,9 @@ async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder:
             await page.ask("dial", target="600")
             await page.call_in_state("answered")
             await page.ask("dial", target="602")
-            await page.until(lambda state: state["calls"][1]["state"] == "ringing")
+            await page.until(
+                lambda state: [c["state"] for c in state["calls"]] == ["answered", "ringing"]
+            )
             installation.stop.cancel()
         assert exchange.phone.endpoint.agent.sessions == ()
         assert exchange.contact is None

@@ -1,0 +1,279 @@
+"""The audio channel over real sockets: tickets, takeover, sound there and back, nonsense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+from numpy.typing import NDArray
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from spech.web.audio import HEADER, MAX_BAD_FRAMES, MAX_MESSAGE
+
+from .conftest import PATIENCE, Installation, Page, connect
+
+
+@asynccontextmanager
+async def attach(
+    installation: Installation, page: Page, call: str, rate: int = 8000
+) -> AsyncIterator[WebSocketConnection]:
+    """An audio connection that was welcomed."""
+    grant = await page.ask("audio_ticket", call=call)
+    assert grant["port"] == installation.serving.audio_port
+    async with connect(installation.audio_url) as connection:
+        await connection.send_message(json.dumps({"ticket": grant["ticket"], "rate": rate}))
+        welcome = json.loads(await connection.get_message())
+        assert welcome == {"call": call, "rate": rate, "frame_samples": rate // 50}
+        yield connection
+
+
+async def close_code(connection: WebSocketConnection) -> int:
+    """Read to the end, and tell the code of the close frame."""
+    with suppress(ConnectionClosed):
+        while True:
+            await connection.get_message()
+    assert connection.closed is not None
+    return connection.closed.code
+
+
+async def code_for(installation: Installation, first: str | bytes) -> int:
+    async with connect(installation.audio_url) as connection:
+        await connection.send_message(first)
+        return await close_code(connection)
+
+
+@pytest.fixture
+async def call(page: Page) -> str:
+    """The id of an answered call to the echo."""
+    call: str = (await page.ask("dial", target="600"))["call"]
+    await page.call_in_state("answered")
+    return call
+
+
+def tone(rate: int, frame: int, hertz: float = 1000.0) -> bytes:
+    """20 ms of a tone at -10 dBFS, as the ``frame``-th frame of it."""
+    samples = np.arange(rate // 50) + frame * (rate // 50)
+    wave = 0.316 * 32767 * np.sqrt(2) * np.sin(2 * np.pi * hertz * samples / rate)
+    pcm: NDArray[np.int16] = wave.round().astype("<i2")
+    return pcm.tobytes()
+
+
+async def speak(connection: WebSocketConnection, rate: int) -> None:
+    sequence, start = 0, trio.current_time()
+    while True:
+        header = HEADER.pack(sequence, sequence * (rate // 50))
+        await connection.send_message(header + tone(rate, sequence))
+        sequence += 1
+        await trio.sleep_until(start + sequence * 0.02)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+async def test_a_tone_comes_back_from_the_echo(
+    installation: Installation, page: Page, call: str, rate: int
+) -> None:
+    heard: list[bytes] = []
+    async with (
+        attach(installation, page, call, rate) as connection,
+        trio.open_nursery() as nursery,
+    ):
+        await page.until(lambda state: state["calls"][0]["audio_attached"])
+        nursery.start_soon(speak, connection, rate)
+        expected = position = 0
+        while len(heard) < 60:
+            message = await connection.get_message()
+            assert isinstance(message, bytes)
+            sequence, at = HEADER.unpack_from(message)
+            assert len(message) == HEADER.size + 2 * (rate // 50)
+            assert sequence >= expected
+            assert at == position + (sequence - expected) * (rate // 50)
+            expected, position = sequence + 1, at + rate // 50
+            heard.append(message[HEADER.size :])
+        nursery.cancel_scope.cancel()
+    await page.until(lambda state: not state["calls"][0]["audio_attached"])
+    pcm = np.frombuffer(b"".join(heard[-25:]), "<i2").astype(float)
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))
+    loudest = np.fft.rfftfreq(len(pcm), 1 / rate)[spectrum.argmax()]
+    assert loudest == pytest.approx(1000.0, abs=5.0)
+    level = 20 * np.log10(np.sqrt(np.mean(pcm**2)) / 32767)
+    assert level == pytest.approx(-10.0, abs=1.5)
+    meters = page.meters[-1][call]
+    assert meters["microphone"] == pytest.approx(-10.0, abs=1.5)
+    assert meters["speaker"] == pytest.approx(-10.0, abs=1.5)
+
+
+async def test_the_end_of_the_call_is_a_normal_close(
+    installation: Installation, page: Page, call: str
+) -> None:
+    async with attach(installation, page, call) as connection:
+        await page.ask("hang_up", call=call)
+        assert await close_code(connection) == 1000
+    assert (await page.refused("audio_ticket", call=call))["code"] == "no_such_call"
+
+
+async def test_an_ended_call_has_no_audio(
+    installation: Installation, page: Page, call: str
+) -> None:
+    ticket = (await page.ask("audio_ticket", call=call))["ticket"]
+    await page.ask("hang_up", call=call)
+    await page.call_in_state("ended")
+    await page.ask("dismiss", call=call)
+    first = json.dumps({"ticket": ticket, "rate": 8000})
+    assert await code_for(installation, first) == 1000
+
+
+async def test_audio_can_wait_for_an_incoming_call_to_be_answered(
+    installation: Installation, page: Page
+) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact) as outgoing:
+        call = (await page.call_in_state("ringing"))["id"]
+        async with attach(installation, page, call) as connection:
+            await connection.send_message(HEADER.pack(0, 0) + tone(8000, 0))
+            await page.ask("answer", call=call)
+            await outgoing.answered(PATIENCE)
+            assert isinstance(await connection.get_message(), bytes)
+            outgoing.hang_up()
+            assert await close_code(connection) == 1000
+
+
+async def test_another_connection_takes_over(
+    installation: Installation, page: Page, call: str
+) -> None:
+    async with (
+        attach(installation, page, call) as first,
+        attach(installation, page, call) as second,
+    ):
+        assert await close_code(first) == 4409
+        assert isinstance(await second.get_message(), bytes)
+        assert page.state["calls"][0]["audio_attached"]
+
+
+async def test_a_ticket_works_once(installation: Installation, page: Page, call: str) -> None:
+    ticket = (await page.ask("audio_ticket", call=call))["ticket"]
+    first = json.dumps({"ticket": ticket, "rate": 8000})
+    async with connect(installation.audio_url) as connection:
+        await connection.send_message(first)
+        await connection.get_message()
+        assert await code_for(installation, first) == 4401
+        assert isinstance(await connection.get_message(), bytes)
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        ('{"ticket": "unknown", "rate": 8000}', 4401),
+        ('{"ticket": "", "rate": 48000}', 4401),
+        ('{"ticket": "unknown", "rate": 7950}', 4400),
+        ('{"ticket": "unknown", "rate": 48050}', 4400),
+        ('{"ticket": "unknown", "rate": 11025}', 4400),
+        ('{"ticket": "unknown", "rate": "8000"}', 4400),
+        ('{"ticket": "unknown"}', 4400),
+        ('{"ticket": 7, "rate": 8000}', 4400),
+        ('{"ticket": "unknown", "rate": 8000, "more": 1}', 4400),
+        ("", 4400),
+        ("nonsense", 4400),
+        ("[" * 10_000, 4400),
+        (b'{"ticket": "unknown", "rate": 8000}', 4400),
+        (b"", 4400),
+        ("x" * (MAX_MESSAGE + 1), 1009),
+    ],
+)
+async def test_first_frames_that_are_refused(
+    installation: Installation, first: str | bytes, code: int
+) -> None:
+    assert await code_for(installation, first) == code
+
+
+async def test_a_first_frame_has_to_come(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spech.web.audio.FIRST_FRAME_SECONDS", 0.1)
+    async with connect(installation.audio_url) as connection:
+        assert await close_code(connection) == 4400
+    # Nor may it be a TCP connection that never asks for anything.
+    async with await trio.open_tcp_stream("127.0.0.1", installation.serving.audio_port) as stream:
+        assert await stream.receive_some() == b""
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+async def test_foreign_pages_are_kept_out(installation: Installation, origin: str) -> None:
+    assert await handshake(installation, origin) == b"403"
+
+
+async def test_pages_of_this_host_are_let_in(installation: Installation) -> None:
+    assert await handshake(installation, "http://127.0.0.1:8080") == b"101"
+    assert await handshake(installation, "http://localhost:8080") == b"101"
+
+
+async def handshake(installation: Installation, origin: str) -> bytes:
+    port = installation.serving.audio_port
+    request = (
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nOrigin: {origin}\r\n\r\n"
+    )
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(request.encode())
+        return (await stream.receive_some()).split()[1]
+
+
+async def test_nonsense_is_dropped_until_it_is_too_much(
+    installation: Installation, page: Page, call: str
+) -> None:
+    async with attach(installation, page, call) as connection:
+        for _ in range(MAX_BAD_FRAMES):
+            await connection.send_message(b"nonsense")
+        assert isinstance(await connection.get_message(), bytes)
+        await connection.send_message("nonsense")
+        assert await close_code(connection) == 4400
+    assert page.state["calls"][0]["state"] == "answered"
+
+
+async def test_garbage_in_place_of_http_ends_that_connection_alone(
+    installation: Installation, page: Page, call: str
+) -> None:
+    for port in (
+        installation.serving.audio_port,
+        int(installation.url.rstrip("/").rpartition(":")[2]),
+    ):
+        for garbage in (b"\x00" * 5000, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00"):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(garbage)
+                with trio.move_on_after(0.2):
+                    await stream.receive_some()
+    async with attach(installation, page, call) as connection:
+        assert isinstance(await connection.get_message(), bytes)
+
+
+async def test_a_backlog_is_dropped_and_counted(
+    installation: Installation, page: Page, call: str
+) -> None:
+    async with attach(installation, page, call) as connection:
+        for sequence in range(100):
+            await connection.send_message(HEADER.pack(sequence, 0) + tone(8000, sequence))
+        seen: dict[str, Any] = {}
+        while not seen.get(call, {}).get("dropped"):
+            seen = (await page.metered(len(page.meters) + 1))[-1]
+        assert seen[call]["dropped"] >= 80
+
+
+async def test_a_client_that_does_not_listen_misses_frames_and_sees_the_gap(
+    installation: Installation, page: Page, call: str
+) -> None:
+    async with attach(installation, page, call, 48000) as connection:
+        seen: dict[str, Any] = {}
+        while not seen.get(call, {}).get("dropped"):
+            seen = (await page.metered(len(page.meters) + 1))[-1]
+        sequences = []
+        while len(sequences) < 2 or sequences[-1] == sequences[-2] + 1:
+            message = await connection.get_message()
+            assert isinstance(message, bytes)
+            sequence, position = HEADER.unpack_from(message)
+            assert position == sequence * 960
+            sequences.append(sequence)
