@@ -46,9 +46,10 @@ function showView() {
   const { view } = phone;
   const ringing = phone.ringing.length > 0;
   document.body.dataset.view = view;
-  document.body.dataset.ringing = String(ringing);
   // With nothing else going on, a ringing call has the stage to itself.
-  stage.hidden = ringing && (view === "dialer" || view === "welcome") && !phone.calls.some((call) => live(call) && !phone.ringing.includes(call));
+  const busy = view === "settings" || phone.lines.some(live);
+  document.body.dataset.busy = String(busy);
+  stage.hidden = ringing && !busy;
   if (view === shown) return;
   shown = view;
   stage.replaceChildren(...(view === "loading" ? [] : [views[view]]));

@@ -42,6 +42,7 @@ export class Phone extends EventTarget {
   #digits = new Map();
   #digitsSent = Promise.resolve();
   #seen = new Set();
+  #witnessed = new Set();
   #ticker = 0;
 
   constructor(control) {
@@ -80,9 +81,16 @@ export class Phone extends EventTarget {
     return this.calls.filter(ringsHere);
   }
 
-  /** All other calls; an incoming one that was never answered is not shown as a line when it has ended. */
+  /**
+   * All other calls. Of the ended ones only those that this page saw before: what ended in another window
+   * is no news, nor is an incoming call that was never answered (the recent calls name it).
+   */
   get lines() {
-    return this.calls.filter((call) => !ringsHere(call) && !this.#missed(call));
+    return this.calls.filter((call) => !ringsHere(call) && (live(call) || (this.#saw(call) && !this.#missed(call))));
+  }
+
+  #saw(call) {
+    return this.#witnessed.has(call.id) || this.#mine.has(call.id);
   }
 
   #missed(call) {
@@ -179,7 +187,7 @@ export class Phone extends EventTarget {
   /** Bring the call's sound to this tab. */
   take(call) {
     this.#sound.wake(this.state.audio.rate);
-    if (this.#sound.call === call) this.#sound.follow(null);
+    if (this.#sound.call === call) this.#sound.reconnect();
     this.#take(call);
   }
 
@@ -254,7 +262,7 @@ export class Phone extends EventTarget {
     for (const call of this.calls) this.#receiveCall(call);
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
-    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#seen]) {
+    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#witnessed, this.#seen]) {
       for (const id of [...known.keys()]) if (!present.has(id) && this.#seen.has(id)) known.delete(id);
     }
     for (const id of present) this.#seen.add(id);
@@ -267,6 +275,7 @@ export class Phone extends EventTarget {
   }
 
   #receiveCall(call) {
+    if (live(call)) this.#witnessed.add(call.id);
     if (call.answered_s !== null && !this.#lengths.has(call.id)) {
       const start = this.#control.receivedAt - call.answered_s * 1000;
       const known = this.#startedAt.get(call.id);
@@ -275,7 +284,7 @@ export class Phone extends EventTarget {
     if (live(call) || this.#lengths.has(call.id)) return;
     const seconds = this.seconds(call);
     this.#lengths.set(call.id, seconds);
-    if (this.#metSnapshot) {
+    if (this.#saw(call)) {
       if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tones.farewell();
       this.#note(call, seconds);
     }

@@ -1,11 +1,12 @@
 /** The selected call: who, what is happening, and what one can do about it. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setText, show, takesText } from "../dom.js";
 import { clock, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live } from "../phone.js";
 
 const FLOOR_DBFS = -55;
+const DOUBLE_CLICK_MS = 600;
 
 /** Why a call has ended, for people. */
 export function endedText(call, seconds) {
@@ -17,13 +18,14 @@ export function endedText(call, seconds) {
 
 export class CallView extends Part {
   #shown = null;
+  #shownAt = 0;
   #keypadOpen = false;
   #keypad;
 
   build() {
     this.className = "call";
     this.avatar = h("div", { class: "avatar", "aria-hidden": "true" }, h("span", { class: "halo" }), h("span", { class: "face" }, icon("call")));
-    this.name = h("h1", { class: "who", testid: "remote" });
+    this.name = h("h1", { class: "who", testid: "remote", tabindex: -1 });
     this.address = h("p", { class: "address" });
     this.status = h("p", { class: "status", testid: "status", "aria-live": "polite" });
     this.timer = h("p", { class: "timer", testid: "timer", role: "timer", "aria-live": "off" });
@@ -34,14 +36,19 @@ export class CallView extends Part {
     this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#openKeypad(!this.#keypadOpen));
     this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
     this.controls = h("div", { class: "controls" }, this.mute, this.keys, this.more);
-    this.hangup = h("button", { type: "button", class: "round stop", testid: "hangup", "aria-label": t("hang_up"), onclick: () => this.phone.hangUp(this.#shown) }, icon("hangup"));
+    this.hangup = h("button", { type: "button", class: "round stop hangup", testid: "hangup", "aria-label": t("hang_up"), onclick: (event) => this.#hangUp(event) }, icon("hangup"));
     this.again = h("button", { type: "button", class: "pill", testid: "again", onclick: () => this.#callAgain() }, t("call_again"));
-    this.done = h("button", { type: "button", class: "pill primary", testid: "dismiss", onclick: () => this.phone.dismiss(this.#shown) }, t("done"));
+    this.done = h("button", { type: "button", class: "pill plain", testid: "dismiss", onclick: () => this.phone.dismiss(this.#shown) }, t("done"));
     this.after = h("div", { class: "after" }, this.again, this.done);
     this.quality = h("p", { class: "quality", testid: "quality" });
     this.append(this.avatar, this.name, this.address, this.status, this.timer, this.notices, this.typed, this.keypadPlace, this.controls, this.hangup, this.after, this.quality);
     this.phone.addEventListener("tick", () => this.#tick());
     document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
+  }
+
+  /** The focus goes to the name: a held Enter key must not press the next best button. */
+  arrive() {
+    this.name.focus({ preventScroll: true });
   }
 
   #buildNotices() {
@@ -68,6 +75,7 @@ export class CallView extends Part {
     if (!call) return;
     if (call.id !== this.#shown) {
       this.#shown = call.id;
+      this.#shownAt = performance.now();
       this.#openKeypad(false);
     }
     const ended = !live(call);
@@ -110,7 +118,8 @@ export class CallView extends Part {
     show(this.elsewhere.box, live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected);
     setText(this.elsewhere.text, t("elsewhere"));
     const missing = ["denied", "missing", "failed", "insecure"].includes(sound.microphone);
-    show(this.silent.box, live(call) && missing && (here || sound.microphone === "insecure"));
+    // One thing at a time: to hear comes before to be heard.
+    show(this.silent.box, live(call) && missing && !sound.blocked && (here || sound.microphone === "insecure"));
     if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
     show(this.silent.button, sound.microphone !== "insecure");
     show(this.trouble, error !== null);
@@ -135,6 +144,12 @@ export class CallView extends Part {
   breathe(speaker) {
     const loud = Math.max(0, Math.min(1, 1 - speaker / FLOOR_DBFS));
     this.avatar.style.setProperty("--voice", loud.toFixed(3));
+  }
+
+  #hangUp(event) {
+    // The call button was where this one is now: the second half of a double click is no hang-up.
+    if (event.detail > 1 && performance.now() - this.#shownAt < DOUBLE_CLICK_MS) return;
+    this.phone.hangUp(this.#shown);
   }
 
   #toggleMute() {
@@ -167,15 +182,32 @@ export class CallView extends Part {
 
   #typedAnywhere(event) {
     if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (event.target.closest?.("input, select, textarea")) return;
+    if (takesText(event.target)) return;
     const call = this.phone.selected;
-    if (!call || !live(call)) return;
+    if (!call) return;
+    if (!live(call)) {
+      this.#typedAfterwards(event);
+      return;
+    }
     if (/^[0-9*#]$/.test(event.key) && call.state === "answered") {
       this.#openKeypad(true);
       this.#keypad.flash(event.key);
       this.phone.sendDigit(call.id, event.key);
     } else if (event.key.toLowerCase() === "m") this.#toggleMute();
     else return;
+    event.preventDefault();
+  }
+
+  /** After a call, typing begins the next one; Escape, or Enter beside the buttons, says Done. */
+  #typedAfterwards(event) {
+    const digit = /^[0-9*#+]$/.test(event.key);
+    const done = event.key === "Escape" || (event.key === "Enter" && !event.target.closest?.("button"));
+    if (!digit && !done) return;
+    this.phone.dismiss(this.#shown);
+    if (digit) {
+      this.phone.number = event.key;
+      this.phone.show("dialer");
+    }
     event.preventDefault();
   }
 }

@@ -39,7 +39,7 @@ export class Codecs {
     return h(
       "li",
       { class: codec.available ? null : "absent" },
-      h("label", null, box, h("span", { class: "codec-name" }, codec.name), h("span", { class: "codec-facts" }, facts)),
+      h("label", null, box, h("span", { class: "codec-text" }, h("span", { class: "codec-name" }, codec.name), h("span", { class: "codec-facts" }, facts))),
       this.#arrow(codec, index, -1, "up"),
       this.#arrow(codec, index, 1, "down"),
     );

@@ -1,6 +1,6 @@
 /** The number field, the keypad and the call button. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setText, show, takesText } from "../dom.js";
 import { t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, tidy } from "../phone.js";
@@ -139,9 +139,10 @@ export class Dialer extends Part {
 
   /** Typing works wherever the focus is, as long as it is not in another field. */
   #typedAnywhere(event) {
-    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || this.#busy(event.target)) return;
+    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || takesText(event.target)) return;
     if (event.key === "Backspace") this.#eraseOne();
     else if (event.key === "Enter" && event.target === document.body) this.#dial();
+    else if (event.key === "Escape" && this.phone.calls.some(live)) this.phone.show(null);
     else if (/^[0-9*#+]$/.test(event.key)) {
       this.#keypad.flash(event.key);
       this.#insert(event.key);
@@ -150,12 +151,8 @@ export class Dialer extends Part {
   }
 
   #pastedAnywhere(event) {
-    if (!this.isConnected || this.#busy(event.target)) return;
+    if (!this.isConnected || takesText(event.target)) return;
     this.#paste(event);
-  }
-
-  #busy(target) {
-    return target instanceof Element && target.closest("input, select, textarea") !== null;
   }
 
   #submit(event) {

@@ -32,7 +32,7 @@ export class Settings extends Part {
     this.vault = h("p", { class: "problem", role: "alert", testid: "vault-error", hidden: true });
     this.version = h("p", { class: "version" });
     this.append(
-      h("div", { class: "view-head" }, h("button", { type: "button", class: "quiet", testid: "settings-close", "aria-label": t("back"), onclick: () => this.phone.show(null) }, icon("back")), h("h1", null, t("settings"))),
+      h("div", { class: "view-head" }, h("button", { type: "button", class: "quiet", testid: "settings-close", "aria-label": t("back"), onclick: () => this.phone.show(null) }, icon("back")), h("h1", { tabindex: -1 }, t("settings"))),
       this.vault,
       h(
         "form",
@@ -40,10 +40,14 @@ export class Settings extends Part {
         h(
           "fieldset",
           { class: "fields" },
-          h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
-          this.#transport(),
-          this.#field("user", { autocomplete: "off" }),
-          this.#password(),
+          h(
+            "div",
+            { class: "half" },
+            h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
+            this.#transport(),
+            this.#field("user", { autocomplete: "off" }),
+            this.#password(),
+          ),
           h("div", { class: "field" }, h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")), h("p", { class: "help" }, t("settings.codecs.help")), this.codecs.element),
         ),
         this.error,
@@ -90,7 +94,7 @@ export class Settings extends Part {
   arrive() {
     this.#opened = false;
     this.update();
-    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus?.();
+    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus({ preventScroll: true });
   }
 
   update() {

@@ -6,7 +6,7 @@ import { icon } from "../icons.js";
 import { live } from "../phone.js";
 
 const FLOOR_DBFS = -60;
-const TICKS = [-60, -40, -20, -6, 0];
+const TICKS = [-60, -40, -20, 0];
 const MOST_PERCENT = 150;
 // A meter rises at once and falls like the needle of a mixing desk.
 const FALL_DB_PER_S = 36;
@@ -18,7 +18,7 @@ const share = (dbfs) => Math.max(0, Math.min(1, 1 - dbfs / FLOOR_DBFS));
 class Meter {
   constructor(side) {
     this.bar = h("span", { class: "meter-bar" });
-    this.peak = h("span", { class: "meter-peak" });
+    this.peak = h("span", { class: "meter-peak gone" });
     this.element = h(
       "div",
       { class: "meter", role: "meter", testid: `meter-${side}`, "aria-label": t(`level.${side}`), "aria-valuemin": FLOOR_DBFS, "aria-valuemax": 0, "aria-valuenow": FLOOR_DBFS },

@@ -158,7 +158,8 @@ export class Graph extends EventTarget {
     this.#stream = stream;
     try {
       this.#source = this.#context.createMediaStreamSource(stream);
-    } catch {
+    } catch (error) {
+      if (error.name !== "NotSupportedError") throw error;
       this.close();
       this.#deviceRateOnly = true;
       return false;

@@ -16,6 +16,7 @@ export class Sound extends EventTarget {
   #link;
   #call = null;
   #rate = 0;
+  #turn = 0;
 
   constructor(requestTicket) {
     super();
@@ -78,6 +79,8 @@ export class Sound extends EventTarget {
   /** Play and feed `call`; null stops all sound and gives the microphone back. */
   async follow(call, rate) {
     if (!this.possible || call === this.#call) return;
+    this.#turn += 1;
+    const turn = this.#turn;
     this.#call = call;
     this.#rate = rate;
     if (call === null) {
@@ -86,9 +89,14 @@ export class Sound extends EventTarget {
       return;
     }
     await this.#graph.open(rate);
-    if (call !== this.#call) return;
+    if (turn !== this.#turn) return;
     this.#link.connect(call, this.#graph.rate);
     await this.askMicrophone();
+  }
+
+  /** Connect to the call's sound again, after another window took it over. */
+  reconnect() {
+    this.#link.connect(this.#call, this.#graph.rate);
   }
 
   /** Close a context that was opened for a call that never came about. */
@@ -99,10 +107,10 @@ export class Sound extends EventTarget {
   /** Ask for the microphone, again if it was refused before. */
   async askMicrophone() {
     if (await this.#graph.openMicrophone()) return;
-    const call = this.#call;
+    const turn = this.#turn;
     await this.#graph.open(this.#rate);
-    if (call !== this.#call) return;
-    this.#link.connect(call, this.#graph.rate);
+    if (turn !== this.#turn) return;
+    this.#link.connect(this.#call, this.#graph.rate);
     await this.#graph.openMicrophone();
   }
 
