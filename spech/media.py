@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import time
 from collections import deque
@@ -16,11 +17,11 @@ import trio
 from spech import codecs
 from spech.audio.level import SILENCE, dbfs
 from spech.audio.mixer import mix
-from spech.audio.player import Player
+from spech.audio.player import Playlist
 from spech.audio.recorder import Recording
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.codecs import Codec, Resampler, Samples
-from spech.errors import CallEnded, LocalProtocolError
+from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
 from spech.rtp.dtmf import DigitSender
@@ -110,7 +111,7 @@ class Media:
         self._pending: Samples = np.zeros(0, np.int16)
         self._silence: Samples = np.zeros(0, np.int16)
         self._digits = DigitSender()
-        self._plays: deque[Player] = deque()
+        self._plays = Playlist()
         self._ports: list[AudioPort] = []
         self._recordings: list[tuple[Recording, Resampler | None]] = []
         self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
@@ -119,6 +120,7 @@ class Media:
         self._ticks = 0
         self._now: float | None = None
         self._closed = False
+        self._interrupted = False
 
     # Negotiation
 
@@ -129,9 +131,12 @@ class Media:
 
         Raises:
             CodecUnavailable: the codec is unknown here.
+            RemoteProtocolError: the peer named a host where an address belongs.
         """
         if self._closed:
             return
+        remote, reachable = _numeric(parameters.remote)
+        remote_rtcp, _ = _numeric(parameters.remote_rtcp)
         if self._codec is None or self._codec.name != parameters.codec:
             codec = codecs.create(parameters.codec)
             self._use_codec(codec)
@@ -139,7 +144,7 @@ class Media:
             codec = self._codec
         self._parameters = parameters
         self._packet_samples = codec.rate * parameters.ptime_ms // 1000
-        self._sending = parameters.direction in ("sendrecv", "sendonly")
+        self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
         self._session.configure(
             clock_rate=codec.clock_rate,
@@ -148,7 +153,7 @@ class Media:
             event_send=parameters.telephone_event_send,
             event_receive=parameters.telephone_event_receive,
         )
-        self._stream.negotiate(parameters.remote, parameters.remote_rtcp)
+        self._stream.negotiate(remote, remote_rtcp)
         if not self._session.can_send_events:
             self._digits = DigitSender()
 
@@ -215,7 +220,8 @@ class Media:
                 events = self._digits.next(session.timestamp, self._units)
             if events is None:
                 if self._plays:
-                    spoken = mix((spoken, self._play_on(codec.rate)), self._samples)
+                    played = self._plays.read(self._samples, codec.rate)
+                    spoken = mix((spoken, played), self._samples)
                 self._send(codec, spoken)
             else:
                 self._pending = self._pending[:0]
@@ -279,7 +285,7 @@ class Media:
             CallEnded: the call is over.
         """
         self._require_open()
-        self._plays.append(Player(path))
+        self._plays.queue(path)
 
     def send_dtmf(self, digits: str, *, duration_ms: int = 100, gap_ms: int = 60) -> None:
         """Queue digits as telephone events (RFC 4733); they interrupt sound that is played.
@@ -311,14 +317,14 @@ class Media:
             CallEnded: the call ended before they were.
         """
         await trio.lowlevel.checkpoint()
-        while self._busy:
-            self._require_open()
+        while self._busy and not self._closed:
             await self._waiting.park()
+        if self._interrupted:
+            raise CallEnded("the call ended before everything was sent")
 
     def flush(self) -> None:
         """Forget what is queued: files, digits that have not begun, and what microphones said."""
-        while self._plays:
-            self._plays.popleft().close()
+        self._plays.clear()
         self._digits.clear()
         for port in self._ports:
             port.flush()
@@ -375,12 +381,12 @@ class Media:
         if self._closed:
             return
         self._closed = True
+        self._interrupted = self._busy
         if self._now is not None:
             self._stream.send_rtcp(self._session.farewell(self._now))
         for port in self._ports:
             port.close()
-        for player in self._plays:
-            player.close()
+        self._plays.clear()
         for recording, _ in self._recordings:
             recording.stop()
         self._waiting.unpark_all()
@@ -393,20 +399,6 @@ class Media:
         if self._closed:
             raise CallEnded("the call has ended")
 
-    def _play_on(self, rate: int) -> Samples:
-        """The next tick of the files that are queued, one behind the other without a gap."""
-        parts: list[Samples] = []
-        wanted = self._samples
-        while self._plays and wanted:
-            part = self._plays[0].read(wanted, rate)
-            parts.append(part)
-            wanted -= len(part)
-            if wanted:
-                self._plays.popleft().close()
-        if wanted:
-            parts.append(self._silence[:wanted])
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
     def _record(self, sound: Samples, rate: int) -> None:
         """Hand a tick of sound to every recording, at the rate at which its file began."""
         for index, (recording, resampler) in enumerate(self._recordings):
@@ -418,6 +410,20 @@ class Media:
             else:
                 recording.write(sound)
         self._recordings = [entry for entry in self._recordings if not entry[0].stopped]
+
+
+def _numeric(address: tuple[str, int]) -> tuple[tuple[str, int], bool]:
+    """An address as the socket writes it, and whether anything can be sent there.
+
+    0.0.0.0 is how RFC 2543 put a call on hold. A name is refused: the system would look it up, at
+    every packet, while all calls wait.
+    """
+    host, port = address
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        raise RemoteProtocolError(f"{host!r} is no address for sound", 488) from None
+    return (str(parsed), port), port > 0 and not parsed.is_unspecified
 
 
 def _level(frames: deque[Samples]) -> float:

@@ -20,7 +20,7 @@ from spech.audio.dtmf import DigitDetector
 from spech.audio.level import dbfs
 from spech.audio.tones import digit, tone
 from spech.codecs import Samples, create
-from spech.errors import CallEnded, LocalProtocolError, MediaError
+from spech.errors import CallEnded, LocalProtocolError, MediaError, RemoteProtocolError
 from spech.media import Media, MediaParameters
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
@@ -511,6 +511,24 @@ async def test_a_peer_behind_nat_is_answered_where_it_is(call: Call) -> None:
     assert call.right.rtp.sent[-1][1] == ("10.0.0.1", 30000)
     call.tick(20)
     assert call.left.media.statistics.received > 15
+
+
+@pytest.mark.parametrize("remote", [("0.0.0.0", 30002), ("10.0.0.1", 0)])
+async def test_nothing_is_sent_to_no_address(call: Call, remote: Address) -> None:
+    call.configure()
+    call.tick(3)
+    call.left.peer = remote
+    call.left.configure()
+    call.tick(10)
+    assert len(call.left.packets()) == 3
+    assert call.left.media.statistics.send_errors == 0
+
+
+async def test_a_name_is_no_address(call: Call) -> None:
+    call.left.peer = ("pbx.example", 4000)
+    with pytest.raises(RemoteProtocolError):
+        call.left.configure()
+    call.tick(3)
 
 
 async def test_reports_measure_loss_and_the_round_trip(call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,43 @@ class Player:
             return
         parts = [piece.to_ndarray().reshape(-1) for piece in decoded]
         self._ready = np.concatenate((self._ready, *parts)).astype(np.int16, copy=False)
+
+
+class Playlist:
+    """Files that play one behind the other, without a gap."""
+
+    def __init__(self) -> None:
+        self._players: deque[Player] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._players)
+
+    def queue(self, path: str | Path) -> None:
+        """Queue a file behind the others.
+
+        Raises:
+            MediaError: it cannot be opened, or holds no sound.
+        """
+        self._players.append(Player(path))
+
+    def read(self, samples: int, rate: int) -> Samples:
+        """The next ``samples`` samples at ``rate`` Hz, padded with silence behind the last file."""
+        parts: list[Samples] = []
+        wanted = samples
+        while self._players and wanted:
+            part = self._players[0].read(wanted, rate)
+            parts.append(part)
+            wanted -= len(part)
+            if wanted:
+                self._players.popleft().close()
+        if wanted:
+            parts.append(np.zeros(wanted, np.int16))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def clear(self) -> None:
+        """Close and forget all files."""
+        while self._players:
+            self._players.popleft().close()
 
 
 def _reason(error: Exception) -> str:

@@ -203,25 +203,15 @@ def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 def test_tshark_finds_nothing_malformed(tmp_path: Path) -> None:
     capture = tmp_path / "call.pcap"
-    loopback = b"\x7f\0\0\1"
     datagrams = [(31001, compound(*COMPOUND)), (31001, Peer(1).session.report(1.0))]
     datagrams += [(31000, rtp.build(0, True, 1, 160, 1, bytes(160)))]
     with capture.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
         for port, data in datagrams:
             udp = struct.pack("!HHHH", port, port, 8 + len(data), 0) + data
+            loopback = 0x7F000001
             header = struct.pack(
-                "!BBHHHBBH4s4s",
-                0x45,
-                0,
-                20 + len(udp),
-                0,
-                0,
-                64,
-                17,
-                0,
-                b"\x7f\0\0\1",
-                b"\x7f\0\0\1",
+                "!HHIHHII", 0x4500, 20 + len(udp), 0, 0x4011, 0, loopback, loopback
             )
             file.write(struct.pack("<IIII", 0, 0, 20 + len(udp), 20 + len(udp)) + header + udp)
     arguments = ["-d", "udp.port==31000,rtp", "-d", "udp.port==31001,rtcp"]
