@@ -32,6 +32,7 @@ RTP_PORTS = (20000, 29999)
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
+_CALL_SECONDS = 10.0
 
 
 class AsteriskUnavailable(Exception):
@@ -181,6 +182,18 @@ class Asterisk:
         found = re.search(r"(\d+) active channel", self.command("core show channels count"))
         assert found is not None
         return int(found[1])
+
+    def await_no_channels(self) -> None:
+        """Wait until the last channel is gone: a few milliseconds after the 200 to its BYE.
+
+        Raises:
+            TimeoutError: one is still there after ten seconds; the text names it.
+        """
+        give_up = time.monotonic() + _CALL_SECONDS
+        while self.channels():
+            if time.monotonic() > give_up:
+                raise TimeoutError(self.command("core show channels"))
+            time.sleep(0.01)
 
     def variable(self, name: str) -> str:
         """The value of a global variable of the dialplan, "" when it is not set."""

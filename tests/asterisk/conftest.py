@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,19 +34,7 @@ def nothing_left(asterisk: Asterisk) -> Iterator[None]:
     yield
     assert _sockets() <= before
     if asterisk.managed:
-        # A channel may outlive its 200 OK to the BYE by some milliseconds.
-        give_up = time.monotonic() + 5
-        while asterisk.channels() and time.monotonic() < give_up:
-            time.sleep(0.01)
-        assert asterisk.channels() == 0, asterisk.command("core show channels")
-
-
-@pytest.fixture
-def pbx(asterisk: Asterisk) -> Asterisk:
-    """An Asterisk whose command line is within reach."""
-    if not asterisk.managed:
-        pytest.skip("only the SIP side of this PBX is within reach")
-    return asterisk
+        asterisk.await_no_channels()
 
 
 @pytest.fixture
@@ -58,12 +45,3 @@ def ports() -> PortRange:
 @pytest.fixture
 def account(asterisk: Asterisk) -> Account:
     return Account(f"sip:alice@{asterisk.domain}", password=PASSWORD)
-
-
-@pytest.fixture
-def trace(pbx: Asterisk) -> Iterator[Callable[[], str]]:
-    """What Asterisk logged since the test began, SIP messages included."""
-    pbx.command("pjsip set logger on")
-    start = len(pbx.log)
-    yield lambda: pbx.log[start:]
-    pbx.command("pjsip set logger off")

@@ -1,0 +1,179 @@
+"""Calls from the page through a real PBX, heard in what the page plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_silence, assert_tone
+from spech.testing.page import Server, Telephone
+
+# As in conftest.py, which plays it into the microphone.
+TONE = 700.0
+TONE_LEVEL = -20.0
+
+
+def hear_own_tone(telephone: Telephone) -> None:
+    """The microphone's tone went to the echo and came back."""
+    heard, rate = telephone.hear(1)
+    assert_tone(heard, rate, TONE, tolerance=2, level=TONE_LEVEL, level_tolerance=3)
+
+
+def in_call(telephone: Telephone) -> None:
+    telephone.wait_for("spech.state.calls.some(call => call.state === 'answered')")
+    # Sound needs a moment for the way there and back.
+    telephone.wait_for("spech.speakerLevel() > -40")
+
+
+def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: Asterisk) -> None:
+    registered.dial("600")
+    in_call(registered)
+    hear_own_tone(registered)
+    expect(registered.element("timer")).to_contain_text("0:0")
+    registered.picture("in-call")
+    assert pbx.channels() == 1
+    registered.element("hangup").click()
+    registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
+    registered.picture("ended")
+    pbx.await_no_channels()
+
+
+def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
+    registered.dial("600")
+    in_call(registered)
+    registered.element("mute").click()
+    registered.wait_for("spech.speakerLevel() < -70")
+    heard, _ = registered.hear(1)
+    assert_silence(heard)
+    registered.picture("muted")
+    registered.element("mute").click()
+    registered.wait_for("spech.speakerLevel() > -40")
+    hear_own_tone(registered)
+
+
+def test_digits_arrive(registered: Telephone, pbx: Asterisk) -> None:
+    """Read by the PBX, which sends them back and hangs up."""
+    registered.dial("602")
+    registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
+    registered.element("keypad-toggle").click()
+    registered.press("1234*0")
+    registered.picture("keypad")
+    registered.press("#")
+    registered.wait_for("spech.state.calls.some(call => call.digits_received === '1234*0')")
+    registered.wait_for("spech.state.calls.every(call => call.ended?.by === 'remote')")
+    assert pbx.variable("digits") == "1234*0"
+    assert pbx.variable("status") == "OK"
+
+
+def test_a_reload_in_the_middle_goes_on(registered: Telephone, pbx: Asterisk) -> None:
+    registered.dial("600")
+    in_call(registered)
+    (call,) = registered.calls
+    registered.reload()
+    in_call(registered)
+    assert [again["id"] for again in registered.calls] == [call["id"]]
+    hear_own_tone(registered)
+    assert pbx.channels() == 1
+    registered.picture("reattached")
+    registered.element("hangup").click()
+    pbx.await_no_channels()
+
+
+def test_closing_the_page_hangs_up_after_a_while(
+    registered: Telephone, pbx: Asterisk, trace: Callable[[], str]
+) -> None:
+    registered.dial("600")
+    in_call(registered)
+    registered.page.close()
+    assert "BYE sip:" not in trace()
+    pbx.await_no_channels()
+    assert "BYE sip:" in trace()
+
+
+def test_stopping_the_server_hangs_up(
+    registered: Telephone, pbx: Asterisk, server: Server, trace: Callable[[], str]
+) -> None:
+    registered.dial("600")
+    in_call(registered)
+    assert server.stop() == 0
+    pbx.await_no_channels()
+    assert "BYE sip:" in trace()
+
+
+def test_an_incoming_call_rings_and_is_answered(registered: Telephone, pbx: Asterisk) -> None:
+    pbx.originate("alice", "Milliwatt")
+    expect(registered.element("incoming")).to_be_visible()
+    registered.picture("incoming")
+    registered.element("answer").click()
+    in_call(registered)
+    heard, rate = registered.hear(1)
+    assert_tone(heard, rate, 1004, tolerance=2)
+    registered.picture("answered")
+    pbx.command("channel request hangup all")
+    registered.wait_for("spech.state.calls.every(call => call.ended?.by === 'remote')")
+
+
+def test_an_incoming_call_is_declined(
+    registered: Telephone, pbx: Asterisk, trace: Callable[[], str]
+) -> None:
+    pbx.originate("alice", "Echo")
+    registered.element("decline").click()
+    expect(registered.element("incoming")).to_have_count(0)
+    pbx.await_no_channels()
+    assert "SIP/2.0 603" in trace() or "SIP/2.0 486" in trace()
+
+
+def test_a_caller_who_gives_up_is_seen_to(registered: Telephone, pbx: Asterisk) -> None:
+    pbx.originate("alice", "Echo")
+    expect(registered.element("incoming")).to_be_visible()
+    pbx.command("channel request hangup all")
+    expect(registered.element("incoming")).to_have_count(0)
+    registered.picture("missed")
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "picture"),
+    [("603", "busy", "busy"), ("699", "number", "no-such-number")],
+)
+def test_a_refusal_is_put_plainly(
+    registered: Telephone, number: str, text: str, picture: str
+) -> None:
+    registered.dial(number)
+    registered.status(text)
+    registered.picture(picture)
+
+
+def test_it_rings_until_it_is_cancelled(
+    registered: Telephone, pbx: Asterisk, trace: Callable[[], str]
+) -> None:
+    registered.dial("604")
+    registered.wait_for("spech.state.calls.some(call => call.state === 'ringing')")
+    registered.picture("ringing")
+    registered.element("hangup").click()
+    pbx.await_no_channels()
+    assert "CANCEL sip:604@" in trace()
+
+
+def test_early_media_is_heard(registered: Telephone) -> None:
+    registered.dial("606")
+    registered.wait_for("spech.state.calls.some(call => call.state === 'early')")
+    registered.wait_for("spech.speakerLevel() > -40")
+    heard, rate = registered.hear(1)
+    assert_tone(heard, rate, 425, tolerance=2)
+    registered.picture("early-media")
+
+
+def test_a_second_page_does_not_take_the_call_unasked(
+    registered: Telephone, context: BrowserContext
+) -> None:
+    registered.dial("600")
+    in_call(registered)
+    other = Telephone(context.new_page(), registered.url, registered.pictures)
+    other.open()
+    expect(other.element("take")).to_be_visible()
+    other.picture("elsewhere")
+    registered.page.bring_to_front()
+    hear_own_tone(registered)
