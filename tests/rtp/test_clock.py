@@ -45,11 +45,9 @@ async def test_streams_are_spread_over_the_period(
     with (
         clock.attach(lambda _: ticker(0), no_error),
         clock.attach(lambda _: ticker(1), no_error),
-        clock.attach(lambda _: ticker(2), no_error),
-        clock.attach(lambda _: ticker(3), no_error),
     ):
         await trio.sleep(0.1)
-    assert len({round(phase * 1000) % 20 for phase in phases.values()}) == 4
+    assert len({round(phase * 1000) % 20 for phase in phases.values()}) == 2
 
 
 async def test_an_error_detaches_its_own_stream_only(
@@ -106,7 +104,7 @@ async def test_a_short_stall_is_caught_up_and_a_long_one_is_not(nursery: trio.Nu
                 mock.jump(3600)
                 await trio.sleep(0.001)
                 assert len(times) - before <= 2
-                assert clock.statistics.missed == pytest.approx(3600 / 0.005, abs=2)
+                assert clock.statistics.missed == pytest.approx(3600 / 0.01, abs=2)
                 await trio.sleep(1)
                 assert [b - a for a, b in zip(times[-40:], times[-39:], strict=False)] == (
                     pytest.approx([PERIOD] * 39)
