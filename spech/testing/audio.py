@@ -13,6 +13,8 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
+from spech.audio.dtmf import DigitDetector
+
 Pcm = bytes | bytearray | NDArray[np.int16]
 
 #: What :func:`level` returns for digital silence, in dBFS.
@@ -39,9 +41,7 @@ class Tone:
 
 def samples(pcm: Pcm) -> NDArray[np.float64]:
     """PCM as floats from -1 to 1."""
-    if isinstance(pcm, (bytes, bytearray)):
-        pcm = np.frombuffer(pcm, dtype="<i2")
-    return pcm.astype(np.float64) / _FULL_SCALE
+    return _integers(pcm).astype(np.float64) / _FULL_SCALE
 
 
 def level(pcm: Pcm) -> float:
@@ -80,7 +80,7 @@ def tone(pcm: Pcm, rate: int) -> Tone:
 
 def sounding(pcm: Pcm, rate: int, *, above: float = -50.0) -> NDArray[np.int16]:
     """Cut the silence at both ends: from the first to the last 20 ms louder than ``above`` dBFS."""
-    values = np.frombuffer(pcm, dtype="<i2") if isinstance(pcm, (bytes, bytearray)) else pcm
+    values = _integers(pcm)
     length = int(rate * _FRAME_SECONDS)
     count = len(values) // length
     frames = samples(values[: count * length]).reshape(count, length)
@@ -130,6 +130,11 @@ def assert_silence(pcm: Pcm, *, below: float = -60.0) -> float:
     return found
 
 
+def digits(pcm: Pcm, rate: int) -> str:
+    """The DTMF digits that are heard as tones in the sound."""
+    return DigitDetector(rate).feed(_integers(pcm))
+
+
 def read_wav(path: str | PathLike[str]) -> tuple[NDArray[np.int16], int]:
     """The samples of a mono 16-bit WAV file, and its rate."""
     with wave.open(str(path), "rb") as file:
@@ -154,6 +159,10 @@ def sine(frequency: float, rate: int, seconds: float, *, level: float = -15.0) -
     values = peak * np.sin(2 * np.pi * frequency * time)
     clipped: NDArray[np.float64] = np.clip(np.round(values), -32768, 32767)
     return clipped.astype(np.int16)
+
+
+def _integers(pcm: Pcm) -> NDArray[np.int16]:
+    return np.frombuffer(pcm, dtype="<i2") if isinstance(pcm, (bytes, bytearray)) else pcm
 
 
 def _decibel(mean_square: float) -> float:

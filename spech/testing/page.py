@@ -23,6 +23,14 @@ from .dialplan import PASSWORD
 
 _STOP_SECONDS = 15.0
 _WAIT_SECONDS = 15.0
+# `spech serve` as it is, but that it gives up calls without a page sooner.
+_SERVE = """
+import functools, sys
+from spech.cli import main
+from spech.web import app
+app.serve = functools.partial(app.serve, grace=float(sys.argv.pop(1)))
+main()
+"""
 
 
 class Server:
@@ -39,9 +47,8 @@ class Server:
 
     def __init__(self, data: Path, *, grace: float) -> None:
         self.url = ""
-        self._command = [sys.executable, "-m", "spech", "serve", "--data", str(data)]
-        self._command += ["--port", "0", "--audio-port", "0", "--sip-listen", "127.0.0.1:0"]
-        self._command += ["--grace", str(grace)]
+        self._command = [sys.executable, "-c", _SERVE, str(grace), "serve", "--data", str(data)]
+        self._command += ["--port", "0", "--audio-port", "0", "--sip-host", "127.0.0.1"]
 
     def __enter__(self) -> Server:
         self.process = subprocess.Popen(
@@ -162,4 +169,4 @@ class Telephone:
     def picture(self, name: str) -> None:
         """Keep how it looks now, for people to look at."""
         self.pictures.mkdir(exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}.png")
+        self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")

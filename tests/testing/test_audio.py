@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spech.audio.tones import digit
 from spech.testing import audio
 
 
@@ -70,6 +71,13 @@ def test_silence_around_the_sound_is_cut() -> None:
     whole = np.concatenate([silence, pcm, silence])
     assert len(audio.sounding(whole, 8000)) == len(pcm)
     assert len(audio.sounding(silence, 8000)) == 0
+
+
+def test_digits_are_heard_among_silence() -> None:
+    silence = np.zeros(800, dtype=np.int16)
+    keys = [np.concatenate([digit(key, 0.1, 8000), silence]) for key in "1234*0#"]
+    assert audio.digits(np.concatenate(keys), 8000) == "1234*0#"
+    assert audio.digits(audio.sine(697, 8000, 1), 8000) == ""
 
 
 def test_wav_files_go_out_and_come_back(tmp_path: Path) -> None:
