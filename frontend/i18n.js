@@ -42,9 +42,18 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-/** The text `key` if this language has one, else what the server said (which is English). */
-export function translated(key, serverText) {
-  return texts[key] ?? serverText;
+/**
+ * What the server said, which is English, in this language: by the sentence itself (locales have it behind
+ * an equals sign), else by `key`; what is not known is left as it is rather than guessed at.
+ */
+export function translated(sentence, key = "") {
+  return texts[`=${sentence}`] ?? texts[key] ?? sentence;
+}
+
+/** A CommandError in words: what is wrong, and what to do about it (may be empty). */
+export function inWords({ code, message, hint }) {
+  if (code === "offline") return [t("error.offline"), ""];
+  return [translated(message, `error.${code}`), translated(hint, `hint.${code}`)];
 }
 
 export function number(value, digits = 0) {

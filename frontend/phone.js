@@ -145,7 +145,7 @@ export class Phone extends EventTarget {
   get levels() {
     const call = this.selected;
     if (!call || !live(call)) return { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
-    if (this.#sound.call === call.id) return this.#sound.levels;
+    if (this.#sound.call === call.id && this.#sound.link !== "elsewhere") return this.#sound.levels;
     return this.#control.meters[call.id] ?? { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
   }
 

@@ -9,7 +9,8 @@ const PATIENCE_MS = 900;
 
 export class Banner extends Part {
   build() {
-    this.text = h("span", { role: "status" });
+    // Not a live region: the seconds count down here; #announcer says once that the connection is lost.
+    this.text = h("span", { class: "banner-text" });
     this.retry = h("button", { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() }, t("reconnect.now"));
     this.append(h("div", { class: "banner", testid: "banner" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.text, this.retry));
     setInterval(() => this.refresh(), 500);

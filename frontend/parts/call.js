@@ -1,20 +1,12 @@
 /** The selected call: who, what is happening, and what one can do about it. */
 
 import { h, Part, setText, show, takesText } from "../dom.js";
-import { clock, number, t, translated } from "../i18n.js";
+import { clock, inWords, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live } from "../phone.js";
 
 const FLOOR_DBFS = -55;
 const DOUBLE_CLICK_MS = 600;
-
-/** Why a call has ended, for people. */
-export function endedText(call, seconds) {
-  const { by, status, text } = call.ended;
-  if (seconds !== null && (status === 200 || status === null)) return translated(`ended.${by}`, text);
-  if (by === "local") return translated("ended.cancelled", text);
-  return translated(`ended.${status}`, text || call.reason);
-}
 
 export class CallView extends Part {
   #shown = null;
@@ -98,7 +90,7 @@ export class CallView extends Part {
   }
 
   #statusText(call) {
-    if (call.state === "ended") return endedText(call, this.phone.seconds(call));
+    if (call.state === "ended") return translated(call.ended.text);
     if (call.state === "answered" && call.muted) return t("state.muted");
     return t(`state.${call.state}`);
   }
@@ -123,7 +115,7 @@ export class CallView extends Part {
     if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
     show(this.silent.button, sound.microphone !== "insecure");
     show(this.trouble, error !== null);
-    if (error) setText(this.trouble, translated(`error.${error.code}`, error.message) || t("error.offline"));
+    if (error) setText(this.trouble, inWords(error).join(" "));
   }
 
   #tick() {

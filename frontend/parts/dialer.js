@@ -1,7 +1,7 @@
 /** The number field, the keypad and the call button. */
 
 import { h, Part, setText, show, takesText } from "../dom.js";
-import { t, translated } from "../i18n.js";
+import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, tidy } from "../phone.js";
 
@@ -70,10 +70,7 @@ export class Dialer extends Part {
     if (this.#input.value !== this.phone.number) this.#input.value = this.phone.number;
     const { error } = this.phone;
     show(this.#error, error !== null);
-    if (error) {
-      const message = translated(`error.${error.code}`, error.message) || t("error.offline");
-      setText(this.#error, [message, translated(`hint.${error.code}`, error.hint)].filter(Boolean).join(" "));
-    }
+    if (error) setText(this.#error, inWords(error).join(" "));
     this.#call.disabled = !this.phone.control.connected || (!this.phone.number.trim() && !this.phone.lastNumber);
     this.#call.title = this.phone.number.trim() || !this.phone.lastNumber ? "" : t("redial", { number: this.phone.lastNumber });
     show(this.#back, this.phone.calls.some(live));

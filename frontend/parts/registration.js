@@ -17,9 +17,9 @@ export class Registration extends Part {
     const state = !control.connected ? "offline" : account ? account.registration.state : "none";
     this.badge.dataset.state = state;
     show(this.badge, state !== "none" && this.phone.state !== null);
-    const reason = account?.registration.reason ?? "";
-    setText(this.text, t(`registration.${state}`, { user: account?.user ?? "", reason }));
-    this.badge.title = account ? `${account.user}@${account.server}${reason ? ` – ${reason}` : ""}` : "";
+    if (state !== "none") setText(this.text, t(`registration.${state}`, { user: account?.user ?? "" }));
+    const { reason } = account?.registration ?? {};
+    this.badge.title = account ? [`${account.user}@${account.server}`, reason].filter(Boolean).join(" – ") : "";
     this.gear.setAttribute("aria-pressed", String(view === "settings"));
   }
 

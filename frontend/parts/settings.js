@@ -1,12 +1,13 @@
 /** The SIP account. Saving is a trial: the server stores nothing that did not register. */
 
 import { h, Part, setText, show } from "../dom.js";
-import { currentLanguage, LANGUAGES, t, translated } from "../i18n.js";
+import { currentLanguage, inWords, LANGUAGES, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { remember } from "../memory.js";
+import { live } from "../phone.js";
 import { Codecs } from "./codecs.js";
 
-const TRANSPORTS = ["udp", "tcp", "tls"];
+const TRANSPORTS = ["udp"];
 const SUCCESS_MS = 1100;
 // Which fields an error is about: the first one gets the focus.
 const CULPRITS = {
@@ -31,6 +32,7 @@ export class Settings extends Part {
     this.forget = h("button", { type: "button", class: "quiet danger", testid: "settings-forget", onclick: () => this.#forget() }, t("settings.forget"));
     this.vault = h("p", { class: "problem", role: "alert", testid: "vault-error", hidden: true });
     this.version = h("p", { class: "version" });
+    this.wait = h("p", { class: "progress", role: "status", testid: "settings-wait", hidden: true }, t("settings.wait"));
     this.append(
       h("div", { class: "view-head" }, h("button", { type: "button", class: "quiet", testid: "settings-close", "aria-label": t("back"), onclick: () => this.phone.show(null) }, icon("back")), h("h1", { tabindex: -1 }, t("settings"))),
       this.vault,
@@ -52,6 +54,7 @@ export class Settings extends Part {
         ),
         this.error,
         this.progress,
+        this.wait,
         h("div", { class: "actions" }, this.save, this.forget),
       ),
       h("div", { class: "foot" }, this.#language(), this.version),
@@ -103,6 +106,10 @@ export class Settings extends Part {
     show(this.vault, state.vault.state === "damaged");
     setText(this.vault, state.vault.message);
     show(this.forget, state.account !== null);
+    const talking = state.calls.some(live);
+    show(this.wait, talking && !this.#busy);
+    this.save.disabled = this.#busy || talking;
+    this.forget.disabled = this.#busy || talking;
     setText(this.version, `Spech ${state.version}`);
     if (!this.#opened) this.#fill(state);
   }
@@ -152,8 +159,11 @@ export class Settings extends Part {
       this.#fail(t("settings.need.codec"));
       return null;
     }
-    // An empty password field keeps the stored password; without one, the password is empty indeed.
-    const password = this.#fields.password.value || (this.phone.account ? null : "");
+    // An empty password field keeps the stored password, which is for its own server and user only.
+    const { account } = this.phone;
+    const kept = account !== null && account.server === value("server") && account.user === value("user");
+    const password = this.#fields.password.value || (kept ? null : "");
+    if (account !== null && password === "") return complain("settings.need.password", "password");
     return { server: value("server"), port, transport: value("transport"), user: value("user"), password, codecs: this.codecs.chosen };
   }
 
@@ -166,8 +176,7 @@ export class Settings extends Part {
     this.#busy = busy;
     this.setAttribute("aria-busy", String(busy));
     this.querySelector("fieldset").disabled = busy;
-    this.save.disabled = busy;
-    this.forget.disabled = busy;
+    this.refresh();
   }
 
   async #submit(event) {
@@ -187,7 +196,7 @@ export class Settings extends Part {
     } catch (error) {
       this.#work(false);
       this.#show(null);
-      this.#fail(translated(`error.${error.code}`, error.message) || t("error.offline"), translated(`hint.${error.code}`, error.hint));
+      this.#fail(...inWords(error));
       this.#mark(CULPRITS[error.code] ?? []);
     }
   }
@@ -216,7 +225,7 @@ export class Settings extends Part {
       this.#opened = false;
       this.update();
     } catch (error) {
-      this.#fail(translated(`error.${error.code}`, error.message) || t("error.offline"), error.hint);
+      this.#fail(...inWords(error));
     }
   }
 }

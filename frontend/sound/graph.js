@@ -28,7 +28,8 @@ function createContext(rate) {
     }
   }
   const context = new AudioContext(options);
-  if (context.sampleRate <= HIGHEST_RATE) return context;
+  // The protocol takes rates that make whole frames of 20 ms, up to 48 kHz.
+  if (context.sampleRate <= HIGHEST_RATE && context.sampleRate % 50 === 0) return context;
   context.close();
   return new AudioContext({ ...options, sampleRate: HIGHEST_RATE });
 }

@@ -25,6 +25,8 @@ export class Sound extends EventTarget {
     this.#link.addEventListener("frame", ({ detail }) => this.#graph.play(detail));
     this.#link.addEventListener("change", () => {
       if (this.#link.status !== "open") this.#graph.pause();
+      // Who is heard in another window need not be recorded in this one.
+      if (this.#link.status === "elsewhere") this.#graph.close();
       this.#changed();
     });
     this.#graph.addEventListener("frame", ({ detail }) => this.#link.send(detail, (detail.byteLength - HEADER_BYTES) / 2));
@@ -96,7 +98,9 @@ export class Sound extends EventTarget {
 
   /** Connect to the call's sound again, after another window took it over. */
   reconnect() {
-    this.#link.connect(this.#call, this.#graph.rate);
+    const call = this.#call;
+    this.#call = null;
+    return this.follow(call, this.#rate);
   }
 
   /** Close a context that was opened for a call that never came about. */
