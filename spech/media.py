@@ -33,6 +33,8 @@ __all__ = ["AudioPort", "Media", "MediaParameters", "MediaStatistics", "Recordin
 
 _DEFAULT_RATE = 8000
 _TICK_MS = 20
+_SHORTEST_PACKET_MS = 10
+_LONGEST_PACKET_MS = 200
 _RTCP_TICKS = 10
 _STALLED_TICKS = 5
 _METER_TICKS = 5
@@ -44,7 +46,7 @@ class MediaParameters:
 
     ``codec`` is a name of the registry; payload types are those of each direction, None where no
     telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
-    ``ptime_ms`` is the length of the packets that we send.
+    ``ptime_ms`` is the length of the packets that we send, 10 to 200.
     """
 
     codec: str
@@ -143,7 +145,9 @@ class Media:
         else:
             codec = self._codec
         self._parameters = parameters
-        self._packet_samples = codec.rate * parameters.ptime_ms // 1000
+        # What a peer asks for is honoured as far as a packet still makes sense.
+        ptime = min(max(parameters.ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
+        self._packet_samples = codec.rate * ptime // 1000
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
         self._session.configure(

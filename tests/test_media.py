@@ -191,6 +191,15 @@ async def test_packets_of_other_lengths(call: Call, ptime: int) -> None:
     assert noise(heard[4000:-4000], 8000, 1000) > 30
 
 
+@pytest.mark.parametrize(("ptime", "length"), [(0, 80), (-5, 80), (9999, 1600)])
+async def test_packet_lengths_without_sense_are_bounded(
+    call: Call, ptime: int, length: int
+) -> None:
+    call.configure("PCMU", ptime=ptime)
+    call.tick(10)
+    assert {len(packet.payload) for packet in call.left.packets()} == {length}
+
+
 async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     call.configure()
     call.tick(5)
