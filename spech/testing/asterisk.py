@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import dialplan as configuration
+from .waiting import wait
 
 #: SIP ports are taken from here upwards, two for each PBX that runs at once.
 FIRST_PORT = 35060
@@ -32,7 +33,6 @@ RTP_PORTS = (20000, 29999)
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
-_CALL_SECONDS = 10.0
 
 
 class AsteriskUnavailable(Exception):
@@ -183,17 +183,16 @@ class Asterisk:
         assert found is not None
         return int(found[1])
 
-    def await_no_channels(self) -> None:
-        """Wait until the last channel is gone: a few milliseconds after the 200 to its BYE.
+    def await_channels(self, count: int) -> None:
+        """Wait until that many channels are up; one lasts a moment longer than its call.
 
         Raises:
-            TimeoutError: one is still there after ten seconds; the text names it.
+            TimeoutError: it was another number for ten seconds; the text names them.
         """
-        give_up = time.monotonic() + _CALL_SECONDS
-        while self.channels():
-            if time.monotonic() > give_up:
-                raise TimeoutError(self.command("core show channels"))
-            time.sleep(0.01)
+        try:
+            wait(lambda: self.channels() == count)
+        except TimeoutError:
+            raise TimeoutError(self.command("core show channels")) from None
 
     def variable(self, name: str) -> str:
         """The value of a global variable of the dialplan, "" when it is not set."""

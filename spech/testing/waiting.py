@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -31,3 +32,16 @@ async def until(condition: Callable[[], object], *, within: float = 5.0) -> None
     with trio.fail_after(within):
         while not condition():  # noqa: ASYNC110 - nobody there who could set an event
             await trio.sleep(_INTERVAL)
+
+
+def wait(condition: Callable[[], object], *, within: float = 10.0) -> None:
+    """The same in programs without Trio.
+
+    Raises:
+        TimeoutError: it did not become true within that many seconds.
+    """
+    give_up = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError
+        time.sleep(_INTERVAL)

@@ -34,7 +34,7 @@ def nothing_left(asterisk: Asterisk) -> Iterator[None]:
     yield
     assert _sockets() <= before
     if asterisk.managed:
-        asterisk.await_no_channels()
+        asterisk.await_channels(0)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: As
     registered.element("hangup").click()
     registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
     registered.picture("ended")
-    pbx.await_no_channels()
+    pbx.await_channels(0)
 
 
 def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
@@ -79,7 +79,7 @@ def test_a_reload_in_the_middle_goes_on(registered: Telephone, pbx: Asterisk) ->
     assert pbx.channels() == 1
     registered.picture("reattached")
     registered.element("hangup").click()
-    pbx.await_no_channels()
+    pbx.await_channels(0)
 
 
 def test_closing_the_page_hangs_up_after_a_while(
@@ -89,7 +89,7 @@ def test_closing_the_page_hangs_up_after_a_while(
     in_call(registered)
     registered.page.close()
     assert "BYE sip:" not in trace()
-    pbx.await_no_channels()
+    pbx.await_channels(0)
     assert "BYE sip:" in trace()
 
 
@@ -99,7 +99,7 @@ def test_stopping_the_server_hangs_up(
     registered.dial("600")
     in_call(registered)
     assert server.stop() == 0
-    pbx.await_no_channels()
+    pbx.await_channels(0)
     assert "BYE sip:" in trace()
 
 
@@ -122,7 +122,7 @@ def test_an_incoming_call_is_declined(
     pbx.originate("alice", "Echo")
     registered.element("decline").click()
     expect(registered.element("incoming")).to_have_count(0)
-    pbx.await_no_channels()
+    pbx.await_channels(0)
     assert "SIP/2.0 603" in trace() or "SIP/2.0 486" in trace()
 
 
@@ -153,7 +153,7 @@ def test_it_rings_until_it_is_cancelled(
     registered.wait_for("spech.state.calls.some(call => call.state === 'ringing')")
     registered.picture("ringing")
     registered.element("hangup").click()
-    pbx.await_no_channels()
+    pbx.await_channels(0)
     assert "CANCEL sip:604@" in trace()
 
 
