@@ -11,7 +11,7 @@ import trio
 
 from spech.audio.recorder import Recording
 from spech.audio_port import AudioPort
-from spech.errors import CallEnded, CallFailed
+from spech.errors import CallEnded, CallFailed, ServerUnreachable
 from spech.media import Media, MediaParameters, MediaStatistics
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
@@ -222,9 +222,26 @@ class Call:
     async def follow(self, channel: EventChannel) -> None:
         """Act on what the stack says, until the call has ended. Runs in the call's nursery."""
         async for event in channel:
+            if isinstance(event, events.Redirected):
+                await self._redirect(event)
             self._receive(event)
             if self.state == "ended":
                 return
+
+    async def _redirect(self, event: events.Redirected) -> None:
+        """Call the first of the new targets whose host is known (RFC 3261 8.1.3.4)."""
+        endpoint = self._endpoint
+        for target in event.targets:
+            try:
+                flows = await endpoint.flows_to(target)
+            except ServerUnreachable:
+                continue
+            endpoint.agent.redirect(self._session, target, flows, endpoint.now())
+            endpoint.flush()
+            return
+        reason = "Redirected to an unknown host"
+        endpoint.agent.hang_up(self._session, endpoint.now(), status=503, reason=reason)
+        endpoint.flush()
 
     def catch_up(self, channel: EventChannel) -> None:
         """Act at once on what the stack has said so far."""
@@ -257,8 +274,8 @@ class Call:
                 self.ended_by, self.status, self.reason = by, status, reason
                 self._ended_at = trio.current_time()
                 self._media.close()
-            case events.IncomingCall():
-                pass  # That is how we came to be.
+            case events.IncomingCall() | events.Redirected():
+                pass  # That is how we came to be; and what was done before this.
         self._notify()
 
     def _configure(self, agreed: Agreed) -> None:

@@ -116,8 +116,8 @@ class IncomingCall:
 
     @property
     def _caller(self) -> NameAddr:
-        assert self._session.invitation is not None
-        return self._session.invitation.from_
+        assert self._session.invited_by is not None
+        return self._session.invited_by.from_
 
     @property
     def caller_number(self) -> str:
@@ -132,8 +132,8 @@ class IncomingCall:
     @property
     def called(self) -> str:
         """The number or name that was called: the user part of the Request-URI."""
-        assert self._session.invitation is not None
-        return self._session.invitation.uri.user or ""
+        assert self._session.invited_by is not None
+        return self._session.invited_by.uri.user or ""
 
     @property
     def call_id(self) -> str:

@@ -27,11 +27,14 @@ from spech.sip.offer_answer import Negotiator
 from spech.sip.parser import parse, validate
 from spech.sip.registration import Registration
 from spech.sip.session import Session
+from spech.sip.session_timer import LEAST, too_brief
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction, Transaction
 from spech.sip.uri import Uri
 
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
+#: Extensions that we understand when a request requires them.
+SUPPORTED: Final = frozenset({"100rel", "timer"})
 USER_AGENT: Final = "Spech"
 
 #: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
@@ -156,17 +159,14 @@ class UserAgent:
         now: float,
     ) -> Session:
         """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits)."""
-        session = Session(
-            self,
-            outgoing=True,
-            identity=identity,
-            negotiator=self._negotiator(media),
-            call_id=self.ids.call_id(),
-            local_tag=self.ids.tag(),
-        )
+        session = Session(self, identity, self.ids.call_id(), outgoing=True)
         self._sessions[session.call_id, session.local_tag] = session
-        session.invite(target, flows, now)
+        session.invite(self._negotiator(media), target, flows, now)
         return session
+
+    def redirect(self, session: Session, target: Uri, flows: Sequence[Flow], now: float) -> None:
+        """Call ``target`` after the event ``Redirected``."""
+        session.redirect(target, flows, now)
 
     def ring(self, session: Session, now: float) -> None:
         """180 for an incoming call."""
@@ -232,8 +232,8 @@ class UserAgent:
     def forget(self, session: Session) -> None:
         """The session is wholly over."""
         self._sessions.pop((session.call_id, session.local_tag), None)
-        if session.invitation is not None:
-            self._invited.pop(_origin(session.invitation), None)
+        if session.invited_by is not None:
+            self._invited.pop(_origin(session.invited_by), None)
 
     # ------------------------------------------------------------------ requests
 
@@ -257,7 +257,7 @@ class UserAgent:
             # Statelessly, so that rubbish cannot fill our memory (RFC 3261 8.2.7).
             self.dropped["rule broken"] += 1
             self.emit(Malformed(flow, str(error)))
-            response = response_to(request, error.status, str(error)[:80])
+            response = response_to(request, error.status, str(error)[:80], to_tag=self.ids.tag())
             self.send(Outgoing(bytes(response), flow))
             return
         transaction = self.layer.serve(request, flow)
@@ -307,7 +307,7 @@ class UserAgent:
         elif request.method == "OPTIONS":
             headers = [*self.standard_headers(), ("Accept", "application/sdp")]
             transaction.respond(response_to(request, 200, headers=headers), now)
-        elif request.method in ("BYE", "INFO"):
+        elif request.method in ("BYE", "INFO", "PRACK", "UPDATE"):
             transaction.respond(response_to(request, 481), now)
         else:
             response = response_to(request, 405, headers=[("Allow", ALLOW)])
@@ -326,14 +326,7 @@ class UserAgent:
             None,
             self.rng,
         )
-        session = Session(
-            self,
-            outgoing=False,
-            identity=identity,
-            negotiator=None,
-            call_id=request.call_id,
-            local_tag=self.ids.tag(),
-        )
+        session = Session(self, identity, request.call_id, outgoing=False)
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[_origin(request)] = session
@@ -344,14 +337,16 @@ class UserAgent:
             return 480, []
         if len(self._sessions) >= self._max_sessions:
             return 486, []
-        required = request.headers.values("Require")
-        if required:
-            return 420, [("Unsupported", ", ".join(required))]  # RFC 3261 8.2.2.3
+        unknown = [name for name in request.headers.values("Require") if name not in SUPPORTED]
+        if unknown:
+            return 420, [("Unsupported", ", ".join(unknown))]  # RFC 3261 8.2.2.3
         kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if request.body and kind != "application/sdp":
             return 415, [("Accept", "application/sdp")]
         if request.contact is None:
             return 400, []
+        if too_brief(request):
+            return 422, [("Min-SE", str(LEAST))]
         if _origin(request) in self._invited:
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
         return None

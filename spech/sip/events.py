@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spech.sip.flow import Flow
 from spech.sip.offer_answer import Agreed
+from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
     from spech.sip.registration import Registration
@@ -36,6 +37,14 @@ class EarlyMedia:
     session: Session
     status: int
     agreed: Agreed
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A 3xx names other targets, best first: resolve one and call ``UserAgent.redirect``."""
+
+    session: Session
+    targets: tuple[Uri, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,13 @@ class Malformed:
 
 
 SessionEvent = (
-    IncomingCall | Ringing | EarlyMedia | Answered | MediaChanged | DigitReceived | CallEnded
+    IncomingCall
+    | Ringing
+    | EarlyMedia
+    | Redirected
+    | Answered
+    | MediaChanged
+    | DigitReceived
+    | CallEnded
 )
 Event = SessionEvent | RegistrationChanged | Malformed

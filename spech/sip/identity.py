@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from spech.errors import RemoteProtocolError
 from spech.sip.digest import DigestClient
 from spech.sip.headers import AuthHeader, NameAddr
 from spech.sip.message import Request, Response
@@ -59,10 +61,10 @@ class Identity:
         names = _CHALLENGES.get(response.status)
         if names is None or self._client is None:
             return False
-        try:
-            challenges = [AuthHeader.parse(value) for value in response.headers.get_all(names[0])]
-        except ValueError:
-            return False
+        challenges = []
+        for value in response.headers.get_all(names[0]):
+            with suppress(RemoteProtocolError):  # One of several may be of a kind we cannot read.
+                challenges.append(AuthHeader.parse(value))
         if request.headers.get(names[1]) is not None and any(
             self._client.rejected(challenge) for challenge in challenges
         ):

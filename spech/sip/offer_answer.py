@@ -75,6 +75,7 @@ class Negotiator:
         self._port = port
         self._session_id = session_id
         self._version = 0
+        self._described: tuple[sdp.MediaDescription, ...] = ()
         #: What we want: "sendrecv", or "sendonly" while we hold the call.
         self.direction = "sendrecv"
         self._payload_types = self._assign()
@@ -209,7 +210,6 @@ class Negotiator:
         direction: str,
         offered: tuple[sdp.MediaDescription, ...] = (),
     ) -> bytes:
-        self._version += 1
         audio = sdp.MediaDescription(
             kind="audio",
             port=self._port,
@@ -226,10 +226,14 @@ class Negotiator:
                 placed = True
             else:
                 media.append(sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats))
+        described = tuple(media) or (audio,)
+        if described != self._described:
+            self._version += 1  # Only a change counts (RFC 3264 8).
+            self._described = described
         description = sdp.SessionDescription(
             origin=sdp.Origin("-", str(self._session_id), str(self._version), self._address),
             connection=self._address,
-            media=tuple(media) or (audio,),
+            media=described,
         )
         return bytes(description)
 

@@ -1,0 +1,196 @@
+"""Offers and answers after the first one: re-INVITE (RFC 3261 14) and UPDATE (RFC 3311)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spech.errors import RemoteProtocolError
+from spech.sip.dialog import Dialog
+from spech.sip.events import MediaChanged
+from spech.sip.invitation import SDP, Fork
+from spech.sip.message import Response, response_to
+from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.requests import DialogRequest
+from spech.sip.session_timer import too_brief
+from spech.sip.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from spech.sip.session import Session
+
+
+class Renegotiation:
+    """Changes the media of a session that is up, from either side, one change at a time."""
+
+    def __init__(self, session: Session, dialog: Dialog, negotiator: Negotiator) -> None:
+        self._session = session
+        self._context = session.context
+        self._dialog = dialog
+        self._negotiator = negotiator
+        self._pending: DialogRequest | None = None
+        self._fork = Fork(dialog)
+        self._wanted = False
+
+    # ------------------------------------------------------------------ from our side
+
+    def change(self, direction: str, now: float) -> None:
+        """Offer "sendonly" (hold) or "sendrecv" (resume). The last wish counts."""
+        self._negotiator.direction = direction
+        if self._pending is not None:
+            self._wanted = True
+        else:
+            self._invite(now)
+
+    def refresh(self, now: float) -> None:
+        """Keep the session alive (RFC 4028 7.4), by UPDATE where possible: it needs no offer."""
+        if self._pending is not None:
+            return  # What is under way refreshes as well.
+        if self._session.timer.update_allowed:
+            self._pending = self._request("UPDATE", b"", now)
+        else:
+            self._invite(now)
+
+    def handle_glare(self, now: float) -> None:
+        """The pause after a 491 is over."""
+        if self._pending is None:
+            self._invite(now)
+
+    def _invite(self, now: float) -> None:
+        self._wanted = False
+        self._pending = self._request("INVITE", self._negotiator.offer(), now)
+
+    def _request(self, method: str, body: bytes, now: float) -> DialogRequest:
+        session = self._session
+        contact = self._context.contact(self._dialog.flow, session.identity.uri.user)
+        headers = [("Contact", contact), *session.invite_headers()]
+        if body:
+            headers.append(("Content-Type", SDP))
+        done = self._invited if method == "INVITE" else self._updated
+        return DialogRequest(
+            self._context,
+            session.identity,
+            self._dialog,
+            method,
+            now,
+            headers=headers,
+            body=body,
+            done=done,
+        )
+
+    def _invited(self, status: int, response: Response | None, now: float) -> None:
+        if response is None or status >= 300:
+            self._refused(status, response, now)
+            return
+        sequence = response.cseq.number
+        if sequence in self._fork.acks:
+            self._context.send(self._fork.acks[sequence])  # A repeated 2xx wants its ACK again.
+            return
+        credentials = self._pending.credentials if self._pending else []
+        self._pending = None
+        self._fork.acknowledge(self._session, sequence, credentials)
+        if not self._session.is_up:
+            return
+        self._dialog.refresh_target(response)
+        self._session.timer.receive_response(response, now)
+        try:
+            agreed = self._negotiator.receive_answer(response.body)
+        except RemoteProtocolError as error:
+            self._session.hang_up(now, error.status, str(error))
+            return
+        self._context.emit(MediaChanged(self._session, agreed))
+        if self._wanted:
+            self._invite(now)
+
+    def _updated(self, status: int, response: Response | None, now: float) -> None:
+        if response is None or status >= 300:
+            self._refused(status, response, now)
+            return
+        self._pending = None
+        self._dialog.refresh_target(response)
+        self._session.timer.receive_response(response, now)
+
+    def _refused(self, status: int, response: Response | None, now: float) -> None:
+        request, self._pending = self._pending, None
+        session = self._session
+        if not session.is_up or request is None:
+            return
+        if status == 491:
+            # RFC 3261 14.1: who made the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
+            low, high = (2.1, 4.0) if session.outgoing else (0.0, 2.0)
+            self._context.timers.set(session, "glare", now + self._context.rng.uniform(low, high))
+        elif response is None or status in (408, 481):
+            session.hang_up(now)  # The dialog is gone at the other end (12.2.1.2, 14.1).
+        elif status == 422 and session.timer.lengthen(response):
+            body = self._negotiator.offer() if request.method == "INVITE" else b""
+            self._pending = self._request(request.method, body, now)
+        elif request.method == "UPDATE" and status in (405, 501):
+            session.timer.update_allowed = False
+            self._invite(now)
+        # Any other refusal leaves the session as it was (14.1).
+
+    # ------------------------------------------------------------------ from their side
+
+    def receive_invite(self, transaction: ServerTransaction, now: float) -> None:
+        """Their re-INVITE."""
+        session = self._session
+        request = transaction.request
+        if self._pending is not None and self._pending.method == "INVITE":
+            transaction.respond(session.responder.response(request, 491), now)
+        elif too_brief(request):
+            session.refuse_brief(transaction, now)
+        else:
+            self._answer(transaction, now)
+
+    def receive_update(self, transaction: ServerTransaction, now: float) -> None:
+        """Their UPDATE: a refresh, or an offer that needs no ACK (RFC 3311 5.2)."""
+        session = self._session
+        request = transaction.request
+        if request.body and self._pending is not None:
+            transaction.respond(session.responder.response(request, 491), now)
+            return
+        if too_brief(request):
+            session.refuse_brief(transaction, now)
+            return
+        body, agreed = b"", None
+        if request.body:
+            offered = self._take_offer(transaction, now)
+            if offered is None:
+                return
+            body, agreed = offered
+        headers = session.timer.receive_request(request, now)
+        transaction.respond(
+            session.responder.response(request, 200, body=body, headers=headers), now
+        )
+        if agreed is not None:
+            self._context.emit(MediaChanged(session, agreed))
+
+    def _answer(self, transaction: ServerTransaction, now: float) -> None:
+        session = self._session
+        request = transaction.request
+        if request.body:
+            offered = self._take_offer(transaction, now)
+            if offered is None:
+                return
+            body, agreed = offered
+            session.responder.accept(transaction, body, now)
+            self._context.emit(MediaChanged(session, agreed))
+        else:
+            session.responder.accept(transaction, self._negotiator.offer(), now, offered=True)
+
+    def _take_offer(
+        self, transaction: ServerTransaction, now: float
+    ) -> tuple[bytes, Agreed] | None:
+        try:
+            return self._negotiator.receive_offer(transaction.request.body)
+        except RemoteProtocolError as error:
+            # 488 leaves the session as it was (RFC 3261 14.2).
+            transaction.respond(
+                self._session.responder.response(transaction.request, error.status), now
+            )
+            return None
+
+
+def busy(transaction: ServerTransaction, local_tag: str, seconds: int, now: float) -> None:
+    """500 with Retry-After: another offer is under way (RFC 3261 14.2, RFC 3311 5.2)."""
+    headers = [("Retry-After", str(seconds))]
+    response = response_to(transaction.request, 500, to_tag=local_tag, headers=headers)
+    transaction.respond(response, now)
