@@ -104,7 +104,6 @@ class Media:
         self.on_digit: Callable[[str], None] | None = None
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session)
-        self._parameters: MediaParameters | None = None
         self._codec: Codec | None = None
         self._playout: Playout | None = None
         self._concealed_before = self._undecodable_before = 0
@@ -144,7 +143,6 @@ class Media:
             self._use_codec(codec)
         else:
             codec = self._codec
-        self._parameters = parameters
         # What a peer asks for is honoured as far as a packet still makes sense.
         ptime = min(max(parameters.ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self._packet_samples = codec.rate * ptime // 1000
