@@ -16,7 +16,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
-test_packages=(sip-tester baresip-core tshark chromium debootstrap)
+# Playwright's own Node.js needs libatomic1.
+test_packages=(sip-tester baresip-core tshark chromium libatomic1 debootstrap)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 say() { printf 'spech: %s\n' "$*"; }
