@@ -6,19 +6,19 @@ import logging
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import hypercorn.trio
 import trio
-from hypercorn.config import Config
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
-from quart import Response, request, websocket
+from quart import Response, abort, request, websocket
 from quart_trio import QuartTrio
+from werkzeug.security import safe_join
 
 import spech
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
 from spech.web.control import MAX_COMMAND, converse
+from spech.web.http import bind, serve_app
 from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
@@ -37,7 +37,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-#: Named here because nosniff makes the browser trust us, and the machine's own table may be odd.
+#: What is served, by ending. Named here because nosniff makes the browser trust us, and the
+#: machine's own table may be odd.
 TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -50,11 +51,6 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-
-#: A peer that takes nothing for so long is gone: pings make sure that there is something to take.
-PEER_TIMEOUT_MS = 20_000
-PING_SECONDS = 10.0
-RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,9 +94,9 @@ async def serve(
     """
     gate = Gate(host, password=password, allowed_hosts=(socket.gethostname(), *allowed_hosts))
     tickets = Tickets()
-    with await _bind(host, port) as web_socket, await _bind(host, audio_port) as audio_socket:
-        web_port: int = web_socket.getsockname()[1]
-        audio_port = audio_socket.getsockname()[1]
+    async with await bind(host, port) as web, await bind(host, audio_port) as audio:
+        web_port = web.socket.getsockname()[1]
+        audio_port = audio.socket.getsockname()[1]
         async with (
             open_switchboard(
                 Store(Vault(data_folder)),
@@ -112,18 +108,17 @@ async def serve(
             trio.open_nursery() as nursery,
         ):
             app = create_app(switchboard, tickets, gate)
-            audio = AudioServer(switchboard, tickets, gate)
-            audio_listener = trio.SocketListener(trio.socket.from_stdlib_socket(audio_socket))
-            nursery.start_soon(audio.serve, audio_listener)
-            await nursery.start(_serve_web, app, web_socket)
+            nursery.start_soon(partial(serve_app, app, web, max_message=MAX_COMMAND))
+            nursery.start_soon(AudioServer(switchboard, tickets, gate).serve, audio)
             shown = f"[{host}]" if ":" in host else host
             task_status.started(Serving(f"http://{shown}:{web_port}/", audio_port))
 
 
 def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartTrio:
     """The Quart application: static files, and the control WebSocket at ``/control``."""
-    app = QuartTrio(__name__, static_folder=str(frontend_folder()), static_url_path="")
+    app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1024
+    folder = frontend_folder()
 
     @app.before_request
     async def check_request() -> Response | None:
@@ -142,14 +137,26 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
         # Files are asked for again each time, by their tag; the page itself is never kept.
         whole = request.path.endswith(("/", ".html")) or response.status_code >= 400
         response.headers["Cache-Control"] = "no-store" if whole else "no-cache"
-        kind = TYPES.get(Path(request.path).suffix)
-        if kind is not None and response.status_code == 200:
-            response.mimetype = kind
         return response
 
     @app.get("/")
     async def index() -> Response:
-        return await app.send_static_file("index.html")
+        return await file("index.html")
+
+    @app.get("/<path:name>")
+    async def file(name: str) -> Response:
+        path = safe_join(str(folder), name)
+        kind = None if path is None else TYPES.get(Path(path).suffix)
+        if path is None or kind is None:
+            abort(404)
+        try:
+            # Whole, because the files are small, and none stays open when a browser goes away.
+            content = await trio.Path(path).read_bytes()
+        except (OSError, ValueError):
+            abort(404)
+        response = Response(content, mimetype=kind)
+        await response.add_etag()
+        return await response.make_conditional(request)
 
     @app.websocket("/control")
     async def control() -> None:
@@ -176,70 +183,3 @@ def _judge(gate: Gate, host: str | None, authorization: str | None) -> Response 
 
 def _refusal(status: int, text: str) -> Response:
     return Response(text + "\n", status=status, content_type="text/plain; charset=utf-8")
-
-
-async def _serve_web(
-    app: QuartTrio,
-    listening: socket.socket,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run Hypercorn on a listening socket. What breaks it is logged and it is started again: the
-    calls are not the web server's, and must not end with it."""
-    while True:
-        config = Config()
-        # Hypercorn closes the descriptor it is given; each run has one of its own.
-        config.bind = [f"fd://{listening.dup().detach()}"]
-        config.errorlog = logging.getLogger("spech.web.http")
-        config.include_server_header = False
-        config.websocket_max_message_size = MAX_COMMAND
-        config.websocket_ping_interval = PING_SECONDS
-        try:
-            await hypercorn.trio.serve(
-                _Finishing(app), config, mode="asgi", task_status=task_status
-            )
-        except* Exception as group:
-            logger.error("The web server broke, it is started again", exc_info=group)
-        task_status = trio.TASK_STATUS_IGNORED
-        await trio.sleep(RESTART_SECONDS)
-
-
-class _Finishing:
-    """An ASGI application whose HTTP responses are sent to their end.
-
-    Quart cancels a request's tasks in the moment in which Hypercorn has taken the last byte, and
-    with them Hypercorn's own work after it: the connection would be neither closed nor timed out.
-    """
-
-    def __init__(self, app: QuartTrio) -> None:
-        self._app = app
-
-    async def __call__(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        async def send_to_the_end(message: ASGISendEvent) -> None:
-            with trio.CancelScope(shield=True):
-                await send(message)
-
-        await self._app(scope, receive, send_to_the_end if scope["type"] == "http" else send)
-
-
-async def _bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket on the first address of ``host``."""
-    found = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, kind, protocol, _, address = found[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Inherited by accepted connections. Without it a page on a machine that went to
-            # sleep would count as present, and its calls would never be given up.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
-        listening.bind(address)
-        listening.listen(100)
-    except OSError as error:
-        listening.close()
-        raise OSError(error.errno, f"{error.strerror}: {host}:{port}") from error
-    return listening

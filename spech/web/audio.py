@@ -8,7 +8,6 @@ the kernel is told to take only a few frames more.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import struct
@@ -27,12 +26,11 @@ from spech.errors import CallEnded
 from spech.web.appearance import Appearance, Attachment
 from spech.web.auth import Gate
 from spech.web.messages import Refused
+from spech.web.offences import Offences, source_of
 
 if TYPE_CHECKING:
     from spech import AudioPort
     from spech.web.switchboard import Switchboard
-
-logger = logging.getLogger("spech.web.audio")
 
 TICKET_SECONDS = 30.0
 TICKETS_KEPT = 256
@@ -129,20 +127,22 @@ class AudioServer:
         self._switchboard = switchboard
         self._tickets = tickets
         self._gate = gate
+        self._offences = Offences("the audio port")
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Serve until cancelled. One connection's error ends that connection alone."""
         await trio.serve_listeners(self._serve_stream, [listener])
 
     async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        source = source_of(stream)
         try:
             async with trio.open_nursery() as nursery:
                 await self._serve_connection(nursery, stream)
                 nursery.cancel_scope.cancel()
         except* (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            logger.debug("An audio connection was lost")
+            pass  # Clients come and go.
         except* Exception as group:
-            logger.error("An audio connection failed", exc_info=group)
+            self._offences.note(source, group)
 
     async def _serve_connection(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
         connection: WebSocketConnection | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from spech.web import app as web_app
 from spech.web.app import create_app, frontend_folder, serve
 from spech.web.audio import Tickets
 from spech.web.auth import Gate
+from spech.web.http import PEER_TIMEOUT_MS, bind
 from spech.web.store import Store
 from spech.web.switchboard import open_switchboard
 from spech.web.vault import Vault
 
-from .conftest import PATIENCE, Exchange, Installation, open_page, run_server
+from .conftest import Installation, open_page
 
 
 @pytest.fixture
@@ -163,48 +163,81 @@ async def test_the_whole_server_answers_over_a_socket(
     assert b"hypercorn" not in answer.lower()
 
 
-async def test_accepted_connections_give_up_on_a_peer_that_is_gone(
-    installation: Installation,
+def websocket_frame(first: int, payload: bytes) -> bytes:
+    """A masked frame (RFC 6455 5.2) with the all-zero mask."""
+    assert len(payload) < 126
+    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+CLOSE = websocket_frame(0x88, b"\x03\xe8")
+TEXT = websocket_frame(0x81, b"{}")
+UPGRADE = (
+    b"GET /control HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+HOSTILE = {
+    "closed at once": UPGRADE + b"\r\n" + CLOSE,
+    "text after the close": UPGRADE + b"\r\n" + CLOSE + TEXT,
+    "two closes": UPGRADE + b"\r\n" + CLOSE + CLOSE,
+    "a text within a text": UPGRADE + b"\r\n" + websocket_frame(0x01, b"x") + TEXT,
+    "no frame at all": UPGRADE + b"\r\n" + b"\xff" * 500,
+    "broken UTF-8": UPGRADE + b"\r\n" + websocket_frame(0x81, b"\xff\xfe"),
+    "unknown extension": UPGRADE + b"Sec-WebSocket-Extensions: ;;,=\r\n\r\n",
+    "bad window": UPGRADE
+    + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99\r\n\r\n",
+    "bad compression": UPGRADE
+    + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    + websocket_frame(0xC1, b"\xff\xff\xff\xff"),
+    "another version": UPGRADE.replace(b"13", b"8") + b"\r\n" + TEXT,
+    "no key": b"GET /control HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n\r\n" + TEXT,
+    "half a body": b"POST" + GET[3:] + b"Content-Length: 99999\r\n\r\n" + b"x" * 5000,
+    "bad chunk": b"POST" + GET[3:] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "odd host": b"GET / HTTP/1.1\r\nHost: localhost\xe9\r\n\r\n",
+    "many headers": GET + b"A: b\r\n" * 10_000 + b"\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(50),
+    "HTTP/2 upgrade": GET + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+    "zeros": bytes(70_000),
+}
+
+
+@pytest.mark.parametrize("ending", ["half-closed", "reset", "one more frame"])
+async def test_a_hostile_connection_ends_itself_alone(
+    installation: Installation, caplog: pytest.LogCaptureFixture, ending: str
 ) -> None:
+    async with open_page(installation.url) as page:
+        for data in HOSTILE.values():
+            for url in (installation.url, installation.audio_url):
+                port = int(url.rstrip("/").rpartition(":")[2])
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(data)
+                    if ending == "half-closed":
+                        await stream.send_eof()
+                    if ending != "reset":
+                        with trio.move_on_after(0.02):
+                            await stream.receive_some()
+                    if ending == "one more frame":
+                        await stream.send_all(TEXT)
+                await stream.aclose()
+        assert (await page.refused("hang_up", call="c1"))["code"] == "no_such_call"
+    # At most once for each port, however much came.
+    assert sum(record.levelname != "DEBUG" for record in caplog.records) <= 2
+
+
+async def test_accepted_connections_give_up_on_a_peer_that_is_gone() -> None:
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         pytest.skip("this system has no TCP_USER_TIMEOUT")
-    with await web_app._bind("127.0.0.1", 0) as listening:
-        async with await trio.open_tcp_stream(*listening.getsockname()[:2]):
-            accepted, _ = listening.accept()
-            with accepted:
-                timeout = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-                assert timeout == web_app.PEER_TIMEOUT_MS
-
-
-async def test_a_web_server_that_breaks_is_started_again_and_calls_go_on(
-    exchange: Exchange,
-    data_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    real_serve = web_app.hypercorn.trio.serve
-    breaking = trio.Event()
-
-    async def fragile_serve(*args: Any, **options: Any) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(real_serve, *args, **options))
-            if not breaking.is_set():
-                await breaking.wait()
-                raise ZeroDivisionError
-
-    monkeypatch.setattr(web_app.hypercorn.trio, "serve", fragile_serve)
-    monkeypatch.setattr(web_app, "RESTART_SECONDS", 0.01)
-    with trio.fail_after(PATIENCE):
-        async with run_server(exchange, data_folder) as installation:
-            async with open_page(installation.url) as page:
-                await page.ask("save_account", **installation.settings())
-                await page.registered()
-                await page.ask("dial", target="600")
-                await page.call_in_state("answered")
-                breaking.set()
-            async with open_page(installation.url) as page:
-                await page.call_in_state("answered")
-    assert "The web server broke" in caplog.text
+    async with (
+        await bind("127.0.0.1", 0) as listener,
+        await trio.open_tcp_stream(*listener.socket.getsockname()[:2]),
+        await listener.accept() as accepted,
+    ):
+        timeout = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert timeout == PEER_TIMEOUT_MS
 
 
 def test_the_page_is_found() -> None:
