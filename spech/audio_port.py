@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import trio
@@ -51,6 +53,8 @@ class AudioPort:
         self._idle = _TAIL_TICKS
         self._speaker: deque[bytes] = deque()
         self._readers = trio.lowlevel.ParkingLot()
+        self._before_take: Callable[[], object] | None = None
+        self._on_frame: Callable[[bytes], object] | None = None
         self._outwards: Resampler | None = None
         self._converted: Samples = np.zeros(0, np.int16)
         self._inwards: Resampler | None = None
@@ -98,6 +102,25 @@ class AudioPort:
         except CallEnded:
             raise StopAsyncIteration from None
 
+    @contextmanager
+    def driven(
+        self, before_take: Callable[[], object], on_frame: Callable[[bytes], object]
+    ) -> Iterator[None]:
+        """Be called by the media clock in place of waiting, for the time of a ``with`` block.
+
+        That saves a task switch for each frame and way. Neither function may wait or raise.
+
+        Args:
+            before_take: called each tick before the microphone is asked, to :meth:`send` to it.
+            on_frame: called each tick with what the peer says, which is then not kept for
+                :meth:`receive`.
+        """
+        self._before_take, self._on_frame = before_take, on_frame
+        try:
+            yield
+        finally:
+            self._before_take = self._on_frame = None
+
     def flush(self) -> None:
         """Forget what was spoken and not yet sent."""
         self._microphone.clear()
@@ -113,6 +136,8 @@ class AudioPort:
 
     def take(self, rate: int) -> Samples | None:
         """The microphone's next 20 ms at ``rate`` Hz, padded with silence; None if it is quiet."""
+        if self._before_take is not None:
+            self._before_take()
         waiting = self._microphone
         size = self._frame_bytes
         if waiting:
@@ -149,6 +174,9 @@ class AudioPort:
             self._rest = self._rest[self.frame_samples :]
 
     def _hand_on(self, frame: bytes) -> None:
+        if self._on_frame is not None:
+            self._on_frame(frame)
+            return
         if len(self._speaker) >= _MOST_FRAMES:
             self._speaker.popleft()
             self.missed += 1

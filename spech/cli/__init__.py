@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from spech.cli.bridge import bridge
 from spech.cli.call import call
 from spech.cli.codecs import codecs
 from spech.cli.demo import demo
@@ -21,5 +22,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, call, codecs):
+for _command in (demo, serve, call, bridge, codecs):
     main.add_command(_command)

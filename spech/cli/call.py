@@ -25,15 +25,14 @@ from spech import (
     open_phone,
 )
 from spech.audio.player import Player
-from spech.cli.options import PASSWORD_VARIABLE, account_option, codec_option, verbose_option
+from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
+from spech.cli.options import account_option, codec_option, verbose_option
 from spech.cli.running import run
 from spech.scopes import open_scope
 
 ANSWERED: Final = 0
 NOT_ANSWERED: Final = 1
-UNREACHABLE: Final = 3
 
-_REGISTRATION_SECONDS: Final = 5.0
 #: Seconds between the last sound and the farewell: what is still in the far end's jitter buffer
 #: would be cut off by it.
 _TAIL: Final = 0.3
@@ -159,11 +158,11 @@ def call(
     except LocalProtocolError as error:
         raise click.UsageError(str(error)) from error
     except (RegistrationFailed, ServerUnreachable) as error:
-        status = UNREACHABLE
+        status = Unreachable.exit_code
         outcome.reason = str(error)
         if isinstance(error, RegistrationFailed):
             outcome.status, outcome.reason = error.status, error.reason
-        errors.print(_why_unreachable(error), markup=False)
+        errors.print(explain(error), markup=False)
     except SpechError as error:
         status = ANSWERED if outcome.answered else NOT_ANSWERED
         errors.print(str(error), markup=False)
@@ -181,7 +180,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
     """
     async with open_phone(plan.account) as phone:
         if plan.account is not None and plan.account.register:
-            await phone.registered(timeout=_REGISTRATION_SECONDS)
+            await phone.registered(timeout=REGISTRATION_SECONDS)
             console.print(f"registered as {plan.account.address}", markup=False)
         async with phone.call(plan.target, codecs=plan.codecs) as call:
             heard: set[str] = set()
@@ -261,14 +260,3 @@ def _why_not(outcome: Outcome) -> str:
     if outcome.status is None:
         return "Not answered: stopped before there was an answer."
     return f"Not answered: {outcome.status} {outcome.reason}"
-
-
-def _why_unreachable(error: SpechError) -> str:
-    if not isinstance(error, RegistrationFailed):
-        return f"Could not reach the server: {error}"
-    if error.status in (401, 403, 407):
-        return (
-            f"Could not register: the server does not accept this user and password ({error}). "
-            f"The password is taken from {PASSWORD_VARIABLE}."
-        )
-    return f"Could not register: {error}"

@@ -42,6 +42,18 @@ def read_codecs(
         raise click.BadParameter(str(error), ctx, param) from error
 
 
+def read_address(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    """``HOST:PORT``; port 0 is any."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT", ctx, param)
+    return host, int(port)
+
+
 def account_option(command: _Command) -> _Command:
     """``--account sip:USER@HOST[:PORT]``"""
     return click.option(

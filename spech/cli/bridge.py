@@ -1,0 +1,87 @@
+"""``spech bridge``: every incoming call as PCM over a WebSocket."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
+from spech.bridge import Bridge, Target
+from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
+from spech.cli.options import (
+    account_option,
+    codec_option,
+    read_address,
+    verbose_option,
+)
+from spech.cli.serve import run_server
+from spech.codecs import DEFAULT
+from spech.sip.flow import host_port
+
+
+def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Target:
+    """``ws://…`` or ``wss://…``"""
+    try:
+        return Target.parse(value)
+    except LocalProtocolError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@click.command()
+@click.option(
+    "--websocket",
+    "target",
+    required=True,
+    metavar="WS://…",
+    callback=read_target,
+    help="Where to connect for each call.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=read_address,
+    help="Take calls that are sent to this address.",
+)
+@account_option
+@codec_option
+@click.option(
+    "--rate",
+    type=click.IntRange(8000, 48000),
+    metavar="HZ",
+    help="Sample rate of the PCM  [default: that of the call's codec]",
+)
+@verbose_option
+def bridge(
+    target: Target,
+    listen: tuple[str, int] | None,
+    account: Account | None,
+    codec_names: tuple[str, ...] | None,
+    rate: int | None,
+) -> None:
+    """Answer calls and carry their sound to and from a WebSocket, one for each call.
+
+    Binary messages are PCM, signed 16-bit little-endian mono, 20 ms each. The first message is
+    text and says in JSON whose call it is and at which rate. Whichever side ends, the other one
+    is ended; a call for which there is no WebSocket is rejected with 503.
+    """
+    if listen is None and account is None:
+        raise click.UsageError("give --listen HOST:PORT, or --account, or both")
+    if rate is not None and rate % 50:
+        raise click.BadParameter("20 ms must be a whole number of samples", param_hint="--rate")
+    console = Console(highlight=False, soft_wrap=True)
+
+    async def main() -> None:
+        async with open_phone(
+            account, listen=listen or ("0.0.0.0", 0), codecs=codec_names or DEFAULT
+        ) as phone:
+            if account is not None:
+                try:
+                    await phone.registered(timeout=REGISTRATION_SECONDS)
+                except (RegistrationFailed, ServerUnreachable) as error:
+                    raise Unreachable(explain(error)) from error
+                console.print(f"registered as {account.address}", markup=False)
+            console.print(f"taking calls at {host_port(phone.address)}", markup=False)
+            report = lambda line: console.print(line, markup=False)  # noqa: E731
+            await Bridge(target, rate=rate, report=report).serve(phone)
+
+    run_server(main)

@@ -1,0 +1,31 @@
+"""What to say, and which exit status to give, when there is no way to the server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from spech import RegistrationFailed, SpechError
+from spech.cli.options import PASSWORD_VARIABLE
+
+#: Seconds that the registrar has to answer.
+REGISTRATION_SECONDS: Final = 5.0
+
+
+class Unreachable(click.ClickException):
+    """Could not register or reach the server."""
+
+    exit_code = 3
+
+
+def explain(error: SpechError) -> str:
+    """The failure in words that say what to do."""
+    if not isinstance(error, RegistrationFailed):
+        return f"Could not reach the server: {error}"
+    if error.status in (401, 403, 407):
+        return (
+            f"Could not register: the server does not accept this user and password ({error}). "
+            f"The password is taken from {PASSWORD_VARIABLE}."
+        )
+    return f"Could not register: {error}"
