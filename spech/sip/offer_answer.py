@@ -5,6 +5,7 @@ Knows encodings by name only: what a codec is, the media floors know.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -183,6 +184,11 @@ class Negotiator:
         if host is None:
             raise RemoteProtocolError("no connection address in the session description", 488)
         theirs = media.direction
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            # A name would need DNS in the middle of a negotiation; nobody sends one in practice.
+            raise RemoteProtocolError(f"{host!r} is not a numeric address", 488) from None
         if host in ("0.0.0.0", "::"):
             # The hold of RFC 2543; nothing can be sent there.
             theirs = "inactive" if theirs in ("inactive", "recvonly") else "sendonly"

@@ -1,0 +1,127 @@
+"""Offer and answer for one audio stream (RFC 3264)."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.errors import RemoteProtocolError
+from spech.sip import sdp
+from spech.sip.offer_answer import AudioFormat, Negotiator
+
+PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
+PCMA = AudioFormat("PCMA", "PCMA", 8000, 8)
+WIDE = AudioFormat("L16/16000", "L16", 16000)
+
+
+def ours(*formats: AudioFormat) -> Negotiator:
+    return Negotiator(formats or (PCMU, PCMA), "192.0.2.1", 4000, 1)
+
+
+def offer(*lines: str, media: str = "m=audio 5000 RTP/AVP 0 8 101") -> bytes:
+    head = ["v=0", "o=- 1 1 IN IP4 192.0.2.2", "s=-", "c=IN IP4 192.0.2.2", "t=0 0", media]
+    return "\r\n".join([*head, *lines, ""]).encode()
+
+
+EVENTS = "a=rtpmap:101 telephone-event/8000"
+
+
+def test_an_offer_lists_all_formats_and_an_event_for_each_clock() -> None:
+    described = sdp.parse(ours(PCMU, WIDE).offer()).media[0]
+    maps = described.rtpmaps()
+    assert described.formats == ("0", "96", "101", "127")
+    assert maps[96] == ("L16", 16000, 1)
+    assert maps[101] == ("telephone-event", 8000, 1)
+    assert maps[127] == ("telephone-event", 16000, 1)
+
+
+def test_the_first_offered_codec_that_we_have_is_taken() -> None:
+    answer, agreed = ours(PCMA, PCMU).receive_offer(offer(EVENTS))
+    assert agreed.codec == "PCMU"
+    assert (agreed.payload_type_send, agreed.payload_type_receive) == (0, 0)
+    assert (agreed.telephone_event_send, agreed.telephone_event_receive) == (101, 101)
+    assert agreed.remote == ("192.0.2.2", 5000)
+    assert agreed.remote_rtcp == ("192.0.2.2", 5001)
+    assert sdp.parse(answer).media[0].formats == ("0", "101")
+
+
+def test_their_dynamic_numbers_are_used() -> None:
+    lines = ("a=rtpmap:118 L16/16000", "a=rtpmap:119 telephone-event/16000")
+    body = offer(*lines, media="m=audio 5000 RTP/AVP 118 119")
+    _, agreed = ours(WIDE).receive_offer(body)
+    assert (agreed.payload_type_send, agreed.telephone_event_send) == (118, 119)
+
+
+def test_an_answer_with_other_numbers_is_asymmetric() -> None:
+    negotiator = ours(WIDE)
+    negotiator.offer()
+    agreed = negotiator.receive_answer(
+        offer("a=rtpmap:110 L16/16000", media="m=audio 5000 RTP/AVP 110")
+    )
+    assert (agreed.payload_type_send, agreed.payload_type_receive) == (110, 96)
+    assert agreed.telephone_event_send is None
+
+
+def test_every_media_line_is_answered_in_order() -> None:
+    body = offer("m=video 6000 RTP/AVP 96", "a=rtpmap:96 H264/90000")
+    answer, _ = ours().receive_offer(body)
+    assert [(media.kind, media.port) for media in sdp.parse(answer).media] == [
+        ("audio", 4000),
+        ("video", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "we_are"),
+    [("sendonly", "recvonly"), ("recvonly", "sendonly"), ("inactive", "inactive")],
+)
+def test_their_direction_is_mirrored(theirs: str, we_are: str) -> None:
+    answer, agreed = ours().receive_offer(offer(f"a={theirs}"))
+    assert agreed.direction == we_are
+    assert sdp.parse(answer).media[0].direction == we_are
+
+
+def test_the_old_way_to_hold() -> None:
+    body = offer().replace(b"c=IN IP4 192.0.2.2", b"c=IN IP4 0.0.0.0")
+    assert ours().receive_offer(body)[1].direction == "recvonly"
+
+
+def test_while_we_hold_their_offer_does_not_make_us_listen() -> None:
+    negotiator = ours()
+    negotiator.direction = "sendonly"
+    assert negotiator.receive_offer(offer())[1].direction == "sendonly"
+    assert negotiator.receive_offer(offer("a=recvonly"))[1].direction == "sendonly"
+    assert negotiator.receive_offer(offer("a=sendonly"))[1].direction == "inactive"
+
+
+def test_the_version_grows_with_a_change_only() -> None:
+    negotiator = ours()
+    first, again = negotiator.offer(), negotiator.offer()
+    assert first == again
+    negotiator.direction = "sendonly"
+    held = sdp.parse(negotiator.offer()).origin
+    assert int(held.version) == int(sdp.parse(first).origin.version) + 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        offer(media="m=audio 5000 RTP/AVP 18"),
+        offer(media="m=audio 0 RTP/AVP 0"),
+        offer(media="m=video 5000 RTP/AVP 96"),
+        offer(media="m=audio 5000 RTP/SAVP 0"),
+        offer().replace(b"c=IN IP4 192.0.2.2\r\n", b""),
+        offer().replace(b"c=IN IP4 192.0.2.2", b"c=IN IP4 pbx.example.org"),
+    ],
+)
+def test_what_cannot_be_agreed_on_is_488(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        ours().receive_offer(body)
+    assert caught.value.status == 488
+    with pytest.raises(RemoteProtocolError):
+        ours().receive_answer(body)
+
+
+def test_ptime_and_rtcp_are_theirs_to_choose() -> None:
+    _, agreed = ours().receive_offer(offer("a=ptime:30", "a=rtcp:7001"))
+    assert agreed.ptime_ms == 30
+    assert agreed.remote_rtcp == ("192.0.2.2", 7001)
