@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from spech.sip import events
 from spech.sip.endpoint import Endpoint
 from spech.sip.offer_answer import Agreed
 from spech.sip.session import Session
+from spech.sip.timeline import ladder, to_pcap
 
 #: What the stack tells a call. Unbounded in name only: the peer paces it with its transactions.
 EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
@@ -36,6 +38,8 @@ class Call:
         self._session = session
         self._media = media
         self._changed = trio.Event()
+        self._opened_at = trio.current_time()
+        self._opened_wall = time.time()
         self._digits = ""
         self._answered_at: float | None = None
         self._ended_at: float | None = None
@@ -82,6 +86,20 @@ class Call:
     def levels(self) -> tuple[float, float]:
         """The level of what we send and of what we hear, RMS in dBFS."""
         return self._media.levels
+
+    def ladder(self) -> str:
+        """What both ends said so far, as text to read: messages, timers, states, media changes."""
+        return ladder(self._endpoint.agent.timeline.entries(self.call_id), wall=self._wall())
+
+    def capture(self) -> bytes:
+        """The messages so far as a packet capture (pcap), credentials masked.
+
+        After the phone has closed it is complete, the confirmation of the farewell included.
+        """
+        return to_pcap(self._endpoint.agent.timeline.entries(self.call_id), self._wall())
+
+    def _wall(self) -> float:
+        return self._opened_wall - self._opened_at
 
     @property
     def muted(self) -> bool:

@@ -9,6 +9,7 @@ from spech.cli.call import call
 from spech.cli.codecs import codecs
 from spech.cli.demo import demo
 from spech.cli.serve import serve
+from spech.cli.trace import trace
 
 __all__ = ["main"]
 
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, call, bridge, codecs):
+for _command in (demo, serve, call, bridge, codecs, trace):
     main.add_command(_command)

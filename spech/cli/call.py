@@ -51,6 +51,7 @@ class Plan:
     dtmf: str | None
     duration: float | None
     timeout: float
+    trace: Path | None
 
 
 @dataclass
@@ -114,6 +115,11 @@ class Outcome:
     metavar="SECONDS",
     help="How long to let it ring.",
 )
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Packet capture of the SIP messages to write, for `spech trace` or Wireshark.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the call.")
 @verbose_option
 @click.pass_context
@@ -128,6 +134,7 @@ def call(
     dtmf: str | None,
     duration: float | None,
     timeout: float,
+    trace: Path | None,
     as_json: bool,
 ) -> None:
     """Call TARGET, a number at the account's server or a SIP address. Ctrl-C hangs up.
@@ -144,7 +151,7 @@ def call(
             raise click.BadParameter(str(error), param_hint="--play") from error
     if account is not None and no_register:
         account = replace(account, register=False)
-    plan = Plan(target, account, codec_names, play, record, dtmf, duration, timeout)
+    plan = Plan(target, account, codec_names, play, record, dtmf, duration, timeout, trace)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
     outcome = Outcome(target)
@@ -178,19 +185,24 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
         RegistrationFailed, ServerUnreachable: there was no way to the server.
         LocalProtocolError: the target is no number and no SIP address.
     """
-    async with open_phone(plan.account) as phone:
-        if plan.account is not None and plan.account.register:
-            await phone.registered(timeout=REGISTRATION_SECONDS)
-            console.print(f"registered as {plan.account.address}", markup=False)
-        async with phone.call(plan.target, codecs=plan.codecs) as call:
-            heard: set[str] = set()
-            try:
-                async with open_scope() as nursery:
-                    nursery.start_soon(_report, call, heard, console)
-                    await _converse(call, plan, outcome)
-                    nursery.cancel_scope.cancel()
-            finally:
-                outcome.take(call)
+    heard: set[str] = set()
+    call: Call | None = None
+    try:
+        async with open_phone(plan.account) as phone:
+            if plan.account is not None and plan.account.register:
+                await phone.registered(timeout=REGISTRATION_SECONDS)
+                console.print(f"registered as {plan.account.address}", markup=False)
+            async with phone.call(plan.target, codecs=plan.codecs) as call:
+                try:
+                    async with open_scope() as nursery:
+                        nursery.start_soon(_report, call, heard, console)
+                        await _converse(call, plan, outcome)
+                        nursery.cancel_scope.cancel()
+                finally:
+                    outcome.take(call)
+    finally:
+        if plan.trace is not None and call is not None:  # With the confirmation of our BYE.
+            plan.trace.write_bytes(call.capture())
     registered = plan.account is not None and plan.account.register
     if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
         raise ServerUnreachable("Nobody answers there.")

@@ -28,6 +28,7 @@ from spech.sip.parser import parse, validate
 from spech.sip.registration import Registration
 from spech.sip.session import Session
 from spech.sip.session_timer import LEAST, too_brief
+from spech.sip.timeline import Note, Timeline
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction, Transaction
 from spech.sip.uri import Uri
@@ -61,7 +62,9 @@ class UserAgent:
         self.rng = rng
         self.ids = Identifiers(rng)
         self.timers = TimerSet()
-        self._outbox: list[Outgoing] = []
+        #: What happened in the latest calls.
+        self.timeline = Timeline()
+        self._outbox: list[Outgoing | Note] = []
         self.layer = TransactionLayer(self.timers, self._outbox.append)
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
@@ -78,6 +81,7 @@ class UserAgent:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram, or one whole message of a stream."""
+        self.timeline.received(data, flow, now)
         try:
             message = parse(data)
         except RemoteProtocolError as error:
@@ -98,17 +102,25 @@ class UserAgent:
         while (due := self.timers.pop_due(now)) is not None:
             owner, name = due
             if isinstance(owner, (Transaction, Session, Registration)):
+                self.note(owner.call_id, f"timer {name} of {owner}")
                 owner.handle_timer(name, now)
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` wants to be called next, or None."""
         return self.timers.next_at()
 
-    def to_send(self) -> list[Outgoing]:
-        """What has to be sent, in order. Each is returned once."""
+    def to_send(self, now: float) -> list[Outgoing]:
+        """What has to be sent, in order. Each is returned once. Call it after whatever you did."""
         # Emptied in place: the transactions hold this very list.
-        outgoing = self._outbox.copy()
+        queue = self._outbox.copy()
         self._outbox.clear()
+        outgoing = []
+        for item in queue:
+            if isinstance(item, Outgoing):
+                self.timeline.sent(item.data, item.flow, now)
+                outgoing.append(item)
+            else:
+                self.timeline.note(item.call_id, item.text, now)
         return outgoing
 
     def next_event(self) -> Event | None:
@@ -123,7 +135,7 @@ class UserAgent:
     def idle(self) -> bool:
         """Whether nothing is left that the other end still waits for."""
         return (
-            not self._outbox
+            not any(isinstance(item, Outgoing) for item in self._outbox)
             and self.layer.pending == 0
             and not any(session.pending for session in self._sessions.values())
         )
@@ -228,6 +240,10 @@ class UserAgent:
     def send(self, outgoing: Outgoing) -> None:
         """Queue bytes for :meth:`to_send`."""
         self._outbox.append(outgoing)
+
+    def note(self, call_id: str, text: str) -> None:
+        """Queue a remark for the timeline."""
+        self._outbox.append(Note(call_id, text))
 
     def forget(self, session: Session) -> None:
         """The session is wholly over."""

@@ -67,7 +67,7 @@ class Endpoint:
         """Send, hand out events, set the timer. Does not block and does not raise."""
         agent = self.agent
         while True:
-            for outgoing in agent.to_send():
+            for outgoing in agent.to_send(self.now()):
                 if not self._transport.send(outgoing):
                     _log.warning("cannot send to %s", outgoing.flow)
                     agent.transport_failed(outgoing.flow, self.now())

@@ -52,7 +52,7 @@ class Registration:
         #: When the binding ends, on the caller's clock; None while there is none.
         self.expires_at: float | None = None
         self._context = context
-        self._call_id = call_id
+        self.call_id = call_id
         self._tag = context.ids.tag()
         self._sequence = context.ids.sequence()
         self._flows: list[Flow] = []
@@ -60,6 +60,9 @@ class Registration:
         self._tries = 0
         self._failures = 0
         self._transaction: ClientTransaction | None = None
+
+    def __str__(self) -> str:
+        return "the registration"
 
     def __repr__(self) -> str:
         return f"<Registration {self.identity.uri.address} {self.state.value}>"
@@ -99,7 +102,7 @@ class Registration:
                 ("Max-Forwards", "70"),
                 ("From", str(self.identity.address.with_tag(self._tag))),
                 ("To", str(self.identity.address)),
-                ("Call-ID", self._call_id),
+                ("Call-ID", self.call_id),
                 ("CSeq", f"{self._sequence} REGISTER"),
                 ("Contact", self._context.contact(flow, self.identity.uri.user)),
                 ("Expires", str(expires)),

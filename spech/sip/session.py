@@ -99,6 +99,7 @@ class Context(Protocol):
     def standard_headers(self) -> list[tuple[str, str]]: ...
     def emit(self, event: Event) -> None: ...
     def send(self, outgoing: Outgoing) -> None: ...
+    def note(self, call_id: str, text: str) -> None: ...
     def forget(self, session: Session) -> None: ...
 
 
@@ -117,7 +118,7 @@ class Session:
         self.call_id = call_id
         self.local_tag = context.ids.tag()
         self.outgoing = outgoing
-        self.state = State.CALLING if outgoing else State.INCOMING
+        self._state = State.CALLING if outgoing else State.INCOMING
         #: The confirmed dialog, or None while there is none.
         self.dialog: Dialog | None = None
         #: The INVITE that came, for an incoming call.
@@ -132,6 +133,20 @@ class Session:
         #: What we answer to their INVITEs.
         self.responder = Responder(self, None)
         self._farewell_owed = False
+
+    @property
+    def state(self) -> State:
+        """Where the session is."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self.context.note(self.call_id, f"now {state.name}: {state.value}")
+
+    def __str__(self) -> str:
+        return "the session"
 
     def __repr__(self) -> str:
         return f"<Session {self.call_id} {self.state.name}>"

@@ -42,6 +42,7 @@ class Transaction:
 
     def __init__(
         self,
+        request: Request,
         key: Key,
         flow: Flow,
         state: State,
@@ -49,6 +50,7 @@ class Transaction:
         send: Callable[[Outgoing], None],
         ended: Callable[[Transaction], None],
     ) -> None:
+        self.request = request
         self.key = key
         self.flow = flow
         self.state = state
@@ -63,6 +65,14 @@ class Transaction:
     def pending(self) -> bool:
         """Whether the other end still owes us something, so that leaving now would be rude."""
         raise LocalProtocolError("a bare transaction has no table")
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of its request."""
+        return self.request.call_id
+
+    def __str__(self) -> str:
+        return f"{self.request.method} ({self.state.value})"
 
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the timer ``name`` (one letter)."""
@@ -148,8 +158,7 @@ class ClientTransaction(Transaction):
         invite = request.method == "INVITE"
         self.table = tables.INVITE_CLIENT if invite else tables.CLIENT
         start = State.CALLING if invite else State.TRYING
-        super().__init__(key, flow, start, timers, send, ended)
-        self.request = request
+        super().__init__(request, key, flow, start, timers, send, ended)
         self._user = user
 
     @property
@@ -227,8 +236,7 @@ class ServerTransaction(Transaction):
         invite = request.method == "INVITE"
         self.table = tables.INVITE_SERVER if invite else tables.SERVER
         start = State.PROCEEDING if invite else State.TRYING
-        super().__init__(key, flow, start, timers, send, ended)
-        self.request = request
+        super().__init__(request, key, flow, start, timers, send, ended)
         self.acknowledged: Callable[[Request, float], None] | None = None
 
     @property

@@ -120,7 +120,7 @@ class Peer:
         if self._agent is None:
             return
         while True:
-            for outgoing in self._agent.to_send():
+            for outgoing in self._agent.to_send(self._wire.now):
                 self._wire.carry(outgoing)
             event = self._agent.next_event()
             if event is None:

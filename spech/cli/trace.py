@@ -1,0 +1,26 @@
+"""``spech trace FILE``: what happened in a call, to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spech.errors import RemoteProtocolError
+from spech.sip.timeline import from_pcap, ladder
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def trace(file: Path) -> None:
+    """Print the SIP messages of FILE, which `spech call --trace FILE` wrote, as a ladder.
+
+    Times are UTC.
+    """
+    try:
+        entries = from_pcap(file.read_bytes())
+    except RemoteProtocolError as error:
+        raise click.ClickException(f"{file}: {error}") from error
+    if not entries:
+        raise click.ClickException(f"{file}: there is no message in it")
+    click.echo(ladder(entries, wall=0.0))

@@ -1,0 +1,248 @@
+"""What happened in a call, in order: messages, timers, states, changes of the session description.
+
+Kept for the latest calls, a bounded number of entries each. Read it as a ladder in text
+(:func:`ladder`), or export the messages as a packet capture (:func:`to_pcap`) for tshark and the
+like. Credentials are masked in both. Pure: whoever records says when.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.flow import Address, Flow, host_port
+from spech.sip.headers import masked
+from spech.sip.message import Request
+from spech.sip.parser import parse
+
+_CALLS: Final = 200
+_ENTRIES: Final = 400
+
+_CALL_ID: Final = re.compile(
+    rb"^(?:Call-ID|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+)
+_CREDENTIALS: Final = re.compile(
+    rb"^((?:Proxy-)?Authorization[ \t]*:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+)
+
+# The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).
+_PCAP_HEAD: Final = struct.Struct("<IHHiIII")
+_PCAP_RECORD: Final = struct.Struct("<IIII")
+_PCAP_MAGIC: Final = 0xA1B2C3D4
+_LINKTYPE_RAW: Final = 101
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened, ``at`` seconds on the recorder's clock.
+
+    A message has ``source``, ``destination`` and ``data``; anything else has a ``note``.
+    """
+
+    at: float
+    note: str = ""
+    source: Address | None = None
+    destination: Address | None = None
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark about a call that has not got its time yet."""
+
+    call_id: str
+    text: str
+
+
+class Timeline:
+    """The entries of the latest calls, by Call-ID."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[str, deque[Entry]] = OrderedDict()
+
+    def sent(self, data: bytes, flow: Flow, at: float) -> None:
+        """A message that left."""
+        self._add(_call_id(data), Entry(at, "", flow.local, flow.remote, data))
+
+    def received(self, data: bytes, flow: Flow, at: float) -> None:
+        """A message that came."""
+        self._add(_call_id(data), Entry(at, "", flow.remote, flow.local, data))
+
+    def note(self, call_id: str, text: str, at: float) -> None:
+        """A timer, a state."""
+        self._add(call_id, Entry(at, text))
+
+    def entries(self, call_id: str) -> tuple[Entry, ...]:
+        """What is known of a call, in order; empty for an unknown or forgotten one."""
+        return tuple(self._calls.get(call_id, ()))
+
+    def _add(self, call_id: str, entry: Entry) -> None:
+        entries = self._calls.get(call_id)
+        if entries is None:
+            entries = self._calls[call_id] = deque(maxlen=_ENTRIES)
+            if len(self._calls) > _CALLS:
+                self._calls.popitem(last=False)
+        entries.append(entry)
+
+
+def _call_id(data: bytes) -> str:
+    found = _CALL_ID.search(data)
+    return found[1].strip().decode("utf-8", "replace") if found else ""
+
+
+def masked_data(data: bytes) -> bytes:
+    """A message with its credentials masked; what is left has the same headers."""
+    return _CREDENTIALS.sub(_mask, data)
+
+
+def _mask(found: re.Match[bytes]) -> bytes:
+    value = masked("Authorization", found[2].decode("latin-1").strip())
+    return found[1] + b" " + value.encode("latin-1")
+
+
+# ---------------------------------------------------------------------- as a ladder
+
+
+def ladder(entries: Sequence[Entry], *, wall: float | None = None) -> str:
+    """The entries as text: a column for each host, an arrow for each message.
+
+    Args:
+        entries: of one call, in order.
+        wall: what to add to an entry's time to get seconds since 1970; without it the times are
+            relative to the first entry.
+    """
+    hosts: list[Address] = []
+    for entry in entries:
+        for host in (entry.source, entry.destination):
+            if host is not None and host not in hosts:
+                hosts.append(host)
+    width = max([len(host_port(host)) for host in hosts] + [40]) + 4
+    lines = [" " * 14 + "".join(host_port(host).center(width) for host in hosts)]
+    bodies: dict[Address, list[str]] = {}
+    for entry in entries:
+        time = _time(entry.at, entries[0].at, wall)
+        if entry.source is None or entry.destination is None:
+            lines.append(f"{time}  - {entry.note}")
+            continue
+        title, body = _describe(entry.data)
+        left, right = sorted((hosts.index(entry.source), hosts.index(entry.destination)))
+        lines.append(time + _arrow(title, left, right, entry.source == hosts[right], width))
+        if body:
+            lines += _difference(bodies.get(entry.source), body)
+            bodies[entry.source] = body
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _time(at: float, start: float, wall: float | None) -> str:
+    if wall is None:
+        return f"{at - start:12.3f}  "
+    return datetime.fromtimestamp(at + wall, UTC).strftime("%H:%M:%S.%f")[:12] + "  "
+
+
+def _arrow(title: str, left: int, right: int, backwards: bool, width: int) -> str:
+    span = (right - left) * width - 2
+    shaft = f" {title} "[: span - 2].center(span - 1, "─")
+    arrow = f"<{shaft}" if backwards else f"{shaft}>"
+    return " " * (left * width + width // 2) + "|" + arrow + "|"
+
+
+def _describe(data: bytes) -> tuple[str, list[str]]:
+    """The start of a message in a few words, and the lines of its session description."""
+    try:
+        message = parse(data)
+        if isinstance(message, Request):
+            title = f"{message.method} {message.uri}"
+        else:
+            title = f"{message.status} {message.reason} ({message.cseq.method})"
+    except RemoteProtocolError as error:
+        return f"unreadable: {error}", []
+    is_sdp = (message.headers.get("Content-Type") or "").lower().startswith("application/sdp")
+    return title, message.body.decode("utf-8", "replace").splitlines() if is_sdp else []
+
+
+def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:
+    """What a session description changes against the last one from the same side.
+
+    The ``o=`` line differs by its version alone, which tells nobody anything.
+    """
+    body = [line for line in body if not line.startswith("o=")]
+    if before is None:
+        shown = [
+            line for line in body if line.startswith(("c=", "m=", "a=send", "a=recv", "a=ina"))
+        ]
+        yield from (" " * 16 + line for line in shown)
+        return
+    yield from (" " * 14 + f"- {line}" for line in before if line not in body and line[:2] != "o=")
+    yield from (" " * 14 + f"+ {line}" for line in body if line not in before)
+
+
+# ---------------------------------------------------------------------- as a capture
+
+
+def to_pcap(entries: Iterable[Entry], wall: float) -> bytes:
+    """The messages as a capture file, each in a UDP packet between its two addresses.
+
+    ``wall`` is added to each time to get seconds since 1970.
+    """
+    parts = [_PCAP_HEAD.pack(_PCAP_MAGIC, 2, 4, 0, 0, 0xFFFF, _LINKTYPE_RAW)]
+    for entry in entries:
+        if entry.source is None or entry.destination is None:
+            continue
+        packet = _packet(entry.source, entry.destination, masked_data(entry.data))
+        seconds, fraction = divmod(entry.at + wall, 1)
+        size = len(packet)
+        parts.append(_PCAP_RECORD.pack(int(seconds), int(fraction * 1_000_000), size, size))
+        parts.append(packet)
+    return b"".join(parts)
+
+
+def _packet(source: Address, destination: Address, data: bytes) -> bytes:
+    here, there = ipaddress.ip_address(source[0]), ipaddress.ip_address(destination[0])
+    length = 8 + len(data)
+    udp = struct.pack("!HHHH", source[1], destination[1], length, 0) + data
+    if here.version == 6:
+        return struct.pack("!IHBB", 6 << 28, length, 17, 64) + here.packed + there.packed + udp
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, 17, 0)
+    head += here.packed + there.packed
+    total = sum(struct.unpack("!10H", head))
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + udp
+
+
+def from_pcap(data: bytes) -> list[Entry]:
+    """The SIP messages of a capture that :func:`to_pcap` made; times are seconds since 1970.
+
+    Raises:
+        RemoteProtocolError: it is no such file.
+    """
+    try:
+        magic, *_, link = _PCAP_HEAD.unpack_from(data)
+        if magic != _PCAP_MAGIC or link != _LINKTYPE_RAW:
+            raise RemoteProtocolError("this is no trace that Spech wrote")
+        entries = []
+        offset = _PCAP_HEAD.size
+        while offset < len(data):
+            seconds, micros, size, _ = _PCAP_RECORD.unpack_from(data, offset)
+            offset += _PCAP_RECORD.size
+            entries.append(_unpack(data[offset : offset + size], seconds + micros / 1_000_000))
+            offset += size
+    except (struct.error, IndexError, ValueError) as error:
+        raise RemoteProtocolError(f"the trace is damaged: {error}") from None
+    return entries
+
+
+def _unpack(packet: bytes, at: float) -> Entry:
+    size, at_source = (4, 12) if packet[0] >> 4 == 4 else (16, 8)
+    udp = at_source + 2 * size
+    here = ipaddress.ip_address(packet[at_source : at_source + size])
+    there = ipaddress.ip_address(packet[at_source + size : udp])
+    source_port, destination_port = struct.unpack_from("!HH", packet, udp)
+    source, destination = (str(here), source_port), (str(there), destination_port)
+    return Entry(at, "", source, destination, packet[udp + 8 :])

@@ -1,0 +1,121 @@
+"""The timeline of a call: complete, readable, and without secrets."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from spech.errors import RemoteProtocolError
+from spech.sip.digest import DigestServer
+from spech.sip.flow import Flow
+from spech.sip.parser import parse
+from spech.sip.timeline import Timeline, from_pcap, ladder, masked_data, to_pcap
+from spech.testing.wire import FakeWire
+
+from .conftest import Pair
+from .test_calls import challenging
+
+
+@pytest.fixture
+def call() -> Pair:
+    """A call with a password, a hold and a BYE."""
+    wire = FakeWire(seed=7)
+    pair = Pair(wire)
+    server = DigestServer("spech", random.Random(1), 60)
+    pair.bob = wire.peer("10.0.0.2", screen=challenging(server, {"alice": "secret"}))
+    ours = pair.call(password="secret")
+    theirs = pair.incoming()
+    pair.ring(theirs)
+    wire.run(2)
+    pair.answer(theirs)
+    wire.run(1)
+    pair.alice.agent.hold(ours, wire.now)
+    wire.run(1)
+    pair.hang_up(pair.alice, ours)
+    wire.run(40)
+    return pair
+
+
+def test_the_ladder_tells_the_story(call: Pair) -> None:
+    session_id = next(p.message.call_id for p in call.wire.log)
+    lines = ladder(call.alice.agent.timeline.entries(session_id)).splitlines()
+    text = "\n".join(lines)
+    assert "10.0.0.1:5060" in lines[0]
+    assert "10.0.0.2:5060" in lines[0]
+    for word in ("INVITE", "401", "180 Ringing", "200 OK", "ACK", "BYE", "now CONFIRMED"):
+        assert word in text
+    assert "+ a=sendonly" in text
+    assert "- a=sendrecv" in text
+    assert "timer K of BYE (completed)" in text
+
+
+def test_a_capture_holds_every_message_and_no_secret(call: Pair) -> None:
+    session_id = next(p.message.call_id for p in call.wire.log)
+    entries = call.alice.agent.timeline.entries(session_id)
+    capture = to_pcap(entries, wall=1_700_000_000)
+    restored = from_pcap(capture)
+    messages = [entry for entry in entries if entry.data]
+    assert len(restored) == len(messages) > 8
+    for entry, original in zip(restored, messages, strict=True):
+        assert entry.source == original.source
+        assert entry.destination == original.destination
+        assert entry.data == masked_data(original.data)
+        parse(entry.data)
+    assert b"response=" not in capture
+    assert b"Authorization: Digest ***" in capture
+
+
+def test_tshark_reads_the_capture(call: Pair, tmp_path: Path) -> None:
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        pytest.skip("tshark is not installed")
+    session_id = next(p.message.call_id for p in call.wire.log)
+    file = tmp_path / "call.pcap"
+    file.write_bytes(to_pcap(call.alice.agent.timeline.entries(session_id), wall=1_700_000_000))
+    command = [
+        tshark,
+        "-r",
+        str(file),
+        "-T",
+        "fields",
+        "-e",
+        "sip.CSeq.method",
+        "-e",
+        "_ws.malformed",
+    ]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.strip() for line in seen[:4]] == ["INVITE", "INVITE", "ACK", "INVITE"]
+    assert "Malformed" not in "".join(seen)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    timeline = Timeline()
+    flow = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))
+    for number in range(1000):
+        timeline.received(b"OPTIONS sip:a SIP/2.0\r\nCall-ID: %d\r\n\r\n" % number, flow, 0.0)
+    assert timeline.entries("0") == ()
+    assert len(timeline.entries("999")) == 1
+    for _ in range(1000):
+        timeline.received(b"i:999\r\n", flow, 0.0)
+    assert len(timeline.entries("999")) < 500
+
+
+@pytest.mark.parametrize("data", [b"", b"rubbish" * 9, to_pcap([], 0.0) + b"\x00" * 20])
+def test_a_file_that_is_no_trace(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        from_pcap(data)
+
+
+def test_six_is_an_address_too() -> None:
+    timeline = Timeline()
+    flow = Flow("udp", ("2001:db8::1", 5060), ("2001:db8::2", 5061))
+    data = b"OPTIONS sip:a SIP/2.0\r\nCall-ID: six\r\n\r\n"
+    timeline.sent(data, flow, 0.0)
+    restored = from_pcap(to_pcap(timeline.entries("six"), 0.0))
+    assert restored[0].source == ("2001:db8::1", 5060)
+    assert restored[0].destination == ("2001:db8::2", 5061)
+    assert restored[0].data == data

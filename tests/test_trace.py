@@ -1,0 +1,38 @@
+"""A call's trace, from the library and from the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio.testing
+from click.testing import CliRunner
+
+from spech import PortRange, open_phone
+from spech.cli import main
+
+
+async def test_a_call_can_be_read_and_captured(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    listen = ("127.0.0.1", 0)
+    async with open_phone(listen=listen) as bob:
+        async with (
+            open_phone(listen=listen, ports=PortRange(37_300, 37_303)) as alice,
+            alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call,
+        ):
+            await call.ended()
+        assert "480 Temporarily Unavailable" in call.ladder()
+    file = tmp_path / "call.pcap"
+    file.write_bytes(call.capture())
+    shown = CliRunner().invoke(main, ["trace", str(file)])
+    assert shown.exit_code == 0
+    for word in ("INVITE sip:bob@", "480 Temporarily Unavailable", "ACK"):
+        assert word in shown.output
+
+
+def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
+    file = tmp_path / "song.wav"
+    file.write_bytes(b"RIFF" * 20)
+    shown = CliRunner().invoke(main, ["trace", str(file)])
+    assert shown.exit_code == 1
+    assert "no trace that Spech wrote" in shown.output
