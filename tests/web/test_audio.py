@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -72,11 +73,20 @@ async def speak(connection: WebSocketConnection, rate: int) -> None:
         await trio.sleep_until(start + sequence * 0.02)
 
 
+def loudest_tone(pcm: bytes, rate: int) -> tuple[float, float]:
+    """The frequency in Hz that is strongest in ``pcm``, and the level of all of it in dBFS."""
+    samples = np.frombuffer(pcm, "<i2").astype(float)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    frequency = np.fft.rfftfreq(len(samples), 1 / rate)[spectrum.argmax()]
+    return frequency, 20 * np.log10(np.sqrt(np.mean(samples**2)) / 32767 + 1e-9)
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 async def test_a_tone_comes_back_from_the_echo(
     installation: Installation, page: Page, call: str, rate: int
 ) -> None:
-    heard: list[bytes] = []
+    wanted = pytest.approx(1000.0, abs=5.0), pytest.approx(-10.0, abs=1.5)
+    heard: deque[bytes] = deque(maxlen=25)
     async with (
         attach(installation, page, call, rate) as connection,
         trio.open_nursery() as nursery,
@@ -84,7 +94,8 @@ async def test_a_tone_comes_back_from_the_echo(
         await page.until(lambda state: state["calls"][0]["audio_attached"])
         nursery.start_soon(speak, connection, rate)
         expected = position = 0
-        while len(heard) < 60:
+        # Half a second of it without a gap: a busy machine may need more than one try.
+        while len(heard) < 25 or loudest_tone(b"".join(heard), rate) != wanted:
             message = await connection.get_message()
             assert isinstance(message, bytes)
             sequence, at = HEADER.unpack_from(message)
@@ -93,17 +104,11 @@ async def test_a_tone_comes_back_from_the_echo(
             assert at == position + (sequence - expected) * (rate // 50)
             expected, position = sequence + 1, at + rate // 50
             heard.append(message[HEADER.size :])
+        meters = page.meters[-1][call]
+        while (meters["microphone"], meters["speaker"]) != (wanted[1], wanted[1]):
+            meters = (await page.metered(len(page.meters) + 1))[-1][call]
         nursery.cancel_scope.cancel()
     await page.until(lambda state: not state["calls"][0]["audio_attached"])
-    pcm = np.frombuffer(b"".join(heard[-25:]), "<i2").astype(float)
-    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))
-    loudest = np.fft.rfftfreq(len(pcm), 1 / rate)[spectrum.argmax()]
-    assert loudest == pytest.approx(1000.0, abs=5.0)
-    level = 20 * np.log10(np.sqrt(np.mean(pcm**2)) / 32767)
-    assert level == pytest.approx(-10.0, abs=1.5)
-    meters = page.meters[-1][call]
-    assert meters["microphone"] == pytest.approx(-10.0, abs=1.5)
-    assert meters["speaker"] == pytest.approx(-10.0, abs=1.5)
 
 
 async def test_the_end_of_the_call_is_a_normal_close(
