@@ -139,27 +139,32 @@ class Bridge:
         """
         opened = False
         deadline = trio.current_time() + _CONNECT_SECONDS
+        # What reads is not cancelled from above, so that the close can be heard to its end.
+        shelter = trio.CancelScope(shield=True)
         try:
             async with open_scope() as nursery:
-                with trio.fail_at(deadline):
-                    stream = await self._dial()
-                # trio-websocket leaves the stream open when the other end has torn it down.
-                async with stream:
+                try:
                     with trio.fail_at(deadline):
-                        connection = await wrap_client_stream(
-                            nursery,
-                            stream,  # type: ignore[arg-type]  # any trio.abc.Stream serves
-                            host_port((self._target.host, self._target.port)),
-                            self._target.resource,
-                            max_message_size=_MAX_MESSAGE,
-                        )
-                    opened = True
-                    try:
-                        yield connection, stream if isinstance(stream, FrameStream) else None
-                    finally:
-                        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-                            await connection.aclose()
-                        nursery.cancel_scope.cancel()
+                        readers = await nursery.start(_shelter, shelter)
+                        stream = await self._dial()
+                    # trio-websocket leaves the stream open when the other end tore it down.
+                    async with stream:
+                        with trio.fail_at(deadline):
+                            connection = await wrap_client_stream(
+                                readers,
+                                stream,  # type: ignore[arg-type]  # any trio.abc.Stream serves
+                                host_port((self._target.host, self._target.port)),
+                                self._target.resource,
+                                max_message_size=_MAX_MESSAGE,
+                            )
+                        opened = True
+                        try:
+                            yield connection, stream if isinstance(stream, FrameStream) else None
+                        finally:
+                            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                                await connection.aclose()
+                finally:
+                    shelter.cancel()
         except (HandshakeError, OSError, trio.TooSlowError) as error:
             if opened:
                 raise
@@ -173,6 +178,14 @@ class Bridge:
                 host, port, ssl_context=context, https_compatible=True
             )
         return FrameStream(await trio.open_tcp_stream(host, port), client=True)
+
+
+async def _shelter(scope: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery in a scope that somebody else cancels."""
+    with scope:
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
 
 
 async def _join(
