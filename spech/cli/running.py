@@ -26,7 +26,7 @@ async def _run(main: Callable[[], Awaitable[None]]) -> bool:
         async with open_scope() as nursery:
             # Shielded, because it has to outlive the cancellation that it causes.
             watch = trio.CancelScope(shield=True)
-            nursery.start_soon(_watch, watch, scope)
+            await nursery.start(_watch, watch, scope)
             try:
                 await main()
             finally:
@@ -34,8 +34,11 @@ async def _run(main: Callable[[], Awaitable[None]]) -> bool:
     return not scope.cancelled_caught
 
 
-async def _watch(watch: trio.CancelScope, scope: trio.CancelScope) -> None:
+async def _watch(
+    watch: trio.CancelScope, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+) -> None:
     with watch, trio.open_signal_receiver(*_STOP) as signals:
+        task_status.started()
         async for _ in signals:
             scope.cancel()
             # What the drain waits for may never come; whoever insists is obeyed by the kernel.

@@ -1,0 +1,108 @@
+"""A whole process with several calls up is told to stop: everybody gets the farewell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+from spech import Call, Phone, PortRange, open_phone
+
+PORTS = PortRange(37_400, 37_439)
+SPECH = [sys.executable, "-m", "spech"]
+
+
+async def swallow(request: WebSocketRequest) -> None:
+    """A bot that listens and says nothing."""
+    connection = await request.accept()
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await connection.get_message()
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def bridge_process(port: int) -> AsyncIterator[trio.Process]:
+    """``spech bridge``, listening on ``port``, each call carried to a bot."""
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_websocket, swallow, "127.0.0.1", 0, None))
+        url = f"ws://127.0.0.1:{server.port}/"
+        command = [*SPECH, "bridge", "--listen", f"127.0.0.1:{port}", "--websocket", url]
+        run = partial(trio.run_process, command, stdout=subprocess.DEVNULL, check=False)
+        process: trio.Process = await nursery.start(run)
+        try:
+            yield process
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def call_until_ended(phone: Phone, target: str, up: list[Call]) -> None:
+    async with phone.call(target) as call:
+        await call.answered(timeout=10)
+        up.append(call)
+        await call.ended()
+
+
+async def await_listening(phone: Phone, target: str) -> None:
+    """The process needs a moment to start; INVITEs are repeated, so one call waits for it."""
+    async with phone.call(target) as call:
+        await call.answered(timeout=20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> None:
+    port = free_port()
+    target = f"sip:bot@127.0.0.1:{port}"
+    up: list[Call] = []
+    async with (
+        bridge_process(port) as process,
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+    ):
+        await await_listening(phone, target)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(call_until_ended, phone, target, up)
+                while len(up) < 5:  # noqa: ASYNC110 - Five calls, no one event.
+                    await trio.sleep(0.05)
+                process.send_signal(number)
+            await process.wait()
+    assert [(call.ended_by, call.status) for call in up] == [("remote", 200)] * 5
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+async def test_a_dead_far_end_does_not_hold_the_process() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}"
+        async with trio.open_nursery() as nursery:
+            run = partial(
+                trio.run_process,
+                [*SPECH, "call", target, "-v"],
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env={**os.environ, "COLUMNS": "200"},
+            )
+            process: trio.Process = await nursery.start(run)
+            await trio.lowlevel.wait_readable(silent)
+            process.send_signal(signal.SIGTERM)
+            with trio.fail_after(15):  # The drain is bounded by 5 s.
+                await process.wait()
+        assert silent.recv(65_535).startswith(b"INVITE")
+        assert process.returncode == 1
