@@ -206,7 +206,10 @@ class Asterisk:
 
     @property
     def log(self) -> str:
-        """Everything it has logged; with SIP messages after ``pjsip set logger on``."""
+        """Everything it has logged so far; with SIP messages after ``pjsip set logger on``.
+
+        It is written by a thread of its own, a moment after what it tells of.
+        """
         return (self._directory / "log").read_text(errors="replace")
 
     def _await_start(self) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, expect
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, assert_tone
 from spech.testing.page import Server, Telephone
+from spech.testing.waiting import wait
 
 # As in conftest.py, which plays it into the microphone.
 TONE = 700.0
@@ -90,7 +91,7 @@ def test_closing_the_page_hangs_up_after_a_while(
     registered.page.close()
     assert "BYE sip:" not in trace()
     pbx.await_channels(0)
-    assert "BYE sip:" in trace()
+    wait(lambda: "BYE sip:" in trace())
 
 
 def test_stopping_the_server_hangs_up(
@@ -100,7 +101,7 @@ def test_stopping_the_server_hangs_up(
     in_call(registered)
     assert server.stop() == 0
     pbx.await_channels(0)
-    assert "BYE sip:" in trace()
+    wait(lambda: "BYE sip:" in trace())
 
 
 def test_an_incoming_call_rings_and_is_answered(registered: Telephone, pbx: Asterisk) -> None:
@@ -123,7 +124,7 @@ def test_an_incoming_call_is_declined(
     registered.element("decline").click()
     expect(registered.element("incoming")).to_have_count(0)
     pbx.await_channels(0)
-    assert "SIP/2.0 603" in trace() or "SIP/2.0 486" in trace()
+    wait(lambda: "SIP/2.0 603" in trace() or "SIP/2.0 486" in trace())
 
 
 def test_a_caller_who_gives_up_is_seen_to(registered: Telephone, pbx: Asterisk) -> None:
@@ -154,7 +155,7 @@ def test_it_rings_until_it_is_cancelled(
     registered.picture("ringing")
     registered.element("hangup").click()
     pbx.await_channels(0)
-    assert "CANCEL sip:604@" in trace()
+    wait(lambda: "CANCEL sip:604@" in trace())
 
 
 def test_early_media_is_heard(registered: Telephone) -> None:
