@@ -39,7 +39,6 @@ export class Control extends EventTarget {
   #metersSeen = false;
   #identifier = 0;
   #waiting = new Map();
-  #patient = [];
 
   open() {
     this.#connect();
@@ -57,16 +56,15 @@ export class Control extends EventTarget {
 
   /**
    * Send a command. Resolves with its `ok`, rejects with a CommandError. Without a connection it fails
-   * at once; a `patient` one (a hang-up must not get lost) waits for the next connection instead.
+   * at once; a `patient` one (a hang-up must not get lost) is sent again over the next connection instead.
    */
   command(command, fields = {}, { patient = false } = {}) {
     return new Promise((resolve, reject) => {
       this.#identifier += 1;
       const text = JSON.stringify({ id: this.#identifier, command, ...fields });
-      this.#waiting.set(this.#identifier, { resolve, reject });
-      if (this.connected) this.#socket.send(text);
-      else if (patient) this.#patient.push(text);
-      else this.#fail(this.#identifier);
+      this.#waiting.set(this.#identifier, { resolve, reject, patient, text });
+      if (this.connected && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
+      else if (!patient) this.#fail(this.#identifier);
     });
   }
 
@@ -99,9 +97,7 @@ export class Control extends EventTarget {
     if (this.connected) this.lostAt = performance.now();
     this.connected = false;
     this.meters = {};
-    for (const identifier of this.#waiting.keys()) {
-      if (!this.#patient.some((text) => JSON.parse(text).id === identifier)) this.#fail(identifier);
-    }
+    for (const [identifier, { patient }] of [...this.#waiting]) if (!patient) this.#fail(identifier);
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 1.7 ** this.#failures) * (0.8 + 0.4 * Math.random());
     this.#failures += 1;
     this.nextAttemptAt = performance.now() + pause;
@@ -134,7 +130,7 @@ export class Control extends EventTarget {
     this.lostAt = null;
     this.#failures = 0;
     this.#metersSeen = false;
-    for (const text of this.#patient.splice(0)) this.#socket.send(text);
+    for (const { text } of this.#waiting.values()) this.#socket.send(text);
     this.#changed();
   }
 

@@ -43,6 +43,7 @@ export class Phone extends EventTarget {
   #digitsSent = Promise.resolve();
   #seen = new Set();
   #witnessed = new Set();
+  #leaving = new Set();
   #ticker = 0;
 
   constructor(control) {
@@ -196,7 +197,14 @@ export class Phone extends EventTarget {
   }
 
   hangUp(call) {
+    this.#leaving.add(call);
     this.#command("hang_up", { call }, { patient: true });
+    this.#changed();
+  }
+
+  /** Whether the call is being hung up: for longer than a moment only while the server is away. */
+  leaves(call) {
+    return this.#leaving.has(call.id);
   }
 
   dismiss(call) {
@@ -262,7 +270,7 @@ export class Phone extends EventTarget {
     for (const call of this.calls) this.#receiveCall(call);
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
-    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#witnessed, this.#seen]) {
+    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#witnessed, this.#leaving, this.#seen]) {
       for (const id of [...known.keys()]) if (!present.has(id) && this.#seen.has(id)) known.delete(id);
     }
     for (const id of present) this.#seen.add(id);

@@ -78,6 +78,7 @@ export class CallView extends Part {
     setText(this.status, this.#statusText(call));
     show(this.controls, !ended);
     show(this.hangup, !ended);
+    this.hangup.disabled = this.phone.leaves(call);
     show(this.after, ended);
     show(this.again, ended && this.phone.account !== null);
     show(this.more, call.state === "answered");
@@ -91,6 +92,7 @@ export class CallView extends Part {
 
   #statusText(call) {
     if (call.state === "ended") return translated(call.ended.text);
+    if (this.phone.leaves(call)) return t("state.leaving");
     if (call.state === "answered" && call.muted) return t("state.muted");
     return t(`state.${call.state}`);
   }

@@ -42,20 +42,13 @@ export class Settings extends Part {
         h(
           "fieldset",
           { class: "fields" },
-          h(
-            "div",
-            { class: "half" },
-            h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
-            this.#transport(),
-            this.#field("user", { autocomplete: "off" }),
-            this.#password(),
-          ),
-          h("div", { class: "field" }, h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")), h("p", { class: "help" }, t("settings.codecs.help")), this.codecs.element),
+          h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
+          this.#transport(),
+          this.#field("user", { autocomplete: "off" }),
+          this.#password(),
         ),
-        this.error,
-        this.progress,
-        this.wait,
-        h("div", { class: "actions" }, this.save, this.forget),
+        h("fieldset", { class: "fields preference" }, h("div", { class: "field" }, h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")), h("p", { class: "help" }, t("settings.codecs.help")), this.codecs.element)),
+        h("div", { class: "outcome" }, this.error, this.progress, this.wait, h("div", { class: "actions" }, this.save, this.forget)),
       ),
       h("div", { class: "foot" }, this.#language(), this.version),
     );
@@ -133,7 +126,8 @@ export class Settings extends Part {
       if (names.includes(name)) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
     }
-    if (names.length) this.#fields[names[0]].focus();
+    // On a touch screen the focus would bring up the keyboard over the message.
+    if (names.length && matchMedia("(pointer: fine)").matches) this.#fields[names[0]].focus();
   }
 
   #fail(message, hint = "") {
@@ -175,7 +169,7 @@ export class Settings extends Part {
   #work(busy) {
     this.#busy = busy;
     this.setAttribute("aria-busy", String(busy));
-    this.querySelector("fieldset").disabled = busy;
+    for (const fields of this.querySelectorAll("fieldset")) fields.disabled = busy;
     this.refresh();
   }
 

@@ -60,7 +60,7 @@ export class AudioLink extends EventTarget {
 
   /** Send a microphone frame whose first 12 bytes are free for the header. */
   send(frame, samples) {
-    if (this.status !== "open") return;
+    if (this.status !== "open" || this.#socket.readyState !== WebSocket.OPEN) return;
     const sequence = this.#sequence;
     const position = this.#position;
     this.#sequence += 1;

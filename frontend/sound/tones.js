@@ -28,21 +28,25 @@ const PATTERNS = {
   waiting: { notes: WAITING, period: 5 },
 };
 
+const RESTING_MS = 2000;
+
 export class Tones {
   #context = null;
+  #unlocked = false;
   #wanted = null;
   #timer = 0;
+  #rest = 0;
   #output = null;
   #volume = 1;
 
-  /** To be called in a gesture. */
+  /** To be called in a gesture: from then on the browser lets the page ring by itself. */
   unlock() {
-    if (this.#context?.state === "running") return;
+    if (this.#unlocked) return;
     this.#context ??= new AudioContext();
-    this.#context.resume().then(
-      () => this.#restart(),
-      () => {},
-    );
+    this.#context.resume().then(() => {
+      this.#unlocked = true;
+      this.#restart();
+    });
   }
 
   /** Repeat `ring`, `ringback` or `waiting` until told otherwise; null is silence. */
@@ -53,23 +57,45 @@ export class Tones {
   }
 
   /** The short sign that a call has ended. */
-  farewell() {
-    if (this.#context?.state === "running") this.#notes(FAREWELL, this.#newOutput());
+  async farewell() {
+    if (!this.#unlocked) return;
+    await this.#wake();
+    this.#notes(FAREWELL, this.#newOutput());
   }
 
   setVolume(gain) {
     this.#volume = gain;
   }
 
-  #restart() {
+  async #restart() {
     clearInterval(this.#timer);
     this.#output?.disconnect();
     this.#output = null;
-    const pattern = PATTERNS[this.#wanted];
-    if (!pattern || this.#context?.state !== "running") return;
+    if (!this.#unlocked) return;
+    const wanted = this.#wanted;
+    const pattern = PATTERNS[wanted];
+    if (!pattern) {
+      this.#restSoon();
+      return;
+    }
+    await this.#wake();
+    if (wanted !== this.#wanted || this.#output) return;
     this.#output = this.#newOutput();
     this.#notes(pattern.notes, this.#output);
     this.#timer = setInterval(() => this.#notes(pattern.notes, this.#output), pattern.period * 1000);
+  }
+
+  async #wake() {
+    this.#restSoon();
+    if (this.#context.state !== "running") await this.#context.resume();
+  }
+
+  /** A context costs a little power, so it rests when nothing is to be heard. */
+  #restSoon() {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
+      if (this.#wanted === null) this.#context.suspend();
+    }, RESTING_MS);
   }
 
   #newOutput() {
