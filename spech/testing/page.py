@@ -129,6 +129,7 @@ class Telephone:
         self.fill_settings(pbx.host, pbx.port, "alice", PASSWORD)
         self.save_settings()
         self.wait_for("spech.state.account?.registration.state === 'registered'")
+        self.element("settings-close").click()
         expect(self.element("number")).to_be_visible()
 
     def dial(self, number: str) -> None:
