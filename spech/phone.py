@@ -17,7 +17,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
@@ -38,7 +38,7 @@ from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
 from spech.sip.endpoint import Endpoint, open_endpoint
-from spech.sip.flow import Address
+from spech.sip.flow import TRANSPORTS, Address, Flow
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.offer_answer import AudioFormat, Negotiator
@@ -52,6 +52,12 @@ _log: Final = logging.getLogger("spech.phone")
 _WAITING_ROOM: Final = 32
 #: Seconds between attempts to find the registrar's address.
 _LOOK_UP_AGAIN: Final = 15.0
+#: Seconds to wait before a broken flow to the registrar is made anew, doubled with each one in a
+#: row, and when a flow has lived long enough for the row to end (RFC 5626 4.5).
+_FIRST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 1800.0
+_GOOD_FLOW: Final = 120.0
+_REMEMBERED_FAULTS: Final = 100
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
 
@@ -62,32 +68,58 @@ class Account:
 
     Args:
         address: the address of record, ``sip:user@host[:port]``; host and port are also the
-            registrar and where calls are sent.
+            registrar and where calls are sent. ``;transport=tcp`` behind it chooses the transport.
         password: for digest authentication, None where none is asked for.
         auth_user: the user name for authentication, where it differs from that of the address.
         display_name: the name that people see when we call.
+        transport: "udp" or "tcp"; None for what the server's domain offers, UDP where it does not
+            say.
+        proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
         expires: seconds for which each registration is asked for.
         register: False to place calls without registering.
 
     Raises:
-        LocalProtocolError: ``address`` is not a SIP address.
+        LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport is
+            unknown.
     """
 
     address: str
     password: str | None = field(default=None, repr=False, kw_only=True)
     auth_user: str | None = field(default=None, kw_only=True)
     display_name: str | None = field(default=None, kw_only=True)
+    transport: str | None = field(default=None, kw_only=True)
+    proxy: str | None = field(default=None, kw_only=True)
     expires: int = field(default=300, kw_only=True)
     register: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.uri.user:
             raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
+        if self.carrier is not None and self.carrier not in TRANSPORTS:
+            raise LocalProtocolError(
+                f"unknown transport {self.carrier!r}: it is one of {', '.join(TRANSPORTS)}"
+            )
+        if self.proxy is not None:
+            _parse(self.proxy)
 
     @property
     def uri(self) -> Uri:
         """The address of record, parsed."""
-        return _parse(self.address)
+        return _parse(self.address).without("transport")
+
+    @property
+    def carrier(self) -> str | None:
+        """The transport that was chosen, in lower case, or None."""
+        chosen = _parse(self.address).parameter("transport") or self.transport
+        return chosen.lower() if chosen else None
+
+    @property
+    def route(self) -> NameAddr | None:
+        """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
+        if self.proxy is None:
+            return None
+        uri = _parse(self.proxy)
+        return NameAddr(uri if uri.parameter("lr") is not None else uri.with_parameters(lr=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +265,19 @@ class Phone:
                 account.auth_user or account.uri.user or "",
                 account.password,
                 rng,
+                account.route,
             )
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
         self._incoming: dict[Session, IncomingCall] = {}
         self._calls: list[Call] = []
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
         self._answers = False
+        #: The flow that the registrar reaches us by, and why connections ended lately.
+        self._bound: Flow | None = None
+        self._lost = trio.Event()
+        self._faults: dict[Flow, str] = {}
         endpoint.on_event = self._receive_event
+        endpoint.on_broken = self._receive_broken
 
     @property
     def address(self) -> Address:
@@ -289,30 +327,64 @@ class Phone:
         self._registered_changed = trio.Event()
 
     async def register(self) -> None:
-        """Find the registrar and bind the account; the user agent keeps it bound."""
+        """Find the registrar and bind the account; the user agent keeps it bound.
+
+        A binding whose connection breaks is made anew, after the pause of RFC 5626 4.5.
+        """
         assert self.account is not None
         assert self._identity is not None
         self._set_registration(RegistrationStatus("registering"))
-        registrar = Uri("sip", None, self.account.uri.host, self.account.uri.port)
+        uri = self.account.uri
+        registrar = Uri(uri.scheme, None, uri.host, uri.port)
+        flows = await self._find_registrar(registrar)
+        registration = self.endpoint.agent.register(
+            self._identity, registrar, flows, self.endpoint.now(), expires=self.account.expires
+        )
+        self.endpoint.flush()
+        failures = 0
+        while True:
+            since = trio.current_time()
+            await self._lost.wait()
+            failures = failures + 1 if trio.current_time() - since < _GOOD_FLOW else 0
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
+            await trio.sleep(self.rng.uniform(0.5, 1.0) * pause)
+            flows = await self._find_registrar(registrar)
+            self._lost = trio.Event()
+            registration.register(flows, self.endpoint.now())
+            self.endpoint.flush()
+
+    async def _find_registrar(self, registrar: Uri) -> list[Flow]:
         while True:
             try:
-                flows = await self.endpoint.flows_to(registrar)
+                return await self._flows_to(registrar)
             except ServerUnreachable as error:
                 self._unreachable = error
                 self._set_registration(RegistrationStatus("failed", None, str(error)))
                 await trio.sleep(_LOOK_UP_AGAIN)
-                continue
-            break
-        self.endpoint.agent.register(
-            self._identity, registrar, flows, self.endpoint.now(), expires=self.account.expires
-        )
-        self.endpoint.flush()
+
+    def _receive_broken(self, flow: Flow, reason: str) -> None:
+        """A connection broke; where we are bound through it, nobody can reach us."""
+        self._faults[flow] = reason
+        while len(self._faults) > _REMEMBERED_FAULTS:
+            del self._faults[next(iter(self._faults))]
+        if flow == self._bound and self.registration.state == "registered":
+            self._set_registration(RegistrationStatus("registering", None, f"Connection {reason}."))
+            self._lost.set()
 
     def _receive_registration(self, registration: Registration) -> None:
         self._unreachable = None
+        if self._bound is not None:
+            self.endpoint.release(self._bound)
+            self._bound = None
+        if registration.state is Binding.REGISTERED:
+            self._bound = registration.flow
+            self.endpoint.keep(self._bound)
         if registration.state is Binding.FAILED and not registration.answered:
             host = registration.registrar.host
-            self._unreachable = ServerUnreachable(f"{host} does not answer.")
+            fault = self._faults.pop(registration.flow, None)
+            self._unreachable = ServerUnreachable(
+                f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."
+            )
         state = "off" if registration.state is Binding.REMOVED else registration.state.value
         self._set_registration(
             RegistrationStatus(
@@ -348,7 +420,7 @@ class Phone:
         uri = self._complete(target)
         formats = _formats(codecs or self.codecs)
         endpoint = self.endpoint
-        flows = await endpoint.flows_to(self._next_hop(uri))
+        flows = await self._flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
             media = Media(pair, rng=self.rng)
@@ -399,11 +471,18 @@ class Phone:
         domain = self.account.uri
         return _parse(str(Uri("sip", number, domain.host, domain.port)))
 
-    def _next_hop(self, uri: Uri) -> Uri:
-        # A call within the account's own domain goes to its server, port included.
-        if self.account is not None and uri.host == self.account.uri.host and uri.port is None:
-            return self.account.uri
-        return uri
+    async def _flows_to(self, uri: Uri) -> list[Flow]:
+        """Where a request to ``uri`` is sent: to the proxy, or to the server that it names."""
+        account = self.account
+        if account is None:
+            return await self.endpoint.flows_to(uri)
+        if account.route is not None:
+            return await self.endpoint.flows_to(account.route.uri, account.carrier)
+        if uri.host == account.uri.host and uri.port in (None, account.uri.port):
+            # Within the account's own domain: its server, port and transport included.
+            uri = replace(uri, port=account.uri.port)
+            return await self.endpoint.flows_to(uri, account.carrier)
+        return await self.endpoint.flows_to(uri)
 
     def _from(self, caller: str | None, local: Address) -> Identity:
         if caller is None and self._identity is not None:
@@ -469,7 +548,8 @@ async def open_phone(
 
     Args:
         account: whom to register as and call from; None for calls between SIP URIs.
-        listen: address and UDP port for SIP; port 0 takes any free one.
+        listen: address and port for SIP, UDP and TCP; port 0 takes any free one, ``::`` means
+            IPv6 and IPv4.
         ports: UDP ports for RTP and RTCP, two for each call.
         codecs: names in order of preference (``spech.codecs.names()`` lists them).
         drain: seconds that leaving waits for the other ends to confirm our farewells.

@@ -21,7 +21,7 @@ from spech import CallEnded, CallFailed, IncomingCall, Phone, PortRange, open_ph
 from spech.sip.flow import Outgoing
 from spech.sip.message import Request
 from spech.sip.parser import parse
-from spech.sip.transport import UdpTransport
+from spech.sip.transport.udp import UdpTransport
 
 PORTS = PortRange(37_000, 37_007)
 Scenario = Callable[[Phone, str], Awaitable[None]]

@@ -10,65 +10,102 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import trio
 
+from spech.errors import ServerUnreachable
 from spech.scopes import open_scope
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.events import Event, Malformed
-from spech.sip.flow import Address, Flow
+from spech.sip.flow import Address, Flow, Outgoing, Target
 from spech.sip.resolver import resolve
-from spech.sip.transport import UdpTransport
+from spech.sip.transport import Arrival, Transport
+from spech.sip.transport.connections import ConnectionTransport, Opener
+from spech.sip.transport.stream import accept_tcp, open_tcp
+from spech.sip.transport.stream import listen as listen_tcp
+from spech.sip.transport.udp import UdpTransport
 from spech.sip.uri import Uri
 
 _log: Final = logging.getLogger("spech.sip")
 #: Sources that have been logged are remembered up to this number.
 _REMEMBERED_SOURCES: Final = 1000
+#: Seconds between keepalives on UDP: routers forget a binding after 30 (RFC 5626 4.4.2).
+_KEEPALIVE_SECONDS: Final = 25.0
+#: Free ports that are looked at until one is free for both UDP and TCP.
+_PORT_TRIES: Final = 20
 
 
 class Endpoint:
-    """One transport and one user agent, kept running by :func:`open_endpoint`.
+    """One user agent and what carries its messages, kept running by :func:`open_endpoint`.
 
     After any command to :attr:`agent`, call :meth:`flush`: it sends at once what can be sent, hands
     out events and sets the timer. It is synchronous, so cleanup code may use it.
     """
 
-    def __init__(self, agent: UserAgent, transport: UdpTransport) -> None:
+    def __init__(self, agent: UserAgent, address: Address, transports: Sequence[Transport]) -> None:
         self.agent = agent
-        self._transport = transport
+        #: Where it listens, as (host, port), for UDP and TCP; the host may be the wildcard.
+        self.address = address
+        self._transports = transports
         self._timer = trio.CancelScope()
         self._idle = trio.Event()
         self._draining = False
         self._blamed: set[Address] = set()
+        self._kept: set[Flow] = set()
         #: Called with each event, in order.
         self.on_event: Callable[[Event], None] = lambda event: None
-
-    @property
-    def address(self) -> Address:
-        """Where it listens, as (host, port); the host may be the wildcard."""
-        return self._transport.address
+        #: Called when a connection broke or could not be made, with the cause in words.
+        self.on_broken: Callable[[Flow, str], None] = lambda flow, reason: None
 
     def now(self) -> float:
         """The clock of this endpoint, in seconds."""
         return trio.current_time()
 
-    async def flows_to(self, uri: Uri) -> list[Flow]:
+    async def flows_to(self, uri: Uri, transport: str | None = None) -> list[Flow]:
         """Where requests to ``uri`` are sent, best first.
 
+        Args:
+            uri: the head of the route, or the Request-URI.
+            transport: the one to use where the URI names none.
+
         Raises:
-            ServerUnreachable: the host is unknown.
+            ServerUnreachable: the host is unknown, or has no address that we can send to.
         """
-        return [self._transport.flow_to(address) for address in await resolve(uri)]
+        flows = []
+        for target in await resolve(uri, transport):
+            carrier = self._carrier(target)
+            if carrier is not None:
+                flows.append(carrier.flow_to(target))
+        if not flows:
+            raise ServerUnreachable(f"There is no way from here to {uri.host}.")
+        return flows
+
+    def _carrier(self, target: Target) -> Transport | None:
+        return next((one for one in self._transports if one.reaches(target)), None)
+
+    def _send(self, outgoing: Outgoing) -> bool:
+        flow = outgoing.flow
+        carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+        return carrier is not None and carrier.send(outgoing)
+
+    def keep(self, flow: Flow) -> None:
+        """Keep ``flow`` alive: somebody has to reach us by it."""
+        self._kept.add(flow)
+
+    def release(self, flow: Flow) -> None:
+        """``flow`` may fall asleep."""
+        self._kept.discard(flow)
 
     def flush(self) -> None:
         """Send, hand out events, set the timer. Does not block and does not raise."""
         agent = self.agent
         while True:
             for outgoing in agent.to_send(self.now()):
-                if not self._transport.send(outgoing):
+                if not self._send(outgoing):
                     _log.warning("cannot send to %s", outgoing.flow)
                     agent.transport_failed(outgoing.flow, self.now())
             event = agent.next_event()
@@ -77,8 +114,35 @@ class Endpoint:
             self._hand_out(event)
         deadline = agent.get_timer()
         self._timer.deadline = math.inf if deadline is None else deadline
-        if self._draining and agent.idle:
+        self.sent()
+
+    # ------------------------------------------------------------------ what the transports tell
+
+    def receive(self, arrivals: Sequence[Arrival]) -> None:
+        """Messages came."""
+        for data, flow in arrivals:
+            self.agent.receive(data, flow, self.now())
+        self.flush()
+
+    def broken(self, flow: Flow, reason: str) -> None:
+        """A connection ended or could not be made (RFC 3261 18.4)."""
+        self.on_broken(flow, reason)
+        self.agent.transport_failed(flow, self.now())
+        self.flush()
+
+    def sent(self) -> None:
+        """Something that waited has been sent: maybe nobody waits for us any more."""
+        if self._draining and self.agent.idle and not any(one.pending for one in self._transports):
             self._idle.set()
+
+    def in_use(self, flow: Flow) -> bool:
+        """Whether a call or a registration depends on ``flow``."""
+        return flow in self._kept or any(
+            session.dialog is not None and session.dialog.flow == flow
+            for session in self.agent.sessions
+        )
+
+    # ------------------------------------------------------------------ the pump
 
     def _hand_out(self, event: Event) -> None:
         if isinstance(event, Malformed):
@@ -102,11 +166,21 @@ class Endpoint:
         self.flush()
         await self._idle.wait()
 
-    async def _receive(self) -> None:
+    async def run(self) -> None:
+        """Carry messages, serve timers and keep flows alive until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for transport in self._transports:
+                nursery.start_soon(transport.run, self)
+            nursery.start_soon(self._keep_time)
+            nursery.start_soon(self._keep_alive)
+
+    async def _keep_alive(self) -> None:
         while True:
-            for data, flow in await self._transport.receive():
-                self.agent.receive(data, flow, self.now())
-            self.flush()
+            await trio.sleep(_KEEPALIVE_SECONDS)
+            for flow in self._kept:
+                carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+                if carrier is not None:
+                    carrier.keep_alive(flow)
 
     async def _keep_time(self) -> None:
         while True:
@@ -126,7 +200,9 @@ async def open_endpoint(
     screen: Screen | None = None,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """Run a user agent on a UDP socket bound to ``listen``.
+    """Run a user agent that listens for UDP and TCP on ``listen``.
+
+    The host ``::`` means every address of this machine, ``0.0.0.0`` every IPv4 address.
 
     Leaving the block, also by cancellation, gives every call its farewell, removes every
     registration, and waits up to ``drain`` seconds until the other ends have confirmed. What is
@@ -135,16 +211,20 @@ async def open_endpoint(
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
     """
-    agent = UserAgent(rng or random.SystemRandom(), screen=screen)
-    with UdpTransport(listen) as transport:
-        endpoint = Endpoint(agent, transport)
+    rng = rng or random.SystemRandom()
+    agent = UserAgent(rng, screen=screen)
+    with _sockets(listen) as sockets:
+        openers: dict[str, Opener] = {"tcp": open_tcp}
+        connections = ConnectionTransport(
+            sockets.listeners, accept_tcp, sockets.addresses, openers, rng
+        )
+        address = sockets.addresses[0]
+        endpoint = Endpoint(agent, address, [*sockets.datagrams, connections])
         pump = trio.CancelScope(shield=True)
 
         async def run() -> None:
             with pump:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(endpoint._receive)
-                    nursery.start_soon(endpoint._keep_time)
+                await endpoint.run()
 
         async with open_scope() as nursery:
             nursery.start_soon(run)
@@ -158,3 +238,35 @@ async def open_endpoint(
                     abandoned = [session.call_id for session in agent.sessions]
                     _log.warning("not confirmed after %g s, abandoned: %s", drain, abandoned)
                 pump.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    datagrams: list[UdpTransport]
+    listeners: list[trio.SocketListener]
+    addresses: list[Address]
+
+
+@contextmanager
+def _sockets(listen: Address) -> Iterator[_Sockets]:
+    """UDP and TCP on one port, for each family that ``listen`` stands for."""
+    host, port = listen
+    # "::" stands for this machine, whatever the family.
+    families = [host, "0.0.0.0"] if host == "::" else [host]
+    for tries_left in reversed(range(1 if port else _PORT_TRIES)):
+        with ExitStack() as undo:
+            sockets = _Sockets([], [], [])
+            chosen = port
+            try:
+                for one in families:
+                    transport = undo.enter_context(UdpTransport((one, chosen)))
+                    chosen = transport.address[1]
+                    sockets.datagrams.append(transport)
+                    sockets.addresses.append(transport.address)
+                    sockets.listeners.append(undo.enter_context(listen_tcp(transport.address)))
+            except ServerUnreachable:
+                if tries_left:
+                    continue  # Somebody has that port for another transport or family.
+                raise
+            yield sockets
+            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 #: A numeric IP address without brackets, and a port.
 Address = tuple[str, int]
@@ -14,16 +15,32 @@ def host_port(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+#: The transports there are, as Via and ``;transport=`` write them.
+TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place to send to: transport, numeric address, and the host name that led there."""
+
+    transport: str
+    address: Address
+    host: str
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A path between us and one peer: transport, our address, theirs.
 
-    For UDP every peer is a flow of the one socket; for streams a flow is one connection.
+    For UDP every peer is a flow of the one socket; for streams a flow is one connection, and
+    ``local`` is where we take connections ourselves. ``host`` is the name that the peer's
+    certificate must hold (TLS, WSS) or that its web server is asked by (WS); else it is empty.
     """
 
     transport: str
     local: Address
     remote: Address
+    host: str = ""
 
     @property
     def reliable(self) -> bool:

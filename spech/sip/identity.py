@@ -22,7 +22,7 @@ _CHALLENGES: Final = {
 
 @dataclass(slots=True)
 class Identity:
-    """The From of our requests and the credentials that go with it.
+    """The From of our requests, the credentials that go with it, and the proxy on the way out.
 
     What a server challenged us with is remembered, so that later requests carry an answer at once
     (nonce reuse, RFC 7616 3.4).
@@ -32,6 +32,8 @@ class Identity:
     user: str
     _password: str | None = field(repr=False)
     _rng: random.Random = field(repr=False)
+    #: The route that requests outside a dialog are sent with (RFC 3261 8.1.2).
+    route: NameAddr | None = None
     _client: DigestClient | None = field(init=False, repr=False, default=None)
     _challenges: dict[int, list[AuthHeader]] = field(init=False, repr=False, default_factory=dict)
 
@@ -47,7 +49,12 @@ class Identity:
         return self.address.uri
 
     def sign(self, request: Request) -> Request:
-        """``request`` with credentials for every server that challenged us before."""
+        """``request`` with our route, and credentials for every server that challenged us before.
+
+        Within a dialog the route set rules, so a request with a To tag keeps its own.
+        """
+        if self.route is not None and request.to.tag is None and "Route" not in request.headers:
+            request = request.replace(headers=request.headers.add("Route", str(self.route)))
         for status, challenges in self._challenges.items():
             request = self._authorize(request, status, challenges) or request
         return request

@@ -67,6 +67,11 @@ class Registration:
     def __repr__(self) -> str:
         return f"<Registration {self.identity.uri.address} {self.state.value}>"
 
+    @property
+    def flow(self) -> Flow:
+        """Where REGISTER goes at present."""
+        return self._flows[self._target]
+
     def register(self, flows: Sequence[Flow], now: float) -> None:
         """Bind our contact, trying ``flows`` in turn."""
         self._flows = list(flows)
@@ -93,7 +98,7 @@ class Registration:
             self.register(self._flows, now)
 
     def _send(self, now: float) -> None:
-        flow = self._flows[self._target]
+        flow = self.flow
         expires = 0 if self.state is State.REMOVED else self.expires
         self._sequence += 1
         headers = Headers(

@@ -9,14 +9,14 @@ from typing import Final
 import trio
 
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Address
+from spech.sip.flow import Target
 from spech.sip.uri import Uri
 
 #: The port of SIP over UDP and TCP where the URI names none (RFC 3261 19.1.2).
 SIP_PORT: Final = 5060
 
 
-async def resolve(uri: Uri, *, timeout: float = 4.0) -> list[Address]:
+async def resolve(uri: Uri, transport: str | None = None, *, timeout: float = 4.0) -> list[Target]:
     """The numeric addresses for requests to ``uri``, best first.
 
     Cancelling abandons the look-up.
@@ -26,11 +26,12 @@ async def resolve(uri: Uri, *, timeout: float = 4.0) -> list[Address]:
             ``timeout`` seconds.
     """
     port = uri.port or SIP_PORT
+    carrier = (uri.parameter("transport") or transport or "udp").lower()
     try:
-        return [(str(ipaddress.ip_address(uri.host)), port)]
+        return [Target(carrier, (str(ipaddress.ip_address(uri.host)), port), uri.host)]
     except ValueError:
         pass
-    found: list[Address] = []
+    found: list[Target] = []
     with trio.move_on_after(timeout) as scope:
         try:
             # IPv4 only: the endpoint's socket is one for IPv4.
@@ -42,7 +43,7 @@ async def resolve(uri: Uri, *, timeout: float = 4.0) -> list[Address]:
                 f"The host {uri.host!r} is unknown.", unknown_host=True
             ) from error
         for answer in answers:
-            address = (str(answer[4][0]), port)
+            address = Target(carrier, (str(answer[4][0]), port), uri.host)
             if address not in found:
                 found.append(address)
     if scope.cancelled_caught:

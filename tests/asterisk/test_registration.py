@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import trio
 
 from spech import Account, PortRange, RegistrationFailed, open_phone
 from spech.testing.asterisk import Asterisk
@@ -19,6 +20,25 @@ async def test_the_right_password_registers_and_leaving_unregisters(
         assert phone.registration.status == 200
         host, port = phone.address
         assert f"sip:alice@{host}:{port}" in pbx.command("pjsip show aor alice")
+    assert "sip:alice@" not in pbx.command("pjsip show aor alice")
+
+
+async def test_over_tcp_both_ways_on_one_connection(
+    account: Account, pbx: Asterisk, ports: PortRange
+) -> None:
+    """Asterisk binds us to the connection: its calls come in on it."""
+    carried = dataclasses.replace(account, transport="tcp")
+    async with open_phone(carried, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        assert "transport=TCP" in pbx.command("pjsip show aor alice").replace("=tcp", "=TCP")
+        async with phone.call("600") as call:
+            await call.answered(timeout=5)
+        calls = phone.incoming_calls()
+        pbx.originate("alice", "Echo")
+        with trio.fail_after(5):
+            async with (await anext(calls)).answer() as call:
+                await trio.sleep(0.2)
+                assert call.state == "answered"
     assert "sip:alice@" not in pbx.command("pjsip show aor alice")
 
 

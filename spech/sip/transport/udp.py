@@ -1,12 +1,7 @@
-"""SIP's sockets. Each transport has ``send``, ``receive``, ``flow_to`` and ``close``.
-
-UDP is here; a stream transport joins by the same four methods and frames messages with
-:mod:`spech.sip.framing`.
-"""
+"""SIP over UDP: one socket for all peers (RFC 3261 18)."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from types import TracebackType
 from typing import Final
@@ -14,7 +9,9 @@ from typing import Final
 import trio
 
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Address, Flow, Outgoing, host_port
+from spech.sip.flow import Address, Flow, Outgoing, Target, host_port
+from spech.sip.transport import Arrival, Pump
+from spech.sip.transport.hosts import LocalHosts, family
 
 #: The largest UDP payload; anything above cannot arrive.
 _LARGEST: Final = 65_535
@@ -24,29 +21,31 @@ _RECEIVE_BUFFER: Final = 1 << 21
 
 
 class UdpTransport:
-    """One UDP socket for all peers. A synchronous context manager; leaving it closes the socket.
+    """One UDP socket. A synchronous context manager; leaving it closes the socket.
 
     Raises:
         ServerUnreachable: the local address cannot be bound.
     """
 
-    name: Final = "udp"
-
     def __init__(self, listen: Address) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._family = family(listen[0])
+        self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            if self._family == socket.AF_INET6:
+                # Else IPv4 peers show up under IPv6 addresses that they do not know themselves.
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._socket.bind(listen)
         except OSError as error:
             self._socket.close()
             raise ServerUnreachable(
                 f"Cannot listen on {host_port(listen)}: {error.strerror}."
             ) from error
-        host, port = self._socket.getsockname()
+        host, port = self._socket.getsockname()[:2]
         #: Where it listens; the host may be the wildcard.
         self.address: Address = (host, port)
-        self._local_hosts: dict[str, str] = {}
+        self._hosts = LocalHosts(host)
 
     def __enter__(self) -> UdpTransport:
         return self
@@ -59,25 +58,16 @@ class UdpTransport:
     ) -> None:
         self._socket.close()
 
-    def flow_to(self, remote: Address) -> Flow:
-        """The flow to ``remote``, with the address of ours that it can answer to."""
-        host, port = self.address
-        if ipaddress.ip_address(host).is_unspecified:
-            host = self._local_hosts.get(remote[0]) or self._find_local_host(remote[0])
-        return Flow(self.name, (host, port), remote)
+    def reaches(self, target: Target) -> bool:
+        """UDP to addresses of its own family."""
+        return target.transport == "udp" and family(target.address[0]) == self._family
 
-    def _find_local_host(self, remote: str) -> str:
-        # Connecting a datagram socket sends nothing; it asks the routing table.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((remote, 9))
-                host = str(probe.getsockname()[0])
-            except OSError:
-                host = "127.0.0.1"
-        if len(self._local_hosts) > 1000:
-            self._local_hosts.clear()
-        self._local_hosts[remote] = host
-        return host
+    def flow_to(self, target: Target) -> Flow:
+        """The flow to ``target``, with the address of ours that it can answer to."""
+        return self._flow(target.address)
+
+    def _flow(self, remote: Address) -> Flow:
+        return Flow("udp", (self._hosts.towards(remote[0]), self.address[1]), remote)
 
     def send(self, outgoing: Outgoing) -> bool:
         """Send at once. False when the system refuses; a full buffer counts as lost on the way."""
@@ -89,10 +79,23 @@ class UdpTransport:
             return False
         return True
 
-    async def receive(self) -> list[tuple[bytes, Flow]]:
-        """Wait for datagrams and take what is there, at most 64. Cancelling loses nothing."""
+    @property
+    def pending(self) -> bool:
+        """Never: a datagram leaves at once."""
+        return False
+
+    def keep_alive(self, flow: Flow) -> None:
+        """An empty line, which every SIP server drops."""
+        self.send(Outgoing(b"\r\n", flow))
+
+    async def run(self, pump: Pump) -> None:
+        """Carry messages until cancelled."""
         while True:
-            batch: list[tuple[bytes, Flow]] = []
+            pump.receive(await self._receive())
+
+    async def _receive(self) -> list[Arrival]:
+        while True:
+            batch: list[Arrival] = []
             while len(batch) < _BATCH:
                 try:
                     data, remote = self._socket.recvfrom(_LARGEST)
@@ -101,7 +104,7 @@ class UdpTransport:
                 except ConnectionError:
                     continue  # An ICMP error for something we sent; the timers know what to do.
                 if data.strip(b"\r\n\x00"):  # Else a keepalive.
-                    batch.append((data, self.flow_to((remote[0], remote[1]))))
+                    batch.append((data, self._flow((remote[0], remote[1]))))
             if batch:
                 await trio.lowlevel.checkpoint()
                 return batch

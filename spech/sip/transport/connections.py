@@ -1,0 +1,251 @@
+"""SIP over connections, opened when needed and shared by all that goes to one target.
+
+A message is queued at once, in a bounded buffer; the connection's own task opens it, writes what
+waits and reads what comes. Requests that come in on a connection are answered on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from spech.errors import RemoteProtocolError
+from spech.sip.flow import Address, Flow, Outgoing, Target
+from spech.sip.transport import Pump
+from spech.sip.transport.hosts import LocalHosts, family
+
+_log: Final = logging.getLogger("spech.sip")
+#: Connections alive at once; one more takes the place of the one that was silent the longest.
+_MOST: Final = 1000
+#: Bytes that may wait on one connection. A peer that takes no more than that is gone.
+_MOST_WAITING: Final = 1 << 18
+#: Seconds between two looks at a connection, at the most (RFC 5626 4.4.1 has 95 to 120).
+_LOOK_SECONDS: Final = 120.0
+#: Seconds of silence after which a connection is closed on which nothing depends. RFC 3261 18
+#: wants at least 64*T1.
+_IDLE_SECONDS: Final = 90.0
+
+
+class Link(Protocol):
+    """An open connection that carries whole messages."""
+
+    async def send(self, data: bytes) -> None:
+        """Send one message."""
+
+    async def receive(self) -> list[bytes] | None:
+        """The next messages, maybe none yet; None at the end."""
+
+    async def check(self) -> None:
+        """Ping. Raises ``trio.TooSlowError`` when the other end is gone."""
+
+
+#: Connects to the flow's remote address; leaving the block closes.
+Opener = Callable[[Flow], AbstractAsyncContextManager[Link]]
+#: Makes a link of an accepted stream.
+Acceptor = Callable[[trio.SocketStream], AbstractAsyncContextManager[Link]]
+
+_EXPECTED: Final = (
+    OSError,
+    ssl.SSLError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    RemoteProtocolError,
+)
+
+
+class Connection:
+    """One connection, from the first message that wants it to its end."""
+
+    def __init__(self, flow: Flow, opened: AbstractAsyncContextManager[Link]) -> None:
+        self.flow = flow
+        #: When a message last went through, on trio's clock.
+        self.used_at = trio.current_time()
+        self._opened = opened
+        self._queue: deque[bytes] = deque()
+        self._waiting = 0
+        self._work = trio.Event()
+        self._scope = trio.CancelScope()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something still waits to be written."""
+        return self._waiting > 0
+
+    def send(self, data: bytes) -> bool:
+        """Queue a message. False when too much waits already; the connection then ends."""
+        if self._waiting + len(data) > _MOST_WAITING:
+            self.close()
+            return False
+        self._queue.append(data)
+        self._waiting += len(data)
+        self._work.set()
+        return True
+
+    def close(self) -> None:
+        """End it soon."""
+        self._scope.cancel()
+
+    async def run(self, pump: Pump, rng: random.Random) -> str:
+        """Open it and carry messages until it ends. Returns why it ended, in words."""
+        reasons: list[str] = []
+        try:
+            with self._scope:
+                async with self._opened as link, trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, link, pump)
+                    nursery.start_soon(self._watch, link, pump, rng)
+                    while (messages := await link.receive()) is not None:
+                        if messages:
+                            self.used_at = trio.current_time()
+                            pump.receive([(data, self.flow) for data in messages])
+                    nursery.cancel_scope.cancel()
+                    reasons.append("closed by the other end")
+        except* _EXPECTED as group:
+            reasons.append(_in_words(group))
+        except* Exception as group:
+            # A mistake in here must not end the pump that carries everybody's farewell.
+            _log.exception("the connection to %s failed", self.flow, exc_info=group)
+        return reasons[-1] if reasons else "closed"
+
+    async def _write(self, link: Link, pump: Pump) -> None:
+        while True:
+            while self._queue:
+                data = self._queue.popleft()
+                await link.send(data)
+                self.used_at = trio.current_time()
+                self._waiting -= len(data)
+            pump.sent()
+            self._work = trio.Event()
+            await self._work.wait()
+
+    async def _watch(self, link: Link, pump: Pump, rng: random.Random) -> None:
+        while True:
+            await trio.sleep(rng.uniform(0.8, 1.0) * _LOOK_SECONDS)
+            if pump.in_use(self.flow):
+                await link.check()
+            elif trio.current_time() - self.used_at > _IDLE_SECONDS:
+                self.close()
+
+
+class ConnectionTransport:
+    """All connections of one endpoint.
+
+    Args:
+        listeners: where connections are accepted.
+        accept: makes a link of an accepted stream.
+        addresses: our own addresses, one for each family; the port is where we accept.
+        openers: how to connect, by the name of the transport.
+        rng: spreads the keepalives.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        accept: Acceptor,
+        addresses: Sequence[Address],
+        openers: Mapping[str, Opener],
+        rng: random.Random,
+    ) -> None:
+        self._listeners = listeners
+        self._accept = accept
+        self._hosts = {family(host): (LocalHosts(host), port) for host, port in addresses}
+        self._openers = openers
+        self._rng = rng
+        self._connections: dict[Flow, Connection] = {}
+        self._new, self._to_run = trio.open_memory_channel[Connection](float("inf"))
+
+    def reaches(self, target: Target) -> bool:
+        """The transports that it has openers for."""
+        return target.transport in self._openers and family(target.address[0]) in self._hosts
+
+    def flow_to(self, target: Target) -> Flow:
+        """The flow to ``target``; nothing is opened before something is sent."""
+        host = "" if target.transport == "tcp" else target.host
+        return Flow(target.transport, self._local(target.address), target.address, host)
+
+    def _local(self, remote: Address) -> Address:
+        hosts, port = self._hosts[family(remote[0])]
+        return hosts.towards(remote[0]), port
+
+    def send(self, outgoing: Outgoing) -> bool:
+        """Queue on the flow's connection, opening one where there is none."""
+        connection = self._connections.get(outgoing.flow)
+        if connection is None:
+            flow = outgoing.flow
+            connection = Connection(flow, self._openers[flow.transport](flow))
+            self._connections[flow] = connection
+            self._new.send_nowait(connection)
+        return connection.send(outgoing.data)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something still waits to be written."""
+        return any(connection.pending for connection in self._connections.values())
+
+    def keep_alive(self, flow: Flow) -> None:
+        """Connections do so by themselves, at longer intervals than UDP needs."""
+
+    async def run(self, pump: Pump) -> None:
+        """Accept and run connections until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._listeners:
+                accept = partial(self._accepted, pump)
+                nursery.start_soon(
+                    partial(
+                        trio.serve_listeners, accept, list(self._listeners), handler_nursery=nursery
+                    )
+                )
+            async for connection in self._to_run:
+                nursery.start_soon(self._carry, connection, pump)
+
+    async def _accepted(self, pump: Pump, stream: trio.SocketStream) -> None:
+        try:
+            host, port = stream.socket.getpeername()[:2]
+        except OSError:
+            await trio.aclose_forcefully(stream)  # Gone again.
+            return
+        flow = Flow("tcp", self._local((host, port)), (host, port))
+        self._connections[flow] = connection = Connection(flow, self._accept(stream))
+        await self._carry(connection, pump)
+
+    async def _carry(self, connection: Connection, pump: Pump) -> None:
+        if len(self._connections) > _MOST:
+            self._make_room(connection, pump)
+        try:
+            reason = await connection.run(pump, self._rng)
+        finally:
+            if self._connections.get(connection.flow) is connection:
+                del self._connections[connection.flow]
+        _log.info("the connection to %s ended: %s", connection.flow, reason)
+        pump.broken(connection.flow, reason)
+        pump.sent()
+
+    def _make_room(self, newcomer: Connection, pump: Pump) -> None:
+        others = (one for one in self._connections.values() if one is not newcomer)
+        idle = [one for one in others if not one.pending and not pump.in_use(one.flow)]
+        min(idle, key=lambda one: one.used_at, default=newcomer).close()
+
+
+def _in_words(error: BaseException) -> str:
+    """The innermost cause, for a person."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, trio.TooSlowError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or "broken"
