@@ -15,7 +15,19 @@ const TITLE_BLINK_MS = 1000;
 
 await loadLanguage();
 // The elements take their texts while they are built, hence only now.
-const names = ["banner", "call", "dialer", "incoming", "keypad", "lines", "recent", "registration", "settings", "sound", "welcome"];
+const names = [
+  "banner",
+  "call",
+  "dialer",
+  "incoming",
+  "keypad",
+  "lines",
+  "recent",
+  "registration",
+  "settings",
+  "sound",
+  "welcome",
+];
 await Promise.all(names.map((name) => import(`./parts/${name}.js`)));
 
 const control = new Control();

@@ -98,7 +98,8 @@ export class Control extends EventTarget {
     this.connected = false;
     this.meters = {};
     for (const [identifier, { patient }] of [...this.#waiting]) if (!patient) this.#fail(identifier);
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 1.7 ** this.#failures) * (0.8 + 0.4 * Math.random());
+    const pause =
+      Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 1.7 ** this.#failures) * (0.8 + 0.4 * Math.random());
     this.#failures += 1;
     this.nextAttemptAt = performance.now() + pause;
     this.#timer = setTimeout(() => this.#connect(), pause);

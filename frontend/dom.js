@@ -30,7 +30,10 @@ export function show(element, visible) {
 
 /** Whether `target` takes what is typed for itself; a slider or a box leaves digits to the telephone. */
 export function takesText(target) {
-  return target instanceof Element && target.closest("input:not([type=range], [type=checkbox]), select, textarea") !== null;
+  return (
+    target instanceof Element &&
+    target.closest("input:not([type=range], [type=checkbox]), select, textarea") !== null
+  );
 }
 
 /** A custom element that is built once, when it is given its phone, and updated on each change. */

@@ -12,7 +12,11 @@ let fallback = {};
 let language = "en";
 
 function pick() {
-  const asked = [new URLSearchParams(location.search).get("lang"), recall("language", null), ...navigator.languages];
+  const asked = [
+    new URLSearchParams(location.search).get("lang"),
+    recall("language", null),
+    ...navigator.languages,
+  ];
   for (const name of asked) {
     const base = (name ?? "").toLowerCase().split("-")[0];
     if (Object.hasOwn(LANGUAGES, base)) return base;

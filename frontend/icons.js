@@ -9,13 +9,46 @@ const HANDSET =
 const PATHS = {
   call: { fill: [HANDSET] },
   hangup: { fill: [HANDSET], turn: 135 },
-  microphone: { line: ["M12 3.5a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0v-5a3 3 0 0 1 3-3z", "M5.5 11.5a6.5 6.5 0 0 0 13 0", "M12 18v3"] },
-  muted: {
-    line: ["M15 10V6.5a3 3 0 0 0-5.6-1.5", "M9 9v2.5a3 3 0 0 0 4.6 2.5", "M5.5 11.5a6.5 6.5 0 0 0 10.3 5.3", "M18.3 13a6.5 6.5 0 0 0 .2-1.5", "M12 18v3", "M4 4l16 16"],
+  microphone: {
+    line: [
+      "M12 3.5a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0v-5a3 3 0 0 1 3-3z",
+      "M5.5 11.5a6.5 6.5 0 0 0 13 0",
+      "M12 18v3",
+    ],
   },
-  speaker: { line: ["M4 9.5v5h3.5L12 18.5v-13L7.5 9.5z", "M15.5 9a4.2 4.2 0 0 1 0 6", "M18 6.5a7.8 7.8 0 0 1 0 11"] },
-  keypad: { dots: [[6, 5], [12, 5], [18, 5], [6, 12], [12, 12], [18, 12], [6, 19], [12, 19], [18, 19]] },
-  settings: { line: ["M4 7h9", "M17.5 7H20", "M4 17h2.5", "M11 17h9"], rings: [[15.2, 7], [8.8, 17]] },
+  muted: {
+    line: [
+      "M15 10V6.5a3 3 0 0 0-5.6-1.5",
+      "M9 9v2.5a3 3 0 0 0 4.6 2.5",
+      "M5.5 11.5a6.5 6.5 0 0 0 10.3 5.3",
+      "M18.3 13a6.5 6.5 0 0 0 .2-1.5",
+      "M12 18v3",
+      "M4 4l16 16",
+    ],
+  },
+  speaker: {
+    line: ["M4 9.5v5h3.5L12 18.5v-13L7.5 9.5z", "M15.5 9a4.2 4.2 0 0 1 0 6", "M18 6.5a7.8 7.8 0 0 1 0 11"],
+  },
+  keypad: {
+    dots: [
+      [6, 5],
+      [12, 5],
+      [18, 5],
+      [6, 12],
+      [12, 12],
+      [18, 12],
+      [6, 19],
+      [12, 19],
+      [18, 19],
+    ],
+  },
+  settings: {
+    line: ["M4 7h9", "M17.5 7H20", "M4 17h2.5", "M11 17h9"],
+    rings: [
+      [15.2, 7],
+      [8.8, 17],
+    ],
+  },
   backspace: { line: ["M9 5.5h10a2 2 0 0 1 2 2v9a2 2 0 0 1-2 2H9L3 12z", "M12 9.5l5 5", "M17 9.5l-5 5"] },
   plus: { line: ["M12 5v14", "M5 12h14"] },
   back: { line: ["M15 5l-7 7 7 7"] },
@@ -40,12 +73,24 @@ export function icon(name) {
   const group = draw("g", shape.turn ? { transform: `rotate(${shape.turn} 12 12)` } : {});
   for (const path of shape.fill ?? []) group.append(draw("path", { d: path, fill: "currentColor" }));
   for (const path of shape.line ?? []) {
-    group.append(draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round" }));
+    group.append(
+      draw("path", {
+        d: path,
+        fill: "none",
+        stroke: "currentColor",
+        "stroke-width": 1.8,
+        "stroke-linecap": "round",
+        "stroke-linejoin": "round",
+      }),
+    );
   }
   for (const [cx, cy] of shape.rings ?? []) {
-    group.append(draw("circle", { cx, cy, r: 2.3, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }));
+    group.append(
+      draw("circle", { cx, cy, r: 2.3, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }),
+    );
   }
-  for (const [cx, cy] of shape.dots ?? []) group.append(draw("circle", { cx, cy, r: 1.7, fill: "currentColor" }));
+  for (const [cx, cy] of shape.dots ?? [])
+    group.append(draw("circle", { cx, cy, r: 1.7, fill: "currentColor" }));
   svg.append(group);
   return svg;
 }

@@ -54,7 +54,8 @@ export class Phone extends EventTarget {
     control.addEventListener("connection", () => this.#changed());
     this.#sound.addEventListener("change", () => this.#changed());
     this.#tones.setVolume(this.#sound.volumes.speaker);
-    for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => this.#gesture(), { capture: true });
+    for (const gesture of ["pointerdown", "keydown"])
+      addEventListener(gesture, () => this.#gesture(), { capture: true });
   }
 
   get control() {
@@ -87,7 +88,9 @@ export class Phone extends EventTarget {
    * is no news, nor is an incoming call that was never answered (the recent calls name it).
    */
   get lines() {
-    return this.calls.filter((call) => !ringsHere(call) && (live(call) || (this.#saw(call) && !this.#missed(call))));
+    return this.calls.filter(
+      (call) => !ringsHere(call) && (live(call) || (this.#saw(call) && !this.#missed(call))),
+    );
   }
 
   #saw(call) {
@@ -95,7 +98,12 @@ export class Phone extends EventTarget {
   }
 
   #missed(call) {
-    return call.direction === "incoming" && !live(call) && call.answered_s === null && !this.#startedAt.has(call.id);
+    return (
+      call.direction === "incoming" &&
+      !live(call) &&
+      call.answered_s === null &&
+      !this.#startedAt.has(call.id)
+    );
   }
 
   /** The call that the view shows and whose sound is played. */
@@ -270,7 +278,15 @@ export class Phone extends EventTarget {
     for (const call of this.calls) this.#receiveCall(call);
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
-    for (const known of [this.#startedAt, this.#lengths, this.#digits, this.#mine, this.#witnessed, this.#leaving, this.#seen]) {
+    for (const known of [
+      this.#startedAt,
+      this.#lengths,
+      this.#digits,
+      this.#mine,
+      this.#witnessed,
+      this.#leaving,
+      this.#seen,
+    ]) {
       for (const id of [...known.keys()]) if (!present.has(id) && this.#seen.has(id)) known.delete(id);
     }
     for (const id of present) this.#seen.add(id);
@@ -287,7 +303,8 @@ export class Phone extends EventTarget {
     if (call.answered_s !== null && !this.#lengths.has(call.id)) {
       const start = this.#control.receivedAt - call.answered_s * 1000;
       const known = this.#startedAt.get(call.id);
-      if (known === undefined || Math.abs(known - start) > TIMER_SLACK_MS) this.#startedAt.set(call.id, start);
+      if (known === undefined || Math.abs(known - start) > TIMER_SLACK_MS)
+        this.#startedAt.set(call.id, start);
     }
     if (live(call) || this.#lengths.has(call.id)) return;
     const seconds = this.seconds(call);

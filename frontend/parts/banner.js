@@ -11,8 +11,20 @@ export class Banner extends Part {
   build() {
     // Not a live region: the seconds count down here; #announcer says once that the connection is lost.
     this.text = h("span", { class: "banner-text" });
-    this.retry = h("button", { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() }, t("reconnect.now"));
-    this.append(h("div", { class: "banner", testid: "banner" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.text, this.retry));
+    this.retry = h(
+      "button",
+      { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() },
+      t("reconnect.now"),
+    );
+    this.append(
+      h(
+        "div",
+        { class: "banner", testid: "banner" },
+        h("span", { class: "spinner", "aria-hidden": "true" }),
+        this.text,
+        this.retry,
+      ),
+    );
     setInterval(() => this.refresh(), 500);
   }
 

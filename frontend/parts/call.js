@@ -16,7 +16,12 @@ export class CallView extends Part {
 
   build() {
     this.className = "call";
-    this.avatar = h("div", { class: "avatar", "aria-hidden": "true" }, h("span", { class: "halo" }), h("span", { class: "face" }, icon("call")));
+    this.avatar = h(
+      "div",
+      { class: "avatar", "aria-hidden": "true" },
+      h("span", { class: "halo" }),
+      h("span", { class: "face" }, icon("call")),
+    );
     this.name = h("h1", { class: "who", testid: "remote", tabindex: -1 });
     this.address = h("p", { class: "address" });
     this.status = h("p", { class: "status", testid: "status", "aria-live": "polite" });
@@ -25,15 +30,53 @@ export class CallView extends Part {
     this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
     this.keypadPlace = h("div", { class: "keypad-place" });
     this.mute = this.#control("mute", "microphone", t("mute"), () => this.#toggleMute());
-    this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#openKeypad(!this.#keypadOpen));
+    this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () =>
+      this.#openKeypad(!this.#keypadOpen),
+    );
     this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
     this.controls = h("div", { class: "controls" }, this.mute, this.keys, this.more);
-    this.hangup = h("button", { type: "button", class: "round stop hangup", testid: "hangup", "aria-label": t("hang_up"), onclick: (event) => this.#hangUp(event) }, icon("hangup"));
-    this.again = h("button", { type: "button", class: "pill", testid: "again", onclick: () => this.#callAgain() }, t("call_again"));
-    this.done = h("button", { type: "button", class: "pill plain", testid: "dismiss", onclick: () => this.phone.dismiss(this.#shown) }, t("done"));
+    this.hangup = h(
+      "button",
+      {
+        type: "button",
+        class: "round stop hangup",
+        testid: "hangup",
+        "aria-label": t("hang_up"),
+        onclick: (event) => this.#hangUp(event),
+      },
+      icon("hangup"),
+    );
+    this.again = h(
+      "button",
+      { type: "button", class: "pill", testid: "again", onclick: () => this.#callAgain() },
+      t("call_again"),
+    );
+    this.done = h(
+      "button",
+      {
+        type: "button",
+        class: "pill plain",
+        testid: "dismiss",
+        onclick: () => this.phone.dismiss(this.#shown),
+      },
+      t("done"),
+    );
     this.after = h("div", { class: "after" }, this.again, this.done);
     this.quality = h("p", { class: "quality", testid: "quality" });
-    this.append(this.avatar, this.name, this.address, this.status, this.timer, this.notices, this.typed, this.keypadPlace, this.controls, this.hangup, this.after, this.quality);
+    this.append(
+      this.avatar,
+      this.name,
+      this.address,
+      this.status,
+      this.timer,
+      this.notices,
+      this.typed,
+      this.keypadPlace,
+      this.controls,
+      this.hangup,
+      this.after,
+      this.quality,
+    );
     this.phone.addEventListener("tick", () => this.#tick());
     document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
   }
@@ -52,14 +95,21 @@ export class CallView extends Part {
     };
     this.hear = notice("hear", "ask", t("hear"), () => this.phone.sound.resume());
     this.elsewhere = notice("take", "ask", t("take"), () => this.phone.take(this.#shown));
-    this.silent = notice("microphone-again", "warn", t("microphone.again"), () => this.phone.sound.askMicrophone());
+    this.silent = notice("microphone-again", "warn", t("microphone.again"), () =>
+      this.phone.sound.askMicrophone(),
+    );
     this.silent.box.dataset.testid = "microphone-notice";
     this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
     return h("div", { class: "notices" }, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
   }
 
   #control(testid, symbol, label, action) {
-    return h("button", { type: "button", class: "control", testid, "aria-pressed": "false", onclick: action }, h("span", { class: "disc" }, icon(symbol)), h("span", { class: "label" }, label));
+    return h(
+      "button",
+      { type: "button", class: "control", testid, "aria-pressed": "false", onclick: action },
+      h("span", { class: "disc" }, icon(symbol)),
+      h("span", { class: "label" }, label),
+    );
   }
 
   update() {
@@ -109,11 +159,17 @@ export class CallView extends Part {
     const here = live(call) && this.phone.owns(call) && sound.call === call.id;
     show(this.hear.box, here && sound.blocked);
     setText(this.hear.text, t("hear.why"));
-    show(this.elsewhere.box, live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected);
+    show(
+      this.elsewhere.box,
+      live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected,
+    );
     setText(this.elsewhere.text, t("elsewhere"));
     const missing = ["denied", "missing", "failed", "insecure"].includes(sound.microphone);
     // One thing at a time: to hear comes before to be heard.
-    show(this.silent.box, live(call) && missing && !sound.blocked && (here || sound.microphone === "insecure"));
+    show(
+      this.silent.box,
+      live(call) && missing && !sound.blocked && (here || sound.microphone === "insecure"),
+    );
     if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
     show(this.silent.button, sound.microphone !== "insecure");
     show(this.trouble, error !== null);
@@ -129,7 +185,14 @@ export class CallView extends Part {
     setText(
       this.quality,
       quality
-        ? [call.codec, t("quality.lost", { count: number(quality.lost) }), t("quality.jitter", { ms: number(quality.jitter, 1) }), t("quality.dropped", { count: number(quality.dropped) })].filter(Boolean).join(" · ")
+        ? [
+            call.codec,
+            t("quality.lost", { count: number(quality.lost) }),
+            t("quality.jitter", { ms: number(quality.jitter, 1) }),
+            t("quality.dropped", { count: number(quality.dropped) }),
+          ]
+            .filter(Boolean)
+            .join(" · ")
         : "",
     );
   }

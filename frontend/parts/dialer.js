@@ -39,7 +39,14 @@ export class Dialer extends Part {
     });
     this.#erase = h(
       "button",
-      { type: "button", class: "quiet erase", testid: "backspace", "aria-label": t("backspace"), onpointerdown: () => this.#startErasing(), onclick: (event) => this.#eraseClicked(event) },
+      {
+        type: "button",
+        class: "quiet erase",
+        testid: "backspace",
+        "aria-label": t("backspace"),
+        onpointerdown: () => this.#startErasing(),
+        onclick: (event) => this.#eraseClicked(event),
+      },
       icon("backspace"),
     );
     for (const end of ["pointerup", "pointerleave", "pointercancel"]) {
@@ -48,8 +55,17 @@ export class Dialer extends Part {
     this.#error = h("p", { class: "problem", role: "alert", testid: "dial-error", hidden: true });
     this.#keypad = document.createElement("spech-keypad");
     this.#keypad.addEventListener("key", ({ detail }) => this.#insert(detail));
-    this.#call = h("button", { type: "submit", class: "round go", testid: "call", "aria-label": t("call") }, icon("call"));
-    this.#back = h("button", { type: "button", class: "quiet", testid: "back-to-call", onclick: () => this.phone.show(null) }, icon("back"), t("back_to_call"));
+    this.#call = h(
+      "button",
+      { type: "submit", class: "round go", testid: "call", "aria-label": t("call") },
+      icon("call"),
+    );
+    this.#back = h(
+      "button",
+      { type: "button", class: "quiet", testid: "back-to-call", onclick: () => this.phone.show(null) },
+      icon("back"),
+      t("back_to_call"),
+    );
     this.append(
       h(
         "form",
@@ -71,8 +87,12 @@ export class Dialer extends Part {
     const { error } = this.phone;
     show(this.#error, error !== null);
     if (error) setText(this.#error, inWords(error).join(" "));
-    this.#call.disabled = !this.phone.control.connected || (!this.phone.number.trim() && !this.phone.lastNumber);
-    this.#call.title = this.phone.number.trim() || !this.phone.lastNumber ? "" : t("redial", { number: this.phone.lastNumber });
+    this.#call.disabled =
+      !this.phone.control.connected || (!this.phone.number.trim() && !this.phone.lastNumber);
+    this.#call.title =
+      this.phone.number.trim() || !this.phone.lastNumber
+        ? ""
+        : t("redial", { number: this.phone.lastNumber });
     show(this.#back, this.phone.calls.some(live));
     this.#fit();
   }
@@ -136,7 +156,8 @@ export class Dialer extends Part {
 
   /** Typing works wherever the focus is, as long as it is not in another field. */
   #typedAnywhere(event) {
-    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || takesText(event.target)) return;
+    if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || takesText(event.target))
+      return;
     if (event.key === "Backspace") this.#eraseOne();
     else if (event.key === "Enter" && event.target === document.body) this.#dial();
     else if (event.key === "Escape" && this.phone.calls.some(live)) this.phone.show(null);

@@ -32,7 +32,12 @@ export class Incoming extends Part {
     return h(
       "section",
       { class: "ringing", testid: "incoming", "aria-label": t("incoming") },
-      h("div", { class: "avatar pulsing", "aria-hidden": "true" }, h("span", { class: "halo" }), h("span", { class: "face" }, icon("call"))),
+      h(
+        "div",
+        { class: "avatar pulsing", "aria-hidden": "true" },
+        h("span", { class: "halo" }),
+        h("span", { class: "face" }, icon("call")),
+      ),
       h("p", { class: "eyebrow" }, t("incoming")),
       h("h1", { class: "who", testid: "caller" }, display_name || remote),
       h("p", { class: "address" }, display_name ? remote : ""),

@@ -4,10 +4,18 @@ import { h, Part } from "../dom.js";
 import { t } from "../i18n.js";
 
 const KEYS = [
-  ["1", ""], ["2", "ABC"], ["3", "DEF"],
-  ["4", "GHI"], ["5", "JKL"], ["6", "MNO"],
-  ["7", "PQRS"], ["8", "TUV"], ["9", "WXYZ"],
-  ["*", ""], ["0", "+"], ["#", ""],
+  ["1", ""],
+  ["2", "ABC"],
+  ["3", "DEF"],
+  ["4", "GHI"],
+  ["5", "JKL"],
+  ["6", "MNO"],
+  ["7", "PQRS"],
+  ["8", "TUV"],
+  ["9", "WXYZ"],
+  ["*", ""],
+  ["0", "+"],
+  ["#", ""],
 ];
 const TEST_IDS = { "*": "star", "#": "hash" };
 const LONG_PRESS_MS = 550;

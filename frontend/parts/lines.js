@@ -25,7 +25,18 @@ export class Lines extends Part {
     }
     for (const call of lines) {
       if (!this.#rows.has(call.id)) {
-        const row = h("button", { type: "button", class: "line", testid: `line-${call.id}`, onclick: () => this.phone.select(call.id) }, h("span", { class: "dot" }), h("span", { class: "line-who" }), h("span", { class: "line-state" }));
+        const row = h(
+          "button",
+          {
+            type: "button",
+            class: "line",
+            testid: `line-${call.id}`,
+            onclick: () => this.phone.select(call.id),
+          },
+          h("span", { class: "dot" }),
+          h("span", { class: "line-who" }),
+          h("span", { class: "line-state" }),
+        );
         this.#rows.set(call.id, row);
         this.append(row);
       }
@@ -46,7 +57,14 @@ export class Lines extends Part {
       const seconds = this.phone.seconds(call);
       const waiting = call.state === "answered" && call.id !== selected;
       const time = seconds === null ? "" : clock(seconds);
-      setText(state, call.state !== "answered" ? t(`short.${call.state}`) : waiting ? `${t("short.waiting")} · ${time}` : time);
+      setText(
+        state,
+        call.state !== "answered"
+          ? t(`short.${call.state}`)
+          : waiting
+            ? `${t("short.waiting")} · ${time}`
+            : time,
+      );
     }
   }
 }

@@ -22,7 +22,21 @@ export class Recent extends Part {
     this.classList.add("panel");
     this.#list = h("ul", { class: "recent", testid: "recent" });
     this.append(
-      h("div", { class: "panel-head" }, h("h2", null, t("recent")), h("button", { type: "button", class: "quiet small", testid: "recent-clear", onclick: () => this.phone.forgetRecent() }, t("recent.clear"))),
+      h(
+        "div",
+        { class: "panel-head" },
+        h("h2", null, t("recent")),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "quiet small",
+            testid: "recent-clear",
+            onclick: () => this.phone.forgetRecent(),
+          },
+          t("recent.clear"),
+        ),
+      ),
       this.#list,
     );
   }

@@ -7,8 +7,24 @@ import { icon } from "../icons.js";
 export class Registration extends Part {
   build() {
     this.text = h("span", { class: "badge-text" });
-    this.badge = h("p", { class: "badge", testid: "registration", role: "status" }, h("span", { class: "dot" }), this.text);
-    this.gear = h("button", { type: "button", class: "quiet gear", testid: "settings-open", "aria-label": t("settings"), title: t("settings"), onclick: () => this.#toggle() }, icon("settings"));
+    this.badge = h(
+      "p",
+      { class: "badge", testid: "registration", role: "status" },
+      h("span", { class: "dot" }),
+      this.text,
+    );
+    this.gear = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet gear",
+        testid: "settings-open",
+        "aria-label": t("settings"),
+        title: t("settings"),
+        onclick: () => this.#toggle(),
+      },
+      icon("settings"),
+    );
     this.append(this.badge, this.gear);
   }
 
@@ -19,7 +35,9 @@ export class Registration extends Part {
     show(this.badge, state !== "none" && this.phone.state !== null);
     if (state !== "none") setText(this.text, t(`registration.${state}`, { user: account?.user ?? "" }));
     const { reason } = account?.registration ?? {};
-    this.badge.title = account ? [`${account.user}@${account.server}`, reason].filter(Boolean).join(" – ") : "";
+    this.badge.title = account
+      ? [`${account.user}@${account.server}`, reason].filter(Boolean).join(" – ")
+      : "";
     this.gear.setAttribute("aria-pressed", String(view === "settings"));
   }
 

@@ -26,15 +26,52 @@ export class Settings extends Part {
   build() {
     this.className = "settings";
     this.codecs = new Codecs();
-    this.error = h("div", { class: "problem", role: "alert", testid: "settings-error", hidden: true }, h("strong", null), h("span", null));
-    this.progress = h("p", { class: "progress", role: "status", testid: "settings-progress", hidden: true }, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", null));
-    this.save = h("button", { type: "submit", class: "pill primary large", testid: "settings-save" }, t("settings.save"));
-    this.forget = h("button", { type: "button", class: "quiet danger", testid: "settings-forget", onclick: () => this.#forget() }, t("settings.forget"));
+    this.error = h(
+      "div",
+      { class: "problem", role: "alert", testid: "settings-error", hidden: true },
+      h("strong", null),
+      h("span", null),
+    );
+    this.progress = h(
+      "p",
+      { class: "progress", role: "status", testid: "settings-progress", hidden: true },
+      h("span", { class: "spinner", "aria-hidden": "true" }),
+      h("span", null),
+    );
+    this.save = h(
+      "button",
+      { type: "submit", class: "pill primary large", testid: "settings-save" },
+      t("settings.save"),
+    );
+    this.forget = h(
+      "button",
+      { type: "button", class: "quiet danger", testid: "settings-forget", onclick: () => this.#forget() },
+      t("settings.forget"),
+    );
     this.vault = h("p", { class: "problem", role: "alert", testid: "vault-error", hidden: true });
     this.version = h("p", { class: "version" });
-    this.wait = h("p", { class: "progress", role: "status", testid: "settings-wait", hidden: true }, t("settings.wait"));
+    this.wait = h(
+      "p",
+      { class: "progress", role: "status", testid: "settings-wait", hidden: true },
+      t("settings.wait"),
+    );
     this.append(
-      h("div", { class: "view-head" }, h("button", { type: "button", class: "quiet", testid: "settings-close", "aria-label": t("back"), onclick: () => this.phone.show(null) }, icon("back")), h("h1", { tabindex: -1 }, t("settings"))),
+      h(
+        "div",
+        { class: "view-head" },
+        h(
+          "button",
+          {
+            type: "button",
+            class: "quiet",
+            testid: "settings-close",
+            "aria-label": t("back"),
+            onclick: () => this.phone.show(null),
+          },
+          icon("back"),
+        ),
+        h("h1", { tabindex: -1 }, t("settings")),
+      ),
       this.vault,
       h(
         "form",
@@ -42,15 +79,37 @@ export class Settings extends Part {
         h(
           "fieldset",
           { class: "fields" },
-          h("div", { class: "pair" }, this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }), this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 })),
+          h(
+            "div",
+            { class: "pair" },
+            this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }),
+            this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 }),
+          ),
           this.#transport(),
           this.#field("user", { autocomplete: "off" }),
           this.#password(),
         ),
-        h("fieldset", { class: "fields preference" }, h("div", { class: "field" }, h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")), h("p", { class: "help" }, t("settings.codecs.help")), this.codecs.element)),
-        h("div", { class: "outcome" }, this.error, this.progress, this.wait, h("div", { class: "actions" }, this.save, this.forget)),
+        h(
+          "fieldset",
+          { class: "fields preference" },
+          h(
+            "div",
+            { class: "field" },
+            h("span", { class: "field-label", id: "codecs-label" }, t("settings.codecs")),
+            h("p", { class: "help" }, t("settings.codecs.help")),
+            this.codecs.element,
+          ),
+        ),
+        h(
+          "div",
+          { class: "outcome" },
+          this.error,
+          this.progress,
+          this.wait,
+          h("div", { class: "actions" }, this.save),
+        ),
       ),
-      h("div", { class: "foot" }, this.#language(), this.version),
+      h("div", { class: "foot" }, this.#language(), this.forget, this.version),
     );
     this.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !this.#busy) this.phone.show(null);
@@ -58,31 +117,74 @@ export class Settings extends Part {
   }
 
   #field(name, attributes, ...extra) {
-    const input = h("input", { id: `set-${name}`, testid: `set-${name}`, type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: () => this.#mark([]), ...attributes });
+    const input = h("input", {
+      id: `set-${name}`,
+      testid: `set-${name}`,
+      type: "text",
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      oninput: () => this.#mark([]),
+      ...attributes,
+    });
     this.#fields[name] = input;
-    return h("div", { class: `field field-${name}` }, h("label", { for: `set-${name}` }, t(`settings.${name}`)), h("div", { class: "input" }, input, ...extra));
+    return h(
+      "div",
+      { class: `field field-${name}` },
+      h("label", { for: `set-${name}` }, t(`settings.${name}`)),
+      h("div", { class: "input" }, input, ...extra),
+    );
   }
 
   #transport() {
-    const select = h("select", { id: "set-transport", testid: "set-transport" }, ...TRANSPORTS.map((name) => h("option", { value: name }, name.toUpperCase())));
+    const select = h(
+      "select",
+      { id: "set-transport", testid: "set-transport" },
+      ...TRANSPORTS.map((name) => h("option", { value: name }, name.toUpperCase())),
+    );
     this.#fields.transport = select;
-    return h("div", { class: "field" }, h("label", { for: "set-transport" }, t("settings.transport")), h("div", { class: "input select" }, select, icon("down")));
+    return h(
+      "div",
+      { class: "field" },
+      h("label", { for: "set-transport" }, t("settings.transport")),
+      h("div", { class: "input select" }, select, icon("down")),
+    );
   }
 
   #password() {
-    const reveal = h("button", { type: "button", class: "quiet reveal", "aria-label": t("settings.reveal"), "aria-pressed": "false", onclick: () => {
-      const hidden = this.#fields.password.type === "password";
-      this.#fields.password.type = hidden ? "text" : "password";
-      reveal.setAttribute("aria-pressed", String(hidden));
-    } }, icon("eye"));
+    const reveal = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet reveal",
+        "aria-label": t("settings.reveal"),
+        "aria-pressed": "false",
+        onclick: () => {
+          const hidden = this.#fields.password.type === "password";
+          this.#fields.password.type = hidden ? "text" : "password";
+          reveal.setAttribute("aria-pressed", String(hidden));
+        },
+      },
+      icon("eye"),
+    );
     return this.#field("password", { type: "password", autocomplete: "new-password" }, reveal);
   }
 
   #language() {
-    const select = h("select", { testid: "language", "aria-label": t("language"), onchange: () => {
-      remember("language", select.value);
-      location.reload();
-    } }, ...Object.entries(LANGUAGES).map(([value, name]) => h("option", { value, selected: value === currentLanguage() }, name)));
+    const select = h(
+      "select",
+      {
+        testid: "language",
+        "aria-label": t("language"),
+        onchange: () => {
+          remember("language", select.value);
+          location.reload();
+        },
+      },
+      ...Object.entries(LANGUAGES).map(([value, name]) =>
+        h("option", { value, selected: value === currentLanguage() }, name),
+      ),
+    );
     return h("div", { class: "input select small" }, select, icon("down"));
   }
 
@@ -90,7 +192,9 @@ export class Settings extends Part {
   arrive() {
     this.#opened = false;
     this.update();
-    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus({ preventScroll: true });
+    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus({
+      preventScroll: true,
+    });
   }
 
   update() {
@@ -147,7 +251,8 @@ export class Settings extends Part {
       return null;
     };
     if (!value("server")) return complain("settings.need.server", "server");
-    if (port !== null && !(Number.isInteger(port) && port > 0 && port < 65536)) return complain("settings.need.port", "port");
+    if (port !== null && !(Number.isInteger(port) && port > 0 && port < 65536))
+      return complain("settings.need.port", "port");
     if (!value("user")) return complain("settings.need.user", "user");
     if (!this.codecs.chosen.length) {
       this.#fail(t("settings.need.codec"));
@@ -158,7 +263,14 @@ export class Settings extends Part {
     const kept = account !== null && account.server === value("server") && account.user === value("user");
     const password = this.#fields.password.value || (kept ? null : "");
     if (account !== null && password === "") return complain("settings.need.password", "password");
-    return { server: value("server"), port, transport: value("transport"), user: value("user"), password, codecs: this.codecs.chosen };
+    return {
+      server: value("server"),
+      port,
+      transport: value("transport"),
+      user: value("user"),
+      password,
+      codecs: this.codecs.chosen,
+    };
   }
 
   #show(key, values) {

@@ -21,7 +21,15 @@ class Meter {
     this.peak = h("span", { class: "meter-peak gone" });
     this.element = h(
       "div",
-      { class: "meter", role: "meter", testid: `meter-${side}`, "aria-label": t(`level.${side}`), "aria-valuemin": FLOOR_DBFS, "aria-valuemax": 0, "aria-valuenow": FLOOR_DBFS },
+      {
+        class: "meter",
+        role: "meter",
+        testid: `meter-${side}`,
+        "aria-label": t(`level.${side}`),
+        "aria-valuemin": FLOOR_DBFS,
+        "aria-valuemax": 0,
+        "aria-valuenow": FLOOR_DBFS,
+      },
       h("span", { class: "meter-track" }, this.bar, this.peak),
     );
     this.level = FLOOR_DBFS;
@@ -37,7 +45,8 @@ class Meter {
     this.movedAt = now;
     this.level = Math.max(Math.min(0, dbfs), this.level - FALL_DB_PER_S * elapsed, FLOOR_DBFS);
     if (this.level >= this.top || now - this.topAt > PEAK_HOLD_MS) {
-      this.top = this.level >= this.top ? this.level : Math.max(this.level, this.top - FALL_DB_PER_S * elapsed);
+      this.top =
+        this.level >= this.top ? this.level : Math.max(this.level, this.top - FALL_DB_PER_S * elapsed);
       if (this.level >= this.top) this.topAt = now;
     }
     this.bar.style.setProperty("--share", share(this.level).toFixed(3));
@@ -62,7 +71,11 @@ export class SoundPanel extends Part {
   build() {
     this.classList.add("panel");
     this.append(h("h2", null, t("sound")));
-    for (const [side, symbol] of [["microphone", "microphone"], ["speaker", "speaker"]]) this.append(this.#side(side, symbol));
+    for (const [side, symbol] of [
+      ["microphone", "microphone"],
+      ["speaker", "speaker"],
+    ])
+      this.append(this.#side(side, symbol));
   }
 
   #side(side, symbol) {
@@ -114,10 +127,16 @@ export class SoundPanel extends Part {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const draw = (now) => {
       const levels = this.phone.levels;
-      const moving = ["microphone", "speaker"].map((side) => this.#meters[side].move(levels[side], now)).some(Boolean);
+      const moving = ["microphone", "speaker"]
+        .map((side) => this.#meters[side].move(levels[side], now))
+        .some(Boolean);
       this.dispatchEvent(new CustomEvent("levels", { detail: levels, bubbles: true }));
       const more = moving || this.phone.calls.some(live);
-      this.#frame = more ? (still ? setTimeout(() => draw(performance.now()), 250) : requestAnimationFrame(draw)) : 0;
+      this.#frame = more
+        ? still
+          ? setTimeout(() => draw(performance.now()), 250)
+          : requestAnimationFrame(draw)
+        : 0;
     };
     this.#frame = still ? setTimeout(() => draw(performance.now()), 0) : requestAnimationFrame(draw);
   }

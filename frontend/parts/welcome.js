@@ -12,7 +12,16 @@ export class Welcome extends Part {
       h("h1", null, t("welcome")),
       h("p", { class: "lead" }, t("welcome.lead")),
       this.vault,
-      h("button", { type: "button", class: "pill primary large", testid: "welcome-settings", onclick: () => this.phone.show("settings") }, t("welcome.go")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "pill primary large",
+          testid: "welcome-settings",
+          onclick: () => this.phone.show("settings"),
+        },
+        t("welcome.go"),
+      ),
     );
   }
 

@@ -29,7 +29,9 @@ export class Sound extends EventTarget {
       if (this.#link.status === "elsewhere") this.#graph.close();
       this.#changed();
     });
-    this.#graph.addEventListener("frame", ({ detail }) => this.#link.send(detail, (detail.byteLength - HEADER_BYTES) / 2));
+    this.#graph.addEventListener("frame", ({ detail }) =>
+      this.#link.send(detail, (detail.byteLength - HEADER_BYTES) / 2),
+    );
     this.#graph.addEventListener("change", () => this.#changed());
     for (const side of ["microphone", "speaker"]) this.#graph.setVolume(side, this.volumes[side]);
     // A headset that is plugged in during a call is worth another try.
