@@ -309,6 +309,7 @@ class Call:
                 remote_rtcp=agreed.remote_rtcp,
                 direction=agreed.direction,
                 ptime_ms=agreed.ptime_ms,
+                fmtp=agreed.fmtp,
             )
         )
 

@@ -46,7 +46,8 @@ class MediaParameters:
 
     ``codec`` is a name of the registry; payload types are those of each direction, None where no
     telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
-    ``ptime_ms`` is the length of the packets that we send, 10 to 200.
+    ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what the peer
+    says about the codec.
     """
 
     codec: str
@@ -58,6 +59,7 @@ class MediaParameters:
     remote_rtcp: tuple[str, int]
     direction: str = "sendrecv"
     ptime_ms: int = 20
+    fmtp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Media:
         self._playout: Playout | None = None
         self._concealed_before = self._undecodable_before = 0
         self._sending = self._receiving = False
-        self._samples = self._units = self._packet_samples = 0
+        self._samples = self._units = self._fraction = self._packet_samples = 0
         self._pending: Samples = np.zeros(0, np.int16)
         self._silence: Samples = np.zeros(0, np.int16)
         self._digits = DigitSender()
@@ -145,7 +147,8 @@ class Media:
             codec = self._codec
         # What a peer asks for is honoured as far as a packet still makes sense.
         ptime = min(max(parameters.ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
-        self._packet_samples = codec.rate * ptime // 1000
+        self._packet_samples = codec.packet_samples(ptime)
+        codec.configure(parameters.fmtp)
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
         self._session.configure(
@@ -165,8 +168,7 @@ class Media:
             self._undecodable_before += self._playout.undecodable
         self._codec = codec
         self._samples = codec.rate // FRAMES_PER_SECOND
-        self._units = codec.clock_rate // FRAMES_PER_SECOND
-        self._playout = Playout(self._session, codec, self._samples, self._units)
+        self._playout = Playout(self._session, codec, self._samples)
         self._pending = np.zeros(0, np.int16)
         self._silence = np.zeros(self._samples, np.int16)
         self._recordings = [(recording, None) for recording, _ in self._recordings]
@@ -184,8 +186,10 @@ class Media:
         for digit in self._stream.drain(now):
             if self.on_digit is not None:
                 self.on_digit(digit)
+        # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
+        self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
-        heard = playout.next(now)
+        heard = playout.next(self._units, now)
         if not self._receiving:
             heard = self._silence
         self._heard.append(heard)

@@ -595,6 +595,7 @@ def _formats(names: Sequence[str]) -> list[AudioFormat]:
                 codec.payload_type,
                 codec.fmtp,
                 codec.channels,
+                codec.answer,
             )
         )
     return formats

@@ -21,18 +21,17 @@ class Playout:
         undecodable: packets that the codec refused.
     """
 
-    def __init__(self, session: RtpSession, codec: Codec, samples: int, units: int) -> None:
+    def __init__(self, session: RtpSession, codec: Codec, samples: int) -> None:
         self.concealed = 0
         self.undecodable = 0
         self._session = session
         self._codec = codec
         self._samples = samples
-        self._units = units
         self._rest = _NO_SOUND
 
-    def next(self, now: float) -> Samples:
-        """The sound of one tick: always ``samples`` samples."""
-        payloads, skipped = self._session.pop(self._units, now)
+    def next(self, units: int, now: float) -> Samples:
+        """The sound of one tick of ``units`` on the RTP clock: always ``samples`` samples."""
+        payloads, skipped, following = self._session.pop(units, now)
         samples = self._samples
         if len(payloads) == 1 and not skipped and not len(self._rest):
             sound = self._decode(payloads[0])
@@ -45,8 +44,11 @@ class Playout:
         if len(rest) < samples:
             self._rest = _NO_SOUND
             self.concealed += 1
-            invented = self._codec.conceal(samples - len(rest))
-            return np.concatenate((rest, invented)) if len(rest) else invented
+            if len(rest):
+                return np.concatenate((rest, self._codec.conceal(samples - len(rest))))
+            if following is not None:
+                return self._codec.recover(following, samples)
+            return self._codec.conceal(samples)
         if skipped and len(rest) >= 2 * samples:
             sound = overlap(rest[:samples], rest[samples : 2 * samples])
             self._rest = rest[2 * samples :]

@@ -147,7 +147,15 @@ async def speak(
 
 @pytest.mark.parametrize(
     ("codec", "rate"),
-    [("PCMU", 8000), ("PCMA", 8000), ("L16/16000", 16000), ("L16/44100", 44100)],
+    [
+        ("PCMU", 8000),
+        ("PCMA", 8000),
+        ("G722", 16000),
+        ("opus", 48000),
+        ("L16/11025", 22050),
+        ("L16/16000", 16000),
+        ("L16/44100", 44100),
+    ],
 )
 async def test_a_tone_arrives_with_its_frequency_and_level(
     call: Call, codec: str, rate: int
@@ -179,6 +187,54 @@ async def test_a_port_opened_before_the_codec_is_known_keeps_its_rate(call: Call
         sound = tone((500,), 1, 16000)
         await speak(call, sound, 16000)
         assert len(await port.receive()) == 320
+
+
+@pytest.mark.parametrize(
+    ("codec", "units"), [("G722", {160}), ("opus", {960}), ("L16/11025", {220, 221})]
+)
+async def test_timestamps_follow_the_clock_of_the_codec(
+    call: Call, codec: str, units: set[int]
+) -> None:
+    call.configure(codec)
+    call.tick(50)
+    stamps = [packet.timestamp for packet in call.left.packets()]
+    assert {(b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(stamps)} == units
+    total = (stamps[-1] - stamps[0]) & 0xFFFFFFFF
+    assert total == pytest.approx(49 * create(codec).clock_rate / 50, abs=1)
+
+
+async def test_what_the_next_packet_tells_of_a_lost_one_is_used(call: Call) -> None:
+    """Opus sends a copy of each frame in the packet after it, when the peer can use it."""
+    frames: list[tuple[str, int]] = []
+
+    def count(media: Media) -> None:
+        codec = media._codec
+        assert codec is not None
+        for name in ("recover", "conceal"):
+            original = getattr(codec, name)
+
+            def counted(*arguments: Any, name: str = name, original: Any = original) -> Samples:
+                frames.append((name, arguments[-1]))
+                heard: Samples = original(*arguments)
+                return heard
+
+            setattr(codec, name, counted)
+
+    call.configure("opus")
+    host, port = call.left.peer
+    call.left.media.configure(
+        MediaParameters(
+            "opus", 97, 97, 101, 101, (host, port), (host, port + 1), fmtp="useinbandfec=1"
+        )
+    )
+    call.tick(20)
+    count(call.right.media)
+    number = itertools.count()
+    call.left.rtp.judge = lambda datagram: [] if next(number) % 10 == 5 else [datagram]
+    heard = await speak(call, tone((440,), 2, 48000), 48000)
+    assert call.right.media.statistics.lost == 10
+    assert frames == [("recover", 960)] * 10
+    assert noise(heard[24000:-24000], 48000, 440) > 20
 
 
 @pytest.mark.parametrize("ptime", [10, 30, 40, 60])

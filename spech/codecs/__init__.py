@@ -1,19 +1,31 @@
-"""The registry: which codecs there are, which of them work here, and how to make one."""
+"""The registry: which codecs there are, which of them work here, and how to make one.
+
+A codec of your own joins by an entry point of the group ``spech.codecs`` that names a
+:class:`CodecMaker`, or a sequence of them::
+
+    [project.entry-points."spech.codecs"]
+    mine = "my_package.my_codec:MAKER"
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
-from spech.codecs.base import Codec, CodecInfo, Samples
-from spech.codecs.g711 import pcma, pcmu
-from spech.codecs.l16 import LinearCodec
+from spech.codecs import g711, g722, l16, opus
+from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
 
 __all__ = [
     "DEFAULT",
+    "ENTRY_POINTS",
+    "BaseCodec",
     "Codec",
     "CodecInfo",
+    "CodecMaker",
     "Resampler",
     "Samples",
     "create",
@@ -21,42 +33,67 @@ __all__ = [
     "names",
 ]
 
+logger = logging.getLogger("spech.codecs")
+
 DEFAULT = ("PCMU", "PCMA")
 """What is offered when the program does not say."""
 
-_LINEAR_RATES = (8000, 16000, 24000, 32000, 44100, 48000)
-_ALIASES = {"L16": "L16/16000", "ULAW": "PCMU", "ALAW": "PCMA"}
+ENTRY_POINTS = "spech.codecs"
+"""The group of entry points by which other packages bring codecs."""
 
-_MAKERS: dict[str, tuple[Callable[[], Codec], CodecInfo]] = {
-    "PCMU": (pcmu, CodecInfo("PCMU", 8000, 64000, available=True)),
-    "PCMA": (pcma, CodecInfo("PCMA", 8000, 64000, available=True)),
-}
-for _rate in _LINEAR_RATES:
-    _MAKERS[f"L16/{_rate}"] = (
-        lambda rate=_rate: LinearCodec(rate),  # type: ignore[misc]
-        CodecInfo(f"L16/{_rate}", _rate, _rate * 16, available=True),
-    )
+_ALIASES = {"l16": "l16/16000", "ulaw": "pcmu", "alaw": "pcma"}
+_OWN = (
+    *g711.MAKERS,
+    *g722.MAKERS,
+    *opus.MAKERS,
+    *l16.MAKERS,
+)
 
 
 def create(name: str) -> Codec:
     """Make a codec for one call; ``name`` as in :func:`names`, in any case, ``L16`` for L16/16000.
 
     Raises:
-        CodecUnavailable: the name is unknown.
+        CodecUnavailable: the name is unknown, or the codec's library is not installed.
     """
-    wanted = name.strip().upper()
-    try:
-        maker, _ = _MAKERS[_ALIASES.get(wanted, wanted)]
-    except KeyError:
-        raise CodecUnavailable(f"unknown codec {name!r}; known are {', '.join(_MAKERS)}") from None
-    return maker()
+    wanted = name.strip().lower()
+    known = _makers()
+    maker = known.get(_ALIASES.get(wanted, wanted))
+    if maker is None:
+        listed = ", ".join(maker.info.name for maker in known.values())
+        raise CodecUnavailable(f"unknown codec {name!r}; known are {listed}")
+    if not maker.info.available:
+        package = maker.info.package
+        raise CodecUnavailable(f"{maker.info.name} needs the package {package}, not installed here")
+    return maker.make()
 
 
 def names() -> tuple[str, ...]:
     """The names of all codecs that :func:`create` can make here."""
-    return tuple(name for name, (_, info) in _MAKERS.items() if info.available)
+    return tuple(info.name for info in describe() if info.available)
 
 
 def describe() -> tuple[CodecInfo, ...]:
     """Every codec that Spech knows, also those whose library is missing here."""
-    return tuple(info for _, info in _MAKERS.values())
+    return tuple(maker.info for maker in _makers().values())
+
+
+@cache
+def _makers() -> dict[str, CodecMaker]:
+    """By name in lower case: our own, and then those of other packages."""
+    makers = {maker.info.name.lower(): maker for maker in _OWN}
+    for entry in entry_points(group=ENTRY_POINTS):
+        for maker in _brought_by(entry):
+            if makers.setdefault(maker.info.name.lower(), maker) is not maker:
+                logger.warning("%s brings %s, which is there already", entry.value, maker.info.name)
+    return makers
+
+
+def _brought_by(entry: EntryPoint) -> Iterator[CodecMaker]:
+    """What an entry point names. One that fails takes no other codec with it."""
+    try:
+        loaded = entry.load()
+    except Exception:
+        logger.exception("the codecs of %s could not be loaded", entry.value)
+        return
+    yield from (loaded,) if isinstance(loaded, CodecMaker) else loaded

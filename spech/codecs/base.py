@@ -1,7 +1,8 @@
-"""What every codec offers, and what the registry says about it."""
+"""What every codec offers, what the registry says about it, and what most of them share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 Samples = NDArray[np.int16]
 """PCM of one channel: int16 in the machine's byte order."""
 
+_LONGEST_PACKET_MS = 200
+
 
 class Codec(Protocol):
     """An encoder and a decoder for one call; both may keep state, so an instance is never shared.
@@ -18,11 +21,11 @@ class Codec(Protocol):
     Attributes:
         name: the name in Spech, such as ``PCMU`` or ``L16/16000``.
         encoding: the encoding name in ``a=rtpmap`` (RFC 8866 section 6.6).
-        rate: samples per second of the PCM that goes in and comes out, in Hz.
+        rate: samples per second of the PCM that goes in and comes out, in Hz; a multiple of 50.
         clock_rate: the RTP clock in Hz; differs from ``rate`` only where an RFC says so.
-        channels: channels on the wire; PCM here is mono.
+        channels: channels in ``a=rtpmap``; PCM here is mono.
         payload_type: the static payload type (RFC 3551 section 6), or None for a dynamic one.
-        fmtp: the parameters of ``a=fmtp``, or None.
+        fmtp: the parameters of ``a=fmtp`` that are offered, or None.
     """
 
     @property
@@ -40,8 +43,24 @@ class Codec(Protocol):
     @property
     def fmtp(self) -> str | None: ...
 
+    def answer(self, offered: str | None) -> str | None:
+        """The parameters of ``a=fmtp`` that answer an offer with these, either None for none."""
+        ...
+
+    def configure(self, fmtp: str | None) -> None:
+        """Encode as the peer wishes: the parameters of its ``a=fmtp``. Nonsense is ignored."""
+        ...
+
+    def packet_samples(self, ptime_ms: int) -> int:
+        """How many samples (at ``rate``) go into a packet that is to last about that long."""
+        ...
+
     def encode(self, pcm: Samples) -> bytes:
-        """Encode one packet's samples (at ``rate``) into an RTP payload."""
+        """Encode one packet's samples into an RTP payload.
+
+        Raises:
+            ValueError: their number is none that :meth:`packet_samples` returns.
+        """
         ...
 
     def decode(self, payload: bytes) -> Samples:
@@ -56,13 +75,88 @@ class Codec(Protocol):
         """Invent ``samples`` samples in place of a packet that did not come."""
         ...
 
+    def recover(self, following: bytes, samples: int) -> Samples:
+        """As :meth:`conceal`, with the payload of the packet behind the gap for a hint."""
+        ...
+
+
+class BaseCodec:
+    """What most codecs share; a codec of your own may begin here.
+
+    Args:
+        name: the name in Spech.
+        rate: of the PCM, in Hz.
+        encoding: the encoding name, if it is another one.
+        clock_rate: the RTP clock in Hz, if it is another one.
+        channels: channels in ``a=rtpmap``.
+        payload_type: the static payload type, None for a dynamic one.
+        fmtp: what is offered in ``a=fmtp``.
+        frame: samples that are encoded together; a packet holds whole frames.
+        longest_ms: of a packet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate: int,
+        *,
+        encoding: str | None = None,
+        clock_rate: int | None = None,
+        channels: int = 1,
+        payload_type: int | None = None,
+        fmtp: str | None = None,
+        frame: int = 1,
+        longest_ms: int = _LONGEST_PACKET_MS,
+    ) -> None:
+        self.name = name
+        self.rate = rate
+        self.encoding = encoding or name
+        self.clock_rate = clock_rate or rate
+        self.channels = channels
+        self.payload_type = payload_type
+        self.fmtp = fmtp
+        self.frame = frame
+        self._most_frames = rate * longest_ms // 1000 // frame
+
+    def answer(self, offered: str | None) -> str | None:
+        """What is offered is also what is answered."""
+        return self.fmtp
+
+    def configure(self, fmtp: str | None) -> None:
+        """There is nothing to choose."""
+
+    def packet_samples(self, ptime_ms: int) -> int:
+        """Whole frames, at least one, no more than the longest packet holds."""
+        frames = self.rate * ptime_ms // 1000 // self.frame
+        return min(max(frames, 1), self._most_frames) * self.frame
+
+    def require_frames(self, pcm: Samples) -> int:
+        """How many frames ``pcm`` holds.
+
+        Raises:
+            ValueError: no whole number of them, or more than a packet holds.
+        """
+        frames, rest = divmod(len(pcm), self.frame)
+        if rest or not 0 < frames <= self._most_frames:
+            raise ValueError(f"{len(pcm)} samples are no packet of {self.name}")
+        return frames
+
+    def conceal(self, samples: int) -> Samples:
+        """Silence, for a codec that knows nothing better."""
+        return np.zeros(samples, np.int16)
+
+    def recover(self, following: bytes, samples: int) -> Samples:
+        """The packet behind the gap says nothing about it."""
+        return self.conceal(samples)
+
 
 @dataclass(frozen=True, slots=True)
 class CodecInfo:
     """One line of the list of codecs.
 
-    ``rate`` is in Hz, ``bitrate`` in bits per second of payload; ``package`` names the system
-    package that brings the codec's library, None where none is needed.
+    ``rate`` is that of the PCM in Hz, ``bitrate`` in bits per second of payload (an average where
+    it varies); ``package`` names the system package that brings the codec's library, None where
+    none is needed.
     """
 
     name: str
@@ -70,3 +164,20 @@ class CodecInfo:
     bitrate: int
     available: bool
     package: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodecMaker:
+    """What the registry keeps, and what an entry point of the group ``spech.codecs`` names."""
+
+    info: CodecInfo
+    make: Callable[[], Codec]
+
+
+def parameters(fmtp: str | None) -> dict[str, str]:
+    """The ``name=value`` of an ``a=fmtp``, semicolons between them; names in lower case."""
+    found = {}
+    for part in (fmtp or "").split(";"):
+        name, _, value = part.partition("=")
+        found[name.strip().lower()] = value.strip()
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spech.codecs.base import Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
 from spech.codecs.conceal import Concealer
 
 _ALL_SAMPLES = np.arange(-32768, 32768, dtype=np.int32)
@@ -57,19 +57,13 @@ def _alaw_decoder() -> Samples:
     return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
 
 
-class _TableCodec:
+class _TableCodec(BaseCodec):
     """G.711 apart from its two tables."""
 
     def __init__(
         self, name: str, payload_type: int, encoder: NDArray[np.uint8], decoder: Samples
     ) -> None:
-        self.name = name
-        self.encoding = name
-        self.rate = 8000
-        self.clock_rate = 8000
-        self.channels = 1
-        self.payload_type: int | None = payload_type
-        self.fmtp: str | None = None
+        super().__init__(name, 8000, payload_type=payload_type)
         self._encoder = encoder
         self._decoder = decoder
         self._concealer = Concealer(self.rate)
@@ -101,3 +95,9 @@ def pcmu() -> _TableCodec:
 def pcma() -> _TableCodec:
     """G.711 A-law, payload type 8."""
     return _TableCodec("PCMA", 8, *_ALAW)
+
+
+MAKERS = (
+    CodecMaker(CodecInfo("PCMU", 8000, 64000, available=True), pcmu),
+    CodecMaker(CodecInfo("PCMA", 8000, 64000, available=True), pcma),
+)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
 
-from spech.codecs.base import Samples
+import numpy as np
+from numpy.typing import NDArray
+
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
 from spech.codecs.conceal import Concealer
 
+_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
+_TICKS_PER_SECOND = 50
+_TAPS = 63
 
-class LinearCodec:
-    """Mono L16 at any rate. 44100 Hz has the static payload type 11, all others are dynamic."""
+
+class LinearCodec(BaseCodec):
+    """Mono L16. 44100 Hz has the static payload type 11, all other rates are dynamic."""
 
     def __init__(self, rate: int) -> None:
-        self.name = f"L16/{rate}"
-        self.encoding = "L16"
-        self.rate = rate
-        self.clock_rate = rate
-        self.channels = 1
-        self.payload_type: int | None = 11 if rate == 44100 else None
-        self.fmtp: str | None = None
+        super().__init__(
+            f"L16/{rate}", rate, encoding="L16", payload_type=11 if rate == 44100 else None
+        )
         self._concealer = Concealer(rate)
 
     def encode(self, pcm: Samples) -> bytes:
@@ -34,3 +37,73 @@ class LinearCodec:
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""
         return self._concealer.extend(samples)
+
+
+class HalvedLinearCodec(BaseCodec):
+    """L16 at a rate that has no whole number of samples in 20 ms: 11025 Hz.
+
+    Its PCM is of twice the rate, halved on the way out and doubled on the way in. The filters
+    delay by a millisecond and a half each.
+    """
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(f"L16/{rate}", 2 * rate, encoding="L16", clock_rate=rate)
+        self._concealer = Concealer(self.rate)
+        self._said = np.zeros(_TAPS - 1)
+        self._heard = np.zeros(_TAPS - 1)
+        self._odd = 0
+
+    def encode(self, pcm: Samples) -> bytes:
+        """Every other sample of what remains below half the rate; of an odd number, in turns."""
+        filtered, self._said = _half_band(self._said, pcm.astype(np.float64))
+        kept = filtered[self._odd :: 2]
+        self._odd = (self._odd + len(pcm)) % 2
+        return _clipped(kept).astype(">i2").tobytes()
+
+    def decode(self, payload: bytes) -> Samples:
+        """Two samples for each that came; an odd last byte is dropped."""
+        count = len(payload) // 2
+        spread = np.zeros(2 * count)
+        spread[::2] = np.frombuffer(payload, ">i2", count=count)
+        filtered, self._heard = _half_band(self._heard, 2.0 * spread)
+        pcm = _clipped(filtered)
+        self._concealer.heard(pcm)
+        return pcm
+
+    def conceal(self, samples: int) -> Samples:
+        """Repeat the last pitch period and fade."""
+        return self._concealer.extend(samples)
+
+
+def _half_band(
+    history: NDArray[np.float64], new: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Let pass what is below a quarter of the rate; also returns the history for the next time."""
+    joined = np.concatenate((history, new))
+    if not len(new):
+        return new, history
+    return np.convolve(joined, _FILTER, "valid"), joined[-(_TAPS - 1) :]
+
+
+def _clipped(values: NDArray[np.float64]) -> Samples:
+    return np.clip(np.rint(values), -32768, 32767).astype(np.int16)
+
+
+def _design() -> NDArray[np.float64]:
+    offset = np.arange(_TAPS) - (_TAPS - 1) / 2
+    taps = np.sinc(offset / 2) * np.kaiser(_TAPS, 7.0)
+    scaled: NDArray[np.float64] = taps / taps.sum()
+    return scaled
+
+
+_FILTER = _design()
+
+
+def _maker(rate: int) -> CodecMaker:
+    whole = rate % _TICKS_PER_SECOND == 0
+    kind = LinearCodec if whole else HalvedLinearCodec
+    info = CodecInfo(f"L16/{rate}", rate if whole else 2 * rate, rate * 16, available=True)
+    return CodecMaker(info, partial(kind, rate))
+
+
+MAKERS = tuple(_maker(rate) for rate in _RATES)

@@ -51,11 +51,13 @@ class Playout(NamedTuple):
     """What one tick plays.
 
     ``payloads`` begin in this tick, oldest first. ``skipped`` is True when two ticks' worth came
-    out to shorten the delay, and one tick of sound is to be taken out.
+    out to shorten the delay, and one tick of sound is to be taken out. ``following`` is the packet
+    that begins in the next tick, where this one has none: it may tell something of what is missing.
     """
 
     payloads: tuple[bytes, ...]
     skipped: bool
+    following: bytes | None = None
 
 
 _NOTHING = Playout((), False)
@@ -193,8 +195,8 @@ class JitterBuffer:
                 # Insert a tick: playout stands still, and concealment bridges it.
                 return _NOTHING
         self._play = end
-        if entries[0].timestamp >= end:
-            return _NOTHING
+        if (first := entries[0]).timestamp >= end:
+            return Playout((), False, first.payload if first.timestamp < end + units else None)
         count = 1
         while count < len(entries) and entries[count].timestamp < end:
             count += 1

@@ -6,8 +6,8 @@ Knows encodings by name only: what a codec is, the media floors know.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from spech.errors import RemoteProtocolError
@@ -29,7 +29,12 @@ _MIRROR: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """A codec as SDP sees it. ``name`` is what the media floors call it, clock rate in Hz."""
+    """A codec as SDP sees it.
+
+    ``name`` is what the media floors call it, the clock rate is in Hz. ``fmtp`` is offered;
+    ``answer`` makes from the parameters that were offered those of the answer, and is ``fmtp``
+    again unless it is given.
+    """
 
     name: str
     encoding: str
@@ -37,6 +42,7 @@ class AudioFormat:
     payload_type: int | None = None
     fmtp: str | None = None
     channels: int = 1
+    answer: Callable[[str | None], str | None] | None = field(default=None, compare=False)
 
     def matches(self, encoding: str, clock_rate: int, channels: int) -> bool:
         """Whether an rtpmap means this codec (names ignore case, RFC 4855)."""
@@ -49,7 +55,7 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What both ends agreed on for the audio stream, as seen by us."""
+    """What both ends agreed on for the audio stream, as seen by us; ``fmtp`` is theirs."""
 
     codec: str
     payload_type_send: int
@@ -60,6 +66,7 @@ class Agreed:
     remote_rtcp: Address
     direction: str
     ptime_ms: int
+    fmtp: str | None = None
 
 
 class Negotiator:
@@ -110,7 +117,7 @@ class Negotiator:
         for form in self._formats:
             number = self._payload_types[form]
             numbers.append(str(number))
-            attributes += _format_lines(number, form)
+            attributes += _format_lines(number, form, form.fmtp)
         for rate, number in self._event_types.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
@@ -152,7 +159,8 @@ class Negotiator:
         self._agreed_format = form
         # We answer with their numbers, so that both directions use the same ones.
         agreed = self._agreed(description, media, form, number, number)
-        attributes = _format_lines(number, form)
+        fmtp = form.fmtp if form.answer is None else form.answer(agreed.fmtp)
+        attributes = _format_lines(number, form, fmtp)
         numbers = [str(number)]
         if agreed.telephone_event_send is not None:
             numbers.append(str(agreed.telephone_event_send))
@@ -207,6 +215,7 @@ class Negotiator:
             remote_rtcp=(host, media.rtcp_port or media.port + 1),
             direction=direction,
             ptime_ms=media.ptime or 20,
+            fmtp=media.fmtps().get(send),
         )
 
     def _describe(
@@ -255,13 +264,13 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else -1
 
 
-def _format_lines(number: int, form: AudioFormat) -> list[tuple[str, str | None]]:
+def _format_lines(number: int, form: AudioFormat, fmtp: str | None) -> list[tuple[str, str | None]]:
     suffix = f"/{form.channels}" if form.channels > 1 else ""
     lines: list[tuple[str, str | None]] = [
         ("rtpmap", f"{number} {form.encoding}/{form.clock_rate}{suffix}")
     ]
-    if form.fmtp:
-        lines.append(("fmtp", f"{number} {form.fmtp}"))
+    if fmtp:
+        lines.append(("fmtp", f"{number} {fmtp}"))
     return lines
 
 

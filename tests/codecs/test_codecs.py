@@ -31,10 +31,17 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 def test_the_list_agrees_with_the_codecs() -> None:
     for info in codecs.describe():
+        if not info.available:
+            with pytest.raises(CodecUnavailable, match=str(info.package)):
+                codecs.create(info.name)
+            continue
         codec = codecs.create(info.name)
-        assert info.available
         assert info.rate == codec.rate
-        assert len(codec.encode(np.zeros(codec.rate // 50, np.int16))) * 50 * 8 == info.bitrate
+        sound = tone((440, 1100), 1, codec.rate)
+        size = codec.packet_samples(20)
+        payloads = [codec.encode(sound[at : at + size]) for at in range(0, len(sound), size)]
+        # Where it varies, a tone is not the average.
+        assert sum(map(len, payloads)) * 8 == pytest.approx(info.bitrate, rel=0.2)
 
 
 def test_l16_is_in_network_byte_order() -> None:

@@ -1,0 +1,87 @@
+"""What speech is like behind each codec.
+
+The codecs that keep the waveform are judged by their signal-to-noise ratio, the others by STOI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from spech import codecs
+from spech.codecs import Codec, Samples
+from spech.testing.speech import intelligibility, signal_to_noise
+
+Speech = Callable[[int], Samples]
+Carry = Callable[..., Samples]
+
+#: Decibels that are left at least. Logarithmic PCM holds 37 dB over its whole range (G.711,
+#: figure 1 of G.712); sub-band ADPCM has 6 bits for the lower band, 2 for the upper.
+WAVEFORM = {"PCMU": 35, "PCMA": 35, "G722": 20, "L16/8000": 90, "L16/44100": 90}
+#: STOI at least: above 0.9 is transparent to the intelligibility of clean speech.
+VOCODERS = {"opus": 0.95}
+
+
+def need(name: str) -> Codec:
+    info = next(info for info in codecs.describe() if info.name == name)
+    if not info.available:
+        pytest.skip(f"{info.package} is not installed")
+    return codecs.create(name)
+
+
+@pytest.mark.parametrize(("name", "decibels"), WAVEFORM.items())
+def test_the_waveform_is_kept(name: str, decibels: float, speech: Speech, carry: Carry) -> None:
+    codec = need(name)
+    said = speech(codec.rate)
+    assert signal_to_noise(said, carry(codec, said), codec.rate) > decibels
+
+
+@pytest.mark.parametrize(("name", "least"), VOCODERS.items())
+def test_speech_is_understood(name: str, least: float, speech: Speech, carry: Carry) -> None:
+    codec = need(name)
+    said = speech(codec.rate)
+    assert intelligibility(said, carry(codec, said), codec.rate) > least
+
+
+@pytest.mark.parametrize("name", codecs.names())
+def test_speech_survives_the_loss_of_every_twentieth_packet(
+    name: str, speech: Speech, carry: Carry
+) -> None:
+    """And concealment is better than the silence that a gap would be."""
+    codec = codecs.create(name)
+    said = speech(codec.rate)
+    heard = carry(codec, said, lost=lambda number: number % 20 == 7)
+    size = codec.packet_samples(20)
+    silenced = carry(codecs.create(name), said)
+    for start in range(7 * size, len(silenced), 20 * size):
+        silenced[start : start + size] = 0
+    score = intelligibility(said, heard, codec.rate)
+    assert score > 0.85
+    assert score > intelligibility(said, silenced, codec.rate)
+
+
+@pytest.mark.parametrize("name", codecs.names())
+@pytest.mark.parametrize("ptime", [5, 10, 20, 30, 40, 60, 100, 120])
+def test_packets_of_other_lengths(name: str, ptime: int, carry: Carry) -> None:
+    codec = codecs.create(name)
+    size = codec.packet_samples(ptime)
+    # Whole frames, and none is longer than 20 ms.
+    assert abs(size / codec.rate - ptime / 1000) < 0.02
+    sound = np.zeros(size * 3, np.int16)
+    assert abs(len(carry(codec, sound, ptime)) - len(sound)) <= 1
+
+
+@pytest.mark.parametrize("name", codecs.names())
+def test_no_packet_is_longer_than_200_ms(name: str) -> None:
+    codec = codecs.create(name)
+    assert codec.packet_samples(100000) <= codec.rate // 5
+
+
+@pytest.mark.parametrize("name", [name for name in VOCODERS if name in codecs.names()])
+def test_half_a_frame_is_refused(name: str) -> None:
+    codec = codecs.create(name)
+    for samples in (0, 1, codec.packet_samples(20) - 1, codec.rate):
+        with pytest.raises(ValueError, match=codec.name):
+            codec.encode(np.zeros(samples, np.int16))
