@@ -23,6 +23,7 @@ from spech.errors import (
 from spech.media import MediaStatistics
 from spech.phone import Account, IncomingCall, Phone, RegistrationStatus, open_phone
 from spech.rtp.ports import PortRange
+from spech.transfer import TransferRequest
 
 __all__ = [
     "Account",
@@ -45,6 +46,7 @@ __all__ = [
     "RemoteProtocolError",
     "ServerUnreachable",
     "SpechError",
+    "TransferRequest",
     "VaultError",
     "open_phone",
 ]

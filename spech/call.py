@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -12,15 +12,22 @@ import trio
 
 from spech.audio.recorder import Recording
 from spech.audio_port import AudioPort
-from spech.errors import CallEnded, CallFailed, ServerUnreachable
+from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
 from spech.media import Media, MediaParameters, MediaStatistics
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.endpoint import Endpoint
-from spech.sip.offer_answer import Agreed
+from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.replaces import Replaces
 from spech.sip.session import Session
 from spech.sip.timeline import ladder, to_pcap
+from spech.sip.transfer import Transfer
+from spech.sip.uri import Uri
+from spech.transfer import TransferRequest
+
+#: Transfer requests that wait for ``transfers()``; a further one is declined.
+_WAITING_TRANSFERS: Final = 8
 
 #: What the stack tells a call. Unbounded in name only: the peer paces it with its transactions.
 EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
@@ -33,10 +40,27 @@ class Call:
     of :meth:`hang_up` and of looking at it.
     """
 
-    def __init__(self, endpoint: Endpoint, session: Session, media: Media, remote: str) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: Session,
+        media: Media,
+        remote: str,
+        *,
+        negotiator: Callable[[int], Negotiator],
+        complete: Callable[[str], Uri],
+    ) -> None:
         self._endpoint = endpoint
-        self._session = session
+        #: What the stack knows it by.
+        self.session = session
+        #: Makes offers and answers for the call's media (see ``UserAgent.invite``).
+        self.negotiator: Final = negotiator
+        self._complete = complete
         self._media = media
+        self._transfer: Transfer | None = None
+        self._requests_in, self._requests = trio.open_memory_channel[TransferRequest](
+            _WAITING_TRANSFERS
+        )
         self._changed = trio.Event()
         self._opened_at = trio.current_time()
         self._opened_wall = time.time()
@@ -45,8 +69,9 @@ class Call:
         self._ended_at: float | None = None
         #: "outgoing" or "incoming".
         self.direction: Final = "outgoing" if session.outgoing else "incoming"
-        #: Whom we talk to: the number or address that was dialled, or the caller's.
-        self.remote: Final = remote
+        #: Whom we talk to: the number or address that was dialled, or the caller's; another one
+        #: after the far end transferred us to a call of its own.
+        self.remote = remote
         #: "trying", "ringing", "early" (early media is heard), "answered" or "ended".
         self.state = "trying"
         #: The last SIP status, and its reason phrase.
@@ -68,7 +93,7 @@ class Call:
     @property
     def call_id(self) -> str:
         """The Call-ID, as it stands in both ends' logs."""
-        return self._session.call_id
+        return self.session.call_id
 
     @property
     def duration(self) -> float:
@@ -144,20 +169,114 @@ class Call:
 
     def hang_up(self) -> None:
         """Give the far end the farewell that fits. Synchronous, idempotent, never raises."""
-        self._endpoint.agent.hang_up(self._session, self._endpoint.now())
+        self._endpoint.agent.hang_up(self.session, self._endpoint.now())
         self._endpoint.flush()
 
     def hold(self) -> None:
         """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4)."""
         self._require_up()
-        self._endpoint.agent.hold(self._session, self._endpoint.now())
+        self._endpoint.agent.hold(self.session, self._endpoint.now())
         self._endpoint.flush()
 
     def resume(self) -> None:
         """Take the far end back from hold."""
         self._require_up()
-        self._endpoint.agent.resume(self._session, self._endpoint.now())
+        self._endpoint.agent.resume(self.session, self._endpoint.now())
         self._endpoint.flush()
+
+    # ------------------------------------------------------------------ transfer
+
+    @property
+    def transfer_progress(self) -> tuple[int, str] | None:
+        """Status and reason of the transfer that we asked for last, None without any."""
+        return None if self._transfer is None else (self._transfer.status, self._transfer.reason)
+
+    async def transfer(self, target: str, timeout: float = 30.0) -> None:
+        """Have the far end call ``target`` in our stead, then hang up (blind transfer, RFC 5589 6).
+
+        Meanwhile the call goes on, and :meth:`changed` wakes when the far end tells how it goes.
+        Where the far end hangs up once it agreed, without telling the outcome, that is taken as
+        success. Cancelling stops the waiting; the far end may do it all the same.
+
+        Args:
+            target: a number or name at the account's server (``601``), or a SIP URI.
+            timeout: seconds to wait for the outcome.
+
+        Raises:
+            CallFailed: the far end or the target refused, or (408) no outcome came in time. The
+                call goes on.
+            CallEnded: the call is over.
+            LocalProtocolError: ``target`` is no number and no SIP URI, or the call is not answered
+                or being transferred already.
+        """
+        await self._refer(self._complete(target), timeout)
+
+    async def transfer_to(self, other: Call, timeout: float = 30.0) -> None:
+        """Connect the far ends of both calls with each other and hang up both (RFC 5589 7).
+
+        Args:
+            other: a call that is up; its far end is called by ours, and replaces it.
+            timeout: seconds to wait for the outcome.
+
+        Raises:
+            CallFailed: it was refused, or (408) no outcome came in time. Both calls go on.
+            CallEnded: one of the calls is over.
+            LocalProtocolError: one of the calls is not answered, or being transferred already.
+        """
+        other._require_up()
+        if other.session.dialog is None or not other.session.is_up:
+            raise LocalProtocolError("the other call is not answered")
+        target = other.session.dialog.target
+        await self._refer(Replaces.of(other.session).within(target), timeout)
+        other.hang_up()
+        await other.ended()
+
+    async def _refer(self, target: Uri, timeout: float) -> None:
+        self._require_up()
+        endpoint = self._endpoint
+        transfer = self._transfer = endpoint.agent.transfer(self.session, target, endpoint.now())
+        endpoint.flush()
+        try:
+            with trio.move_on_after(timeout):
+                while not transfer.over:
+                    await self.changed()
+            if not transfer.over:
+                raise CallFailed(408, f"No outcome within {timeout:g} s")
+        finally:
+            transfer.over = True
+        if transfer.status >= 300:
+            raise CallFailed(transfer.status, transfer.reason)
+        self.hang_up()
+        await self.ended()
+
+    def transfers(self) -> AsyncIterator[TransferRequest]:
+        """What the far end asks for when it transfers us: ``async for request in ...``.
+
+        Until this is called, transfers are declined (603). The iterator ends with the call. See
+        :class:`TransferRequest` for what to do with a request.
+
+            async for request in call.transfers():
+                async with request.follow() as new:
+                    await new.ended()
+
+        An attended transfer at its other end needs nothing: the call goes on by itself, with
+        another :attr:`remote`.
+        """
+        self.session.takes_transfers = True
+        return self._requests
+
+    def offer_transfer(self, request: TransferRequest) -> None:
+        """The far end asks for a transfer."""
+        try:
+            self._requests_in.send_nowait(request)
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            request.reject(486)
+
+    def adopt(self, session: Session, remote: str) -> None:
+        """Go on with another session, which took the place of ours (RFC 3891)."""
+        session.takes_transfers = self.session.takes_transfers
+        self.session = session
+        self.remote = remote
 
     # ------------------------------------------------------------------ sound and digits
 
@@ -254,11 +373,11 @@ class Call:
                 flows = await endpoint.flows_to(target)
             except ServerUnreachable:
                 continue
-            endpoint.agent.redirect(self._session, target, flows, endpoint.now())
+            endpoint.agent.redirect(self.session, target, flows, endpoint.now())
             endpoint.flush()
             return
         reason = "Redirected to an unknown host"
-        endpoint.agent.hang_up(self._session, endpoint.now(), status=503, reason=reason)
+        endpoint.agent.hang_up(self.session, endpoint.now(), status=503, reason=reason)
         endpoint.flush()
 
     def catch_up(self, channel: EventChannel) -> None:
@@ -280,7 +399,8 @@ class Call:
             case events.Answered(_, agreed):
                 self.status, self.reason = 200, "OK"
                 self.state = "answered"
-                self._answered_at = trio.current_time()
+                if self._answered_at is None:  # Else it goes on with somebody else.
+                    self._answered_at = trio.current_time()
                 if agreed is not None:
                     self._configure(agreed)
             case events.MediaChanged(_, agreed):
@@ -292,8 +412,9 @@ class Call:
                 self.ended_by, self.status, self.reason = by, status, reason
                 self._ended_at = trio.current_time()
                 self._media.close()
-            case events.IncomingCall() | events.Redirected():
-                pass  # That is how we came to be; and what was done before this.
+                self._requests_in.close()
+            case _:
+                pass  # What is looked at elsewhere, and wakes who waits for a change.
         self._notify()
 
     def _configure(self, agreed: Agreed) -> None:

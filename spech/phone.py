@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -45,7 +45,9 @@ from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.registration import Registration
 from spech.sip.registration import State as Binding
 from spech.sip.session import Session
+from spech.sip.transfer import Referral
 from spech.sip.uri import Uri
+from spech.transfer import TransferRequest
 
 _log: Final = logging.getLogger("spech.phone")
 #: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
@@ -208,15 +210,18 @@ class IncomingCall:
         try:
             with lease(host, phone.ports, phone.rng) as pair:
                 media = Media(pair, rng=phone.rng)
-                call = Call(endpoint, self._session, media, self.caller_number)
+                formats = _formats(codecs or phone.codecs)
+                call = Call(
+                    endpoint,
+                    self._session,
+                    media,
+                    self.caller_number,
+                    negotiator=lambda number: Negotiator(formats, host, pair.port, number),
+                    complete=phone.complete,
+                )
                 async with phone.run(call, media, self._channel):
-                    formats = _formats(codecs or phone.codecs)
                     try:
-                        endpoint.agent.answer(
-                            self._session,
-                            lambda number: Negotiator(formats, host, pair.port, number),
-                            endpoint.now(),
-                        )
+                        endpoint.agent.answer(self._session, call.negotiator, endpoint.now())
                     finally:
                         endpoint.flush()
                     call.catch_up(self._channel)
@@ -417,22 +422,46 @@ class Phone:
             PortsExhausted: no RTP port is free.
             CodecUnavailable: a name in ``codecs`` is unknown or lacks its library.
         """
-        uri = self._complete(target)
+        async with self._place(self.complete(target), target, codecs, caller) as call:
+            yield call
+
+    def _follow(
+        self, referral: Referral, codecs: Sequence[str] | None
+    ) -> AbstractAsyncContextManager[Call]:
+        target = referral.target
+        return self._place(target, target.user or target.host, codecs, None, referral)
+
+    @asynccontextmanager
+    async def _place(
+        self,
+        uri: Uri,
+        remote: str,
+        codecs: Sequence[str] | None,
+        caller: str | None,
+        referral: Referral | None = None,
+    ) -> AsyncIterator[Call]:
         formats = _formats(codecs or self.codecs)
         endpoint = self.endpoint
         flows = await self._flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
+
+            def negotiator(number: int) -> Negotiator:
+                return Negotiator(formats, host, pair.port, number)
+
             media = Media(pair, rng=self.rng)
             session = endpoint.agent.invite(
                 self._from(caller, flows[0].local),
                 uri,
                 flows,
-                lambda number: Negotiator(formats, host, pair.port, number),
+                negotiator,
                 endpoint.now(),
+                referral=referral,
             )
             channel = self._listen(session)
-            call = Call(endpoint, session, media, target)
+            call = Call(
+                endpoint, session, media, remote, negotiator=negotiator, complete=self.complete
+            )
             endpoint.flush()
             async with self.run(call, media, channel):
                 yield call
@@ -456,7 +485,12 @@ class Phone:
         self._answers = True
         return _Arrivals(self._arrivals)
 
-    def _complete(self, target: str) -> Uri:
+    def complete(self, target: str) -> Uri:
+        """``target`` as a SIP URI; what is only a number is one at the account's server.
+
+        Raises:
+            LocalProtocolError: it is neither.
+        """
         text = target.strip()
         if text.lower().startswith(("sip:", "sips:")):
             return _parse(text)
@@ -507,6 +541,11 @@ class Phone:
                 self._receive_registration(registration)
             case events.Malformed():
                 pass  # The endpoint has said so.
+            case events.TransferRequested(session, referral):
+                request = TransferRequest(referral, self._follow, self.endpoint.flush)
+                call = self._call_with(session)
+                if call is not None:
+                    call.offer_transfer(request)
             case _:
                 channel = self._channels.get(event.session)
                 if channel is not None:
@@ -520,6 +559,9 @@ class Phone:
     def _receive_call(self, session: Session) -> None:
         agent = self.endpoint.agent
         now = self.endpoint.now()
+        if session.replaces is not None:
+            self._replace(session.replaces, session)
+            return
         if not self._answers:
             agent.hang_up(session, now, status=480)
             return
@@ -531,6 +573,26 @@ class Phone:
             return
         self._incoming[session] = incoming
         agent.ring(session, now)
+
+    def _call_with(self, session: Session) -> Call | None:
+        return next((call for call in self._calls if call.session is session), None)
+
+    def _replace(self, old: Session, new: Session) -> None:
+        """The call of ``old`` goes on as ``new``, without ringing again (RFC 3891 3)."""
+        call = self._call_with(old)
+        if call is None:
+            self.endpoint.agent.hang_up(new, self.endpoint.now(), status=481)
+            return
+        try:
+            self.endpoint.agent.answer(new, call.negotiator, self.endpoint.now())
+        except RemoteProtocolError:
+            return  # It has been refused; the old one goes on.
+        self._channels[new] = self._channels.pop(old)
+        if old in self._incoming:
+            self._incoming[new] = self._incoming.pop(old)
+        assert new.invited_by is not None
+        caller = new.invited_by.from_.uri
+        call.adopt(new, caller.user or caller.host)
 
 
 @asynccontextmanager

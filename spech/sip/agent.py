@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.capabilities import ALLOW
 from spech.sip.events import Event, Malformed
 from spech.sip.flow import Flow, Outgoing, host_port
 from spech.sip.headers import NameAddr
@@ -26,16 +27,16 @@ from spech.sip.message import Request, Response, response_to
 from spech.sip.offer_answer import Negotiator
 from spech.sip.parser import parse, validate
 from spech.sip.registration import Registration
+from spech.sip.replaces import replaced
+from spech.sip.services import Services
 from spech.sip.session import Session
 from spech.sip.session_timer import LEAST, too_brief
 from spech.sip.timeline import Note, Timeline
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction, Transaction
+from spech.sip.transfer import Referral, Transfer
 from spech.sip.uri import Uri
 
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
-#: Extensions that we understand when a request requires them.
-SUPPORTED: Final = frozenset({"100rel", "timer"})
 USER_AGENT: Final = "Spech"
 
 #: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
@@ -66,6 +67,7 @@ class UserAgent:
         self.timeline = Timeline()
         self._outbox: list[Outgoing | Note] = []
         self.layer = TransactionLayer(self.timers, self._outbox.append)
+        self.services = Services(self)
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
@@ -101,7 +103,7 @@ class UserAgent:
         """Serve everything that is due at ``now``."""
         while (due := self.timers.pop_due(now)) is not None:
             owner, name = due
-            if isinstance(owner, (Transaction, Session, Registration)):
+            if isinstance(owner, (Transaction, Session, Registration, Referral)):
                 self.note(owner.call_id, f"timer {name} of {owner}")
                 owner.handle_timer(name, now)
 
@@ -137,6 +139,7 @@ class UserAgent:
         return (
             not any(isinstance(item, Outgoing) for item in self._outbox)
             and self.layer.pending == 0
+            and not self.services.pending
             and not any(session.pending for session in self._sessions.values())
         )
 
@@ -169,10 +172,19 @@ class UserAgent:
         flows: Sequence[Flow],
         media: Callable[[int], Negotiator],
         now: float,
+        *,
+        referral: Referral | None = None,
     ) -> Session:
-        """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits)."""
+        """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits).
+
+        With ``referral`` it is the call that the event ``TransferRequested`` asked for: who asked
+        hears how it goes.
+        """
         session = Session(self, identity, self.ids.call_id(), outgoing=True)
         self._sessions[session.call_id, session.local_tag] = session
+        if referral is not None:
+            session.headers = tuple(referral.headers)
+            self.services.transfers.follow(referral, session)
         session.invite(self._negotiator(media), target, flows, now)
         return session
 
@@ -185,8 +197,13 @@ class UserAgent:
         session.ring(now)
 
     def answer(self, session: Session, media: Callable[[int], Negotiator], now: float) -> None:
-        """200 for an incoming call. See :meth:`Session.answer` for the errors."""
+        """200 for an incoming call. See :meth:`Session.answer` for the errors.
+
+        A call whose place it takes (RFC 3891) is ended.
+        """
         session.answer(self._negotiator(media), now)
+        if session.replaces is not None:
+            session.replaces.hang_up(now)
 
     def hang_up(
         self, session: Session, now: float, *, status: int | None = None, reason: str | None = None
@@ -201,6 +218,10 @@ class UserAgent:
     def resume(self, session: Session, now: float) -> None:
         """Offer "sendrecv" again."""
         session.change_direction("sendrecv", now)
+
+    def transfer(self, session: Session, target: Uri, now: float) -> Transfer:
+        """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
+        return self.services.transfers.request(session, target, now)
 
     def close(self, now: float) -> None:
         """Give every call its farewell and remove every binding. Idempotent."""
@@ -236,6 +257,7 @@ class UserAgent:
     def emit(self, event: Event) -> None:
         """Queue an event for :meth:`next_event`."""
         self._events.append(event)
+        self.services.transfers.observe(event)
 
     def send(self, outgoing: Outgoing) -> None:
         """Queue bytes for :meth:`to_send`."""
@@ -250,6 +272,10 @@ class UserAgent:
         self._sessions.pop((session.call_id, session.local_tag), None)
         if session.invited_by is not None:
             self._invited.pop(_origin(session.invited_by), None)
+
+    def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
+        """A session got a request that does not concern the call itself."""
+        self.services.receive_within(session, transaction, now)
 
     # ------------------------------------------------------------------ requests
 
@@ -286,7 +312,7 @@ class UserAgent:
             session = self._sessions.get((request.call_id, request.to.tag))
             if session is None:
                 transaction.respond(response_to(request, 481), now)
-            else:
+            elif not self.services.refuse(transaction, now):
                 session.receive_request(transaction, now)
         else:
             self._receive_outside(transaction, flow, now)
@@ -318,16 +344,12 @@ class UserAgent:
             if response is not None:
                 transaction.respond(response, now)
                 return
+        if self.services.refuse(transaction, now):
+            return
         if request.method == "INVITE":
             self._receive_invite(transaction, now)
-        elif request.method == "OPTIONS":
-            headers = [*self.standard_headers(), ("Accept", "application/sdp")]
-            transaction.respond(response_to(request, 200, headers=headers), now)
-        elif request.method in ("BYE", "INFO", "PRACK", "UPDATE"):
-            transaction.respond(response_to(request, 481), now)
         else:
-            response = response_to(request, 405, headers=[("Allow", ALLOW)])
-            transaction.respond(response, now)
+            self.services.receive_outside(transaction, now)
 
     def _receive_invite(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
@@ -343,6 +365,7 @@ class UserAgent:
             self.rng,
         )
         session = Session(self, identity, request.call_id, outgoing=False)
+        session.replaces = replaced(request, self.sessions)
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[_origin(request)] = session
@@ -353,18 +376,16 @@ class UserAgent:
             return 480, []
         if len(self._sessions) >= self._max_sessions:
             return 486, []
-        unknown = [name for name in request.headers.values("Require") if name not in SUPPORTED]
-        if unknown:
-            return 420, [("Unsupported", ", ".join(unknown))]  # RFC 3261 8.2.2.3
-        kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-        if request.body and kind != "application/sdp":
-            return 415, [("Accept", "application/sdp")]
         if request.contact is None:
             return 400, []
         if too_brief(request):
             return 422, [("Min-SE", str(LEAST))]
         if _origin(request) in self._invited:
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
+        try:
+            replaced(request, self.sessions)
+        except RemoteProtocolError as error:
+            return error.status, []
         return None
 
 

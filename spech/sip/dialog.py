@@ -125,10 +125,10 @@ class Dialog:
         if self.remote_sequence is not None and number <= self.remote_sequence:
             raise RemoteProtocolError(f"CSeq {number} is out of order", 500)
         self.remote_sequence = number
-        if request.method in ("INVITE", "UPDATE"):
+        if request.method in ("INVITE", "UPDATE", "REFER", "SUBSCRIBE", "NOTIFY"):
             self.refresh_target(request)
 
     def refresh_target(self, message: Request | Response) -> None:
-        """INVITE and UPDATE may move the remote target (RFC 3261 12.2)."""
+        """Requests of these methods may move the remote target (RFC 3261 12.2, 6665 4.1.2.1)."""
         if message.contact is not None:
             self.target = message.contact.uri

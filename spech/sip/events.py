@@ -12,6 +12,7 @@ from spech.sip.uri import Uri
 if TYPE_CHECKING:
     from spech.sip.registration import Registration
     from spech.sip.session import Session
+    from spech.sip.transfer import Referral, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,22 @@ class CallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """News of a transfer that we asked for: look at it."""
+
+    session: Session
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """The far end asks us to call somebody else. It has been told 202: follow it or decline it."""
+
+    session: Session
+    referral: Referral
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationChanged:
     """A registration succeeded, failed or was removed: look at it."""
 
@@ -105,5 +122,7 @@ SessionEvent = (
     | MediaChanged
     | DigitReceived
     | CallEnded
+    | TransferProgress
+    | TransferRequested
 )
 Event = SessionEvent | RegistrationChanged | Malformed

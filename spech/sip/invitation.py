@@ -96,6 +96,7 @@ class Invitation:
                 ("CSeq", f"{self._sequence} INVITE"),
                 ("Contact", self._context.contact(flow, session.identity.uri.user)),
                 *session.invite_headers(),
+                *session.headers,
                 ("Content-Type", SDP),
             ]
         )

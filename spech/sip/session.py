@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.capabilities import SUPPORTED
 from spech.sip.dialog import Dialog
 from spech.sip.events import (
     Answered,
@@ -101,6 +102,9 @@ class Context(Protocol):
     def send(self, outgoing: Outgoing) -> None: ...
     def note(self, call_id: str, text: str) -> None: ...
     def forget(self, session: Session) -> None: ...
+    def receive_within(
+        self, session: Session, transaction: ServerTransaction, now: float
+    ) -> None: ...
 
 
 class Session:
@@ -126,6 +130,12 @@ class Session:
         #: Who ended it, status and reason, once it is over.
         self.ended: CallEnded | None = None
         self.timer = SessionTimer(context.timers, self)
+        #: What our INVITE carries beside the usual.
+        self.headers: tuple[tuple[str, str], ...] = ()
+        #: The call whose place this one takes when it is answered (RFC 3891).
+        self.replaces: Session | None = None
+        #: Whether the program follows transfers; otherwise they are declined.
+        self.takes_transfers = False
         self._invitation: Invitation | None = None
         self._negotiator: Negotiator | None = None
         self._renegotiation: Renegotiation | None = None
@@ -181,7 +191,7 @@ class Session:
         """What INVITE and UPDATE carry beside the usual."""
         return [
             *self.context.standard_headers(),
-            ("Supported", "100rel, timer"),
+            ("Supported", ", ".join(SUPPORTED)),
             *self.timer.proposal(),
         ]
 
@@ -428,19 +438,19 @@ class Session:
                 if digit is not None and self.is_up:
                     self.context.emit(DigitReceived(self, digit))
             case _:
-                status = 200 if request.method == "OPTIONS" else 405
-                headers = self.context.standard_headers()
-                response = response_to(request, status, to_tag=self.local_tag, headers=headers)
-                transaction.respond(response, now)
+                self.context.receive_within(self, transaction, now)
 
-    def _dialog_of(self, request: Request) -> Dialog | None:
+    @property
+    def dialogs(self) -> list[Dialog]:
+        """The dialogs of this session, early ones and the confirmed one."""
         dialogs = [self.dialog] if self.dialog else []
         if self._invitation is not None:
             dialogs += self._invitation.dialogs
-        for dialog in dialogs:
-            if dialog.remote.tag == request.from_.tag:
-                return dialog
-        return None
+        return dialogs
+
+    def _dialog_of(self, request: Request) -> Dialog | None:
+        tag = request.from_.tag
+        return next((dialog for dialog in self.dialogs if dialog.remote.tag == tag), None)
 
     def _receive_bye(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request

@@ -32,6 +32,7 @@ _MODULES = (
     "res_pjsip_endpoint_identifier_user",
     "res_pjsip_caller_id",
     "res_pjsip_nat",
+    "res_pjsip_refer",
     "res_pjsip_rfc3326",
     "res_pjsip_dtmf_info",
     "res_pjsip_logger",

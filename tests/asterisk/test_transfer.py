@@ -1,0 +1,93 @@
+"""Transfers through a real PBX, and what the one who is transferred hears."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import trio
+
+from spech import Account, CallFailed, Phone, PortRange, open_phone
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_tone
+from spech.testing.dialplan import PASSWORD
+from spech.testing.talk import listen
+from spech.testing.waiting import first, until
+
+RATE = 8000
+
+
+@pytest.fixture
+async def phones(
+    asterisk: Asterisk, account: Account, ports: PortRange
+) -> AsyncIterator[tuple[Phone, Phone]]:
+    """Alice's and Bob's, registered."""
+    other = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
+    async with (
+        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as alice,
+        open_phone(other, listen=("127.0.0.1", 0), ports=ports) as bob,
+    ):
+        await alice.registered(timeout=5)
+        await bob.registered(timeout=5)
+        yield alice, bob
+
+
+async def test_a_blind_transfer_to_the_tone(phones: tuple[Phone, Phone]) -> None:
+    alice, bob = phones
+    async with trio.open_nursery() as nursery:
+        heard = []
+
+        async def answer() -> None:
+            incoming = await first(bob.incoming_calls())
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    await transferred.wait()
+                    heard.append(await listen(port, 2))
+                assert call.state == "answered"
+
+        transferred = trio.Event()
+        nursery.start_soon(answer)
+        async with alice.call("bob") as call:
+            await call.answered(timeout=5)
+            await call.transfer("601", timeout=10)
+            assert call.transfer_progress is not None
+            assert call.transfer_progress[0] == 200
+        transferred.set()
+    assert_tone(heard[0][-RATE:], RATE, 1004, tolerance=1)
+
+
+async def test_an_attended_transfer_of_two_calls(phones: tuple[Phone, Phone]) -> None:
+    alice, bob = phones
+    async with trio.open_nursery() as nursery:
+        heard = []
+
+        async def answer() -> None:
+            incoming = await first(bob.incoming_calls())
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    await transferred.wait()
+                    heard.append(await listen(port, 2))
+                assert call.state == "answered"
+
+        transferred = trio.Event()
+        nursery.start_soon(answer)
+        async with alice.call("bob") as one, alice.call("601") as other:
+            await one.answered(timeout=5)
+            await other.answered(timeout=5)
+            await one.transfer_to(other, timeout=10)
+            assert (one.state, other.state) == ("ended", "ended")
+        transferred.set()
+    assert_tone(heard[0][-RATE:], RATE, 1004, tolerance=1)
+
+
+async def test_a_transfer_to_nowhere_leaves_the_call(
+    phones: tuple[Phone, Phone], trace: Callable[[], str]
+) -> None:
+    alice, _ = phones
+    async with alice.call("600") as call:
+        await call.answered(timeout=5)
+        with pytest.raises(CallFailed) as failed:
+            await call.transfer("699", timeout=10)
+        assert failed.value.status == 404
+        assert call.state == "answered"
+    await until(lambda: "BYE sip:" in trace())
