@@ -23,6 +23,7 @@ from spech.errors import (
 from spech.media import MediaStatistics
 from spech.phone import Account, IncomingCall, Phone, RegistrationStatus, open_phone
 from spech.rtp.ports import PortRange
+from spech.sip.transport.tls import TlsSettings
 from spech.transfer import TransferRequest
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RemoteProtocolError",
     "ServerUnreachable",
     "SpechError",
+    "TlsSettings",
     "TransferRequest",
     "VaultError",
     "open_phone",

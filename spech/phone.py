@@ -44,8 +44,10 @@ from spech.sip.identity import Identity
 from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.registration import Registration
 from spech.sip.registration import State as Binding
+from spech.sip.resolver import Resolver
 from spech.sip.session import Session
 from spech.sip.transfer import Referral
+from spech.sip.transport.tls import TlsSettings
 from spech.sip.uri import Uri
 from spech.transfer import TransferRequest
 
@@ -74,9 +76,11 @@ class Account:
         password: for digest authentication, None where none is asked for.
         auth_user: the user name for authentication, where it differs from that of the address.
         display_name: the name that people see when we call.
-        transport: "udp" or "tcp"; None for what the server's domain offers, UDP where it does not
-            say.
+        transport: "udp", "tcp", "tls", "ws" or "wss"; None for what the server's domain
+            recommends, UDP where it does not say.
         proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
+        tls: whom to trust over "tls" and "wss", and our own certificate.
+        websocket_path: where the server takes WebSockets, for "ws" and "wss".
         expires: seconds for which each registration is asked for.
         register: False to place calls without registering.
 
@@ -91,6 +95,8 @@ class Account:
     display_name: str | None = field(default=None, kw_only=True)
     transport: str | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True)
+    tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
+    websocket_path: str = field(default="/ws", kw_only=True)
     expires: int = field(default=300, kw_only=True)
     register: bool = field(default=True, kw_only=True)
 
@@ -503,7 +509,7 @@ class Phone:
         if self.account is None:
             raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
         domain = self.account.uri
-        return _parse(str(Uri("sip", number, domain.host, domain.port)))
+        return _parse(str(Uri(domain.scheme, number, domain.host, domain.port)))
 
     async def _flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the proxy, or to the server that it names."""
@@ -605,6 +611,7 @@ async def open_phone(
     drain: float = 5.0,
     screen: Screen | None = None,
     rng: random.Random | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Phone]:
     """Open a telephone. Leaving the block hangs up every call and removes the registration.
 
@@ -617,14 +624,24 @@ async def open_phone(
         drain: seconds that leaving waits for the other ends to confirm our farewells.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
+        resolver: finds servers; the machine's own name servers unless told otherwise.
 
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
         CodecUnavailable: a codec is unknown or lacks its library.
+        LocalProtocolError: the account's TLS files cannot be used.
     """
     rng = rng or random.SystemRandom()
     _formats(codecs)
-    async with open_endpoint(listen, drain=drain, screen=screen, rng=rng) as endpoint:
+    async with open_endpoint(
+        listen,
+        drain=drain,
+        screen=screen,
+        rng=rng,
+        tls=account.tls if account else None,
+        websocket_path=account.websocket_path if account else "/ws",
+        resolver=resolver,
+    ) as endpoint:
         phone = Phone(endpoint, account, ports, codecs, rng)
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
@@ -640,7 +657,7 @@ def _parse(text: str) -> Uri:
         uri = Uri.parse(text)
     except RemoteProtocolError as error:
         raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
-    if uri.scheme != "sip":
+    if uri.scheme not in ("sip", "sips"):
         raise LocalProtocolError(f"{text!r} is not a SIP address")
     return uri
 

@@ -202,7 +202,7 @@ async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.Mo
                 await phone.registered(timeout=5)
 
 
-@pytest.mark.parametrize("target", ["", "sip:", "600", "sips:bob@host"])
+@pytest.mark.parametrize("target", ["", "sip:", "600"])
 async def test_targets_that_are_none(target: str) -> None:
     async with open_phone(listen=LOOPBACK) as phone:
         with pytest.raises(LocalProtocolError):

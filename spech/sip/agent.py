@@ -246,7 +246,9 @@ class UserAgent:
 
     def contact(self, flow: Flow, user: str | None) -> str:
         """Our Contact value on ``flow``."""
-        parameter = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        # RFC 7118 5.2.4: a WebSocket is "ws" in a URI, encrypted or not.
+        carrier = "ws" if flow.transport == "wss" else flow.transport
+        parameter = "" if carrier == "udp" else f";transport={carrier}"
         at = f"{user}@" if user else ""
         return f"<sip:{at}{host_port(flow.local)}{parameter}>"
 

@@ -22,12 +22,14 @@ from spech.scopes import open_scope
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.events import Event, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, Target
-from spech.sip.resolver import resolve
+from spech.sip.resolver import Resolver
 from spech.sip.transport import Arrival, Transport
 from spech.sip.transport.connections import ConnectionTransport, Opener
 from spech.sip.transport.stream import accept_tcp, open_tcp
 from spech.sip.transport.stream import listen as listen_tcp
+from spech.sip.transport.tls import TlsConnector, TlsSettings
 from spech.sip.transport.udp import UdpTransport
+from spech.sip.transport.websocket import WebSocketConnector
 from spech.sip.uri import Uri
 
 _log: Final = logging.getLogger("spech.sip")
@@ -46,11 +48,18 @@ class Endpoint:
     out events and sets the timer. It is synchronous, so cleanup code may use it.
     """
 
-    def __init__(self, agent: UserAgent, address: Address, transports: Sequence[Transport]) -> None:
+    def __init__(
+        self,
+        agent: UserAgent,
+        address: Address,
+        transports: Sequence[Transport],
+        resolver: Resolver,
+    ) -> None:
         self.agent = agent
         #: Where it listens, as (host, port), for UDP and TCP; the host may be the wildcard.
         self.address = address
         self._transports = transports
+        self._resolver = resolver
         self._timer = trio.CancelScope()
         self._idle = trio.Event()
         self._draining = False
@@ -76,7 +85,7 @@ class Endpoint:
             ServerUnreachable: the host is unknown, or has no address that we can send to.
         """
         flows = []
-        for target in await resolve(uri, transport):
+        for target in await self._resolver.resolve(uri, transport):
             carrier = self._carrier(target)
             if carrier is not None:
                 flows.append(carrier.flow_to(target))
@@ -199,6 +208,9 @@ async def open_endpoint(
     drain: float = 5.0,
     screen: Screen | None = None,
     rng: random.Random | None = None,
+    tls: TlsSettings | None = None,
+    websocket_path: str = "/ws",
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Run a user agent that listens for UDP and TCP on ``listen``.
 
@@ -208,18 +220,31 @@ async def open_endpoint(
     registration, and waits up to ``drain`` seconds until the other ends have confirmed. What is
     abandoned then is logged by Call-ID.
 
+    ``tls`` and ``websocket_path`` are for the connections that we make, ``resolver`` finds the
+    servers that they lead to.
+
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
+        LocalProtocolError: the files of ``tls`` cannot be used.
     """
     rng = rng or random.SystemRandom()
     agent = UserAgent(rng, screen=screen)
     with _sockets(listen) as sockets:
-        openers: dict[str, Opener] = {"tcp": open_tcp}
+        secure = TlsConnector(tls or TlsSettings())
+        web = WebSocketConnector(websocket_path, secure)
+        openers: dict[str, Opener] = {
+            "tcp": open_tcp,
+            "tls": secure.open_link,
+            "ws": web.open_plain,
+            "wss": web.open_secure,
+        }
         connections = ConnectionTransport(
             sockets.listeners, accept_tcp, sockets.addresses, openers, rng
         )
         address = sockets.addresses[0]
-        endpoint = Endpoint(agent, address, [*sockets.datagrams, connections])
+        endpoint = Endpoint(
+            agent, address, [*sockets.datagrams, connections], resolver or Resolver(rng)
+        )
         pump = trio.CancelScope(shield=True)
 
         async def run() -> None:

@@ -1,53 +1,238 @@
-"""From a SIP URI to the addresses that are tried in turn."""
+"""From a SIP URI to the addresses that are tried in turn (RFC 3263)."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-from typing import Final
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.resolver
 import trio
 
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Target
+from spech.sip.flow import Address, Target
 from spech.sip.uri import Uri
 
-#: The port of SIP over UDP and TCP where the URI names none (RFC 3261 19.1.2).
-SIP_PORT: Final = 5060
+#: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
+DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+#: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
+_SERVICES: Final = {
+    "sip+d2u": "udp",
+    "sip+d2t": "tcp",
+    "sips+d2t": "tls",
+    "sip+d2w": "ws",
+    "sips+d2w": "wss",
+}
+_SRV_NAMES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
+#: Seconds for all look-ups together, and for a kind that the name server may well not know.
+_PATIENCE: Final = 4.0
+_SHORT_PATIENCE: Final = 1.3
+#: Answers that are remembered, and the seconds for which the lack of one is; at the most a day.
+_REMEMBERED: Final = 1000
+_NEGATIVE_SECONDS: Final = 10.0
+_LONGEST_SECONDS: Final = 86_400.0
+#: Addresses that one URI may lead to: each costs a caller half a minute when all are silent.
+_MOST_TARGETS: Final = 16
+
+_Records = tuple[Any, ...]
 
 
-async def resolve(uri: Uri, transport: str | None = None, *, timeout: float = 4.0) -> list[Target]:
-    """The numeric addresses for requests to ``uri``, best first.
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """One step before the address."""
 
-    Cancelling abandons the look-up.
+    transport: str
+    host: str
+    port: int
 
-    Raises:
-        ServerUnreachable: the name is unknown (``unknown_host``), or the name server is silent for
-            ``timeout`` seconds.
+
+class Resolver:
+    """Asks the machine's name servers, and remembers what they said for as long as they allow.
+
+    Args:
+        rng: chooses among servers of one priority by their weights (RFC 2782).
+        name_servers: address and port of those to ask, in place of the machine's.
+        hosts: the file of names that need no name server.
     """
-    port = uri.port or SIP_PORT
-    carrier = (uri.parameter("transport") or transport or "udp").lower()
-    try:
-        return [Target(carrier, (str(ipaddress.ip_address(uri.host)), port), uri.host)]
-    except ValueError:
-        pass
-    found: list[Target] = []
-    with trio.move_on_after(timeout) as scope:
-        try:
-            # IPv4 only: the endpoint's socket is one for IPv4.
-            answers = await trio.socket.getaddrinfo(
-                uri.host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
-            )
-        except (OSError, UnicodeError) as error:
-            raise ServerUnreachable(
-                f"The host {uri.host!r} is unknown.", unknown_host=True
-            ) from error
-        for answer in answers:
-            address = Target(carrier, (str(answer[4][0]), port), uri.host)
-            if address not in found:
-                found.append(address)
-    if scope.cancelled_caught:
-        raise ServerUnreachable(
-            f"The name server did not answer for {uri.host!r}.", unknown_host=True
+
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        name_servers: Sequence[Address] | None = None,
+        hosts: Path = Path("/etc/hosts"),
+    ) -> None:
+        self._rng = rng
+        self._hosts = hosts
+        self._known: dict[tuple[str, str], tuple[float, _Records]] = {}
+        self._client: dns.asyncresolver.Resolver | None = None
+        if name_servers is not None:
+            self._client = dns.asyncresolver.Resolver(configure=False)
+            self._client.nameservers = [
+                dns.nameserver.Do53Nameserver(host, port) for host, port in name_servers
+            ]
+        else:
+            try:
+                self._client = dns.asyncresolver.Resolver()
+            except dns.resolver.NoResolverConfiguration:
+                self._client = None  # Then only the file of hosts is left.
+
+    async def resolve(self, uri: Uri, transport: str | None = None) -> list[Target]:
+        """Where to send requests to ``uri``, best first. Cancelling abandons the look-up.
+
+        Args:
+            uri: its ``;transport=`` and its scheme decide where they say something.
+            transport: the one to use where the URI names none; None for what DNS recommends.
+
+        Raises:
+            ServerUnreachable: the name is unknown (``unknown_host``), or the name servers are
+                silent for 4 s.
+        """
+        chosen = (uri.parameter("transport") or transport or "").lower() or None
+        if uri.scheme == "sips":
+            chosen = "wss" if chosen in ("ws", "wss") else "tls"
+        host = uri.parameter("maddr") or uri.host
+        found: list[Target] = []
+        with trio.move_on_after(_PATIENCE) as patience:
+            for server in await self._servers(host, uri.port, chosen):
+                for address in await self._addresses(server.host):
+                    target = Target(server.transport, (address, server.port), uri.host)
+                    if target not in found:
+                        found.append(target)
+                if len(found) >= _MOST_TARGETS:
+                    break
+        if found:
+            return found[:_MOST_TARGETS]
+        if patience.cancelled_caught:
+            message = f"The name server did not answer for {host!r}."
+        else:
+            message = f"The host {host!r} is unknown."
+        raise ServerUnreachable(message, unknown_host=True)
+
+    async def _servers(self, host: str, port: int | None, chosen: str | None) -> list[_Server]:
+        """Host names and ports in the order of RFC 3263 4.1 and 4.2."""
+        carrier = chosen or "udp"
+        plain = [_Server(carrier, host, port or DEFAULT_PORTS.get(carrier, 5060))]
+        if port is not None or _is_numeric(host) or self._in_file(host):
+            return plain
+        if chosen is not None:
+            if chosen not in _SRV_NAMES:
+                return plain
+            return await self._services([(chosen, f"{_SRV_NAMES[chosen]}.{host}")]) or plain
+        return await self._recommended(host) or plain
+
+    async def _recommended(self, host: str) -> list[_Server]:
+        pointers = [
+            pointer
+            for pointer in await self._look_up(host, "NAPTR", _SHORT_PATIENCE)
+            if pointer.flags.lower() == b"s" and pointer.service.decode().lower() in _SERVICES
+        ]
+        pointers.sort(key=lambda pointer: (pointer.order, pointer.preference))
+        names = [
+            (_SERVICES[pointer.service.decode().lower()], pointer.replacement.to_text(True))
+            for pointer in pointers
+        ]
+        return await self._services(
+            names or [(carrier, f"{name}.{host}") for carrier, name in _SRV_NAMES.items()]
         )
-    return found
+
+    async def _services(self, names: Iterable[tuple[str, str]]) -> list[_Server]:
+        """The servers behind SRV names, all looked up at once."""
+        names = list(names)
+        answers: dict[str, _Records] = {}
+
+        async def ask(name: str) -> None:
+            answers[name] = await self._look_up(name, "SRV", _SHORT_PATIENCE)
+
+        async with trio.open_nursery() as nursery:
+            for _, name in names:
+                nursery.start_soon(ask, name)
+        return [
+            _Server(carrier, record.target.to_text(True), record.port)
+            for carrier, name in names
+            for record in self._by_weight(answers[name])
+            if record.target != dns.name.root  # "." says that the service is not offered.
+        ]
+
+    def _by_weight(self, records: _Records) -> list[Any]:
+        """Priorities in order; within one, chance by weight (RFC 2782)."""
+        ordered = []
+        left = sorted(records, key=lambda record: (record.priority, record.weight))
+        while left:
+            group = [record for record in left if record.priority == left[0].priority]
+            point = self._rng.randint(0, sum(record.weight for record in group))
+            for record in group:
+                point -= record.weight
+                if point <= 0:
+                    break
+            ordered.append(record)
+            left.remove(record)
+        return ordered
+
+    async def _addresses(self, host: str) -> list[str]:
+        """Numeric addresses, IPv4 first."""
+        if _is_numeric(host):
+            return [str(ipaddress.ip_address(host))]
+        if listed := self._in_file(host):
+            return listed
+        found: list[str] = []
+        for kind in ("A", "AAAA"):
+            patience = _SHORT_PATIENCE if found else _PATIENCE
+            found += [record.address for record in await self._look_up(host, kind, patience)]
+        return found
+
+    def _in_file(self, host: str) -> list[str]:
+        name = host.rstrip(".").lower()
+        found: list[str] = []
+        try:
+            lines = self._hosts.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        for line in lines:
+            words = line.partition("#")[0].lower().split()
+            if len(words) > 1 and name in words[1:] and _is_numeric(words[0]):
+                found.append(words[0])
+        if not found and (name == "localhost" or name.endswith(".localhost")):
+            return ["127.0.0.1", "::1"]  # RFC 6761 6.3
+        return sorted(found, key=lambda address: ":" in address)
+
+    async def _look_up(self, name: str, kind: str, patience: float) -> _Records:
+        """The records of one kind, () where there are none or nobody says so in time."""
+        key = (name.lower(), kind)
+        now = trio.current_time()
+        until, records = self._known.get(key, (0.0, ()))
+        if now < until:
+            return records
+        if self._client is None:
+            return ()
+        keep = _NEGATIVE_SECONDS
+        records = ()
+        try:
+            answer = await self._client.resolve(
+                name, kind, lifetime=patience, search=kind in ("A", "AAAA")
+            )
+            records = tuple(answer)
+            keep = min(float(answer.rrset.ttl if answer.rrset else 0), _LONGEST_SECONDS)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            pass
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            return ()  # Nothing was learned, so nothing is remembered.
+        while len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (now + keep, records)
+        return records
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
