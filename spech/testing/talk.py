@@ -7,7 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import Pcm
+from .audio import Pcm, Tone, assert_tone
+
+#: Seconds of sound that a tone is looked for in at a time, and in how many of them.
+_WINDOW = 0.5
+_WINDOWS = 12
 
 
 class Port(Protocol):
@@ -43,3 +47,24 @@ async def talk(port: Port, pcm: Pcm, seconds: float) -> NDArray[np.int16]:
 async def listen(port: Port, seconds: float) -> NDArray[np.int16]:
     """What is heard in ``seconds``, while nothing is said."""
     return await talk(port, b"", seconds)
+
+
+async def hear_tone(
+    port: Port, frequency: float, *, say: Pcm = b"", level: float | None = None
+) -> Tone:
+    """Assert that a clean tone of ``frequency`` Hz is heard before long, and return it.
+
+    Half a second of it is enough, within six seconds: sound takes its time to get through, and a
+    busy machine may lose a frame.
+
+    Args:
+        say: what to say meanwhile, over and over.
+        level: its level in dBFS; None for any.
+    """
+    for _ in range(_WINDOWS):
+        heard = await talk(port, say, _WINDOW)
+        try:
+            return assert_tone(heard, port.rate, frequency, tolerance=2, level=level)
+        except AssertionError as error:
+            failure = error
+    raise failure

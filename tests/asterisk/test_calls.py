@@ -9,11 +9,12 @@ import trio
 
 from spech import Account, CallFailed, Phone, PortRange, open_phone
 from spech.testing.asterisk import Asterisk
-from spech.testing.audio import assert_silence, assert_tone, sine
-from spech.testing.talk import listen, talk
+from spech.testing.audio import assert_silence, sine, tone
+from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
 RATE = 8000
+SAID = sine(700, RATE, 1, level=-18)
 
 
 @pytest.fixture
@@ -30,12 +31,9 @@ async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
         await call.answered(timeout=5)
         assert call.codec == codec
         with call.open_audio(RATE) as port:
-            heard = await talk(port, sine(700, RATE, 1, level=-18), 2)
-        # The last second: the first one holds the way there and back.
-        assert_tone(heard[-RATE:], RATE, 700, tolerance=1, level=-18, level_tolerance=1)
-        statistics = call.statistics
-        assert statistics.received > 50
-        assert statistics.lost == 0
+            await hear_tone(port, 700, say=SAID, level=-18)
+        assert call.statistics.received >= 20
+        assert call.statistics.lost == 0
     assert call.ended_by == "local"
 
 
@@ -44,19 +42,17 @@ async def test_what_is_not_said_does_not_come_back(phone: Phone) -> None:
         await call.answered(timeout=5)
         call.muted = True
         with call.open_audio(RATE) as port:
-            heard = await talk(port, sine(700, RATE, 1, level=-18), 1.5)
+            heard = await talk(port, SAID, 1)
             assert_silence(heard[-RATE // 2 :])
             call.muted = False
-            heard = await talk(port, sine(700, RATE, 1, level=-18), 1.5)
-            assert_tone(heard[-RATE // 2 :], RATE, 700, level=-18)
+            await hear_tone(port, 700, say=SAID, level=-18)
 
 
 async def test_a_tone_is_heard(phone: Phone) -> None:
     async with phone.call("601") as call:
         await call.answered(timeout=5)
         with call.open_audio(RATE) as port:
-            heard = await listen(port, 2)
-    assert_tone(heard[-RATE:], RATE, 1004, tolerance=1)
+            await hear_tone(port, 1004)
 
 
 async def test_digits_are_read_and_come_back(phone: Phone, pbx: Asterisk) -> None:
@@ -78,7 +74,7 @@ async def test_asterisk_hangs_up_first(phone: Phone) -> None:
         await call.answered(timeout=5)
         with call.open_audio(RATE) as port:
             heard = await listen(port, 0.8)
-        assert_tone(heard[-RATE // 4 :], RATE, 440, tolerance=2)
+        assert tone(heard[-RATE // 4 :], RATE).frequency == pytest.approx(440, abs=5)
         with trio.fail_after(5):
             await call.ended()
         assert call.state == "ended"
@@ -127,8 +123,7 @@ async def test_early_media_is_heard_before_any_answer(
         while call.state != "early":
             await call.changed()
         with call.open_audio(RATE) as port:
-            heard = await listen(port, 1.5)
-        assert_tone(heard[-RATE // 2 :], RATE, 425, tolerance=1)
+            await hear_tone(port, 425)
         assert call.state == "early"
     await until(lambda: "SIP/2.0 487" in trace())
 
@@ -139,9 +134,8 @@ async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> No
     assert incoming.called == "alice"
     async with incoming.answer() as call:
         with call.open_audio(RATE) as port:
-            heard = await listen(port, 1.5)
+            await hear_tone(port, 1004)
         assert call.direction == "incoming"
-    assert_tone(heard[-RATE // 2 :], RATE, 1004, tolerance=1)
 
 
 async def test_asterisk_calls_and_is_declined(
@@ -170,8 +164,7 @@ async def test_ten_calls_at_once_do_not_disturb_each_other(phone: Phone) -> None
         async with phone.call("600") as call:
             await call.answered(timeout=10)
             with call.open_audio(RATE) as port:
-                heard = await talk(port, sine(frequency, RATE, 1, level=-18), 2.5)
-            assert_tone(heard[-RATE:], RATE, frequency, tolerance=1, purity=0.95)
+                await hear_tone(port, frequency, say=sine(frequency, RATE, 1, level=-18))
 
     async with trio.open_nursery() as nursery:
         for number in range(10):

@@ -17,10 +17,22 @@ TONE = 700.0
 TONE_LEVEL = -20.0
 
 
+def hear_tone(telephone: Telephone, frequency: float, level: float | None = None) -> None:
+    """A clean tone is heard before long; a busy machine may lose a frame now and then."""
+    for attempt in range(10):
+        heard, rate = telephone.hear(0.5)
+        try:
+            assert_tone(heard, rate, frequency, tolerance=2, level=level, level_tolerance=3)
+        except AssertionError:
+            if attempt == 9:
+                raise
+        else:
+            return
+
+
 def hear_own_tone(telephone: Telephone) -> None:
     """The microphone's tone went to the echo and came back."""
-    heard, rate = telephone.hear(1)
-    assert_tone(heard, rate, TONE, tolerance=2, level=TONE_LEVEL, level_tolerance=3)
+    hear_tone(telephone, TONE, TONE_LEVEL)
 
 
 def in_call(telephone: Telephone) -> None:
@@ -110,8 +122,7 @@ def test_an_incoming_call_rings_and_is_answered(registered: Telephone, pbx: Aste
     registered.picture("incoming")
     registered.element("answer").click()
     in_call(registered)
-    heard, rate = registered.hear(1)
-    assert_tone(heard, rate, 1004, tolerance=2)
+    hear_tone(registered, 1004)
     registered.picture("answered")
     pbx.command("channel request hangup all")
     registered.wait_for("spech.state.calls.every(call => call.ended?.by === 'remote')")
@@ -162,8 +173,7 @@ def test_early_media_is_heard(registered: Telephone) -> None:
     registered.dial("606")
     registered.wait_for("spech.state.calls.some(call => call.state === 'early')")
     registered.wait_for("spech.speakerLevel() > -40")
-    heard, rate = registered.hear(1)
-    assert_tone(heard, rate, 425, tolerance=2)
+    hear_tone(registered, 425)
     registered.picture("early-media")
 
 

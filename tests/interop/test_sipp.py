@@ -9,9 +9,9 @@ import trio
 
 from spech import CallFailed, IncomingCall, Phone
 from spech.testing import sipp
-from spech.testing.audio import assert_tone, sine
+from spech.testing.audio import Tone, sine
 from spech.testing.plugin import unavailable
-from spech.testing.talk import listen, talk
+from spech.testing.talk import hear_tone, listen
 from spech.testing.waiting import first
 
 RATE = 8000
@@ -28,25 +28,24 @@ async def test_it_calls_and_its_tone_is_heard(phone: Phone, tmp_path: Path) -> N
     target = "{}:{}".format(*phone.address)
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sipp.run, sipp.caller(seconds=1.5), tmp_path, PORT, target)
+            nursery.start_soon(sipp.run, sipp.caller(seconds=2), tmp_path, PORT, target)
             incoming = await first(phone.incoming_calls())
             assert incoming.called == "spech"
             assert incoming.caller_number == "guest"
             async with incoming.answer() as call:
                 with call.open_audio(RATE) as port:
-                    heard = await listen(port, 1.2)
+                    await hear_tone(port, sipp.TONE_FREQUENCY, level=sipp.TONE_LEVEL)
                 await call.ended()
-    assert_tone(heard[-RATE // 2 :], RATE, sipp.TONE_FREQUENCY, tolerance=1, level=sipp.TONE_LEVEL)
     assert call.ended_by == "remote"
 
 
 async def test_many_at_once_each_heard_and_answered(phone: Phone, tmp_path: Path) -> None:
-    heard = []
+    heard: list[Tone] = []
 
     async def answer(incoming: IncomingCall) -> None:
         async with incoming.answer() as call:
             with call.open_audio(RATE) as port:
-                heard.append(await listen(port, 1))
+                heard.append(await hear_tone(port, sipp.TONE_FREQUENCY))
             await call.ended()
 
     target = "{}:{}".format(*phone.address)
@@ -60,15 +59,13 @@ async def test_many_at_once_each_heard_and_answered(phone: Phone, tmp_path: Path
             desk = trio.CancelScope()
 
             async def call_us() -> None:
-                await sipp.run(sipp.caller(seconds=1.5), tmp_path, PORT, target, calls=20, rate=40)
+                await sipp.run(sipp.caller(seconds=2), tmp_path, PORT, target, calls=20, rate=40)
                 desk.cancel()
 
             nursery.start_soon(call_us)
             with desk:
                 await receptionist()
     assert len(heard) == 20
-    for pcm in heard:
-        assert_tone(pcm[-RATE // 2 :], RATE, sipp.TONE_FREQUENCY, tolerance=1)
 
 
 async def test_we_hang_up_first(phone: Phone, tmp_path: Path) -> None:
@@ -98,8 +95,7 @@ async def test_we_call_and_our_tone_comes_back(phone: Phone, tmp_path: Path) -> 
             async with phone.call(f"sip:echo@127.0.0.1:{PORT}") as call:
                 await call.answered(timeout=5)
                 with call.open_audio(RATE) as port:
-                    heard = await talk(port, sine(700, RATE, 1, level=-18), 1.5)
-    assert_tone(heard[-RATE // 2 :], RATE, 700, tolerance=1, level=-18)
+                    await hear_tone(port, 700, say=sine(700, RATE, 1, level=-18), level=-18)
 
 
 async def test_a_refusal_is_understood_and_acknowledged(phone: Phone, tmp_path: Path) -> None:
