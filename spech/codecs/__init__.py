@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from spech.codecs import g711, g722, l16, opus
+from spech.codecs import g711, g722, g729, gsm, l16, opus, speex
 from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
@@ -46,6 +46,9 @@ _OWN = (
     *g711.MAKERS,
     *g722.MAKERS,
     *opus.MAKERS,
+    *g729.MAKERS,
+    *gsm.MAKERS,
+    *speex.MAKERS,
     *l16.MAKERS,
 )
 

@@ -70,6 +70,16 @@ class Buffer:
         self.pcm: Samples = np.zeros(samples, np.int16)
         self.address: int = self.pcm.ctypes.data
 
+    def at(self, sample: int) -> int:
+        """The address of one of its samples.
+
+        Raises:
+            IndexError: it has no such sample.
+        """
+        if not 0 <= sample < len(self.pcm):
+            raise IndexError(f"sample {sample} of {len(self.pcm)}")
+        return self.address + 2 * sample
+
 
 def _load(name: str, version: int) -> ctypes.CDLL | None:
     try:

@@ -32,14 +32,18 @@ def carry() -> Carry:
     """Encode in packets, and decode what is not lost."""
 
     def carry(
-        codec: Codec, sound: Samples, ptime: int = 20, lost: Callable[[int], bool] | None = None
+        codec: Codec,
+        sound: Samples,
+        ptime: int = 20,
+        lost: Callable[[int], bool] | None = None,
+        concealed: bool = True,
     ) -> Samples:
         size = codec.packet_samples(ptime)
         heard = []
         for number, at in enumerate(range(0, len(sound) - size + 1, size)):
             payload = codec.encode(sound[at : at + size])
             if lost is not None and lost(number):
-                heard.append(codec.conceal(size))
+                heard.append(codec.conceal(size) if concealed else np.zeros(size, np.int16))
             else:
                 heard.append(codec.decode(payload))
         return np.concatenate(heard)

@@ -16,7 +16,15 @@ from spech.testing.speech import intelligibility
 Speech = Callable[[int], Samples]
 Carry = Callable[..., Samples]
 
-DECODERS = {"G722": ("g722", 16000), "opus": ("opus", 48000)}
+DECODERS = {
+    "G722": ("g722", 16000),
+    "opus": ("opus", 48000),
+    "G729": ("g729", 8000),
+    "GSM": ("gsm", 8000),
+    "speex/8000": ("speex", 8000),
+    "speex/16000": ("speex", 16000),
+    "speex/32000": ("speex", 32000),
+}
 ENCODERS = {"G722": ("g722", 16000), "opus": ("libopus", 48000)}
 
 

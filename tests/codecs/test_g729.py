@@ -1,0 +1,67 @@
+"""Annex B: pauses that the far end describes in two bytes."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from spech.audio.level import dbfs
+from spech.codecs import Samples, g729
+from spech.codecs.g729 import G729Codec
+from spech.codecs.library import State
+from spech.errors import RemoteProtocolError
+
+pytestmark = pytest.mark.skipif(not g729.LIBRARY.available, reason="libbcg729-0 is not installed")
+
+
+def with_pauses(sound: Samples) -> list[bytes]:
+    """Frames of 10 ms from an encoder that uses Annex B: 10 bytes, 2, or none."""
+    encoder = State(g729._make_encoder(1), g729._destroy_encoder)
+    payload, size = ctypes.create_string_buffer(10), ctypes.c_uint8()
+    frames = []
+    for at in range(0, len(sound) - 79, 80):
+        part = np.ascontiguousarray(sound[at : at + 80])
+        g729._encode(encoder.pointer, part.ctypes.data, payload, ctypes.byref(size))
+        frames.append(payload.raw[: size.value])
+    return frames
+
+
+def background(level: float) -> Samples:
+    values = np.random.default_rng(729).normal(0, 32768 * 10 ** (level / 20), 48000)
+    return np.asarray(np.clip(values, -32768, 32767), np.int16)
+
+
+@pytest.mark.parametrize("level", [-60, -50, -40])
+def test_a_pause_is_filled_with_noise_as_loud_as_the_far_end_has_it(level: float) -> None:
+    frames = with_pauses(background(level))
+    # Its detector takes a second to know that this is no speech.
+    assert sum(len(frame) in (0, 2) for frame in frames[300:]) > 200
+    codec = G729Codec()
+    heard = [codec.decode(frame) if frame else codec.conceal(80) for frame in frames]
+    noise = np.concatenate(heard[300:])
+    assert dbfs(noise) == pytest.approx(level, abs=2)
+    # It is a noise, and no frame is heard twice.
+    assert len({frame.tobytes() for frame in heard[300:]}) == len(heard[300:])
+
+
+def test_a_pause_may_begin_in_a_packet() -> None:
+    codec = G729Codec()
+    voice = codec.encode(np.zeros(80, np.int16))
+    assert len(codec.decode(voice + b"\x12\x34")) == 160
+    assert len(codec.decode(b"\x12\x34")) == 80
+    for length in (1, 3, 9, 11, 13):
+        with pytest.raises(RemoteProtocolError):
+            codec.decode(bytes(length))
+
+
+def test_annex_b_is_refused_where_it_was_refused() -> None:
+    """RFC 7261 section 3; what is sent never has pauses."""
+    codec = G729Codec()
+    assert codec.fmtp is None
+    for offered in (None, "annexb=yes", "", "annexa=yes"):
+        assert codec.answer(offered) is None
+    for offered in ("annexb=no", "AnnexB = NO", "annexa=yes;annexb=no"):
+        assert codec.answer(offered) == "annexb=no"
+    assert {len(codec.encode(np.zeros(160, np.int16))) for _ in range(100)} == {20}

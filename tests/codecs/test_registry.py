@@ -1,0 +1,131 @@
+"""Codecs that other packages bring, and libraries that are not there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+from spech import codecs
+from spech.codecs import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.library import Library, State
+from spech.errors import CodecUnavailable
+
+Install = Callable[..., None]
+
+
+class Quiet(BaseCodec):
+    """Half as loud, in 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__("quiet", 16000)
+
+    def encode(self, pcm: Samples) -> bytes:
+        return (pcm // 2).tobytes()
+
+    def decode(self, payload: bytes) -> Samples:
+        return np.frombuffer(payload, np.int16)
+
+
+QUIET = CodecMaker(CodecInfo("quiet", 16000, 256000, available=True), Quiet)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a package whose entry points name these objects."""
+
+    def install(**named: object) -> None:
+        module = types.ModuleType("someones_codecs")
+        for name, value in named.items():
+            setattr(module, name, value)
+        monkeypatch.setitem(sys.modules, "someones_codecs", module)
+        entries = [
+            EntryPoint(name, f"someones_codecs:{name}", codecs.ENTRY_POINTS)
+            for name in [*named, "gone"]
+        ]
+        monkeypatch.setattr(
+            codecs,
+            "entry_points",
+            lambda *, group: [entry for entry in entries if entry.group == group],
+        )
+        codecs._makers.cache_clear()
+
+    yield install
+    codecs._makers.cache_clear()
+
+
+def test_a_codec_of_ones_own_joins(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+    lacking = CodecMaker(CodecInfo("lacking", 8000, 8000, False, "liblacking1"), Quiet)
+    install(MAKER=QUIET, MAKERS=[lacking])
+    assert codecs.names()[-1] == "quiet"
+    assert codecs.describe()[-1] == lacking.info
+    made = codecs.create("Quiet")
+    assert made.encode(np.array([200], np.int16)) == b"\x64\0"
+    # What it does not say for itself is as usual.
+    assert (made.encoding, made.clock_rate, made.payload_type) == ("quiet", 16000, None)
+    assert made.packet_samples(20) == 320
+    assert not made.conceal(320).any()
+    assert not made.recover(b"", 320).any()
+    with pytest.raises(CodecUnavailable, match="liblacking1"):
+        codecs.create("lacking")
+    # One that cannot be loaded is reported, and takes nothing else with it.
+    assert "someones_codecs:gone" in caplog.text
+
+
+def test_nobody_takes_the_place_of_another(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(MAKER=CodecMaker(CodecInfo("pcmu", 8000, 64000, available=True), Quiet))
+    assert not isinstance(codecs.create("PCMU"), Quiet)
+    assert "which is there already" in caplog.text
+
+
+def test_a_library_that_is_not_there() -> None:
+    library = Library("no-such-codec", 7, "libno-such-codec7")
+    assert not library.available
+    with pytest.raises(CodecUnavailable, match="libno-such-codec7"):
+        library.function("make", None)()
+
+
+def test_a_state_is_freed_with_the_one_who_holds_it() -> None:
+    freed: list[int] = []
+    state = State(4711, freed.append)
+    assert state.pointer == 4711
+    del state
+    assert freed == [4711]
+    with pytest.raises(MemoryError):
+        State(None, freed.append)
+
+
+PROGRAM = """
+import ctypes, ctypes.util, json
+ctypes.util.find_library = lambda name: None
+class Missing:
+    def __init__(self, name, *more):
+        raise OSError(name)
+ctypes.CDLL = Missing
+import spech
+from spech import codecs
+print(json.dumps([[info.name, info.available, info.package] for info in codecs.describe()]))
+"""
+
+
+def test_without_any_library_the_others_work() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
+    found = {name: (available, package) for name, available, package in json.loads(done.stdout)}
+    missing = {name: package for name, (available, package) in found.items() if not available}
+    assert missing == {
+        "opus": "libopus0",
+        "G729": "libbcg729-0",
+        "GSM": "libgsm1",
+        "speex/8000": "libspeex1",
+        "speex/16000": "libspeex1",
+        "speex/32000": "libspeex1",
+    }
+    assert found["PCMU"] == found["G722"] == (True, None)
