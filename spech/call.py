@@ -476,5 +476,7 @@ async def run_call(
     finally:
         # No await from here on, so nothing can interrupt it.
         call.hang_up()
-        call.catch_up(channel)
-        media.close()
+        try:
+            call.catch_up(channel)
+        finally:
+            media.close()

@@ -457,7 +457,7 @@ class Phone:
 
             media = Media(pair, rng=self.rng)
             session = endpoint.agent.invite(
-                self._from(caller, flows[0].local),
+                self._from(caller, uri, flows[0].local),
                 uri,
                 flows,
                 negotiator,
@@ -524,9 +524,11 @@ class Phone:
             return await self.endpoint.flows_to(uri, account.carrier)
         return await self.endpoint.flows_to(uri)
 
-    def _from(self, caller: str | None, local: Address) -> Identity:
-        if caller is None and self._identity is not None:
-            return self._identity
+    def _from(self, caller: str | None, target: Uri, local: Address) -> Identity:
+        """Who calls ``target``. The password serves at the account's own servers only."""
+        if caller is None and self._identity is not None and self.account is not None:
+            ours = self.account.route is not None or target.host == self.account.uri.host
+            return self._identity if ours else self._identity.without_password()
         address = NameAddr.parse(f"<{caller}>") if caller else None
         if address is None:
             address = NameAddr(Uri("sip", "spech", *local))

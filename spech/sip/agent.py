@@ -83,7 +83,6 @@ class UserAgent:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram, or one whole message of a stream."""
-        self.timeline.received(data, flow, now)
         try:
             message = parse(data)
         except RemoteProtocolError as error:
@@ -98,6 +97,9 @@ class UserAgent:
                 self._receive_request(message, flow, now)
         except RemoteProtocolError as error:
             self._drop("rule broken", flow, str(error))
+        # Written down after the fact, but before what it caused: see to_send. A call that it
+        # began is known by now.
+        self.timeline.received(data, flow, now)
 
     def handle_timer(self, now: float) -> None:
         """Serve everything that is due at ``now``."""
@@ -128,6 +130,17 @@ class UserAgent:
     def next_event(self) -> Event | None:
         """The next thing that happened, or None."""
         return self._events.popleft() if self._events else None
+
+    def send_failed(self, outgoing: Outgoing, now: float) -> None:
+        """The system refused to send ``outgoing``.
+
+        A stream is broken then, and everything on it with it; of a datagram it says nothing about
+        the next one.
+        """
+        if outgoing.flow.reliable:
+            self.layer.transport_failed(outgoing.flow, now)
+        elif isinstance(outgoing.sender, Transaction):
+            outgoing.sender.transport_failed(now)
 
     def transport_failed(self, flow: Flow, now: float) -> None:
         """The transport could not deliver on ``flow`` (RFC 3261 8.1.3.1)."""
@@ -162,6 +175,7 @@ class UserAgent:
         """Bind ``identity`` to this endpoint, and keep it bound."""
         registration = Registration(self, identity, registrar, expires, self.ids.call_id())
         self._registrations.append(registration)
+        self.timeline.open(registration.call_id)
         registration.register(flows, now)
         return registration
 
@@ -185,6 +199,7 @@ class UserAgent:
         if referral is not None:
             session.headers = tuple(referral.headers)
             self.services.transfers.follow(referral, session)
+        self.timeline.open(session.call_id)
         session.invite(self._negotiator(media), target, flows, now)
         return session
 
@@ -304,16 +319,17 @@ class UserAgent:
             response = response_to(request, error.status, str(error)[:80], to_tag=self.ids.tag())
             self.send(Outgoing(bytes(response), flow))
             return
-        transaction = self.layer.serve(request, flow)
+        session = self._sessions.get((request.call_id, request.to.tag or ""))
+        essential = session is not None or request.method == "CANCEL"
+        transaction = self.layer.serve(request, flow, essential=essential)
         if transaction is None:
             self.dropped["too many transactions"] += 1
             return
         if request.method == "CANCEL":
             self._receive_cancel(transaction, now)
         elif request.to.tag is not None:
-            session = self._sessions.get((request.call_id, request.to.tag))
             if session is None:
-                transaction.respond(response_to(request, 481), now)
+                self._reply(transaction, 481, now)
             elif not self.services.refuse(transaction, now):
                 session.receive_request(transaction, now)
         else:
@@ -334,7 +350,7 @@ class UserAgent:
         target = self.layer.match(request, "INVITE")
         status = 481 if target is None else 200
         session = None if target is None else self._invited.get(_origin(target.request))
-        tag = session.local_tag if session else None
+        tag = session.local_tag if session else self.ids.tag()
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
             session.receive_cancel(now)
@@ -353,12 +369,24 @@ class UserAgent:
         else:
             self.services.receive_outside(transaction, now)
 
+    def _reply(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """A final response outside our dialogs, with a To tag all the same (RFC 3261 8.2.6.2)."""
+        request = transaction.request
+        tag = None if request.to.tag else self.ids.tag()
+        transaction.respond(response_to(request, status, to_tag=tag, headers=headers), now)
+
     def _receive_invite(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
         refusal = self._refusal(request)
         if refusal is not None:
             status, headers = refusal
-            transaction.respond(response_to(request, status, headers=headers), now)
+            self._reply(transaction, status, now, headers)
             return
         identity = Identity(
             NameAddr(replace(request.to.uri, parameters=())),
@@ -368,6 +396,7 @@ class UserAgent:
         )
         session = Session(self, identity, request.call_id, outgoing=False)
         session.replaces = replaced(request, self.sessions)
+        self.timeline.open(session.call_id)
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[_origin(request)] = session

@@ -29,6 +29,8 @@ class Dialog:
     local_sequence: int
     remote_sequence: int | None
     flow: Flow
+    #: Whether a NAT lies between us, so that the Contact cannot be reached.
+    behind_nat: bool = False
 
     @classmethod
     def from_response(cls, request: Request, response: Response, flow: Flow) -> Dialog:
@@ -44,7 +46,8 @@ class Dialog:
             remote_sequence=None,
             flow=flow,
         )
-        return dialog._on_direct_path()
+        dialog._take_direct_path()
+        return dialog
 
     @classmethod
     def from_request(cls, request: Request, local_tag: str, flow: Flow) -> Dialog:
@@ -69,21 +72,23 @@ class Dialog:
             flow=flow,
         )
         via = request.via
-        behind_nat = via.received is not None and via.received != via.host
-        return dialog if behind_nat else dialog._on_direct_path()
+        dialog.behind_nat = via.received is not None and via.received != via.host
+        dialog._take_direct_path()
+        return dialog
 
-    def _on_direct_path(self) -> Dialog:
+    def _take_direct_path(self) -> None:
         # RFC 3261 12.2.1.1 sends requests to the route set's head, or to the remote target. A name
-        # there would need DNS, and a farewell must not: then the flow of the set-up serves.
+        # there would need DNS, and a farewell must not: then the flow of the set-up serves. So it
+        # does for a peer behind NAT, on a connection, and for the other family of addresses.
+        if self.behind_nat or self.flow.reliable:
+            return
         hop = self.route_set[0].uri if self.route_set else self.target
         try:
-            ipaddress.ip_address(hop.host)
+            family = ipaddress.ip_address(hop.host).version
         except ValueError:
-            return self
-        address = (hop.host, hop.port or 5060)
-        if self.flow.transport == "udp" and address != self.flow.remote:
-            self.flow = replace(self.flow, remote=address)
-        return self
+            return
+        if family == ipaddress.ip_address(self.flow.local[0]).version:
+            self.flow = replace(self.flow, remote=(hop.host, hop.port or 5060))
 
     def request(
         self,
@@ -132,3 +137,4 @@ class Dialog:
         """Requests of these methods may move the remote target (RFC 3261 12.2, 6665 4.1.2.1)."""
         if message.contact is not None:
             self.target = message.contact.uri
+            self._take_direct_path()

@@ -41,8 +41,6 @@ _STRENGTH: Final = list(_HASHES)
 
 #: A client remembers the nonces of this many realms, the latest ones.
 _MAX_REALMS: Final = 16
-#: So many answers to fresh nonces may be called stale in a row until that counts as a refusal.
-_MAX_STALE: Final = 3
 
 _NONCE_COUNT: Final = re.compile(r"[0-9a-fA-F]{8}")
 
@@ -54,8 +52,6 @@ class _Exchange:
     nonce: str
     cnonce: str
     count: int = 0
-    stale: int = 0
-    judged: bool = False
 
 
 @dataclass(slots=True)
@@ -112,32 +108,27 @@ class DigestClient:
         """Whether there is a challenge among them whose algorithm and qop are known here."""
         return any(_usable(challenge) for challenge in challenges)
 
-    def rejected(self, challenge: AuthHeader) -> bool:
-        """Whether a challenge means that the password is wrong, so that trying again is useless.
+    def rejected(self, challenge: AuthHeader, sent: AuthHeader) -> bool:
+        """Whether ``challenge`` refuses what was ``sent``, so that trying again is useless.
 
-        To be asked about challenges to requests that carried our credentials. A nonce that had
-        served before may simply have aged, also where the server does not say ``stale``; the
-        refusal of a fresh one, or of a nonce that the server goes on using, is a refusal of the
-        password. So is a server that calls one fresh nonce after another stale.
+        A nonce that had served before may simply have aged, also where the server does not say
+        ``stale``. The refusal of a fresh one, or of one that the server goes on using, is a
+        refusal of the password.
         """
-        parameters = challenge.parameters
-        exchange = self._exchanges.get(parameters.get("realm", ""))
-        if exchange is None:
+        if challenge.parameters.get("stale", "").lower() == "true":
             return False
-        fresh = exchange.count == 1
-        if parameters.get("stale", "").lower() != "true":
-            return fresh or parameters.get("nonce") == exchange.nonce
-        if not exchange.judged:
-            exchange.judged = True
-            exchange.stale = exchange.stale + 1 if fresh else 0
-        return exchange.stale >= _MAX_STALE
+        nonce = sent.parameters.get("nonce")
+        fresh = sent.parameters.get("nc") == "00000001"
+        if "nc" not in sent.parameters:  # Without qop nothing was counted on the wire.
+            known = self._exchanges.get(sent.parameters.get("realm", ""))
+            fresh = known is not None and known.nonce == nonce and known.count == 1
+        return fresh or challenge.parameters.get("nonce") == nonce
 
     def _exchange(self, realm: str, nonce: str) -> _Exchange:
         known = self._exchanges.get(realm)
         if known is not None and known.nonce == nonce:
             return known
-        stale = 0 if known is None else known.stale
-        fresh = _Exchange(nonce, f"{self.rng.getrandbits(64):016x}", stale=stale)
+        fresh = _Exchange(nonce, f"{self.rng.getrandbits(64):016x}")
         self._exchanges[realm] = fresh
         if len(self._exchanges) > _MAX_REALMS:
             del self._exchanges[next(iter(self._exchanges))]

@@ -116,7 +116,7 @@ class Endpoint:
             for outgoing in agent.to_send(self.now()):
                 if not self._send(outgoing):
                     _log.warning("cannot send to %s", outgoing.flow)
-                    agent.transport_failed(outgoing.flow, self.now())
+                    agent.send_failed(outgoing, self.now())
             event = agent.next_event()
             if event is None:
                 break
@@ -130,7 +130,12 @@ class Endpoint:
     def receive(self, arrivals: Sequence[Arrival]) -> None:
         """Messages came."""
         for data, flow in arrivals:
-            self.agent.receive(data, flow, self.now())
+            try:
+                self.agent.receive(data, flow, self.now())
+            except Exception:
+                # Not expected; but one message must not cost everybody's calls.
+                self.agent.dropped["error"] += 1
+                _log.exception("a message from %s was not handled", flow)
         self.flush()
 
     def broken(self, flow: Flow, reason: str) -> None:
@@ -198,7 +203,11 @@ class Endpoint:
             with self._timer:
                 await trio.sleep_forever()
             # Never early: the deadline has passed on the very clock that `now` reads.
-            self.agent.handle_timer(self.now())
+            try:
+                self.agent.handle_timer(self.now())
+            except Exception:
+                self.agent.dropped["error"] += 1
+                _log.exception("a timer was not handled")
 
 
 @asynccontextmanager
@@ -256,13 +265,15 @@ async def open_endpoint(
             try:
                 yield endpoint
             finally:
-                agent.close(endpoint.now())
-                with trio.move_on_after(drain, shield=True) as patience:
-                    await endpoint.drained()
-                if patience.cancelled_caught:
-                    abandoned = [session.call_id for session in agent.sessions]
-                    _log.warning("not confirmed after %g s, abandoned: %s", drain, abandoned)
-                pump.cancel()
+                try:
+                    agent.close(endpoint.now())
+                    with trio.move_on_after(drain, shield=True) as patience:
+                        await endpoint.drained()
+                    if patience.cancelled_caught:
+                        abandoned = [session.call_id for session in agent.sessions]
+                        _log.warning("not confirmed after %g s, abandoned: %s", drain, abandoned)
+                finally:
+                    pump.cancel()  # Nobody else can: it is shielded.
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Bytes that the stack wants sent."""
+    """Bytes that the stack wants sent, and who hears when they cannot be."""
 
     data: bytes
     flow: Flow
+    sender: object = None

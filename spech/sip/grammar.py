@@ -52,16 +52,26 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def maybe_number(text: str, maximum: int) -> int | None:
+    """A decimal number from 0 to ``maximum``, or None where it is none."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > maximum:
+        return None
+    return int(text)
+
+
 def read_number(text: str, maximum: int, what: str) -> int:
     """A decimal number from 0 to ``maximum``; ``what`` names it in the error.
 
+    ``int()`` alone would take signs, blanks, underscores and foreign digits, and would raise for
+    thousands of digits.
+
     Raises:
-        RemoteProtocolError: 400, when it is not one. ``int()`` alone would take signs, blanks,
-            underscores and foreign digits, and would raise for thousands of digits.
+        RemoteProtocolError: 400, when it is not one.
     """
-    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > maximum:
+    number = maybe_number(text, maximum)
+    if number is None:
         raise RemoteProtocolError(f"{what} is not a number from 0 to {maximum}: {text[:32]!r}")
-    return int(text)
+    return number
 
 
 _SPLIT_AT: Final = re.compile('[,"<]')

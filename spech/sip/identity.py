@@ -19,6 +19,9 @@ _CHALLENGES: Final = {
     407: ("Proxy-Authenticate", "Proxy-Authorization"),
 }
 
+#: So many realms are remembered, the latest ones.
+_MOST_REALMS: Final = 8
+
 
 @dataclass(slots=True)
 class Identity:
@@ -35,7 +38,10 @@ class Identity:
     #: The route that requests outside a dialog are sent with (RFC 3261 8.1.2).
     route: NameAddr | None = None
     _client: DigestClient | None = field(init=False, repr=False, default=None)
-    _challenges: dict[int, list[AuthHeader]] = field(init=False, repr=False, default_factory=dict)
+    #: By status and realm: several servers on the way may each want an answer (RFC 3261 22.3).
+    _challenges: dict[tuple[int, str], list[AuthHeader]] = field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         if self._password is not None:
@@ -55,9 +61,19 @@ class Identity:
         """
         if self.route is not None and request.to.tag is None and "Route" not in request.headers:
             request = request.replace(headers=request.headers.add("Route", str(self.route)))
-        for status, challenges in self._challenges.items():
-            request = self._authorize(request, status, challenges) or request
+        if self._client is not None:
+            for (status, _), challenges in self._challenges.items():
+                answer = self._client.answer(
+                    challenges, request.method, str(request.uri), request.body
+                )
+                if answer is not None:
+                    headers = request.headers.add(_CHALLENGES[status][1], str(answer))
+                    request = request.replace(headers=headers)
         return request
+
+    def without_password(self) -> Identity:
+        """The same address for calls to strangers: they have no business with our credentials."""
+        return Identity(self.address, self.user, None, self._rng)
 
     def accept_challenge(self, request: Request, response: Response) -> bool:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.
@@ -65,30 +81,34 @@ class Identity:
         It cannot when there is no password, when no algorithm fits, or when the same credentials
         have just been refused (RFC 3261 22.1: do not try the same ones again).
         """
-        names = _CHALLENGES.get(response.status)
-        if names is None or self._client is None:
+        if response.status not in _CHALLENGES or self._client is None:
             return False
-        challenges = []
-        for value in response.headers.get_all(names[0]):
-            with suppress(RemoteProtocolError):  # One of several may be of a kind we cannot read.
-                challenges.append(AuthHeader.parse(value))
-        if request.headers.get(names[1]) is not None and any(
-            self._client.rejected(challenge) for challenge in challenges
-        ):
-            self._challenges.pop(response.status, None)
-            return False
-        if not self._client.can_answer(challenges):
-            return False
-        self._challenges[response.status] = challenges
-        return True
+        asking, answering = _CHALLENGES[response.status]
+        sent = {one.parameters.get("realm"): one for one in _read(request, answering)}
+        by_realm: dict[str, list[AuthHeader]] = {}
+        for challenge in _read(response, asking):
+            by_realm.setdefault(challenge.parameters.get("realm", ""), []).append(challenge)
+        for realm, challenges in by_realm.items():
+            if realm in sent and any(
+                self._client.rejected(challenge, sent[realm]) for challenge in challenges
+            ):
+                self._challenges.pop((response.status, realm), None)
+                return False
+        learned = {
+            (response.status, realm): challenges
+            for realm, challenges in by_realm.items()
+            if self._client.can_answer(challenges)
+        }
+        self._challenges |= learned
+        while len(self._challenges) > _MOST_REALMS:
+            del self._challenges[next(iter(self._challenges))]
+        return bool(learned)
 
-    def _authorize(
-        self, request: Request, status: int, challenges: list[AuthHeader]
-    ) -> Request | None:
-        if self._client is None:
-            return None
-        answer = self._client.answer(challenges, request.method, str(request.uri), request.body)
-        if answer is None:
-            return None
-        headers = request.headers.set(_CHALLENGES[status][1], str(answer))
-        return request.replace(headers=headers)
+
+def _read(message: Request | Response, name: str) -> list[AuthHeader]:
+    """The headers of that name; one of several may be of a kind that we cannot read."""
+    found = []
+    for value in message.headers.get_all(name):
+        with suppress(RemoteProtocolError):
+            found.append(AuthHeader.parse(value))
+    return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
 from spech.sip.flow import Flow, Outgoing
+from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.message import REASONS, Request, Response
 from spech.sip.offer_answer import Agreed, Negotiator
@@ -85,6 +86,7 @@ class Invitation:
     def send(self, now: float) -> None:
         """Send it, with a new branch and CSeq number."""
         session = self._session
+        session.start_over()
         flow = self._flows[0]
         headers = Headers(
             [
@@ -107,6 +109,8 @@ class Invitation:
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call again where a 3xx pointed."""
+        if target.host != self._target.host:
+            self._session.identity = self._session.identity.without_password()
         self._target = target
         self._flows = list(flows)
         self.send(now)
@@ -178,12 +182,12 @@ class Invitation:
         self, fork: Fork, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
         """PRACK where it is asked for (RFC 3262 4). False for a repetition, or one out of order."""
-        number = (response.headers.get("RSeq") or "").strip()
-        if "100rel" not in response.headers.values("Require") or not number.isdigit():
+        number = maybe_number((response.headers.get("RSeq") or "").strip(), 2**32 - 1)
+        if "100rel" not in response.headers.values("Require") or number is None:
             return True
-        if fork.reliable is not None and int(number) != fork.reliable + 1:
+        if fork.reliable is not None and number != fork.reliable + 1:
             return False
-        fork.reliable = int(number)
+        fork.reliable = number
         rack = f"{number} {transaction.request.cseq.number} INVITE"
         session = self._session
         DialogRequest(
@@ -248,7 +252,6 @@ class Invitation:
     def _next_server(self, now: float) -> None:
         """Failover: a new transaction towards the next server (RFC 3263 4.3)."""
         self._flows.pop(0)
-        self._session.start_over()
         self.send(now)
 
 

@@ -51,9 +51,12 @@ class TransactionLayer:
             method = "INVITE" if request.method == "ACK" else request.method
         return self._servers.get(server_key(request, method))
 
-    def serve(self, request: Request, flow: Flow) -> ServerTransaction | None:
-        """A transaction for a request that matched none."""
-        if len(self._servers) >= self._limit:
+    def serve(self, request: Request, flow: Flow, *, essential: bool) -> ServerTransaction | None:
+        """A transaction for a request that matched none; None when there are too many.
+
+        ``essential`` requests belong to a call that we have: no flood may keep them out.
+        """
+        if len(self._servers) >= self._limit and not essential:
             return None
         key = server_key(request, request.method)
         transaction = ServerTransaction(

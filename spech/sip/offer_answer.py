@@ -6,13 +6,14 @@ Knows encodings by name only: what a codec is, the media floors know.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip import sdp
 from spech.sip.flow import Address
+from spech.sip.grammar import maybe_number
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
@@ -84,34 +85,30 @@ class Negotiator:
         self._session_id = session_id
         self._version = 0
         self._described: tuple[sdp.MediaDescription, ...] = ()
+        #: The media lines as last described, and which of them is ours.
+        self._lines = [sdp.MediaDescription("audio", port, "RTP/AVP", ())]
+        self._slot = 0
         #: What we want: "sendrecv", or "sendonly" while we hold the call.
         self.direction = "sendrecv"
-        self._payload_types = self._assign()
-        self._event_types = self._assign_events()
-        self._agreed_format: AudioFormat | None = None
-
-    def _assign(self) -> dict[AudioFormat, int]:
-        taken: dict[AudioFormat, int] = {}
-        dynamic = _DYNAMIC
+        self._payload_types: dict[AudioFormat, int] = {}
+        self._event_types: dict[int, int] = {}
         for form in self._formats:
-            if form.payload_type is not None:
-                taken[form] = form.payload_type
-                continue
-            taken[form] = dynamic
-            dynamic += 1 if dynamic + 1 != _TELEPHONE_EVENT else 2
-        return taken
-
-    def _assign_events(self) -> dict[int, int]:
+            number = form.payload_type
+            self._payload_types[form] = (
+                self._free_number([_TELEPHONE_EVENT]) if number is None else number
+            )
         # telephone-event runs on the clock of the codec beside it (RFC 4733 2.1), so each clock
         # rate among the codecs gets one.
-        rates = dict.fromkeys(form.clock_rate for form in self._formats)
-        used = set(self._payload_types.values())
-        free = [_TELEPHONE_EVENT, *(n for n in range(127, 95, -1) if n != _TELEPHONE_EVENT)]
-        free = [number for number in free if number not in used]
-        return dict(zip(rates, free, strict=False))
+        for rate in dict.fromkeys(form.clock_rate for form in self._formats):
+            first = not self._event_types
+            self._event_types[rate] = _TELEPHONE_EVENT if first else self._free_number()
 
     def offer(self) -> bytes:
-        """A session description with every format, preferred first; hold is in its direction."""
+        """A session description with every format, preferred first; hold is in its direction.
+
+        In a running session it keeps the other media lines where they are, rejected, and the
+        payload types that have been agreed on (RFC 3264 8).
+        """
         attributes: list[tuple[str, str | None]] = []
         numbers: list[str] = []
         for form in self._formats:
@@ -121,7 +118,8 @@ class Negotiator:
         for rate, number in self._event_types.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
-        return self._describe(tuple(numbers), attributes, self.direction)
+        self._lines[self._slot] = self._audio_line(numbers, attributes, self.direction)
+        return self._describe()
 
     def receive_answer(self, body: bytes) -> Agreed:
         """What their answer to our offer means.
@@ -133,15 +131,25 @@ class Negotiator:
         media = _audio(description)
         if media is None or media.port == 0:
             raise RemoteProtocolError("the answer has no audio", 488)
-        maps = media.rtpmaps()
         for text in media.formats:
             number = _number(text)
-            for form, ours in self._payload_types.items():
-                if number == ours or (number in maps and form.matches(*maps[number])):
-                    if number in maps and not form.matches(*maps[number]):
-                        continue
-                    self._agreed_format = form
-                    return self._agreed(description, media, form, number, ours)
+            form = self._form_of(number, media)
+            if form is None and number not in media.rtpmaps():
+                # An answer that does not explain a number means what we offered by it.
+                form = next(
+                    (one for one, ours in self._payload_types.items() if ours == number), None
+                )
+            if form is not None:
+                agreed = self._agreed(description, media, form)
+                event = _event_number(media, form.clock_rate)
+                return replace(
+                    agreed,
+                    payload_type_send=number,
+                    payload_type_receive=self._payload_types[form],
+                    telephone_event_send=event,
+                    telephone_event_receive=self._event_types.get(form.clock_rate),
+                    fmtp=media.fmtps().get(number),
+                )
         raise RemoteProtocolError("the answer has no codec that was offered", 488)
 
     def receive_offer(self, body: bytes) -> tuple[bytes, Agreed]:
@@ -152,96 +160,114 @@ class Negotiator:
         """
         description = sdp.parse(body)
         media = _audio(description)
-        chosen = None if media is None or media.port == 0 else self._choose(media)
-        if media is None or chosen is None:
+        if media is None:
+            raise RemoteProtocolError("no audio over RTP is offered", 488)
+        forms = ((_number(text), self._form_of(_number(text), media)) for text in media.formats)
+        number, form = next((pair for pair in forms if pair[1] is not None), (0, None))
+        if form is None:
             raise RemoteProtocolError("no codec in common", 488)
-        number, form = chosen
-        self._agreed_format = form
+        agreed = self._agreed(description, media, form)
+        self._adopt(media)
         # We answer with their numbers, so that both directions use the same ones.
-        agreed = self._agreed(description, media, form, number, number)
-        fmtp = form.fmtp if form.answer is None else form.answer(agreed.fmtp)
+        event = _event_number(media, form.clock_rate)
+        offered_fmtp = media.fmtps().get(number)
+        fmtp = form.fmtp if form.answer is None else form.answer(offered_fmtp)
         attributes = _format_lines(number, form, fmtp)
         numbers = [str(number)]
-        if agreed.telephone_event_send is not None:
-            numbers.append(str(agreed.telephone_event_send))
-            attributes += _event_lines(agreed.telephone_event_send, form.clock_rate)
-        answer = self._describe(
-            tuple(numbers), attributes, agreed.direction, offered=description.media
+        if event is not None:
+            numbers.append(str(event))
+            attributes += _event_lines(event, form.clock_rate)
+        # Every m= line is answered, in order; those that we do not take get port 0 (RFC 3264 6).
+        self._slot = description.media.index(media)
+        self._lines = [
+            sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats)
+            for theirs in description.media
+        ]
+        self._lines[self._slot] = self._audio_line(numbers, attributes, agreed.direction)
+        return self._describe(), replace(
+            agreed,
+            payload_type_send=number,
+            payload_type_receive=number,
+            telephone_event_send=event,
+            telephone_event_receive=event,
+            fmtp=offered_fmtp,
         )
-        return answer, agreed
 
-    def _choose(self, media: sdp.MediaDescription) -> tuple[int, AudioFormat] | None:
-        maps = media.rtpmaps()
-        for text in media.formats:
-            number = _number(text)
-            for form in self._formats:
-                static = number not in maps and number == form.payload_type
-                if static or (number in maps and form.matches(*maps[number])):
-                    return number, form
+    # ------------------------------------------------------------------ payload types
+
+    def _form_of(self, number: int, media: sdp.MediaDescription) -> AudioFormat | None:
+        """Which of our formats a number in their description means."""
+        means = media.rtpmaps().get(number)
+        for form in self._formats:
+            if form.matches(*means) if means else number == form.payload_type:
+                return form
         return None
 
+    def _adopt(self, media: sdp.MediaDescription) -> None:
+        """Use their numbers from now on, also in our offers: a number never changes its meaning."""
+        maps = media.rtpmaps()
+        theirs = {number for text in media.formats if (number := _number(text)) >= 0} | set(maps)
+        for form, ours in tuple(self._payload_types.items()):
+            known = next((one for one in maps if form.matches(*maps[one])), None)
+            if known is not None and str(known) in media.formats:
+                self._payload_types[form] = known
+            elif form.payload_type is None and ours in theirs:
+                self._payload_types[form] = self._free_number(theirs)
+        for rate, ours in tuple(self._event_types.items()):
+            event = _event_number(media, rate)
+            if event is not None:
+                self._event_types[rate] = event
+            elif ours in theirs or ours in self._payload_types.values():
+                self._event_types[rate] = self._free_number(theirs)
+
+    def _free_number(self, taken: Collection[int] = ()) -> int:
+        used = {*self._payload_types.values(), *self._event_types.values(), *taken}
+        return next(number for number in range(_DYNAMIC, 128) if number not in used)
+
+    # ------------------------------------------------------------------ descriptions
+
     def _agreed(
-        self,
-        description: sdp.SessionDescription,
-        media: sdp.MediaDescription,
-        form: AudioFormat,
-        send: int,
-        receive: int,
+        self, description: sdp.SessionDescription, media: sdp.MediaDescription, form: AudioFormat
     ) -> Agreed:
-        host = media.connection or description.connection
-        if host is None:
-            raise RemoteProtocolError("no connection address in the session description", 488)
-        theirs = media.direction
+        """Addresses and direction. The numbers differ between offerer and answerer."""
+        host = media.connection or description.connection or ""
         try:
             ipaddress.ip_address(host)
         except ValueError:
             # A name would need DNS in the middle of a negotiation; nobody sends one in practice.
             raise RemoteProtocolError(f"{host!r} is not a numeric address", 488) from None
+        theirs = media.direction
         if host in ("0.0.0.0", "::"):
             # The hold of RFC 2543; nothing can be sent there.
             theirs = "inactive" if theirs in ("inactive", "recvonly") else "sendonly"
         direction = _MIRROR[theirs]
         if self.direction == "sendonly":  # We hold: we never receive.
             direction = "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
-        event = _event_number(media, form.clock_rate)
-        ours = self._event_types.get(form.clock_rate)
         return Agreed(
             codec=form.name,
-            payload_type_send=send,
-            payload_type_receive=receive,
-            telephone_event_send=event,
-            telephone_event_receive=event if receive == send and event is not None else ours,
+            payload_type_send=0,
+            payload_type_receive=0,
+            telephone_event_send=None,
+            telephone_event_receive=None,
             remote=(host, media.port),
-            remote_rtcp=(host, media.rtcp_port or media.port + 1),
+            remote_rtcp=(host, media.rtcp_port or min(media.port + 1, 65_535)),
             direction=direction,
             ptime_ms=media.ptime or 20,
-            fmtp=media.fmtps().get(send),
         )
 
-    def _describe(
-        self,
-        numbers: tuple[str, ...],
-        attributes: list[tuple[str, str | None]],
-        direction: str,
-        offered: tuple[sdp.MediaDescription, ...] = (),
-    ) -> bytes:
-        audio = sdp.MediaDescription(
+    def _audio_line(
+        self, numbers: list[str], attributes: list[tuple[str, str | None]], direction: str
+    ) -> sdp.MediaDescription:
+        return sdp.MediaDescription(
             kind="audio",
             port=self._port,
             protocol="RTP/AVP",
-            formats=numbers,
+            formats=tuple(numbers),
             attributes=(*attributes, ("ptime", "20"), (direction, None)),
         )
-        media: list[sdp.MediaDescription] = []
-        placed = False
-        for theirs in offered:
-            # Every m= line is answered, in order; those we do not take get port 0 (RFC 3264 6).
-            if theirs.kind == "audio" and theirs.port and not placed:
-                media.append(audio)
-                placed = True
-            else:
-                media.append(sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats))
-        described = tuple(media) or (audio,)
+
+    def _describe(self) -> bytes:
+        described = tuple(self._lines)
         if described != self._described:
             self._version += 1  # Only a change counts (RFC 3264 8).
             self._described = described
@@ -261,7 +287,8 @@ def _audio(description: sdp.SessionDescription) -> sdp.MediaDescription | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else -1
+    number = maybe_number(text, 127)
+    return -1 if number is None else number
 
 
 def _format_lines(number: int, form: AudioFormat, fmtp: str | None) -> list[tuple[str, str | None]]:

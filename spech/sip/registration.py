@@ -8,6 +8,7 @@ from typing import Final
 
 from spech.sip.events import RegistrationChanged
 from spech.sip.flow import Flow
+from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers
 from spech.sip.identity import Identity
 from spech.sip.message import REASONS, Request, Response
@@ -16,6 +17,8 @@ from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
 
 _MOST_TRIES: Final = 4
+#: The longest binding that is believed, in seconds.
+_MOST: Final = 86_400
 #: Seconds to wait after the first, second, ... failure in a row.
 _BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
 
@@ -81,15 +84,15 @@ class Registration:
 
     def remove(self, now: float) -> None:
         """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
-        bound = self.state is State.REGISTERED or self.expires_at is not None
+        asking = self._transaction is not None and self._transaction.pending
         self._context.timers.clear_all(self)
         self.state = State.REMOVED
-        if bound:
-            self._tries = 0
+        self._tries = 0
+        if asking:
+            return  # Its answer says whether there is anything to take away.
+        if self.expires_at is not None:
             self._send(now)
         else:
-            if self._transaction is not None:
-                self._transaction.abandon()
             self._context.emit(RegistrationChanged(self))
 
     def handle_timer(self, name: str, now: float) -> None:
@@ -131,7 +134,10 @@ class Registration:
                 return
         self.answered = True
         if self.state is State.REMOVED:
-            self._removed(response.status, response.reason)
+            if response.status < 300 and transaction.request.expires != 0:
+                self._send(now)  # The binding that was being made when we left.
+            else:
+                self._removed(response.status, response.reason)
         elif response.status < 300:
             self._succeeded(transaction, response, now)
         elif response.status == 423 and self._lengthen(response):
@@ -161,6 +167,10 @@ class Registration:
 
     def _succeeded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         granted = self._granted(transaction.request, response)
+        if granted == 0:
+            self.expires_at = None
+            self._failed(response.status, "The registrar bound us for no time", now)
+            return
         self.state = State.REGISTERED
         self.status, self.reason = response.status, response.reason
         self.expires_at = now + granted
@@ -175,22 +185,24 @@ class Registration:
         ours = request.contact
         for contact in response.contacts:
             if ours is not None and contact.uri.equivalent(ours.uri):
-                text = contact.parameter("expires")
-                if text is not None and text.isdigit():
-                    return int(text)
-        return self.expires if response.expires is None else response.expires
+                granted = maybe_number(contact.parameter("expires") or "", 2**32 - 1)
+                if granted is not None:
+                    return min(granted, _MOST)
+        return self.expires if response.expires is None else min(response.expires, _MOST)
 
     def _lengthen(self, response: Response) -> bool:
         """423 Interval Too Brief: take what the registrar asks for (RFC 3261 10.2.8)."""
-        text = (response.headers.get("Min-Expires") or "").strip()
-        if not text.isdigit() or not self.expires < int(text) <= 86_400:
+        least = maybe_number((response.headers.get("Min-Expires") or "").strip(), _MOST)
+        if least is None or least <= self.expires:
             return False
-        self.expires = int(text)
+        self.expires = least
         return True
 
     def _failed(self, status: int, reason: str, now: float) -> None:
         self.state = State.FAILED
-        self.status, self.reason, self.expires_at = status, reason, None
+        self.status, self.reason = status, reason
+        if self.expires_at is not None and self.expires_at <= now:
+            self.expires_at = None
         # Trying a refused password again and again locks accounts: that waits for a person.
         if status not in (401, 403, 407):
             pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]

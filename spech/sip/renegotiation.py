@@ -35,24 +35,27 @@ class Renegotiation:
     def change(self, direction: str, now: float) -> None:
         """Offer "sendonly" (hold) or "sendrecv" (resume). The last wish counts."""
         self._negotiator.direction = direction
-        if self._pending is not None:
-            self._wanted = True
-        else:
+        self._wanted = True
+        self.proceed(now)
+
+    def proceed(self, now: float) -> None:
+        """Send what is wanted, unless another change is under way (RFC 3261 14.1)."""
+        if self._wanted and self._pending is None and not self._session.responder.waits_for_ack:
             self._invite(now)
 
     def refresh(self, now: float) -> None:
         """Keep the session alive (RFC 4028 7.4), by UPDATE where possible: it needs no offer."""
-        if self._pending is not None:
-            return  # What is under way refreshes as well.
-        if self._session.timer.update_allowed:
+        if self._pending is not None or self._session.responder.waits_for_ack:
+            self._session.timer.refresh_later(now)
+        elif self._session.timer.update_allowed:
             self._pending = self._request("UPDATE", b"", now)
         else:
             self._invite(now)
 
     def handle_glare(self, now: float) -> None:
         """The pause after a 491 is over."""
-        if self._pending is None:
-            self._invite(now)
+        self._wanted = True
+        self.proceed(now)
 
     def _invite(self, now: float) -> None:
         self._wanted = False
@@ -61,7 +64,7 @@ class Renegotiation:
     def _request(self, method: str, body: bytes, now: float) -> DialogRequest:
         session = self._session
         contact = self._context.contact(self._dialog.flow, session.identity.uri.user)
-        headers = [("Contact", contact), *session.invite_headers()]
+        headers = [("Contact", contact), *session.invite_headers(in_dialog=True)]
         if body:
             headers.append(("Content-Type", SDP))
         done = self._invited if method == "INVITE" else self._updated
@@ -86,10 +89,10 @@ class Renegotiation:
             return
         credentials = self._pending.credentials if self._pending else []
         self._pending = None
+        self._dialog.refresh_target(response)
         self._fork.acknowledge(self._session, sequence, credentials)
         if not self._session.is_up:
             return
-        self._dialog.refresh_target(response)
         self._session.timer.receive_response(response, now)
         try:
             agreed = self._negotiator.receive_answer(response.body)
@@ -97,8 +100,7 @@ class Renegotiation:
             self._session.hang_up(now, error.status, str(error))
             return
         self._context.emit(MediaChanged(self._session, agreed))
-        if self._wanted:
-            self._invite(now)
+        self.proceed(now)
 
     def _updated(self, status: int, response: Response | None, now: float) -> None:
         if response is None or status >= 300:
@@ -107,6 +109,7 @@ class Renegotiation:
         self._pending = None
         self._dialog.refresh_target(response)
         self._session.timer.receive_response(response, now)
+        self.proceed(now)
 
     def _refused(self, status: int, response: Response | None, now: float) -> None:
         request, self._pending = self._pending, None
@@ -125,7 +128,9 @@ class Renegotiation:
         elif request.method == "UPDATE" and status in (405, 501):
             session.timer.update_allowed = False
             self._invite(now)
-        # Any other refusal leaves the session as it was (14.1).
+        else:
+            # Any other refusal leaves the session as it was (14.1), and its timer running.
+            session.timer.refresh_later(now)
 
     # ------------------------------------------------------------------ from their side
 

@@ -91,7 +91,8 @@ class Responder:
         transaction.acknowledged = self._session.receive_ack
         headers = self._session.timer.receive_request(transaction.request, now)
         response = self.response(transaction.request, 200, body=body, headers=headers)
-        self.stop()
+        if self._reliable is not None:
+            self._reliable.stop()  # A PRACK for it may still be on its way (RFC 3262 3).
         self._accepting = Repetition(
             self._context, self._session, "2xx", transaction, response, now
         )
@@ -101,7 +102,8 @@ class Responder:
         """Whether the ACK is the one we wait for; then repeating ends."""
         if self._accepting is None or request.cseq.number != self._accepting.sequence:
             return False
-        self.stop()
+        self._accepting.stop()
+        self._accepting = None
         return True
 
     @property

@@ -45,6 +45,10 @@ from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction
 from spech.sip.uri import Uri
 
+#: Seconds until a call that nobody answers is given up, and between two 180s.
+_UNANSWERED: Final = 180
+_RING_AGAIN: Final = 60.0
+
 
 class State(enum.Enum):
     """Where a session is."""
@@ -184,14 +188,13 @@ class Session:
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Follow a redirection that was reported with ``Redirected``."""
         if self.state is State.REDIRECTED and self._invitation is not None:
-            self.state = State.CALLING
             self._invitation.redirect(target, flows, now)
 
-    def invite_headers(self) -> list[tuple[str, str]]:
+    def invite_headers(self, *, in_dialog: bool = False) -> list[tuple[str, str]]:
         """What INVITE and UPDATE carry beside the usual."""
         return [
             *self.context.standard_headers(),
-            ("Supported", ", ".join(SUPPORTED)),
+            ("Supported", ", ".join(one for one in SUPPORTED if not in_dialog or one != "100rel")),
             *self.timer.proposal(),
         ]
 
@@ -201,7 +204,7 @@ class Session:
         return self.state in (State.CALLING, State.RINGING) and not self._farewell_owed
 
     def start_over(self) -> None:
-        """Our INVITE goes elsewhere, where nothing has been heard yet."""
+        """Our INVITE goes out anew, and nothing has been heard of it yet."""
         self.state = State.CALLING
 
     def heard_from(self, now: float) -> bool:
@@ -268,12 +271,15 @@ class Session:
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
         transaction.respond(response_to(request, 100), now)
+        patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
+        self.context.timers.set(self, "unanswered", now + patience)
         self.context.emit(IncomingCall(self))
 
     def ring(self, now: float) -> None:
         """Send 180 Ringing."""
         self._require(State.INCOMING, "ring")
         self.responder.ring(now)
+        self.context.timers.set(self, "ring", now + _RING_AGAIN)
 
     def answer(self, negotiator: Negotiator, now: float) -> None:
         """Answer the call with 200.
@@ -297,9 +303,14 @@ class Session:
         except RemoteProtocolError as error:
             self.hang_up(now, error.status, "Not Acceptable Here")
             raise
+        try:
+            self.responder.accept(self._invited, body, now, offered=agreed is None)
+        except LocalProtocolError:
+            self._finish("local", 503, REASONS[503])  # Its transaction is gone: a broken flow.
+            raise
         self.state = State.ANSWERED
+        self._stop_waiting()
         self._renegotiation = Renegotiation(self, self.dialog, negotiator)
-        self.responder.accept(self._invited, body, now, offered=agreed is None)
         self.context.emit(Answered(self, agreed))
 
     def refuse_brief(self, transaction: ServerTransaction, now: float) -> None:
@@ -316,7 +327,10 @@ class Session:
             self.state = State.CONFIRMED
         if self._farewell_owed:
             self._bye(now)
-        elif self.responder.answer_follows and self.is_up:
+            return
+        if self._renegotiation is not None:
+            self._renegotiation.proceed(now)
+        if self.responder.answer_follows and self.is_up:
             assert self._negotiator is not None
             try:
                 agreed = self._negotiator.receive_answer(request.body)
@@ -359,6 +373,10 @@ class Session:
             status = 200 if farewell in (Farewell.BYE, Farewell.BYE_LATER) else 487
         self._over("local", status, reason or REASONS.get(status, ""))
 
+    def _stop_waiting(self) -> None:
+        self.context.timers.clear(self, "ring")
+        self.context.timers.clear(self, "unanswered")
+
     def _cancel(self, now: float) -> None:
         assert self._invitation is not None
         self._farewell_owed = False
@@ -386,6 +404,7 @@ class Session:
             self.ended = CallEnded(self, by, status, reason)
             self.context.emit(self.ended)
         self.context.timers.clear(self, "glare")
+        self._stop_waiting()
         if self.state is State.ENDED:
             self.context.timers.clear_all(self)
             self.context.forget(self)
@@ -481,6 +500,12 @@ class Session:
                 self._renegotiation.handle_glare(now)
             case "refresh" if self.is_up and self._renegotiation:
                 self._renegotiation.refresh(now)
+            case "ring" if self.state is State.INCOMING:
+                self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
+            case "unanswered" if self.state is State.INCOMING:
+                # Nobody picked up, and perhaps the caller has vanished; 13.3.1 for its Expires.
+                expires = self.invited_by.expires if self.invited_by else None
+                self.hang_up(now, 480 if expires is None else 487, "Not answered")
             case "expire" if self.is_up:
                 self.hang_up(now, 408, "Session expired")  # RFC 4028 10
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
+from spech.sip.grammar import maybe_number
 from spech.sip.message import Request, Response
 from spech.sip.timers import TimerSet
 
@@ -13,6 +14,8 @@ PROPOSED: Final = 1800
 #: The shortest that we accept; RFC 4028 4 allows no less.
 LEAST: Final = 90
 _MOST: Final = 86_400
+#: Seconds until a refresh that failed is tried again.
+_AGAIN: Final = 10.0
 
 
 class SessionTimer:
@@ -81,6 +84,11 @@ class SessionTimer:
             headers.append(("Require", "timer"))
         return headers
 
+    def refresh_later(self, now: float) -> None:
+        """The refresh that is due could not be had; try again soon, as long as it is our duty."""
+        if self.interval is not None and self.ours:
+            self._timers.set(self._owner, "refresh", now + _AGAIN)
+
     def stop(self) -> None:
         """The session is over."""
         self._timers.clear(self._owner, "refresh")
@@ -111,8 +119,10 @@ def too_brief(request: Request) -> bool:
 
 
 def _seconds(value: str | None) -> int | None:
+    """Seconds; more than a day counts as a day."""
     text = (value or "").partition(";")[0].strip()
-    return int(text) if text.isdigit() and len(text) < 10 else None
+    number = maybe_number(text, 2**31 - 1)
+    return None if number is None else min(number, _MOST)
 
 
 def _refresher(value: str | None) -> str | None:

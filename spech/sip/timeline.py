@@ -22,14 +22,17 @@ from spech.sip.headers import masked
 from spech.sip.message import Request
 from spech.sip.parser import parse
 
-_CALLS: Final = 200
+#: Calls that are remembered, and what is remembered of each.
+_CALLS: Final = 1000
 _ENTRIES: Final = 400
+_BYTES: Final = 65_536
 
 _CALL_ID: Final = re.compile(
     rb"^(?:Call-ID|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE
 )
 _CREDENTIALS: Final = re.compile(
-    rb"^((?:Proxy-)?Authorization[ \t]*:)([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+    rb"^((?:Proxy-)?Authorization[ \t]*:)([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 # The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).
@@ -62,10 +65,23 @@ class Note:
 
 
 class Timeline:
-    """The entries of the latest calls, by Call-ID."""
+    """The entries of the latest calls, by Call-ID.
+
+    Only what has been opened is kept, so that strangers cannot push anybody's call out.
+    """
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, deque[Entry]] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+
+    def open(self, call_id: str) -> None:
+        """Keep what happens in this call from now on; the oldest one of many is forgotten."""
+        if call_id not in self._calls:
+            self._calls[call_id] = deque()
+            self._sizes[call_id] = 0
+            if len(self._calls) > _CALLS:
+                oldest, _ = self._calls.popitem(last=False)
+                del self._sizes[oldest]
 
     def sent(self, data: bytes, flow: Flow, at: float) -> None:
         """A message that left."""
@@ -86,10 +102,12 @@ class Timeline:
     def _add(self, call_id: str, entry: Entry) -> None:
         entries = self._calls.get(call_id)
         if entries is None:
-            entries = self._calls[call_id] = deque(maxlen=_ENTRIES)
-            if len(self._calls) > _CALLS:
-                self._calls.popitem(last=False)
+            return
         entries.append(entry)
+        size = self._sizes[call_id] + len(entry.data)
+        while len(entries) > _ENTRIES or size > _BYTES:
+            size -= len(entries.popleft().data)
+        self._sizes[call_id] = size
 
 
 def _call_id(data: bytes) -> str:

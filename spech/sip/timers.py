@@ -27,12 +27,18 @@ class TimerSet:
         self._armed: dict[Hashable, dict[str, int]] = {}
         self._heap: list[tuple[float, int, Hashable, str]] = []
         self._serial = 0
+        self._sweep_above = 64
 
     def set(self, owner: Hashable, name: str, at: float) -> None:
         """Arm (or re-arm) the timer ``name`` of ``owner`` to be due at ``at``."""
         self._serial += 1
         self._armed.setdefault(owner, {})[name] = self._serial
         heapq.heappush(self._heap, (at, self._serial, owner, name))
+        if len(self._heap) > self._sweep_above:
+            # What was disarmed would stay, with all that its owner holds, until its time came.
+            self._heap = [entry for entry in self._heap if self._live(entry)]
+            heapq.heapify(self._heap)
+            self._sweep_above = 64 + 2 * len(self._heap)
 
     def clear(self, owner: Hashable, name: str) -> None:
         """Disarm one timer; nothing happens if it is not armed."""
@@ -47,9 +53,8 @@ class TimerSet:
     def next_at(self) -> float | None:
         """The earliest deadline, or None when nothing is armed."""
         while self._heap:
-            at, serial, owner, name = self._heap[0]
-            if self._armed.get(owner, {}).get(name) == serial:
-                return at
+            if self._live(self._heap[0]):
+                return self._heap[0][0]
             heapq.heappop(self._heap)
         return None
 
@@ -64,6 +69,10 @@ class TimerSet:
         _, _, owner, name = heapq.heappop(self._heap)
         self.clear(owner, name)
         return owner, name
+
+    def _live(self, entry: tuple[float, int, Hashable, str]) -> bool:
+        _, serial, owner, name = entry
+        return self._armed.get(owner, {}).get(name) == serial
 
     def __len__(self) -> int:
         return sum(len(names) for names in self._armed.values())

@@ -110,10 +110,10 @@ class Transaction:
         if action is Action.SEND:
             assert message is not None
             self._last = bytes(message)
-            self._send(Outgoing(self._last, self.flow))
+            self._send(Outgoing(self._last, self.flow, self))
         elif action is Action.RETRANSMIT:
             if self._last is not None:
-                self._send(Outgoing(self._last, self.flow))
+                self._send(Outgoing(self._last, self.flow, self))
         elif word == "start" and len(letter) == 1:
             self._start(letter, now)
         elif word == "stop":

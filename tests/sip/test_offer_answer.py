@@ -28,10 +28,10 @@ EVENTS = "a=rtpmap:101 telephone-event/8000"
 def test_an_offer_lists_all_formats_and_an_event_for_each_clock() -> None:
     described = sdp.parse(ours(PCMU, WIDE).offer()).media[0]
     maps = described.rtpmaps()
-    assert described.formats == ("0", "96", "101", "127")
+    assert described.formats == ("0", "96", "101", "97")
     assert maps[96] == ("L16", 16000, 1)
     assert maps[101] == ("telephone-event", 8000, 1)
-    assert maps[127] == ("telephone-event", 16000, 1)
+    assert maps[97] == ("telephone-event", 16000, 1)
 
 
 def test_the_first_offered_codec_that_we_have_is_taken() -> None:
@@ -59,6 +59,12 @@ def test_an_answer_with_other_numbers_is_asymmetric() -> None:
     )
     assert (agreed.payload_type_send, agreed.payload_type_receive) == (110, 96)
     assert agreed.telephone_event_send is None
+
+
+def test_an_answer_may_leave_our_numbers_unexplained() -> None:
+    negotiator = ours(WIDE)
+    negotiator.offer()
+    assert negotiator.receive_answer(offer(media="m=audio 5000 RTP/AVP 96")).codec == "L16/16000"
 
 
 def test_every_media_line_is_answered_in_order() -> None:

@@ -95,13 +95,28 @@ def test_tshark_reads_the_capture(call: Pair, tmp_path: Path) -> None:
 def test_what_is_kept_is_bounded() -> None:
     timeline = Timeline()
     flow = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))
-    for number in range(1000):
+    timeline.received(b"i:stranger\r\n", flow, 0.0)
+    assert timeline.entries("stranger") == ()
+    for number in range(2000):
+        timeline.open(str(number))
         timeline.received(b"OPTIONS sip:a SIP/2.0\r\nCall-ID: %d\r\n\r\n" % number, flow, 0.0)
     assert timeline.entries("0") == ()
-    assert len(timeline.entries("999")) == 1
+    assert len(timeline.entries("1999")) == 1
     for _ in range(1000):
-        timeline.received(b"i:999\r\n", flow, 0.0)
-    assert len(timeline.entries("999")) < 500
+        timeline.received(b"i:1999\r\n", flow, 0.0)
+    assert 100 < len(timeline.entries("1999")) < 500
+    for _ in range(10):
+        timeline.received(b"i:1999\r\n" + bytes(60_000), flow, 0.0)
+    assert len(timeline.entries("1999")) == 1
+
+
+def test_folded_credentials_are_masked_too() -> None:
+    data = (
+        b"REGISTER sip:a SIP/2.0\r\nAuthorization:\r\n Digest a=1,\r\n response=x\r\nTo: y\r\n\r\n"
+    )
+    assert (
+        masked_data(data) == b"REGISTER sip:a SIP/2.0\r\nAuthorization: Digest ***\r\nTo: y\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"rubbish" * 9, to_pcap([], 0.0) + b"\x00" * 20])
@@ -114,6 +129,7 @@ def test_six_is_an_address_too() -> None:
     timeline = Timeline()
     flow = Flow("udp", ("2001:db8::1", 5060), ("2001:db8::2", 5061))
     data = b"OPTIONS sip:a SIP/2.0\r\nCall-ID: six\r\n\r\n"
+    timeline.open("six")
     timeline.sent(data, flow, 0.0)
     restored = from_pcap(to_pcap(timeline.entries("six"), 0.0))
     assert restored[0].source == ("2001:db8::1", 5060)
