@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
 from spech.bridge import Bridge, Target
@@ -68,7 +67,6 @@ def bridge(
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")
     if rate is not None and rate % 50:
         raise click.BadParameter("20 ms must be a whole number of samples", param_hint="--rate")
-    console = Console(highlight=False, soft_wrap=True)
 
     async def main() -> None:
         async with open_phone(
@@ -79,9 +77,8 @@ def bridge(
                     await phone.registered(timeout=REGISTRATION_SECONDS)
                 except (RegistrationFailed, ServerUnreachable) as error:
                     raise Unreachable(explain(error)) from error
-                console.print(f"registered as {account.address}", markup=False)
-            console.print(f"taking calls at {host_port(phone.address)}", markup=False)
-            report = lambda line: console.print(line, markup=False)  # noqa: E731
-            await Bridge(target, rate=rate, report=report).serve(phone)
+                click.echo(f"registered as {account.address}")
+            click.echo(f"taking calls at {host_port(phone.address)}")
+            await Bridge(target, rate=rate, report=click.echo).serve(phone)
 
     run_server(main)

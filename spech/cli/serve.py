@@ -111,7 +111,7 @@ def require_free(host: str, port: int, audio_port: int) -> None:
             if error.errno == errno.EADDRINUSE:
                 cause = (
                     f"Port {wanted} on {host} is in use, perhaps by another Spech. End that "
-                    f"program, or choose another port: {option} {wanted + 1000}"
+                    f"program, or choose another port with {option} (0 for any)."
                 )
             else:
                 cause = f"Cannot listen on {host}, port {wanted}: {error.strerror or error}"

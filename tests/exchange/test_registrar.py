@@ -1,0 +1,169 @@
+"""The registrar, fed with requests and times; no socket, no clock."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from spech.exchange import Registrar
+from spech.exchange.registrar import MAX_EXPIRES, MIN_EXPIRES
+from spech.sip.digest import DigestClient
+from spech.sip.flow import Flow
+from spech.sip.headers import AuthHeader
+from spech.sip.message import Request, Response
+from spech.sip.parser import parse
+
+FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.9", 5060))
+
+
+class Client:
+    """A phone of alice's that sends what a test says and knows its password."""
+
+    def __init__(self, registrar: Registrar, user: str = "alice", password: str = "secret") -> None:
+        self.registrar = registrar
+        self.user = user
+        self.digest = DigestClient(user, password, random.Random(2))
+        self.call_id = "one"
+        self.sequence = 0
+
+    def request(self, *headers: str, method: str = "REGISTER", address: str = "alice") -> Request:
+        self.sequence += 1
+        lines = [
+            f"{method} sip:10.0.0.1 SIP/2.0",
+            f"Via: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK{self.sequence}",
+            f"From: <sip:{address}@10.0.0.1>;tag=1",
+            f"To: <sip:{address}@10.0.0.1>",
+            f"Call-ID: {self.call_id}",
+            f"CSeq: {self.sequence} {method}",
+            *headers,
+        ]
+        request = parse("\r\n".join([*lines, "", ""]).encode())
+        assert isinstance(request, Request)
+        return request
+
+    def send(
+        self, *headers: str, now: float = 0.0, method: str = "REGISTER", address: str = "alice"
+    ) -> Response | None:
+        """Send, and send again with credentials when asked for them."""
+        request = self.request(*headers, method=method, address=address)
+        response = self.registrar.screen(request, FLOW, now)
+        if response is None or response.status != 401:
+            return response
+        challenges = [AuthHeader.parse(one) for one in response.headers.get_all("WWW-Authenticate")]
+        answer = self.digest.answer(challenges, method, "sip:10.0.0.1", b"")
+        again = self.request(*headers, f"Authorization: {answer}", method=method, address=address)
+        return self.registrar.screen(again, FLOW, now)
+
+
+@pytest.fixture
+def registrar() -> Registrar:
+    return Registrar({"alice": "secret", "bob": "other"}, random.Random(1))
+
+
+@pytest.fixture
+def client(registrar: Registrar) -> Client:
+    return Client(registrar)
+
+
+def contacts(registrar: Registrar, now: float = 0.0) -> list[str]:
+    return [str(contact) for contact in registrar.contacts("alice", now)]
+
+
+def status(response: Response | None) -> int:
+    assert response is not None
+    assert response.to.tag
+    return response.status
+
+
+def test_a_binding_lasts_as_long_as_was_asked_for(client: Client) -> None:
+    response = client.send("Contact: <sip:alice@10.0.0.9>;expires=60", now=100)
+    assert status(response) == 200
+    assert response is not None
+    assert response.headers.get_all("Contact") == ["<sip:alice@10.0.0.9>;expires=60"]
+    assert contacts(client.registrar, 159) == ["sip:alice@10.0.0.9"]
+    assert contacts(client.registrar, 160) == []
+
+
+def test_expires_of_the_request_and_its_bounds(client: Client) -> None:
+    response = client.send("Contact: <sip:alice@10.0.0.9>", "Expires: 99999999")
+    assert response is not None
+    assert response.headers.get("Contact") == f"<sip:alice@10.0.0.9>;expires={MAX_EXPIRES}"
+    response = client.send("Contact: <sip:alice@10.0.0.9>", f"Expires: {MIN_EXPIRES - 1}")
+    assert status(response) == 423
+    assert response is not None
+    assert response.headers.get("Min-Expires") == str(MIN_EXPIRES)
+
+
+def test_several_places_and_their_removal(client: Client) -> None:
+    client.send("Contact: <sip:alice@10.0.0.9>")
+    client.send("Contact: <sip:alice@10.0.0.8>")
+    assert contacts(client.registrar) == ["sip:alice@10.0.0.8", "sip:alice@10.0.0.9"]
+    client.send("Contact: <sip:alice@10.0.0.8>;expires=0")
+    assert contacts(client.registrar) == ["sip:alice@10.0.0.9"]
+    response = client.send()
+    assert response is not None
+    assert len(response.headers.get_all("Contact")) == 1
+    assert status(client.send("Contact: *")) == 400
+    assert contacts(client.registrar) == ["sip:alice@10.0.0.9"]
+    assert status(client.send("Contact: *", "Expires: 0")) == 200
+    assert contacts(client.registrar) == []
+
+
+def test_a_request_that_fails_changes_nothing(client: Client) -> None:
+    client.send("Contact: <sip:alice@10.0.0.9>")
+    response = client.send("Contact: <sip:alice@10.0.0.8>, <sip:alice@10.0.0.7>;expires=1")
+    assert status(response) == 423
+    assert contacts(client.registrar) == ["sip:alice@10.0.0.9"]
+
+
+def test_a_late_request_does_not_undo_a_newer_one(client: Client) -> None:
+    client.send("Contact: <sip:alice@10.0.0.9>")
+    client.sequence = 0
+    assert status(client.send("Contact: <sip:alice@10.0.0.9>;expires=0")) == 500
+    client.call_id = "two"
+    assert status(client.send("Contact: <sip:alice@10.0.0.9>;expires=0")) == 200
+
+
+def test_places_do_not_pile_up(client: Client) -> None:
+    for number in range(50):
+        client.send(f"Contact: <sip:alice@10.0.0.9:{5000 + number}>")
+    assert len(contacts(client.registrar)) == 10
+
+
+def test_rubbish_is_400(client: Client) -> None:
+    assert status(client.send("Contact: <<<")) == 400
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "address"),
+    [("alice", "wrong", "alice"), ("mallory", "secret", "mallory"), ("bob", "other", "alice")],
+)
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+def test_who_is_not_who_they_say_is_refused(
+    registrar: Registrar, user: str, password: str, address: str, method: str
+) -> None:
+    client = Client(registrar, user, password)
+    response = client.send("Contact: <sip:alice@10.0.0.9>", method=method, address=address)
+    assert status(response) == 403
+    assert contacts(registrar) == []
+
+
+def test_a_caller_who_proves_it_comes_in(client: Client) -> None:
+    assert client.send(method="INVITE") is None
+
+
+def test_an_old_nonce_is_stale(client: Client) -> None:
+    request = client.request()
+    response = client.registrar.screen(request, FLOW, 0)
+    assert response is not None
+    challenges = [AuthHeader.parse(one) for one in response.headers.get_all("WWW-Authenticate")]
+    answer = client.digest.answer(challenges, "REGISTER", "sip:10.0.0.1", b"")
+    response = client.registrar.screen(client.request(f"Authorization: {answer}"), FLOW, 10_000)
+    assert status(response) == 401
+    assert response is not None
+    assert "stale=true" in (response.headers.get("WWW-Authenticate") or "")
+
+
+def test_other_requests_are_not_the_registrars(client: Client) -> None:
+    assert client.send(method="OPTIONS") is None
