@@ -29,8 +29,8 @@ class Dialog:
     local_sequence: int
     remote_sequence: int | None
     flow: Flow
-    #: Whether a NAT lies between us, so that the Contact cannot be reached.
-    behind_nat: bool = False
+    #: Whether requests keep to the flow: a NAT hides the Contact, or they opened a connection.
+    bound_to_flow: bool = False
 
     @classmethod
     def from_response(cls, request: Request, response: Response, flow: Flow) -> Dialog:
@@ -72,23 +72,31 @@ class Dialog:
             flow=flow,
         )
         via = request.via
-        dialog.behind_nat = via.received is not None and via.received != via.host
+        # On a connection that they opened as well: it is the surest way back (RFC 5626 3.4).
+        nat = via.received is not None and via.received != via.host
+        dialog.bound_to_flow = nat or flow.reliable
         dialog._take_direct_path()
         return dialog
 
     def _take_direct_path(self) -> None:
         # RFC 3261 12.2.1.1 sends requests to the route set's head, or to the remote target. A name
         # there would need DNS, and a farewell must not: then the flow of the set-up serves. So it
-        # does for a peer behind NAT, on a connection, and for the other family of addresses.
-        if self.behind_nat or self.flow.reliable:
+        # does for a peer behind NAT, and for the other family of addresses.
+        if self.bound_to_flow:
             return
         hop = self.route_set[0].uri if self.route_set else self.target
         try:
             family = ipaddress.ip_address(hop.host).version
         except ValueError:
             return
-        if family == ipaddress.ip_address(self.flow.local[0]).version:
-            self.flow = replace(self.flow, remote=(hop.host, hop.port or 5060))
+        if family != ipaddress.ip_address(self.flow.local[0]).version:
+            return
+        address = (hop.host, hop.port or 5060)
+        transport = (hop.parameter("transport") or "udp").lower()
+        # What was encrypted stays so, and a WebSocket leads to its server alone.
+        clear = {self.flow.transport, transport} <= {"udp", "tcp"}
+        if clear and address != self.flow.remote:
+            self.flow = replace(self.flow, transport=transport, remote=address)
 
     def request(
         self,

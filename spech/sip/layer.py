@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
-from spech.sip.flow import Flow, Outgoing
+from spech.sip.flow import Address, Flow, Outgoing
 from spech.sip.ids import MAGIC_COOKIE
 from spech.sip.message import Request, Response
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ClientTransaction, ClientUser, Key, ServerTransaction, Transaction
+
+#: Bytes of the longest request that goes by UDP where the path's MTU is unknown (RFC 3261 18.1.1).
+LARGEST_DATAGRAM: Final = 1300
+_REMEMBERED: Final = 1000
 
 
 class TransactionLayer:
@@ -26,14 +32,24 @@ class TransactionLayer:
         self._limit = limit
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
+        #: Peers that take no TCP, learned from requests that were too long for UDP.
+        self._without_tcp: set[Address] = set()
 
     def request(
         self, request: Request, flow: Flow, user: ClientUser, now: float
     ) -> ClientTransaction:
         """Send ``request`` over ``flow``; ``user`` hears what becomes of it."""
         key = (request.via.branch or "", request.method)
+        fallback = None
+        if (
+            flow.transport == "udp"
+            and flow.remote not in self._without_tcp
+            and len(bytes(request)) > LARGEST_DATAGRAM
+        ):
+            fallback = (request, flow)
+            request, flow = _over_tcp(request, flow)
         transaction = ClientTransaction(
-            request, key, flow, user, self._timers, self._send, self._client_ended
+            request, key, flow, user, self._timers, self._send, self._client_ended, fallback
         )
         self._clients[key] = transaction
         transaction.start(now)
@@ -70,6 +86,10 @@ class TransactionLayer:
         everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
         for transaction in everyone:
             if transaction.flow == flow:
+                if isinstance(transaction, ClientTransaction) and transaction.can_fall_back:
+                    if len(self._without_tcp) >= _REMEMBERED:
+                        self._without_tcp.clear()
+                    self._without_tcp.add(flow.remote)
                 transaction.transport_failed(now)
 
     @property
@@ -86,6 +106,15 @@ class TransactionLayer:
 
     def _server_ended(self, transaction: Transaction) -> None:
         self._servers.pop(transaction.key, None)
+
+
+def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
+    """The same for TCP: its Via says so (RFC 3261 18.1.1)."""
+    first, *rest = request.headers.get_all("Via")
+    headers = request.headers.remove("Via")
+    for value in reversed([first.replace("/UDP ", "/TCP ", 1), *rest]):
+        headers = headers.prepend("Via", value)
+    return request.replace(headers=headers), replace(flow, transport="tcp")
 
 
 def server_key(request: Request, method: str) -> Key:

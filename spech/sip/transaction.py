@@ -154,12 +154,29 @@ class ClientTransaction(Transaction):
         timers: TimerSet,
         send: Callable[[Outgoing], None],
         ended: Callable[[Transaction], None],
+        fallback: tuple[Request, Flow] | None = None,
     ) -> None:
         invite = request.method == "INVITE"
         self.table = tables.INVITE_CLIENT if invite else tables.CLIENT
         start = State.CALLING if invite else State.TRYING
         super().__init__(request, key, flow, start, timers, send, ended)
         self._user = user
+        self._fallback = fallback
+
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether it went by TCP for its length only, and nothing has come back."""
+        return self._fallback is not None and self.state in (State.CALLING, State.TRYING)
+
+    def transport_failed(self, now: float) -> None:
+        """The flow broke: UDP then, if TCP was for the length only (RFC 3261 18.1.1)."""
+        if self._fallback is None or not self.can_fall_back:
+            super().transport_failed(now)
+            return
+        self.request, self.flow = self._fallback
+        self._fallback = None
+        self._timers.clear_all(self)
+        self.start(now)
 
     @property
     def pending(self) -> bool:

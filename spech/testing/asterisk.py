@@ -24,9 +24,10 @@ from pathlib import Path
 from types import TracebackType
 
 from . import dialplan as configuration
+from .certificates import self_signed
 from .waiting import wait
 
-#: SIP ports are taken from here upwards, two for each PBX that runs at once.
+#: SIP ports are taken from here upwards, four for each PBX that runs at once.
 FIRST_PORT = 35060
 #: RTP ports of every test PBX; Asterisk looks for free ones among them by itself.
 RTP_PORTS = (20000, 29999)
@@ -70,8 +71,10 @@ class Asterisk:
         files: further configuration files, or text to append to the generated ones.
 
     Attributes:
-        host: the address it listens on, SIP over UDP and TCP, and RTP.
-        port: its SIP port, valid inside the block.
+        host: the address it listens on, for SIP and RTP.
+        port: its SIP port for UDP and TCP, valid inside the block. TLS is on the port above, and
+            WebSocket two above, at the path ``/ws``.
+        certificate_file: what to trust in order to trust its certificate.
         domain: ``host:port``, as it stands in a SIP URI.
     """
 
@@ -90,6 +93,7 @@ class Asterisk:
         self._exit = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = Path()
+        self.certificate_file = Path()
 
     @classmethod
     def elsewhere(cls, host: str, port: int) -> Asterisk:
@@ -133,6 +137,10 @@ class Asterisk:
                 modules=self._modules,
                 extra=self._files,
             )
+            certificate, key = self_signed(self.host)
+            self.certificate_file = self._directory / configuration.CERTIFICATE
+            self.certificate_file.write_bytes(certificate)
+            (self._directory / configuration.KEY).write_bytes(key)
             for name, text in made.items():
                 (self._directory / name).write_text(text)
             command = [program, "-f", "-C", f"{inside}/asterisk.conf"]
@@ -239,21 +247,22 @@ def _inside(path: Path, root: Path) -> Path:
 
 @contextlib.contextmanager
 def _reserved_port(host: str) -> Iterator[int]:
-    """A port that is free for UDP and TCP.
+    """A port that is free for UDP and TCP, as are the two above it for TCP.
 
     The one above it stays bound as long as the port is in use: that tells others, in this
     process or another, to look further, and falls away by itself with the process.
     """
-    for port in range(FIRST_PORT, FIRST_PORT + 400, 2):
+    for port in range(FIRST_PORT, FIRST_PORT + 800, 4):
         with contextlib.ExitStack() as sockets:
             try:
                 mark = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 mark.bind((host, port + 1))
-                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                    with socket.socket(socket.AF_INET, kind) as probe:
-                        if kind == socket.SOCK_STREAM:
-                            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        probe.bind((host, port))
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind((host, port))
+                for above in range(3):
+                    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind((host, port + above))
             except OSError:
                 continue
             yield port

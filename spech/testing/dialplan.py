@@ -16,6 +16,9 @@ from collections.abc import Mapping, Sequence
 PASSWORD = "correct-horse"
 ACCOUNTS = ("alice", "bob")
 GUEST = "guest"
+#: Files of its TLS certificate and of the key.
+CERTIFICATE = "certificate.pem"
+KEY = "key.pem"
 
 _MODULES = (
     "res_timing_timerfd",
@@ -36,6 +39,8 @@ _MODULES = (
     "res_pjsip_rfc3326",
     "res_pjsip_dtmf_info",
     "res_pjsip_logger",
+    "res_http_websocket",
+    "res_pjsip_transport_websocket",
     "res_rtp_asterisk",
     "res_srtp",
     "res_clioriginate",
@@ -125,8 +130,8 @@ def files(
 
     Args:
         directory: the folder of this PBX as the PBX sees it, inside its own root.
-        host: address it listens on, for SIP (UDP and TCP) and RTP.
-        port: its SIP port.
+        host: address it listens on, for SIP and RTP.
+        port: its SIP port for UDP and TCP; TLS is one above, WebSocket two above.
         rtp: first and last of its RTP ports; each call takes two.
         dialplan: more lines for the context ``phones``, or contexts of their own.
         modules: names of further modules to load.
@@ -160,7 +165,7 @@ rtpstart = {rtp[0]}
 rtpend = {rtp[1]}
 icesupport = no
 """,
-        "pjsip.conf": _pjsip(host, port),
+        "pjsip.conf": _pjsip(host, port, directory),
         "extensions.conf": _DIALPLAN + dialplan,
         "indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\n"
         "ringcadence = 2000,4000\ndial = 350+440\nring = 440+480/2000,0/4000\n"
@@ -180,14 +185,14 @@ icesupport = no
         "cli.conf": "",
         "cli_permissions.conf": "",
         "manager.conf": "[general]\nenabled = no\n",
-        "http.conf": "[general]\nenabled = no\n",
+        "http.conf": f"[general]\nenabled = yes\nbindaddr = {host}\nbindport = {port + 2}\n",
     }
     for name, text in (extra or {}).items():
         made[name] = made.get(name, "") + text
     return made
 
 
-def _pjsip(host: str, port: int) -> str:
+def _pjsip(host: str, port: int, directory: str) -> str:
     sections = [
         # The user name decides who calls: everybody comes from the same address here.
         """
@@ -204,6 +209,19 @@ timer_t1 = 500
         sections.append(
             f"[{protocol}]\ntype = transport\nprotocol = {protocol}\nbind = {host}:{port}\n"
         )
+    sections.append(f"""
+[tls]
+type = transport
+protocol = tls
+bind = {host}:{port + 1}
+cert_file = {directory}/{CERTIFICATE}
+priv_key_file = {directory}/{KEY}
+method = tlsv1_2
+[ws]
+type = transport
+protocol = ws
+bind = {host}
+""")
     for name in (*ACCOUNTS, GUEST):
         authentication = f"auth = {name}" if name in ACCOUNTS else ""
         sections.append(f"""

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 import trio
 
-from spech import Account, PortRange, RegistrationFailed, open_phone
+from spech import Account, PortRange, RegistrationFailed, TlsSettings, open_phone
 from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_tone, sine
+from spech.testing.talk import talk
 
 
 async def test_the_right_password_registers_and_leaving_unregisters(
@@ -23,16 +25,25 @@ async def test_the_right_password_registers_and_leaving_unregisters(
     assert "sip:alice@" not in pbx.command("pjsip show aor alice")
 
 
-async def test_over_tcp_both_ways_on_one_connection(
-    account: Account, pbx: Asterisk, ports: PortRange
+@pytest.mark.parametrize(("transport", "above"), [("tcp", 0), ("tls", 1), ("ws", 2)])
+async def test_calls_both_ways_on_one_connection(
+    account: Account, pbx: Asterisk, ports: PortRange, transport: str, above: int
 ) -> None:
     """Asterisk binds us to the connection: its calls come in on it."""
-    carried = dataclasses.replace(account, transport="tcp")
+    carried = dataclasses.replace(
+        account,
+        address=f"sip:alice@{pbx.host}:{pbx.port + above}",
+        transport=transport,
+        tls=TlsSettings(ca_file=pbx.certificate_file),
+    )
     async with open_phone(carried, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
-        assert "transport=TCP" in pbx.command("pjsip show aor alice").replace("=tcp", "=TCP")
+        assert f"transport={transport}" in pbx.command("pjsip show aor alice").lower()
         async with phone.call("600") as call:
             await call.answered(timeout=5)
+            with call.open_audio(8000) as port:
+                heard = await talk(port, sine(700, 8000, 1, level=-18), 2)
+            assert_tone(heard[-8000:], 8000, 700, tolerance=1)
         calls = phone.incoming_calls()
         pbx.originate("alice", "Echo")
         with trio.fail_after(5):

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from spech import Account, CallFailed, IncomingCall, Phone, PortRange, open_phone
+from spech.sip.flow import Flow
 from spech.sip.framing import StreamFramer
 from spech.sip.message import Request, response_to
 from spech.sip.parser import parse
@@ -174,3 +175,41 @@ async def test_rubbish_closes_the_connection_and_nothing_else(
             # Nobody depends on it, and nothing comes: it is closed.
             assert await stream.receive_some() == b""
             assert 90 <= trio.current_time() <= 250
+
+
+@pytest.mark.parametrize("takes_tcp", [True, False])
+async def test_a_request_too_long_for_udp_goes_by_tcp_where_that_is_taken(
+    takes_tcp: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3261 18.1.1: above 1300 bytes; the Via says what carried it."""
+    name = "A" * 1400
+    seen: list[tuple[str, str]] = []
+
+    def refuse(flow: Flow) -> None:
+        raise ConnectionRefusedError
+
+    def screen(request: Request, flow: Flow, now: float) -> None:
+        seen.append((flow.transport, request.via.transport))
+
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS, screen=screen) as bob,
+        open_phone(
+            Account("sip:alice@127.0.0.1", display_name=name, register=False),
+            listen=LOOPBACK,
+            ports=PORTS,
+        ) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        if not takes_tcp:
+            monkeypatch.setattr("spech.sip.transport.stream.connect", refuse)
+        nursery.start_soon(answer_all, bob)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(2):
+            async with alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call:
+                await call.answered(timeout=10)
+            await trio.sleep(1)
+        assert not bob.active_calls
+        assert not alice.endpoint.agent.sessions
+        nursery.cancel_scope.cancel()
+    carrier = "tcp" if takes_tcp else "udp"
+    assert seen == [(carrier, carrier.upper())] * 2
