@@ -7,7 +7,7 @@ import { remember } from "../memory.js";
 import { live } from "../phone.js";
 import { Codecs } from "./codecs.js";
 
-const TRANSPORTS = ["udp"];
+const TRANSPORTS = ["udp", "tcp", "tls"];
 const SUCCESS_MS = 1100;
 // Which fields an error is about: the first one gets the focus.
 const CULPRITS = {

@@ -10,8 +10,8 @@ import msgspec
 from spech.errors import VaultError
 from spech.web.vault import Vault
 
-#: What this version of the library can carry SIP over.
-TRANSPORTS = ("udp",)
+#: What a page may choose to carry SIP over.
+TRANSPORTS = ("udp", "tcp", "tls")
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")

@@ -15,10 +15,14 @@ from spech.web.texts import first_of
 TRIAL_SECONDS = 4.3
 TRIAL_DRAIN = 0.5
 
+_CHECK = "Check the server, the port and the network."
+
 
 def library_account(account: SavedAccount) -> spech.Account:
     """The account as the library takes it."""
-    return spech.Account(account.address, password=account.password)
+    return spech.Account(
+        account.address, password=account.password, transport=account.transport
+    )
 
 
 async def try_account(account: SavedAccount, host: str) -> None:
@@ -30,7 +34,7 @@ async def try_account(account: SavedAccount, host: str) -> None:
     verdict: Refused | None = Refused(
         "server_silent",
         f"{account.server} does not answer.",
-        "Check the server, the port and the network.",
+        _CHECK,
     )
     try:
         async with spech.open_phone(
@@ -53,6 +57,8 @@ async def try_account(account: SavedAccount, host: str) -> None:
                             f"There is no host named {account.server}.",
                             "Check the spelling of the server.",
                         )
+                    else:
+                        verdict = Refused("server_silent", str(error), _CHECK)
     except* (SpechError, OSError) as group:
         verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
     if verdict is not None:
