@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import random
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -349,7 +350,12 @@ class Phone:
         registrar = Uri(uri.scheme, None, uri.host, uri.port)
         flows = await self._find_registrar(registrar)
         registration = self.endpoint.agent.register(
-            self._identity, registrar, flows, self.endpoint.now(), expires=self.account.expires
+            self._identity,
+            registrar,
+            flows,
+            self.endpoint.now(),
+            expires=self.account.expires,
+            instance=_instance(self.account),
         )
         self.endpoint.flush()
         failures = 0
@@ -652,6 +658,12 @@ async def open_phone(
                 phone._set_registration(RegistrationStatus("registering"))
             yield phone
             nursery.cancel_scope.cancel()
+
+
+def _instance(account: Account) -> str:
+    """A name for this machine's phone at this account, the same after each start (RFC 5626 4.1)."""
+    machine = f"{uuid.getnode():x}"
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{account.address} on {machine}").urn
 
 
 def _parse(text: str) -> Uri:

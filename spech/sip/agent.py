@@ -18,7 +18,7 @@ from typing import Final
 from spech.errors import RemoteProtocolError
 from spech.sip.capabilities import ALLOW
 from spech.sip.events import Event, Malformed
-from spech.sip.flow import Flow, Outgoing, host_port
+from spech.sip.flow import Address, Flow, Outgoing, host_port
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.ids import Identifiers
@@ -77,6 +77,8 @@ class UserAgent:
         #: The sessions of INVITEs that came, by what two copies of one INVITE have in common.
         self._invited: dict[tuple[str, str | None, int], Session] = {}
         self._registrations: list[Registration] = []
+        #: Where the registrars see us, when a NAT is between.
+        self._seen_at: dict[Address, Address] = {}
         self._closed = False
 
     # ------------------------------------------------------------------ the four pipes
@@ -171,9 +173,10 @@ class UserAgent:
         now: float,
         *,
         expires: int = 300,
+        instance: str | None = None,
     ) -> Registration:
-        """Bind ``identity`` to this endpoint, and keep it bound."""
-        registration = Registration(self, identity, registrar, expires, self.ids.call_id())
+        """Bind ``identity`` to this endpoint, and keep it bound. See :class:`Registration`."""
+        registration = Registration(self, identity, registrar, expires, instance)
         self._registrations.append(registration)
         self.timeline.open(registration.call_id)
         registration.register(flows, now)
@@ -265,7 +268,14 @@ class UserAgent:
         carrier = "ws" if flow.transport == "wss" else flow.transport
         parameter = "" if carrier == "udp" else f";transport={carrier}"
         at = f"{user}@" if user else ""
-        return f"<sip:{at}{host_port(flow.local)}{parameter}>"
+        address = self._seen_at.get(flow.remote, flow.local)
+        return f"<sip:{at}{host_port(address)}{parameter}>"
+
+    def learn_address(self, flow: Flow, seen: Address) -> bool:
+        """Note at which address the peer of ``flow`` sees us. True when that is news."""
+        known = self._seen_at.get(flow.remote, flow.local)
+        self._seen_at[flow.remote] = seen
+        return seen != known
 
     def standard_headers(self) -> list[tuple[str, str]]:
         """What every message that starts something carries."""

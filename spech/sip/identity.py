@@ -37,6 +37,8 @@ class Identity:
     _rng: random.Random = field(repr=False)
     #: The route that requests outside a dialog are sent with (RFC 3261 8.1.2).
     route: NameAddr | None = None
+    #: The route that the registrar gave us, which takes its place (RFC 3608).
+    service_route: tuple[NameAddr, ...] = field(init=False, default=())
     _client: DigestClient | None = field(init=False, repr=False, default=None)
     #: By status and realm: several servers on the way may each want an answer (RFC 3261 22.3).
     _challenges: dict[tuple[int, str], list[AuthHeader]] = field(
@@ -59,8 +61,10 @@ class Identity:
 
         Within a dialog the route set rules, so a request with a To tag keeps its own.
         """
-        if self.route is not None and request.to.tag is None and "Route" not in request.headers:
-            request = request.replace(headers=request.headers.add("Route", str(self.route)))
+        if request.to.tag is None and "Route" not in request.headers:
+            routes = () if request.method == "REGISTER" else self.service_route
+            for route in routes or ((self.route,) if self.route else ()):
+                request = request.replace(headers=request.headers.add("Route", str(route)))
         if self._client is not None:
             for (status, _), challenges in self._challenges.items():
                 answer = self._client.answer(

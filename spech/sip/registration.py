@@ -9,7 +9,7 @@ from typing import Final
 from spech.sip.events import RegistrationChanged
 from spech.sip.flow import Flow
 from spech.sip.grammar import maybe_number
-from spech.sip.headers import Headers
+from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Identity
 from spech.sip.message import REASONS, Request, Response
 from spech.sip.session import Context
@@ -36,13 +36,23 @@ class Registration:
     """One address of record bound to our contact.
 
     Refreshes itself before it expires, tries again with growing pauses after a failure, and is
-    removed by :meth:`remove`. A wrong password is not tried again by itself.
+    removed by :meth:`remove`. A wrong password is not tried again by itself. Behind a NAT the
+    address that the registrar saw is bound in place of ours (RFC 3581), and what it answers in
+    Service-Route is the way of later requests (RFC 3608).
+
+    ``instance`` is a URN that names this phone for as long as it exists, ``urn:uuid:…``; with it
+    the binding is one of RFC 5626, which a new one from the same phone replaces.
 
     ``status`` and ``reason`` are those of the last final response, 408 when nobody answered.
     """
 
     def __init__(
-        self, context: Context, identity: Identity, registrar: Uri, expires: int, call_id: str
+        self,
+        context: Context,
+        identity: Identity,
+        registrar: Uri,
+        expires: int,
+        instance: str | None = None,
     ) -> None:
         self.identity = identity
         self.registrar = registrar
@@ -54,8 +64,11 @@ class Registration:
         self.answered = False
         #: When the binding ends, on the caller's clock; None while there is none.
         self.expires_at: float | None = None
+        self.call_id = context.ids.call_id()
         self._context = context
-        self.call_id = call_id
+        self._instance = instance
+        self._bound_before: Uri | None = None
+        self._corrected = False
         self._tag = context.ids.tag()
         self._sequence = context.ids.sequence()
         self._flows: list[Flow] = []
@@ -80,6 +93,7 @@ class Registration:
         self._flows = list(flows)
         self._target = 0
         self._tries = 0
+        self._corrected = False
         self._send(now)
 
     def remove(self, now: float) -> None:
@@ -103,6 +117,7 @@ class Registration:
     def _send(self, now: float) -> None:
         flow = self.flow
         expires = 0 if self.state is State.REMOVED else self.expires
+        before, self._bound_before = self._bound_before, None
         self._sequence += 1
         headers = Headers(
             [
@@ -112,13 +127,21 @@ class Registration:
                 ("To", str(self.identity.address)),
                 ("Call-ID", self.call_id),
                 ("CSeq", f"{self._sequence} REGISTER"),
-                ("Contact", self._context.contact(flow, self.identity.uri.user)),
+                ("Contact", self._contact(flow)),
+                *([("Contact", f"<{before}>;expires=0")] if before else []),
                 ("Expires", str(expires)),
+                ("Supported", "path, outbound" if self._instance else "path"),
                 *self._context.standard_headers(),
             ]
         )
         request = self.identity.sign(Request("REGISTER", self.registrar, headers))
         self._transaction = self._context.layer.request(request, flow, self, now)
+
+    def _contact(self, flow: Flow) -> str:
+        contact = self._context.contact(flow, self.identity.uri.user)
+        if self._instance is None:
+            return contact
+        return f'{contact};+sip.instance="<{self._instance}>";reg-id=1'  # RFC 5626 4.2.1
 
     def receive_response(
         self, transaction: ClientTransaction, response: Response, now: float
@@ -146,7 +169,9 @@ class Registration:
             self._target += 1
             self._send(now)
         else:
-            self._failed(response.status, response.reason, now)
+            retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
+            pause = maybe_number(retry.strip(), _MOST)
+            self._failed(response.status, response.reason, now, pause)
 
     def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """Nobody answered, or it could not be sent."""
@@ -166,6 +191,11 @@ class Registration:
         self._context.emit(RegistrationChanged(self))
 
     def _succeeded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if self._corrects_contact(transaction.request, response):
+            self._send(now)
+            return
+        routes = [NameAddr.parse(value) for value in response.headers.values("Service-Route")]
+        self.identity.service_route = tuple(routes)
         granted = self._granted(transaction.request, response)
         if granted == 0:
             self.expires_at = None
@@ -179,6 +209,21 @@ class Registration:
         fraction = self._context.rng.uniform(0.7, 0.85)
         self._context.timers.set(self, "refresh", now + max(granted * fraction, 1.0))
         self._context.emit(RegistrationChanged(self))
+
+    def _corrects_contact(self, request: Request, response: Response) -> bool:
+        """Whether the registrar saw us at another address than the one that was bound.
+
+        Once for each registration: a NAT that changes its mind all the time is not chased.
+        """
+        via = response.via
+        port = maybe_number(via.rport or "", 65_535)
+        if self._corrected or self.flow.reliable or not via.received or not port:
+            return False
+        if not self._context.learn_address(self.flow, (via.received, port)):
+            return False
+        self._corrected = True
+        self._bound_before = request.contact.uri if request.contact else None
+        return True
 
     def _granted(self, request: Request, response: Response) -> int:
         """Seconds for which the registrar bound us (RFC 3261 10.2.4)."""
@@ -198,15 +243,16 @@ class Registration:
         self.expires = least
         return True
 
-    def _failed(self, status: int, reason: str, now: float) -> None:
+    def _failed(self, status: int, reason: str, now: float, pause: float | None = None) -> None:
         self.state = State.FAILED
         self.status, self.reason = status, reason
         if self.expires_at is not None and self.expires_at <= now:
             self.expires_at = None
         # Trying a refused password again and again locks accounts: that waits for a person.
         if status not in (401, 403, 407):
-            pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
-            pause *= self._context.rng.uniform(0.8, 1.2)
+            if pause is None:
+                pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+            pause *= self._context.rng.uniform(1.0, 1.2)  # Never before Retry-After (20.33).
             self._context.timers.set(self, "refresh", now + pause)
         self._failures += 1
         self._context.emit(RegistrationChanged(self))

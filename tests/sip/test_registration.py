@@ -16,6 +16,8 @@ from spech.sip.registration import Registration, State
 from spech.sip.uri import Uri
 from spech.testing.wire import FakeWire, Peer
 
+from .conftest import media
+
 Answer = Callable[[Request, Flow, float], Response | None]
 
 
@@ -54,7 +56,7 @@ def registrar() -> Registrar:
 
 
 def start(
-    registrar: Registrar, password: str | None = None, wire: FakeWire | None = None
+    registrar: Answer, password: str | None = None, wire: FakeWire | None = None
 ) -> tuple[FakeWire, Peer, Registration]:
     wire = wire or FakeWire(seed=2)
     alice = wire.peer("10.0.0.1")
@@ -131,3 +133,74 @@ def test_silence_fails_after_timer_f_and_is_tried_again(registrar: Registrar) ->
     wire.loss = 0.0
     wire.run(10)
     assert registration.state is State.REGISTERED
+
+
+def test_behind_a_nat_the_address_that_was_seen_is_bound(registrar: Registrar) -> None:
+    wire = FakeWire(seed=6)
+    alice = wire.peer("10.0.0.1")
+    server = wire.peer("10.0.0.9", agent=False)
+    identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.9")), "alice", None, alice.agent.rng)
+    registration = alice.agent.register(
+        identity, Uri.parse("sip:10.0.0.9"), [alice.flow_to(server)], wire.now
+    )
+
+    def answer(method: str = "REGISTER") -> Request:
+        wire.run(0.1)
+        request = server.take(method)
+        assert isinstance(request, Request)
+        via = request.via.with_parameter("received", "198.51.100.7").with_parameter("rport", "4321")
+        seen = request.replace(headers=request.headers.set("Via", str(via)))
+        contacts = [("Contact", value) for value in request.headers.values("Contact")]
+        routes = [("Service-Route", "<sip:10.0.0.9;lr>")]
+        server.send(response_to(seen, 200, headers=[*contacts[:1], *routes]), alice)
+        wire.run(0.1)
+        return request
+
+    assert answer().headers.values("Contact") == ["<sip:alice@10.0.0.1:5060>"]
+    assert registration.state is State.REGISTERING
+    assert answer().headers.values("Contact") == [
+        "<sip:alice@198.51.100.7:4321>",
+        "<sip:alice@10.0.0.1:5060>;expires=0",
+    ]
+    assert registration.state is State.REGISTERED
+    flows = [alice.flow_to(server)]
+    alice.agent.invite(identity, Uri.parse("sip:bob@10.0.0.9"), flows, media("10.0.0.1"), wire.now)
+    wire.run(0.1)
+    invite = server.take("INVITE")
+    assert invite.headers.get("Contact") == "<sip:alice@198.51.100.7:4321>"
+    assert invite.headers.get_all("Route") == ["<sip:10.0.0.9;lr>"]  # RFC 3608
+
+
+def test_the_registrar_says_when_to_come_back() -> None:
+    seen: list[float] = []
+
+    def busy(request: Request, flow: Flow, now: float) -> Response:
+        seen.append(now)
+        return response_to(request, 503, headers=[("Retry-After", "100 (lunch);duration=9")])
+
+    wire, _, registration = start(busy)
+    assert registration.state is State.FAILED
+    wire.run(130)
+    assert len(seen) == 2
+    assert 100 <= seen[1] - seen[0] <= 121
+
+
+def test_a_phone_names_itself_for_good(registrar: Registrar) -> None:
+    wire = FakeWire(seed=2)
+    alice = wire.peer("10.0.0.1")
+    server = wire.peer("10.0.0.9", screen=registrar)
+    identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.9")), "alice", None, alice.agent.rng)
+    urn = "urn:uuid:5c2d8f7e-0000-5000-8000-000000000000"
+    alice.agent.register(
+        identity,
+        Uri.parse("sip:10.0.0.9"),
+        [alice.flow_to(server)],
+        wire.now,
+        instance=urn,
+    )
+    wire.run(1)
+    contact = registrar.seen[0][1].contact
+    assert contact is not None
+    assert contact.parameter("+sip.instance") == f"<{urn}>"
+    assert contact.parameter("reg-id") == "1"
+    assert "outbound" in registrar.seen[0][1].headers.values("Supported")
