@@ -6,6 +6,7 @@ Start with :func:`open_phone`. What a name promises stands in its own docstring.
 from spech.audio.recorder import Recording
 from spech.audio_port import AudioPort
 from spech.call import Call
+from spech.correspondence import Message, Subscription
 from spech.errors import (
     CallEnded,
     CallFailed,
@@ -16,6 +17,7 @@ from spech.errors import (
     ProtocolError,
     RegistrationFailed,
     RemoteProtocolError,
+    RequestFailed,
     ServerUnreachable,
     SpechError,
     VaultError,
@@ -23,6 +25,9 @@ from spech.errors import (
 from spech.media import MediaStatistics
 from spech.phone import Account, IncomingCall, Phone, RegistrationStatus, open_phone
 from spech.rtp.ports import PortRange
+from spech.sip.dialog_info import DialogInfo, DialogState
+from spech.sip.mailbox import Mailbox, MessageCount
+from spech.sip.presence import Presence, PresenceTuple
 from spech.sip.transport.tls import TlsSettings
 from spech.transfer import TransferRequest
 
@@ -33,20 +38,29 @@ __all__ = [
     "CallEnded",
     "CallFailed",
     "CodecUnavailable",
+    "DialogInfo",
+    "DialogState",
     "IncomingCall",
     "LocalProtocolError",
+    "Mailbox",
     "MediaError",
     "MediaStatistics",
+    "Message",
+    "MessageCount",
     "Phone",
     "PortRange",
     "PortsExhausted",
+    "Presence",
+    "PresenceTuple",
     "ProtocolError",
     "Recording",
     "RegistrationFailed",
     "RegistrationStatus",
     "RemoteProtocolError",
+    "RequestFailed",
     "ServerUnreachable",
     "SpechError",
+    "Subscription",
     "TlsSettings",
     "TransferRequest",
     "VaultError",

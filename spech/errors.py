@@ -6,6 +6,7 @@ SpechError
 │   └── RemoteProtocolError   the peer broke a rule; carries the SIP status that answers it
 ├── CallFailed                a call was not answered: status and reason
 ├── CallEnded                 the call is over, what was asked of it cannot be done
+├── RequestFailed             a message or a subscription was refused: status and reason
 ├── RegistrationFailed        the registrar refused: status and reason
 ├── ServerUnreachable         a host is unknown, or nobody answered there
 ├── MediaError                a sound file cannot be read or written
@@ -51,6 +52,18 @@ class CallFailed(SpechError):
 
 class CallEnded(SpechError):
     """The call has ended, so what was asked of it cannot be done."""
+
+
+class RequestFailed(SpechError):
+    """A text message or a subscription was refused. ``status`` is the SIP status, 408 for silence.
+
+    Where a subscription was ended by who told us, ``status`` is None and ``reason`` their word.
+    """
+
+    def __init__(self, status: int | None, reason: str) -> None:
+        super().__init__(reason if status is None else f"{status} {reason}")
+        self.status = status
+        self.reason = reason
 
 
 class RegistrationFailed(SpechError):

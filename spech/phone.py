@@ -25,6 +25,7 @@ import trio
 
 from spech import codecs
 from spech.call import Call, EventChannel, run_call
+from spech.correspondence import Correspondence, Message, Subscription
 from spech.errors import (
     CallEnded,
     LocalProtocolError,
@@ -42,6 +43,7 @@ from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.flow import TRANSPORTS, Address, Flow
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
+from spech.sip.mailbox import Mailbox
 from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.registration import Registration
 from spech.sip.registration import State as Binding
@@ -284,6 +286,7 @@ class Phone:
         self._calls: list[Call] = []
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
         self._answers = False
+        self._correspondence = Correspondence(endpoint)
         #: The flow that the registrar reaches us by, and why connections ended lately.
         self._bound: Flow | None = None
         self._lost = trio.Event()
@@ -497,6 +500,65 @@ class Phone:
         self._answers = True
         return _Arrivals(self._arrivals)
 
+    # ------------------------------------------------------------------ messages and states
+
+    async def send_message(self, target: str, text: str) -> None:
+        """Send a text message (RFC 3428) and wait until it has arrived.
+
+        Cancelling stops the waiting; the message may arrive all the same.
+
+        Args:
+            target: a number or name at the account's server, or a SIP URI.
+            text: at most 900 bytes in UTF-8.
+
+        Raises:
+            RequestFailed: it was refused, or (408) nobody answered within 32 s.
+            ServerUnreachable: the host of ``target`` is unknown.
+            LocalProtocolError: the text is too long, or ``target`` is no number and no SIP URI.
+        """
+        uri = self.complete(target)
+        flows = await self._flows_to(uri)
+        await self._correspondence.send(self._from(None, flows[0].local), uri, flows, text)
+
+    def messages(self) -> AsyncIterator[Message]:
+        """The text messages that come in: ``async for message in ...``. Endless.
+
+        Until this is called, senders hear 480, and also while 100 messages wait.
+        """
+        return self._correspondence.messages()
+
+    @asynccontextmanager
+    async def subscribe(
+        self, target: str, *, event: str = "message-summary", expires: int = 3600
+    ) -> AsyncIterator[Subscription]:
+        """Watch somebody's state (RFC 6665); leaving the block ends the subscription.
+
+        It renews itself, and is asked for again when it was lost and that may help.
+
+        Args:
+            target: a number or name at the account's server, or a SIP URI.
+            event: "message-summary" (waiting messages), "dialog" (busy lamps) or "presence".
+            expires: seconds for which it is asked for each time.
+
+        Raises:
+            ServerUnreachable: the host of ``target`` is unknown.
+            LocalProtocolError: ``target`` is no number and no SIP URI, or ``event`` is unknown.
+        """
+        uri = self.complete(target)
+        flows = await self._flows_to(uri)
+        identity = self._from(None, flows[0].local)
+        async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
+            yield found
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """Whether messages wait, as the server told last of its own accord; None before that."""
+        return self._correspondence.mailbox
+
+    async def mailbox_changed(self) -> None:
+        """Wait until the server tells about waiting messages of its own accord."""
+        await self._correspondence.mailbox_changed()
+
     def complete(self, target: str) -> Uri:
         """``target`` as a SIP URI; what is only a number is one at the account's server.
 
@@ -555,6 +617,13 @@ class Phone:
                 self._receive_registration(registration)
             case events.Malformed():
                 pass  # The endpoint has said so.
+            case (
+                events.MessageReceived()
+                | events.MailboxChanged()
+                | events.SubscriptionChanged()
+                | events.Notified()
+            ):
+                self._correspondence.receive(event)
             case events.TransferRequested(session, referral):
                 request = TransferRequest(referral, self._follow, self.endpoint.flush)
                 call = self._call_with(session)

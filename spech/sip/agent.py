@@ -31,6 +31,7 @@ from spech.sip.replaces import replaced
 from spech.sip.services import Services
 from spech.sip.session import Session
 from spech.sip.session_timer import LEAST, too_brief
+from spech.sip.subscription import Subscription
 from spech.sip.timeline import Note, Timeline
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction, Transaction
@@ -107,7 +108,7 @@ class UserAgent:
         """Serve everything that is due at ``now``."""
         while (due := self.timers.pop_due(now)) is not None:
             owner, name = due
-            if isinstance(owner, (Transaction, Session, Registration, Referral)):
+            if isinstance(owner, (Transaction, Session, Registration, Referral, Subscription)):
                 self.note(owner.call_id, f"timer {name} of {owner}")
                 owner.handle_timer(name, now)
 
@@ -248,6 +249,7 @@ class UserAgent:
         self._closed = True
         for session in self.sessions:
             session.hang_up(now)
+        self.services.close(now)
         for registration in self._registrations:
             registration.remove(now)
 
@@ -339,7 +341,7 @@ class UserAgent:
             self._receive_cancel(transaction, now)
         elif request.to.tag is not None:
             if session is None:
-                self._reply(transaction, 481, now)
+                self.services.receive_lost(transaction, now)
             elif not self.services.refuse(transaction, now):
                 session.receive_request(transaction, now)
         else:

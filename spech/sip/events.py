@@ -10,8 +10,12 @@ from spech.sip.offer_answer import Agreed
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
+    from spech.sip.content import Content
+    from spech.sip.mailbox import Mailbox
+    from spech.sip.message import Request
     from spech.sip.registration import Registration
     from spech.sip.session import Session
+    from spech.sip.subscription import Subscription
     from spech.sip.transfer import Referral, Transfer
 
 
@@ -106,6 +110,36 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionChanged:
+    """A subscription was granted, lost or ended: look at it."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """The state that a subscription is about, whole."""
+
+    subscription: Subscription
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanged:
+    """A server told without being asked whether messages wait."""
+
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A text message; ``request`` is the MESSAGE, which has been answered."""
+
+    request: Request
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """Something that is not SIP, or breaks its rules, was dropped."""
 
@@ -125,4 +159,12 @@ SessionEvent = (
     | TransferProgress
     | TransferRequested
 )
-Event = SessionEvent | RegistrationChanged | Malformed
+Event = (
+    SessionEvent
+    | RegistrationChanged
+    | SubscriptionChanged
+    | Notified
+    | MailboxChanged
+    | MessageReceived
+    | Malformed
+)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spech.sip.capabilities import ALLOW, ALLOW_EVENTS, options, refusal
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.capabilities import ALLOW, ALLOW_EVENTS, content_type, options, refusal
+from spech.sip.content import ACCEPT, read
 from spech.sip.event_header import EventHeader
+from spech.sip.events import MailboxChanged, MessageReceived
+from spech.sip.flow import Flow
+from spech.sip.identity import Identity
+from spech.sip.mailbox import Mailbox
 from spech.sip.message import response_to
+from spech.sip.requests import Done
+from spech.sip.standalone import StandaloneRequest
+from spech.sip.subscription import State, Subscription
 from spech.sip.transaction import ServerTransaction
 from spech.sip.transfer import Transfers
+from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
     from spech.sip.session import Context, Session
@@ -20,11 +31,73 @@ class Services:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.transfers = Transfers()
+        #: Whether text messages are taken; else their senders hear 480.
+        self.takes_messages = False
+        self._subscriptions: list[Subscription] = []
+        #: Those that may be told something, by Call-ID and our tag.
+        self._book: dict[tuple[str, str], Subscription] = {}
 
     @property
     def pending(self) -> bool:
         """Whether something is still to be told to somebody."""
         return self.transfers.pending
+
+    # ------------------------------------------------------------------ commands
+
+    def request(
+        self,
+        identity: Identity,
+        method: str,
+        target: Uri,
+        flows: Sequence[Flow],
+        now: float,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        done: Done,
+    ) -> StandaloneRequest:
+        """Send a request outside any dialog; ``done`` hears how it ends."""
+        return StandaloneRequest(
+            self._context,
+            identity,
+            method,
+            target,
+            flows,
+            now,
+            headers=headers,
+            body=body,
+            done=done,
+        )
+
+    def subscribe(
+        self,
+        identity: Identity,
+        target: Uri,
+        package: str,
+        flows: Sequence[Flow],
+        now: float,
+        *,
+        expires: int = 3600,
+    ) -> Subscription:
+        """Subscribe to an event package of ``target``, and stay subscribed.
+
+        Raises:
+            LocalProtocolError: the package is none of "message-summary", "dialog", "presence".
+        """
+        if package not in ACCEPT:
+            raise LocalProtocolError(f"unknown event package {package!r}")
+        subscription = Subscription(self._context, self._book, identity, target, package, expires)
+        self._subscriptions = [one for one in self._subscriptions if one.state is not State.ENDED]
+        self._subscriptions.append(subscription)
+        subscription.subscribe(flows, now)
+        return subscription
+
+    def close(self, now: float) -> None:
+        """End every subscription."""
+        for subscription in self._subscriptions:
+            subscription.unsubscribe(now)
+
+    # ------------------------------------------------------------------ requests
 
     def refuse(self, transaction: ServerTransaction, now: float) -> bool:
         """Refuse what we cannot do (RFC 3261 8.2.1 to 8.2.3). False where we can."""
@@ -39,6 +112,8 @@ class Services:
         match transaction.request.method:
             case "OPTIONS":
                 self._receive_options(transaction, now)
+            case "MESSAGE":
+                self._receive_message(transaction, now)
             case "NOTIFY" | "SUBSCRIBE":
                 self._receive_event(transaction, now)
             case "REFER":
@@ -56,6 +131,8 @@ class Services:
                 self.transfers.receive_notify(session, transaction, now)
             case "SUBSCRIBE":
                 self.transfers.receive_subscribe(session, transaction, now)
+            case "MESSAGE":
+                self._receive_message(transaction, now)
             case "OPTIONS":
                 self._receive_options(transaction, now, session.local_tag)
             case _:
@@ -67,12 +144,49 @@ class Services:
         headers = [*self._context.standard_headers(), *options()]
         self._respond(transaction, 200, now, headers, tag)
 
-    def _receive_event(self, transaction: ServerTransaction, now: float) -> None:
-        event = EventHeader.of(transaction.request)
-        if event is None or event.package not in ALLOW_EVENTS.split(", "):
-            self._respond(transaction, 489, now, [("Allow-Events", ALLOW_EVENTS)])
+    def receive_lost(self, transaction: ServerTransaction, now: float) -> None:
+        """A request within a dialog that is no call's: a subscription's, or nobody's."""
+        request = transaction.request
+        subscription = self._book.get((request.call_id, request.to.tag or ""))
+        if subscription is not None and request.method == "NOTIFY":
+            subscription.receive_notify(transaction, now)
         else:
             self._respond(transaction, 481, now)
+
+    def _receive_message(self, transaction: ServerTransaction, now: float) -> None:
+        """A text message (RFC 3428 7)."""
+        request = transaction.request
+        if not self.takes_messages:
+            self._respond(transaction, 480, now)
+            return
+        self._respond(transaction, 200, now)
+        self._context.emit(MessageReceived(request, request.body.decode(errors="replace")))
+
+    def _receive_event(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        event = EventHeader.of(request)
+        if request.method == "SUBSCRIBE":
+            # We tell nothing but what becomes of a REFER, and that within its dialog.
+            self._respond(transaction, 489, now, [("Allow-Events", "refer")])
+        elif event is None or event.package not in ALLOW_EVENTS.split(", "):
+            self._respond(transaction, 489, now, [("Allow-Events", ALLOW_EVENTS)])
+        elif event.package == "message-summary":
+            self._receive_summary(transaction, now)
+        else:
+            self._respond(transaction, 481, now)
+
+    def _receive_summary(self, transaction: ServerTransaction, now: float) -> None:
+        """Servers tell their users without being asked (RFC 3842 does not know that)."""
+        request = transaction.request
+        try:
+            mailbox = read("message-summary", content_type(request), request.body)
+        except RemoteProtocolError as error:
+            accept = [("Accept", ACCEPT["message-summary"])] if error.status == 415 else []
+            self._respond(transaction, error.status, now, accept)
+            return
+        assert isinstance(mailbox, Mailbox)
+        self._respond(transaction, 200, now)
+        self._context.emit(MailboxChanged(mailbox))
 
     def _respond(
         self,
