@@ -518,7 +518,7 @@ class Phone:
         """
         uri = self.complete(target)
         flows = await self._flows_to(uri)
-        await self._correspondence.send(self._from(None, flows[0].local), uri, flows, text)
+        await self._correspondence.send(self._from(None, uri, flows[0].local), uri, flows, text)
 
     def messages(self) -> AsyncIterator[Message]:
         """The text messages that come in: ``async for message in ...``. Endless.
@@ -546,7 +546,7 @@ class Phone:
         """
         uri = self.complete(target)
         flows = await self._flows_to(uri)
-        identity = self._from(None, flows[0].local)
+        identity = self._from(None, uri, flows[0].local)
         async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
             yield found
 

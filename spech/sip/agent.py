@@ -8,7 +8,6 @@ one monotonic scale. Nothing that arrives raises: it is answered, dropped or cou
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.arrival import origin, traced
 from spech.sip.capabilities import ALLOW
 from spech.sip.events import Event, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, host_port
@@ -300,7 +300,7 @@ class UserAgent:
         """The session is wholly over."""
         self._sessions.pop((session.call_id, session.local_tag), None)
         if session.invited_by is not None:
-            self._invited.pop(_origin(session.invited_by), None)
+            self._invited.pop(origin(session.invited_by), None)
 
     def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
         """A session got a request that does not concern the call itself."""
@@ -313,7 +313,7 @@ class UserAgent:
         self.emit(Malformed(flow, cause))
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
-        request, flow = _traced(request, flow)
+        request, flow = traced(request, flow)
         if request.method == "ACK":
             validate(request)
             self._receive_ack(request, now)
@@ -361,7 +361,7 @@ class UserAgent:
         request = transaction.request
         target = self.layer.match(request, "INVITE")
         status = 481 if target is None else 200
-        session = None if target is None else self._invited.get(_origin(target.request))
+        session = None if target is None else self._invited.get(origin(target.request))
         tag = session.local_tag if session else self.ids.tag()
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
@@ -381,24 +381,14 @@ class UserAgent:
         else:
             self.services.receive_outside(transaction, now)
 
-    def _reply(
-        self,
-        transaction: ServerTransaction,
-        status: int,
-        now: float,
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        """A final response outside our dialogs, with a To tag all the same (RFC 3261 8.2.6.2)."""
-        request = transaction.request
-        tag = None if request.to.tag else self.ids.tag()
-        transaction.respond(response_to(request, status, to_tag=tag, headers=headers), now)
-
     def _receive_invite(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
         refusal = self._refusal(request)
         if refusal is not None:
             status, headers = refusal
-            self._reply(transaction, status, now, headers)
+            # With a To tag, as every final response (RFC 3261 8.2.6.2).
+            response = response_to(request, status, to_tag=self.ids.tag(), headers=headers)
+            transaction.respond(response, now)
             return
         identity = Identity(
             NameAddr(replace(request.to.uri, parameters=())),
@@ -411,7 +401,7 @@ class UserAgent:
         self.timeline.open(session.call_id)
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
-        self._invited[_origin(request)] = session
+        self._invited[origin(request)] = session
 
     def _refusal(self, request: Request) -> tuple[int, list[tuple[str, str]]] | None:
         """Why an INVITE outside a dialog cannot be taken: status and headers, or None."""
@@ -423,47 +413,10 @@ class UserAgent:
             return 400, []
         if too_brief(request):
             return 422, [("Min-SE", str(LEAST))]
-        if _origin(request) in self._invited:
+        if origin(request) in self._invited:
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
         try:
             replaced(request, self.sessions)
         except RemoteProtocolError as error:
             return error.status, []
         return None
-
-
-def _origin(request: Request) -> tuple[str, str | None, int]:
-    """What stays the same in a request that reaches us by two ways."""
-    return request.call_id, request.from_.tag, request.cseq.number
-
-
-def _traced(request: Request, flow: Flow) -> tuple[Request, Flow]:
-    """Note where a request came from, and where its responses go.
-
-    RFC 3261 18.2.1 and 18.2.2, RFC 3581 4: ``received`` and ``rport`` are filled in; without
-    ``rport``, responses go to the source address at the port that the Via names.
-    """
-    via = request.via
-    host, port = flow.remote
-    marked = via
-    if via.rport is not None:
-        marked = marked.with_parameter("rport", str(port)).with_parameter("received", host)
-    elif not _same_host(via.host, host):
-        marked = marked.with_parameter("received", host)
-    if via.rport is None and not flow.reliable:
-        flow = replace(flow, remote=(host, via.port or 5060))
-    if marked is not via:
-        first, *rest = request.headers.values("Via")
-        del first
-        headers = request.headers.remove("Via")
-        for value in reversed([str(marked), *rest]):
-            headers = headers.prepend("Via", value)
-        request = request.replace(headers=headers)
-    return request, flow
-
-
-def _same_host(name: str, host: str) -> bool:
-    try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(host)
-    except ValueError:
-        return False

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.grammar import find_parameter, parse_parameters
+from spech.sip.grammar import find_parameter, maybe_number, parse_parameters
 from spech.sip.message import Request
+
+#: The longest time that is believed, in seconds.
+_LONGEST: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,6 @@ class SubscriptionState:
         return cls(
             word.strip().lower(),
             reason.lower() if reason else None,
-            _seconds(find_parameter(parameters, "expires")),
-            _seconds(find_parameter(parameters, "retry-after")),
+            maybe_number(find_parameter(parameters, "expires") or "", _LONGEST),
+            maybe_number(find_parameter(parameters, "retry-after") or "", _LONGEST),
         )
-
-
-def _seconds(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -15,6 +15,7 @@ from spech.sip.dialog_info import DialogInfo
 from spech.sip.event_header import EventHeader, SubscriptionState
 from spech.sip.events import Notified, SubscriptionChanged
 from spech.sip.flow import Flow
+from spech.sip.grammar import maybe_number
 from spech.sip.identity import Identity
 from spech.sip.message import REASONS, Response, response_to
 from spech.sip.requests import DialogRequest
@@ -183,6 +184,7 @@ class Subscription:
             self._lost(status, reason, now, final=status in _FINAL)
 
     def _granted(self, seconds: int, now: float) -> None:
+        seconds = min(seconds, _LONGEST)
         self.expires_at = now + seconds
         fraction = self._context.rng.uniform(0.7, 0.85)
         self._context.timers.set(self, "expire", self.expires_at)
@@ -192,10 +194,10 @@ class Subscription:
 
     def _lengthen(self, response: Response) -> bool:
         """423 Interval Too Brief: take what the notifier asks for."""
-        text = (response.headers.get("Min-Expires") or "").strip()
-        if not text.isdigit() or not self.expires < int(text) <= _LONGEST:
+        least = maybe_number((response.headers.get("Min-Expires") or "").strip(), _LONGEST)
+        if least is None or least <= self.expires:
             return False
-        self.expires = int(text)
+        self.expires = least
         return True
 
     # ------------------------------------------------------------------ from their side
