@@ -6,6 +6,9 @@ Accounts `alice` and `bob` have a password; `guest` has none, for peers that can
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
     602  reads digits up to `#`, plays     606  early media: a tone of 425 Hz, never answered
          them back as digits, hangs up     603  busy
+    700  only its state can be had: whether bob is busy
+
+Text messages between the accounts are passed on.
 """
 
 from __future__ import annotations
@@ -36,6 +39,13 @@ _MODULES = (
     "res_pjsip_caller_id",
     "res_pjsip_nat",
     "res_pjsip_refer",
+    "res_pjsip_messaging",
+    "res_pjsip_outbound_publish",
+    "res_pjsip_exten_state",
+    "res_pjsip_dialog_info_body_generator",
+    "res_pjsip_pidf_body_generator",
+    "res_pjsip_mwi",
+    "res_pjsip_mwi_body_generator",
     "res_pjsip_rfc3326",
     "res_pjsip_dtmf_info",
     "res_pjsip_logger",
@@ -112,7 +122,12 @@ exten = 606,1,Progress()
  same = n,Playtones(425)
  same = n,Wait(60)
 
+exten = 700,hint,PJSIP/bob
+
 exten = _[a-z].,1,Dial(PJSIP/${EXTEN},30)
+
+[messages]
+exten = _[a-z].,1,MessageSend(pjsip:${EXTEN},${MESSAGE(from)})
 """
 
 
@@ -240,10 +255,13 @@ force_rport = yes
 rewrite_contact = yes
 dtmf_mode = rfc4733
 callerid = {name.title()} <{name}>
+message_context = messages
+allow_subscribe = yes
 
 [{name}]
 type = aor
 max_contacts = 10
+mailboxes = {name}@default
 remove_existing = yes
 minimum_expiration = 10
 default_expiration = 60

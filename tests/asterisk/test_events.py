@@ -1,0 +1,97 @@
+"""Waiting messages, busy lamps and text messages of a real PBX."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from spech import (
+    Account,
+    DialogInfo,
+    Mailbox,
+    Phone,
+    PortRange,
+    Presence,
+    RequestFailed,
+    open_phone,
+)
+from spech.testing.asterisk import Asterisk
+from spech.testing.dialplan import PASSWORD
+from spech.testing.waiting import first
+
+
+@pytest.fixture
+async def phones(
+    asterisk: Asterisk, account: Account, ports: PortRange
+) -> AsyncIterator[tuple[Phone, Phone]]:
+    """Alice's and Bob's, registered."""
+    other = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
+    async with (
+        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as alice,
+        open_phone(other, listen=("127.0.0.1", 0), ports=ports) as bob,
+    ):
+        await alice.registered(timeout=5)
+        await bob.registered(timeout=5)
+        yield alice, bob
+
+
+async def test_a_busy_lamp(phones: tuple[Phone, Phone]) -> None:
+    """Extension 700 has the hint PJSIP/bob."""
+    alice, bob = phones
+
+    async def answer() -> None:
+        incoming = await first(bob.incoming_calls())
+        async with incoming.answer() as call:
+            await call.ended()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        async with alice.subscribe("700", event="dialog") as lamp:
+            state = await first(lamp)
+            assert isinstance(state, DialogInfo)
+            assert not state.busy
+            async with alice.call("bob") as call:
+                await call.answered(timeout=5)
+                with trio.fail_after(5):
+                    while not (isinstance(state, DialogInfo) and state.busy):
+                        state = await anext(lamp)
+            with trio.fail_after(5):
+                while not (isinstance(state, DialogInfo) and not state.busy):
+                    state = await anext(lamp)
+
+
+async def test_presence(phones: tuple[Phone, Phone]) -> None:
+    alice, _ = phones
+    async with alice.subscribe("700", event="presence") as subscription:
+        state = await first(subscription)
+        assert isinstance(state, Presence)
+        assert state.reachable
+        assert subscription.state == "active"
+
+
+async def test_somebody_whom_nobody_knows(phones: tuple[Phone, Phone]) -> None:
+    alice, _ = phones
+    async with alice.subscribe("799", event="dialog") as subscription:
+        with pytest.raises(RequestFailed) as refused:
+            await first(subscription)
+    assert refused.value.status == 404
+
+
+async def test_the_mailbox(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
+    """Alice's mailbox is box@default; the first state comes with the subscription."""
+    alice, _ = phones
+    async with alice.subscribe("alice") as mailbox:
+        state = await first(mailbox)
+        assert isinstance(state, Mailbox)
+        assert not state.waiting
+
+
+async def test_a_message_through_the_pbx(phones: tuple[Phone, Phone]) -> None:
+    alice, bob = phones
+    messages = bob.messages()
+    await alice.send_message("bob", "Grüße über die Vermittlung")
+    message = await first(messages)
+    assert message.text == "Grüße über die Vermittlung"
+    assert message.sender.startswith("sip:alice@")
