@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools
-#   tools/setup.sh test    what `make test` needs: all that, Asterisk, SIPp, baresip, tshark, Chromium
+#   tools/setup.sh test    what `make test` needs: all that, Asterisk, SIPp, baresip, Kamailio, tshark, Chromium
 #   tools/setup.sh asterisk    Asterisk's folder alone
 #
 # System packages are installed with apt, by root or through passwordless sudo. Where that may not be,
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
 # Playwright's own Node.js needs libatomic1.
-test_packages=(sip-tester baresip-core tshark chromium libatomic1 espeak-ng debootstrap)
+test_packages=(sip-tester baresip-core kamailio kamailio-websocket-modules tshark chromium libatomic1 espeak-ng debootstrap)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 say() { printf 'spech: %s\n' "$*"; }

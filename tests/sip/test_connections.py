@@ -213,3 +213,20 @@ async def test_a_request_too_long_for_udp_goes_by_tcp_where_that_is_taken(
         nursery.cancel_scope.cancel()
     carrier = "tcp" if takes_tcp else "udp"
     assert seen == [(carrier, carrier.upper())] * 2
+
+
+async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.MockClock) -> None:
+    """On UDP, an empty line every 25 s to the registrar."""
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as registrar:
+        await registrar.bind(LOOPBACK)
+        account = Account(f"sip:alice@127.0.0.1:{registrar.getsockname()[1]}")
+        async with open_phone(account, listen=LOOPBACK, ports=PORTS, drain=0) as phone:
+            data, source = await registrar.recvfrom(4096)
+            request = parse(data)
+            assert isinstance(request, Request)
+            contact = ("Contact", f"{request.headers.get('Contact')};expires=300")
+            await registrar.sendto(bytes(response_to(request, 200, headers=[contact])), source)
+            await phone.registered()
+            for number in range(1, 4):
+                assert await registrar.recvfrom(4096) == (b"\r\n", source)
+                assert trio.current_time() == pytest.approx(25 * number, abs=1)

@@ -1,0 +1,125 @@
+"""Kamailio at the other end: a registrar and proxy that records its route, over UDP, TCP and
+WebSocket, on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_START_SECONDS = 10.0
+
+_CONFIG = """
+log_stderror=yes
+children=1
+tcp_children=2
+auto_aliases=no
+enable_tls=no
+tcp_accept_no_cl=yes
+listen=udp:{host}:{port}
+listen=tcp:{host}:{port}
+mpath="{modules}"
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "nathelper.so"
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+modparam("usrloc", "db_mode", 0)
+modparam("nathelper|registrar", "received_avp", "$avp(RECEIVED)")
+modparam("xhttp", "url_match", "^/ws")
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    force_rport();
+    if (has_totag()) {{
+        if (loose_route()) {{ handle_ruri_alias(); t_relay(); exit; }}
+        if (is_method("ACK")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
+        sl_send_reply("404", "Not Here");
+        exit;
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
+    if (is_method("REGISTER")) {{
+        # Who comes by a connection is reached by it.
+        fix_nated_register();
+        if (!save("location")) {{ sl_reply_error(); }}
+        exit;
+    }}
+    if (is_method("INVITE")) {{
+        record_route();
+        if (proto != UDP) {{ add_contact_alias(); }}
+    }}
+    if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
+    t_relay();
+}}
+
+reply_route {{
+    if (proto != UDP) {{ add_contact_alias(); }}
+}}
+
+event_route[xhttp:request] {{
+    if ($hdr(Upgrade) =~ "websocket" && ws_handle_handshake()) {{ exit; }}
+    xhttp_reply("404", "Not Found", "", "");
+}}
+"""
+
+
+def available() -> bool:
+    """Whether Kamailio and its WebSocket module are installed."""
+    return shutil.which("kamailio") is not None and bool(_modules())
+
+
+def _modules() -> str:
+    for folder in Path("/usr/lib").glob("*/kamailio/modules"):
+        if (folder / "websocket.so").exists():
+            return str(folder)
+    return ""
+
+
+@contextmanager
+def running(directory: Path, port: int, host: str = "127.0.0.1") -> Iterator[None]:
+    """Run it while the block runs: SIP over UDP and TCP on ``port``, WebSocket there at ``/ws``.
+
+    Raises:
+        RuntimeError: it did not start; the text is its own.
+    """
+    config, log = directory / "kamailio.cfg", directory / "kamailio.log"
+    config.write_text(_CONFIG.format(host=host, port=port, modules=_modules()))
+    command = ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
+        try:
+            _await_start(process, host, port, log)
+            yield
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _await_start(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
+    give_up = time.monotonic() + _START_SECONDS
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            socket.create_connection((host, port), 0.1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"Kamailio did not start:\n{log.read_text(errors='replace')[-2000:]}")
