@@ -10,9 +10,9 @@ export class Codecs {
   #codecs = [];
   #used = new Set();
 
-  /** `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for all. */
+  /** `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for the suggested. */
   fill(codecs, order) {
-    const chosen = order ?? codecs.filter((codec) => codec.available).map((codec) => codec.name);
+    const chosen = order ?? codecs.filter((codec) => codec.available && codec.suggested).map((codec) => codec.name);
     const place = (codec) => (chosen.includes(codec.name) ? chosen.indexOf(codec.name) : chosen.length);
     this.#codecs = [...codecs].sort((one, other) => place(one) - place(other));
     this.#used = new Set(chosen);

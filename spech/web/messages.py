@@ -153,6 +153,7 @@ class CodecState(msgspec.Struct, frozen=True):
     bitrate: int
     available: bool
     package: str
+    suggested: bool
 
 
 class AudioState(msgspec.Struct, frozen=True):

@@ -45,6 +45,9 @@ METER_SECONDS = 0.1
 _DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
 _TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
 
+#: What a new account is offered: every provider has the first two, wideband where there is some.
+_SUGGESTED = ("PCMU", "PCMA", "G722")
+
 
 class Switchboard:
     """See the module. Opened by `open_switchboard`.
@@ -67,7 +70,14 @@ class Switchboard:
         self._drain = drain
         self.audio_port = audio_port
         self._codecs = tuple(
-            CodecState(info.name, info.rate, info.bitrate, info.available, info.package or "")
+            CodecState(
+                name=info.name,
+                rate=info.rate,
+                bitrate=info.bitrate,
+                available=info.available,
+                package=info.package or "",
+                suggested=info.name in _SUGGESTED,
+            )
             for info in codecs.describe()
         )
         self._available = frozenset(codec.name for codec in self._codecs if codec.available)
