@@ -25,12 +25,13 @@ from spech.sip.ids import Identifiers
 from spech.sip.layer import TransactionLayer
 from spech.sip.message import Request, Response, response_to
 from spech.sip.offer_answer import Negotiator
-from spech.sip.parser import parse, validate
+from spech.sip.parser import parse, salvage, validate
 from spech.sip.registration import Registration
 from spech.sip.replaces import replaced
 from spech.sip.services import Services
 from spech.sip.session import Session
 from spech.sip.session_timer import LEAST, too_brief
+from spech.sip.shares import Shares, source_of
 from spech.sip.subscription import Subscription
 from spech.sip.timeline import Note, Timeline
 from spech.sip.timers import TimerSet
@@ -51,7 +52,8 @@ class UserAgent:
         rng: randomness for identifiers and back-off; seeded in tests.
         screen: asked about every request outside a dialog but ACK and CANCEL. A registrar serves
             REGISTER by it, a server authenticates by it.
-        max_sessions: calls up at once; further INVITEs are answered 486.
+        max_sessions: incoming calls at once, of which one source gets at most half
+            (:class:`~spech.sip.shares.Shares`); further INVITEs are answered 503.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class UserAgent:
         rng: random.Random,
         *,
         screen: Screen | None = None,
-        max_sessions: int = 1000,
+        max_sessions: int = 2000,
     ) -> None:
         self.rng = rng
         self.ids = Identifiers(rng)
@@ -72,11 +74,13 @@ class UserAgent:
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
-        self._max_sessions = max_sessions
+        self._room = Shares(max_sessions)
         self._events: deque[Event] = deque()
         self._sessions: dict[tuple[str, str], Session] = {}
         #: The sessions of INVITEs that came, by what two copies of one INVITE have in common.
         self._invited: dict[tuple[str, str | None, int], Session] = {}
+        #: Who sent them.
+        self._callers: dict[Session, str] = {}
         self._registrations: list[Registration] = []
         #: Where the registrars see us, when a NAT is between.
         self._seen_at: dict[Address, Address] = {}
@@ -90,6 +94,9 @@ class UserAgent:
             message = parse(data)
         except RemoteProtocolError as error:
             self._drop("unreadable", flow, str(error))
+            request = salvage(data)
+            if request is not None:
+                self._refuse(request, flow, error)
             return
         try:
             if isinstance(message, Response):
@@ -301,6 +308,9 @@ class UserAgent:
         self._sessions.pop((session.call_id, session.local_tag), None)
         if session.invited_by is not None:
             self._invited.pop(origin(session.invited_by), None)
+            caller = self._callers.pop(session, None)
+            if caller is not None:
+                self._room.give_back(caller)
 
     def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
         """A session got a request that does not concern the call itself."""
@@ -325,27 +335,65 @@ class UserAgent:
         try:
             validate(request)
         except RemoteProtocolError as error:
-            # Statelessly, so that rubbish cannot fill our memory (RFC 3261 8.2.7).
-            self.dropped["rule broken"] += 1
-            self.emit(Malformed(flow, str(error)))
-            response = response_to(request, error.status, str(error)[:80], to_tag=self.ids.tag())
-            self.send(Outgoing(bytes(response), flow))
+            self._drop("rule broken", flow, str(error))
+            self._respond(request, flow, error.status, str(error)[:80])
             return
         session = self._sessions.get((request.call_id, request.to.tag or ""))
-        essential = session is not None or request.method == "CANCEL"
+        essential = session is not None or (
+            request.method == "CANCEL" and self.layer.match(request, "INVITE") is not None
+        )
         transaction = self.layer.serve(request, flow, essential=essential)
         if transaction is None:
             self.dropped["too many transactions"] += 1
+            self._respond(request, flow, 503, headers=[self._retry_after()])
             return
+        try:
+            self._serve(transaction, session, flow, now)
+        except RemoteProtocolError as error:
+            if not transaction.answered:
+                transaction.respond(response_to(request, error.status), now)
+            raise
+
+    def _serve(
+        self, transaction: ServerTransaction, session: Session | None, flow: Flow, now: float
+    ) -> None:
+        request = transaction.request
         if request.method == "CANCEL":
             self._receive_cancel(transaction, now)
-        elif request.to.tag is not None:
-            if session is None:
-                self.services.receive_lost(transaction, now)
-            elif not self.services.refuse(transaction, now):
+        elif session is not None:
+            if not self.services.refuse(transaction, now):
                 session.receive_request(transaction, now)
+        elif request.to.tag is not None:
+            self.services.receive_lost(transaction, now)
         else:
             self._receive_outside(transaction, flow, now)
+
+    def _refuse(self, request: Request, flow: Flow, error: RemoteProtocolError) -> None:
+        """Answer what could not be read, if it says where to (RFC 3261 18.3)."""
+        if request.method == "ACK":
+            return
+        try:
+            request, flow = _traced(request, flow)
+        except RemoteProtocolError:
+            return
+        self._respond(request, flow, error.status, str(error)[:80])
+
+    def _respond(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        # Statelessly, so that rubbish cannot fill our memory (RFC 3261 8.2.7).
+        tag = self.ids.tag()
+        response = response_to(request, status, reason, to_tag=tag, headers=headers)
+        self.send(Outgoing(bytes(response), flow))
+
+    def _retry_after(self) -> tuple[str, str]:
+        # Spread, so that those who were turned away do not all come back at once.
+        return "Retry-After", str(self.rng.randint(5, 15))
 
     def _receive_ack(self, request: Request, now: float) -> None:
         transaction = self.layer.match(request)
@@ -377,13 +425,16 @@ class UserAgent:
         if self.services.refuse(transaction, now):
             return
         if request.method == "INVITE":
-            self._receive_invite(transaction, now)
+            self._receive_invite(transaction, flow, now)
         else:
             self.services.receive_outside(transaction, now)
 
-    def _receive_invite(self, transaction: ServerTransaction, now: float) -> None:
+    def _receive_invite(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
         request = transaction.request
+        caller = source_of(flow.remote[0])
         refusal = self._refusal(request)
+        if refusal is None and not self._room.take(caller):
+            refusal = 503, [self._retry_after()]
         if refusal is not None:
             status, headers = refusal
             # With a To tag, as every final response (RFC 3261 8.2.6.2).
@@ -399,6 +450,7 @@ class UserAgent:
         session = Session(self, identity, request.call_id, outgoing=False)
         session.replaces = replaced(request, self.sessions)
         self.timeline.open(session.call_id)
+        self._callers[session] = caller
         session.receive_invite(transaction, now)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[origin(request)] = session
@@ -407,10 +459,6 @@ class UserAgent:
         """Why an INVITE outside a dialog cannot be taken: status and headers, or None."""
         if self._closed:
             return 480, []
-        if len(self._sessions) >= self._max_sessions:
-            return 486, []
-        if request.contact is None:
-            return 400, []
         if too_brief(request):
             return 422, [("Min-SE", str(LEAST))]
         if origin(request) in self._invited:

@@ -56,16 +56,13 @@ class Dialog:
         Where the Via shows a NAT between us, requests go back over the flow that theirs came by:
         the Contact would not be reached.
 
-        Raises:
-            RemoteProtocolError: the request has no usable Contact.
+        An RFC 2543 peer may leave Contact out; its From says then where requests go.
         """
-        if request.contact is None:
-            raise RemoteProtocolError("INVITE without Contact", 400)
         dialog = cls(
             call_id=request.call_id,
             local=request.to.with_tag(local_tag),
             remote=request.from_,
-            target=request.contact.uri,
+            target=(request.contact or request.from_).uri,
             route_set=request.record_routes,
             local_sequence=0,
             remote_sequence=request.cseq.number,

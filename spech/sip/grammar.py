@@ -31,6 +31,14 @@ QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 #: ``quoted-pair``: a backslash and the character that it protects.
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
+#: A ``quoted-string`` within one line, and the pairs in it that may protect even a control.
+_QUOTED_IN_LINE: Final = re.compile(r'"[^"\\\r\n]*(?:\\[\x00-\x09\x0b\x0c\x0e-\x7f][^"\\\r\n]*)*"')
+_PROTECTING_PAIR: Final = re.compile(r"\\[\x00-\x09\x0b\x0c\x0e-\x7f]")
+
+#: What is left of a protected control when the quotes are taken off: no terminal shall obey it.
+_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_REPLACEMENT: Final = "\ufffd"
+
 #: ``hostname`` or ``IPv4address``; the underscore is not legal in DNS, but is met in networks.
 HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?")
 
@@ -41,10 +49,30 @@ VERSION: Final = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 BLANK: Final = " \t"
 
 
+def without_protected(text: str) -> str:
+    """``text`` without the characters that a backslash within quotes protects.
+
+    There alone may a control character stand, other than CR and LF.
+    """
+    return _QUOTED_IN_LINE.sub(lambda found: _PROTECTING_PAIR.sub("", found[0]), text)
+
+
+def has_forbidden(value: str) -> bool:
+    """Whether a header value holds a character that no header value may hold."""
+    if FORBIDDEN.search(value) is None:
+        return False
+    return FORBIDDEN.search(without_protected(value)) is not None
+
+
 def unquote(text: str) -> str:
-    """The text between the quotes of a ``quoted-string``, its escapes resolved."""
+    """The text between the quotes of a ``quoted-string``, its escapes resolved.
+
+    A control character that was escaped becomes U+FFFD.
+    """
     inner = text[1:-1]
-    return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner
+    if "\\" not in inner:
+        return inner
+    return _CONTROL.sub(_REPLACEMENT, _QUOTED_PAIR.sub(r"\1", inner))
 
 
 def quote(text: str) -> str:

@@ -15,7 +15,6 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.grammar import (
     BLANK,
     CANONICAL_NAMES,
-    FORBIDDEN,
     HOST,
     QUOTED,
     TOKEN,
@@ -23,6 +22,7 @@ from spech.sip.grammar import (
     canonical,
     find_parameter,
     format_parameters,
+    has_forbidden,
     parse_parameters,
     quote,
     read_number,
@@ -161,7 +161,7 @@ def _checked(name: str, value: str) -> tuple[str, str]:
         if not TOKEN.fullmatch(name):
             raise LocalProtocolError(f"unusable header name {name[:32]!r}")
         known = canonical(name)
-    if FORBIDDEN.search(value):
+    if has_forbidden(value):
         raise LocalProtocolError(f"a line break or another control character in {known}")
     return known, value.strip(BLANK)
 
@@ -221,7 +221,7 @@ class NameAddr:
 
 
 _VIA: Final = re.compile(
-    r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
+    r"SIP[ \t]*/[ \t]*([0-9]+\.[0-9]+)[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
     r"(?:\[([0-9A-Fa-f:.]+)\]|([^ \t;:\[\]]+))[ \t]*(?::[ \t]*([0-9]+)[ \t]*)?(;.*)?",
     re.IGNORECASE | re.DOTALL,
 )
@@ -229,12 +229,16 @@ _VIA: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Via:
-    """One Via value (RFC 3261 section 20.42). ``transport`` is upper case."""
+    """One Via value (RFC 3261 section 20.42). ``transport`` is upper case.
+
+    Any ``version`` can be read, so that a request of another version can be refused with 505.
+    """
 
     transport: str
     host: str
     port: int | None = None
     parameters: Parameters = ()
+    version: str = "2.0"
 
     @classmethod
     def parse(cls, text: str) -> Via:
@@ -246,17 +250,18 @@ class Via:
         match = _VIA.fullmatch(text.strip(BLANK))
         if match is None:
             raise RemoteProtocolError(f"unusable Via {text[:64]!r}")
-        transport, ipv6, host, digits, listed = match.groups()
+        version, transport, ipv6, host, digits, listed = match.groups()
         if ipv6 is None and not HOST.fullmatch(host):
             raise RemoteProtocolError(f"unusable host in Via {text[:64]!r}")
         port = None if digits is None else read_number(digits, 65535, "port in Via")
         parameters = parse_parameters(listed) if listed else ()
-        return cls(transport.upper(), ipv6 or host, port, parameters)
+        return cls(transport.upper(), ipv6 or host, port, parameters, version)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"SIP/2.0/{self.transport} {host}{port}{format_parameters(self.parameters)}"
+        sent_by = f"{self.transport} {host}{port}"
+        return f"SIP/{self.version}/{sent_by}{format_parameters(self.parameters)}"
 
     @property
     def branch(self) -> str | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SDP: Final = "application/sdp"
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
 _MOST_REDIRECTIONS: Final = 5
+#: How many ends may answer one INVITE (RFC 5393 gives a request a breadth of 60).
+_FORKS: Final = 60
 
 
 @dataclass(slots=True)
@@ -158,6 +160,8 @@ class Invitation:
         tag = response.to.tag or ""
         fork = self._forks.get(tag)
         if fork is None:
+            if len(self._forks) >= _FORKS:
+                raise RemoteProtocolError("too many forks of one call")
             dialog = Dialog.from_response(transaction.request, response, transaction.flow)
             fork = self._forks[tag] = Fork(dialog)
         return fork

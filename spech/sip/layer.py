@@ -9,27 +9,30 @@ from typing import Final
 from spech.sip.flow import Address, Flow, Outgoing
 from spech.sip.ids import MAGIC_COOKIE
 from spech.sip.message import Request, Response
+from spech.sip.shares import Shares, source_of
 from spech.sip.timers import TimerSet
 from spech.sip.transaction import ClientTransaction, ClientUser, Key, ServerTransaction, Transaction
 
 #: Bytes of the longest request that goes by UDP where the path's MTU is unknown (RFC 3261 18.1.1).
 LARGEST_DATAGRAM: Final = 1300
 _REMEMBERED: Final = 1000
+#: What a server transaction takes in memory besides the text of its request, in bytes.
+_OVERHEAD: Final = 8192
 
 
 class TransactionLayer:
     """All transactions of one user agent.
 
-    ``limit`` bounds the server transactions alive at once, so that a flood of requests cannot
-    take all memory; beyond it :meth:`serve` returns None and the request goes unanswered.
+    ``limit`` bounds the memory of the server transactions alive at once, in bytes: a request as
+    phones send it takes about 9,000. What there is, sources share; see :class:`Shares`.
     """
 
     def __init__(
-        self, timers: TimerSet, send: Callable[[Outgoing], None], *, limit: int = 10_000
+        self, timers: TimerSet, send: Callable[[Outgoing], None], *, limit: int = 100_000_000
     ) -> None:
         self._timers = timers
         self._send = send
-        self._limit = limit
+        self._shares = Shares(limit)
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
         #: Peers that take no TCP, learned from requests that were too long for UDP.
@@ -68,11 +71,12 @@ class TransactionLayer:
         return self._servers.get(server_key(request, method))
 
     def serve(self, request: Request, flow: Flow, *, essential: bool) -> ServerTransaction | None:
-        """A transaction for a request that matched none; None when there are too many.
+        """A transaction for a request that matched none; None when there is no room.
 
         ``essential`` requests belong to a call that we have: no flood may keep them out.
         """
-        if len(self._servers) >= self._limit and not essential:
+        source, size = source_of(flow.remote[0]), _size(request)
+        if not self._shares.take(source, size, entitled=essential):
             return None
         key = server_key(request, request.method)
         transaction = ServerTransaction(
@@ -105,7 +109,13 @@ class TransactionLayer:
         self._clients.pop(transaction.key, None)
 
     def _server_ended(self, transaction: Transaction) -> None:
-        self._servers.pop(transaction.key, None)
+        if self._servers.pop(transaction.key, None) is not None:
+            source = source_of(transaction.flow.remote[0])
+            self._shares.give_back(source, _size(transaction.request))
+
+
+def _size(request: Request) -> int:
+    return _OVERHEAD + len(request.body) + sum(len(n) + len(v) for n, v in request.headers)
 
 
 def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
@@ -121,7 +131,8 @@ def server_key(request: Request, method: str) -> Key:
     """What names a server transaction (RFC 3261 17.2.3)."""
     via = request.via
     branch = via.branch or ""
-    if branch.startswith(MAGIC_COOKIE):
+    # The cookie alone names nothing (RFC 4475 3.2.1).
+    if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:
         return (branch, via.host.lower(), str(via.port or 5060), method)
     # An RFC 2543 peer. Its ACK carries our To tag, so To is left out of the key.
     return (

@@ -14,7 +14,7 @@ from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.grammar import FORBIDDEN, TOKEN, VERSION, read_number
-from spech.sip.headers import CSeq, Headers, NameAddr, Via, masked
+from spech.sip.headers import CSeq, Headers, NameAddr, Via, masked, split_list
 from spech.sip.uri import Uri
 
 #: Standard reason phrases (RFC 3261 section 21 and the IANA registry).
@@ -115,15 +115,15 @@ class _Accessors:
     @cached_property
     def vias(self) -> tuple[Via, ...]:
         """All Via values, the topmost first."""
-        self._required("Via")
-        return tuple(Via.parse(value) for value in self.headers.values("Via"))
+        return (self.via, *map(Via.parse, self.headers.values("Via")[1:]))
 
-    @property
+    @cached_property
     def via(self) -> Via:
-        """The topmost Via."""
-        if not self.vias:
+        """The topmost Via, which is all that an answer needs: those below may be unusable."""
+        values = split_list(self._required("Via"))
+        if not values:
             raise RemoteProtocolError("Via is empty")
-        return self.vias[0]
+        return Via.parse(values[0])
 
     @cached_property
     def from_(self) -> NameAddr:

@@ -11,8 +11,17 @@ import re
 from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.grammar import BLANK, CANONICAL_NAMES, TOKEN, VERSION, canonical, read_number
+from spech.sip.grammar import (
+    BLANK,
+    CANONICAL_NAMES,
+    TOKEN,
+    VERSION,
+    canonical,
+    read_number,
+    without_protected,
+)
 from spech.sip.headers import Headers
+from spech.sip.ids import MAGIC_COOKIE
 from spech.sip.message import Message, Request, Response
 from spech.sip.uri import Uri
 
@@ -33,6 +42,9 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
 
 _SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
+
+#: Stands for a Request-URI that could not be read (RFC 2606: nobody has this name).
+_UNUSABLE: Final = Uri("sip", None, "unusable.invalid")
 
 
 def parse(data: bytes) -> Message:
@@ -70,6 +82,24 @@ def parse(data: bytes) -> Message:
     return Request(words[0], Uri.parse(words[1]), headers, body, words[2].upper())
 
 
+def salvage(data: bytes) -> Request | None:
+    """What is left of a request that :func:`parse` refused: enough to answer it, not to obey it.
+
+    The method and the headers are the request's own; the URI stands for an unusable one, and there
+    is no body. ``None`` when not even the headers can be read, or when it was no request.
+    """
+    data = data.lstrip(b"\r\n")
+    end = HEAD_END.search(data)
+    try:
+        start, headers = parse_head(data if end is None else data[: end.start()])
+    except RemoteProtocolError:
+        return None
+    words = start.split()
+    if len(words) < 2 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[-1]):
+        return None
+    return Request(words[0], _UNUSABLE, headers, b"", words[-1].upper())
+
+
 def parse_head(head: bytes) -> tuple[str, Headers]:
     """Reads start line and headers from the bytes before the empty line.
 
@@ -82,7 +112,9 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
         text = head.decode("latin-1")
     text = text.replace("\r\n", "\n").rstrip("\r\n")
     if _CONTROL.search(text):
-        raise RemoteProtocolError("a control character in the head of a message")
+        start, _, rest = text.partition("\n")
+        if _CONTROL.search(start) or _CONTROL.search(without_protected(rest)):
+            raise RemoteProtocolError("a control character in the head of a message")
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
     if text.count("\n") > MAX_HEADERS:
@@ -135,16 +167,19 @@ def validate(message: Message) -> None:
         lines = message.headers.get_all(name)
         if len(lines) != 1 or not lines[0]:
             raise RemoteProtocolError(f"{len(lines)} headers {name} instead of one")
-    if not message.vias:
-        raise RemoteProtocolError("Via is empty")
-    # Reading them is the test; each raises what is wrong with it.
-    _ = message.from_, message.to, message.record_routes, message.expires
     if message.cseq.number >= 2**31:
         raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
+    if any(via.version != "2.0" for via in message.vias):
+        raise RemoteProtocolError("a Via of another version")
+    # Reading them is the test; each raises what is wrong with it.
+    _ = message.from_, message.to, message.record_routes, message.expires
     if " " in message.call_id or "\t" in message.call_id:
         raise RemoteProtocolError("a blank in Call-ID")
     if isinstance(message, Request):
         _validate_request(message)
+    elif len(message.vias) != 1:
+        # Section 8.1.3.3: it was misrouted. We forward nothing, so no Via but ours can be there.
+        raise RemoteProtocolError("a response with more than one Via")
 
 
 def _validate_request(request: Request) -> None:
@@ -158,6 +193,13 @@ def _validate_request(request: Request) -> None:
     if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
         read_number(hops[0], 255, "Max-Forwards")
     _ = request.routes, request.contacts
-    if request.method == "INVITE" and len(request.contacts) != 1:
-        # Section 8.1.1.8: exactly one in a request that can set up a dialog.
+    # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog.
+    if request.method == "INVITE" and len(request.contacts) != 1 and not _is_ancient(request):
         raise RemoteProtocolError(f"{len(request.contacts)} Contact addresses in an INVITE")
+
+
+def _is_ancient(request: Request) -> bool:
+    """Whether it obeys RFC 2543 (section 8.1.1.7), which had no such rule."""
+    return "Contact" not in request.headers and not (request.via.branch or "").startswith(
+        MAGIC_COOKIE
+    )

@@ -114,6 +114,8 @@ class Uri:
             host, bracket, tail = host[1:].partition("]")
             if not bracket or ":" not in host or (tail and not tail.startswith(":")):
                 raise RemoteProtocolError(f"unusable host in {rest[:64]!r}")
+            # The grammar of RFC 3261 allowed a third colon by mistake (RFC 5118 section 4.10).
+            host = host.replace(":::", "::")
             if tail:
                 port = read_number(tail[1:], 65535, "port")
         elif ":" in host:

@@ -259,7 +259,7 @@ def test_via_source() -> None:
     [
         "",
         "SIP/2.0/UDP",
-        "SIP/3.0/UDP host",
+        "SIP/3/UDP host",
         "SIP/2.0/UDP host:99999",
         "SIP/2.0/UDP ho/st",
         "SIP/2.0/UDP host;branch=a b;=",
