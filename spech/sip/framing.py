@@ -26,6 +26,10 @@ class StreamFramer:
         self._length: int | None = None
         self._failure: RemoteProtocolError | None = None
 
+    def __len__(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return len(self._buffer)
+
     def receive(self, data: bytes) -> list[bytes]:
         """The messages that are complete now, each fit for ``parser.parse``.
 

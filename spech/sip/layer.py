@@ -102,6 +102,11 @@ class TransactionLayer:
         everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
         return sum(transaction.pending for transaction in everyone)
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the server transactions are reckoned to take."""
+        return self._shares.lent
+
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
 

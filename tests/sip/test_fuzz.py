@@ -1,0 +1,133 @@
+"""Damaged torture messages: nothing raises, nothing piles up."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spech.errors import RemoteProtocolError
+from spech.sip import events
+from spech.sip.agent import UserAgent
+from spech.sip.flow import Flow
+from spech.sip.framing import StreamFramer
+from spech.sip.headers import NameAddr
+from spech.sip.identity import Identity
+from spech.sip.message import Request, response_to
+from spech.sip.offer_answer import AudioFormat, Negotiator
+from spech.sip.parser import MAX_MESSAGE, parse
+from spech.sip.timers import PATIENCE
+from spech.sip.uri import Uri
+
+PROPERTY = settings(deadline=None, derandomize=True, database=None)
+FLOW = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
+CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parent / "data").glob("*.dat"))]
+#: What readers of text stumble over.
+SHARP = [b"", b"\r\n", b"\n", b"\0", b'"', b"\\", b"<", b">", b",", b";", b":", b"@", b"\xff", b"%"]
+
+Wound = tuple[int, int, bytes]
+WOUNDS = st.lists(
+    st.tuples(
+        st.integers(0, 1200),
+        st.integers(0, 6),
+        st.sampled_from(SHARP)
+        | st.sampled_from(CORPUS).map(lambda one: one[:80])
+        | st.binary(max_size=4),
+    ),
+    max_size=5,
+)
+
+
+def media(number: int) -> Negotiator:
+    return Negotiator([AudioFormat("PCMU", "PCMU", 8000, 0)], "192.0.2.100", 4000, number)
+
+
+def damaged(data: bytes, wounds: list[Wound]) -> bytes:
+    injured = bytearray(data)
+    for position, length, replacement in wounds:
+        injured[position : position + length] = replacement
+    return bytes(injured)
+
+
+def answer_calls(agent: UserAgent, now: float) -> None:
+    while (event := agent.next_event()) is not None:
+        if isinstance(event, events.IncomingCall):
+            agent.ring(event.session, now)
+            try:
+                agent.answer(event.session, media, now)
+            except RemoteProtocolError:
+                continue
+
+
+def run_out(agent: UserAgent, now: float) -> None:
+    """Nothing may be left when everybody has said goodbye and waited."""
+    agent.close(now)
+    for _ in range(1000):
+        agent.to_send(now)
+        answer_calls(agent, now)
+        at = agent.get_timer()
+        if at is None:
+            break
+        assert at < now + 2 * PATIENCE
+        now = max(now, at)
+        agent.handle_timer(now)
+    assert len(agent.layer) == 0
+    assert agent.sessions == ()
+    assert agent.idle
+
+
+@settings(PROPERTY, max_examples=400)
+@given(st.lists(st.tuples(st.sampled_from(CORPUS), WOUNDS), min_size=1, max_size=4))
+def test_agent_survives_damaged_messages(messages: list[tuple[bytes, list[Wound]]]) -> None:
+    agent = UserAgent(random.Random(1))
+    for data, wounds in messages:
+        agent.receive(damaged(data, wounds), FLOW, 0.0)
+        answer_calls(agent, 0.0)
+        for outgoing in agent.to_send(0.0):
+            parse(outgoing.data)
+    run_out(agent, 1.0)
+
+
+@settings(PROPERTY, max_examples=300)
+@given(st.lists(st.tuples(st.integers(100, 699), WOUNDS), min_size=1, max_size=4))
+def test_agent_survives_damaged_answers(answers: list[tuple[int, list[Wound]]]) -> None:
+    agent = UserAgent(random.Random(1))
+    alice = Identity(NameAddr(Uri.parse("sip:alice@192.0.2.200")), "alice", "secret", agent.rng)
+    agent.invite(alice, Uri.parse("sip:bob@192.0.2.200"), [FLOW], media, 0.0)
+    (invite,) = (parse(outgoing.data) for outgoing in agent.to_send(0.0))
+    assert isinstance(invite, Request)
+    for status, wounds in answers:
+        challenge = 'Digest realm="x", nonce="y", qop="auth"'
+        headers = [("Contact", "<sip:bob@192.0.2.200>"), ("WWW-Authenticate", challenge)]
+        body = media(1).receive_offer(invite.body)[0]
+        response = response_to(
+            invite, status, to_tag="b", headers=headers, body=body, content_type="application/sdp"
+        )
+        agent.receive(damaged(bytes(response), wounds), FLOW, 0.0)
+        answer_calls(agent, 0.0)
+    run_out(agent, 1.0)
+
+
+@settings(PROPERTY, max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(CORPUS), WOUNDS), max_size=3), st.integers(1, 2000))
+def test_framer_survives_damaged_streams(
+    messages: list[tuple[bytes, list[Wound]]], size: int
+) -> None:
+    data = b"".join(damaged(one, wounds) for one, wounds in messages)
+
+    def cut(size: int) -> tuple[list[bytes], bool]:
+        framer = StreamFramer()
+        found: list[bytes] = []
+        try:
+            for start in range(0, len(data), size):
+                found += framer.receive(data[start : start + size])
+                assert len(framer) <= MAX_MESSAGE + size
+            framer.receive(b"")
+        except RemoteProtocolError:
+            return found, True
+        return found, False
+
+    # However the bytes come in, they hold the same messages.
+    assert cut(size) == cut(1)
