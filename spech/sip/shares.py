@@ -22,8 +22,8 @@ class Shares:
     def take(self, source: str, amount: int = 1, *, entitled: bool = False) -> bool:
         """Lend ``amount`` to ``source``, or say that there is no room.
 
-        ``entitled`` is for what ends or goes on with something that was admitted before. It need not
-        share, and a quarter beyond the limit is kept for it.
+        ``entitled`` is for what ends or goes on with something that was admitted before. It need
+        not share, and a quarter beyond the limit is kept for it.
         """
         if entitled:
             room = self.limit + self.limit // 4 - self.lent

@@ -40,6 +40,8 @@ _PCAP_HEAD: Final = struct.Struct("<IHHiIII")
 _PCAP_RECORD: Final = struct.Struct("<IIII")
 _PCAP_MAGIC: Final = 0xA1B2C3D4
 _LINKTYPE_RAW: Final = 101
+#: Bytes that an IPv4 packet holds besides the heads; what came by a stream may be longer.
+_LARGEST_PAYLOAD: Final = 65_507
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,10 @@ def to_pcap(entries: Iterable[Entry], wall: float) -> bytes:
 
 def _packet(source: Address, destination: Address, data: bytes) -> bytes:
     here, there = ipaddress.ip_address(source[0]), ipaddress.ip_address(destination[0])
+    if here.version != there.version:
+        # A peer may name an address of the other family; such a packet never left.
+        here, there = _mapped(here), _mapped(there)
+    data = data[:_LARGEST_PAYLOAD]
     length = 8 + len(data)
     udp = struct.pack("!HHHH", source[1], destination[1], length, 0) + data
     if here.version == 6:
@@ -232,6 +238,13 @@ def _packet(source: Address, destination: Address, data: bytes) -> bytes:
     total = sum(struct.unpack("!10H", head))
     checksum = ~(total + (total >> 16)) & 0xFFFF
     return head[:10] + struct.pack("!H", checksum) + head[12:] + udp
+
+
+def _mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv6Address:
+    """``address`` as one of IPv6 (RFC 4291 2.5.5.2)."""
+    if address.version == 6:
+        return address
+    return ipaddress.IPv6Address(bytes(10) + b"\xff\xff" + address.packed)
 
 
 def from_pcap(data: bytes) -> list[Entry]:

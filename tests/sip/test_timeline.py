@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from spech.errors import RemoteProtocolError
 from spech.sip.digest import DigestServer
 from spech.sip.flow import Flow
 from spech.sip.parser import parse
-from spech.sip.timeline import Timeline, from_pcap, ladder, masked_data, to_pcap
+from spech.sip.timeline import Entry, Timeline, from_pcap, ladder, masked_data, to_pcap
 from spech.testing.wire import FakeWire
 
 from .conftest import Pair
@@ -135,3 +136,14 @@ def test_six_is_an_address_too() -> None:
     assert restored[0].source == ("2001:db8::1", 5060)
     assert restored[0].destination == ("2001:db8::2", 5061)
     assert restored[0].data == data
+
+
+def test_pcap_of_what_fits_no_packet() -> None:
+    udp, ipv6 = ("192.0.2.1", 5060), ("2001:db8::1", 5060)
+    entries = [Entry(0.0, "", udp, ipv6, b"mixed"), Entry(0.0, "", udp, udp, bytes(65_535))]
+    mixed, large = from_pcap(to_pcap(entries, 0.0))
+    assert (mixed.source, mixed.data) == (
+        (str(ipaddress.ip_address("::ffff:192.0.2.1")), 5060),
+        b"mixed",
+    )
+    assert len(large.data) == 65_507

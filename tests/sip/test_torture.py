@@ -227,7 +227,7 @@ CASES = [
     ),
     Case(
         "mpart01",
-        405,
+        415,
         read=lambda m: (len(m.body), m.body.count(b"\0"), m.body[-22:]),
         value=(553, 2, b"--7a9cbec02ceef655--\r\n"),
     ),
