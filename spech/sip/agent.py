@@ -373,7 +373,7 @@ class UserAgent:
         if request.method == "ACK":
             return
         try:
-            request, flow = _traced(request, flow)
+            request, flow = traced(request, flow)
         except RemoteProtocolError:
             return
         self._respond(request, flow, error.status, str(error)[:80])
