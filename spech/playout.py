@@ -7,6 +7,7 @@ import numpy as np
 from spech.audio.mixer import overlap
 from spech.codecs.base import Codec, Samples
 from spech.errors import RemoteProtocolError
+from spech.rtp.packet import RtpPacket
 from spech.rtp.session import RtpSession
 
 _MOST_TICKS = 25
@@ -16,38 +17,52 @@ _NO_SOUND: Samples = np.zeros(0, np.int16)
 class Playout:
     """Decodes what is due, bridges what is missing, and keeps what is left of long packets.
 
+    Args:
+        session: gives the packets.
+        codec: decodes them.
+        samples: in a tick, at the codec's rate.
+        earlier: the payload type and the codec that were agreed on before, if what still comes
+            of it can be heard: at the same rate.
+
     Attributes:
         concealed: ticks that were filled, in part or wholly, with invented sound.
         undecodable: packets that the codec refused.
     """
 
-    def __init__(self, session: RtpSession, codec: Codec, samples: int) -> None:
+    def __init__(
+        self,
+        session: RtpSession,
+        codec: Codec,
+        samples: int,
+        earlier: tuple[int, Codec] | None = None,
+    ) -> None:
         self.concealed = 0
         self.undecodable = 0
         self._session = session
         self._codec = codec
         self._samples = samples
+        self._earlier_type, self._earlier = earlier or (-1, codec)
         self._rest = _NO_SOUND
 
     def next(self, units: int, now: float) -> Samples:
         """The sound of one tick of ``units`` on the RTP clock: always ``samples`` samples."""
-        payloads, skipped, following = self._session.pop(units, now)
+        packets, skipped, following = self._session.pop(units, now)
         samples = self._samples
-        if len(payloads) == 1 and not skipped and not len(self._rest):
-            sound = self._decode(payloads[0])
+        if len(packets) == 1 and not skipped and not len(self._rest):
+            sound = self._decode(packets[0])
             if len(sound) == samples:
                 return sound
             self._rest = sound
-        elif payloads:
-            self._rest = np.concatenate((self._rest, *map(self._decode, payloads)))
+        elif packets:
+            self._rest = np.concatenate((self._rest, *map(self._decode, packets)))
         rest = self._rest
         if len(rest) < samples:
             self._rest = _NO_SOUND
             self.concealed += 1
             if len(rest):
                 return np.concatenate((rest, self._codec.conceal(samples - len(rest))))
-            if following is not None:
-                return self._codec.recover(following, samples)
+            if following is not None and following.payload_type != self._earlier_type:
+                return self._codec.recover(following.payload, samples)
             return self._codec.conceal(samples)
         if skipped and len(rest) >= 2 * samples:
             sound = overlap(rest[:samples], rest[samples : 2 * samples])
@@ -60,9 +75,12 @@ class Playout:
             self._rest = self._rest[-samples:]
         return sound
 
-    def _decode(self, payload: bytes) -> Samples:
+    def _decode(self, packet: RtpPacket) -> Samples:
+        codec = self._codec
+        if packet.payload_type == self._earlier_type:
+            codec = self._earlier
         try:
-            return self._codec.decode(payload)
+            return codec.decode(packet.payload)
         except RemoteProtocolError:
             self.undecodable += 1
             return _NO_SOUND

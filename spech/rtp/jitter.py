@@ -17,6 +17,7 @@ import enum
 from bisect import insort
 from typing import NamedTuple
 
+from spech.rtp.packet import RtpPacket
 from spech.rtp.sequence import timestamp_difference
 
 _CAPACITY = 100
@@ -44,20 +45,20 @@ class Verdict(enum.Enum):
 class _Entry(NamedTuple):
     timestamp: int
     order: int
-    payload: bytes
+    packet: RtpPacket
 
 
 class Playout(NamedTuple):
     """What one tick plays.
 
-    ``payloads`` begin in this tick, oldest first. ``skipped`` is True when two ticks' worth came
+    ``packets`` begin in this tick, oldest first. ``skipped`` is True when two ticks' worth came
     out to shorten the delay, and one tick of sound is to be taken out. ``following`` is the packet
     that begins in the next tick, where this one has none: it may tell something of what is missing.
     """
 
-    payloads: tuple[bytes, ...]
+    packets: tuple[RtpPacket, ...]
     skipped: bool
-    following: bytes | None = None
+    following: RtpPacket | None = None
 
 
 _NOTHING = Playout((), False)
@@ -114,14 +115,12 @@ class JitterBuffer:
         self._since_adjustment = 0
         self._reset_transit()
 
-    def push(self, timestamp: int, payload: bytes, arrival: float) -> Verdict:
-        """Put a packet in; duplicates have been sorted out before (see ``SequenceTracker``).
+    def push(self, packet: RtpPacket, arrival: float) -> Verdict:
+        """Put in a packet that arrived at ``arrival``, in seconds.
 
-        Args:
-            timestamp: its RTP timestamp, 32 bits.
-            payload: its payload.
-            arrival: when it arrived, in seconds.
+        Duplicates have been sorted out before (see ``SequenceTracker``).
         """
+        timestamp = packet.timestamp
         last = self._last_timestamp
         if last is None:
             extended = timestamp
@@ -155,7 +154,7 @@ class JitterBuffer:
             self._play = extended - self._target
         entries = self._entries
         self._order += 1
-        entry = _Entry(extended, self._order, payload)
+        entry = _Entry(extended, self._order, packet)
         if entries and entries[-1].timestamp > extended:
             insort(entries, entry)
         else:
@@ -196,13 +195,13 @@ class JitterBuffer:
                 return _NOTHING
         self._play = end
         if (first := entries[0]).timestamp >= end:
-            return Playout((), False, first.payload if first.timestamp < end + units else None)
+            return Playout((), False, first.packet if first.timestamp < end + units else None)
         count = 1
         while count < len(entries) and entries[count].timestamp < end:
             count += 1
-        payloads = tuple([entry.payload for entry in entries[:count]])
+        packets = tuple([entry.packet for entry in entries[:count]])
         del entries[:count]
-        return Playout(payloads, skipped)
+        return Playout(packets, skipped)
 
     def skip(self, units: int) -> None:
         """Leave out ``units`` of playout at once: the machine slept, and what waited is stale."""

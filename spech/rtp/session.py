@@ -60,7 +60,7 @@ class RtpSession:
         self._sequence = rng.getrandbits(16)
         self._talkspurt = True
         self._clock_rate = 8000
-        self._audio_send = self._audio_receive = -1
+        self._audio_send = self._audio_receive = self._audio_before = -1
         self._event_send = self._event_receive = -1
         self._buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
@@ -82,13 +82,20 @@ class RtpSession:
         event_send: int | None,
         event_receive: int | None,
     ) -> None:
-        """Set the RTP clock (Hz) and the payload types of both directions."""
+        """Set the RTP clock (Hz) and the payload types of both directions.
+
+        What was received so far goes on being accepted while the clock stays the same, because
+        packets are on their way when the codec changes (RFC 3264 section 8.3.2).
+        """
         self._audio_send = audio_send
+        if audio_receive != self._audio_receive:
+            self._audio_before = self._audio_receive
         self._audio_receive = audio_receive
         self._event_send = -1 if event_send is None else event_send
         self._event_receive = -1 if event_receive is None else event_receive
         if clock_rate != self._clock_rate:
             self._clock_rate = clock_rate
+            self._audio_before = -1
             self._buffer = JitterBuffer(clock_rate)
             self._forget_source()
 
@@ -121,7 +128,7 @@ class RtpSession:
             RemoteProtocolError: its payload type was not negotiated.
         """
         kind = packet.payload_type
-        if kind != self._audio_receive and kind != self._event_receive:
+        if kind != self._audio_receive and not self._is_event(kind) and kind != self._audio_before:
             raise RemoteProtocolError(f"RTP payload type {kind} was not negotiated")
 
     def receive(self, packet: RtpPacket, arrival: float) -> str | None:
@@ -144,10 +151,10 @@ class RtpSession:
             if status is Arrival.REORDERED:
                 counts.reordered += 1
         counts.received += 1
-        if packet.payload_type == self._event_receive:
+        if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
             return self._digits.receive(packet.timestamp, packet.payload)
         self._reception.arrived(packet.timestamp, arrival)
-        verdict = self._buffer.push(packet.timestamp, packet.payload, arrival)
+        verdict = self._buffer.push(packet, arrival)
         if verdict is not Verdict.ACCEPTED:
             if verdict is Verdict.LATE:
                 counts.late += 1
@@ -166,6 +173,13 @@ class RtpSession:
         self.advance(units)
         self.pause()
         self._buffer.skip(units)
+
+    def _is_event(self, kind: int) -> bool:
+        """Whether a payload type is telephone-event, either by our description or by theirs.
+
+        They should send what we wrote (RFC 3264 section 5.1); some send what they wrote.
+        """
+        return kind in (self._event_receive, self._event_send)
 
     def _change_source(self, ssrc: int) -> None:
         """Follow a peer that took a new SSRC: nothing of the old one's numbering holds."""

@@ -25,6 +25,7 @@ _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 200
 _MOST_LOGGED = 64
 _OLDEST = 1.0
+_LAST_PORT = 65535
 _TRUNCATED = int(socket.MSG_TRUNC)
 
 
@@ -45,7 +46,7 @@ class Stream:
         self._session = session
         self._source = SourceFilter()
         self._rtcp_negotiated: Address = ("", 0)
-        self._rtcp_destination: Address | None = None
+        self._rtcp_destination: Address = ("", 0)
         self._shared = False
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
@@ -73,9 +74,12 @@ class Stream:
                     continue
                 packet = rtp.parse(data)
                 self._session.check(packet)
-                if not self._source.accepts(source, now):
+                before = self._source.destination
+                if not self._source.accepts(source, packet.ssrc, packet.sequence, now):
                     self._drop_foreign(source)
                     continue
+                if source != before:
+                    self._moved(source)
                 digit = self._session.receive(packet, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, str(error))
@@ -112,13 +116,14 @@ class Stream:
         """Send RTCP to the peer."""
         if self._shared:
             self.send(datagram)
-        elif self._rtcp_destination is not None:
+        elif 0 < self._rtcp_destination[1] <= _LAST_PORT:
+            # A peer whose sound is at the last port has none left above it for its reports.
             self._send(self._pair.rtcp, datagram, self._rtcp_destination)
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
         try:
             through.sendto(datagram, destination)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter: no such port
             self.send_errors += 1
             self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
 
@@ -154,12 +159,20 @@ class Stream:
         if not self._shared:
             self._rtcp_destination = source
 
+    def _moved(self, source: Address) -> None:
+        """The sound comes from elsewhere now: reports go where they were meant to go at first."""
+        logger.info("sound comes from %s:%d", *source)
+        if not self._shared:
+            self._rtcp_destination = self._rtcp_negotiated
+
     def _drop_invalid(self, source: Address, reason: str) -> None:
         self.invalid += 1
         self._log(source[0], "dropped RTP from %s: %s", f"{source[0]}:{source[1]}", reason)
 
     def _drop_foreign(self, source: Address) -> None:
         self.foreign += 1
+        if self._source.is_candidate(source):
+            return  # a peer behind NAT begins like this
         self._log(source[0], "dropped RTP from %s: it is not the peer", f"{source[0]}:{source[1]}")
 
     def _log(self, key: str, message: str, *arguments: object) -> None:

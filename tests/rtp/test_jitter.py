@@ -8,10 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from spech.rtp.jitter import JitterBuffer, Verdict
+from spech.rtp.packet import RtpPacket
 
 RATE = 8000
 UNITS = 160
 TICK = 0.02
+
+
+def numbered(timestamp: int, payload: bytes = b"") -> RtpPacket:
+    return RtpPacket(0, False, 0, timestamp & 0xFFFFFFFF, 1, payload)
 
 
 class Line:
@@ -38,11 +43,10 @@ class Line:
         while now < begin + count * sender_tick:
             while flying and flying[0][0] <= now:
                 arrival, number = flying.pop(0)
-                timestamp = (self.start + number * UNITS) & 0xFFFFFFFF
-                payload = number.to_bytes(4, "big")
-                self.verdicts.append(self.buffer.push(timestamp, payload, arrival))
+                packet = numbered(self.start + number * UNITS, number.to_bytes(4, "big"))
+                self.verdicts.append(self.buffer.push(packet, arrival))
             playout = self.buffer.pop(UNITS, now)
-            numbers = [int.from_bytes(payload, "big") for payload in playout.payloads]
+            numbers = [int.from_bytes(packet.payload, "big") for packet in playout.packets]
             self.played += numbers
             self.waits += [now - begin - number * sender_tick for number in numbers]
             self.silent += not numbers
@@ -126,8 +130,8 @@ def test_timestamps_that_jump_align_playout_anew() -> None:
     verdicts = []
     for number in range(60):
         base = 1000 if number < 30 else 0x7000_0000
-        verdicts.append(buffer.push(base + number * UNITS, bytes([number]), now))
-        played += buffer.pop(UNITS, now).payloads
+        verdicts.append(buffer.push(numbered(base + number * UNITS, bytes([number])), now))
+        played += [packet.payload for packet in buffer.pop(UNITS, now).packets]
         now += TICK
     assert verdicts.count(Verdict.RESYNCHRONISED) == 1
     assert played[-1] == bytes([57])
@@ -140,16 +144,16 @@ def test_a_stream_that_paused_its_timestamps_is_heard_again() -> None:
     played = 0
     for number in range(200):
         if not 50 <= number < 150:
-            buffer.push(stamp, b"x", now)
+            buffer.push(numbered(stamp), now)
             stamp += UNITS
-        played += len(buffer.pop(UNITS, now).payloads)
+        played += len(buffer.pop(UNITS, now).packets)
         now += TICK
     assert played >= 94
 
 
 def test_it_never_holds_more_than_its_capacity() -> None:
     buffer = JitterBuffer(RATE)
-    verdicts = {buffer.push(index, b"", 0.0) for index in range(1000)}
+    verdicts = {buffer.push(numbered(index), 0.0) for index in range(1000)}
     assert len(buffer) == 100
     assert verdicts == {Verdict.ACCEPTED, Verdict.OVERFLOWED}
 
@@ -157,7 +161,7 @@ def test_it_never_holds_more_than_its_capacity() -> None:
 def test_skipping_leaves_out_what_is_stale() -> None:
     buffer = JitterBuffer(RATE)
     for number in range(20):
-        buffer.push(number * UNITS, bytes([number]), number * TICK)
+        buffer.push(numbered(number * UNITS, bytes([number])), number * TICK)
     buffer.skip(10 * UNITS)
     assert len(buffer) == 12
-    assert buffer.pop(UNITS, 0.4).payloads == (b"\x08",)
+    assert [packet.payload for packet in buffer.pop(UNITS, 0.4).packets] == [b"\x08"]

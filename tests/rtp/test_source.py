@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from spech.rtp.source import LEARNING, SILENCE, SourceFilter
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from spech.rtp.source import LEARNING, PROBATION, SILENCE, Address, SourceFilter
 
 NAMED = ("192.0.2.1", 4000)
 OTHER_PORT = ("192.0.2.1", 4999)
@@ -10,65 +15,130 @@ NAT = ("198.51.100.7", 61000)
 STRANGER = ("203.0.113.5", 5000)
 
 
-def negotiated() -> SourceFilter:
-    source = SourceFilter()
-    source.negotiate(NAMED)
-    source.tick(100.0)
-    return source
+class Filter:
+    """A filter, and sources that send one packet or a stream of them."""
+
+    def __init__(self) -> None:
+        self.source = SourceFilter()
+        self.source.negotiate(NAMED)
+        self.source.tick(100.0)
+
+    def hears(self, address: Address, now: float, *, ssrc: int = 7, sequence: int = 1) -> bool:
+        return self.source.accepts(address, ssrc, sequence, now)
+
+    def stream(self, address: Address, now: float, sequences: Sequence[int]) -> list[bool]:
+        return [self.hears(address, now, sequence=sequence) for sequence in sequences]
+
+    def learn(self, address: Address, now: float) -> None:
+        assert self.stream(address, now, range(PROBATION))[-1]
+
+
+@pytest.fixture
+def negotiated() -> Filter:
+    return Filter()
 
 
 def test_nothing_is_believed_before_a_negotiation() -> None:
     source = SourceFilter()
-    assert not source.accepts(NAMED, 1.0)
+    assert not source.accepts(NAMED, 7, 1, 1.0)
     assert source.destination is None
 
 
-def test_the_named_peer_is_believed_and_others_are_not() -> None:
-    source = negotiated()
-    assert source.accepts(NAMED, 101.0)
-    assert not source.accepts(STRANGER, 101.1)
-    assert not source.accepts(STRANGER, 100.0 + LEARNING + 1)
-    assert source.destination == NAMED
+def test_the_named_peer_is_believed_and_others_are_not(negotiated: Filter) -> None:
+    assert negotiated.hears(NAMED, 101.0)
+    assert not any(negotiated.stream(STRANGER, 101.1, range(50)))
+    assert not negotiated.hears(STRANGER, 100.0 + LEARNING + 1)
+    assert negotiated.source.destination == NAMED
 
 
-def test_a_peer_behind_nat_is_latched_onto() -> None:
-    source = negotiated()
-    assert source.destination == NAMED
-    assert source.accepts(NAT, 101.0)
-    assert source.destination == NAT
-    assert not source.accepts(STRANGER, 101.1)
-    assert source.accepts(NAT, 500.0)
+def test_a_peer_behind_nat_is_latched_onto_when_it_is_a_stream(negotiated: Filter) -> None:
+    assert negotiated.source.destination == NAMED
+    assert negotiated.stream(NAT, 101.0, [0xFFFE, 0xFFFF, 0, 1]) == [False, False, False, True]
+    assert negotiated.source.destination == NAT
+    assert not any(negotiated.stream(STRANGER, 101.1, range(50)))
+    assert negotiated.hears(NAT, 500.0)
 
 
-def test_the_window_closes() -> None:
-    source = negotiated()
-    assert not source.accepts(NAT, 100.0 + LEARNING + 0.1)
-    assert source.accepts(OTHER_PORT, 100.0 + LEARNING + 0.2)
+def test_another_port_of_the_named_host_is_followed_at_once(negotiated: Filter) -> None:
+    assert negotiated.hears(OTHER_PORT, 101.0)
+    assert negotiated.source.destination == OTHER_PORT
 
 
-def test_the_named_peer_wins_over_a_faster_stranger() -> None:
-    source = negotiated()
-    assert source.accepts(STRANGER, 100.1)
-    assert source.accepts(NAMED, 100.2)
-    assert not source.accepts(STRANGER, 100.3)
-    assert source.destination == NAMED
+@pytest.mark.parametrize("sequences", [[1], [1, 2, 3], [1, 1, 1, 1, 1], [4, 3, 2, 1], [1, 2, 4, 5]])
+def test_single_packets_of_a_stranger_prove_nothing(
+    negotiated: Filter, sequences: list[int]
+) -> None:
+    assert not any(negotiated.stream(STRANGER, 101.0, sequences))
+    assert negotiated.source.destination == NAMED
 
 
-def test_a_nat_that_rebinds_is_followed_on_the_same_host_only() -> None:
-    source = negotiated()
-    assert source.accepts(NAT, 101.0)
+def test_packets_of_many_sources_are_no_stream(negotiated: Filter) -> None:
+    assert not any(
+        negotiated.hears(STRANGER, 101.0, ssrc=ssrc, sequence=ssrc) for ssrc in range(20)
+    )
+
+
+def test_a_flood_from_many_ports_does_not_keep_the_peer_out(negotiated: Filter) -> None:
+    rng = random.Random(1)
+    for sequence in range(PROBATION):
+        for _ in range(5):
+            port = rng.randrange(1024, 65536)
+            assert not negotiated.hears((STRANGER[0], port), 101.0, sequence=sequence)
+        believed = negotiated.hears(NAT, 101.0, sequence=sequence)
+    assert believed
+    for port in range(1024, 2048):
+        negotiated.hears((STRANGER[0], port), 101.0)
+    assert negotiated.source.destination == NAT
+
+
+def test_the_window_closes(negotiated: Filter) -> None:
+    assert not any(negotiated.stream(NAT, 100.0 + LEARNING + 0.1, range(50)))
+    assert negotiated.hears(OTHER_PORT, 100.0 + LEARNING + 0.2)
+
+
+@pytest.mark.parametrize("later", [0.1, LEARNING + 5, 3600.0])
+def test_the_named_peer_takes_over_from_a_stranger_at_any_time(
+    negotiated: Filter, later: float
+) -> None:
+    negotiated.learn(STRANGER, 100.1)
+    assert negotiated.hears(NAMED, 100.1 + later)
+    assert negotiated.source.destination == NAMED
+    assert not any(negotiated.stream(STRANGER, 100.2 + later, range(50)))
+    assert not any(negotiated.stream(STRANGER, 100.2 + later + SILENCE * 2, range(50)))
+
+
+def test_the_named_host_takes_over_from_a_stranger_by_any_port(negotiated: Filter) -> None:
+    negotiated.learn(STRANGER, 100.1)
+    assert negotiated.hears(OTHER_PORT, 200.0)
+    assert not negotiated.hears(STRANGER, 200.1)
+
+
+def test_a_nat_that_rebinds_is_followed_on_the_same_host_only(negotiated: Filter) -> None:
+    negotiated.learn(NAT, 101.0)
     rebound = (NAT[0], 62000)
-    assert not source.accepts(rebound, 101.0 + SILENCE - 0.1)
-    assert not source.accepts(STRANGER, 101.0 + SILENCE + 0.1)
-    assert source.accepts(rebound, 101.0 + SILENCE + 0.1)
-    assert not source.accepts(NAT, 101.0 + SILENCE + 0.2)
+    assert not negotiated.hears(rebound, 101.0 + SILENCE - 0.1)
+    assert not any(negotiated.stream(STRANGER, 101.0 + SILENCE + 0.1, range(50)))
+    assert negotiated.hears(rebound, 101.0 + SILENCE + 0.1)
+    assert not negotiated.hears(NAT, 101.0 + SILENCE + 0.2)
 
 
-def test_a_new_address_in_a_reinvite_opens_the_window_again() -> None:
-    source = negotiated()
-    assert source.accepts(NAMED, 101.0)
-    source.negotiate(NAMED)
-    assert not source.accepts(NAT, 102.0)
-    source.negotiate(("192.0.2.9", 7000))
-    assert source.destination == ("192.0.2.9", 7000)
-    assert source.accepts(NAT, 500.0)
+def test_two_ports_of_the_named_host_do_not_take_turns(negotiated: Filter) -> None:
+    assert negotiated.hears(OTHER_PORT, 101.0)
+    assert negotiated.hears(NAMED, 101.1)
+    assert not negotiated.hears(OTHER_PORT, 101.2)
+    assert negotiated.hears(OTHER_PORT, 101.1 + SILENCE + 0.1)
+
+
+def test_a_new_address_in_a_reinvite_opens_the_window_again(negotiated: Filter) -> None:
+    assert negotiated.hears(NAMED, 101.0)
+    negotiated.source.negotiate(NAMED)
+    assert not any(negotiated.stream(NAT, 102.0, range(50)))
+    negotiated.source.negotiate(("192.0.2.9", 7000))
+    assert negotiated.source.destination == ("192.0.2.9", 7000)
+    negotiated.learn(NAT, 500.0)
+
+
+def test_an_answer_opens_the_window_again_while_nobody_was_heard(negotiated: Filter) -> None:
+    negotiated.source.negotiate(NAMED)  # what was said with the ringing is said again
+    negotiated.source.tick(160.0)
+    negotiated.learn(NAT, 160.5)
