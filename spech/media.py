@@ -17,27 +17,24 @@ import trio
 from spech import codecs
 from spech.audio.level import SILENCE, dbfs
 from spech.audio.mixer import mix
-from spech.audio.player import Playlist
-from spech.audio.recorder import Recording
+from spech.audio.recorder import Recording, Recordings
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
-from spech.codecs import Codec, Resampler, Samples
-from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError
+from spech.codecs import Codec, Samples
+from spech.errors import CallEnded, LocalProtocolError
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
-from spech.rtp.dtmf import DigitSender
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
+from spech.speech import Speech
 
 __all__ = ["AudioPort", "Media", "MediaParameters", "MediaStatistics", "Recording"]
 
 _DEFAULT_RATE = 8000
-_TICK_MS = 20
-_SHORTEST_PACKET_MS = 10
-_LONGEST_PACKET_MS = 200
 _RTCP_TICKS = 10
 _STALLED_TICKS = 5
 _METER_TICKS = 5
+_LAST_TICKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +104,14 @@ class Media:
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session)
         self._codec: Codec | None = None
+        self._payload_type = -1
         self._playout: Playout | None = None
         self._concealed_before = self._undecodable_before = 0
         self._sending = self._receiving = False
-        self._samples = self._units = self._fraction = self._packet_samples = 0
-        self._pending: Samples = np.zeros(0, np.int16)
-        self._silence: Samples = np.zeros(0, np.int16)
-        self._digits = DigitSender()
-        self._plays = Playlist()
+        self._samples = self._units = self._fraction = 0
+        self._speech = Speech(self._session, self._stream)
         self._ports: list[AudioPort] = []
-        self._recordings: list[tuple[Recording, Resampler | None]] = []
+        self._recordings = Recordings()
         self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
         self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
         self._waiting = trio.lowlevel.ParkingLot()
@@ -134,7 +129,8 @@ class Media:
 
         Raises:
             CodecUnavailable: the codec is unknown here.
-            RemoteProtocolError: the peer named a host where an address belongs.
+            ValueError: the remote host is no numeric address. A name would be looked up by the
+                system at every packet, while all calls wait.
         """
         if self._closed:
             return
@@ -142,12 +138,10 @@ class Media:
         remote_rtcp, _ = _numeric(parameters.remote_rtcp)
         if self._codec is None or self._codec.name != parameters.codec:
             codec = codecs.create(parameters.codec)
-            self._use_codec(codec)
+            self._use_codec(codec, parameters.payload_type_receive)
         else:
             codec = self._codec
-        # What a peer asks for is honoured as far as a packet still makes sense.
-        ptime = min(max(parameters.ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
-        self._packet_samples = codec.packet_samples(ptime)
+        self._payload_type = parameters.payload_type_receive
         codec.configure(parameters.fmtp)
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
@@ -159,19 +153,20 @@ class Media:
             event_receive=parameters.telephone_event_receive,
         )
         self._stream.negotiate(remote, remote_rtcp)
-        if not self._session.can_send_events:
-            self._digits = DigitSender()
+        self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
 
-    def _use_codec(self, codec: Codec) -> None:
+    def _use_codec(self, codec: Codec, payload_type: int) -> None:
         if self._playout is not None:
             self._concealed_before += self._playout.concealed
             self._undecodable_before += self._playout.undecodable
+        # What waits or is on its way was encoded by the codec before.
+        before = self._codec
+        if before is not None and before.rate != codec.rate:
+            before = None
+        earlier = (-1 if self._payload_type == payload_type else self._payload_type, before)
         self._codec = codec
         self._samples = codec.rate // FRAMES_PER_SECOND
-        self._playout = Playout(self._session, codec, self._samples)
-        self._pending = np.zeros(0, np.int16)
-        self._silence = np.zeros(self._samples, np.int16)
-        self._recordings = [(recording, None) for recording, _ in self._recordings]
+        self._playout = Playout(self._session, codec, self._samples, earlier)
 
     # The clock
 
@@ -182,27 +177,53 @@ class Media:
         codec, playout = self._codec, self._playout
         if codec is None or playout is None:
             self._stream.discard()
+            for port in self._ports:
+                port.take(port.rate)  # said to nobody; kept, it would be a delay for ever
             return
-        for digit in self._stream.drain(now):
-            if self.on_digit is not None:
-                self.on_digit(digit)
+        self._receive(now)
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
         heard = playout.next(self._units, now)
         if not self._receiving:
-            heard = self._silence
+            heard = self._speech.silence
         self._heard.append(heard)
         for port in self._ports:
             port.put(heard, codec.rate)
-        spoken = self._speak(codec)
+        # Files and digits wait for the end of a hold; microphones do not.
+        microphone = self._microphones(codec.rate)
+        if self._sending:
+            spoken = self._speech.say(microphone, self._units)
+        else:
+            spoken = self._speech.pause(self._units)
+        if self._waiting and not self._speech.busy:
+            self._waiting.unpark_all()
         if self._recordings:
-            self._record(mix((heard, spoken), self._samples), codec.rate)
+            self._recordings.write(mix((heard, spoken), self._samples), codec.rate)
         self._ticks += 1
         if self._ticks % _RTCP_TICKS == 0:
             self._stream.drain_rtcp(now)
             if self._session.report_due(now):
                 self._stream.send_rtcp(self._session.report(now))
+
+    def _receive(self, now: float) -> None:
+        for digit in self._stream.drain(now):
+            if self.on_digit is not None:
+                self.on_digit(digit)
+
+    def _hear_out(self, now: float) -> None:
+        """Hand on what the jitter buffer holds: the last word came before the farewell."""
+        codec, playout = self._codec, self._playout
+        if codec is None or playout is None or not self._receiving:
+            return
+        self._receive(now)
+        for ahead in range(_LAST_TICKS):
+            if not playout.waiting:
+                break
+            heard = playout.next(self._units, now + ahead * PERIOD)
+            for port in self._ports:
+                port.put(heard, codec.rate)
+            self._recordings.write(heard, codec.rate)
 
     def _notice_stall(self, now: float) -> None:
         """After a sleep of the machine, go on at the present instead of where it stopped."""
@@ -212,52 +233,12 @@ class Media:
                 self._session.skip(missed * self._units)
         self._now = now
 
-    def _speak(self, codec: Codec) -> Samples:
-        """Send one tick of whatever there is to say, and return it."""
-        session = self._session
-        spoken = self._microphones(codec.rate)
-        events = None
-        if not self._sending:
-            # Sounds and digits wait for the end of the hold; microphones do not.
-            session.pause()
-            spoken = self._silence
-        else:
-            if self._digits.busy and session.can_send_events:
-                events = self._digits.next(session.timestamp, self._units)
-            if events is None:
-                if self._plays:
-                    played = self._plays.read(self._samples, codec.rate)
-                    spoken = mix((spoken, played), self._samples)
-                self._send(codec, spoken)
-            else:
-                self._pending = self._pending[:0]
-                spoken = self._silence
-                for event in events:
-                    self._stream.send(session.send_event(event))
-            if self._waiting and not self._busy:
-                self._waiting.unpark_all()
-        session.advance(self._units)
-        return spoken
-
     def _microphones(self, rate: int) -> Samples:
+        silence = self._speech.silence
         frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
-        spoken = mix(frames, self._samples) if frames and not self.muted else self._silence
+        spoken = mix(frames, len(silence)) if frames and not self.muted else silence
         self._spoken.append(spoken)
         return spoken
-
-    def _send(self, codec: Codec, spoken: Samples) -> None:
-        session = self._session
-        if self._packet_samples == len(spoken) and not len(self._pending):
-            self._stream.send(session.send(codec.encode(spoken), session.timestamp))
-            return
-        pending = np.concatenate((self._pending, spoken))
-        while len(pending) >= self._packet_samples:
-            behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
-            payload = codec.encode(pending[: self._packet_samples])
-            timestamp = (session.timestamp - behind) & 0xFFFFFFFF
-            self._stream.send(session.send(payload, timestamp))
-            pending = pending[self._packet_samples :]
-        self._pending = pending
 
     # What a program does with a call
 
@@ -291,7 +272,7 @@ class Media:
             CallEnded: the call is over.
         """
         self._require_open()
-        self._plays.queue(path)
+        self._speech.play(path)
 
     def send_dtmf(self, digits: str, *, duration_ms: int = 100, gap_ms: int = 60) -> None:
         """Queue digits as telephone events (RFC 4733); they interrupt sound that is played.
@@ -308,14 +289,13 @@ class Media:
         self._require_open()
         if not self._session.can_send_events:
             raise LocalProtocolError("no telephone-event was agreed, digits cannot be sent")
-        self._digits.queue(
-            digits,
-            ticks=max(1, round(duration_ms / _TICK_MS)),
-            gap_ticks=max(2, round(gap_ms / _TICK_MS)),
-        )
+        self._speech.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms)
 
     async def played(self) -> None:
-        """Wait until all queued files and digits were sent.
+        """Wait until all queued files and digits were sent, and can have been heard.
+
+        That is 0.1 s after the last packet: most telephones forget what their jitter buffer holds
+        when they are told that the call is over, and would cut the last word off.
 
         Cancelling the wait changes nothing about them.
 
@@ -323,18 +303,17 @@ class Media:
             CallEnded: the call ended before they were.
         """
         await trio.lowlevel.checkpoint()
-        while self._busy and not self._closed:
+        while self._speech.busy and not self._closed:
             await self._waiting.park()
         if self._interrupted:
             raise CallEnded("the call ended before everything was sent")
 
     def flush(self) -> None:
         """Forget what is queued: files, digits that have not begun, and what microphones said."""
-        self._plays.clear()
-        self._digits.clear()
+        self._speech.flush()
         for port in self._ports:
             port.flush()
-        if not self._busy:
+        if not self._speech.busy:
             self._waiting.unpark_all()
 
     def record(self, path: str | Path) -> Recording:
@@ -346,9 +325,7 @@ class Media:
         """
         self._require_open()
         rate = _DEFAULT_RATE if self._codec is None else self._codec.rate
-        recording = Recording(path, rate)
-        self._recordings.append((recording, None))
-        return recording
+        return self._recordings.start(path, rate)
 
     @property
     def statistics(self) -> MediaStatistics:
@@ -387,48 +364,28 @@ class Media:
         if self._closed:
             return
         self._closed = True
-        self._interrupted = self._busy
+        self._interrupted = self._speech.unsent
         if self._now is not None:
+            self._hear_out(self._now)
             self._stream.send_rtcp(self._session.farewell(self._now))
         for port in self._ports:
             port.close()
-        self._plays.clear()
-        for recording, _ in self._recordings:
-            recording.stop()
+        self._speech.flush()
+        self._recordings.stop()
         self._waiting.unpark_all()
-
-    @property
-    def _busy(self) -> bool:
-        return bool(self._plays) or self._digits.busy
 
     def _require_open(self) -> None:
         if self._closed:
             raise CallEnded("the call has ended")
 
-    def _record(self, sound: Samples, rate: int) -> None:
-        """Hand a tick of sound to every recording, at the rate at which its file began."""
-        for index, (recording, resampler) in enumerate(self._recordings):
-            if recording.rate != rate:
-                if resampler is None:
-                    resampler = Resampler(rate, recording.rate)
-                    self._recordings[index] = (recording, resampler)
-                recording.write(resampler.process(sound))
-            else:
-                recording.write(sound)
-        self._recordings = [entry for entry in self._recordings if not entry[0].stopped]
-
 
 def _numeric(address: tuple[str, int]) -> tuple[tuple[str, int], bool]:
     """An address as the socket writes it, and whether anything can be sent there.
 
-    0.0.0.0 is how RFC 2543 put a call on hold. A name is refused: the system would look it up, at
-    every packet, while all calls wait.
+    0.0.0.0 is how RFC 2543 put a call on hold.
     """
     host, port = address
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        raise RemoteProtocolError(f"{host!r} is no address for sound", 488) from None
+    parsed = ipaddress.ip_address(host)
     return (str(parsed), port), port > 0 and not parsed.is_unspecified
 
 

@@ -21,8 +21,8 @@ class Playout:
         session: gives the packets.
         codec: decodes them.
         samples: in a tick, at the codec's rate.
-        earlier: the payload type and the codec that were agreed on before, if what still comes
-            of it can be heard: at the same rate.
+        earlier: the payload type that was agreed on before, and its codec, or None if what still
+            comes of it cannot be heard because its rate is another one.
 
     Attributes:
         concealed: ticks that were filled, in part or wholly, with invented sound.
@@ -34,15 +34,20 @@ class Playout:
         session: RtpSession,
         codec: Codec,
         samples: int,
-        earlier: tuple[int, Codec] | None = None,
+        earlier: tuple[int, Codec | None] = (-1, None),
     ) -> None:
         self.concealed = 0
         self.undecodable = 0
         self._session = session
         self._codec = codec
         self._samples = samples
-        self._earlier_type, self._earlier = earlier or (-1, codec)
+        self._earlier_type, self._earlier = earlier
         self._rest = _NO_SOUND
+
+    @property
+    def waiting(self) -> bool:
+        """Whether sound that was received is still to be played."""
+        return self._session.waiting or len(self._rest) > 0
 
     def next(self, units: int, now: float) -> Samples:
         """The sound of one tick of ``units`` on the RTP clock: always ``samples`` samples."""
@@ -76,9 +81,12 @@ class Playout:
         return sound
 
     def _decode(self, packet: RtpPacket) -> Samples:
-        codec = self._codec
+        codec: Codec | None = self._codec
         if packet.payload_type == self._earlier_type:
             codec = self._earlier
+        if codec is None:
+            self.undecodable += 1
+            return _NO_SOUND
         try:
             return codec.decode(packet.payload)
         except RemoteProtocolError:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from spech.codecs.base import Samples
+from spech.codecs.resample import Resampler
 from spech.errors import MediaError
 
 logger = logging.getLogger(__name__)
@@ -132,3 +133,37 @@ class Recording:
         self._file.write(header)
         self._file.seek(0, 2)
         self._file.flush()
+
+
+class Recordings:
+    """The recordings of one call, each at the rate at which its file began."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[Recording, Resampler]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    def start(self, path: str | Path, rate: int) -> Recording:
+        """Begin a file of ``rate`` samples per second.
+
+        Raises:
+            MediaError: it cannot be created.
+        """
+        recording = Recording(path, rate)
+        self._running.append((recording, Resampler(rate, rate)))
+        return recording
+
+    def write(self, sound: Samples, rate: int) -> None:
+        """Hand a tick of sound at ``rate`` Hz to every file, and forget those that were stopped."""
+        for index, (recording, resampler) in enumerate(self._running):
+            if resampler.from_rate != rate:
+                resampler = Resampler(rate, recording.rate)
+                self._running[index] = (recording, resampler)
+            recording.write(resampler.process(sound))
+        self._running = [entry for entry in self._running if not entry[0].stopped]
+
+    def stop(self) -> None:
+        """Complete all files."""
+        for recording, _ in self._running:
+            recording.stop()

@@ -119,6 +119,11 @@ class RtpSession:
         """The delay that the jitter buffer aims at, in seconds."""
         return self._buffer.target
 
+    @property
+    def waiting(self) -> bool:
+        """Whether packets of sound wait in the jitter buffer."""
+        return len(self._buffer) > 0
+
     # Receiving
 
     def check(self, packet: RtpPacket) -> None:

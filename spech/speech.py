@@ -1,0 +1,146 @@
+"""From what there is to say to the packets of each tick: microphones, files and digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from spech.audio.mixer import mix
+from spech.audio.player import Playlist
+from spech.codecs.base import Codec, Samples
+from spech.rtp.dtmf import DigitSender
+from spech.rtp.session import RtpSession
+from spech.rtp.stream import Stream
+
+_NO_SOUND: Samples = np.zeros(0, np.int16)
+_TICK_MS = 20
+_SHORTEST_PACKET_MS = 10
+_LONGEST_PACKET_MS = 200
+# What a far end commonly keeps in its jitter buffer, and throws away when it hears a farewell.
+_TAIL_TICKS = 5
+
+
+class Speech:
+    """Mixes, encodes and sends, tick by tick. Files and digits wait while nothing may be sent.
+
+    Attributes:
+        silence: one tick of it.
+    """
+
+    def __init__(self, session: RtpSession, stream: Stream) -> None:
+        self.silence: Samples = _NO_SOUND
+        self._session = session
+        self._stream = stream
+        self._codec: Codec | None = None
+        self._packet_samples = 0
+        self._pending: Samples = _NO_SOUND
+        self._owed = 0
+        self._tail = 0
+        self._digits = DigitSender()
+        self._plays = Playlist()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something of a file or a digit was not sent yet."""
+        return bool(self._plays) or self._digits.busy or self._owed > 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a farewell now would cut something off, here or at the far end."""
+        return self.unsent or self._tail > 0
+
+    def configure(self, codec: Codec, samples: int, ptime_ms: int) -> None:
+        """Take the outcome of a negotiation: the codec, its samples in a tick, and packet length.
+
+        What a peer asks for is honoured as far as a packet still makes sense.
+        """
+        if codec is not self._codec:
+            self._codec = codec
+            self._drop_pending()
+            self.silence = np.zeros(samples, np.int16)
+        ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
+        self._packet_samples = codec.packet_samples(ptime)
+        if not self._session.can_send_events:
+            self._digits = DigitSender()
+
+    def play(self, path: str | Path) -> None:
+        """Queue a file behind the others.
+
+        Raises:
+            MediaError: it cannot be opened, or holds no sound.
+        """
+        self._plays.queue(path)
+
+    def send_dtmf(self, digits: str, *, duration_ms: int, gap_ms: int) -> None:
+        """Queue digits behind the others; lengths are rounded to ticks of 20 ms.
+
+        Raises:
+            LocalProtocolError: a character is no digit.
+        """
+        self._digits.queue(
+            digits,
+            ticks=max(1, round(duration_ms / _TICK_MS)),
+            gap_ticks=max(2, round(gap_ms / _TICK_MS)),
+        )
+
+    def flush(self) -> None:
+        """Forget files, and the digits that have not begun."""
+        self._plays.clear()
+        self._digits.clear()
+        self._tail = 0
+
+    def say(self, microphone: Samples, units: int) -> Samples:
+        """Send one tick of ``units`` on the RTP clock, and return the sound of it."""
+        session, codec = self._session, self._codec
+        if codec is None:
+            return microphone
+        events = None
+        if self._digits.busy and session.can_send_events:
+            events = self._digits.next(session.timestamp, units)
+        if events is not None:
+            self._drop_pending()
+            for event in events:
+                self._stream.send(session.send_event(event))
+            spoken = self.silence
+        elif self._plays:
+            played = self._plays.read(len(self.silence), codec.rate)
+            spoken = mix((microphone, played), len(self.silence))
+            self._send(codec, spoken)
+            self._owed = len(self._pending)
+            self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1
+        else:
+            spoken = microphone
+            self._send(codec, spoken)
+            if not self._owed and self._tail:
+                self._tail -= 1
+        session.advance(units)
+        return spoken
+
+    def pause(self, units: int) -> Samples:
+        """Let one tick pass in which nothing may be sent."""
+        self._session.pause()
+        self._drop_pending()
+        if self._tail:
+            self._tail -= 1
+        self._session.advance(units)
+        return self.silence
+
+    def _send(self, codec: Codec, spoken: Samples) -> None:
+        session, size = self._session, self._packet_samples
+        if size == len(spoken) and not len(self._pending):
+            self._stream.send(session.send(codec.encode(spoken), session.timestamp))
+            return
+        pending = np.concatenate((self._pending, spoken))
+        while len(pending) >= size:
+            behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
+            payload = codec.encode(pending[:size])
+            timestamp = (session.timestamp - behind) & 0xFFFFFFFF
+            self._stream.send(session.send(payload, timestamp))
+            pending = pending[size:]
+            self._owed = max(0, self._owed - size)
+        self._pending = pending
+
+    def _drop_pending(self) -> None:
+        self._pending = _NO_SOUND
+        self._owed = 0
