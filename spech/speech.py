@@ -35,7 +35,6 @@ class Speech:
         self._codec: Codec | None = None
         self._packet_samples = 0
         self._pending: Samples = _NO_SOUND
-        self._owed = 0
         self._tail = 0
         self._digits = DigitSender()
         self._plays = Playlist()
@@ -43,7 +42,7 @@ class Speech:
     @property
     def unsent(self) -> bool:
         """Whether something of a file or a digit was not sent yet."""
-        return bool(self._plays) or self._digits.busy or self._owed > 0
+        return bool(self._plays) or self._digits.busy
 
     @property
     def busy(self) -> bool:
@@ -57,7 +56,7 @@ class Speech:
         """
         if codec is not self._codec:
             self._codec = codec
-            self._drop_pending()
+            self._pending = _NO_SOUND
             self.silence = np.zeros(samples, np.int16)
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self._packet_samples = codec.packet_samples(ptime)
@@ -99,7 +98,7 @@ class Speech:
         if self._digits.busy and session.can_send_events:
             events = self._digits.next(session.timestamp, units)
         if events is not None:
-            self._drop_pending()
+            self._pending = _NO_SOUND
             for event in events:
                 self._stream.send(session.send_event(event))
             spoken = self.silence
@@ -107,22 +106,20 @@ class Speech:
             played = self._plays.read(len(self.silence), codec.rate)
             spoken = mix((microphone, played), len(self.silence))
             self._send(codec, spoken)
-            self._owed = len(self._pending)
+            # Until the packet that this goes into was sent, and was heard.
             self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1
         else:
             spoken = microphone
             self._send(codec, spoken)
-            if not self._owed and self._tail:
-                self._tail -= 1
+            self._tail = max(0, self._tail - 1)
         session.advance(units)
         return spoken
 
     def pause(self, units: int) -> Samples:
         """Let one tick pass in which nothing may be sent."""
         self._session.pause()
-        self._drop_pending()
-        if self._tail:
-            self._tail -= 1
+        self._pending = _NO_SOUND
+        self._tail = max(0, self._tail - 1)
         self._session.advance(units)
         return self.silence
 
@@ -138,9 +135,4 @@ class Speech:
             timestamp = (session.timestamp - behind) & 0xFFFFFFFF
             self._stream.send(session.send(payload, timestamp))
             pending = pending[size:]
-            self._owed = max(0, self._owed - size)
         self._pending = pending
-
-    def _drop_pending(self) -> None:
-        self._pending = _NO_SOUND
-        self._owed = 0
