@@ -43,6 +43,7 @@ class Playout:
         self._samples = samples
         self._earlier_type, self._earlier = earlier
         self._rest = _NO_SOUND
+        self._begun = False
 
     @property
     def waiting(self) -> bool:
@@ -63,6 +64,10 @@ class Playout:
         rest = self._rest
         if len(rest) < samples:
             self._rest = _NO_SOUND
+            if not self._begun:
+                # A decoder that invents before it has heard anything is out of step afterwards
+                # with the encoder, which began from nothing; of a tone, that is heard for long.
+                return np.concatenate((rest, np.zeros(samples - len(rest), np.int16)))
             self.concealed += 1
             if len(rest):
                 return np.concatenate((rest, self._codec.conceal(samples - len(rest))))
@@ -88,7 +93,9 @@ class Playout:
             self.undecodable += 1
             return _NO_SOUND
         try:
-            return codec.decode(packet.payload)
+            sound = codec.decode(packet.payload)
         except RemoteProtocolError:
             self.undecodable += 1
             return _NO_SOUND
+        self._begun = self._begun or codec is self._codec
+        return sound

@@ -88,7 +88,9 @@ _MODULES = (
     "app_verbose",
 )
 
-_CODECS = "ulaw,alaw,slin16,slin,g722,gsm,speex,speex16,opus"
+_CODECS = (
+    "ulaw,alaw,slin16,slin,g722,gsm,speex,speex16,speex32,opus,g729,slin24,slin32,slin44,slin48"
+)
 
 _DIALPLAN = """
 [phones]
