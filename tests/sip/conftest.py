@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from spech.sip import events
+from spech.sip.flow import Flow, Outgoing
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
-from spech.sip.message import Request, Response
+from spech.sip.message import Message, Request, Response
 from spech.sip.offer_answer import AudioFormat, Negotiator
+from spech.sip.parser import parse
 from spech.sip.session import Session
 from spech.sip.uri import Uri
 from spech.testing.wire import FakeWire, Peer
@@ -41,6 +43,18 @@ class Pair:
         )
         self.alice.flush()
         return session
+
+    def call_unsent(self, flow: Flow | None = None) -> Session:
+        """A call whose INVITE still waits for ``to_send``."""
+        agent = self.alice.agent
+        identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", None, agent.rng)
+        flows = [flow or self.alice.flow_to(self.bob)]
+        target = Uri.parse("sip:bob@10.0.0.2")
+        return agent.invite(identity, target, flows, media("10.0.0.1"), self.wire.now)
+
+    @staticmethod
+    def read(outgoing: Outgoing) -> Message:
+        return parse(outgoing.data)
 
     def incoming(self) -> Session:
         """Bob's end, once it is there."""

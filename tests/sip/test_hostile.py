@@ -1,0 +1,292 @@
+"""What a hostile or broken peer may send, and what it must not cost."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import pytest
+
+from spech.errors import LocalProtocolError
+from spech.sip import events
+from spech.sip.flow import Flow
+from spech.sip.headers import Headers, NameAddr
+from spech.sip.identity import Identity
+from spech.sip.message import Request, Response, response_to
+from spech.sip.session import Session, State
+from spech.sip.uri import Uri
+from spech.testing.wire import FakeWire
+
+from .conftest import Pair, media
+from .test_extensions import called, invite, within
+
+#: Texts that some reader of digits takes for a number, and that are none for us.
+NUMBERS = ["\u00b2", "\u0661", "9" * 5000, "-1", "1e9", "0x10", "", "NaN"]
+
+
+def offer() -> bytes:
+    return media("10.0.0.2", 5000)(1).offer()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_none_in_an_invite(scripted: Pair, number: str) -> None:
+    pair = scripted
+    request = invite(
+        ("Supported", "timer"), ("Session-Expires", number), ("Expires", number), body=offer()
+    )
+    pair.bob.send(request, pair.alice)
+    pair.wire.run(0.1)
+    if pair.find(pair.alice, events.IncomingCall) is None:
+        pair.bob.take("400 INVITE")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_none_in_the_answers_to_an_invite(
+    scripted: Pair, sdp_answer: bytes, number: str
+) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    contact = ("Contact", "<sip:bob@10.0.0.2>")
+    reliable = [contact, ("Require", "100rel"), ("RSeq", number)]
+    pair.bob.send(response_to(request, 183, to_tag="b1", headers=reliable), pair.alice)
+    pair.wire.run(0.1)
+    timed = [contact, ("Session-Expires", number), ("Min-SE", number), ("Retry-After", number)]
+    success = response_to(
+        request, 200, to_tag="b1", headers=timed, body=sdp_answer, content_type="application/sdp"
+    )
+    pair.bob.send(success, pair.alice)
+    pair.wire.run(0.1)
+    assert session.state is State.CONFIRMED
+    assert session.timer.interval is None or session.timer.interval <= 86_400
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_none_among_the_formats(
+    scripted: Pair, sdp_answer: bytes, number: str
+) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    strange = f"RTP/AVP {number} 0".replace("  ", " ").encode()
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer.replace(b"RTP/AVP 0", strange))
+    pair.wire.run(0.1)
+    assert session.state is State.CONFIRMED
+
+
+@pytest.mark.parametrize("number", [*NUMBERS, "9" * 400])
+def test_numbers_that_are_none_for_a_registration(number: str) -> None:
+    wire = FakeWire(seed=2)
+    alice = wire.peer("10.0.0.1")
+
+    def grant(request: Request, flow: Flow, now: float) -> Response:
+        contact = f"{request.headers.get('Contact')};expires={number}"
+        return response_to(
+            request, 200, headers=[("Contact", contact), ("Expires", number), ("Min-Expires", "x")]
+        )
+
+    server = wire.peer("10.0.0.9", screen=grant)
+    identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.9")), "alice", None, alice.agent.rng)
+    registration = alice.agent.register(
+        identity, Uri.parse("sip:10.0.0.9"), [alice.flow_to(server)], wire.now
+    )
+    wire.run(2)
+    assert registration.expires_at is None or registration.expires_at <= wire.now + 86_400
+    assert alice.agent.get_timer() is not None  # It goes on all the same.
+
+
+def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    ack = pair.bob.take("ACK")
+    assert isinstance(ack, Request)
+    agent = pair.alice.agent
+    stranger = Flow("udp", pair.alice.address, ("6.6.6.6", 5060))
+    flood = (
+        "OPTIONS sip:a@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 6.6.6.6;branch=z9hG4bK{0}\r\n"
+        "From: <sip:x@y>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: {0}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    )
+    for number in range(10_001):
+        agent.receive(flood.format(number).encode(), stranger, pair.wire.now)
+    agent.to_send(pair.wire.now)
+    assert agent.dropped["too many transactions"] > 0
+    pair.bob.send(their_request(ack, "BYE", 1), pair.alice)
+    pair.wire.run(0.1)
+    assert session.ended is not None
+    assert session.ended.by == "remote"
+
+
+def their_request(ack: Request, method: str, number: int, *more: tuple[str, str]) -> Request:
+    """Bob's request in the dialog whose ACK he got."""
+    pairs = [
+        ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKt{number}"),
+        ("Max-Forwards", "70"),
+        ("From", str(ack.to)),
+        ("To", str(ack.from_)),
+        ("Call-ID", ack.call_id),
+        ("CSeq", f"{number} {method}"),
+        *more,
+    ]
+    return Request(method, Uri.parse("sip:alice@10.0.0.1"), Headers(pairs))
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("INVITE", [("Require", "telepathy")], 420),
+        ("INVITE", [("Supported", "timer"), ("Session-Expires", "30")], 422),
+        ("INVITE", [("Replaces", "none;to-tag=a;from-tag=b"), ("Require", "replaces")], 481),
+        ("BYE", [], 481),
+        ("CANCEL", [], 481),
+        ("OPTIONS", [], 200),
+        ("PUBLISH", [], 405),
+        ("SUBSCRIBE", [("Event", "weather")], 489),
+        ("REFER", [("Refer-To", "<sip:x@10.0.0.9>")], 603),
+    ],
+)
+def test_every_final_response_has_a_to_tag(
+    scripted: Pair, method: str, headers: list[tuple[str, str]], status: int
+) -> None:
+    pair = scripted
+    request = invite(*headers, body=offer())
+    changed = request.headers.set("CSeq", f"1 {method}")
+    pair.bob.send(Request(method, request.uri, changed, request.body), pair.alice)
+    pair.wire.run(0.1)
+    assert pair.bob.take(f"{status} {method}").to.tag  # RFC 3261 8.2.6.2
+
+
+def test_an_answer_after_the_flow_broke(scripted: Pair) -> None:
+    pair = scripted
+    session = called(pair, invite(body=offer())).session
+    agent = pair.alice.agent
+    agent.transport_failed(pair.alice.flow_to(pair.bob), pair.wire.now)
+    with pytest.raises(LocalProtocolError):
+        agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    assert session.state is State.ENDED
+    pair.hang_up(pair.alice, session)
+    pair.quiet()
+
+
+def test_a_datagram_that_is_refused_costs_its_own_transaction_only(
+    scripted: Pair, sdp_answer: bytes
+) -> None:
+    pair = scripted
+    first = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 180)
+    pair.wire.run(0.1)
+    agent = pair.alice.agent
+    second = pair.call_unsent()
+    refused = agent.to_send(pair.wire.now)
+    assert len(refused) == 1
+    agent.send_failed(refused[0], pair.wire.now)
+    assert second.ended is not None
+    assert second.ended.status == 503
+    assert first.state is State.RINGING
+    # On a connection it is another matter: that is broken for everybody.
+    broken = replace(pair.alice.flow_to(pair.bob), transport="tcp")
+    third = pair.call_unsent(broken)
+    fourth = pair.call_unsent(broken)
+    refused = agent.to_send(pair.wire.now)
+    agent.send_failed(refused[0], pair.wire.now)
+    assert third.ended is not None
+    assert fourth.ended is not None
+    assert first.state is State.RINGING
+
+
+def test_ended_calls_are_let_go(pair: Pair) -> None:
+    live = pair.established()
+    for _ in range(200):
+        pair.alice.events.clear()
+        pair.bob.events.clear()
+        ours = pair.call()
+        theirs = pair.incoming()
+        pair.answer(theirs)
+        pair.wire.run(0.1)
+        pair.hang_up(pair.alice, ours)
+        pair.wire.run(1)
+        pair.wire.log.clear()
+    pair.wire.run(60)
+    pair.alice.events.clear()
+    pair.bob.events.clear()
+    assert live[0].state is State.CONFIRMED
+    for peer in (pair.alice, pair.bob):
+        assert len(peer.agent.sessions) == 1
+    del ours, theirs
+    gc.collect()
+    agents = (pair.alice.agent, pair.bob.agent)
+    left = [one for one in gc.get_objects() if isinstance(one, Session) and one.context in agents]
+    # The timer heap forgets what was disarmed once it has grown; 400 sessions have been here.
+    assert len(left) < 100
+
+
+def test_a_request_out_of_order_is_refused(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    ack = pair.bob.take("ACK")
+    assert isinstance(ack, Request)
+    contact = ("Contact", "<sip:bob@10.0.0.2>")
+    pair.bob.send(their_request(ack, "UPDATE", 7, contact), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("200 UPDATE")
+    late = their_request(ack, "UPDATE", 6, ("Contact", "<sip:bob@10.0.0.66>"))
+    pair.bob.send(late, pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("500 UPDATE")  # RFC 3261 12.2.2
+    assert session.dialog is not None
+    assert session.dialog.target.host == "10.0.0.2"
+    pair.bob.send(their_request(ack, "BYE", 5), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("500 BYE")
+    assert session.state is State.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("parameters", "port", "marks"),
+    [
+        (";rport", 40_000, ("10.0.0.2", "40000")),
+        ("", 5070, (None, None)),
+    ],
+)
+def test_responses_go_where_the_via_asks(
+    scripted: Pair, parameters: str, port: int, marks: tuple[str | None, str | None]
+) -> None:
+    """RFC 3581 4: with ``rport`` to the source port, else to the port of the Via (18.2.2)."""
+    pair = scripted
+    request = invite(body=offer())
+    via = f"SIP/2.0/UDP 10.0.0.2:5070;branch=z9hG4bKr{parameters}"
+    request = request.replace(headers=request.headers.set("Via", via))
+    agent = pair.alice.agent
+    source = Flow("udp", pair.alice.address, ("10.0.0.2", 40_000))
+    agent.receive(bytes(request), source, pair.wire.now)
+    (trying,) = agent.to_send(pair.wire.now)
+    assert trying.flow.remote == ("10.0.0.2", port)
+    sent = Pair.read(trying)
+    assert (sent.via.received, sent.via.rport) == marks
+
+
+@pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
+def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str) -> None:
+    """Peers of RFC 2543 do that, and some of today: the 2xx is acknowledged all the same."""
+    pair = scripted
+    request = invite(body=offer())
+    via = f"SIP/2.0/UDP 10.0.0.2:5060;branch={branch}"
+    request = request.replace(headers=request.headers.set("Via", via))
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    success = pair.bob.take("200 INVITE")
+    ack = within(request, "ACK", 1, str(success.to))
+    pair.bob.send(ack.replace(headers=ack.headers.set("Via", via)), pair.alice)
+    pair.wire.run(0.1)
+    assert session.state is State.CONFIRMED
+    pair.wire.run(40)
+    assert pair.kinds(pair.alice).count("200 INVITE") == 1

@@ -1,0 +1,266 @@
+"""Which way requests go: route sets, strict routers, targets that move (RFC 3261 12.2, 16.12)."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.sip import events
+from spech.sip.headers import Headers, NameAddr
+from spech.sip.identity import Identity
+from spech.sip.message import Request, Response, response_to
+from spech.sip.session import Session, State
+from spech.sip.uri import Uri
+from spech.testing.wire import FakeWire
+
+from .conftest import Pair, media
+from .proxy import Proxy
+from .test_extensions import called, invite, within
+
+ALICE, BOB, FIRST, SECOND = "10.0.0.1", "10.0.0.2", "10.0.0.11", "10.0.0.12"
+
+
+class Routed(Pair):
+    """Alice reaches Bob through two proxies, of which the first, the second or none is strict."""
+
+    def __init__(self, strict: str | None = None) -> None:
+        super().__init__(FakeWire(seed=21))
+        self.second = Proxy(self.wire, SECOND, strict=strict == "second")
+        self.first = Proxy(self.wire, FIRST, strict=strict == "first", onward=self.second)
+
+    def up(self) -> tuple[Session, Session]:
+        agent = self.alice.agent
+        identity = Identity(NameAddr(Uri.parse(f"sip:alice@{ALICE}")), "alice", None, agent.rng)
+        ours = agent.invite(
+            identity,
+            Uri.parse(f"sip:bob@{BOB}"),
+            [self.alice.flow_to(self.first)],
+            media(ALICE),
+            self.wire.now,
+        )
+        theirs = self.incoming()
+        self.ring(theirs)
+        self.wire.run(1)
+        self.answer(theirs)
+        self.wire.run(1)
+        return ours, theirs
+
+    def path(self, kind: str, sender: str) -> list[str]:
+        """The hosts that the last message of ``kind`` from ``sender`` came past."""
+        hops: list[str] = []
+        for packet in self.wire.log:
+            if packet.kind == kind:
+                if packet.source[0] == sender:
+                    hops = [sender]
+                if hops and packet.source[0] == hops[-1]:
+                    hops.append(packet.destination[0])
+        return hops
+
+
+FORTH = [ALICE, FIRST, SECOND, BOB]
+BACK = [BOB, SECOND, FIRST, ALICE]
+
+
+@pytest.mark.parametrize("strict", [None, "first", "second"])
+def test_a_call_through_two_proxies(strict: str | None) -> None:
+    routed = Routed(strict)
+    ours, theirs = routed.up()
+    assert ours.state is State.CONFIRMED
+    assert theirs.state is State.CONFIRMED
+    assert routed.path("ACK", ALICE) == FORTH
+    routed.alice.agent.hold(ours, routed.wire.now)
+    routed.wire.run(1)
+    assert routed.path("INVITE", ALICE) == FORTH
+    assert routed.path("ACK", ALICE) == FORTH
+    routed.bob.agent.hold(theirs, routed.wire.now)
+    routed.wire.run(1)
+    assert routed.path("INVITE", BOB) == BACK
+    assert routed.path("ACK", BOB) == BACK
+    assert isinstance(routed.alice.events[-1], events.MediaChanged)
+    assert routed.first.astray == []
+    assert routed.second.astray == []
+
+
+@pytest.mark.parametrize("strict", [None, "first", "second"])
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_a_bye_through_two_proxies(strict: str | None, who: str) -> None:
+    routed = Routed(strict)
+    ours, theirs = routed.up()
+    if who == "alice":
+        routed.hang_up(routed.alice, ours)
+    else:
+        routed.hang_up(routed.bob, theirs)
+    routed.quiet()
+    host, path = (ALICE, FORTH) if who == "alice" else (BOB, BACK)
+    assert routed.path("BYE", host) == path
+    assert sum(packet.kind == "BYE" for packet in routed.wire.log) == 3
+    assert routed.ended(routed.alice if who == "bob" else routed.bob).by == "remote"
+    assert routed.first.astray == []
+    assert routed.second.astray == []
+
+
+def test_the_route_set_outlives_a_target_that_moves() -> None:
+    routed = Routed()
+    ours, theirs = routed.up()
+    assert theirs.dialog is not None
+    moved = routed.wire.peer("10.0.0.3", agent=False)
+    update = theirs.dialog.request(
+        "UPDATE",
+        routed.bob.agent.via(theirs.dialog.flow),
+        headers=[("Contact", "<sip:bob@10.0.0.3>")],
+    )
+    routed.bob.send(update, routed.second)
+    routed.wire.run(1)
+    routed.hang_up(routed.alice, ours)
+    routed.wire.run(1)
+    assert routed.path("BYE", ALICE) == [ALICE, FIRST, SECOND, "10.0.0.3"]
+    assert str(moved.take("BYE").headers.get("Route")) == "None"
+
+
+def test_the_ack_of_a_refused_reinvite_takes_its_way() -> None:
+    routed = Routed()
+    ours, theirs = routed.up()
+    assert theirs.dialog is not None
+    offer = media(BOB, 5000)(3).offer().replace(b"RTP/AVP 0 8", b"RTP/AVP 99")
+    reinvite = theirs.dialog.request(
+        "INVITE",
+        routed.bob.agent.via(theirs.dialog.flow),
+        headers=[("Contact", f"<sip:bob@{BOB}>"), ("Content-Type", "application/sdp")],
+        body=offer.replace(b"PCMU", b"nothing").replace(b"PCMA", b"nothing"),
+    )
+    routed.bob.agent.layer.request(reinvite, theirs.dialog.flow, Deaf(), routed.wire.now)
+    routed.wire.run(1)
+    assert routed.path("488 INVITE", ALICE) == FORTH
+    assert routed.path("ACK", BOB) == BACK
+    assert routed.kinds(routed.alice).count("488 INVITE") == 1
+    assert ours.state is State.CONFIRMED
+
+
+class Deaf:
+    """Sent a request and does not care."""
+
+    def receive_response(self, transaction: object, response: Response, now: float) -> None: ...
+
+    def receive_failure(self, transaction: object, status: int, now: float) -> None: ...
+
+
+# ---------------------------------------------------------------------- the proxy on the way out
+
+
+def outbound(pair: Pair, proxy: str = "<sip:10.0.0.2;lr>") -> Session:
+    agent = pair.alice.agent
+    identity = Identity(
+        NameAddr(Uri.parse("sip:alice@10.0.0.1")),
+        "alice",
+        None,
+        agent.rng,
+        route=NameAddr.parse(proxy),
+    )
+    flows = [pair.alice.flow_to(pair.bob)]
+    session = agent.invite(
+        identity, Uri.parse("sip:bob@10.0.0.99"), flows, media("10.0.0.1"), pair.wire.now
+    )
+    pair.wire.run(0.1)
+    return session
+
+
+def test_cancel_goes_by_the_route_of_its_invite(scripted: Pair) -> None:
+    pair = scripted
+    session = outbound(pair)
+    request = pair.bob.take("INVITE")
+    pair.reply(request, 180)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    cancel = pair.bob.take("CANCEL")
+    assert isinstance(cancel, Request)
+    assert isinstance(request, Request)
+    assert cancel.headers.get_all("Route") == ["<sip:10.0.0.2;lr>"]  # RFC 3261 9.1
+    assert cancel.uri == request.uri
+
+
+def test_the_ack_of_a_refusal_goes_by_the_route_of_its_invite(scripted: Pair) -> None:
+    pair = scripted
+    outbound(pair)
+    pair.reply(pair.bob.take("INVITE"), 486)
+    pair.wire.run(0.1)
+    ack = pair.bob.take("ACK")
+    assert ack.headers.get_all("Route") == ["<sip:10.0.0.2;lr>"]  # RFC 3261 17.1.1.3
+    assert ack.to.tag == "b1"
+
+
+# ---------------------------------------------------------------------- targets that move
+
+
+def test_a_call_follows_the_contact_of_an_update(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    moved = pair.wire.peer("10.0.0.77", agent=False)
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    ack = pair.bob.take("ACK")
+    pairs = [
+        ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKu"),
+        ("Max-Forwards", "70"),
+        ("From", str(ack.to)),
+        ("To", str(ack.from_)),
+        ("Call-ID", ack.call_id),
+        ("CSeq", "1 UPDATE"),
+        ("Contact", "<sip:bob@10.0.0.77>"),
+    ]
+    pair.bob.send(Request("UPDATE", Uri.parse("sip:alice@10.0.0.1"), Headers(pairs)), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("200 UPDATE")
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    bye = moved.take("BYE")
+    assert isinstance(bye, Request)
+    assert str(bye.uri) == "sip:bob@10.0.0.77"
+
+
+def test_a_call_follows_the_contact_of_a_reinvite(scripted: Pair) -> None:
+    pair = scripted
+    moved = pair.wire.peer("10.0.0.77", agent=False)
+    body = media("10.0.0.2", 5000)(1).offer()
+    request = invite(body=body)
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    success = pair.bob.take("200 INVITE")
+    pair.bob.send(within(request, "ACK", 1, str(success.to)), pair.alice)
+    again = within(request, "INVITE", 2, str(success.to), ("Content-Type", "application/sdp"))
+    headers = again.headers.set("Contact", "<sip:bob@10.0.0.77>")
+    pair.bob.send(again.replace(headers=headers, body=body), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("200 INVITE")
+    pair.bob.send(within(request, "ACK", 2, str(success.to)), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    moved.take("BYE")
+
+
+def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    moved = pair.wire.peer("10.0.0.77", agent=False)
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.bob.take("ACK")
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    contact = [("Contact", "<sip:new@10.0.0.77>")]
+    success = response_to(
+        request, 200, to_tag="b1", headers=contact, body=sdp_answer, content_type="application/sdp"
+    )
+    pair.bob.send(success, pair.alice)
+    pair.wire.run(0.1)
+    ack = moved.take("ACK")
+    assert isinstance(ack, Request)
+    assert str(ack.uri) == "sip:new@10.0.0.77"
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    moved.take("BYE")
