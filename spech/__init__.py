@@ -3,8 +3,10 @@
 Start with :func:`open_phone`. What a name promises stands in its own docstring.
 """
 
+from spech.account import Account
 from spech.audio.recorder import Recording
 from spech.audio_port import AudioPort
+from spech.binding import RegistrationStatus
 from spech.call import Call
 from spech.correspondence import Message, Subscription
 from spech.errors import (
@@ -22,8 +24,9 @@ from spech.errors import (
     SpechError,
     VaultError,
 )
+from spech.incoming import IncomingCall
 from spech.media import MediaStatistics
-from spech.phone import Account, IncomingCall, Phone, RegistrationStatus, open_phone
+from spech.phone import Phone, open_phone
 from spech.rtp.ports import PortRange
 from spech.sip.dialog_info import DialogInfo, DialogState
 from spech.sip.mailbox import Mailbox, MessageCount

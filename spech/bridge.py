@@ -28,7 +28,8 @@ from spech.audio_port import AudioPort
 from spech.call import Call
 from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable, SpechError
 from spech.frames import FrameStream
-from spech.phone import IncomingCall, Phone
+from spech.incoming import IncomingCall
+from spech.phone import Phone
 from spech.scopes import open_scope
 from spech.sip.flow import host_port
 

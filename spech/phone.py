@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import logging
 import random
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
 
-from spech import codecs
+from spech.account import Account, parse_address
+from spech.binding import Binding, RegistrationStatus
 from spech.call import Call, EventChannel, run_call
 from spech.correspondence import Correspondence, Message, Subscription
-from spech.errors import (
-    CallEnded,
-    LocalProtocolError,
-    RegistrationFailed,
-    RemoteProtocolError,
-    ServerUnreachable,
-)
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.formats import audio_formats
+from spech.incoming import Arrivals, IncomingCall
 from spech.media import Media
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortRange, lease
@@ -40,215 +36,22 @@ from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
 from spech.sip.endpoint import Endpoint, open_endpoint
-from spech.sip.flow import TRANSPORTS, Address, Flow
+from spech.sip.flow import Address, Flow
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.mailbox import Mailbox
-from spech.sip.offer_answer import AudioFormat, Negotiator
-from spech.sip.registration import Registration
-from spech.sip.registration import State as Binding
+from spech.sip.offer_answer import Negotiator
 from spech.sip.resolver import Resolver
 from spech.sip.session import Session
 from spech.sip.transfer import Referral
-from spech.sip.transport.tls import TlsSettings
 from spech.sip.uri import Uri
 from spech.transfer import TransferRequest
 
 _log: Final = logging.getLogger("spech.phone")
 #: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
 _WAITING_ROOM: Final = 32
-#: Seconds between attempts to find the registrar's address.
-_LOOK_UP_AGAIN: Final = 15.0
-#: Seconds to wait before a broken flow to the registrar is made anew, doubled with each one in a
-#: row, and when a flow has lived long enough for the row to end (RFC 5626 4.5).
-_FIRST_PAUSE: Final = 30.0
-_LONGEST_PAUSE: Final = 1800.0
-_GOOD_FLOW: Final = 120.0
-_REMEMBERED_FAULTS: Final = 100
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
-
-
-@dataclass(frozen=True)
-class Account:
-    """An account at a SIP server.
-
-    Args:
-        address: the address of record, ``sip:user@host[:port]``; host and port are also the
-            registrar and where calls are sent. ``;transport=tcp`` behind it chooses the transport.
-        password: for digest authentication, None where none is asked for.
-        auth_user: the user name for authentication, where it differs from that of the address.
-        display_name: the name that people see when we call.
-        transport: "udp", "tcp", "tls", "ws" or "wss"; None for what the server's domain
-            recommends, UDP where it does not say.
-        proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
-        tls: whom to trust over "tls" and "wss", and our own certificate.
-        websocket_path: where the server takes WebSockets, for "ws" and "wss".
-        expires: seconds for which each registration is asked for.
-        register: False to place calls without registering.
-
-    Raises:
-        LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport is
-            unknown.
-    """
-
-    address: str
-    password: str | None = field(default=None, repr=False, kw_only=True)
-    auth_user: str | None = field(default=None, kw_only=True)
-    display_name: str | None = field(default=None, kw_only=True)
-    transport: str | None = field(default=None, kw_only=True)
-    proxy: str | None = field(default=None, kw_only=True)
-    tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
-    websocket_path: str = field(default="/ws", kw_only=True)
-    expires: int = field(default=300, kw_only=True)
-    register: bool = field(default=True, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not self.uri.user:
-            raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
-        if self.carrier is not None and self.carrier not in TRANSPORTS:
-            raise LocalProtocolError(
-                f"unknown transport {self.carrier!r}: it is one of {', '.join(TRANSPORTS)}"
-            )
-        if self.proxy is not None:
-            _parse(self.proxy)
-
-    @property
-    def uri(self) -> Uri:
-        """The address of record, parsed."""
-        return _parse(self.address).without("transport")
-
-    @property
-    def carrier(self) -> str | None:
-        """The transport that was chosen, in lower case, or None."""
-        chosen = _parse(self.address).parameter("transport") or self.transport
-        return chosen.lower() if chosen else None
-
-    @property
-    def route(self) -> NameAddr | None:
-        """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
-        if self.proxy is None:
-            return None
-        uri = _parse(self.proxy)
-        return NameAddr(uri if uri.parameter("lr") is not None else uri.with_parameters(lr=None))
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationStatus:
-    """How the account's registration stands.
-
-    ``state`` is "off", "registering", "registered" or "failed"; ``status`` and ``reason`` are the
-    registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
-    """
-
-    state: str
-    status: int | None = None
-    reason: str = ""
-    expires_at: float | None = None
-
-
-class IncomingCall:
-    """Somebody calls and hears it ring. Answer it, reject it, or wait until they give up."""
-
-    def __init__(self, phone: Phone, session: Session, channel: EventChannel) -> None:
-        self._phone = phone
-        self._session = session
-        self._channel = channel
-        #: Set when the call is over.
-        self.finished = trio.Event()
-
-    @property
-    def _caller(self) -> NameAddr:
-        assert self._session.invited_by is not None
-        return self._session.invited_by.from_
-
-    @property
-    def caller_number(self) -> str:
-        """The user part of the caller's address, or its host."""
-        return self._caller.uri.user or self._caller.uri.host
-
-    @property
-    def display_name(self) -> str | None:
-        """The caller's name, where one came."""
-        return self._caller.display_name or None
-
-    @property
-    def called(self) -> str:
-        """The number or name that was called: the user part of the Request-URI."""
-        assert self._session.invited_by is not None
-        return self._session.invited_by.uri.user or ""
-
-    @property
-    def call_id(self) -> str:
-        """The Call-ID."""
-        return self._session.call_id
-
-    @property
-    def over(self) -> bool:
-        """Whether the caller gave up, or it was rejected."""
-        return self._session.ended is not None
-
-    def reject(self, status: int = 486) -> None:
-        """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
-        endpoint = self._phone.endpoint
-        endpoint.agent.hang_up(self._session, endpoint.now(), status=status)
-        endpoint.flush()
-
-    async def ended(self) -> None:
-        """Wait until it is over: given up, rejected, or answered and ended since."""
-        await self.finished.wait()
-
-    @asynccontextmanager
-    async def answer(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
-        """Answer; leaving the block hangs up.
-
-        Args:
-            codecs: names in order of preference; the phone's own unless told otherwise.
-
-        Raises:
-            CallEnded: the caller gave up before.
-            RemoteProtocolError: no codec in common; the caller has been told 488.
-            PortsExhausted: no RTP port is free; the caller has been told 480.
-        """
-        phone = self._phone
-        endpoint = phone.endpoint
-        if self.over:
-            raise CallEnded("The caller gave up.")
-        assert self._session.dialog is not None
-        host = self._session.dialog.flow.local[0]
-        try:
-            with lease(host, phone.ports, phone.rng) as pair:
-                media = Media(pair, rng=phone.rng)
-                formats = _formats(codecs or phone.codecs)
-                call = Call(
-                    endpoint,
-                    self._session,
-                    media,
-                    self.caller_number,
-                    negotiator=lambda number: Negotiator(formats, host, pair.port, number),
-                    complete=phone.complete,
-                )
-                async with phone.run(call, media, self._channel):
-                    try:
-                        endpoint.agent.answer(self._session, call.negotiator, endpoint.now())
-                    finally:
-                        endpoint.flush()
-                    call.catch_up(self._channel)
-                    yield call
-        finally:
-            self.reject(480)  # Does nothing once it was answered.
-
-
-class _Arrivals(AsyncIterator[IncomingCall]):
-    """Waiting calls, without those who gave up. No generator: it may be left at any time."""
-
-    def __init__(self, arrivals: trio.MemoryReceiveChannel[IncomingCall]) -> None:
-        self._arrivals = arrivals
-
-    async def __anext__(self) -> IncomingCall:
-        while (incoming := await self._arrivals.receive()).over:
-            pass
-        return incoming
 
 
 class Phone:
@@ -268,11 +71,8 @@ class Phone:
         self.codecs = tuple(codecs)
         self.rng = rng
         self.clock = MediaClock()
-        #: How the registration stands.
-        self.registration = RegistrationStatus("off")
-        self._registered_changed = trio.Event()
-        self._unreachable: ServerUnreachable | None = None
         self._identity: Identity | None = None
+        self._binding: Binding | None = None
         if account is not None:
             self._identity = Identity(
                 NameAddr(account.uri, account.display_name),
@@ -281,18 +81,16 @@ class Phone:
                 rng,
                 account.route,
             )
+        if account is not None and self._identity is not None and account.register:
+            self._binding = Binding(endpoint, account, self._identity, self._flows_to, rng)
+            endpoint.on_broken = self._binding.receive_broken
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
         self._incoming: dict[Session, IncomingCall] = {}
         self._calls: list[Call] = []
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
         self._answers = False
         self._correspondence = Correspondence(endpoint)
-        #: The flow that the registrar reaches us by, and why connections ended lately.
-        self._bound: Flow | None = None
-        self._lost = trio.Event()
-        self._faults: dict[Flow, str] = {}
         endpoint.on_event = self._receive_event
-        endpoint.on_broken = self._receive_broken
 
     @property
     def address(self) -> Address:
@@ -306,6 +104,11 @@ class Phone:
 
     # ------------------------------------------------------------------ registration
 
+    @property
+    def registration(self) -> RegistrationStatus:
+        """How the registration stands."""
+        return self._binding.status if self._binding else RegistrationStatus("off")
+
     async def registered(self, timeout: float | None = None) -> None:
         """Wait until the account is registered.
 
@@ -318,99 +121,21 @@ class Phone:
             ServerUnreachable: the host is unknown, or nobody answered in time.
             LocalProtocolError: this phone does not register.
         """
-        if self.account is None or not self.account.register:
+        if self._binding is None:
             raise LocalProtocolError("this phone does not register")
-        with trio.move_on_after(float("inf") if timeout is None else timeout):
-            while self.registration.state == "registering":
-                await self.registration_changed()
-        if self.registration.state == "registered":
-            return
-        if self._unreachable is not None:
-            raise self._unreachable
-        if self.registration.state == "registering":
-            uri = self.account.uri
-            raise ServerUnreachable(f"{uri.host} did not answer within {timeout:g} s.")
-        raise RegistrationFailed(self.registration.status or 408, self.registration.reason)
+        await self._binding.made(timeout)
 
     async def registration_changed(self) -> None:
-        """Wait for the next change of :attr:`registration`."""
-        await self._registered_changed.wait()
+        """Wait for the next change of :attr:`registration`; for ever where there is none."""
+        if self._binding is None:
+            await trio.sleep_forever()
+        else:
+            await self._binding.changed()
 
-    def _set_registration(self, status: RegistrationStatus) -> None:
-        self.registration = status
-        self._registered_changed.set()
-        self._registered_changed = trio.Event()
-
-    async def register(self) -> None:
-        """Find the registrar and bind the account; the user agent keeps it bound.
-
-        A binding whose connection breaks is made anew, after the pause of RFC 5626 4.5.
-        """
-        assert self.account is not None
-        assert self._identity is not None
-        self._set_registration(RegistrationStatus("registering"))
-        uri = self.account.uri
-        registrar = Uri(uri.scheme, None, uri.host, uri.port)
-        flows = await self._find_registrar(registrar)
-        registration = self.endpoint.agent.register(
-            self._identity,
-            registrar,
-            flows,
-            self.endpoint.now(),
-            expires=self.account.expires,
-            instance=_instance(self.account),
-        )
-        self.endpoint.flush()
-        failures = 0
-        while True:
-            since = trio.current_time()
-            await self._lost.wait()
-            failures = failures + 1 if trio.current_time() - since < _GOOD_FLOW else 0
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
-            await trio.sleep(self.rng.uniform(0.5, 1.0) * pause)
-            flows = await self._find_registrar(registrar)
-            self._lost = trio.Event()
-            registration.register(flows, self.endpoint.now())
-            self.endpoint.flush()
-
-    async def _find_registrar(self, registrar: Uri) -> list[Flow]:
-        while True:
-            try:
-                return await self._flows_to(registrar)
-            except ServerUnreachable as error:
-                self._unreachable = error
-                self._set_registration(RegistrationStatus("failed", None, str(error)))
-                await trio.sleep(_LOOK_UP_AGAIN)
-
-    def _receive_broken(self, flow: Flow, reason: str) -> None:
-        """A connection broke; where we are bound through it, nobody can reach us."""
-        self._faults[flow] = reason
-        while len(self._faults) > _REMEMBERED_FAULTS:
-            del self._faults[next(iter(self._faults))]
-        if flow == self._bound and self.registration.state == "registered":
-            self._set_registration(RegistrationStatus("registering", None, f"Connection {reason}."))
-            self._lost.set()
-
-    def _receive_registration(self, registration: Registration) -> None:
-        self._unreachable = None
-        if self._bound is not None:
-            self.endpoint.release(self._bound)
-            self._bound = None
-        if registration.state is Binding.REGISTERED:
-            self._bound = registration.flow
-            self.endpoint.keep(self._bound)
-        if registration.state is Binding.FAILED and not registration.answered:
-            host = registration.registrar.host
-            fault = self._faults.pop(registration.flow, None)
-            self._unreachable = ServerUnreachable(
-                f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."
-            )
-        state = "off" if registration.state is Binding.REMOVED else registration.state.value
-        self._set_registration(
-            RegistrationStatus(
-                state, registration.status, registration.reason, registration.expires_at
-            )
-        )
+    async def stay_registered(self) -> None:
+        """Keep the account bound until cancelled; the phone's own task."""
+        if self._binding is not None:
+            await self._binding.run()
 
     # ------------------------------------------------------------------ calls
 
@@ -455,7 +180,7 @@ class Phone:
         caller: str | None,
         referral: Referral | None = None,
     ) -> AsyncIterator[Call]:
-        formats = _formats(codecs or self.codecs)
+        formats = audio_formats(codecs or self.codecs)
         endpoint = self.endpoint
         flows = await self._flows_to(uri)
         host = flows[0].local[0]
@@ -498,7 +223,7 @@ class Phone:
         answered nor rejected rings until the caller gives up or the phone closes.
         """
         self._answers = True
-        return _Arrivals(self._arrivals)
+        return Arrivals(self._arrivals)
 
     # ------------------------------------------------------------------ messages and states
 
@@ -567,9 +292,9 @@ class Phone:
         """
         text = target.strip()
         if text.lower().startswith(("sip:", "sips:")):
-            return _parse(text)
+            return parse_address(text)
         if "@" in text:
-            return _parse(f"sip:{text}")
+            return parse_address(f"sip:{text}")
         # What people put between digits to read them better (RFC 3966 5.1.1).
         number = text.translate(str.maketrans("", "", " -()./"))
         if not number:
@@ -577,7 +302,7 @@ class Phone:
         if self.account is None:
             raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
         domain = self.account.uri
-        return _parse(str(Uri(domain.scheme, number, domain.host, domain.port)))
+        return parse_address(str(Uri(domain.scheme, number, domain.host, domain.port)))
 
     async def _flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the proxy, or to the server that it names."""
@@ -614,7 +339,8 @@ class Phone:
             case events.IncomingCall(session):
                 self._receive_call(session)
             case events.RegistrationChanged(registration):
-                self._receive_registration(registration)
+                if self._binding is not None:
+                    self._binding.receive(registration)
             case events.Malformed():
                 pass  # The endpoint has said so.
             case (
@@ -709,7 +435,7 @@ async def open_phone(
         LocalProtocolError: the account's TLS files cannot be used.
     """
     rng = rng or random.SystemRandom()
-    _formats(codecs)
+    audio_formats(codecs)
     async with open_endpoint(
         listen,
         drain=drain,
@@ -722,42 +448,6 @@ async def open_phone(
         phone = Phone(endpoint, account, ports, codecs, rng)
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
-            if account is not None and account.register:
-                nursery.start_soon(phone.register)
-                phone._set_registration(RegistrationStatus("registering"))
+            nursery.start_soon(phone.stay_registered)
             yield phone
             nursery.cancel_scope.cancel()
-
-
-def _instance(account: Account) -> str:
-    """A name for this machine's phone at this account, the same after each start (RFC 5626 4.1)."""
-    machine = f"{uuid.getnode():x}"
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"{account.address} on {machine}").urn
-
-
-def _parse(text: str) -> Uri:
-    try:
-        uri = Uri.parse(text)
-    except RemoteProtocolError as error:
-        raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
-    if uri.scheme not in ("sip", "sips"):
-        raise LocalProtocolError(f"{text!r} is not a SIP address")
-    return uri
-
-
-def _formats(names: Sequence[str]) -> list[AudioFormat]:
-    formats = []
-    for name in names:
-        codec = codecs.create(name)
-        formats.append(
-            AudioFormat(
-                codec.name,
-                codec.encoding,
-                codec.clock_rate,
-                codec.payload_type,
-                codec.fmtp,
-                codec.channels,
-                codec.answer,
-            )
-        )
-    return formats

@@ -22,8 +22,12 @@ from spech import (
     PortRange,
     PortsExhausted,
     ServerUnreachable,
+    binding,
     open_phone,
 )
+from spech.sip.flow import Flow
+from spech.sip.message import Request, Response, response_to
+from spech.sip.transport.hosts import LocalHosts
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_200, 37_239)
@@ -215,3 +219,56 @@ def test_an_account_hides_its_password() -> None:
     assert "hush" not in repr(account)
     with pytest.raises(LocalProtocolError):
         Account("sip:example.org")
+
+
+class Registrar:
+    """Counts REGISTER requests and accepts them."""
+
+    def __init__(self) -> None:
+        self.contacts: list[str] = []
+
+    def __call__(self, request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
+        contact = request.headers.values("Contact")[0]
+        self.contacts.append(contact)
+        return response_to(request, 200, headers=[("Contact", f"{contact};expires=300")])
+
+
+async def test_after_a_sleep_of_the_machine_it_registers_at_once(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep = 0.0
+    monkeypatch.setattr(binding, "_seconds_asleep", lambda: asleep)
+    registrar = Registrar()
+    async with open_phone(listen=LOOPBACK, screen=registrar) as server:
+        account = Account(f"sip:alice@127.0.0.1:{server.address[1]}")
+        async with open_phone(account, listen=LOOPBACK) as phone:
+            await phone.registered(timeout=5)
+            await trio.sleep(60)
+            assert len(registrar.contacts) == 1
+            asleep = 3600.0
+            await trio.sleep(6)
+            assert len(registrar.contacts) == 2
+            assert phone.registration.state == "registered"
+
+
+async def test_on_another_network_it_registers_from_there(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = "127.0.0.1"
+
+    def find(hosts: LocalHosts, remote: str) -> str:
+        return here
+
+    monkeypatch.setattr(LocalHosts, "_find", find)
+    registrar = Registrar()
+    async with open_phone(listen=LOOPBACK, screen=registrar) as server:
+        account = Account(f"sip:alice@127.0.0.1:{server.address[1]}")
+        async with open_phone(account, listen=("0.0.0.0", 0)) as phone:
+            await phone.registered(timeout=5)
+            await trio.sleep(60)
+            assert len(registrar.contacts) == 1
+            here = "127.0.0.9"
+            await trio.sleep(6)
+            assert "@127.0.0.9:" in registrar.contacts[1]

@@ -83,7 +83,7 @@ class UserAgent:
         self._callers: dict[Session, str] = {}
         self._registrations: list[Registration] = []
         #: Where the registrars see us, when a NAT is between.
-        self._seen_at: dict[Address, Address] = {}
+        self._seen_at: dict[Flow, Address] = {}
         self._closed = False
 
     # ------------------------------------------------------------------ the four pipes
@@ -277,13 +277,13 @@ class UserAgent:
         carrier = "ws" if flow.transport == "wss" else flow.transport
         parameter = "" if carrier == "udp" else f";transport={carrier}"
         at = f"{user}@" if user else ""
-        address = self._seen_at.get(flow.remote, flow.local)
+        address = self._seen_at.get(flow, flow.local)
         return f"<sip:{at}{host_port(address)}{parameter}>"
 
     def learn_address(self, flow: Flow, seen: Address) -> bool:
         """Note at which address the peer of ``flow`` sees us. True when that is news."""
-        known = self._seen_at.get(flow.remote, flow.local)
-        self._seen_at[flow.remote] = seen
+        known = self._seen_at.get(flow, flow.local)
+        self._seen_at[flow] = seen
         return seen != known
 
     def standard_headers(self) -> list[tuple[str, str]]:

@@ -101,6 +101,11 @@ class Endpoint:
         carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
         return carrier is not None and carrier.send(outgoing)
 
+    def moved(self, flow: Flow) -> bool:
+        """Whether this machine is on another network than when ``flow`` was found."""
+        carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+        return carrier is not None and carrier.moved(flow)
+
     def keep(self, flow: Flow) -> None:
         """Keep ``flow`` alive: somebody has to reach us by it."""
         self._kept.add(flow)

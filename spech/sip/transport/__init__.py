@@ -47,6 +47,9 @@ class Transport(Protocol):
     def pending(self) -> bool:
         """Whether something still waits to be sent."""
 
+    def moved(self, flow: Flow) -> bool:
+        """Whether this machine has another address towards ``flow`` now; then it is looked up."""
+
     def keep_alive(self, flow: Flow) -> None:
         """Send what keeps a NAT's binding open, where the transport does not do so by itself."""
 

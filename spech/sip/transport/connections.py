@@ -190,6 +190,11 @@ class ConnectionTransport:
         """Whether something still waits to be written."""
         return any(connection.pending for connection in self._connections.values())
 
+    def moved(self, flow: Flow) -> bool:
+        """See :class:`~spech.sip.transport.Transport`."""
+        hosts, _ = self._hosts[family(flow.remote[0])]
+        return hosts.changed(flow.remote[0], flow.local[0])
+
     def keep_alive(self, flow: Flow) -> None:
         """Connections do so by themselves, at longer intervals than UDP needs."""
 

@@ -25,6 +25,16 @@ class LocalHosts:
         """The numeric address of ours that packets to ``remote`` carry."""
         return self._host or self._known.get(remote) or self._find(remote)
 
+    def changed(self, remote: str, host: str) -> bool:
+        """Whether packets to ``remote`` carry another address than ``host`` now.
+
+        Then every address is looked up anew: this machine is on another network.
+        """
+        if self._host is not None or self._find(remote) == host:
+            return False
+        self._known.clear()
+        return True
+
     def _find(self, remote: str) -> str:
         # Connecting a datagram socket sends nothing; it asks the routing table.
         with socket.socket(family(remote), socket.SOCK_DGRAM) as probe:

@@ -84,6 +84,10 @@ class UdpTransport:
         """Never: a datagram leaves at once."""
         return False
 
+    def moved(self, flow: Flow) -> bool:
+        """See :class:`~spech.sip.transport.Transport`."""
+        return self._hosts.changed(flow.remote[0], flow.local[0])
+
     def keep_alive(self, flow: Flow) -> None:
         """An empty line, which every SIP server drops."""
         self.send(Outgoing(b"\r\n", flow))

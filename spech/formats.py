@@ -1,0 +1,31 @@
+"""From the names of codecs to what a session description says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spech import codecs
+from spech.sip.offer_answer import AudioFormat
+
+
+def audio_formats(names: Sequence[str]) -> list[AudioFormat]:
+    """The formats to negotiate, in the order of ``names``.
+
+    Raises:
+        CodecUnavailable: a codec is unknown or lacks its library.
+    """
+    formats = []
+    for name in names:
+        codec = codecs.create(name)
+        formats.append(
+            AudioFormat(
+                codec.name,
+                codec.encoding,
+                codec.clock_rate,
+                codec.payload_type,
+                codec.fmtp,
+                codec.channels,
+                codec.answer,
+            )
+        )
+    return formats

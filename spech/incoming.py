@@ -1,0 +1,125 @@
+"""Calls that come in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from spech.call import Call, EventChannel
+from spech.errors import CallEnded
+from spech.formats import audio_formats
+from spech.media import Media
+from spech.rtp.ports import lease
+from spech.sip.headers import NameAddr
+from spech.sip.offer_answer import Negotiator
+from spech.sip.session import Session
+
+if TYPE_CHECKING:
+    from spech.phone import Phone
+
+
+class IncomingCall:
+    """Somebody calls and hears it ring. Answer it, reject it, or wait until they give up."""
+
+    def __init__(self, phone: Phone, session: Session, channel: EventChannel) -> None:
+        self._phone = phone
+        self._session = session
+        self._channel = channel
+        #: Set when the call is over.
+        self.finished = trio.Event()
+
+    @property
+    def _caller(self) -> NameAddr:
+        assert self._session.invited_by is not None
+        return self._session.invited_by.from_
+
+    @property
+    def caller_number(self) -> str:
+        """The user part of the caller's address, or its host."""
+        return self._caller.uri.user or self._caller.uri.host
+
+    @property
+    def display_name(self) -> str | None:
+        """The caller's name, where one came."""
+        return self._caller.display_name or None
+
+    @property
+    def called(self) -> str:
+        """The number or name that was called: the user part of the Request-URI."""
+        assert self._session.invited_by is not None
+        return self._session.invited_by.uri.user or ""
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self._session.call_id
+
+    @property
+    def over(self) -> bool:
+        """Whether the caller gave up, or it was rejected."""
+        return self._session.ended is not None
+
+    def reject(self, status: int = 486) -> None:
+        """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
+        endpoint = self._phone.endpoint
+        endpoint.agent.hang_up(self._session, endpoint.now(), status=status)
+        endpoint.flush()
+
+    async def ended(self) -> None:
+        """Wait until it is over: given up, rejected, or answered and ended since."""
+        await self.finished.wait()
+
+    @asynccontextmanager
+    async def answer(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
+        """Answer; leaving the block hangs up.
+
+        Args:
+            codecs: names in order of preference; the phone's own unless told otherwise.
+
+        Raises:
+            CallEnded: the caller gave up before.
+            RemoteProtocolError: no codec in common; the caller has been told 488.
+            PortsExhausted: no RTP port is free; the caller has been told 480.
+        """
+        phone = self._phone
+        endpoint = phone.endpoint
+        if self.over:
+            raise CallEnded("The caller gave up.")
+        assert self._session.dialog is not None
+        host = self._session.dialog.flow.local[0]
+        try:
+            with lease(host, phone.ports, phone.rng) as pair:
+                media = Media(pair, rng=phone.rng)
+                formats = audio_formats(codecs or phone.codecs)
+                call = Call(
+                    endpoint,
+                    self._session,
+                    media,
+                    self.caller_number,
+                    negotiator=lambda number: Negotiator(formats, host, pair.port, number),
+                    complete=phone.complete,
+                )
+                async with phone.run(call, media, self._channel):
+                    try:
+                        endpoint.agent.answer(self._session, call.negotiator, endpoint.now())
+                    finally:
+                        endpoint.flush()
+                    call.catch_up(self._channel)
+                    yield call
+        finally:
+            self.reject(480)  # Does nothing once it was answered.
+
+
+class Arrivals(AsyncIterator[IncomingCall]):
+    """Waiting calls, without those who gave up. No generator: it may be left at any time."""
+
+    def __init__(self, arrivals: trio.MemoryReceiveChannel[IncomingCall]) -> None:
+        self._arrivals = arrivals
+
+    async def __anext__(self) -> IncomingCall:
+        while (incoming := await self._arrivals.receive()).over:
+            pass
+        return incoming
