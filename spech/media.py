@@ -63,7 +63,7 @@ class MediaParameters:
 class MediaStatistics:
     """What was counted and measured; counts are RTP packets unless said otherwise.
 
-    ``late`` came after their time; ``concealed`` counts ticks of 20 ms with invented sound;
+    ``late`` came after their time; ``concealed`` counts ticks of 20 ms that were bridged;
     ``dropped_invalid`` were no RTP, ``dropped_foreign`` not the peer's; ``resynchronised`` counts
     jumps of the peer's timestamps or source. ``remote_lost`` is what the peer says it lost of
     ours, None until it says so; ``round_trip_ms`` likewise.

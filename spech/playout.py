@@ -25,7 +25,8 @@ class Playout:
             comes of it cannot be heard because its rate is another one.
 
     Attributes:
-        concealed: ticks that were filled, in part or wholly, with invented sound.
+        concealed: ticks that were filled, in part or wholly, with invented sound, because a packet
+            was missing. Before the first one, and in a pause of the peer, none is missing.
         undecodable: packets that the codec refused.
     """
 
@@ -68,7 +69,7 @@ class Playout:
                 # A decoder that invents before it has heard anything is out of step afterwards
                 # with the encoder, which began from nothing; of a tone, that is heard for long.
                 return np.concatenate((rest, np.zeros(samples - len(rest), np.int16)))
-            self.concealed += 1
+            self.concealed += self._session.flowing
             if len(rest):
                 return np.concatenate((rest, self._codec.conceal(samples - len(rest))))
             if following is not None and following.payload_type != self._earlier_type:

@@ -674,6 +674,21 @@ async def test_losses_are_concealed_and_counted(call: Call) -> None:
     assert dbfs(middle) == pytest.approx(-12, abs=0.5)
 
 
+async def test_where_nothing_is_missing_nothing_is_counted_as_concealed(call: Call) -> None:
+    call.left.configure()
+    call.left.rtp.judge = lambda datagram: []
+    call.right.configure()
+    call.tick(100)
+    call.left.rtp.judge = lambda datagram: [datagram]
+    call.tick(100)
+    assert call.right.media.statistics.concealed == 0
+    call.left.configure(direction="recvonly")
+    call.tick(100)
+    call.left.configure()
+    call.tick(100)
+    assert call.right.media.statistics.concealed <= 5
+
+
 async def test_hostile_datagrams_are_dropped_counted_and_logged_once(
     call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:

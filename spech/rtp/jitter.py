@@ -105,6 +105,11 @@ class JitterBuffer:
         """The delay that is aimed at, in seconds."""
         return self._target / self._clock_rate
 
+    @property
+    def flowing(self) -> bool:
+        """Whether packets come; after 0.1 s without any, the stream pauses."""
+        return self._play is not None and self._dry < _DRY_TICKS
+
     def reset(self) -> None:
         """Forget the stream: the next packet starts playout anew, at the delay learned so far."""
         self._entries.clear()

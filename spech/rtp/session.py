@@ -120,6 +120,11 @@ class RtpSession:
         return self._buffer.target
 
     @property
+    def flowing(self) -> bool:
+        """Whether sound comes: not before the first packet, nor in a pause."""
+        return self._buffer.flowing
+
+    @property
     def waiting(self) -> bool:
         """Whether packets of sound wait in the jitter buffer."""
         return len(self._buffer) > 0
