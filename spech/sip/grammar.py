@@ -130,6 +130,11 @@ def split_list(value: str) -> list[str]:
     return [stripped for part in parts if (stripped := part.strip(BLANK))]
 
 
+#: What nearly all parameters look like: no quotes, no blanks.
+_PLAIN: Final = re.compile(
+    r"(?:;[A-Za-z0-9\-.!%*_+`'~]+(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:/@]*)?)*", re.DOTALL
+)
+
 _PIECE: Final = re.compile(r'[^;"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^;"]*)*', re.DOTALL)
 
 
@@ -139,20 +144,23 @@ def parse_parameters(text: str) -> Parameters:
     Raises:
         RemoteProtocolError: 400, when a name is no token or a quote is not closed.
     """
+    if _PLAIN.fullmatch(text):
+        pieces = [piece.partition("=") for piece in text.split(";")[1:]]
+        return tuple([(name, value if equals else None) for name, equals, value in pieces])
     if '"' not in text:
-        pieces = text.split(";")
+        texts = text.split(";")
     else:
-        pieces = []
+        texts = []
         position = 0
         while position <= len(text):
             piece = _PIECE.match(text, position)
             assert piece is not None  # the pattern matches the empty string too
-            pieces.append(piece[0])
+            texts.append(piece[0])
             position = piece.end() + 1
             if piece.end() < len(text) and text[piece.end()] != ";":
                 raise RemoteProtocolError("a quote is not closed in a parameter")
     found: list[tuple[str, str | None]] = []
-    for piece_text in pieces:
+    for piece_text in texts:
         name, equals, value = piece_text.partition("=")
         name = name.strip(BLANK)
         if not name and not equals and not value:

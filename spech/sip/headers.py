@@ -227,6 +227,12 @@ _VIA: Final = re.compile(
 )
 
 
+#: What nearly every Via looks like.
+_PLAIN_VIA: Final = re.compile(
+    r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)(?::([0-9]{1,4}))?(;.*)?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Via:
     """One Via value (RFC 3261 section 20.42). ``transport`` is upper case.
@@ -247,6 +253,11 @@ class Via:
         Raises:
             RemoteProtocolError: 400, when it is something else.
         """
+        match = _PLAIN_VIA.fullmatch(text)
+        if match is not None:
+            transport, host, digits, listed = match.groups()
+            port = None if digits is None else int(digits)
+            return cls(transport, host, port, parse_parameters(listed) if listed else ())
         match = _VIA.fullmatch(text.strip(BLANK))
         if match is None:
             raise RemoteProtocolError(f"unusable Via {text[:64]!r}")
@@ -284,6 +295,9 @@ class Via:
         return replace(self, parameters=set_parameter(self.parameters, name, value))
 
 
+_PLAIN_CSEQ: Final = re.compile(r"([0-9]{1,9}) ([A-Z]+)")
+
+
 @dataclass(frozen=True, slots=True)
 class CSeq:
     """The sequence number and method of a request (RFC 3261 section 20.16)."""
@@ -298,6 +312,9 @@ class CSeq:
         Raises:
             RemoteProtocolError: 400, when it is something else or beyond 32 bits.
         """
+        plain = _PLAIN_CSEQ.fullmatch(text)
+        if plain is not None:
+            return cls(int(plain[1]), plain[2])
         words = text.split()
         if len(words) != 2 or not TOKEN.fullmatch(words[1]):
             raise RemoteProtocolError(f"unusable CSeq {text[:64]!r}")

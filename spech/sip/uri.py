@@ -23,6 +23,13 @@ _NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
 _VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
 _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 
+#: What nearly every URI looks like: each part is plain, so that nothing is left to be checked. It
+#: takes less than :meth:`Uri._parse` and agrees with it.
+_PLAIN: Final = re.compile(
+    r"(sips?):(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]+)@)?([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
+    r"(?::([0-9]{1,4}))?((?:;[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%]+)?)*)"
+)
+
 #: Parameters that make two URIs differ when only one of them has it (section 19.1.4; that
 #: ``transport`` belongs here is shown by the section's examples).
 _DISTINGUISHING: Final = frozenset({b"user", b"ttl", b"method", b"maddr", b"transport"})
@@ -83,6 +90,19 @@ class Uri:
         Raises:
             RemoteProtocolError: 400, when it is not one.
         """
+        plain = _PLAIN.fullmatch(text)
+        if plain is not None:
+            scheme, user, host, digits, listed = plain.groups()
+            uri = cls.__new__(cls)
+            set_part = object.__setattr__
+            set_part(uri, "scheme", scheme)
+            set_part(uri, "user", user)
+            set_part(uri, "host", host)
+            set_part(uri, "port", None if digits is None else int(digits))
+            set_part(uri, "parameters", _read_parameters(listed) if listed else ())
+            set_part(uri, "headers", "")
+            set_part(uri, "password", None)
+            return uri
         try:
             return cls._parse(text)
         except LocalProtocolError as error:

@@ -1,6 +1,6 @@
 """Feeds the SIP stack what coverage-guided mutation comes up with. Not a test: run it by hand.
 
-    pip install atheris
+    pip install '.[fuzz]'
     python tests/fuzz/sip.py -max_total_time=600 FOLDER tests/sip/data
 
 ``FOLDER`` collects the inputs that reach new code; ``tests/sip/data`` is where mutation begins. The

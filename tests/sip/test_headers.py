@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -358,3 +359,42 @@ def test_any_text_is_a_value_or_a_remote_error(text: str) -> None:
     for reader in (NameAddr.parse, Via.parse, CSeq.parse, AuthHeader.parse, parse_parameters):
         with suppress(RemoteProtocolError):
             reader(text)
+
+
+# What is plain is read by a shorter way. A blank, or a doubled one, leads by the longer.
+PLAIN = st.text('abcXYZ019.-_%;=:@/?+~[]" ,', max_size=12)
+
+
+@settings(PROPERTY, max_examples=400)
+@given(PLAIN, PLAIN, PLAIN)
+def test_short_ways_agree_with_long_ones(one: str, two: str, three: str) -> None:
+    def read(kind: Callable[[str], object], text: str) -> object:
+        try:
+            return kind(text)
+        except RemoteProtocolError:
+            return None
+
+    for text in (f"sip:{one}@{two};{three}", f"sip:{one}{two}", f"sip:a@b:{one};{two}={three}"):
+        assert read(Uri.parse, text) == read(Uri.parse, f" {text}")
+    for text in (f"SIP/2.0/UDP {one}", f"SIP/2.0/UDP a:{one};{two}={three}"):
+        assert read(Via.parse, text) == read(Via.parse, f" {text}")
+    for text in (f";{one}={two}", f";{one};{two};{three}=x"):
+        assert read(parse_parameters, text) == read(parse_parameters, f" {text}")
+    assert read(CSeq.parse, f"1 {one}") == read(CSeq.parse, f"1  {one}")
+    assert read(CSeq.parse, f"{one} INVITE") == read(CSeq.parse, f"{one}  INVITE")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sip:alice@example.com", Uri("sip", "alice", "example.com")),
+        ("sips:600@192.0.2.1:5061", Uri("sips", "600", "192.0.2.1", 5061)),
+        (
+            "sip:gw.example.com;transport=tcp;lr",
+            Uri("sip", None, "gw.example.com", None, (("transport", "tcp"), ("lr", None))),
+        ),
+    ],
+)
+def test_plain_uris(text: str, expected: Uri) -> None:
+    assert Uri.parse(text) == Uri.parse(f" {text}") == expected
+    assert str(expected) == text
