@@ -16,7 +16,7 @@ from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.arrival import origin, traced
-from spech.sip.capabilities import ALLOW
+from spech.sip.capabilities import ALLOW, Refusal
 from spech.sip.events import Event, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, host_port
 from spech.sip.headers import NameAddr
@@ -28,9 +28,8 @@ from spech.sip.offer_answer import Negotiator
 from spech.sip.parser import parse, salvage, validate
 from spech.sip.registration import Registration
 from spech.sip.replaces import replaced
-from spech.sip.services import Services
+from spech.sip.services import Services, invite_refusal
 from spech.sip.session import Session
-from spech.sip.session_timer import LEAST, too_brief
 from spech.sip.shares import Shares, source_of
 from spech.sip.subscription import Subscription
 from spech.sip.timeline import Note, Timeline
@@ -455,16 +454,10 @@ class UserAgent:
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[origin(request)] = session
 
-    def _refusal(self, request: Request) -> tuple[int, list[tuple[str, str]]] | None:
-        """Why an INVITE outside a dialog cannot be taken: status and headers, or None."""
+    def _refusal(self, request: Request) -> Refusal | None:
+        """Why an INVITE outside a dialog cannot be taken, or None."""
         if self._closed:
             return 480, []
-        if too_brief(request):
-            return 422, [("Min-SE", str(LEAST))]
         if origin(request) in self._invited:
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
-        try:
-            replaced(request, self.sessions)
-        except RemoteProtocolError as error:
-            return error.status, []
-        return None
+        return invite_refusal(request, self.sessions)

@@ -82,17 +82,30 @@ def parse(data: bytes) -> Message:
     return Request(words[0], Uri.parse(words[1]), headers, body, words[2].upper())
 
 
+#: Names, and compact ones, of the headers that a response repeats (RFC 3261 8.2.6.2).
+_REPEATED: Final = frozenset({b"via", b"v", b"from", b"f", b"to", b"t", b"call-id", b"i", b"cseq"})
+
+
 def salvage(data: bytes) -> Request | None:
     """What is left of a request that :func:`parse` refused: enough to answer it, not to obey it.
 
     The method and the headers are the request's own; the URI stands for an unusable one, and there
-    is no body. ``None`` when not even the headers can be read, or when it was no request.
+    is no body. Where a header cannot be read, only those that a response repeats are looked at.
+    ``None`` when one of them is missing or unreadable, or when it was no request.
     """
     data = data.lstrip(b"\r\n")
     end = HEAD_END.search(data)
+    head = data if end is None else data[: end.start()]
     try:
-        start, headers = parse_head(data if end is None else data[: end.start()])
+        start, headers = parse_head(head)
     except RemoteProtocolError:
+        first, *rest = head[: 4 * MAX_LINE].split(b"\n")
+        kept = [line for line in rest if line.partition(b":")[0].strip().lower() in _REPEATED]
+        try:
+            start, headers = parse_head(b"\n".join([first, *kept]))
+        except RemoteProtocolError:
+            return None
+    if any(not headers.get(name) for name in ("Via", "From", "To", "Call-ID", "CSeq")):
         return None
     words = start.split()
     if len(words) < 2 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[-1]):
@@ -104,7 +117,8 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
     """Reads start line and headers from the bytes before the empty line.
 
     Raises:
-        RemoteProtocolError: 400, when a line is unusable or there are too many.
+        RemoteProtocolError: 400, when a line is unusable, 513, when there are too many or one is
+            too long.
     """
     try:
         text = head.decode()
@@ -118,10 +132,10 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
     if text.count("\n") > MAX_HEADERS:
-        raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines")
+        raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines", 513)
     lines = text.split("\n")
     if len(text) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
-        raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters")
+        raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters", 513)
     pairs: list[tuple[str, str]] = []
     start = lines[0]
     del lines[0]

@@ -46,6 +46,8 @@ class Responder:
         session = self._session
         assert session.dialog is not None
         more = [*headers, *self._context.standard_headers()]
+        if status == 488:  # RFC 3261 20.43: 305, incompatible media format.
+            more.append(("Warning", '305 spech "No media description in common"'))
         if 101 <= status < 300:
             contact = self._context.contact(session.dialog.flow, session.identity.uri.user)
             more = [("Contact", contact), *more]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.capabilities import ALLOW, ALLOW_EVENTS, content_type, options, refusal
+from spech.sip.capabilities import ALLOW, ALLOW_EVENTS, Refusal, content_type, options, refusal
 from spech.sip.content import ACCEPT, read
 from spech.sip.event_header import EventHeader
 from spech.sip.events import MailboxChanged, MessageReceived
 from spech.sip.flow import Flow
 from spech.sip.identity import Identity
 from spech.sip.mailbox import Mailbox
-from spech.sip.message import response_to
+from spech.sip.message import Request, response_to
+from spech.sip.replaces import replaced
 from spech.sip.requests import Done
+from spech.sip.session_timer import LEAST, too_brief
 from spech.sip.standalone import StandaloneRequest
 from spech.sip.subscription import State, Subscription
 from spech.sip.transaction import ServerTransaction
@@ -199,3 +201,16 @@ class Services:
         tag = tag or self._context.ids.tag()
         response = response_to(transaction.request, status, to_tag=tag, headers=headers or ())
         transaction.respond(response, now)
+
+
+def invite_refusal(request: Request, sessions: Iterable[Session]) -> Refusal | None:
+    """Why an INVITE outside a dialog cannot be taken by one who has ``sessions``, or None."""
+    if request.contact is None:
+        return 400, []
+    if too_brief(request):
+        return 422, [("Min-SE", str(LEAST))]
+    try:
+        replaced(request, sessions)
+    except RemoteProtocolError as error:
+        return error.status, []
+    return None
