@@ -91,7 +91,7 @@ def salvage(data: bytes) -> Request | None:
 
     The method and the headers are the request's own; the URI stands for an unusable one, and there
     is no body. Where a header cannot be read, only those that a response repeats are looked at.
-    ``None`` when one of them is missing or unreadable, or when it was no request.
+    ``None`` when not even they can be, or when it was no request.
     """
     data = data.lstrip(b"\r\n")
     end = HEAD_END.search(data)
@@ -105,8 +105,6 @@ def salvage(data: bytes) -> Request | None:
             start, headers = parse_head(b"\n".join([first, *kept]))
         except RemoteProtocolError:
             return None
-    if any(not headers.get(name) for name in ("Via", "From", "To", "Call-ID", "CSeq")):
-        return None
     words = start.split()
     if len(words) < 2 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[-1]):
         return None

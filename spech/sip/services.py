@@ -205,8 +205,6 @@ class Services:
 
 def invite_refusal(request: Request, sessions: Iterable[Session]) -> Refusal | None:
     """Why an INVITE outside a dialog cannot be taken by one who has ``sessions``, or None."""
-    if request.contact is None:
-        return 400, []
     if too_brief(request):
         return 422, [("Min-SE", str(LEAST))]
     try:

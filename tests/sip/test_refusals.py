@@ -233,10 +233,8 @@ def test_what_breaks_the_rules_hears_it(data: bytes, status: int) -> None:
     "data",
     [
         text(("Content-Length", "500"), start="ACK sip:alice@10.0.0.1 SIP/2.0"),
-        text(("Content-Length", "500"), ("Call-ID", "")),
         text(("Content-Length", "500"), ("Via", "")),
         text(("Content-Length", "500"), ("Via", "by pigeon")),
-        text(("Content-Length", "500"), ("To", "<sip:a@b>\r\nTo: <sip:c@d>")),
         text(("Content-Length", "500"), start="SIP/2.0 200 OK"),
         b"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
