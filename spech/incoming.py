@@ -13,7 +13,7 @@ from spech.errors import CallEnded
 from spech.formats import audio_formats
 from spech.media import Media
 from spech.rtp.ports import lease
-from spech.sip.headers import NameAddr
+from spech.sip.caller import Caller, caller_of
 from spech.sip.offer_answer import Negotiator
 from spech.sip.session import Session
 
@@ -32,19 +32,27 @@ class IncomingCall:
         self.finished = trio.Event()
 
     @property
-    def _caller(self) -> NameAddr:
+    def _caller(self) -> Caller:
         assert self._session.invited_by is not None
-        return self._session.invited_by.from_
+        return caller_of(self._session.invited_by)
 
     @property
     def caller_number(self) -> str:
-        """The user part of the caller's address, or its host."""
-        return self._caller.uri.user or self._caller.uri.host
+        """The user part of the caller's address, or its host; "anonymous" for who hides it.
+
+        Where a server vouches for the caller (RFC 3325), its word counts.
+        """
+        return self._caller.number
 
     @property
     def display_name(self) -> str | None:
         """The caller's name, where one came."""
-        return self._caller.display_name or None
+        return self._caller.display_name
+
+    @property
+    def asserted(self) -> bool:
+        """Whether a server vouches for the caller, not only the caller itself."""
+        return self._caller.asserted
 
     @property
     def called(self) -> str:

@@ -64,6 +64,7 @@ class Phone:
         ports: PortRange,
         codecs: Sequence[str],
         rng: random.Random,
+        call_waiting: bool,
     ) -> None:
         self.endpoint = endpoint
         self.account = account
@@ -89,6 +90,7 @@ class Phone:
         self._calls: list[Call] = []
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
         self._answers = False
+        self._call_waiting = call_waiting
         self._correspondence = Correspondence(endpoint)
         endpoint.on_event = self._receive_event
 
@@ -146,6 +148,7 @@ class Phone:
         *,
         codecs: Sequence[str] | None = None,
         caller: str | None = None,
+        anonymous: bool = False,
     ) -> AsyncIterator[Call]:
         """Call ``target``; leaving the block hangs up.
 
@@ -155,6 +158,7 @@ class Phone:
             target: a number or name at the account's server (``600``), or a SIP URI.
             codecs: names in order of preference; the phone's own unless told otherwise.
             caller: a SIP URI to call from, in place of the account's.
+            anonymous: ask the account's server to keep our number to itself (RFC 3323, 3325).
 
         Raises:
             ServerUnreachable: the host of ``target`` is unknown.
@@ -162,7 +166,9 @@ class Phone:
             PortsExhausted: no RTP port is free.
             CodecUnavailable: a name in ``codecs`` is unknown or lacks its library.
         """
-        async with self._place(self.complete(target), target, codecs, caller) as call:
+        uri = self.complete(target)
+        hidden = self._hidden_headers() if anonymous else ()
+        async with self._place(uri, target, codecs, caller, headers=hidden) as call:
             yield call
 
     def _follow(
@@ -179,6 +185,7 @@ class Phone:
         codecs: Sequence[str] | None,
         caller: str | None,
         referral: Referral | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> AsyncIterator[Call]:
         formats = audio_formats(codecs or self.codecs)
         endpoint = self.endpoint
@@ -190,13 +197,15 @@ class Phone:
                 return Negotiator(formats, host, pair.port, number)
 
             media = Media(pair, rng=self.rng)
+            identity = self._from(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
-                self._from(caller, uri, flows[0].local),
+                identity.anonymous() if headers else identity,
                 uri,
                 flows,
                 negotiator,
                 endpoint.now(),
                 referral=referral,
+                headers=headers,
             )
             channel = self._listen(session)
             call = Call(
@@ -327,6 +336,12 @@ class Phone:
             address = NameAddr(Uri("sip", "spech", *local))
         return Identity(address, address.uri.user or "", None, self.rng)
 
+    def _hidden_headers(self) -> tuple[tuple[str, str], ...]:
+        """Privacy for everybody but our own server, which has to know whose call it is."""
+        if self.account is None:
+            return (("Privacy", "id"),)
+        return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self.account.uri}>"))
+
     def _listen(self, session: Session) -> EventChannel:
         channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))
         self._channels[session] = channel_in
@@ -374,6 +389,9 @@ class Phone:
         if not self._answers:
             agent.hang_up(session, now, status=480)
             return
+        if not self._call_waiting and (self._calls or self._incoming):
+            agent.hang_up(session, now, status=486)
+            return
         incoming = IncomingCall(self, session, self._listen(session))
         try:
             self._arrivals_in.send_nowait(incoming)
@@ -411,6 +429,7 @@ async def open_phone(
     listen: Address = ("0.0.0.0", 0),
     ports: PortRange = DEFAULT_PORTS,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
+    call_waiting: bool = True,
     drain: float = 5.0,
     screen: Screen | None = None,
     rng: random.Random | None = None,
@@ -424,6 +443,7 @@ async def open_phone(
             IPv6 and IPv4.
         ports: UDP ports for RTP and RTCP, two for each call.
         codecs: names in order of preference (``spech.codecs.names()`` lists them).
+        call_waiting: False to answer 486 (busy) to whoever calls during a call.
         drain: seconds that leaving waits for the other ends to confirm our farewells.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
@@ -445,7 +465,7 @@ async def open_phone(
         websocket_path=account.websocket_path if account else "/ws",
         resolver=resolver,
     ) as endpoint:
-        phone = Phone(endpoint, account, ports, codecs, rng)
+        phone = Phone(endpoint, account, ports, codecs, rng, call_waiting)
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
             nursery.start_soon(phone.stay_registered)

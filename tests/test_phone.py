@@ -272,3 +272,40 @@ async def test_on_another_network_it_registers_from_there(
             here = "127.0.0.9"
             await trio.sleep(6)
             assert "@127.0.0.9:" in registrar.contacts[1]
+
+
+async def test_a_caller_can_hide(autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[Request] = []
+
+    def screen(request: Request, flow: Flow, now: float) -> Response:
+        seen.append(request)
+        return response_to(request, 486)
+
+    async with open_phone(listen=LOOPBACK, screen=screen) as server:
+        account = Account(f"sip:alice@127.0.0.1:{server.address[1]}", register=False)
+        async with (
+            open_phone(account, listen=LOOPBACK, ports=PORTS) as phone,
+            phone.call("600", anonymous=True) as call,
+        ):
+            await call.ended()
+    request = seen[0]
+    assert str(request.from_.uri) == "sip:anonymous@anonymous.invalid"
+    assert request.headers.get("Privacy") == "id"
+    assert "alice" in (request.headers.get("P-Preferred-Identity") or "")
+
+
+async def test_without_call_waiting_a_second_caller_hears_busy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS, call_waiting=False) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer_all, bob)
+        async with alice.call(at(bob)) as call, alice.call(at(bob)) as second:
+            await call.answered()
+            with pytest.raises(CallFailed) as caught:
+                await second.answered()
+            assert caught.value.status == 486
+        nursery.cancel_scope.cancel()

@@ -198,16 +198,18 @@ class UserAgent:
         now: float,
         *,
         referral: Referral | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> Session:
         """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits).
 
-        With ``referral`` it is the call that the event ``TransferRequested`` asked for: who asked
-        hears how it goes.
+        ``headers`` go with the INVITE beside the usual ones. With ``referral`` it is the call that
+        the event ``TransferRequested`` asked for: who asked hears how it goes.
         """
         session = Session(self, identity, self.ids.call_id(), outgoing=True)
         self._sessions[session.call_id, session.local_tag] = session
+        session.headers = headers
         if referral is not None:
-            session.headers = tuple(referral.headers)
+            session.headers = (*headers, *referral.headers)
             self.services.transfers.follow(referral, session)
         self.timeline.open(session.call_id)
         session.invite(self._negotiator(media), target, flows, now)
@@ -412,7 +414,7 @@ class UserAgent:
         tag = session.local_tag if session else self.ids.tag()
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
-            session.receive_cancel(now)
+            session.receive_cancel(request, now)
 
     def _receive_outside(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
         request = transaction.request

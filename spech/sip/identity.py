@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.caller import ANONYMOUS
 from spech.sip.digest import DigestClient
 from spech.sip.headers import AuthHeader, NameAddr
 from spech.sip.message import Request, Response
@@ -78,6 +79,12 @@ class Identity:
     def without_password(self) -> Identity:
         """The same address for calls to strangers: they have no business with our credentials."""
         return Identity(self.address, self.user, None, self._rng)
+
+    def anonymous(self) -> Identity:
+        """The same credentials under no name (RFC 3323 4.1)."""
+        hidden = Identity(ANONYMOUS, self.user, self._password, self._rng, self.route)
+        hidden.service_route = self.service_route
+        return hidden
 
     def accept_challenge(self, request: Request, response: Response) -> bool:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.

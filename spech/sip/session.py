@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.caller import reason_of
 from spech.sip.capabilities import SUPPORTED
 from spech.sip.dialog import Dialog
 from spech.sip.events import (
@@ -340,11 +341,11 @@ class Session:
                 return
             self.context.emit(MediaChanged(self, agreed))
 
-    def receive_cancel(self, now: float) -> None:
+    def receive_cancel(self, request: Request, now: float) -> None:
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
         if self.state is State.INCOMING:
             self.responder.decline(487, now)
-            self._finish("remote", 487, REASONS[487])
+            self._finish("remote", 487, reason_of(request) or REASONS[487])
 
     # ------------------------------------------------------------------ the farewell
 
@@ -480,7 +481,7 @@ class Session:
         self.responder.decline(487, now)  # What still waits (RFC 3261 15.1.2).
         self.responder.stop()
         if self.state is not State.CLOSING:
-            self._finish("remote", 200, REASONS[200])
+            self._finish("remote", 200, reason_of(request) or REASONS[200])
 
     # ------------------------------------------------------------------ timers
 
