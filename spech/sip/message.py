@@ -6,16 +6,17 @@ they raise :class:`RemoteProtocolError` (400) when the header is missing or malf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.grammar import FORBIDDEN, TOKEN, VERSION, read_number
 from spech.sip.headers import CSeq, Headers, NameAddr, Via, masked, split_list
 from spech.sip.uri import Uri
+
+T = TypeVar("T")
 
 #: Standard reason phrases (RFC 3261 section 21 and the IANA registry).
 REASONS: Final[dict[int, str]] = {
@@ -100,6 +101,21 @@ _DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 _LOGGED: Final = 160
 
 
+class _lazy(Generic[T]):  # noqa: N801 - It is used like the built-in property.
+    """A property that is computed once. Unlike ``functools.cached_property`` of Python 3.11 it
+    takes no lock: a message belongs to one task.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, message: Any, owner: type | None = None) -> T:
+        value = message.__dict__[self._name] = self._compute(message)
+        return value
+
+
 class _Accessors:
     """What requests and responses have in common."""
 
@@ -112,12 +128,12 @@ class _Accessors:
             raise RemoteProtocolError(f"{name} is missing")
         return value
 
-    @cached_property
+    @_lazy
     def vias(self) -> tuple[Via, ...]:
         """All Via values, the topmost first."""
         return (self.via, *map(Via.parse, self.headers.values("Via")[1:]))
 
-    @cached_property
+    @_lazy
     def via(self) -> Via:
         """The topmost Via, which is all that an answer needs: those below may be unusable."""
         values = split_list(self._required("Via"))
@@ -125,12 +141,12 @@ class _Accessors:
             raise RemoteProtocolError("Via is empty")
         return Via.parse(values[0])
 
-    @cached_property
+    @_lazy
     def from_(self) -> NameAddr:
         """Who sent the request."""
         return NameAddr.parse(self._required("From"))
 
-    @cached_property
+    @_lazy
     def to(self) -> NameAddr:
         """Whom the request was first meant for."""
         return NameAddr.parse(self._required("To"))
@@ -140,12 +156,12 @@ class _Accessors:
         """The Call-ID, compared byte by byte."""
         return self._required("Call-ID")
 
-    @cached_property
+    @_lazy
     def cseq(self) -> CSeq:
         """Number and method of the request, or of the request that is answered."""
         return CSeq.parse(self._required("CSeq"))
 
-    @cached_property
+    @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:
         """All Contact values; none for ``*``."""
         values = self.headers.values("Contact")
@@ -161,12 +177,12 @@ class _Accessors:
         """Whether Contact is ``*``: remove all bindings (section 10.2.2)."""
         return self.headers.values("Contact") == ["*"]
 
-    @cached_property
+    @_lazy
     def routes(self) -> tuple[NameAddr, ...]:
         """The Route set, in order."""
         return tuple(NameAddr.parse(value) for value in self.headers.values("Route"))
 
-    @cached_property
+    @_lazy
     def record_routes(self) -> tuple[NameAddr, ...]:
         """The Record-Route values, in order."""
         return tuple(NameAddr.parse(value) for value in self.headers.values("Record-Route"))
@@ -254,7 +270,7 @@ class Response(_Accessors):
     body: bytes = b""
     version: str = "SIP/2.0"
 
-    @cached_property
+    @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:
         """The Contact values that can be read; none for ``*``.
 
