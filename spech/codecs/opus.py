@@ -1,4 +1,4 @@
-"""Opus (RFC 6716) over libopus, with its SDP and RTP as RFC 7587 has them.
+"""Opus (RFC 6716) by opuslib, with its SDP and RTP as RFC 7587 has them.
 
 Sound is always 48 kHz here, whatever the peer encodes or wants to hear: the decoder brings every
 bandwidth and stereo to 48 kHz mono, and the encoder narrows what it sends to what the peer plays.
@@ -6,11 +6,29 @@ bandwidth and stereo to 48 kHz mono, and the encoder narrows what it sends to wh
 
 from __future__ import annotations
 
-import ctypes
+import warnings
+from importlib import import_module
+from typing import Any
+
+import numpy as np
 
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples, parameters
-from spech.codecs.library import Buffer, Library, State
-from spech.errors import RemoteProtocolError
+from spech.errors import CodecUnavailable, RemoteProtocolError
+
+
+def _load() -> Any:
+    try:
+        with warnings.catch_warnings():
+            # It compares numbers with "is", which works, and which Python warns about.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            for module in ("ctl", "decoder", "encoder"):
+                import_module(f"opuslib.api.{module}")
+            return import_module("opuslib")
+    except Exception:  # Where libopus is missing it raises a bare Exception.
+        return None
+
+
+opuslib = _load()
 
 _RATE = 48000
 _FRAME = 960
@@ -25,48 +43,8 @@ _MOST_BYTES = 1275 * 6 + 13
 #: How much loss the encoder prepares for when it adds redundancy: per cent.
 _EXPECTED_LOSS = 10
 
-_APPLICATION_VOIP = 2048
-_SET_BITRATE = 4002
-_SET_MAX_BANDWIDTH = 4004
-_SET_VBR = 4006
-_SET_COMPLEXITY = 4010
-_SET_INBAND_FEC = 4012
-_SET_PACKET_LOSS = 4014
-_SET_DTX = 4016
 #: Up to that playback rate (Hz), that bandwidth.
 _BANDWIDTHS = ((8000, 1101), (12000, 1102), (16000, 1103), (24000, 1104), (48000, 1105))
-
-LIBRARY = Library("opus", 0, "libopus0")
-_Error = ctypes.POINTER(ctypes.c_int)
-_make_encoder = LIBRARY.function(
-    "opus_encoder_create", ctypes.c_void_p, ctypes.c_int32, ctypes.c_int, ctypes.c_int, _Error
-)
-_destroy_encoder = LIBRARY.function("opus_encoder_destroy", None, ctypes.c_void_p)
-# One more argument follows; it is variadic, so its type must not be declared.
-_control = LIBRARY.function("opus_encoder_ctl", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-_encode = LIBRARY.function(
-    "opus_encode",
-    ctypes.c_int32,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_int32,
-)
-_make_decoder = LIBRARY.function(
-    "opus_decoder_create", ctypes.c_void_p, ctypes.c_int32, ctypes.c_int, _Error
-)
-_destroy_decoder = LIBRARY.function("opus_decoder_destroy", None, ctypes.c_void_p)
-_decode = LIBRARY.function(
-    "opus_decode",
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_char_p,
-    ctypes.c_int32,
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_int,
-)
 
 
 class OpusCodec(BaseCodec):
@@ -87,17 +65,13 @@ class OpusCodec(BaseCodec):
             frame=_FRAME,
             longest_ms=_LONGEST_MS,
         )
-        error = ctypes.c_int()
-        self._encoder = State(
-            _make_encoder(_RATE, 1, _APPLICATION_VOIP, ctypes.byref(error)), _destroy_encoder
-        )
-        self._decoder = State(_make_decoder(_RATE, 1, ctypes.byref(error)), _destroy_decoder)
-        self._spoken = Buffer(_LONGEST)
-        self._heard = Buffer(_LONGEST)
-        self._payload = ctypes.create_string_buffer(_MOST_BYTES)
+        if opuslib is None:
+            raise CodecUnavailable("opus needs the system package libopus0")
+        self._encoder = opuslib.Encoder(_RATE, 1, opuslib.APPLICATION_VOIP)
+        self._decoder = opuslib.Decoder(_RATE, 1)
         self._bitrate = bitrate
-        self._set(_SET_COMPLEXITY, complexity)
-        self._set(_SET_PACKET_LOSS, _EXPECTED_LOSS)
+        self._set("complexity", complexity)
+        self._set("packet_loss_perc", _EXPECTED_LOSS)
         self.configure(None)
 
     def configure(self, fmtp: str | None) -> None:
@@ -106,25 +80,19 @@ class OpusCodec(BaseCodec):
         Silence is sent as sound unless the peer asks for less of it (``usedtx``).
         """
         wishes = parameters(fmtp)
-        self._set(_SET_INBAND_FEC, wishes.get("useinbandfec") == "1")
-        self._set(_SET_DTX, wishes.get("usedtx") == "1")
-        self._set(_SET_VBR, wishes.get("cbr") != "1")
+        self._set("inband_fec", wishes.get("useinbandfec") == "1")
+        self._set("dtx", wishes.get("usedtx") == "1")
+        self._set("vbr", wishes.get("cbr") != "1")
         most = _number(wishes.get("maxaveragebitrate"), 6000, 510000, self._bitrate)
-        self._set(_SET_BITRATE, min(most, self._bitrate))
+        self._set("bitrate", min(most, self._bitrate))
         played = _number(wishes.get("maxplaybackrate"), 8000, 48000, 48000)
-        self._set(_SET_MAX_BANDWIDTH, next(width for rate, width in _BANDWIDTHS if played <= rate))
+        self._set("max_bandwidth", next(width for rate, width in _BANDWIDTHS if played <= rate))
 
     def encode(self, pcm: Samples) -> bytes:
         """One packet of 20, 40, 60, 80, 100 or 120 ms."""
         self.require_frames(pcm)
-        samples = len(pcm)
-        self._spoken.pcm[:samples] = pcm
-        size = _encode(
-            self._encoder.pointer, self._spoken.address, samples, self._payload, _MOST_BYTES
-        )
-        if size < 0:
-            raise ValueError(f"libopus refused {samples} samples: error {size}")
-        return ctypes.string_at(self._payload, size)
+        encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
+        return encoded
 
     def decode(self, payload: bytes) -> Samples:
         """Whatever the packet holds, up to 120 ms."""
@@ -146,22 +114,22 @@ class OpusCodec(BaseCodec):
             return self.conceal(samples)
 
     def _decode(self, payload: bytes | None, samples: int, redundancy: int) -> Samples:
-        count = _decode(
-            self._decoder.pointer,
-            payload,
-            0 if payload is None else len(payload),
-            self._heard.address,
-            samples,
-            redundancy,
-        )
-        if count < 0:
-            raise RemoteProtocolError(f"no Opus packet: error {count} of libopus")
-        return self._heard.pcm[:count].copy()
+        try:
+            pcm: bytes = opuslib.api.decoder.decode(
+                self._decoder.decoder_state,
+                payload,
+                0 if payload is None else len(payload),
+                samples,
+                redundancy,
+                channels=1,
+            )
+        except opuslib.OpusError as error:
+            raise RemoteProtocolError(f"no Opus packet: {error}") from None
+        return np.frombuffer(pcm, np.int16)
 
-    def _set(self, request: int, value: int) -> None:
-        error = _control(self._encoder.pointer, request, ctypes.c_int(value))
-        if error:
-            raise ValueError(f"libopus refused setting {request} to {value}: error {error}")
+    def _set(self, setting: str, value: int) -> None:
+        request = getattr(opuslib.api.ctl, f"set_{setting}")
+        opuslib.api.encoder.encoder_ctl(self._encoder.encoder_state, request, int(value))
 
 
 def _whole_steps(samples: int) -> int:
@@ -176,5 +144,5 @@ def _number(text: str | None, least: int, most: int, otherwise: int) -> int:
 
 
 MAKERS = (
-    CodecMaker(CodecInfo("opus", _RATE, _BITRATE, LIBRARY.available, LIBRARY.package), OpusCodec),
+    CodecMaker(CodecInfo("opus", _RATE, _BITRATE, opuslib is not None, "libopus0"), OpusCodec),
 )

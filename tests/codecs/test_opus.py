@@ -21,7 +21,7 @@ Speech = Callable[[int], Samples]
 RATE = 48000
 SIZE = 960
 
-pytestmark = pytest.mark.skipif(not opus.LIBRARY.available, reason="libopus0 is not installed")
+pytestmark = pytest.mark.skipif(opus.opuslib is None, reason="libopus0 is not installed")
 
 
 def payloads(codec: OpusCodec, sound: Samples) -> list[bytes]:
