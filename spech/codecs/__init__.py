@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from spech.codecs import g711, g722, g729, gsm, l16, opus, speex
+from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
 from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
@@ -41,13 +41,14 @@ DEFAULT = ("PCMU", "PCMA")
 ENTRY_POINTS = "spech.codecs"
 """The group of entry points by which other packages bring codecs."""
 
-_ALIASES = {"l16": "l16/16000", "ulaw": "pcmu", "alaw": "pcma"}
+_ALIASES = {"l16": "l16/16000", "ilbc": "ilbc/20", "ulaw": "pcmu", "alaw": "pcma"}
 _OWN = (
     *g711.MAKERS,
     *g722.MAKERS,
     *opus.MAKERS,
     *g729.MAKERS,
     *gsm.MAKERS,
+    *ilbc.MAKERS,
     *speex.MAKERS,
     *l16.MAKERS,
 )

@@ -14,7 +14,9 @@ from spech.errors import RemoteProtocolError
 
 Speech = Callable[[int], Samples]
 
-FRAMED = [name for name in codecs.names() if name.partition("/")[0] in ("GSM", "G729", "speex")]
+FRAMED = [
+    name for name in codecs.names() if name.partition("/")[0] in ("GSM", "G729", "iLBC", "speex")
+]
 
 
 def attempt(codec: codecs.Codec, payload: bytes) -> bool:

@@ -25,6 +25,8 @@ VOCODERS = {
     "opus": 0.95,
     "G729": 0.9,
     "GSM": 0.9,
+    "iLBC/20": 0.95,
+    "iLBC/30": 0.95,
     "speex/8000": 0.95,
     "speex/16000": 0.95,
     "speex/32000": 0.95,
@@ -73,8 +75,9 @@ def test_speech_survives_the_loss_of_every_twentieth_packet(
 def test_packets_of_other_lengths(name: str, ptime: int, carry: Carry) -> None:
     codec = codecs.create(name)
     size = codec.packet_samples(ptime)
-    # Whole frames, and none is longer than 20 ms.
-    assert abs(size / codec.rate - ptime / 1000) < 0.02
+    # Whole frames, of which none is longer than 20 ms, but for one mode of iLBC.
+    longest = 0.03 if name == "iLBC/30" else 0.02
+    assert abs(size / codec.rate - ptime / 1000) < longest
     sound = np.zeros(size * 3, np.int16)
     assert abs(len(carry(codec, sound, ptime)) - len(sound)) <= 1
 

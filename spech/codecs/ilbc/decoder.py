@@ -30,6 +30,8 @@ from spech.codecs.ilbc.tables import (
     Floats,
 )
 
+_LOUDEST = 2.0**17
+
 
 class Decoder:
     """Decodes the frames of one stream, of either mode."""
@@ -59,7 +61,8 @@ class Decoder:
             place = slice(number * SUBFRAME, (number + 1) * SUBFRAME)
             part = all_pole(residual[place], denominator, responses[number], self._past)
             residual[place] = part
-            self._past = part[-ORDER:]
+            # Frames that no encoder made may give an unstable filter, which must not run away.
+            self._past = np.clip(part[-ORDER:], -_LOUDEST, _LOUDEST)
         return self._high_pass.process(residual)
 
 
@@ -70,6 +73,8 @@ def _residual(layout: Layout, fields: Fields, denominator: Floats) -> Floats:
     residual[state_place(layout, fields.start, fields.first)] = state
     for block in blocks(layout, fields.start, fields.first):
         length = len(residual[block.place])
-        vectors = codebook(block.remembered(residual), length)[fields.vectors[block.number]]
-        residual[block.place] = dequantise(fields.gains[block.number]) @ vectors
+        vectors = codebook(block.remembered(residual), length)
+        # With 20 ms, the last two of the 128 indices that fit the bits mean no vector.
+        chosen = vectors[np.minimum(fields.vectors[block.number], len(vectors) - 1)]
+        residual[block.place] = dequantise(fields.gains[block.number]) @ chosen
     return residual

@@ -22,13 +22,13 @@ from spech.codecs.ilbc.codebook import (
 )
 from spech.codecs.ilbc.filters import (
     HighPass,
+    circular,
     dispersion,
     frequencies,
     impulse_response,
     interpolate,
     polynomials,
     separate,
-    circular,
 )
 from spech.codecs.ilbc.tables import (
     AMPLITUDES,

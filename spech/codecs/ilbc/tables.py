@@ -126,16 +126,14 @@ LEANING_WINDOW: Floats = np.where(
 LAG_WINDOW: Floats = np.exp(-0.5 * (2 * np.pi * 60 / RATE * np.arange(ORDER + 1)) ** 2)
 LAG_WINDOW[0] = 1.0001
 
-SYNTHESIS_CHIRP: Floats = 0.9025 ** np.arange(ORDER + 1)
-WEIGHTING_CHIRP: Floats = 0.4222 ** np.arange(ORDER + 1)
+SYNTHESIS_CHIRP: Floats = np.power(0.9025, np.arange(ORDER + 1))
+WEIGHTING_CHIRP: Floats = np.power(0.4222, np.arange(ORDER + 1))
 
 #: High-pass filters: three coefficients above, three below the line.
 INPUT_FILTER = ((0.92727436, -1.8544941, 0.92727436), (1.0, -1.9059465, 0.9114024))
 OUTPUT_FILTER = ((0.93980581, -1.8795834, 0.93980581), (1.0, -1.9330735, 0.93589199))
 
-#: The largest amplitude of a start state is 10 to the power of one of these.
-AMPLITUDES: Floats = np.array(
-    [float(word) for word in """
+_EXPONENTS = """
     1.000085 1.071695 1.140395 1.206868 1.277188 1.351503 1.429380 1.500727 1.569049 1.639599
     1.707071 1.781531 1.840799 1.901550 1.956695 2.006750 2.055474 2.102787 2.142819 2.183592
     2.217962 2.257177 2.295739 2.332967 2.369248 2.402792 2.435080 2.468598 2.503394 2.539284
@@ -143,8 +141,9 @@ AMPLITUDES: Floats = np.array(
     2.877470 2.906899 2.936655 2.967804 3.000115 3.033367 3.066355 3.104231 3.141499 3.183012
     3.222952 3.265433 3.308441 3.350823 3.395275 3.442793 3.490801 3.542514 3.604064 3.666050
     3.740994 3.830749 3.938770 4.101764
-    """.split()]
-)
+"""
+#: The largest amplitude of a start state is 10 to the power of one of these.
+AMPLITUDES: Floats = np.array([float(word) for word in _EXPONENTS.split()])
 FULL_AMPLITUDE = 4.5
 LEVELS: Floats = np.array(
     [-3.719849, -2.177490, -1.130005, -0.309692, 0.444214, 1.329712, 2.436279, 3.983887]
