@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
 from spech.sip.events import MediaChanged
+from spech.sip.grammar import maybe_number
 from spech.sip.invitation import SDP, Fork
 from spech.sip.message import Response, response_to
 from spech.sip.offer_answer import Agreed, Negotiator
@@ -16,6 +18,11 @@ from spech.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
     from spech.sip.session import Session
+
+#: How often in a row, and after how many seconds at most, a change is offered again where they
+#: answer 500 with Retry-After.
+_MOST_PUT_OFF: Final = 5
+_LONGEST_PAUSE: Final = 60
 
 
 class Renegotiation:
@@ -29,6 +36,8 @@ class Renegotiation:
         self._pending: DialogRequest | None = None
         self._fork = Fork(dialog)
         self._wanted = False
+        #: How often in a row they asked us to wait.
+        self._put_off = 0
 
     # ------------------------------------------------------------------ from our side
 
@@ -89,6 +98,7 @@ class Renegotiation:
             return
         credentials = self._pending.credentials if self._pending else []
         self._pending = None
+        self._put_off = 0
         self._dialog.refresh_target(response)
         self._fork.acknowledge(self._session, sequence, credentials)
         if not self._session.is_up:
@@ -116,10 +126,9 @@ class Renegotiation:
         session = self._session
         if not session.is_up or request is None:
             return
-        if status == 491:
-            # RFC 3261 14.1: who made the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
-            low, high = (2.1, 4.0) if session.outgoing else (0.0, 2.0)
-            self._context.timers.set(session, "glare", now + self._context.rng.uniform(low, high))
+        pause = self._pause(request.method, status, response)
+        if pause is not None:
+            self._context.timers.set(session, "glare", now + pause)
         elif response is None or status in (408, 481):
             session.hang_up(now)  # The dialog is gone at the other end (12.2.1.2, 14.1).
         elif status == 422 and session.timer.lengthen(response):
@@ -131,6 +140,21 @@ class Renegotiation:
         else:
             # Any other refusal leaves the session as it was (14.1), and its timer running.
             session.timer.refresh_later(now)
+
+    def _pause(self, method: str, status: int, response: Response | None) -> float | None:
+        """Seconds until a change is offered again, or None where it was refused for good."""
+        if status == 491:
+            # RFC 3261 14.1: who made the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
+            low, high = (2.1, 4.0) if self._session.outgoing else (0.0, 2.0)
+            return self._context.rng.uniform(low, high)
+        if method == "INVITE" and status == 500 and response and self._put_off < _MOST_PUT_OFF:
+            # Our last ACK is not there yet, so they are not ready for this one (14.2).
+            value = re.split("[;( ]", response.headers.get("Retry-After") or "")[0]
+            seconds = maybe_number(value, _LONGEST_PAUSE)
+            if seconds is not None:
+                self._put_off += 1
+                return max(1.0, seconds)
+        return None
 
     # ------------------------------------------------------------------ from their side
 

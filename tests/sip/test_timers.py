@@ -162,6 +162,35 @@ def test_a_reinvite_that_is_refused_leaves_the_call(
     assert session.state is State.CONFIRMED  # RFC 3261 14.1
 
 
+def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -> None:
+    """RFC 3261 14.2: they wait for our last ACK, and say for how long we should."""
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "3 (not yet);duration=9"))
+    pair.wire.run(2.8)
+    assert pair.kinds(pair.alice).count("INVITE") == 2
+    pair.wire.run(0.2)
+    assert b"a=sendonly" in pair.bob.take("INVITE").body
+
+
+def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    while True:
+        try:
+            request = pair.bob.take("INVITE")
+        except LookupError:
+            break
+        refuse(pair, request, 500, ("Retry-After", "1"))
+        pair.wire.run(1.2)
+    assert session.state is State.CONFIRMED
+    assert pair.kinds(pair.alice).count("INVITE") == 7
+
+
 def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.wire.drop = lambda packet: packet.kind == "ACK"

@@ -1,0 +1,305 @@
+"""Random calls between two or three user agents on a bad network, many thousand times as wished.
+
+Each run comes from one seed: the network's faults, what people do, and when. In the end, whatever
+happened, both ends must agree and nothing may be left. ``SPECH_SIMULATIONS`` says how many runs
+there are, ``SPECH_SIMULATION`` names the one seed to replay.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from spech.errors import LocalProtocolError
+from spech.sip import events
+from spech.sip.flow import Flow
+from spech.sip.headers import NameAddr
+from spech.sip.identity import Identity
+from spech.sip.message import Request
+from spech.sip.parser import parse
+from spech.sip.replaces import Replaces
+from spech.sip.session import Session, State
+from spech.sip.uri import Uri
+from spech.testing.wire import FakeWire, Peer
+
+from .conftest import media
+
+RUNS = int(os.environ.get("SPECH_SIMULATIONS", "1000"))
+#: Seconds for which people act, and for which the stack then sorts itself out: a session timer.
+BUSY, SETTLING, LEAVING = 40.0, 2000.0, 200.0
+#: More often no message is sent: timer G and E, doubled by a network that doubles.
+MOST_COPIES = 40
+
+MIRROR = {
+    "sendrecv": "sendrecv",
+    "sendonly": "recvonly",
+    "recvonly": "sendonly",
+    "inactive": "inactive",
+}
+
+
+def test_both_ends_agree_and_nothing_is_left() -> None:
+    chosen = os.environ.get("SPECH_SIMULATION")
+    for seed in range(RUNS) if chosen is None else [int(chosen)]:
+        simulation = Simulation(seed)
+        try:
+            simulation.run()
+        except Exception as error:
+            error.add_note(f"Replay with SPECH_SIMULATION={seed}:\n{simulation.story()}")
+            raise
+
+
+class Simulation:
+    """One run."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = rng = random.Random(seed)
+        self.loss = rng.choice([0.0, 0.05, 0.2, 0.4])
+        self.wire = FakeWire(
+            rng.getrandbits(32),
+            loss=self.loss,
+            duplication=rng.choice([0.0, 0.1, 0.5]),
+            delay=(0.005, rng.choice([0.01, 0.2, 1.5])),
+        )
+        self.peers = [self.wire.peer(f"10.0.0.{n}") for n in range(1, rng.choice([2, 3]) + 1)]
+        self.sessions: list[tuple[Peer, Session]] = []
+        self.directions: dict[Session, str] = {}
+        self.ended: Counter[Session] = Counter()
+        self.answered: set[Session] = set()
+        self.closed: set[Peer] = set()
+        self.actions: list[str] = []
+        for peer in self.peers:
+            peer.on_event = self._observer(peer)
+
+    # ------------------------------------------------------------------ what people do
+
+    def run(self) -> None:
+        end = self.wire.now + BUSY
+        while self.wire.now < end:
+            self.wire.run(self.rng.expovariate(1.0))
+            self._act()
+        self.wire.loss = 0.0
+        self.wire.run(SETTLING)
+        self._agreed()
+        for peer in self.peers:
+            self._close(peer)
+        self.wire.run(LEAVING)
+        self._left()
+
+    def _act(self) -> None:
+        open_ones = [peer for peer in self.peers if peer not in self.closed]
+        if not open_ones:
+            return
+        peer = self.rng.choice(open_ones)
+        known = [session for session in peer.agent.sessions if session.ended is None]
+        if not known or (len(known) < 4 and self.rng.random() < 0.25):
+            self._call(peer)
+            return
+        session = self.rng.choice(known)
+        match session.state:
+            case State.INCOMING:
+                choices = [self._ring, self._answer, self._answer, self._hang_up]
+            case State.CONFIRMED:
+                choices = [self._hold, self._resume, self._refresh, self._transfer, self._hang_up]
+            case _:
+                choices = [self._wait, self._wait, self._hang_up]
+        weather = [self._blackout, self._close] if self.rng.random() < 0.05 else []
+        act = self.rng.choice(weather) if weather else None
+        if act is not None:
+            act(peer)
+        else:
+            self._do(self.rng.choice(choices), peer, session)
+
+    def _do(self, what: Callable[[Peer, Session], None], peer: Peer, session: Session) -> None:
+        self._note(f"{peer.address[0]} {what.__name__[1:]} {session.call_id[:6]}")
+        what(peer, session)
+        peer.flush()
+
+    def _call(self, peer: Peer) -> None:
+        other = self.rng.choice([one for one in self.peers if one is not peer])
+        agent = peer.agent
+        identity = Identity(NameAddr(Uri.parse(f"sip:{peer.address[0]}")), "user", None, agent.rng)
+        session = agent.invite(
+            identity,
+            Uri.parse(f"sip:user@{other.address[0]}"),
+            [peer.flow_to(other)],
+            media(peer.address[0]),
+            self.wire.now,
+        )
+        self._meet(peer, session)
+        self._note(f"{peer.address[0]} calls {other.address[0]} {session.call_id[:6]}")
+        peer.flush()
+
+    def _wait(self, peer: Peer, session: Session) -> None:
+        pass
+
+    def _ring(self, peer: Peer, session: Session) -> None:
+        peer.agent.ring(session, self.wire.now)
+
+    def _answer(self, peer: Peer, session: Session) -> None:
+        peer.agent.answer(session, media(peer.address[0]), self.wire.now)
+
+    def _hang_up(self, peer: Peer, session: Session) -> None:
+        peer.agent.hang_up(session, self.wire.now, status=self.rng.choice([None, 486, 603]))
+
+    def _hold(self, peer: Peer, session: Session) -> None:
+        peer.agent.hold(session, self.wire.now)
+
+    def _resume(self, peer: Peer, session: Session) -> None:
+        peer.agent.resume(session, self.wire.now)
+
+    def _refresh(self, peer: Peer, session: Session) -> None:
+        session.handle_timer("refresh", self.wire.now)
+
+    def _transfer(self, peer: Peer, session: Session) -> None:
+        """To anybody, or to the far end of another call of ours, whose place the new one takes."""
+        target = Uri.parse(f"sip:user@{self.rng.choice(self.peers).address[0]}")
+        others = [one for one in peer.agent.sessions if one is not session and one.is_up]
+        if others and self.rng.random() < 0.5:
+            other = others[0]
+            assert other.dialog is not None
+            target = Replaces.of(other).within(other.dialog.target)
+        try:
+            peer.agent.transfer(session, target, self.wire.now)
+        except LocalProtocolError:
+            self._note("  is being transferred already")
+
+    def _blackout(self, peer: Peer) -> None:
+        """Nothing gets through for a while."""
+        seconds = self.rng.choice([2, 20, 70])
+        self._note(f"no network for {seconds} s")
+        self.wire.loss = 1.0
+        self.wire.run(seconds)
+        self.wire.loss = self.loss
+
+    def _close(self, peer: Peer) -> None:
+        self._note(f"{peer.address[0]} closes")
+        self.closed.add(peer)
+        peer.agent.close(self.wire.now)
+        peer.flush()
+
+    # ------------------------------------------------------------------ what they see
+
+    def _meet(self, peer: Peer, session: Session) -> None:
+        session.takes_transfers = True
+        self.sessions.append((peer, session))
+
+    def _observer(self, peer: Peer) -> Callable[[events.Event], None]:
+        def observe(event: events.Event) -> None:
+            match event:
+                case events.IncomingCall(session):
+                    self._meet(peer, session)
+                case events.Answered(session, agreed):
+                    self.answered.add(session)
+                    assert agreed is not None
+                    self.directions[session] = agreed.direction
+                case events.MediaChanged(session, agreed):
+                    self.directions[session] = agreed.direction
+                case events.TransferRequested(session, _):
+                    self._follow(peer, session, event)
+                case events.CallEnded(session, by, status, reason):
+                    self.ended[session] += 1
+                    self._note(
+                        f"{peer.address[0]} ended {session.call_id[:6]} {by} {status} {reason}"
+                    )
+                case events.Malformed(_, cause):
+                    raise AssertionError(f"our own message is malformed: {cause}")
+
+        return observe
+
+    def _follow(self, peer: Peer, session: Session, event: events.TransferRequested) -> None:
+        target = event.referral.target
+        unwilling = peer in self.closed or self.rng.random() < 0.2
+        if unwilling or target.host == peer.address[0]:
+            event.referral.progress(603, "Decline")
+            return
+        flow = Flow("udp", peer.address, (target.host, 5060))
+        new = peer.agent.invite(
+            session.identity,
+            target,
+            [flow],
+            media(peer.address[0]),
+            self.wire.now,
+            referral=event.referral,
+        )
+        self._meet(peer, new)
+
+    # ------------------------------------------------------------------ what must hold
+
+    def _agreed(self) -> None:
+        """What is up is up at both ends, in mirrored directions; nothing hangs half way."""
+        ends = {}
+        for peer in self.peers:
+            for session in peer.agent.sessions:
+                if session.state is State.RINGING:
+                    continue  # They vanished; how long to wait is the caller's affair.
+                assert session.state is State.CONFIRMED, (peer.address, session)
+                assert session.dialog is not None
+                key = (session.call_id, session.dialog.local.tag, session.dialog.remote.tag)
+                ends[key] = session
+        for (call_id, local, remote), session in ends.items():
+            assert (call_id, remote, local) in ends, f"{session} has no other end"
+            other = ends[call_id, remote, local]
+            mine, theirs = self.directions[session], self.directions[other]
+            assert MIRROR[mine] == theirs, (call_id, mine, theirs)
+
+    def _left(self) -> None:
+        for peer in self.peers:
+            agent = peer.agent
+            assert agent.sessions == ()
+            assert len(agent.layer) == 0
+            assert agent.idle
+            assert agent.get_timer() is None
+            assert not agent.dropped["rule broken"]
+        for _, session in self.sessions:
+            assert self.ended[session] == 1, session
+        quiet = self.wire.now - 60
+        assert not any(packet.time > quiet for packet in self.wire.log)
+        for data, copies in Counter(packet.data for packet in self.wire.log).items():
+            assert copies < MOST_COPIES, (copies, data[:200])
+        self._farewells()
+
+    def _farewells(self) -> None:
+        """Every call that was answered saw a BYE, every other one a refusal or a CANCEL."""
+        said: dict[str, set[str]] = {}
+        arrived: dict[str, set[str]] = {}
+        for data in {packet.data for packet in self.wire.log}:
+            call_id, kind = _read(data)
+            said.setdefault(call_id, set()).add(kind)
+        for data in {packet.data for packet in self.wire.log if not packet.lost}:
+            call_id, kind = _read(data)
+            arrived.setdefault(call_id, set()).add(kind)
+        for _, session in self.sessions:
+            call_id = session.call_id
+            if session in self.answered:
+                assert "BYE" in said[call_id], session
+            elif session.outgoing and "progress INVITE" in arrived.get(call_id, ()):
+                told = {"CANCEL", "BYE"} & said[call_id]
+                assert told or "refusal INVITE" in arrived[call_id], session
+
+    # ------------------------------------------------------------------ what is told of it
+
+    def _note(self, text: str) -> None:
+        self.actions.append(f"{self.wire.now - 1000:8.3f} {text}")
+
+    def story(self) -> str:
+        """Actions and messages in the order of time."""
+        lines = list(self.actions)
+        for packet in self.wire.log:
+            lost = " lost" if packet.lost else ""
+            ends = f"{packet.source[0]} -> {packet.destination[0]}"
+            call = packet.message.call_id[:6]
+            number = packet.message.cseq.number
+            lines.append(f"{packet.time - 1000:8.3f}   {ends} {packet.kind} {call} {number}{lost}")
+        return "\n".join(sorted(lines)[-400:])
+
+
+def _read(data: bytes) -> tuple[str, str]:
+    """Call-ID of a message, and what kind of farewell it is or is not."""
+    message = parse(data)
+    if isinstance(message, Request):
+        return message.call_id, message.method
+    word = "progress" if message.status < 200 else "refusal" if message.status >= 300 else "yes"
+    return message.call_id, f"{word} {message.cseq.method}"
