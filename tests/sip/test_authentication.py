@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from spech import Account, CallFailed, open_phone
+from spech.sip import events
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.message import Request, Response, response_to
@@ -168,6 +169,7 @@ def test_a_registration_removed_while_it_is_being_made(accounted: Accounted) -> 
     assert isinstance(request, Request)
     assert request.expires != 0
     assert not pair.alice.agent.idle
+    assert pair.find(pair.alice, events.RegistrationChanged) is None
     contact = [("Contact", f"{request.headers.get('Contact')};expires=300")]
     pair.bob.send(response_to(request, 200, headers=contact), pair.alice)
     pair.wire.run(0.1)
@@ -176,6 +178,7 @@ def test_a_registration_removed_while_it_is_being_made(accounted: Accounted) -> 
     assert request.expires == 0  # RFC 3261 10.2.2
     pair.bob.send(response_to(request, 200), pair.alice)
     pair.quiet()
+    assert pair.find(pair.alice, events.RegistrationChanged) is not None
 
 
 def test_a_registration_removed_while_it_is_being_challenged(accounted: Accounted) -> None:

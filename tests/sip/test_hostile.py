@@ -97,7 +97,8 @@ def test_numbers_that_are_none_for_a_registration(number: str) -> None:
     assert alice.agent.get_timer() is not None  # It goes on all the same.
 
 
-def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes) -> None:
+@pytest.mark.parametrize("source", ["6.6.6.6", "10.0.0.2"])
+def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes, source: str) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -106,7 +107,7 @@ def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes) -> N
     ack = pair.bob.take("ACK")
     assert isinstance(ack, Request)
     agent = pair.alice.agent
-    stranger = Flow("udp", pair.alice.address, ("6.6.6.6", 5060))
+    stranger = Flow("udp", pair.alice.address, (source, 5061))
     flood = (
         "OPTIONS sip:a@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 6.6.6.6;branch=z9hG4bK{0}\r\n"
         "From: <sip:x@y>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: {0}\r\nCSeq: 1 OPTIONS\r\n\r\n"
@@ -271,6 +272,22 @@ def test_responses_go_where_the_via_asks(
     assert trying.flow.remote == ("10.0.0.2", port)
     sent = Pair.read(trying)
     assert (sent.via.received, sent.via.rport) == marks
+
+
+def test_an_old_ack_ends_a_refusal(scripted: Pair) -> None:
+    """RFC 3261 17.2.3: such an ACK is told by other marks, and its To tag is ours."""
+    pair = scripted
+    request = invite(body=offer())
+    via = "SIP/2.0/UDP 10.0.0.2:5060;branch=1"
+    request = request.replace(headers=request.headers.set("Via", via))
+    session = called(pair, request).session
+    pair.hang_up(pair.alice, session, 486)
+    pair.wire.run(0.1)
+    ack = within(request, "ACK", 1, str(pair.bob.take("486 INVITE").to))
+    pair.bob.send(ack.replace(headers=ack.headers.set("Via", via)), pair.alice)
+    pair.wire.run(40)
+    assert pair.kinds(pair.alice).count("486 INVITE") == 1
+    pair.quiet()
 
 
 @pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
