@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spech.sip.session import Session
 
 #: How often in a row, and after how many seconds at most, a change is offered again where they
-#: answer 500 with Retry-After.
+#: answer 500.
 _MOST_PUT_OFF: Final = 5
 _LONGEST_PAUSE: Final = 60
 
@@ -36,7 +36,7 @@ class Renegotiation:
         self._pending: DialogRequest | None = None
         self._fork = Fork(dialog)
         self._wanted = False
-        #: How often in a row they asked us to wait.
+        #: How often in a row a change came at the wrong time for them.
         self._put_off = 0
 
     # ------------------------------------------------------------------ from our side
@@ -126,7 +126,7 @@ class Renegotiation:
         session = self._session
         if not session.is_up or request is None:
             return
-        pause = self._pause(request.method, status, response)
+        pause = self._pause(request, status, response)
         if pause is not None:
             self._context.timers.set(session, "glare", now + pause)
         elif response is None or status in (408, 481):
@@ -141,20 +141,23 @@ class Renegotiation:
             # Any other refusal leaves the session as it was (14.1), and its timer running.
             session.timer.refresh_later(now)
 
-    def _pause(self, method: str, status: int, response: Response | None) -> float | None:
+    def _pause(
+        self, request: DialogRequest, status: int, response: Response | None
+    ) -> float | None:
         """Seconds until a change is offered again, or None where it was refused for good."""
         if status == 491:
             # RFC 3261 14.1: who made the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
             low, high = (2.1, 4.0) if self._session.outgoing else (0.0, 2.0)
             return self._context.rng.uniform(low, high)
-        if method == "INVITE" and status == 500 and response and self._put_off < _MOST_PUT_OFF:
-            # Our last ACK is not there yet, so they are not ready for this one (14.2).
-            value = re.split("[;( ]", response.headers.get("Retry-After") or "")[0]
-            seconds = maybe_number(value, _LONGEST_PAUSE)
-            if seconds is not None:
-                self._put_off += 1
-                return max(1.0, seconds)
-        return None
+        if request.method != "INVITE" or status != 500 or self._put_off == _MOST_PUT_OFF:
+            return None
+        self._put_off += 1
+        if request.sequence < self._dialog.local_sequence:
+            return 1.0  # A later request of ours overtook it (12.2.2).
+        # Our last ACK is not there yet, so they are not ready for this one (14.2).
+        value = (response.headers.get("Retry-After") or "") if response else ""
+        seconds = maybe_number(re.split("[;( ]", value)[0], _LONGEST_PAUSE)
+        return None if seconds is None else max(1.0, seconds)
 
     # ------------------------------------------------------------------ from their side
 

@@ -8,6 +8,7 @@ from spech.sip.message import Request, Response, response_to
 from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.session import Session, State
 from spech.sip.timers import TimerSet
+from spech.sip.uri import Uri
 
 from .conftest import PCMU, Pair, media
 from .test_extensions import called, invite, within
@@ -173,6 +174,23 @@ def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -
     assert pair.kinds(pair.alice).count("INVITE") == 2
     pair.wire.run(0.2)
     assert b"a=sendonly" in pair.bob.take("INVITE").body
+
+
+def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes) -> None:
+    """RFC 3261 12.2.2: what comes after a higher number is answered 500, and nothing more."""
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    pair.alice.agent.transfer(session, Uri.parse("sip:carol@10.0.0.3"), pair.wire.now)
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("REFER"), 603)
+    refuse(pair, request, 500)
+    pair.wire.run(1.1)
+    again = pair.bob.take("INVITE")
+    assert b"a=sendonly" in again.body
+    assert again.cseq.number == request.cseq.number + 2
 
 
 def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> None:
