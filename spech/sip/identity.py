@@ -20,6 +20,8 @@ _CHALLENGES: Final = {
     407: ("Proxy-Authenticate", "Proxy-Authorization"),
 }
 
+#: How often credentials are tried for one request: a server, a proxy, a stale nonce.
+_MOST_TRIES: Final = 4
 #: So many realms are remembered, the latest ones.
 _MOST_REALMS: Final = 8
 
@@ -114,6 +116,20 @@ class Identity:
         while len(self._challenges) > _MOST_REALMS:
             del self._challenges[next(iter(self._challenges))]
         return bool(learned)
+
+
+class Tries:
+    """How often one request was answered with credentials; there is an end to it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def again(self, identity: Identity, request: Request, response: Response) -> bool:
+        """Whether ``response`` is a challenge, and worth another try with what it taught us."""
+        if response.status not in _CHALLENGES:
+            return False
+        self._count += 1
+        return self._count < _MOST_TRIES and identity.accept_challenge(request, response)
 
 
 def _read(message: Request | Response, name: str) -> list[AuthHeader]:

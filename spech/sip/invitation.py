@@ -11,9 +11,10 @@ from spech.sip.dialog import Dialog
 from spech.sip.flow import Flow, Outgoing
 from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
+from spech.sip.identity import Tries
 from spech.sip.message import REASONS, Request, Response
 from spech.sip.offer_answer import Agreed, Negotiator
-from spech.sip.requests import MOST_TRIES, DialogRequest
+from spech.sip.requests import DialogRequest
 from spech.sip.timers import PATIENCE
 from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
@@ -70,7 +71,7 @@ class Invitation:
         self._flows = list(flows)
         self._body = negotiator.offer()
         self._sequence = self._context.ids.sequence()
-        self._tries = 0
+        self._tries = Tries()
         self._redirections = 0
         self._forks: dict[str, Fork] = {}
         self._transaction: ClientTransaction | None = None
@@ -224,20 +225,16 @@ class Invitation:
     def _refused(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         session = self._session
         if session.still_calling:
-            if response.status in (401, 407):
-                self._tries += 1
-                if self._tries < MOST_TRIES and session.identity.accept_challenge(
-                    transaction.request, response
-                ):
-                    self.send(now)
-                    return
-            elif response.status == 422 and session.timer.lengthen(response):
+            if self._tries.again(session.identity, transaction.request, response):
                 self.send(now)
                 return
-            elif response.status == 503 and len(self._flows) > 1:
+            if response.status == 422 and session.timer.lengthen(response):
+                self.send(now)
+                return
+            if response.status == 503 and len(self._flows) > 1:
                 self._next_server(now)
                 return
-            elif response.status in (301, 302, 305) and self._redirected(response):
+            if response.status in (301, 302, 305) and self._redirected(response):
                 return
         session.refused(response.status, response.reason, now)
 

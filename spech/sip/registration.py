@@ -10,13 +10,12 @@ from spech.sip.events import RegistrationChanged
 from spech.sip.flow import Flow
 from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
-from spech.sip.identity import Identity
+from spech.sip.identity import Identity, Tries
 from spech.sip.message import REASONS, Request, Response
 from spech.sip.session import Context
 from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
 
-_MOST_TRIES: Final = 4
 #: The longest binding that is believed, in seconds.
 _MOST: Final = 86_400
 #: Seconds to wait after the first, second, ... failure in a row.
@@ -73,7 +72,7 @@ class Registration:
         self._sequence = context.ids.sequence()
         self._flows: list[Flow] = []
         self._target = 0
-        self._tries = 0
+        self._tries = Tries()
         self._failures = 0
         self._transaction: ClientTransaction | None = None
 
@@ -92,7 +91,7 @@ class Registration:
         """Bind our contact, trying ``flows`` in turn."""
         self._flows = list(flows)
         self._target = 0
-        self._tries = 0
+        self._tries = Tries()
         self._corrected = False
         self._send(now)
 
@@ -101,7 +100,7 @@ class Registration:
         asking = self._transaction is not None and self._transaction.pending
         self._context.timers.clear_all(self)
         self.state = State.REMOVED
-        self._tries = 0
+        self._tries = Tries()
         if asking:
             return  # Its answer says whether there is anything to take away.
         if self.expires_at is not None:
@@ -149,12 +148,9 @@ class Registration:
         """A response to the current REGISTER."""
         if response.status < 200 or transaction is not self._transaction:
             return
-        if response.status in (401, 407):
-            self._tries += 1
-            request = transaction.request
-            if self._tries < _MOST_TRIES and self.identity.accept_challenge(request, response):
-                self._send(now)
-                return
+        if self._tries.again(self.identity, transaction.request, response):
+            self._send(now)
+            return
         self.answered = True
         if self.state is State.REMOVED:
             if response.status < 300 and transaction.request.expires != 0:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spech.sip.dialog import Dialog
-from spech.sip.identity import Identity
+from spech.sip.identity import Identity, Tries
 from spech.sip.message import Response
 from spech.sip.transaction import ClientTransaction
 
 if TYPE_CHECKING:
     from spech.sip.session import Context
-
-#: How often credentials are tried for one request: a server, a proxy, a stale nonce.
-MOST_TRIES: Final = 4
 
 #: Hears the end of a request: status, the response (None where nobody answered), and the time.
 Done = Callable[[int, Response | None, float], None]
@@ -46,7 +43,7 @@ class DialogRequest:
         self._headers = tuple(headers)
         self._body = body
         self._done = done
-        self._tries = 0
+        self._tries = Tries()
         self._send(now)
 
     @property
@@ -77,14 +74,9 @@ class DialogRequest:
         """A response: try again with credentials, or be done."""
         if response.status < 200 or transaction is not self._transaction:
             return
-        if response.status in (401, 407):
-            self._tries += 1
-            if self._tries < MOST_TRIES and self._identity.accept_challenge(
-                transaction.request, response
-            ):
-                self._send(now)
-                return
-        if self._done is not None:
+        if self._tries.again(self._identity, transaction.request, response):
+            self._send(now)
+        elif self._done is not None:
             self._done(response.status, response, now)
 
     def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from spech.sip.flow import Flow
 from spech.sip.headers import Headers
-from spech.sip.identity import Identity
+from spech.sip.identity import Identity, Tries
 from spech.sip.message import Request, Response
-from spech.sip.requests import MOST_TRIES, Done
+from spech.sip.requests import Done
 from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
 
@@ -50,7 +50,7 @@ class StandaloneRequest:
         self._contact = contact
         self._body = body
         self._done = done
-        self._tries = 0
+        self._tries = Tries()
         self._send(now)
 
     def _send(self, now: float) -> None:
@@ -80,16 +80,10 @@ class StandaloneRequest:
         """A response: try again with credentials or elsewhere, or be done."""
         if response.status < 200 or transaction is not self._transaction:
             return
-        if response.status in (401, 407):
-            self._tries += 1
-            if self._tries < MOST_TRIES and self._identity.accept_challenge(
-                transaction.request, response
-            ):
-                self._send(now)
-                return
-        if response.status == 503 and self._next_server(now):
-            return
-        self._done(response.status, response, now)
+        if self._tries.again(self._identity, transaction.request, response):
+            self._send(now)
+        elif response.status != 503 or not self._next_server(now):
+            self._done(response.status, response, now)
 
     def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """No response."""

@@ -124,6 +124,11 @@ INVITE_CLIENT: Final[Table] = {
     },
 }
 
+_ANSWERED: Final[Transition] = (
+    State.COMPLETED,
+    (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
+)
+
 #: RFC 3261 17.1.2. Starts with SEND, START_E, START_F.
 CLIENT: Final[Table] = {
     State.TRYING: {
@@ -131,28 +136,16 @@ CLIENT: Final[Table] = {
         Input.TIMER_F: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
         Input.PROVISIONAL: (State.PROCEEDING, (Action.DELIVER,)),
-        Input.SUCCESS: (
-            State.COMPLETED,
-            (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
-        ),
-        Input.FAILURE: (
-            State.COMPLETED,
-            (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
-        ),
+        Input.SUCCESS: _ANSWERED,
+        Input.FAILURE: _ANSWERED,
     },
     State.PROCEEDING: {
         Input.TIMER_E: (State.PROCEEDING, (Action.RETRANSMIT, Action.START_E)),
         Input.TIMER_F: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
         Input.PROVISIONAL: (State.PROCEEDING, (Action.DELIVER,)),
-        Input.SUCCESS: (
-            State.COMPLETED,
-            (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
-        ),
-        Input.FAILURE: (
-            State.COMPLETED,
-            (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
-        ),
+        Input.SUCCESS: _ANSWERED,
+        Input.FAILURE: _ANSWERED,
     },
     State.COMPLETED: {
         Input.TIMER_K: _OVER,
