@@ -56,6 +56,7 @@ async def test_a_blind_transfer_to_the_tone(phones: tuple[Phone, Phone], pbx: As
         async with alice.call("bob") as call:
             await call.answered(timeout=5)
             await bridged(pbx)
+            await until(lambda: call.statistics.received > 10)
             await call.transfer("601", timeout=10)
             assert call.transfer_progress is not None
             assert call.transfer_progress[0] == 200
