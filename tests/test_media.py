@@ -265,6 +265,18 @@ async def test_packets_of_other_lengths(call: Call, ptime: int) -> None:
     assert noise(heard[4000:-4000], 8000, 1000) > 30
 
 
+async def test_frames_that_are_longer_than_a_tick(call: Call) -> None:
+    """iLBC without a word about its mode has frames of 30 ms; 20 ms are asked for in vain."""
+    call.configure("iLBC/20")
+    heard = await speak(call, tone((1000,), 2, 8000), 8000)
+    packets = call.left.packets()
+    assert {len(packet.payload) for packet in packets} == {50}
+    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in itertools.pairwise(packets)} == {
+        240
+    }
+    assert noise(heard[4000:-4000], 8000, 1000) > 12
+
+
 @pytest.mark.parametrize(("ptime", "length"), [(0, 80), (-5, 80), (9999, 1600)])
 async def test_packet_lengths_without_sense_are_bounded(
     call: Call, ptime: int, length: int

@@ -89,7 +89,8 @@ _MODULES = (
 )
 
 _CODECS = (
-    "ulaw,alaw,slin16,slin,g722,gsm,speex,speex16,speex32,opus,g729,slin24,slin32,slin44,slin48"
+    "ulaw,alaw,slin16,slin,g722,gsm,speex,speex16,speex32,opus,g729,ilbc,"
+    "slin24,slin32,slin44,slin48"
 )
 
 _DIALPLAN = """

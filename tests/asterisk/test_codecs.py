@@ -15,7 +15,7 @@ RATE = 16000
 #: Those that Asterisk encodes and decodes by itself, and those that it only carries.
 CODED = ["PCMU", "PCMA", "G722", "opus", "GSM", "speex/8000", "speex/16000", "speex/32000"]
 LINEAR = ["L16/8000", "L16/16000", "L16/24000", "L16/32000", "L16/44100", "L16/48000"]
-CARRIED = ["G729"]
+CARRIED = ["G729", "iLBC/20", "iLBC/30"]
 
 
 def need(name: str) -> None:
@@ -38,7 +38,8 @@ async def test_speech_comes_back_and_a_tone_is_heard(
             assert call.codec == name
             with call.open_audio(RATE) as port:
                 heard = await talk(port, said, 2.8)
-            assert call.statistics.received > 100
+            # In 2.8 seconds; Asterisk has iLBC with 30 ms.
+            assert call.statistics.received > (80 if name.startswith("iLBC") else 100)
             assert call.statistics.dropped_invalid == 0
         assert intelligibility(said, heard, RATE) > 0.85
 
