@@ -142,6 +142,7 @@ def their_request(ack: Request, method: str, number: int, *more: tuple[str, str]
         ("INVITE", [("Require", "telepathy")], 420),
         ("INVITE", [("Supported", "timer"), ("Session-Expires", "30")], 422),
         ("INVITE", [("Replaces", "none;to-tag=a;from-tag=b"), ("Require", "replaces")], 481),
+        ("INVITE", [("From", "<sip:second@10.0.0.2>;tag=b2")], 400),
         ("BYE", [], 481),
         ("CANCEL", [], 481),
         ("OPTIONS", [], 200),
