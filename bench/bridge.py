@@ -121,8 +121,8 @@ def _sipp(
         command = ["sipp", target, "-sf", "scenario.xml", "-nostdin", "-i", "127.0.0.1"]
         command += ["-mi", "127.0.0.1", "-p", "0", "-s", number, "-m", str(calls)]
         command += ["-l", str(at_once), "-r", str(rate), "-timeout", "90", "-timeout_error"]
-        # RTP ports upwards from here.
-        command += ["-mp", "40000"]
+        # RTP ports upwards from here, below those that systems hand out by themselves.
+        command += ["-mp", "30000"]
         with subprocess.Popen(
             command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as process:

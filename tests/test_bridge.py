@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
 from spech import CallFailed, LocalProtocolError, Phone, PortRange, open_phone
@@ -43,14 +53,16 @@ class Bridged:
 
 
 @asynccontextmanager
-async def websocket_server(program: Program) -> AsyncIterator[str]:
+async def websocket_server(
+    program: Program, context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     async def serve(request: WebSocketRequest) -> None:
         connection = await request.accept()
         with suppress(ConnectionClosed):
             await program(connection)
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve_websocket, serve, "127.0.0.1", 0, None))
+        server = await nursery.start(partial(serve_websocket, serve, "127.0.0.1", 0, context))
         yield f"ws://127.0.0.1:{server.port}/sound"
         nursery.cancel_scope.cancel()
 
@@ -238,6 +250,52 @@ async def test_half_samples_and_text_are_nothing_to_play() -> None:
     assert_tone(heard[4800:], 8000, 1000)
 
 
+def certificate(directory: Path) -> Path:
+    """A certificate for localhost, signed by itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+async def test_sound_goes_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+
+    async with websocket_server(echo, context) as url:
+        secure = url.replace("ws://127.0.0.1", "wss://localhost")
+        async with (
+            bridged(secure) as bridge,
+            bridge.phone.call(bridge.address) as call,
+        ):
+            await call.answered(timeout=5)
+            with call.open_audio() as port:
+                heard = await talk(port, sine(1000, 8000, 1), 1.5)
+        assert_tone(heard[4800:], 8000, 1000)
+
+
 @pytest.mark.parametrize(
     "url", ["http://example.org/", "ws:///path", "bot", "ws://example.org:99999/"]
 )
@@ -250,3 +308,35 @@ def test_addresses() -> None:
     assert Target.parse("ws://[::1]:9000/a?b=c") == Target("::1", 9000, "/a?b=c", tls=False)
     assert Target.parse("wss://bots.example.org") == Target("bots.example.org", 443, "/", tls=True)
     assert str(Target.parse("ws://[::1]:9000/a")) == "ws://[::1]:9000/a"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) -> None:
+    async with (
+        websocket_server(echo) as url,
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        trio.open_nursery() as nursery,
+    ):
+        command = [sys.executable, "-m", "spech", "bridge", "--listen", "127.0.0.1:0"]
+        run = partial(
+            trio.run_process,
+            [*command, "--websocket", url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        process: trio.Process = await nursery.start(run)
+        assert process.stdout is not None
+        greeting = b""
+        with trio.fail_after(10):
+            while not greeting.endswith(b"\n"):
+                greeting += await process.stdout.receive_some()
+        bot = f"sip:bot@{greeting.decode().split()[-1]}"
+        async with phone.call(bot) as one, phone.call(bot) as two, phone.call(bot) as three:
+            for call in (one, two, three):
+                await call.answered(timeout=5)
+            process.send_signal(number)
+            with trio.fail_after(5):
+                for call in (one, two, three):
+                    await call.ended()
+                    assert call.ended_by == "remote"
+                assert await process.wait() == 0
