@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from spech.errors import RemoteProtocolError
+from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.arrival import origin, traced
 from spech.sip.capabilities import ALLOW, Refusal
 from spech.sip.events import Event, Malformed
@@ -205,6 +205,8 @@ class UserAgent:
         ``headers`` go with the INVITE beside the usual ones. With ``referral`` it is the call that
         the event ``TransferRequested`` asked for: who asked hears how it goes.
         """
+        if self._closed:
+            raise LocalProtocolError("the user agent is closed")
         session = Session(self, identity, self.ids.call_id(), outgoing=True)
         self._sessions[session.call_id, session.local_tag] = session
         session.headers = headers
