@@ -3,7 +3,7 @@
 # make check   format, lint, types, architecture
 #
 # Each installs first what is missing; see tools/setup.sh.
-# Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--web-port 9000".
+# Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
 .PHONY: demo test check format
 
