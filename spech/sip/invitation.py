@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
+from spech.sip.events import MediaChanged
 from spech.sip.flow import Flow, Outgoing
 from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Tries
-from spech.sip.message import REASONS, Request, Response
+from spech.sip.message import REASONS, Request, Response, response_to
 from spech.sip.offer_answer import Agreed, Negotiator
 from spech.sip.requests import DialogRequest
 from spech.sip.timers import PATIENCE
-from spech.sip.transaction import ClientTransaction
+from spech.sip.transaction import ClientTransaction, ServerTransaction
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Fork:
     acks: dict[int, Outgoing] = field(default_factory=dict)
     #: The RSeq of the last reliable provisional response (RFC 3262 4).
     reliable: int | None = None
+    #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
+    settled: bool = False
 
     def acknowledge(
         self,
@@ -181,6 +184,8 @@ class Invitation:
                 except RemoteProtocolError:
                     agreed = None  # No early media then; the final answer decides.
                 fork.agreed = agreed or fork.agreed
+                reliable = "100rel" in response.headers.values("Require")
+                fork.settled |= reliable and agreed is not None
         self._session.progressed(response, agreed)
 
     def _acknowledge_provisional(
@@ -199,6 +204,32 @@ class Invitation:
             self._context, session.identity, fork.dialog, "PRACK", now, headers=[("RAck", rack)]
         )
         return True
+
+    def receive_update(self, transaction: ServerTransaction, now: float) -> None:
+        """UPDATE in an early dialog: a new target, or early media elsewhere (RFC 3311 5.2)."""
+        session = self._session
+        request = transaction.request
+        fork = self._forks[request.from_.tag or ""]
+        status, body = 200, b""
+        if request.body and not fork.settled:
+            status = 491  # Our own offer still waits for its answer.
+        elif request.body:
+            try:
+                body, fork.agreed = self._negotiator.receive_offer(request.body)
+            except RemoteProtocolError as error:
+                status = error.status
+        contact = self._context.contact(fork.dialog.flow, session.identity.uri.user)
+        response = response_to(
+            request,
+            status,
+            to_tag=session.local_tag,
+            headers=[("Contact", contact), *self._context.standard_headers()],
+            body=body,
+            content_type=SDP if body else None,
+        )
+        transaction.respond(response, now)
+        if body and fork.agreed is not None:
+            self._context.emit(MediaChanged(session, fork.agreed))
 
     def _accepted(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         sequence = transaction.request.cseq.number

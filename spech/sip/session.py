@@ -449,6 +449,11 @@ class Session:
                 self._renegotiation.receive_invite(transaction, now)
             case "UPDATE" if self.is_up and self._renegotiation:
                 self._renegotiation.receive_update(transaction, now)
+            case "UPDATE" if self.state is State.RINGING and self._invitation:
+                self._invitation.receive_update(transaction, now)
+            case "UPDATE" if self.state is State.INCOMING and not request.body:
+                # It asks no more than a new target, and waits for nothing (RFC 3311 5.2).
+                transaction.respond(self.responder.response(request, 200), now)
             case "INVITE" | "UPDATE":
                 busy(transaction, self.local_tag, self.context.rng.randrange(1, 10), now)
             case "PRACK":

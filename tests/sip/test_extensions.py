@@ -147,9 +147,81 @@ def test_an_update_before_the_answer_is_put_off(scripted: Pair) -> None:
     pair.alice.agent.ring(session, pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("180 INVITE").to)
-    pair.bob.send(within(request, "UPDATE", 2, to), pair.alice)
+    update = within(request, "UPDATE", 2, to, ("Content-Type", "application/sdp"))
+    pair.bob.send(update.replace(body=media("10.0.0.2", 5002)(1).offer()), pair.alice)
     pair.wire.run(0.1)
     assert pair.bob.take("500 UPDATE").headers.get("Retry-After")
+
+
+def test_an_update_without_an_offer_needs_no_answer(scripted: Pair) -> None:
+    """It may move the target already while we ring (RFC 3311 5.2)."""
+    pair = scripted
+    request = invite(body=media("10.0.0.2", 5000)(1).offer())
+    session = called(pair, request).session
+    pair.alice.agent.ring(session, pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("180 INVITE").to)
+    update = within(request, "UPDATE", 2, to)
+    headers = update.headers.set("Contact", "<sip:bob@10.0.0.2:5060;x=y>")
+    pair.bob.send(update.replace(headers=headers), pair.alice)
+    pair.wire.run(0.1)
+    assert pair.bob.take("200 UPDATE").contact is not None
+    assert session.dialog is not None
+    assert session.dialog.target.parameter("x") == "y"
+
+
+@pytest.mark.parametrize(
+    ("reliable", "body", "answer"),
+    [
+        (True, media("10.0.0.77", 7700)(9).offer(), "200 UPDATE"),
+        (True, b"v=0\r\nnonsense\r\n", "400 UPDATE"),
+        (False, media("10.0.0.77", 7700)(9).offer(), "491 UPDATE"),
+        (False, b"", "200 UPDATE"),
+    ],
+)
+def test_an_update_of_early_media(
+    scripted: Pair, sdp_answer: bytes, reliable: bool, body: bytes, answer: str
+) -> None:
+    """Another offer may come as soon as ours is answered for good (RFC 3311 5.1)."""
+    pair = scripted
+    pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    headers = [("Contact", "<sip:bob@10.0.0.2>")]
+    headers += [("Require", "100rel"), ("RSeq", "71")] if reliable else []
+    progress = response_to(
+        request, 183, to_tag="b1", headers=headers, body=sdp_answer, content_type="application/sdp"
+    )
+    pair.bob.send(progress, pair.alice)
+    pair.wire.run(0.1)
+    pairs = [
+        ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKu1"),
+        ("Max-Forwards", "70"),
+        ("From", str(progress.to)),
+        ("To", str(request.from_)),
+        ("Call-ID", request.call_id),
+        ("CSeq", "1 UPDATE"),
+        ("Contact", "<sip:bob@10.0.0.2>"),
+    ]
+    if body:
+        pairs.append(("Content-Type", "application/sdp"))
+    pair.bob.send(Request("UPDATE", Uri.parse("sip:a@10.0.0.1"), Headers(pairs), body), pair.alice)
+    pair.wire.run(0.1)
+    response = pair.bob.take(answer)
+    assert response.to.tag == request.from_.tag
+    changed = pair.find(pair.alice, events.MediaChanged)
+    if answer == "200 UPDATE" and body:
+        assert isinstance(changed, events.MediaChanged)
+        assert changed.agreed.remote == ("10.0.0.77", 7700)
+        # The answer to the INVITE has nothing to add, and the call goes on with the last word.
+        pair.reply(request, 200)
+        pair.wire.run(0.1)
+        answered = pair.find(pair.alice, events.Answered)
+        assert isinstance(answered, events.Answered)
+        assert answered.agreed == changed.agreed
+    else:
+        assert changed is None
 
 
 # ---------------------------------------------------------------------- session timers
