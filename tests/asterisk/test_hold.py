@@ -1,0 +1,100 @@
+"""Holding a call through a real PBX, and what is heard before, meanwhile and after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import trio
+
+from spech import Account, Call, CallEnded, Phone, PortRange, open_phone
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_silence, sine
+from spech.testing.dialplan import PASSWORD
+from spech.testing.talk import hear_tone, listen, talk
+from spech.testing.waiting import first, until
+
+RATE = 8000
+ALICE = sine(700, RATE, 1, level=-18)
+BOB = sine(1200, RATE, 1, level=-18)
+
+
+@pytest.fixture
+async def alice(account: Account, ports: PortRange) -> AsyncIterator[Phone]:
+    """Registered."""
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        yield phone
+
+
+@pytest.fixture
+async def bob(asterisk: Asterisk, ports: PortRange) -> AsyncIterator[Phone]:
+    """Registered."""
+    account = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        yield phone
+
+
+async def confirmed(call: Call, number: int) -> None:
+    """Wait for Asterisk's yes to our INVITE of that number in the call."""
+    await until(lambda: call.ladder().count("200 OK (INVITE)") == number)
+
+
+async def test_a_tone_is_heard_before_and_after_but_not_on_hold(alice: Phone) -> None:
+    """Twice: what was resumed can be held again."""
+    async with alice.call("601") as call:
+        await call.answered(timeout=5)
+        with call.open_audio(RATE) as port:
+            for number in (2, 4):
+                await hear_tone(port, 1004)
+                call.hold()
+                await confirmed(call, number)
+                await listen(port, 0.2)  # What was on its way.
+                # A tone generator in Asterisk goes on into the hold; it is not heard.
+                assert_silence(await listen(port, 0.5))
+                call.resume()
+                await confirmed(call, number + 1)
+            await hear_tone(port, 1004)
+        ladder = call.ladder()
+    assert [ladder.count(line) for line in ("+ a=sendonly", "+ a=recvonly")] == [2, 2]
+    assert call.ended_by == "local"
+
+
+async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) -> None:
+    held, heard, resumed, heard_again = (trio.Event() for _ in range(4))
+
+    async def answer() -> None:
+        incoming = await first(bob.incoming_calls())
+        async with incoming.answer() as call:
+            with call.open_audio(RATE) as port:
+                await hear_tone(port, 700, say=BOB, level=-18)
+                for now, done in ((held, heard), (resumed, heard_again)):
+                    while not now.is_set():
+                        await talk(port, BOB, 0.1)
+                    await hear_tone(port, 700, say=BOB, level=-18)
+                    done.set()
+                while call.state == "answered":
+                    with suppress(CallEnded):
+                        await talk(port, BOB, 0.1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        async with alice.call("bob") as call:
+            await call.answered(timeout=5)
+            with call.open_audio(RATE) as port:
+                await hear_tone(port, 1200, say=ALICE, level=-18)
+                call.hold()
+                await confirmed(call, 2)
+                await talk(port, ALICE, 0.2)  # What was on its way.
+                held.set()
+                while not heard.is_set():
+                    assert_silence(await talk(port, ALICE, 0.5))
+                call.resume()
+                await confirmed(call, 3)
+                resumed.set()
+                await hear_tone(port, 1200, say=ALICE, level=-18)
+                while not heard_again.is_set():
+                    await talk(port, ALICE, 0.1)
+    assert call.ended_by == "local"
