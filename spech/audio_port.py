@@ -63,14 +63,16 @@ class AudioPort:
     def send(self, pcm: bytes) -> None:
         """Speak: queue PCM for the peer. Any even number of bytes, usually one frame.
 
+        After the end of the call it goes nowhere, as on any line: what still comes out of the port
+        may be answered without care, and :meth:`receive` is what tells that it is over.
+
         Raises:
             ValueError: half a sample.
-            CallEnded: the port is closed.
         """
         if len(pcm) % 2:
             raise ValueError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
         if self._closed:
-            raise CallEnded("the call has ended")
+            return
         self._microphone += pcm
         excess = len(self._microphone) - _MOST_FRAMES * self._frame_bytes
         if excess > 0:

@@ -11,7 +11,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from trio_websocket import (
 
 from spech.audio_port import AudioPort
 from spech.call import Call
-from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable, SpechError
+from spech.errors import LocalProtocolError, ServerUnreachable, SpechError
 from spech.frames import FrameStream
 from spech.incoming import IncomingCall
 from spech.phone import Phone
@@ -196,8 +196,7 @@ async def _join(
 
     def speak(pcm: bytes) -> None:
         if len(pcm) % 2 == 0:
-            with suppress(CallEnded):
-                port.send(pcm)
+            port.send(pcm)
 
     async def listen() -> None:
         # Everything where there is TLS; else only what is not a plain frame, and the end.

@@ -102,6 +102,8 @@ async def test_604_calls_back() -> None:
             nursery.start_soon(wait_for_call)
             async with phone.call("604") as call:
                 await call.answered(timeout=5)
+                with call.open_audio() as port:
+                    await talk(port, sine(700, 8000, 1), 1.0)
             with trio.fail_after(15):
                 await called_back.wait()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,7 +77,7 @@ class Exchange:
         match incoming.called:
             case "600":
                 async with incoming.answer() as call:
-                    with call.open_audio() as port, suppress(spech.CallEnded):
+                    with call.open_audio() as port:
                         async for pcm in port:
                             port.send(pcm)
             case "602":
