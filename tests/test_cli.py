@@ -267,7 +267,8 @@ async def test_the_demo_is_ready_to_dial() -> None:
     async with running("demo", "--port", "0", "--audio-port", "0") as program:
         await program.says("Ctrl-C ends the demo")
         found = re.search(
-            r"PASSWORD=(\w+) spech call alice --account sip:bob@127\.0\.0\.1:(\d+)", program.said
+            r"PASSWORD=(\w+) .*?spech call alice --account sip:bob@127\.0\.0\.1:(\d+)",
+            program.said,
         )
         page = re.search(r"http://127\.0\.0\.1:(\d+)/", program.said)
         assert found is not None

@@ -26,7 +26,7 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-@click.command()
+@click.command(short_help="Carry incoming calls to a WebSocket as PCM.")
 @click.option(
     "--websocket",
     "target",

@@ -85,7 +85,7 @@ class Outcome:
         }
 
 
-@click.command()
+@click.command(short_help="Place a call: play, record, send digits.")
 @click.argument("target")
 @account_option
 @click.option("--no-register", is_flag=True, help="Call without registering first.")

@@ -9,7 +9,7 @@ from rich.table import Table
 from spech.codecs import describe
 
 
-@click.command()
+@click.command(short_help="List the codecs and what they need.")
 def codecs() -> None:
     """List the codecs, and what is missing for those that do not work here."""
     table = Table("codec", "rate", "bitrate", "", box=None, header_style="bold")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
+import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +34,7 @@ _PAGE_USER: Final = "alice"
 _OTHER_USER: Final = "bob"
 
 
-@click.command()
+@click.command(short_help="Try it: the phone and a small exchange.")
 @web_options
 @verbose_option
 def demo(host: str, port: int, audio_port: int) -> None:
@@ -82,6 +84,14 @@ def demo(host: str, port: int, audio_port: int) -> None:
     run_server(main)
 
 
+def _command() -> str:
+    """How another terminal starts this very program."""
+    if shutil.which("spech"):
+        return "spech"
+    started = Path(sys.argv[0])
+    return str(started) if started.name == "spech" else f"{sys.executable} -m spech"
+
+
 def _welcome(console: Console, url: str, exchange: Exchange, accounts: dict[str, str]) -> None:
     server = f"{_SIP_HOST}:{exchange.address[1]}"
     console.print("\n[bold]Your phone is ready.[/] Open this address in a browser:\n")
@@ -92,7 +102,8 @@ def _welcome(console: Console, url: str, exchange: Exchange, accounts: dict[str,
     console.print("\nTo hear it ring, call it from another terminal:\n")
     console.print(
         f"    {PASSWORD_VARIABLE}={accounts[_OTHER_USER]} "
-        f"spech call {_PAGE_USER} --account sip:{_OTHER_USER}@{server}\n",
+        f"{_command()} call {_PAGE_USER} --account sip:{_OTHER_USER}@{server}\n",
+        soft_wrap=True,
     )
     console.print(
         f"Other phones on this machine may register as {_OTHER_USER} at {server}, "

@@ -19,7 +19,7 @@ from spech.cli.running import run
 from spech.scopes import open_scope
 
 
-@click.command()
+@click.command(short_help="Serve the phone as a web page.")
 @web_options
 @click.option(
     "--data",

@@ -10,7 +10,7 @@ from spech.errors import RemoteProtocolError
 from spech.sip.timeline import from_pcap, ladder
 
 
-@click.command()
+@click.command(short_help="Print what was said in a call.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def trace(file: Path) -> None:
     """Print the SIP messages of FILE, which `spech call --trace FILE` wrote, as a ladder.

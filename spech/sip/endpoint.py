@@ -276,7 +276,8 @@ async def open_endpoint(
                         await endpoint.drained()
                     if patience.cancelled_caught:
                         abandoned = [session.call_id for session in agent.sessions]
-                        _log.warning("not confirmed after %g s, abandoned: %s", drain, abandoned)
+                        what = ", ".join(abandoned) or "a registration's removal"
+                        _log.warning("not confirmed after %g s, abandoned: %s", drain, what)
                 finally:
                     pump.cancel()  # Nobody else can: it is shielded.
 

@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from spech.account import Account
+
 from . import dialplan as configuration
 from .certificates import self_signed
 from .waiting import wait
@@ -101,6 +103,10 @@ class Asterisk:
         pbx = cls()
         pbx.host, pbx.port = host, port
         return pbx
+
+    def account(self, user: str = "alice") -> Account:
+        """An account there; ``alice`` and ``bob`` are known."""
+        return Account(f"sip:{user}@{self.domain}", password=configuration.PASSWORD)
 
     @property
     def managed(self) -> bool:
