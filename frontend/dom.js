@@ -3,6 +3,8 @@
  * so that focus, selection and running animations survive every state snapshot.
  */
 
+const LONG_ADDRESS = 18;
+
 /**
  * Make an element. `on…` attributes are listeners, `testid` is short for `data-testid`;
  * null, undefined and false leave an attribute out, true sets it without a value.
@@ -21,6 +23,14 @@ export function h(tag, attributes, ...children) {
 /** Write `text` only if it differs, so that live regions speak once for each change. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Write a name or a SIP address; a long one is set smaller, and breaks after its `@` before anywhere else. */
+export function setAddress(element, text) {
+  if (element.textContent === text) return;
+  const pieces = text.split(/(?<=@)/).flatMap((piece) => [document.createElement("wbr"), piece]);
+  element.replaceChildren(...pieces.slice(1));
+  element.classList.toggle("long", text.length > LONG_ADDRESS);
 }
 
 /** Show or hide an element. */

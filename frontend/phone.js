@@ -10,6 +10,7 @@ import { Sound } from "./sound/sound.js";
 import { Tones } from "./sound/tones.js";
 
 const RECENT = 8;
+const DECLINED = 603;
 const SILENCE_DBFS = -100;
 // Snapshots differ by the network's delay; the timer follows only what is more than that.
 const TIMER_SLACK_MS = 400;
@@ -316,11 +317,14 @@ export class Phone extends EventTarget {
   }
 
   #note(call, seconds) {
+    const unanswered = call.direction === "incoming" && seconds === null;
+    const declined = unanswered && call.ended.by === "local" && call.ended.status === DECLINED;
     const entry = {
       remote: call.remote,
       name: call.display_name,
       direction: call.direction,
-      missed: call.direction === "incoming" && seconds === null && call.ended.by === "remote",
+      missed: unanswered && !declined,
+      declined,
       at: Date.now(),
     };
     this.recent = [entry, ...this.recent.filter((other) => other.remote !== call.remote)].slice(0, RECENT);

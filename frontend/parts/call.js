@@ -1,6 +1,6 @@
 /** The selected call: who, what is happening, and what one can do about it. */
 
-import { h, Part, setText, show, takesText } from "../dom.js";
+import { h, Part, setAddress, setText, show, takesText } from "../dom.js";
 import { clock, inWords, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live } from "../phone.js";
@@ -123,13 +123,15 @@ export class CallView extends Part {
     const ended = !live(call);
     this.dataset.state = call.state;
     this.status.dataset.state = call.state;
-    setText(this.name, call.display_name || call.remote);
-    setText(this.address, call.display_name ? call.remote : "");
+    setAddress(this.name, call.display_name || call.remote);
+    setAddress(this.address, call.display_name ? call.remote : "");
     setText(this.status, this.#statusText(call));
     show(this.controls, !ended);
     show(this.hangup, !ended);
     this.hangup.disabled = this.phone.leaves(call);
     show(this.after, ended);
+    const waiting = this.phone.lines.findLast(live);
+    setText(this.done, waiting ? t("back_to", { who: waiting.display_name || waiting.remote }) : t("done"));
     show(this.again, ended && this.phone.account !== null);
     show(this.more, call.state === "answered");
     this.keys.disabled = call.state !== "answered" && call.state !== "early";

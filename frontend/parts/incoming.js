@@ -1,6 +1,6 @@
 /** Calls that ring here, each with its two answers. They stand above whatever else is open. */
 
-import { h, Part } from "../dom.js";
+import { h, Part, setAddress } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
@@ -29,6 +29,10 @@ export class Incoming extends Part {
   }
 
   #card({ id, remote, display_name }) {
+    const who = h("h1", { class: "who", testid: "caller" });
+    setAddress(who, display_name || remote);
+    const address = h("p", { class: "address" });
+    setAddress(address, display_name ? remote : "");
     return h(
       "section",
       { class: "ringing", testid: "incoming", "aria-label": t("incoming") },
@@ -39,8 +43,8 @@ export class Incoming extends Part {
         h("span", { class: "face" }, icon("call")),
       ),
       h("p", { class: "eyebrow" }, t("incoming")),
-      h("h1", { class: "who", testid: "caller" }, display_name || remote),
-      h("p", { class: "address" }, display_name ? remote : ""),
+      who,
+      address,
       h(
         "div",
         { class: "choice" },

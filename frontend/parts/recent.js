@@ -9,7 +9,7 @@ const DAY_MS = 86_400_000;
 function when(at) {
   const date = new Date(at);
   const today = new Date().toDateString() === date.toDateString();
-  if (today) return date.toLocaleTimeString(currentLanguage(), { hour: "2-digit", minute: "2-digit" });
+  if (today) return date.toLocaleTimeString(currentLanguage(), { hour: "numeric", minute: "2-digit" });
   if (Date.now() - at < 6 * DAY_MS) return date.toLocaleDateString(currentLanguage(), { weekday: "short" });
   return date.toLocaleDateString(currentLanguage(), { day: "numeric", month: "short" });
 }
@@ -50,13 +50,14 @@ export class Recent extends Part {
   }
 
   #row(entry) {
-    const kind = entry.missed ? "missed" : entry.direction;
+    const kind = entry.missed ? "missed" : entry.declined ? "declined" : entry.direction;
+    const seen = kind !== entry.direction;
     return h(
       "button",
       { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry.remote) },
-      icon(kind),
-      h("span", { class: "unseen" }, t(`recent.${kind}`)),
+      icon(kind === "declined" ? "hangup" : kind),
       h("span", { class: "recent-who" }, entry.name || entry.remote),
+      h("span", { class: seen ? "recent-kind" : "unseen" }, t(`recent.${kind}`)),
       h("time", { datetime: new Date(entry.at).toISOString() }, when(entry.at)),
     );
   }

@@ -6,8 +6,10 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import trio
@@ -17,6 +19,7 @@ from spech import SpechError
 from spech.cli.options import WEB_PASSWORD_VARIABLE, data_folder, verbose_option, web_options
 from spech.cli.running import run
 from spech.scopes import open_scope
+from spech.web.auth import is_loopback
 
 
 @click.command(short_help="Serve the phone as a web page.")
@@ -79,10 +82,39 @@ def serve(
                     allowed_hosts=allow_host,
                 )
             )
-            console.print(f"The phone is at [bold]{serving.web_url}[/]  (Ctrl-C ends it)")
+            here, elsewhere = addresses(serving.web_url)
+            console.print(f"The phone is at [bold]{here}[/]  (Ctrl-C ends it)")
+            if elsewhere:
+                console.print(
+                    f"For other machines it is at [bold]{' or '.join(elsewhere)}[/]\n"
+                    "(other machines need HTTPS for the microphone)"
+                )
             await trio.sleep_forever()
 
     run_server(main)
+
+
+def addresses(url: str) -> tuple[str, list[str]]:
+    """Where to open the page that is served at ``url``: here, and from other machines (if at all).
+
+    A server that listens on every address is reached here by loopback, and from elsewhere by this
+    machine's name and by the address that its default route goes out from.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host):
+        return url, []
+    if host not in ("", "0.0.0.0", "::"):
+        return url, [url]
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    names = [socket.gethostname()]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        # Sends nothing: the kernel chooses the route to a documentation address (RFC 5737, 3849).
+        probe.connect(("2001:db8::1" if host == "::" else "192.0.2.1", 9))
+        names.append(probe.getsockname()[0])
+    shown = [f"[{name}]" if ":" in name else name for name in names]
+    here = "[::1]" if host == "::" else "127.0.0.1"
+    return f"http://{here}:{parts.port}/", [f"http://{name}:{parts.port}/" for name in shown]
 
 
 def run_server(main: Callable[[], Awaitable[None]]) -> None:

@@ -173,7 +173,10 @@ def frontend_folder() -> Path:
 
 def _judge(gate: Gate, host: str | None, authorization: str | None) -> Response | None:
     if not gate.host_allowed(host):
-        return _refusal(421, "The phone is not served under this host name.")
+        return _refusal(
+            421,
+            "The phone is not served under this host name. Start Spech with --allow-host NAME.",
+        )
     if not gate.authorized(authorization):
         response = _refusal(401, "The password is missing or wrong.")
         response.headers["WWW-Authenticate"] = 'Basic realm="Spech", charset="UTF-8"'

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from spech.errors import CallEnded, CallFailed, PortsExhausted, ServerUnreachable, SpechError
+from spech.errors import (
+    CallEnded,
+    CallFailed,
+    LocalProtocolError,
+    PortsExhausted,
+    ServerUnreachable,
+    SpechError,
+)
 from spech.web.messages import By
 
 _TEXTS: dict[int, str] = {
@@ -79,6 +86,9 @@ def in_words(error: BaseException) -> tuple[By, int | None, str]:
             return "remote", None, "The server does not answer."
         case PortsExhausted():
             return "local", None, "All ports for calls are in use."
+        case LocalProtocolError():
+            # Of all that dialling is given, only what was typed can be at fault.
+            return "local", None, "This is neither a number nor a SIP address."
         case SpechError():
             return "local", None, f"The call could not be placed: {error}"
         case _:

@@ -161,7 +161,7 @@ _SETTINGS = {
 
 async def test_a_target_that_the_library_refuses_ends_in_words(page: Page) -> None:
     await page.ask("dial", target="sip:a b@c:99999")
-    assert "could not be placed" in ended(await page.call_in_state("ended"))[2]
+    assert "neither a number nor a SIP address" in ended(await page.call_in_state("ended"))[2]
 
 
 async def test_a_page_that_comes_back_in_time_finds_its_call(

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from spech.errors import CallEnded, CallFailed, PortsExhausted, ServerUnreachable
+from spech.errors import (
+    CallEnded,
+    CallFailed,
+    LocalProtocolError,
+    PortsExhausted,
+    ServerUnreachable,
+)
 from spech.web.texts import explain, first_of, in_words
 
 
@@ -39,6 +45,7 @@ def test_errors_of_a_call() -> None:
     assert in_words(CallEnded("over")) == ("remote", None, "The call was cancelled.")
     assert "name" in in_words(ServerUnreachable("x", unknown_host=True))[2]
     assert "does not answer" in in_words(ServerUnreachable("x"))[2]
+    assert "neither a number" in in_words(LocalProtocolError("x"))[2]
     assert in_words(PortsExhausted("x"))[0] == "local"
     assert in_words(KeyError("secret"))[2] == "The call failed inside the phone."
 
