@@ -229,7 +229,8 @@ _VIA: Final = re.compile(
 
 #: What nearly every Via looks like.
 _PLAIN_VIA: Final = re.compile(
-    r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)(?::([0-9]{1,4}))?(;.*)?"
+    r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
+    r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?(;.*)?"
 )
 
 

@@ -27,7 +27,7 @@ _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 #: takes less than :meth:`Uri._parse` and agrees with it.
 _PLAIN: Final = re.compile(
     r"(sips?):(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]+)@)?([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
-    r"(?::([0-9]{1,4}))?((?:;[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%]+)?)*)"
+    r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?((?:;[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%]+)?)*)"
 )
 
 #: Parameters that make two URIs differ when only one of them has it (section 19.1.4; that
