@@ -50,7 +50,6 @@ class DigitSender:
         self._ticks_left = 0
         self._ends_left = 0
         self._gap_left = 0
-        self._segment_over = False
 
     @property
     def busy(self) -> bool:

@@ -333,7 +333,8 @@ class UserAgent:
             return
         known = self.layer.match(request)
         if known is not None:
-            known.receive(request, now)
+            if not known.receive(request, now):
+                self.dropped["unneeded request"] += 1
             return
         try:
             validate(request)

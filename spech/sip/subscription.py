@@ -84,7 +84,6 @@ class Subscription:
         self._tag = ""
         self._dialog: Dialog | None = None
         self._first: StandaloneRequest | None = None
-        self._renewal: DialogRequest | None = None
         self._failures = 0
 
     def __str__(self) -> str:
@@ -150,7 +149,7 @@ class Subscription:
     def _renew(self, expires: int, now: float) -> None:
         assert self._dialog is not None
         contact = self._context.contact(self._dialog.flow, self._identity.uri.user)
-        self._renewal = DialogRequest(
+        DialogRequest(
             self._context,
             self._identity,
             self._dialog,
@@ -303,7 +302,7 @@ class Subscription:
     def _drop(self) -> None:
         self._context.timers.clear_all(self)
         self._book.pop((self.call_id, self._tag), None)
-        self._dialog = self._first = self._renewal = None
+        self._dialog = self._first = None
         self.expires_at = None
 
     def _set(self, state: State) -> None:

@@ -54,7 +54,6 @@ class Transaction:
         self.key = key
         self.flow = flow
         self.state = state
-        self.absorbed = 0
         self._timers = timers
         self._send = send
         self._ended = ended
@@ -97,7 +96,6 @@ class Transaction:
         """Take one step. False when the state has no place for ``given``."""
         transition = self.table.get(self.state, {}).get(given)
         if transition is None:
-            self.absorbed += 1
             return False
         state, actions = transition
         self._enter(state)
@@ -106,7 +104,6 @@ class Transaction:
         return True
 
     def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
-        word, _, letter = action.value.partition(" ")
         if action is Action.SEND:
             assert message is not None
             self._last = bytes(message)
@@ -114,10 +111,12 @@ class Transaction:
         elif action is Action.RETRANSMIT:
             if self._last is not None:
                 self._send(Outgoing(self._last, self.flow, self))
-        elif word == "start" and len(letter) == 1:
-            self._start(letter, now)
-        elif word == "stop":
-            self._timers.clear(self, letter)
+        else:
+            word, _, letter = action.value.partition(" ")
+            if word == "start":
+                self._start(letter, now)
+            elif word == "stop":
+                self._timers.clear(self, letter)
 
     def _start(self, letter: str, now: float) -> None:
         if self.flow.reliable:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from spech import Account, PortRange
+from spech import Account, Phone, PortRange, open_phone
 from spech.testing.asterisk import Asterisk
-from spech.testing.dialplan import PASSWORD
 
 PORTS = PortRange(33000, 33999)
 
@@ -44,4 +43,18 @@ def ports() -> PortRange:
 
 @pytest.fixture
 def account(asterisk: Asterisk) -> Account:
-    return Account(f"sip:alice@{asterisk.domain}", password=PASSWORD)
+    return asterisk.account("alice")
+
+
+@pytest.fixture
+async def phones(
+    asterisk: Asterisk, account: Account, ports: PortRange
+) -> AsyncIterator[tuple[Phone, Phone]]:
+    """Alice's and Bob's, registered."""
+    async with (
+        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as alice,
+        open_phone(asterisk.account("bob"), listen=("127.0.0.1", 0), ports=ports) as bob,
+    ):
+        await alice.registered(timeout=5)
+        await bob.registered(timeout=5)
+        yield alice, bob

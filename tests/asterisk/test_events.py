@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
 
 from spech import (
-    Account,
     DialogInfo,
     Mailbox,
     Phone,
-    PortRange,
     Presence,
     RequestFailed,
-    open_phone,
 )
 from spech.testing.asterisk import Asterisk
-from spech.testing.dialplan import PASSWORD
 from spech.testing.waiting import first
-
-
-@pytest.fixture
-async def phones(
-    asterisk: Asterisk, account: Account, ports: PortRange
-) -> AsyncIterator[tuple[Phone, Phone]]:
-    """Alice's and Bob's, registered."""
-    other = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
-    async with (
-        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as alice,
-        open_phone(other, listen=("127.0.0.1", 0), ports=ports) as bob,
-    ):
-        await alice.registered(timeout=5)
-        await bob.registered(timeout=5)
-        yield alice, bob
 
 
 async def test_a_busy_lamp(phones: tuple[Phone, Phone]) -> None:

@@ -11,7 +11,6 @@ import trio
 from spech import Account, Call, CallEnded, Phone, PortRange, open_phone
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, sine
-from spech.testing.dialplan import PASSWORD
 from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
@@ -31,7 +30,7 @@ async def alice(account: Account, ports: PortRange) -> AsyncIterator[Phone]:
 @pytest.fixture
 async def bob(asterisk: Asterisk, ports: PortRange) -> AsyncIterator[Phone]:
     """Registered."""
-    account = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
+    account = asterisk.account("bob")
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
         yield phone

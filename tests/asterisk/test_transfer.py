@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 import trio
 
-from spech import Account, CallFailed, Phone, PortRange, open_phone
+from spech import CallFailed, Phone
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_tone, sine
-from spech.testing.dialplan import PASSWORD
 from spech.testing.talk import listen, talk
 from spech.testing.waiting import first, until
 
 RATE = 8000
-
-
-@pytest.fixture
-async def phones(
-    asterisk: Asterisk, account: Account, ports: PortRange
-) -> AsyncIterator[tuple[Phone, Phone]]:
-    """Alice's and Bob's, registered."""
-    other = Account(f"sip:bob@{asterisk.domain}", password=PASSWORD)
-    async with (
-        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as alice,
-        open_phone(other, listen=("127.0.0.1", 0), ports=ports) as bob,
-    ):
-        await alice.registered(timeout=5)
-        await bob.registered(timeout=5)
-        yield alice, bob
 
 
 async def bridged(pbx: Asterisk) -> None:
