@@ -131,9 +131,8 @@ def split_list(value: str) -> list[str]:
 
 
 #: What nearly all parameters look like: no quotes, no blanks.
-_PLAIN: Final = re.compile(
-    r"(?:;[A-Za-z0-9\-.!%*_+`'~]+(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:/@]*)?)*", re.DOTALL
-)
+PLAIN_PARAMETERS: Final = r"(?:;[A-Za-z0-9\-.!%*_+`'~]+(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:/@]*)?)*"
+_PLAIN: Final = re.compile(PLAIN_PARAMETERS)
 
 _PIECE: Final = re.compile(r'[^;"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^;"]*)*', re.DOTALL)
 
@@ -145,8 +144,7 @@ def parse_parameters(text: str) -> Parameters:
         RemoteProtocolError: 400, when a name is no token or a quote is not closed.
     """
     if _PLAIN.fullmatch(text):
-        pieces = [piece.partition("=") for piece in text.split(";")[1:]]
-        return tuple([(name, value if equals else None) for name, equals, value in pieces])
+        return split_parameters(text)
     if '"' not in text:
         texts = text.split(";")
     else:
@@ -178,6 +176,15 @@ def parse_parameters(text: str) -> Parameters:
         elif '"' in value:
             raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
         found.append((name, value))
+    return tuple(found)
+
+
+def split_parameters(text: str) -> Parameters:
+    """As :func:`parse_parameters`, for what :data:`PLAIN_PARAMETERS` has matched."""
+    found: list[tuple[str, str | None]] = []
+    for piece in text.split(";")[1:]:
+        name, equals, value = piece.partition("=")
+        found.append((name, value if equals else None))
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from spech.sip.grammar import (
     BLANK,
     CANONICAL_NAMES,
     HOST,
+    PLAIN_PARAMETERS,
     QUOTED,
     TOKEN,
     Parameters,
@@ -28,9 +29,10 @@ from spech.sip.grammar import (
     read_number,
     set_parameter,
     split_list,
+    split_parameters,
     unquote,
 )
-from spech.sip.uri import Uri
+from spech.sip.uri import PLAIN_URI, Uri
 
 __all__ = [
     "AuthHeader",
@@ -171,6 +173,13 @@ _NAME_ADDR: Final = re.compile(
 )
 
 
+#: What nearly every address in brackets looks like: nothing to unescape, a plain URI, parameters
+#: of tokens.
+_PLAIN_NAME_ADDR: Final = re.compile(
+    r'(?:"([^"\\]*)"[ ]?|([A-Za-z0-9\-.!%*_+`~ ]*))<' + PLAIN_URI + f">({PLAIN_PARAMETERS})"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class NameAddr:
     """A value of From, To, Contact, Route and their like (RFC 3261 section 20.10)."""
@@ -188,6 +197,14 @@ class NameAddr:
         Raises:
             RemoteProtocolError: 400, when it is neither.
         """
+        plain_match = _PLAIN_NAME_ADDR.fullmatch(text)
+        if plain_match is not None:
+            quoted, plain, scheme, user, host, digits, within, listed = plain_match.groups()
+            return cls(
+                Uri.of_plain(scheme, user, host, digits, within),
+                quoted or (plain and plain.strip(" ")) or None,
+                split_parameters(listed) if listed else (),
+            )
         text = text.strip(BLANK)
         if "<" not in text:
             bare, semicolon, listed = text.partition(";")
@@ -230,7 +247,7 @@ _VIA: Final = re.compile(
 #: What nearly every Via looks like.
 _PLAIN_VIA: Final = re.compile(
     r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
-    r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?(;.*)?"
+    r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?" + f"({PLAIN_PARAMETERS})"
 )
 
 
@@ -258,7 +275,7 @@ class Via:
         if match is not None:
             transport, host, digits, listed = match.groups()
             port = None if digits is None else int(digits)
-            return cls(transport, host, port, parse_parameters(listed) if listed else ())
+            return cls(transport, host, port, split_parameters(listed) if listed else ())
         match = _VIA.fullmatch(text.strip(BLANK))
         if match is None:
             raise RemoteProtocolError(f"unusable Via {text[:64]!r}")

@@ -40,7 +40,8 @@ _FOLD: Final = re.compile(r"\n[ \t]+")
 #: when CRLF has become LF stands alone, and another reader might take it for a line end.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _CONTROL_BYTES: Final = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
-_USUAL_LINE: Final = re.compile(r"\n([^:\n]+): ?([^ \t\n][^\n]*)")
+#: What a usual head does not hold: controls other than its line ends, tabs among them.
+_UNUSUAL_BYTES: Final = bytes([*range(0x0A), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
 
 _SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
@@ -74,11 +75,13 @@ def parse(data: bytes) -> Message:
         if length > len(body):
             raise RemoteProtocolError(f"Content-Length {length}, but {len(body)} bytes of body")
         body = body[:length]
+    words = start.split(" ")
+    if len(words) == 3 and words[2] == "SIP/2.0" and TOKEN.fullmatch(words[0]):
+        return Request(words[0], Uri.parse(words[1]), headers, body)
     status = _STATUS_LINE.fullmatch(start)
     if status is not None:
         version, code, reason = status.groups()
         return Response(int(code), reason or "", headers, body, version.upper())
-    words = start.split(" ")
     if len(words) != 3 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[2]):
         raise RemoteProtocolError(f"unusable start line {start[:64]!r}")
     return Request(words[0], Uri.parse(words[1]), headers, body, words[2].upper())
@@ -120,6 +123,40 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
         RemoteProtocolError: 400, when a line is unusable, 513, when there are too many or one is
             too long.
     """
+    return _parse_usual_head(head) or _parse_any_head(head)
+
+
+def _parse_usual_head(head: bytes) -> tuple[str, Headers] | None:
+    """As :func:`parse_head`, for what nearly every head looks like: CRLF alone between lines, names
+    in the usual spelling, a single blank before values and none behind them. Else ``None``.
+
+    It takes half the time, and agrees with :func:`_parse_any_head`.
+    """
+    head = head.removesuffix(b"\r")
+    if len(head) > MAX_LINE or len(head.translate(None, _UNUSUAL_BYTES)) != len(head):
+        return None
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return None
+    lines = text.split("\r\n")
+    count = len(lines) - 1
+    if count > MAX_HEADERS or text.count("\n") != count or text.count("\r") != count:
+        return None
+    if "  " in text or " \r" in text or text[-1:] in " \n":
+        return None
+    start = lines[0]
+    del lines[0]
+    try:
+        # A folded line has no usual name, and without a colon and a blank there is none.
+        found = [line.split(": ", 1) for line in lines]
+        pairs = tuple([(CANONICAL_NAMES[name], value) for name, value in found])
+    except (KeyError, ValueError):
+        return None
+    return start, Headers.trusted(pairs)
+
+
+def _parse_any_head(head: bytes) -> tuple[str, Headers]:
     head = head.replace(b"\r\n", b"\n").rstrip(b"\r\n ")
     try:
         text = head.decode()
@@ -137,23 +174,9 @@ def parse_head(head: bytes) -> tuple[str, Headers]:
         raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines", 513)
     if len(text) > MAX_LINE and max(map(len, text.split("\n"))) > MAX_LINE:
         raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters", 513)
-    # Nearly every head has its names in the usual spelling and no blanks at the ends of lines.
-    found = _USUAL_LINE.findall(text)
-    if len(found) == count and " \n" not in text and "\t\n" not in text and text[-1:] != "\t":
-        try:
-            usual = tuple([(CANONICAL_NAMES[name], value) for name, value in found])
-        except KeyError:
-            pass
-        else:
-            return text.partition("\n")[0].rstrip(BLANK), Headers.trusted(usual)
-    return _parse_lines(text.split("\n"))
-
-
-def _parse_lines(lines: list[str]) -> tuple[str, Headers]:
+    lines = text.split("\n")
     pairs: list[tuple[str, str]] = []
-    start = lines[0]
-    del lines[0]
-    for line in lines:
+    for line in lines[1:]:
         name, colon, value = line.partition(":")
         known = CANONICAL_NAMES.get(name)
         if known is None:
@@ -164,7 +187,7 @@ def _parse_lines(lines: list[str]) -> tuple[str, Headers]:
         if not colon:
             raise RemoteProtocolError(f"a header line without a colon: {line[:32]!r}")
         pairs.append((known, value.strip(BLANK)))
-    return start.rstrip(BLANK), Headers.trusted(tuple(pairs))
+    return lines[0].rstrip(BLANK), Headers.trusted(tuple(pairs))
 
 
 def content_length(headers: Headers) -> int | None:
@@ -177,7 +200,7 @@ def content_length(headers: Headers) -> int | None:
     values = headers.get_all("Content-Length")
     if not values:
         return None
-    if any(value != values[0] for value in values):
+    if len(values) > 1 and any(value != values[0] for value in values):
         raise RemoteProtocolError("two different Content-Length headers")
     return read_number(values[0], 2**32 - 1, "Content-Length")
 

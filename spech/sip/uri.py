@@ -11,6 +11,10 @@ from urllib.parse import unquote_to_bytes
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.grammar import BLANK, HOST, TOKEN, read_number
 
+# Past the checks of a constructor, for what a regular expression has checked.
+_new: Final = object.__new__
+_set: Final = object.__setattr__
+
 _SIP_SCHEMES: Final = frozenset({"sip", "sips"})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")
 
@@ -23,12 +27,13 @@ _NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
 _VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
 _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 
-#: What nearly every URI looks like: each part is plain, so that nothing is left to be checked. It
-#: takes less than :meth:`Uri._parse` and agrees with it.
-_PLAIN: Final = re.compile(
+#: What nearly every URI looks like: each part is plain, so that nothing is left to be checked. Its
+#: five groups are for :meth:`Uri.of_plain`, which takes less than :meth:`Uri._parse` and agrees.
+PLAIN_URI: Final = (
     r"(sips?):(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]+)@)?([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
     r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?((?:;[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%]+)?)*)"
 )
+_PLAIN: Final = re.compile(PLAIN_URI)
 
 #: Parameters that make two URIs differ when only one of them has it (section 19.1.4; that
 #: ``transport`` belongs here is shown by the section's examples).
@@ -92,21 +97,26 @@ class Uri:
         """
         plain = _PLAIN.fullmatch(text)
         if plain is not None:
-            scheme, user, host, digits, listed = plain.groups()
-            uri = cls.__new__(cls)
-            set_part = object.__setattr__
-            set_part(uri, "scheme", scheme)
-            set_part(uri, "user", user)
-            set_part(uri, "host", host)
-            set_part(uri, "port", None if digits is None else int(digits))
-            set_part(uri, "parameters", _read_parameters(listed) if listed else ())
-            set_part(uri, "headers", "")
-            set_part(uri, "password", None)
-            return uri
+            return cls.of_plain(*plain.groups())
         try:
             return cls._parse(text)
         except LocalProtocolError as error:
             raise RemoteProtocolError(str(error)) from None
+
+    @classmethod
+    def of_plain(
+        cls, scheme: str, user: str | None, host: str, digits: str | None, listed: str
+    ) -> Uri:
+        """A URI of the groups of :data:`PLAIN_URI`, which leave nothing to be checked."""
+        uri = _new(cls)
+        _set(uri, "scheme", scheme)
+        _set(uri, "user", user)
+        _set(uri, "host", host)
+        _set(uri, "port", None if digits is None else int(digits))
+        _set(uri, "parameters", _read_parameters(listed) if listed else ())
+        _set(uri, "headers", "")
+        _set(uri, "password", None)
+        return uri
 
     @classmethod
     def _parse(cls, text: str) -> Uri:

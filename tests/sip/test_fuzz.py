@@ -17,7 +17,7 @@ from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.message import Request, response_to
 from spech.sip.offer_answer import AudioFormat, Negotiator
-from spech.sip.parser import MAX_MESSAGE, parse
+from spech.sip.parser import MAX_MESSAGE, parse, parse_head
 from spech.sip.timers import PATIENCE
 from spech.sip.uri import Uri
 
@@ -38,6 +38,26 @@ WOUNDS = st.lists(
     ),
     max_size=5,
 )
+
+
+def read_head(head: bytes) -> object:
+    try:
+        return parse_head(head)
+    except RemoteProtocolError as error:
+        return str(error)
+
+
+@PROPERTY
+@given(
+    st.lists(
+        st.text("Viaf: \t,x\xe9", max_size=8) | st.sampled_from(["Via: x", "From: ", " y", "t: z"]),
+        max_size=5,
+    )
+)
+def test_usual_heads_are_read_as_any_head(lines: list[str]) -> None:
+    """A usual head is read by a shorter way; bare line feeds lead by the longer one."""
+    head = "\n".join(["OPTIONS sip:x SIP/2.0", *lines, "CSeq: 1 OPTIONS"]).encode()
+    assert read_head(head.replace(b"\n", b"\r\n")) == read_head(head)
 
 
 def media(number: int) -> Negotiator:

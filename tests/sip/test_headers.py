@@ -380,6 +380,8 @@ def test_short_ways_agree_with_long_ones(one: str, two: str, three: str) -> None
         assert read(Via.parse, text) == read(Via.parse, f" {text}")
     for text in (f";{one}={two}", f";{one};{two};{three}=x"):
         assert read(parse_parameters, text) == read(parse_parameters, f" {text}")
+    for text in (f'"{one}" <sip:{two}>;tag={three}', f"{one}<sip:a@{two}>{three}", f"<{one}>"):
+        assert read(NameAddr.parse, text) == read(NameAddr.parse, f"\t{text}")
     assert read(CSeq.parse, f"1 {one}") == read(CSeq.parse, f"1  {one}")
     assert read(CSeq.parse, f"{one} INVITE") == read(CSeq.parse, f"{one}  INVITE")
 
