@@ -107,7 +107,7 @@ class Media:
         self._payload_type = -1
         self._playout: Playout | None = None
         self._concealed_before = self._undecodable_before = 0
-        self._sending = self._receiving = False
+        self._sending = self._receiving = self._reachable = False
         self._samples = self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
         self._ports: list[AudioPort] = []
@@ -143,6 +143,7 @@ class Media:
             codec = self._codec
         self._payload_type = parameters.payload_type_receive
         codec.configure(parameters.fmtp)
+        self._reachable = reachable
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
         self._session.configure(
@@ -205,6 +206,10 @@ class Media:
             self._stream.drain_rtcp(now)
             if self._session.report_due(now):
                 self._stream.send_rtcp(self._session.report(now))
+            if self._reachable and not self._stream.shared:  # Else reports keep the way open.
+                keepalive = self._session.keepalive(now)
+                if keepalive is not None:
+                    self._stream.send(keepalive)
 
     def _receive(self, now: float) -> None:
         for digit in self._stream.drain(now):

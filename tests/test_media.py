@@ -835,6 +835,40 @@ async def test_a_suspended_machine_goes_on_at_the_present(call: Call) -> None:
     assert len(call.right.media._session._buffer) <= 4
 
 
+async def test_a_silent_side_keeps_the_way_open(call: Call) -> None:
+    call.left.configure(direction="inactive")
+    call.right.configure()
+    call.tick(10)
+    assert [packet.payload for packet in call.left.packets()] == [b""]  # Who latches learns us.
+    call.tick(50 * 61)
+    empty = call.left.packets()
+    assert len(empty) == 5
+    assert {packet.payload_type for packet in empty} == {0}
+    numbers = [packet.sequence - empty[0].sequence & 0xFFFF for packet in empty]
+    assert numbers == [0, 1, 2, 3, 4]
+    statistics = call.right.media.statistics
+    assert statistics.received == 5
+    assert statistics.dropped_invalid == statistics.concealed == 0
+
+
+async def test_who_speaks_needs_no_keepalive(call: Call) -> None:
+    call.configure()
+    call.tick(50 * 20)
+    assert all(packet.payload for packet in call.left.packets())
+
+
+async def test_where_reports_share_the_port_they_keep_the_way_open(call: Call) -> None:
+    peer = call.left.peer
+    call.left.media.configure(
+        MediaParameters("PCMU", 0, 0, None, None, peer, peer, direction="inactive")
+    )
+    call.tick(50 * 40)
+    sent = [datagram for datagram, destination in call.left.rtp.sent if destination == peer]
+    assert len(sent) >= 4
+    assert all(rtp.is_rtcp(datagram) for datagram in sent)
+    assert not call.left.rtcp.sent
+
+
 async def test_a_recording_holds_both_sides(call: Call, tmp_path: Path) -> None:
     call.configure()
     path = tmp_path / "call.wav"

@@ -24,6 +24,9 @@ _RTCP_BANDWIDTH = 400.0  # bytes per second: 5 % of a call of 64 kbit/s (RFC 355
 _TRANSPORT_OVERHEAD = 28
 _REPORTS_REMEMBERED = 8
 
+KEEPALIVE = 15.0
+"""Seconds of silence on our side after which a packet without sound goes out (RFC 6263)."""
+
 
 @dataclass(slots=True)
 class SessionCounts:
@@ -72,6 +75,8 @@ class RtpSession:
         self._average_size = 120.0
         self._sent_at_reports: deque[int] = deque([0, 0], maxlen=2)
         self._reports: deque[int] = deque(maxlen=_REPORTS_REMEMBERED)
+        self._sent_before = 0
+        self._quiet_since = float("-inf")
 
     def configure(
         self,
@@ -163,6 +168,8 @@ class RtpSession:
         counts.received += 1
         if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
             return self._digits.receive(packet.timestamp, packet.payload)
+        if not packet.payload:
+            return None  # It kept a NAT's binding alive (RFC 6263), and says nothing.
         self._reception.arrived(packet.timestamp, arrival)
         verdict = self._buffer.push(packet, arrival)
         if verdict is not Verdict.ACCEPTED:
@@ -236,6 +243,26 @@ class RtpSession:
     def pause(self) -> None:
         """Note that sound is not sent for now: the next packet begins a talkspurt."""
         self._talkspurt = True
+
+    def keepalive(self, now: float) -> bytes | None:
+        """A packet without sound where nothing was sent for a while, or None; asked repeatedly.
+
+        It keeps the bindings of NATs, and lets who latches onto us learn our address, whatever the
+        direction that was agreed (RFC 6263 sections 3 and 4). It has the payload type of the
+        sound: strict far ends log each packet of another one.
+        """
+        if self.counts.sent != self._sent_before:
+            self._sent_before = self.counts.sent
+            self._quiet_since = now
+        if now - self._quiet_since < KEEPALIVE:
+            return None
+        datagram = rtp.build(
+            self._audio_send, False, self._sequence, self.timestamp, self.ssrc, b""
+        )
+        self._count(b"")
+        self._sent_before = self.counts.sent
+        self._quiet_since = now
+        return datagram
 
     def _count(self, payload: bytes) -> None:
         self._sequence = (self._sequence + 1) & SEQUENCE_MASK

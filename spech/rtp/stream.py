@@ -59,6 +59,11 @@ class Stream:
             self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
         self._shared = remote == remote_rtcp
 
+    @property
+    def shared(self) -> bool:
+        """Whether RTCP goes where RTP goes (RFC 5761)."""
+        return self._shared
+
     def drain(self, now: float) -> list[str]:
         """Read all RTP that waits into the session; return the digits that it began."""
         digits: list[str] = []

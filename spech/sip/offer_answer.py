@@ -19,6 +19,9 @@ from spech.sip.grammar import maybe_number
 _DYNAMIC: Final = 96
 _TELEPHONE_EVENT: Final = 101
 
+#: Numbers that an RTP packet with the marker shares with RTCP on the same port (RFC 5761 4).
+_LIKE_RTCP: Final = range(64, 96)
+
 #: What we answer to each direction that is offered (RFC 3264 6.1).
 _MIRROR: Final = {
     "sendrecv": "sendrecv",
@@ -73,16 +76,24 @@ class Agreed:
 class Negotiator:
     """Our side of the offer/answer exchanges of one session.
 
-    ``address`` and ``port`` are where we receive RTP (RTCP one above).
+    ``address`` and ``port`` are where we receive RTP (RTCP one above). RTCP shares the port of RTP
+    (RFC 5761) where they offer that, or where ``mux`` has us offer it and they agree.
     """
 
     def __init__(
-        self, formats: Sequence[AudioFormat], address: str, port: int, session_id: int
+        self,
+        formats: Sequence[AudioFormat],
+        address: str,
+        port: int,
+        session_id: int,
+        *,
+        mux: bool = False,
     ) -> None:
         self._formats = tuple(formats)
         self._address = address
         self._port = port
         self._session_id = session_id
+        self._mux = mux
         self._version = 0
         self._described: tuple[sdp.MediaDescription, ...] = ()
         #: The media lines as last described, and which of them is ours.
@@ -118,6 +129,8 @@ class Negotiator:
         for rate, number in self._event_types.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
+        if self._mux:
+            attributes.append(("rtcp-mux", None))
         self._lines[self._slot] = self._audio_line(numbers, attributes, self.direction)
         return self._describe()
 
@@ -140,7 +153,7 @@ class Negotiator:
                     (one for one, ours in self._payload_types.items() if ours == number), None
                 )
             if form is not None:
-                agreed = self._agreed(description, media, form)
+                agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
                 event = _event_number(media, form.clock_rate)
                 return replace(
                     agreed,
@@ -166,10 +179,11 @@ class Negotiator:
         number, form = next((pair for pair in forms if pair[1] is not None), (0, None))
         if form is None:
             raise RemoteProtocolError("no codec in common", 488)
-        agreed = self._agreed(description, media, form)
-        self._adopt(media)
         # We answer with their numbers, so that both directions use the same ones.
         event = _event_number(media, form.clock_rate)
+        self._mux = media.muxed and number not in _LIKE_RTCP and event not in _LIKE_RTCP
+        agreed = self._agreed(description, media, form, mux=self._mux)
+        self._adopt(media)
         offered_fmtp = media.fmtps().get(number)
         fmtp = form.fmtp if form.answer is None else form.answer(offered_fmtp)
         attributes = _format_lines(number, form, fmtp)
@@ -177,6 +191,8 @@ class Negotiator:
         if event is not None:
             numbers.append(str(event))
             attributes += _event_lines(event, form.clock_rate)
+        if self._mux:
+            attributes.append(("rtcp-mux", None))
         # Every m= line is answered, in order; those that we do not take get port 0 (RFC 3264 6).
         self._slot = description.media.index(media)
         self._lines = [
@@ -227,7 +243,12 @@ class Negotiator:
     # ------------------------------------------------------------------ descriptions
 
     def _agreed(
-        self, description: sdp.SessionDescription, media: sdp.MediaDescription, form: AudioFormat
+        self,
+        description: sdp.SessionDescription,
+        media: sdp.MediaDescription,
+        form: AudioFormat,
+        *,
+        mux: bool,
     ) -> Agreed:
         """Addresses and direction. The numbers differ between offerer and answerer."""
         host = media.connection or description.connection or ""
@@ -250,7 +271,10 @@ class Negotiator:
             telephone_event_send=None,
             telephone_event_receive=None,
             remote=(host, media.port),
-            remote_rtcp=(host, media.rtcp_port or min(media.port + 1, 65_535)),
+            remote_rtcp=(
+                host,
+                media.port if mux else media.rtcp_port or min(media.port + 1, 65_535),
+            ),
             direction=direction,
             ptime_ms=media.ptime or 20,
         )

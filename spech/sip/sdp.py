@@ -92,11 +92,19 @@ class MediaDescription:
 
     @property
     def rtcp_port(self) -> int | None:
-        """The port of ``a=rtcp`` (RFC 3605), when RTCP is not on the port after RTP."""
+        """The port of ``a=rtcp`` (RFC 3605), when RTCP is not on the port after RTP.
+
+        An address behind it is read past: RTCP goes to the host of RTP.
+        """
         digits = (self.attribute("rtcp") or "").strip(BLANK).partition(" ")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 5:
             return None
         return int(digits) if 0 < int(digits) <= 65535 else None
+
+    @property
+    def muxed(self) -> bool:
+        """Whether RTCP may come and go through the port of RTP (RFC 5761)."""
+        return self.attribute("rtcp-mux") is not None
 
     def rtpmaps(self) -> dict[int, tuple[str, int, int]]:
         """Encoding name, clock rate in Hz and channels by payload type.

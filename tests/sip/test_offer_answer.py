@@ -131,3 +131,40 @@ def test_ptime_and_rtcp_are_theirs_to_choose() -> None:
     _, agreed = ours().receive_offer(offer("a=ptime:30", "a=rtcp:7001"))
     assert agreed.ptime_ms == 30
     assert agreed.remote_rtcp == ("192.0.2.2", 7001)
+
+
+MUX = "a=rtcp-mux"
+
+
+def test_rtcp_shares_the_port_where_they_offer_it() -> None:
+    negotiator = ours()
+    answer, agreed = negotiator.receive_offer(offer(MUX, "a=rtcp:5009"))
+    assert sdp.parse(answer).media[0].muxed
+    assert agreed.remote_rtcp == agreed.remote == ("192.0.2.2", 5000)
+    assert sdp.parse(negotiator.offer()).media[0].muxed  # A later offer of ours keeps it.
+    answer, agreed = negotiator.receive_offer(offer())
+    assert not sdp.parse(answer).media[0].muxed
+    assert agreed.remote_rtcp == ("192.0.2.2", 5001)
+
+
+def test_an_offer_to_share_the_port_can_be_ignored_and_accepted() -> None:
+    negotiator = Negotiator((PCMU,), "192.0.2.1", 4000, 1, mux=True)
+    assert sdp.parse(negotiator.offer()).media[0].muxed
+    assert negotiator.receive_answer(offer()).remote_rtcp == ("192.0.2.2", 5001)
+    assert negotiator.receive_answer(offer("a=rtcp:5009")).remote_rtcp == ("192.0.2.2", 5009)
+    assert negotiator.receive_answer(offer(MUX)).remote_rtcp == ("192.0.2.2", 5000)
+
+
+def test_an_answer_cannot_share_a_port_that_was_not_offered_for_it() -> None:
+    assert not sdp.parse(ours().offer()).media[0].muxed
+    assert ours().receive_answer(offer(MUX)).remote_rtcp == ("192.0.2.2", 5001)
+
+
+@pytest.mark.parametrize(("number", "events"), [(72, 101), (100, 95)])
+def test_numbers_that_look_like_rtcp_keep_the_ports_apart(number: int, events: int) -> None:
+    lines = (f"a=rtpmap:{number} PCMU/8000", f"a=rtpmap:{events} telephone-event/8000", MUX)
+    answer, agreed = ours().receive_offer(
+        offer(*lines, media=f"m=audio 5000 RTP/AVP {number} {events}")
+    )
+    assert not sdp.parse(answer).media[0].muxed
+    assert agreed.remote_rtcp == ("192.0.2.2", 5001)
