@@ -356,8 +356,8 @@ class Phone:
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
                     self._binding.receive(registration)
-            case events.Malformed():
-                pass  # The endpoint has said so.
+            case events.Malformed() | events.HostNamed():
+                pass  # The endpoint has seen to it.
             case (
                 events.MessageReceived()
                 | events.MailboxChanged()

@@ -17,7 +17,8 @@ from typing import Final
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.arrival import origin, traced
 from spech.sip.capabilities import ALLOW, Refusal
-from spech.sip.events import Event, Malformed
+from spech.sip.dialog import Dialog
+from spech.sip.events import Event, HostNamed, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, host_port
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
@@ -274,12 +275,12 @@ class UserAgent:
         transport = flow.transport.upper()
         return f"SIP/2.0/{transport} {host_port(flow.local)};rport;branch={self.ids.branch()}"
 
-    def contact(self, flow: Flow, user: str | None) -> str:
-        """Our Contact value on ``flow``."""
+    def contact(self, flow: Flow, uri: Uri) -> str:
+        """Our Contact value on ``flow``, for the address of record ``uri``."""
         # RFC 7118 5.2.4: a WebSocket is "ws" in a URI, encrypted or not.
         carrier = "ws" if flow.transport == "wss" else flow.transport
         parameter = "" if carrier == "udp" else f";transport={carrier}"
-        at = f"{user}@" if user else ""
+        at = f"{uri.user}@" if uri.user else ""
         address = self._seen_at.get(flow, flow.local)
         return f"<sip:{at}{host_port(address)}{parameter}>"
 
@@ -288,6 +289,11 @@ class UserAgent:
         known = self._seen_at.get(flow, flow.local)
         self._seen_at[flow] = seen
         return seen != known
+
+    def locate(self, dialog: Dialog) -> None:
+        """See to it that DNS says where the dialog's requests go, if it has to."""
+        if dialog.unlocated:
+            self.emit(HostNamed(dialog))
 
     def standard_headers(self) -> list[tuple[str, str]]:
         """What every message that starts something carries."""

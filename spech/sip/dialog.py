@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.flow import Flow
@@ -12,13 +13,21 @@ from spech.sip.headers import Headers, NameAddr
 from spech.sip.message import Request, Response
 from spech.sip.uri import Uri
 
+#: Requests that may move the remote target (RFC 3261 12.2, 3311, 3515, 6665); they carry a Contact.
+TARGET_REFRESH: Final = frozenset({"INVITE", "UPDATE", "REFER", "SUBSCRIBE", "NOTIFY"})
+#: Places that one request is sent to in turn: each that is silent costs half a minute.
+_MOST_FLOWS: Final = 8
+_CLEAR: Final = frozenset({"udp", "tcp"})
+_WEB: Final = frozenset({"ws", "wss"})
+
 
 @dataclass(slots=True)
 class Dialog:
     """One dialog, early or confirmed, seen from our end.
 
     ``local`` and ``remote`` are From/To values with their tags; ``target`` is where requests are
-    addressed to (the peer's Contact), ``route_set`` what they pass through.
+    addressed to (the peer's Contact), ``route_set`` what they pass through. ``set_up`` is the flow
+    that the dialog was made on, and behind it those to further servers of the same domain.
     """
 
     call_id: str
@@ -28,13 +37,23 @@ class Dialog:
     route_set: tuple[NameAddr, ...]
     local_sequence: int
     remote_sequence: int | None
-    flow: Flow
-    #: Whether requests keep to the flow: a NAT hides the Contact, or they opened a connection.
+    set_up: tuple[Flow, ...]
+    #: Whether requests keep to that flow: a NAT hides the Contact, or they opened a connection.
     bound_to_flow: bool = False
+    #: Where requests go: to the first, and to the next ones where that fails (RFC 3263 4.3). Known
+    #: beforehand, so that a farewell never waits for DNS.
+    flows: tuple[Flow, ...] = field(init=False, default=())
+    #: The flow that served where another one had failed.
+    _proven: Flow | None = field(init=False, default=None)
 
     @classmethod
-    def from_response(cls, request: Request, response: Response, flow: Flow) -> Dialog:
-        """Our request made a dialog by this response (RFC 3261 12.1.2)."""
+    def from_response(
+        cls, request: Request, response: Response, flow: Flow, further: Sequence[Flow] = ()
+    ) -> Dialog:
+        """Our request made a dialog by this response (RFC 3261 12.1.2).
+
+        ``further`` leads to the other servers that the request could have gone to.
+        """
         contact = response.contact
         dialog = cls(
             call_id=response.call_id,
@@ -44,9 +63,9 @@ class Dialog:
             route_set=tuple(reversed(response.record_routes)),
             local_sequence=request.cseq.number,
             remote_sequence=None,
-            flow=flow,
+            set_up=(flow, *further),
         )
-        dialog._take_direct_path()
+        dialog._choose_flows()
         return dialog
 
     @classmethod
@@ -66,34 +85,73 @@ class Dialog:
             route_set=request.record_routes,
             local_sequence=0,
             remote_sequence=request.cseq.number,
-            flow=flow,
+            set_up=(flow,),
         )
         via = request.via
         # On a connection that they opened as well: it is the surest way back (RFC 5626 3.4).
         nat = via.received is not None and via.received != via.host
         dialog.bound_to_flow = nat or flow.reliable
-        dialog._take_direct_path()
+        dialog._choose_flows()
         return dialog
 
-    def _take_direct_path(self) -> None:
-        # RFC 3261 12.2.1.1 sends requests to the route set's head, or to the remote target. A name
-        # there would need DNS, and a farewell must not: then the flow of the set-up serves. So it
-        # does for a peer behind NAT, and for the other family of addresses.
-        if self.bound_to_flow:
-            return
-        hop = self.route_set[0].uri if self.route_set else self.target
-        try:
-            family = ipaddress.ip_address(hop.host).version
-        except ValueError:
-            return
-        if family != ipaddress.ip_address(self.flow.local[0]).version:
-            return
-        address = (hop.host, hop.port or 5060)
+    # ------------------------------------------------------------------ where requests go
+
+    @property
+    def flow(self) -> Flow:
+        """Where the next request goes."""
+        return self.flows[0]
+
+    @property
+    def next_hop(self) -> Uri:
+        """The head of the route set, or the remote target (RFC 3261 12.2.1.1)."""
+        return self.route_set[0].uri if self.route_set else self.target
+
+    @property
+    def unlocated(self) -> bool:
+        """Whether DNS has to say where the next hop is; see :meth:`locate`.
+
+        Until it does, the flow of the set-up serves. A WebSocket leads to its server alone.
+        """
+        return self.set_up[0].transport not in _WEB and not _version(self.next_hop.host)
+
+    def locate(self, hop: Uri, flows: Sequence[Flow]) -> None:
+        """DNS says where ``hop`` is; of no use when the dialog has moved meanwhile."""
+        if hop == self.next_hop:
+            self._choose_flows(flows)
+
+    def prefer(self, flow: Flow) -> None:
+        """``flow`` served where the first one failed: later requests take it at once."""
+        self._proven = flow
+        self.flows = tuple(dict.fromkeys((flow, *self.flows)))
+
+    def _choose_flows(self, located: Sequence[Flow] = ()) -> None:
+        first, *further = self.set_up
+        # What was encrypted stays so.
+        onward = [
+            flow
+            for flow in located or self._direct()
+            if first.transport in _CLEAR or flow.transport == first.transport
+        ]
+        place = (first.transport, first.remote)
+        others = [flow for flow in onward if (flow.transport, flow.remote) != place]
+        if self.bound_to_flow or len(others) < len(onward):
+            flows = (first, *others, *further)
+        else:
+            flows = (*others, first, *further)
+        if self._proven is not None and self._proven in flows:
+            flows = (self._proven, *flows)
+        self.flows = tuple(dict.fromkeys(flows))[:_MOST_FLOWS]
+
+    def _direct(self) -> list[Flow]:
+        """The next hop where it is numeric, and can be reached from the set-up's address."""
+        hop, first = self.next_hop, self.set_up[0]
         transport = (hop.parameter("transport") or "udp").lower()
-        # What was encrypted stays so, and a WebSocket leads to its server alone.
-        clear = {self.flow.transport, transport} <= {"udp", "tcp"}
-        if clear and address != self.flow.remote:
-            self.flow = replace(self.flow, transport=transport, remote=address)
+        version = _version(hop.host)
+        if hop.scheme != "sip" or transport not in _CLEAR:
+            return []
+        if not version or version != _version(first.local[0]):
+            return []
+        return [replace(first, transport=transport, remote=(hop.host, hop.port or 5060), host="")]
 
     def request(
         self,
@@ -132,14 +190,25 @@ class Dialog:
             RemoteProtocolError: 500 when the sequence number went backwards (12.2.2).
         """
         number = request.cseq.number
-        if self.remote_sequence is not None and number <= self.remote_sequence:
+        # An equal one is the same request by way of another server (RFC 3263 4.3).
+        if self.remote_sequence is not None and number < self.remote_sequence:
             raise RemoteProtocolError(f"CSeq {number} is out of order", 500)
         self.remote_sequence = number
-        if request.method in ("INVITE", "UPDATE", "REFER", "SUBSCRIBE", "NOTIFY"):
+        if request.method in TARGET_REFRESH:
             self.refresh_target(request)
 
     def refresh_target(self, message: Request | Response) -> None:
         """Requests of these methods may move the remote target (RFC 3261 12.2, 6665 4.1.2.1)."""
         if message.contact is not None:
-            self.target = message.contact.uri
-            self._take_direct_path()
+            before, self.target = self.next_hop, message.contact.uri
+            if self.next_hop != before:
+                self._proven = None
+                self._choose_flows()
+
+
+def _version(host: str) -> int:
+    """4 or 6, and 0 for a name."""
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return 0

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,8 @@ import trio
 from spech.errors import ServerUnreachable
 from spech.scopes import open_scope
 from spech.sip.agent import Screen, UserAgent
-from spech.sip.events import Event, Malformed
+from spech.sip.dialog import Dialog
+from spech.sip.events import Event, HostNamed, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, Target
 from spech.sip.resolver import Resolver
 from spech.sip.transport import Arrival, Transport
@@ -37,6 +38,9 @@ _log: Final = logging.getLogger("spech.sip")
 _REMEMBERED_SOURCES: Final = 1000
 #: Seconds between keepalives on UDP: routers forget a binding after 30 (RFC 5626 4.4.2).
 _KEEPALIVE_SECONDS: Final = 25.0
+#: Dialogs whose next hop waits to be looked up, and how many are looked up at once.
+_WAITING_LOOK_UPS: Final = 200
+_LOOK_UPS: Final = 4
 #: Free ports that are looked at until one is free for both UDP and TCP.
 _PORT_TRIES: Final = 20
 
@@ -65,6 +69,7 @@ class Endpoint:
         self._draining = False
         self._blamed: set[Address] = set()
         self._kept: set[Flow] = set()
+        self._named, self._to_locate = trio.open_memory_channel[Dialog](_WAITING_LOOK_UPS)
         #: Called with each event, in order.
         self.on_event: Callable[[Event], None] = lambda event: None
         #: Called when a connection broke or could not be made, with the cause in words.
@@ -167,6 +172,10 @@ class Endpoint:
         if isinstance(event, Malformed):
             self._blame(event)
             return
+        if isinstance(event, HostNamed):
+            with suppress(trio.WouldBlock):  # Then the flow of the set-up has to do.
+                self._named.send_nowait(event.dialog)
+            return
         try:
             self.on_event(event)
         except Exception:
@@ -190,8 +199,17 @@ class Endpoint:
         async with trio.open_nursery() as nursery:
             for transport in self._transports:
                 nursery.start_soon(transport.run, self)
+            for _ in range(_LOOK_UPS):
+                nursery.start_soon(self._locate_dialogs)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._keep_alive)
+
+    async def _locate_dialogs(self) -> None:
+        """Find the next hops of dialogs while they live, so that their farewells need no DNS."""
+        async for dialog in self._to_locate:
+            hop = dialog.next_hop
+            with suppress(ServerUnreachable):
+                dialog.locate(hop, await self.flows_to(hop, dialog.set_up[0].transport))
 
     async def _keep_alive(self) -> None:
         while True:

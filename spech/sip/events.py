@@ -11,6 +11,7 @@ from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
     from spech.sip.content import Content
+    from spech.sip.dialog import Dialog
     from spech.sip.mailbox import Mailbox
     from spech.sip.message import Request
     from spech.sip.registration import Registration
@@ -140,6 +141,13 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class HostNamed:
+    """Requests in ``dialog`` go to a host by name: resolve it, then call ``dialog.locate``."""
+
+    dialog: Dialog
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """Something that is not SIP, or breaks its rules, was dropped."""
 
@@ -166,5 +174,6 @@ Event = (
     | Notified
     | MailboxChanged
     | MessageReceived
+    | HostNamed
     | Malformed
 )

@@ -21,7 +21,7 @@ from spech.sip.transaction import ClientTransaction, ServerTransaction
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from spech.sip.session import Session
+    from spech.sip.session import Context, Session
 
 SDP: Final = "application/sdp"
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
@@ -36,26 +36,36 @@ class Fork:
 
     dialog: Dialog
     agreed: Agreed | None = None
-    #: The ACK for each INVITE's CSeq number, sent again for each repeated 2xx.
-    acks: dict[int, Outgoing] = field(default_factory=dict)
+    #: The CSeq number of the INVITE that was acknowledged last.
+    acknowledged: int | None = None
     #: The RSeq of the last reliable provisional response (RFC 3262 4).
     reliable: int | None = None
     #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
     settled: bool = False
+    _credentials: Sequence[tuple[str, str]] = ()
+    _acks: list[Outgoing] = field(default_factory=list)
 
     def acknowledge(
-        self,
-        session: Session,
-        sequence: int,
-        credentials: Sequence[tuple[str, str]],
+        self, context: Context, sequence: int, credentials: Sequence[tuple[str, str]]
     ) -> None:
         """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4)."""
-        context = session.context
-        ack = self.dialog.request(
-            "ACK", context.via(self.dialog.flow), sequence=sequence, headers=credentials
-        )
-        self.acks = {sequence: Outgoing(bytes(ack), self.dialog.flow)}
-        context.send(self.acks[sequence])
+        self.acknowledged = sequence
+        self._credentials = credentials
+        self._acks.clear()
+        self.acknowledge_again(context)
+
+    def acknowledge_again(self, context: Context) -> None:
+        """The same for a repeated 2xx. Who repeats it twice does not get it: another way then."""
+        flows = self.dialog.flows
+        flow = flows[len(self._acks) // 2 % len(flows)]
+        ack = self._acks[-1] if self._acks else None
+        if ack is None or ack.flow != flow:
+            request = self.dialog.request(
+                "ACK", context.via(flow), sequence=self.acknowledged, headers=self._credentials
+            )
+            ack = Outgoing(bytes(request), flow)
+        self._acks.append(ack)
+        context.send(ack)
 
 
 class Invitation:
@@ -102,7 +112,7 @@ class Invitation:
                 ("To", f"<{self._target}>"),
                 ("Call-ID", session.call_id),
                 ("CSeq", f"{self._sequence} INVITE"),
-                ("Contact", self._context.contact(flow, session.identity.uri.user)),
+                ("Contact", self._context.contact(flow, session.identity.uri)),
                 *session.invite_headers(),
                 *session.headers,
                 ("Content-Type", SDP),
@@ -166,7 +176,9 @@ class Invitation:
         if fork is None:
             if len(self._forks) >= _FORKS:
                 raise RemoteProtocolError("too many forks of one call")
-            dialog = Dialog.from_response(transaction.request, response, transaction.flow)
+            request, flow = transaction.request, transaction.flow
+            further = self._flows[1:] if transaction is self._transaction else ()
+            dialog = Dialog.from_response(request, response, flow, further)
             fork = self._forks[tag] = Fork(dialog)
         return fork
 
@@ -200,6 +212,7 @@ class Invitation:
         fork.reliable = number
         rack = f"{number} {transaction.request.cseq.number} INVITE"
         session = self._session
+        self._context.locate(fork.dialog)
         DialogRequest(
             self._context, session.identity, fork.dialog, "PRACK", now, headers=[("RAck", rack)]
         )
@@ -218,7 +231,7 @@ class Invitation:
                 body, fork.agreed = self._negotiator.receive_offer(request.body)
             except RemoteProtocolError as error:
                 status = error.status
-        contact = self._context.contact(fork.dialog.flow, session.identity.uri.user)
+        contact = self._context.contact(fork.dialog.flow, session.identity.uri)
         response = response_to(
             request,
             status,
@@ -234,8 +247,8 @@ class Invitation:
     def _accepted(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         sequence = transaction.request.cseq.number
         known = self._forks.get(response.to.tag or "")
-        if known is not None and sequence in known.acks:
-            self._context.send(known.acks[sequence])  # A repeated 2xx wants its ACK again.
+        if known is not None and sequence == known.acknowledged:
+            known.acknowledge_again(self._context)
             return
         # The dialog is built anew from the 2xx, whose route set counts (RFC 3261 13.2.2.4); what
         # has been sent in the early one keeps its place in the numbering.
@@ -250,7 +263,8 @@ class Invitation:
             for name, value in transaction.request.headers
             if name in ("Authorization", "Proxy-Authorization")
         ]
-        fork.acknowledge(self._session, sequence, credentials)
+        fork.acknowledge(self._context, sequence, credentials)
+        self._context.locate(fork.dialog)
         self._session.accepted(fork, response, now)
 
     def _refused(self, transaction: ClientTransaction, response: Response, now: float) -> None:

@@ -137,7 +137,7 @@ class Registration:
         self._transaction = self._context.layer.request(request, flow, self, now)
 
     def _contact(self, flow: Flow) -> str:
-        contact = self._context.contact(flow, self.identity.uri.user)
+        contact = self._context.contact(flow, self.identity.uri)
         if self._instance is None:
             return contact
         return f'{contact};+sip.instance="<{self._instance}>";reg-id=1'  # RFC 5626 4.2.1

@@ -61,6 +61,11 @@ class Renegotiation:
         else:
             self._invite(now)
 
+    def stop(self) -> None:
+        """The call is over."""
+        if self._pending is not None:
+            self._pending.give_up()
+
     def handle_glare(self, now: float) -> None:
         """The pause after a 491 is over."""
         self._wanted = True
@@ -72,8 +77,7 @@ class Renegotiation:
 
     def _request(self, method: str, body: bytes, now: float) -> DialogRequest:
         session = self._session
-        contact = self._context.contact(self._dialog.flow, session.identity.uri.user)
-        headers = [("Contact", contact), *session.invite_headers(in_dialog=True)]
+        headers = session.invite_headers(in_dialog=True)
         if body:
             headers.append(("Content-Type", SDP))
         done = self._invited if method == "INVITE" else self._updated
@@ -93,14 +97,14 @@ class Renegotiation:
             self._refused(status, response, now)
             return
         sequence = response.cseq.number
-        if sequence in self._fork.acks:
-            self._context.send(self._fork.acks[sequence])  # A repeated 2xx wants its ACK again.
+        if sequence == self._fork.acknowledged:
+            self._fork.acknowledge_again(self._context)
             return
         credentials = self._pending.credentials if self._pending else []
         self._pending = None
         self._put_off = 0
-        self._dialog.refresh_target(response)
-        self._fork.acknowledge(self._session, sequence, credentials)
+        self._refresh_target(response)
+        self._fork.acknowledge(self._context, sequence, credentials)
         if not self._session.is_up:
             return
         self._session.timer.receive_response(response, now)
@@ -117,9 +121,13 @@ class Renegotiation:
             self._refused(status, response, now)
             return
         self._pending = None
-        self._dialog.refresh_target(response)
+        self._refresh_target(response)
         self._session.timer.receive_response(response, now)
         self.proceed(now)
+
+    def _refresh_target(self, response: Response) -> None:
+        self._dialog.refresh_target(response)
+        self._context.locate(self._dialog)
 
     def _refused(self, status: int, response: Response | None, now: float) -> None:
         request, self._pending = self._pending, None
@@ -152,8 +160,8 @@ class Renegotiation:
         if request.method != "INVITE" or status != 500 or self._put_off == _MOST_PUT_OFF:
             return None
         self._put_off += 1
-        if request.sequence < self._dialog.local_sequence:
-            return 1.0  # A later request of ours overtook it (12.2.2).
+        if request.sequence < self._dialog.local_sequence or request.moved:
+            return 1.0  # A later request of ours overtook it (12.2.2), or its own first copy.
         # Our last ACK is not there yet, so they are not ready for this one (14.2).
         value = (response.headers.get("Retry-After") or "") if response else ""
         seconds = maybe_number(re.split("[;( ]", value)[0], _LONGEST_PAUSE)

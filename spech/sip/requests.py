@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from spech.sip.dialog import Dialog
+from spech.sip.dialog import TARGET_REFRESH, Dialog
+from spech.sip.flow import Flow
 from spech.sip.identity import Identity, Tries
 from spech.sip.message import Response
 from spech.sip.transaction import ClientTransaction
@@ -20,8 +21,9 @@ Done = Callable[[int, Response | None, float], None]
 class DialogRequest:
     """One request in ``dialog``, and what becomes of it.
 
-    ``done`` hears the final response, or 408 or 503 where none came. For an INVITE it hears each
-    repetition of a 2xx as well, because each wants an ACK.
+    Where a server does not answer, cannot be reached or says 503, the same request goes to the next
+    of the dialog's flows (RFC 3263 4.3). ``done`` hears the final response, or 408 or 503 where
+    none came. For an INVITE it hears each repetition of a 2xx as well, because each wants an ACK.
     """
 
     def __init__(
@@ -44,7 +46,14 @@ class DialogRequest:
         self._body = body
         self._done = done
         self._tries = Tries()
+        self._failed: set[Flow] = set()
+        self._flow = dialog.flow
         self._send(now)
+
+    @property
+    def moved(self) -> bool:
+        """Whether an earlier server failed; it may have passed the request on all the same."""
+        return bool(self._failed)
 
     @property
     def sequence(self) -> int:
@@ -60,19 +69,43 @@ class DialogRequest:
             if name in ("Authorization", "Proxy-Authorization")
         ]
 
-    def _send(self, now: float) -> None:
-        flow = self._dialog.flow
+    def _send(self, now: float, sequence: int | None = None) -> None:
+        flow, headers = self._flow, self._headers
+        if self.method in TARGET_REFRESH:
+            headers = (("Contact", self._context.contact(flow, self._identity.uri)), *headers)
+        via = self._context.via(flow)
         request = self._dialog.request(
-            self.method, self._context.via(flow), headers=self._headers, body=self._body
+            self.method, via, sequence=sequence, headers=headers, body=self._body
         )
         request = self._identity.sign(request)
         self._transaction = self._context.layer.request(request, flow, self, now)
+
+    def give_up(self) -> None:
+        """Try no further server: nobody wants the outcome any more."""
+        self._failed.update(self._dialog.flows)
+
+    def _next_server(self, now: float) -> bool:
+        """Failover. False where there is no further server."""
+        self._failed.add(self._flow)
+        flow = next((one for one in self._dialog.flows if one not in self._failed), None)
+        if flow is None:
+            return False
+        self._flow = flow
+        # The same but for its branch, as RFC 3263 4.3 has it.
+        self._send(now, self.sequence)
+        return True
 
     def receive_response(
         self, transaction: ClientTransaction, response: Response, now: float
     ) -> None:
         """A response: try again with credentials, or be done."""
-        if response.status < 200 or transaction is not self._transaction:
+        if transaction is not self._transaction:
+            return
+        if response.status == 503 and self._next_server(now):
+            return
+        if self._failed and response.status != 503:
+            self._dialog.prefer(self._flow)
+        if response.status < 200:
             return
         if self._tries.again(self._identity, transaction.request, response):
             self._send(now)
@@ -81,5 +114,7 @@ class DialogRequest:
 
     def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """No response."""
-        if self._done is not None and transaction is self._transaction:
+        if transaction is not self._transaction or self._next_server(now):
+            return
+        if self._done is not None:
             self._done(status, None, now)

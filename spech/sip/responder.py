@@ -49,7 +49,7 @@ class Responder:
         if status == 488:  # RFC 3261 20.43: 305, incompatible media format.
             more.append(("Warning", '305 spech "No media description in common"'))
         if 101 <= status < 300:
-            contact = self._context.contact(session.dialog.flow, session.identity.uri.user)
+            contact = self._context.contact(session.dialog.flow, session.identity.uri)
             more = [("Contact", contact), *more]
         return response_to(
             request,

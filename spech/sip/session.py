@@ -101,7 +101,8 @@ class Context(Protocol):
     layer: TransactionLayer
 
     def via(self, flow: Flow) -> str: ...
-    def contact(self, flow: Flow, user: str | None) -> str: ...
+    def contact(self, flow: Flow, uri: Uri) -> str: ...
+    def locate(self, dialog: Dialog) -> None: ...
     def learn_address(self, flow: Flow, seen: Address) -> bool: ...
     def standard_headers(self) -> list[tuple[str, str]]: ...
     def emit(self, event: Event) -> None: ...
@@ -312,6 +313,7 @@ class Session:
             raise
         self.state = State.ANSWERED
         self._stop_waiting()
+        self.context.locate(self.dialog)
         self._renegotiation = Renegotiation(self, self.dialog, negotiator)
         self.context.emit(Answered(self, agreed))
 
@@ -406,6 +408,8 @@ class Session:
             self.ended = CallEnded(self, by, status, reason)
             self.context.emit(self.ended)
         self.context.timers.clear(self, "glare")
+        if self._renegotiation is not None:
+            self._renegotiation.stop()
         self._stop_waiting()
         if self.state is State.ENDED:
             self.context.timers.clear_all(self)
@@ -440,6 +444,8 @@ class Session:
         except RemoteProtocolError as error:
             transaction.respond(response_to(request, error.status, to_tag=self.local_tag), now)
             return
+        if dialog is self.dialog and self.is_up:
+            self.context.locate(dialog)
         match request.method:
             case "BYE":
                 self._receive_bye(transaction, now)

@@ -65,7 +65,7 @@ class StandaloneRequest:
             ("CSeq", f"{self.sequence} {self._method}"),
         ]
         if self._contact:
-            pairs.append(("Contact", self._context.contact(flow, self._identity.uri.user)))
+            pairs.append(("Contact", self._context.contact(flow, self._identity.uri)))
         headers = Headers([*pairs, *self._headers, *self._context.standard_headers()])
         request = self._identity.sign(Request(self._method, self._target, headers, self._body))
         self._transaction = self._context.layer.request(request, flow, self, now)

@@ -148,14 +148,13 @@ class Subscription:
 
     def _renew(self, expires: int, now: float) -> None:
         assert self._dialog is not None
-        contact = self._context.contact(self._dialog.flow, self._identity.uri.user)
         DialogRequest(
             self._context,
             self._identity,
             self._dialog,
             "SUBSCRIBE",
             now,
-            headers=[("Contact", contact), *self._headers(expires)],
+            headers=self._headers(expires),
             done=self._answered,
         )
 
@@ -241,6 +240,7 @@ class Subscription:
             raise RemoteProtocolError("another notifier", 481)
         else:
             self._dialog.receive_request(request)
+        self._context.locate(self._dialog)
 
     def _read(self, transaction: ServerTransaction) -> Content | None:
         request = transaction.request

@@ -46,7 +46,6 @@ class Transfer:
         #: Whether they said that they will do it.
         self.accepted = False
         assert session.dialog is not None
-        contact = session.context.contact(session.dialog.flow, session.identity.uri.user)
         self._request = DialogRequest(
             session.context,
             session.identity,
@@ -56,7 +55,6 @@ class Transfer:
             headers=[
                 ("Refer-To", f"<{target}>"),
                 ("Referred-By", f"<{session.identity.uri.address}>"),
-                ("Contact", contact),
                 *session.context.standard_headers(),
             ],
             done=self._answered,
@@ -166,7 +164,6 @@ class Referral:
             headers=[
                 ("Event", f"refer;id={self._identifier}"),
                 ("Subscription-State", state),
-                ("Contact", self._context.contact(self._dialog.flow, self._identity.uri.user)),
                 ("Content-Type", _FRAGMENT),
             ],
             body=f"SIP/2.0 {status} {reason}\r\n".encode(),
