@@ -21,7 +21,7 @@ from spech.sip.endpoint import Endpoint
 from spech.sip.offer_answer import Agreed, Negotiator
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session
-from spech.sip.timeline import ladder, to_pcap
+from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.sip.transfer import Transfer
 from spech.sip.uri import Uri
 from spech.transfer import TransferRequest
@@ -79,6 +79,9 @@ class Call:
         self.reason = ""
         #: "local" or "remote" once the call has ended.
         self.ended_by: str | None = None
+        #: Whether we hold the far end, and whether it holds us: it does not want to hear us then.
+        self.on_hold = False
+        self.held = False
         #: The codec in use, or None while there is no media.
         self.codec: str | None = None
         #: Every digit that was received so far.
@@ -112,16 +115,21 @@ class Call:
         """The level of what we send and of what we hear, RMS in dBFS."""
         return self._media.levels
 
+    @property
+    def timeline(self) -> tuple[Entry, ...]:
+        """What happened so far, in order; times are those of ``trio.current_time()``."""
+        return self._endpoint.agent.timeline.entries(self.call_id)
+
     def ladder(self) -> str:
         """What both ends said so far, as text to read: messages, timers, states, media changes."""
-        return ladder(self._endpoint.agent.timeline.entries(self.call_id), wall=self._wall())
+        return ladder(self.timeline, wall=self._wall())
 
     def capture(self) -> bytes:
         """The messages so far as a packet capture (pcap), credentials masked.
 
         After the phone has closed it is complete, the confirmation of the farewell included.
         """
-        return to_pcap(self._endpoint.agent.timeline.entries(self.call_id), self._wall())
+        return to_pcap(self.timeline, self._wall())
 
     def _wall(self) -> float:
         return self._opened_wall - self._opened_at
@@ -177,12 +185,16 @@ class Call:
         self._require_up()
         self._endpoint.agent.hold(self.session, self._endpoint.now())
         self._endpoint.flush()
+        self.on_hold = True
+        self._notify()
 
     def resume(self) -> None:
         """Take the far end back from hold."""
         self._require_up()
         self._endpoint.agent.resume(self.session, self._endpoint.now())
         self._endpoint.flush()
+        self.on_hold = False
+        self._notify()
 
     # ------------------------------------------------------------------ transfer
 
@@ -419,6 +431,7 @@ class Call:
 
     def _configure(self, agreed: Agreed) -> None:
         self.codec = agreed.codec
+        self.held = agreed.direction in ("recvonly", "inactive")
         self._media.configure(
             MediaParameters(
                 codec=agreed.codec,

@@ -16,6 +16,7 @@ from spech.rtp.ports import lease
 from spech.sip.caller import Caller, caller_of
 from spech.sip.offer_answer import Negotiator
 from spech.sip.session import Session
+from spech.sip.timeline import Entry
 
 if TYPE_CHECKING:
     from spech.phone import Phone
@@ -64,6 +65,11 @@ class IncomingCall:
     def call_id(self) -> str:
         """The Call-ID."""
         return self._session.call_id
+
+    @property
+    def timeline(self) -> tuple[Entry, ...]:
+        """What happened so far, in order; times are those of ``trio.current_time()``."""
+        return self._phone.endpoint.agent.timeline.entries(self.call_id)
 
     @property
     def over(self) -> bool:

@@ -48,7 +48,8 @@ _LARGEST_PAYLOAD: Final = 65_507
 class Entry:
     """One thing that happened, ``at`` seconds on the recorder's clock.
 
-    A message has ``source``, ``destination`` and ``data``; anything else has a ``note``.
+    A message has ``source``, ``destination`` and ``data``, and ``sent`` when it was ours; anything
+    else has a ``note``.
     """
 
     at: float
@@ -56,6 +57,7 @@ class Entry:
     source: Address | None = None
     destination: Address | None = None
     data: bytes = b""
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Timeline:
 
     def sent(self, data: bytes, flow: Flow, at: float) -> None:
         """A message that left."""
-        self._add(_call_id(data), Entry(at, "", flow.local, flow.remote, data))
+        self._add(_call_id(data), Entry(at, "", flow.local, flow.remote, data, True))
 
     def received(self, data: bytes, flow: Flow, at: float) -> None:
         """A message that came."""

@@ -15,10 +15,12 @@ from quart_trio import QuartTrio
 from werkzeug.security import safe_join
 
 import spech
+from spech.web.appearance import Appearance
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.http import bind, serve_app
+from spech.web.messages import Refused
 from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
@@ -134,14 +136,35 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
     @app.after_request
     async def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
-        # Files are asked for again each time, by their tag; the page itself is never kept.
-        whole = request.path.endswith(("/", ".html")) or response.status_code >= 400
+        # Files are asked for again each time, by their tag; the page itself and what belongs to a
+        # call are never kept.
+        whole = (
+            request.path.endswith(("/", ".html"))
+            or request.path.startswith("/calls/")
+            or response.status_code >= 400
+        )
         response.headers["Cache-Control"] = "no-store" if whole else "no-cache"
         return response
 
     @app.get("/")
     async def index() -> Response:
         return await file("index.html")
+
+    @app.get("/calls/<call>.pcap")
+    async def capture(call: str) -> Response:
+        content = find_call(call).capture()
+        return _download(content, "application/vnd.tcpdump.pcap", f"{call}.pcap")
+
+    @app.get("/calls/<call>.txt")
+    async def ladder(call: str) -> Response:
+        content = find_call(call).ladder().encode()
+        return _download(content, "text/plain; charset=utf-8", f"{call}.txt")
+
+    def find_call(call: str) -> Appearance:
+        try:
+            return switchboard.calls.find_kept(call)
+        except Refused:
+            abort(404)
 
     @app.get("/<path:name>")
     async def file(name: str) -> Response:
@@ -182,6 +205,11 @@ def _judge(gate: Gate, host: str | None, authorization: str | None) -> Response 
         response.headers["WWW-Authenticate"] = 'Basic realm="Spech", charset="UTF-8"'
         return response
     return None
+
+
+def _download(content: bytes, kind: str, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="spech-{name}"'}
+    return Response(content, content_type=kind, headers=headers)
 
 
 def _refusal(status: int, text: str) -> Response:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from spech.web.messages import By, CallState, Ended, Meters, Progress
+from spech.sip.timeline import Entry, ladder, to_pcap
+from spech.web.handover import Handover
+from spech.web.messages import By, CallState, Ended, Meters, Progress, Step
+from spech.web.story import tell
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
@@ -76,6 +80,14 @@ class Appearance:
         #: Set when there is a call to attach audio to, or when there never will be one.
         self.ready = trio.Event()
         self.attachment: Attachment | None = None
+        #: Says what happened to it so far, from its first message on.
+        self.timeline: Callable[[], Sequence[Entry]] = tuple
+        #: The latest transfer that was asked for, and those that are still to be carried out.
+        self.handover: Handover | None = None
+        self._handovers, self.handovers = trio.open_memory_channel[Handover](1)
+        #: Another call whose far end is being connected with ours.
+        self.connected_by: Appearance | None = None
+        self._named = remote
         self._call: Call | None = None
         self._state: Progress = "ringing" if direction == "incoming" else "trying"
         self._was_answered = False
@@ -104,11 +116,33 @@ class Appearance:
     def muted(self, muted: bool) -> None:
         self._muted = muted
         if self._call is not None:
-            self._call.muted = muted
+            # Who is on hold is not to hear us either.
+            self._call.muted = muted or self._call.on_hold
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether we hold the far end."""
+        return self._call is not None and self._call.on_hold
+
+    def hold(self, held: bool) -> None:
+        """Hold an answered call, or talk on.
+
+        Raises:
+            LocalProtocolError: we answered, and their word that they know is still on its way.
+        """
+        if self.answered and self._call is not None and held != self._call.on_hold:
+            (self._call.hold if held else self._call.resume)()
+            self._call.muted = self._muted or held
+
+    def hand_over(self, handover: Handover) -> None:
+        """Have the call passed on, by the call's own task."""
+        self.handover = handover
+        self._handovers.send_nowait(handover)
 
     def connect(self, call: Call) -> None:
         """The library has a call now: pass on what was wanted before."""
         self._call = call
+        self.timeline = lambda: call.timeline
         call.muted = self._muted
         self.ready.set()
         if self.hung_up:
@@ -120,6 +154,10 @@ class Appearance:
         if state is not None and not (self.direction == "incoming" and state == "trying"):
             self._state = state
             self._was_answered = self._was_answered or state == "answered"
+        if self._call is not None and self._call.remote != self._named:
+            # The far end went on as somebody else.
+            self._named = self.remote = self._call.remote
+            self.display_name = None
 
     def accept(self) -> None:
         """Answer an incoming call; nothing happens when it was decided before."""
@@ -157,13 +195,32 @@ class Appearance:
         call = self._call
         assert call is not None
         by: By = "local" if call.ended_by == "local" else "remote"
-        if self._was_answered:
+        if self._passed_on:
+            by, text = "local", "You passed the call on."
+        elif self._was_answered:
             text = "You hung up." if by == "local" else "The other side hung up."
         elif by == "local":
             text = "You ended the call before it was answered."
         else:
             text = explain(call.status or 408, call.reason)
         self.end(by, call.status, text, now)
+
+    @property
+    def _passed_on(self) -> bool:
+        begun = self.connected_by or self
+        return begun.handover is not None and begun.handover.done
+
+    def story(self) -> tuple[Step, ...]:
+        """What happened so far, for people to read."""
+        return tell(self.timeline(), _wall())
+
+    def ladder(self) -> str:
+        """The same as text."""
+        return ladder(self.timeline(), wall=_wall())
+
+    def capture(self) -> bytes:
+        """Its messages as a packet capture (pcap), credentials masked."""
+        return to_pcap(self.timeline(), _wall())
 
     @contextmanager
     def port_open(self, port: AudioPort) -> Iterator[None]:
@@ -204,8 +261,16 @@ class Appearance:
             reason=call.reason if call is not None else "",
             codec=call.codec if call is not None else None,
             muted=self._muted,
+            on_hold=self.on_hold,
+            held=call is not None and call.held and not call.on_hold,
+            transfer=None if self.handover is None else self.handover.state,
             answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
             audio_attached=self.attachment is not None,
             digits_received=call.digits_received if call is not None else "",
             ended=self.ended,
         )
+
+
+def _wall() -> float:
+    """What to add to the event loop's time to get seconds since 1970."""
+    return time.time() - trio.current_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -14,6 +15,8 @@ from spech.web.messages import Refused
 CALL_LIMIT = 8
 #: How long an ended call stays in the list, seconds.
 ENDED_STAYS = 30.0
+#: Calls off the list whose timeline can still be had.
+_KEPT = 50
 
 
 class CallList:
@@ -22,6 +25,7 @@ class CallList:
     def __init__(self, notify: Callable[[], None]) -> None:
         self._notify = notify
         self._appearances: dict[str, Appearance] = {}
+        self._kept: deque[Appearance] = deque(maxlen=_KEPT)
         self._number = 0
 
     def __iter__(self) -> Iterator[Appearance]:
@@ -43,7 +47,7 @@ class CallList:
         """A new call; those that have ended leave the list for it."""
         for appearance in self:
             if not appearance.live:
-                del self._appearances[appearance.id]
+                self._drop(appearance)
         self._number += 1
         appearance = Appearance(
             f"c{self._number}", direction, remote, display_name, trio.current_time()
@@ -54,8 +58,20 @@ class CallList:
 
     def forget(self, appearance: Appearance) -> None:
         """Take an ended call off the list."""
-        del self._appearances[appearance.id]
+        self._drop(appearance)
         self._notify()
+
+    def _drop(self, appearance: Appearance) -> None:
+        self._kept.append(self._appearances.pop(appearance.id))
+
+    def find_kept(self, call: str) -> Appearance:
+        """The call of that id, live, ended, or one of the last that left the list.
+
+        Raises:
+            Refused: ``no_such_call``.
+        """
+        kept = next((kept for kept in self._kept if kept.id == call), None)
+        return kept or self.find(call)
 
     def find(self, call: str) -> Appearance:
         """The call of that id, live or ended.

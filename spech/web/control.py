@@ -120,7 +120,7 @@ class _Connection:
                 id, Fault("internal", "Something went wrong inside the phone.", "See its log.")
             )
 
-    async def _carry_out(self, command: messages.Command) -> dict[str, str | int]:
+    async def _carry_out(self, command: messages.Command) -> messages.Outcome:
         switchboard = self._switchboard
         match command:
             case messages.Dial(target=target):
@@ -137,6 +137,14 @@ class _Connection:
                 switchboard.dtmf(call, digits)
             case messages.Mute(call=call, muted=muted):
                 switchboard.mute(call, muted)
+            case messages.Hold(call=call, held=held):
+                switchboard.hold(call, held)
+            case messages.Transfer(call=call, target=target):
+                switchboard.transfer(call, target)
+            case messages.Connect(call=call, other=other):
+                switchboard.connect(call, other)
+            case messages.Timeline(call=call):
+                return {"steps": switchboard.calls.find_kept(call).story()}
             case messages.SaveAccount():
                 await switchboard.save_account(
                     SavedAccount(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 import spech
 from spech.errors import SpechError
+from spech.scopes import open_scope
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, CallList
 from spech.web.messages import Binding, Refused, RegistrationState
@@ -121,6 +123,7 @@ class Line:
             appearance = self._calls.begin(
                 "incoming", incoming.caller_number, incoming.display_name
             )
+            appearance.timeline = partial(getattr, incoming, "timeline")
             nursery.start_soon(self._run_incoming, incoming, appearance)
 
     async def _run_outgoing(self, phone: Phone, appearance: Appearance, target: str) -> None:
@@ -157,11 +160,18 @@ class Line:
 
     async def _follow(self, appearance: Appearance, call: Call) -> None:
         appearance.connect(call)
-        while call.state != "ended":
-            appearance.notice()
-            self._notify()
-            await call.changed()
+        async with open_scope() as nursery:
+            nursery.start_soon(self._pass_on, appearance, call)
+            while call.state != "ended":
+                appearance.notice()
+                self._notify()
+                await call.changed()
+            nursery.cancel_scope.cancel()
         appearance.end_with_call(_now())
+
+    async def _pass_on(self, appearance: Appearance, call: Call) -> None:
+        async for handover in appearance.handovers:
+            await handover.run(call, self._notify)
 
     @contextmanager
     def _edge(self, appearance: Appearance) -> Iterator[None]:

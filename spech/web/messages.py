@@ -71,6 +71,25 @@ class Mute(_Command, frozen=True, tag="mute"):
     muted: bool
 
 
+class Hold(_Command, frozen=True, tag="hold"):
+    call: CallId
+    held: bool
+
+
+class Transfer(_Command, frozen=True, tag="transfer"):
+    call: CallId
+    target: Short
+
+
+class Connect(_Command, frozen=True, tag="connect"):
+    call: CallId
+    other: CallId
+
+
+class Timeline(_Command, frozen=True, tag="timeline"):
+    call: CallId
+
+
 class SaveAccount(_Command, frozen=True, tag="save_account"):
     server: Short
     port: int | None
@@ -99,10 +118,33 @@ Command = (
     | Dismiss
     | Dtmf
     | Mute
+    | Hold
+    | Transfer
+    | Connect
+    | Timeline
     | SaveAccount
     | ForgetAccount
     | AudioTicket
 )
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One thing that happened in a call, ``at`` seconds since 1970.
+
+    ``title`` and ``meaning`` are its start line in short and in plain words; a ``note`` is a timer
+    or a state and has a ``title`` alone. ``host`` is the other end, ``message`` the text of it all,
+    credentials masked.
+    """
+
+    kind: Literal["sent", "received", "note"]
+    at: float
+    host: str
+    title: str
+    meaning: str
+    message: str
+
+
+Outcome = dict[str, str | int | tuple[Step, ...]]
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -117,7 +159,7 @@ class Done(msgspec.Struct, frozen=True):
     """The answer to a command that was carried out."""
 
     id: int | str
-    ok: dict[str, str | int]
+    ok: Outcome
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -169,6 +211,15 @@ class Ended(msgspec.Struct, frozen=True):
     text: str
 
 
+class HandingOver(msgspec.Struct, frozen=True):
+    """A transfer that was asked for: the latest that is known of the far end's new call."""
+
+    target: str
+    status: int
+    text: str
+    over: bool
+
+
 class CallState(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     direction: Literal["incoming", "outgoing"]
@@ -179,6 +230,9 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     codec: str | None
     muted: bool
+    on_hold: bool
+    held: bool
+    transfer: HandingOver | None
     answered_s: float | None
     audio_attached: bool
     digits_received: str

@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 
 import msgspec
@@ -25,6 +25,7 @@ from spech.errors import (
 )
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
+from spech.web.handover import Handover
 from spech.web.line import Line
 from spech.web.messages import (
     AccountState,
@@ -157,11 +158,15 @@ class Switchboard:
             raise Refused(
                 "call_limit", f"{CALL_LIMIT} calls are up already.", "Hang up one of them first."
             )
-        return self._line.dial(target)
+        appearance = self._line.dial(target)
+        self._hold_others(appearance)
+        return appearance
 
     def answer(self, call: str) -> None:
-        """Answer an incoming call."""
-        self.calls.find_live(call).accept()
+        """Answer an incoming call; who was talked to is put on hold."""
+        appearance = self.calls.find_live(call)
+        self._hold_others(appearance)
+        appearance.accept()
 
     def hang_up(self, call: str) -> None:
         """End a call in whatever state it is; an incoming one that rings is declined."""
@@ -183,11 +188,10 @@ class Switchboard:
 
     def dtmf(self, call: str, digits: str) -> None:
         """Send digits (RFC 4733) into an answered call."""
-        appearance = self.calls.find_live(call)
         if not _DIGITS.fullmatch(digits):
             raise Refused("bad_digits", "These keys cannot be sent.", "Use 0-9, *, # and A-D.")
-        if not appearance.answered or appearance.call is None:
-            raise Refused("not_answered", "The call is not answered yet.", "Wait for the answer.")
+        appearance = self._find_answered(call)
+        assert appearance.call is not None
         try:
             appearance.call.send_dtmf(digits.upper())
         except LocalProtocolError as error:
@@ -201,6 +205,52 @@ class Switchboard:
         """Send silence in place of the microphone, or the microphone again."""
         self.calls.find_live(call).muted = muted
         self.notify()
+
+    def hold(self, call: str, held: bool) -> None:
+        """Put the far end on hold, or talk on: then everybody else is put on hold."""
+        appearance = self._find_answered(call)
+        if not held:
+            self._hold_others(appearance)
+        try:
+            appearance.hold(held)
+        except LocalProtocolError as error:
+            raise Refused(
+                "not_answered", "The call is only just being answered.", "Try again."
+            ) from error
+
+    def transfer(self, call: str, target: str) -> None:
+        """Have the far end call ``target``; how it goes is in the state."""
+        target = target.strip()
+        if not _TARGET.fullmatch(target):
+            raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
+        self._hand_over(self._find_answered(call), Handover(target))
+
+    def connect(self, call: str, other: str) -> None:
+        """Connect the far ends of two calls with each other; how it goes is in the state."""
+        appearance, partner = self._find_answered(call), self._find_answered(other)
+        if appearance is partner:
+            raise Refused("no_such_call", "This takes two calls.")
+        self._hand_over(appearance, Handover(partner.display_name or partner.remote, partner.call))
+        partner.connected_by = appearance
+
+    def _hand_over(self, appearance: Appearance, handover: Handover) -> None:
+        if appearance.handover is not None and not appearance.handover.over:
+            raise Refused("busy", "This call is being passed on already.", "Wait for the outcome.")
+        appearance.hand_over(handover)
+        self.notify()
+
+    def _find_answered(self, call: str) -> Appearance:
+        appearance = self.calls.find_live(call)
+        if not appearance.answered:
+            raise Refused("not_answered", "The call is not answered yet.", "Wait for the answer.")
+        return appearance
+
+    def _hold_others(self, appearance: Appearance) -> None:
+        """One is talked to at a time: nobody hears what is said to another."""
+        for other in self.calls.live:
+            if other is not appearance:
+                with suppress(LocalProtocolError):
+                    other.hold(True)
 
     async def save_account(self, account: SavedAccount, *, keep_password: bool = False) -> None:
         """Try the account with a real REGISTER; store and use it only after a 200.

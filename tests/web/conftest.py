@@ -29,7 +29,8 @@ PASSWORD = "open-sesame-42"
 class Exchange:
     """The other side: registers alice, and answers by the number that is called.
 
-    600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up.
+    600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
+    be transferred, 606 holds who calls from a digit on until ``patience_ends``.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Exchange:
         self.contact: str | None = None
         self.refuse: int | None = None
         self.digits: list[str] = []
+        self.patience_ends = trio.Event()
         self.heard: list[str] = []
         self._digest = DigestServer("spech.test", random.Random(1), 60.0)
 
@@ -86,6 +88,18 @@ class Exchange:
             case "604":
                 async with incoming.answer() as call:
                     self.digits.append(await call.collect_digits(20, timeout=PATIENCE))
+            case "605":
+                async with incoming.answer() as call:
+                    async for request in call.transfers():
+                        async with request.follow() as other:
+                            await other.ended()
+            case "606":
+                async with incoming.answer() as call:
+                    await call.collect_digits(1, timeout=PATIENCE)
+                    call.hold()
+                    await self.patience_ends.wait()
+                    call.resume()
+                    await call.ended()
             case _:
                 incoming.reject(486)
 

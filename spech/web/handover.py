@@ -1,0 +1,64 @@
+"""Passing a call on: the far end is asked to call somebody else, or the far end of another call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from spech.errors import CallEnded, CallFailed, LocalProtocolError
+from spech.web.messages import HandingOver
+from spech.web.texts import explain
+
+if TYPE_CHECKING:
+    from spech import Call
+
+
+class Handover:
+    """One transfer that a page asked for, and how it goes.
+
+    Args:
+        target: whom the far end is to call: a number or an address.
+        to: the call whose far end that is, when there is one already (an attended transfer).
+    """
+
+    def __init__(self, target: str, to: Call | None = None) -> None:
+        self._target = target
+        self._to = to
+        self._call: Call | None = None
+        self._fault: tuple[int, str] | None = None
+        #: Nothing more will come.
+        self.over = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the far end talks to the target now."""
+        return 200 <= self._progress[0] < 300
+
+    @property
+    def state(self) -> HandingOver:
+        """What pages see of it."""
+        status, text = self._fault or (self._progress[0], "")
+        return HandingOver(self._target, status, text, self.over)
+
+    @property
+    def _progress(self) -> tuple[int, str]:
+        return (self._call.transfer_progress if self._call else None) or (100, "Trying")
+
+    async def run(self, call: Call, notify: Callable[[], None]) -> None:
+        """Carry it out; where it fails, the call goes on. Cancelling stops the waiting."""
+        try:
+            if self._to is None:
+                transfer = call.transfer(self._target)
+            else:
+                transfer = call.transfer_to(self._to)
+            self._call = call
+            await transfer
+        except CallFailed as error:
+            self._fault = error.status, explain(error.status, error.reason)
+        except LocalProtocolError:
+            self._fault = 0, "This is neither a number nor a SIP address."
+        except CallEnded:
+            self._fault = None if self.done else (0, "This call is over.")
+        finally:
+            self.over = True
+            notify()

@@ -1,0 +1,118 @@
+"""What happened in a call, step by step: what both ends said, and what it means in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.flow import host_port
+from spech.sip.message import Message, Request, Response
+from spech.sip.parser import parse
+from spech.sip.timeline import Entry, masked_data
+from spech.web.messages import Step
+from spech.web.texts import explain
+
+#: A request's meaning: as we send it, and as it comes.
+_REQUESTS: Final = {
+    "INVITE": ("You call.", "They call you."),
+    "ACK": ("The answer is confirmed.", "The answer is confirmed."),
+    "BYE": ("You hang up.", "They hang up."),
+    "CANCEL": ("You take the call back.", "They give the call up."),
+    "REFER": ("You pass the call on.", "They want to pass you on."),
+    "NOTIFY": ("You tell how the new call goes.", "They tell how the new call goes."),
+    "PRACK": ("The news is confirmed.", "The news is confirmed."),
+    "UPDATE": ("You refresh the call.", "They refresh the call."),
+    "INFO": ("A key is sent.", "A key comes."),
+    "OPTIONS": ("You ask whether they are there.", "They ask whether you are there."),
+}
+#: An INVITE within a call, by the direction that its session description asks for.
+_CHANGES: Final = {
+    "sendonly": ("You put them on hold.", "They put you on hold."),
+    "inactive": ("You put them on hold.", "They put you on hold."),
+    "sendrecv": ("You talk on.", "They talk on."),
+}
+_REFRESH: Final = ("You refresh the call.", "They refresh the call.")
+#: Responses to the INVITE that begins a call: as we send them, and as they come.
+_PROGRESS: Final = {
+    100: ("Your phone has the call.", "The server has the call and works on it."),
+    180: ("It rings here.", "It rings there."),
+    181: ("The call is passed on.", "The call is passed on to another number."),
+    182: ("The call waits its turn.", "The call waits its turn."),
+    183: ("They hear the line.", "You hear the line, before anybody answers."),
+    200: ("You answer.", "They answer."),
+}
+_AGREED: Final = ("You agree.", "They agree.")
+_CHALLENGE: Final = "The server asks for the password."
+_AGAIN: Final = ("The same once more: no answer has come yet.", "The same once more.")
+
+
+def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
+    """The steps of one call.
+
+    Args:
+        entries: its timeline.
+        wall: what to add to an entry's time to get seconds since 1970.
+    """
+    steps = []
+    known: set[bytes] = set()
+    for entry in entries:
+        at = round(entry.at + wall, 4)
+        if entry.source is None or entry.destination is None:
+            steps.append(Step("note", at, "", entry.note, "", ""))
+            continue
+        sent = entry.sent
+        again = entry.data in known
+        known.add(entry.data)
+        title, meaning = _read(entry.data, sent)
+        steps.append(
+            Step(
+                "sent" if sent else "received",
+                at,
+                host_port(entry.destination if sent else entry.source),
+                title,
+                _AGAIN[not sent] if again else meaning,
+                masked_data(entry.data).decode("utf-8", "replace"),
+            )
+        )
+    return tuple(steps)
+
+
+def _read(data: bytes, sent: bool) -> tuple[str, str]:
+    """The start line in short, and the meaning; empty where we know none."""
+    try:
+        message = parse(data)
+    except RemoteProtocolError as error:
+        return f"unreadable: {error}", ""
+    if isinstance(message, Request):
+        return f"{message.method} {message.uri}", _request(message)[not sent]
+    return f"{message.status} {message.reason}".strip(), _response(message)[not sent]
+
+
+def _request(message: Request) -> tuple[str, str]:
+    if message.method in ("INVITE", "UPDATE") and message.to.tag is not None:
+        return _CHANGES.get(_direction(message), _REFRESH)
+    return _REQUESTS.get(message.method, ("", ""))
+
+
+def _response(message: Response) -> tuple[str, str]:
+    status, method = message.status, message.cseq.method
+    if status in (401, 407):
+        return _CHALLENGE, _CHALLENGE
+    if status >= 300:
+        text = explain(status, message.reason)
+        return text, text
+    if method == "INVITE":
+        return _PROGRESS.get(status, _AGREED if status >= 200 else ("", ""))
+    return _AGREED
+
+
+def _direction(message: Message) -> str:
+    """What an offer asks for; empty for a message without one."""
+    if not message.body:
+        return ""
+    lines = message.body.split()
+    for direction in ("sendonly", "inactive", "recvonly"):
+        if f"a={direction}".encode() in lines:
+            return direction
+    return "sendrecv"

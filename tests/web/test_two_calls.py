@@ -1,0 +1,199 @@
+"""Hold, transfer and two calls at once, from a page to an exchange on loopback; and their story."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+import trio
+
+from spech.sip.timeline import from_pcap
+
+from .conftest import PASSWORD, Installation, Page
+
+
+async def answered(page: Page, target: str) -> str:
+    """The id of a call that was placed and answered."""
+    call: str = (await page.ask("dial", target=target))["call"]
+    await page.until(lambda state: shown(state, call)["state"] == "answered")
+    return call
+
+
+def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
+    return next((each for each in state["calls"] if each["id"] == call), {"state": None})
+
+
+def holds(page: Page) -> list[bool]:
+    return [call["on_hold"] for call in page.state["calls"]]
+
+
+async def test_hold_and_resume(page: Page) -> None:
+    call = await answered(page, "600")
+    await page.ask("hold", call=call, held=True)
+    await page.until(lambda state: state["calls"][0]["on_hold"])
+    await page.ask("hold", call=call, held=False)
+    await page.until(lambda state: not state["calls"][0]["on_hold"])
+    meanings = [step["meaning"] for step in (await page.ask("timeline", call=call))["steps"]]
+    assert "You put them on hold." in meanings
+
+
+async def test_one_is_talked_to_at_a_time(page: Page) -> None:
+    first = await answered(page, "600")
+    second = await answered(page, "600")
+    assert holds(page) == [True, False]
+    await page.ask("hold", call=first, held=False)
+    await page.until(lambda state: not shown(state, first)["on_hold"])
+    assert holds(page) == [False, True]
+    await page.ask("hang_up", call=first)
+    await page.until(lambda state: shown(state, first)["state"] == "ended")
+    assert shown(page.state, second)["on_hold"]
+
+
+async def test_a_call_that_is_answered_puts_the_other_one_on_hold(
+    installation: Installation, page: Page
+) -> None:
+    await answered(page, "600")
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact) as outgoing:
+        await page.until(lambda state: len(state["calls"]) == 2)
+        assert holds(page) == [False, False]
+        await page.ask("answer", call="c2")
+        await outgoing.answered(5)
+        await page.until(lambda state: state["calls"][0]["on_hold"])
+
+
+async def test_they_hold_us(installation: Installation, page: Page) -> None:
+    call = await answered(page, "606")
+    await page.ask("dtmf", call=call, digits="1")
+    await page.until(lambda state: state["calls"][0]["held"])
+    installation.exchange.patience_ends.set()
+    await page.until(lambda state: not state["calls"][0]["held"])
+
+
+async def test_a_call_is_passed_on(installation: Installation, page: Page) -> None:
+    call = await answered(page, "605")
+    await page.ask("transfer", call=call, target=" 600 ")
+    await page.until(lambda state: state["calls"][0]["state"] == "ended")
+    (seen,) = page.state["calls"]
+    assert seen["transfer"] == {"target": "600", "status": 200, "text": "", "over": True}
+    assert seen["ended"]["by"] == "local"
+    assert seen["ended"]["text"] == "You passed the call on."
+    # The exchange talks to itself now: 605 to 600.
+    calls = installation.exchange.phone.active_calls
+    assert [call.state for call in calls].count("answered") == 2
+
+
+@pytest.mark.parametrize(
+    ("called", "target", "status", "text"),
+    [
+        ("605", "601", 486, "The line is busy."),
+        ("600", "601", 603, "The call was declined."),
+        ("605", "sip:a b@c:99999", 0, "This is neither a number nor a SIP address."),
+    ],
+)
+async def test_a_transfer_that_fails_leaves_the_call(
+    page: Page, called: str, target: str, status: int, text: str
+) -> None:
+    call = await answered(page, called)
+    await page.ask("transfer", call=call, target=target)
+    await page.until(lambda state: (state["calls"][0]["transfer"] or {}).get("over"))
+    seen = page.state["calls"][0]
+    assert (seen["transfer"]["status"], seen["transfer"]["text"]) == (status, text)
+    assert seen["state"] == "answered"
+
+
+async def test_two_calls_are_connected(installation: Installation, page: Page) -> None:
+    first = await answered(page, "605")
+    second = await answered(page, "600")
+    await page.ask("connect", call=first, other=second)
+    await page.until(lambda state: all(call["state"] == "ended" for call in state["calls"]))
+    texts = {call["ended"]["text"] for call in page.state["calls"]}
+    assert texts == {"You passed the call on."}
+
+
+async def test_what_cannot_be_passed_on(page: Page) -> None:
+    async def code(command: str, **fields: Any) -> str:
+        code: str = (await page.refused(command, **fields))["code"]
+        return code
+
+    ringing = (await page.ask("dial", target="602"))["call"]
+    assert await code("transfer", call=ringing, target="600") == "not_answered"
+    assert await code("hold", call=ringing, held=True) == "not_answered"
+    call = await answered(page, "605")
+    assert await code("transfer", call=call, target="()") == "bad_target"
+    assert await code("connect", call=call, other=ringing) == "not_answered"
+    assert await code("connect", call=call, other=call) == "no_such_call"
+    await page.ask("transfer", call=call, target="602")
+    assert await code("transfer", call=call, target="600") == "busy"
+
+
+async def test_the_story_of_a_call(installation: Installation, page: Page) -> None:
+    """During it and after it, when it has left the list too."""
+    call = await answered(page, "600")
+    steps = (await page.ask("timeline", call=call))["steps"]
+    assert [step["kind"] for step in steps[:2]] == ["sent", "received"]
+    await page.ask("hang_up", call=call)
+    await page.call_in_state("ended")
+    await installation.exchange.quiet()
+    await page.ask("dismiss", call=call)
+    steps = (await page.ask("timeline", call=call))["steps"]
+    told = [(step["kind"], step["meaning"]) for step in steps if step["kind"] != "note"]
+    assert told == [
+        ("sent", "You call."),
+        ("received", "The server has the call and works on it."),
+        ("received", "It rings there."),
+        ("received", "They answer."),
+        ("sent", "The answer is confirmed."),
+        ("sent", "You hang up."),
+        ("received", "They agree."),
+    ]
+    assert steps[0]["title"].startswith("INVITE sip:600@127.0.0.1")
+    assert steps[0]["host"] == f"127.0.0.1:{installation.exchange.port}"
+    assert "CSeq" in steps[0]["message"]
+    assert PASSWORD not in str(steps)
+    times = [step["at"] for step in steps]
+    assert times == sorted(times)
+
+
+async def test_a_refused_call_says_why(page: Page) -> None:
+    call = (await page.ask("dial", target="601"))["call"]
+    await page.call_in_state("ended")
+    steps = (await page.ask("timeline", call=call))["steps"]
+    assert "The line is busy." in [step["meaning"] for step in steps]
+
+
+async def test_a_call_that_was_never_answered_has_a_story(
+    installation: Installation, page: Page
+) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    async with exchange.phone.call(exchange.contact):
+        seen = await page.call_in_state("ringing")
+    await page.call_in_state("ended")
+    steps = (await page.ask("timeline", call=seen["id"]))["steps"]
+    meanings = [step["meaning"] for step in steps if step["kind"] == "received"]
+    assert meanings[0] == "They call you."
+    assert "They give the call up." in meanings
+
+
+async def test_the_story_can_be_taken_home(installation: Installation, page: Page) -> None:
+    call = await answered(page, "600")
+
+    def fetch(name: str) -> tuple[str, bytes]:
+        try:
+            with urlopen(f"{installation.url}calls/{name}") as response:
+                return response.headers["Content-Disposition"], response.read()
+        except HTTPError as error:
+            error.close()
+            raise
+
+    disposition, capture = await trio.to_thread.run_sync(fetch, f"{call}.pcap")
+    assert disposition == f'attachment; filename="spech-{call}.pcap"'
+    assert from_pcap(capture)[0].data.startswith(b"INVITE sip:600@")
+    _, ladder = await trio.to_thread.run_sync(fetch, f"{call}.txt")
+    assert "200 OK (INVITE)" in ladder.decode()
+    with pytest.raises(OSError, match="404"):
+        await trio.to_thread.run_sync(fetch, "c99.pcap")
