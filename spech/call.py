@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
@@ -13,6 +14,7 @@ import trio
 from spech.audio.recorder import Recording
 from spech.audio_port import AudioPort
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
+from spech.keypad import Method
 from spech.media import Media, MediaParameters, MediaStatistics
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
@@ -25,6 +27,8 @@ from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.sip.transfer import Transfer
 from spech.sip.uri import Uri
 from spech.transfer import TransferRequest
+
+_log: Final = logging.getLogger("spech.call")
 
 #: Transfer requests that wait for ``transfers()``; a further one is declined.
 _WAITING_TRANSFERS: Final = 8
@@ -87,6 +91,7 @@ class Call:
         #: Every digit that was received so far.
         self.digits_received = ""
         media.on_digit = self._receive_digit
+        media.keypad.signal = self._signal_digit
 
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"
@@ -312,18 +317,53 @@ class Call:
         self._require_up()
         return self._media.record(path)
 
-    def send_dtmf(self, digits: str) -> None:
-        """Queue ``digits`` (``0-9 * # A-D``) as RFC 4733 events.
+    def send_dtmf(
+        self,
+        digits: str,
+        *,
+        duration_ms: int = 100,
+        gap_ms: int = 60,
+        method: Method = "auto",
+    ) -> None:
+        """Queue ``digits`` behind those that wait already.
+
+        Telephone events and tones take the place of all other sound while they last.
+
+        Args:
+            digits: of ``0-9 * # A-D``. Between them ``,`` and ``p`` are pauses of 2 s as in a
+                phone's contacts, ``w`` is one of 0.5 s as in the dial strings of PBXs.
+            duration_ms: length of each, in steps of 20 ms.
+            gap_ms: silence after each, no less than 40 ms.
+            method: "rfc4733" (telephone events), "info" (INFO requests with
+                ``application/dtmf-relay``) or "inband" (tones, ITU-T Q.23). "auto" takes the
+                first of them that the far end takes when the turn of the digit comes.
 
         Raises:
-            LocalProtocolError: not a digit, or the far end takes no telephone-events.
+            LocalProtocolError: neither digit nor pause; the far end does not take ``method``; or
+                no sound has been agreed on yet.
+            ValueError: a length makes no sense.
         """
         self._require_up()
-        self._media.send_dtmf(digits)
+        self._media.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms, method=method)
+
+    def press(self, digit: str, *, method: Method = "auto") -> AbstractContextManager[None]:
+        """Hold a key down for the time of a ``with`` block, 100 ms at the least.
+
+        It waits for its turn behind the digits that are queued. In INFO it is sent when it is let
+        up, because its length goes with it.
+
+        Raises:
+            LocalProtocolError: as for :meth:`send_dtmf`, or it is not one digit.
+        """
+        self._require_up()
+        return self._media.press(digit, method=method)
 
     async def played(self) -> None:
-        """Wait until all queued sounds and digits were sent."""
+        """Wait until all queued sounds and digits were sent, and digits in INFO confirmed."""
         await self._media.played()
+        while self.session.digits.pending:
+            self._require_up()
+            await self.changed()
         self._require_up()
 
     def flush(self) -> None:
@@ -419,6 +459,9 @@ class Call:
                 self._configure(agreed)
             case events.DigitReceived(_, digit):
                 self._receive_digit(digit)
+            case events.DigitSent(_, digit, status) if status >= 300:
+                _log.warning("the digit %s was refused in INFO with %d", digit, status)
+                self._media.keypad.signals = False
             case events.CallEnded(_, by, status, reason):
                 self.state = "ended"
                 self.ended_by, self.status, self.reason = by, status, reason
@@ -432,6 +475,7 @@ class Call:
     def _configure(self, agreed: Agreed) -> None:
         self.codec = agreed.codec
         self.held = agreed.direction in ("recvonly", "inactive")
+        self._media.keypad.signals = self.session.timer.info_allowed
         self._media.configure(
             MediaParameters(
                 codec=agreed.codec,
@@ -446,6 +490,11 @@ class Call:
                 fmtp=agreed.fmtp,
             )
         )
+
+    def _signal_digit(self, digit: str, duration_ms: int) -> None:
+        with suppress(LocalProtocolError):  # It ended in this moment.
+            self.session.digits.send(digit, duration_ms, self._endpoint.now())
+            self._endpoint.flush()
 
     def _receive_digit(self, digit: str) -> None:
         self.digits_received += digit

@@ -21,6 +21,7 @@ from spech.audio.recorder import Recording, Recordings
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.codecs import Codec, Samples
 from spech.errors import CallEnded, LocalProtocolError
+from spech.keypad import Key, Keypad, Method, read_keys
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
 from spech.rtp.ports import PortPair
@@ -35,6 +36,8 @@ _RTCP_TICKS = 10
 _STALLED_TICKS = 5
 _METER_TICKS = 5
 _LAST_TICKS = 10
+_KEY_MS = 100
+_GAP_MS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,11 @@ class Media:
         self._now: float | None = None
         self._closed = False
         self._interrupted = False
+
+    @property
+    def keypad(self) -> Keypad:
+        """The keys that are pressed: by it the call tells whether and how INFO can be sent."""
+        return self._speech.keypad
 
     # Negotiation
 
@@ -279,22 +287,46 @@ class Media:
         self._require_open()
         self._speech.play(path)
 
-    def send_dtmf(self, digits: str, *, duration_ms: int = 100, gap_ms: int = 60) -> None:
-        """Queue digits as telephone events (RFC 4733); they interrupt sound that is played.
-
-        Args:
-            digits: of ``0123456789*#ABCD``.
-            duration_ms: length of each, in steps of 20 ms.
-            gap_ms: silence after each; no less than 40 ms, in which the end is repeated.
+    def send_dtmf(
+        self,
+        digits: str,
+        *,
+        duration_ms: int = _KEY_MS,
+        gap_ms: int = _GAP_MS,
+        method: Method = "auto",
+    ) -> None:
+        """Queue digits behind those that wait already; see :meth:`Call.send_dtmf`.
 
         Raises:
-            LocalProtocolError: a character is no digit, or the peer takes no telephone events.
+            LocalProtocolError: a character is no digit and no pause, the peer does not take the
+                wanted method, or nothing has been agreed on yet.
+            ValueError: a length makes no sense.
             CallEnded: the call is over.
         """
+        self._press(read_keys(digits, method, duration_ms, gap_ms))
+
+    @contextlib.contextmanager
+    def press(self, digit: str, *, method: Method = "auto") -> Iterator[None]:
+        """Hold a key down for the time of a ``with`` block; see :meth:`Call.press`.
+
+        Raises:
+            LocalProtocolError, CallEnded: as for :meth:`send_dtmf`.
+        """
+        keys = read_keys(digit, method, _KEY_MS, _GAP_MS)
+        if len(keys) != 1 or not keys[0].digit:
+            raise LocalProtocolError(f"{digit!r} is not one key")
+        keys[0].held = True
+        self._press(keys)
+        try:
+            yield
+        finally:
+            keys[0].release()
+
+    def _press(self, keys: list[Key]) -> None:
         self._require_open()
-        if not self._session.can_send_events:
-            raise LocalProtocolError("no telephone-event was agreed, digits cannot be sent")
-        self._speech.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms)
+        if self._codec is None:
+            raise LocalProtocolError("nothing has been agreed on yet, digits cannot be sent")
+        self._speech.keypad.queue(keys)
 
     async def played(self) -> None:
         """Wait until all queued files and digits were sent, and can have been heard.

@@ -9,12 +9,11 @@ import numpy as np
 from spech.audio.mixer import mix
 from spech.audio.player import Playlist
 from spech.codecs.base import Codec, Samples
-from spech.rtp.dtmf import DigitSender
+from spech.keypad import Keypad
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
 _NO_SOUND: Samples = np.zeros(0, np.int16)
-_TICK_MS = 20
 _SHORTEST_PACKET_MS = 10
 _LONGEST_PACKET_MS = 200
 # What a far end commonly keeps in its jitter buffer, and throws away when it hears a farewell.
@@ -26,6 +25,7 @@ class Speech:
 
     Attributes:
         silence: one tick of it.
+        keypad: the keys that are pressed.
     """
 
     def __init__(self, session: RtpSession, stream: Stream) -> None:
@@ -36,13 +36,13 @@ class Speech:
         self._packet_samples = 0
         self._pending: Samples = _NO_SOUND
         self._tail = 0
-        self._digits = DigitSender()
+        self.keypad = Keypad(session)
         self._plays = Playlist()
 
     @property
     def unsent(self) -> bool:
         """Whether something of a file or a digit was not sent yet."""
-        return bool(self._plays) or self._digits.busy
+        return bool(self._plays) or self.keypad.busy
 
     @property
     def busy(self) -> bool:
@@ -60,8 +60,6 @@ class Speech:
             self.silence = np.zeros(samples, np.int16)
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self._packet_samples = codec.packet_samples(ptime)
-        if not self._session.can_send_events:
-            self._digits = DigitSender()
 
     def play(self, path: str | Path) -> None:
         """Queue a file behind the others.
@@ -71,22 +69,10 @@ class Speech:
         """
         self._plays.queue(path)
 
-    def send_dtmf(self, digits: str, *, duration_ms: int, gap_ms: int) -> None:
-        """Queue digits behind the others; lengths are rounded to ticks of 20 ms.
-
-        Raises:
-            LocalProtocolError: a character is no digit.
-        """
-        self._digits.queue(
-            digits,
-            ticks=max(1, round(duration_ms / _TICK_MS)),
-            gap_ticks=max(2, round(gap_ms / _TICK_MS)),
-        )
-
     def flush(self) -> None:
         """Forget files, and the digits that have not begun."""
         self._plays.clear()
-        self._digits.clear()
+        self.keypad.clear()
         self._tail = 0
 
     def say(self, microphone: Samples, units: int) -> Samples:
@@ -94,17 +80,18 @@ class Speech:
         session, codec = self._session, self._codec
         if codec is None:
             return microphone
-        events = None
-        if self._digits.busy and session.can_send_events:
-            events = self._digits.next(session.timestamp, units)
-        if events is not None:
+        pressed = self.keypad.next(units, codec.rate) if self.keypad.busy else None
+        if isinstance(pressed, tuple):
             self._pending = _NO_SOUND
-            for event in events:
+            for event in pressed:
                 self._stream.send(session.send_event(event))
             spoken = self.silence
-        elif self._plays:
-            played = self._plays.read(len(self.silence), codec.rate)
-            spoken = mix((microphone, played), len(self.silence))
+        elif pressed is not None or self._plays:
+            if pressed is not None:
+                spoken = pressed
+            else:
+                played = self._plays.read(len(self.silence), codec.rate)
+                spoken = mix((microphone, played), len(self.silence))
             self._send(codec, spoken)
             # Until the packet that this goes into was sent, and was heard.
             self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1

@@ -352,8 +352,17 @@ async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
     with pytest.raises(LocalProtocolError):
         call.left.media.send_dtmf("1")
     call.configure()
+    for digits in ("1x", "12E"):
+        with pytest.raises(LocalProtocolError):
+            call.left.media.send_dtmf(digits)
     with pytest.raises(LocalProtocolError):
-        call.left.media.send_dtmf("1x")
+        call.left.media.send_dtmf("1", method="info")
+    for digits in ("12", "", ","):
+        with pytest.raises(LocalProtocolError), call.left.media.press(digits):
+            pass
+    for duration, gap in ((0, 60), (100, -1)):
+        with pytest.raises(ValueError, match="no key"):
+            call.left.media.send_dtmf("1", duration_ms=duration, gap_ms=gap)
     call.tick(10)
     assert all(packet.payload_type == 0 for packet in call.left.packets())
 

@@ -13,6 +13,10 @@ COLUMNS = (1209, 1336, 1477, 1633)
 KEYPAD = ("123A", "456B", "789C", "*0#D")
 """The digits by row and column (ITU-T Q.23)."""
 
+# A sine of full scale has 3.14 dBm0 (ITU-T G.711).
+_ROW_PEAK = 32767 * 10 ** ((-9 - 3.14) / 20)
+_COLUMN_PEAK = 32767 * 10 ** ((-7 - 3.14) / 20)
+
 
 def tone(
     frequencies: Sequence[float], seconds: float, rate: int, *, level: float = -12.0
@@ -41,7 +45,27 @@ def digit(key: str, seconds: float, rate: int, *, level: float = -12.0) -> Sampl
     Raises:
         ValueError: ``key`` is none of ``0123456789*#ABCD``.
     """
+    return tone(_frequencies(key), seconds, rate, level=level)
+
+
+def digit_samples(key: str, start: int, count: int, rate: int) -> Samples:
+    """A stretch of a digit as a telephone sends it, from sample ``start`` of it.
+
+    The row's tone has -9 dBm0, the column's 2 dB more, because lines dampen high tones more (ETSI
+    ES 201 235-2 section 4.2).
+
+    Raises:
+        ValueError: ``key`` is none of ``0123456789*#ABCD``.
+    """
+    row, column = _frequencies(key)
+    time = np.arange(start, start + count) / rate
+    sound = _ROW_PEAK * np.sin(2 * np.pi * row * time)
+    sound += _COLUMN_PEAK * np.sin(2 * np.pi * column * time)
+    return np.rint(sound).astype(np.int16)
+
+
+def _frequencies(key: str) -> tuple[int, int]:
     for row, keys in zip(ROWS, KEYPAD, strict=True):
         if len(key) == 1 and key.upper() in keys:
-            return tone((row, COLUMNS[keys.index(key.upper())]), seconds, rate, level=level)
+            return row, COLUMNS[keys.index(key.upper())]
     raise ValueError(f"{key!r} is no DTMF digit")

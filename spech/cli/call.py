@@ -36,7 +36,7 @@ NOT_ANSWERED: Final = 1
 #: Seconds between the last sound and the farewell: what is still in the far end's jitter buffer
 #: would be cut off by it.
 _TAIL: Final = 0.3
-_DIGITS: Final = re.compile(r"[0-9*#A-Da-d]+")
+_DIGITS: Final = re.compile(r"[0-9*#A-Da-d,pPwW]+")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ class Outcome:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="WAV file to record both sides into.",
 )
-@click.option("--dtmf", metavar="DIGITS", help="Keys to press once it is answered: 0-9 * # A-D.")
+@click.option(
+    "--dtmf",
+    metavar="DIGITS",
+    help="Keys to press once it is answered: 0-9 * # A-D; pauses: , is 2 s, w is 0.5 s.",
+)
 @click.option(
     "--duration",
     type=click.FloatRange(min=0),
@@ -143,7 +147,7 @@ def call(
     server.
     """
     if dtmf is not None and not _DIGITS.fullmatch(dtmf):
-        raise click.BadParameter("only 0-9 * # A-D are keys", param_hint="--dtmf")
+        raise click.BadParameter("only 0-9 * # A-D are keys, and , w pauses", param_hint="--dtmf")
     if play is not None:
         try:
             Player(play).close()
@@ -221,7 +225,7 @@ async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
         if plan.record is not None:
             call.record(plan.record)
         if plan.dtmf is not None:
-            call.send_dtmf(plan.dtmf.upper())
+            call.send_dtmf(plan.dtmf)
         if plan.play is not None:
             call.play(plan.play)
         async with open_scope() as nursery:

@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
-from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.errors import RemoteProtocolError
 from spech.rtp.sequence import TIMESTAMP_MASK, timestamp_difference
 
 DIGITS = "0123456789*#ABCD"
@@ -33,96 +33,54 @@ class EventPacket(NamedTuple):
     payload: bytes
 
 
-class _Queued(NamedTuple):
-    code: int
-    ticks: int
-    gap_ticks: int
-
-
 class DigitSender:
-    """Turns digits into event packets, one tick at a time."""
+    """The event packets of one digit at a time."""
 
     def __init__(self) -> None:
-        self._queue: deque[_Queued] = deque()
-        self._current: _Queued | None = None
-        self._began = 0
+        self._code = -1
+        self._began = -1
         self._elapsed = 0
-        self._ticks_left = 0
         self._ends_left = 0
-        self._gap_left = 0
 
-    @property
-    def busy(self) -> bool:
-        """Whether a digit is being sent or waits."""
-        return self._current is not None or bool(self._queue)
+    def begin(self, digit: str) -> None:
+        """Press a key: one of :data:`DIGITS`."""
+        self._code = DIGITS.index(digit)
+        self._began = -1
+        self._elapsed = 0
+        self._ends_left = _END_PACKETS
 
-    def queue(self, digits: str, *, ticks: int, gap_ticks: int) -> None:
-        """Queue ``digits``, each ``ticks`` long, with ``gap_ticks`` of silence after it.
-
-        Raises:
-            LocalProtocolError: a character is none of ``0123456789*#ABCD``.
-        """
-        codes = [DIGITS.find(digit) for digit in digits.upper()]
-        if -1 in codes:
-            raise LocalProtocolError(f"{digits[codes.index(-1)]!r} is no DTMF digit")
-        self._queue.extend(_Queued(code, ticks, gap_ticks) for code in codes)
-
-    def clear(self) -> None:
-        """Forget the digits that have not begun; the present one still gets its end."""
-        self._queue.clear()
-        if self._ticks_left > 1:
-            self._ticks_left = 1
-
-    def next(self, timestamp: int, units: int) -> tuple[EventPacket, ...] | None:
-        """Advance one tick and return its packets; None when no event is going on.
-
-        An empty tuple stands for a tick of the gap between digits, in which nothing is sent.
+    def next(self, timestamp: int, units: int, *, last: bool) -> tuple[EventPacket, ...]:
+        """The packets of one more tick for which the key is pressed.
 
         Args:
             timestamp: the RTP timestamp of this tick.
             units: clock units in a tick.
+            last: whether the key is released after it.
         """
-        if self._current is None:
-            if not self._queue:
-                return None
-            self._current = self._queue.popleft()
+        first = self._began < 0
+        if first:
             self._began = timestamp
-            self._elapsed = 0
-            self._ticks_left = self._current.ticks
-            self._ends_left = _END_PACKETS
-            self._gap_left = self._current.gap_ticks
-        if self._ticks_left:
-            return self._progress(self._current, units)
-        # Section 2.5.1.4: the end is repeated at the interval of the packets before it.
-        self._gap_left -= 1
-        packets = [self._end(self._current)] if self._ends_left else []
-        if self._ends_left == 0 and self._gap_left <= 0:
-            self._current = None
-        return tuple(packets)
-
-    def _progress(self, event: _Queued, units: int) -> tuple[EventPacket, ...]:
-        first = self._elapsed == 0 and self._ticks_left == event.ticks
         self._elapsed += units
-        self._ticks_left -= 1
         packets: list[EventPacket] = []
         if self._elapsed > _LONGEST_SEGMENT:
             # Section 2.5.1.3: the event goes on in a new segment, with neither end nor marker.
-            packets.append(self._packet(event, _LONGEST_SEGMENT, marker=False, end=False))
+            packets.append(self._packet(_LONGEST_SEGMENT, marker=False, end=False))
             self._began = (self._began + _LONGEST_SEGMENT) & TIMESTAMP_MASK
             self._elapsed -= _LONGEST_SEGMENT
-        if self._ticks_left:
-            packets.append(self._packet(event, self._elapsed, marker=first, end=False))
-        else:
-            packets.append(self._end(event, marker=first))
+        packets.append(self._packet(self._elapsed, marker=first, end=last))
         return tuple(packets)
 
-    def _end(self, event: _Queued, *, marker: bool = False) -> EventPacket:
-        self._ends_left -= 1
-        return self._packet(event, self._elapsed, marker=marker, end=True)
+    def after(self) -> tuple[EventPacket, ...]:
+        """The packets of a tick after the release.
 
-    def _packet(self, event: _Queued, duration: int, *, marker: bool, end: bool) -> EventPacket:
+        Section 2.5.1.4: the end is repeated at the interval of the packets before it.
+        """
+        return (self._packet(self._elapsed, marker=False, end=True),) if self._ends_left else ()
+
+    def _packet(self, duration: int, *, marker: bool, end: bool) -> EventPacket:
+        self._ends_left -= end
         flags = _VOLUME | (_END if end else 0)
-        return EventPacket(marker, self._began, _PAYLOAD.pack(event.code, flags, duration))
+        return EventPacket(marker, self._began, _PAYLOAD.pack(self._code, flags, duration))
 
 
 class DigitReceiver:

@@ -78,6 +78,15 @@ class DigitReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitSent:
+    """What became of a digit that we sent in an INFO request: its final status."""
+
+    session: Session
+    digit: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The call is over. ``by`` is "local" or "remote"."""
 
@@ -163,6 +172,7 @@ SessionEvent = (
     | Answered
     | MediaChanged
     | DigitReceived
+    | DigitSent
     | CallEnded
     | TransferProgress
     | TransferRequested

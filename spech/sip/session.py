@@ -33,7 +33,7 @@ from spech.sip.events import (
 from spech.sip.flow import Address, Flow, Outgoing
 from spech.sip.identity import Identity
 from spech.sip.ids import Identifiers
-from spech.sip.info import dtmf_digit
+from spech.sip.info import DigitRequests, dtmf_digit
 from spech.sip.invitation import Fork, Invitation
 from spech.sip.layer import TransactionLayer
 from spech.sip.message import REASONS, Request, Response, response_to
@@ -149,6 +149,8 @@ class Session:
         self._invited: ServerTransaction | None = None
         #: What we answer to their INVITEs.
         self.responder = Responder(self, None)
+        #: The digits that we send in INFO requests.
+        self.digits = DigitRequests(self)
         self._farewell_owed = False
 
     @property

@@ -28,6 +28,8 @@ class SessionTimer:
         self.ours = False
         #: Whether the other end takes UPDATE, which spares it an offer.
         self.update_allowed = False
+        #: Whether it says that it takes INFO.
+        self.info_allowed = False
         self._proposed = PROPOSED
         self._least = LEAST
         self._timers = timers
@@ -98,6 +100,7 @@ class SessionTimer:
         allow = message.headers.values("Allow")
         if allow:
             self.update_allowed = "UPDATE" in allow
+            self.info_allowed = "INFO" in allow
 
     def _restart(self, now: float) -> None:
         self.stop()

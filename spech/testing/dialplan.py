@@ -1,6 +1,7 @@
 """The configuration of the test PBX: its accounts, its extensions and the modules it loads.
 
 Accounts `alice` and `bob` have a password; `guest` has none, for peers that cannot authenticate.
+So have `info` and `inband`, named after the way in which digits go to and from them.
 
     600  echo                              604  rings and is never answered
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
@@ -19,6 +20,8 @@ from collections.abc import Mapping, Sequence
 PASSWORD = "correct-horse"
 ACCOUNTS = ("alice", "bob")
 GUEST = "guest"
+#: Accounts without password, and how Asterisk exchanges digits with them.
+_OPEN = {GUEST: "rfc4733", "info": "info", "inband": "inband"}
 #: Files of its TLS certificate and of the key.
 CERTIFICATE = "certificate.pem"
 KEY = "key.pem"
@@ -240,7 +243,7 @@ type = transport
 protocol = ws
 bind = {host}
 """)
-    for name in (*ACCOUNTS, GUEST):
+    for name in (*ACCOUNTS, *_OPEN):
         authentication = f"auth = {name}" if name in ACCOUNTS else ""
         sections.append(f"""
 [{name}]
@@ -256,7 +259,7 @@ direct_media = no
 rtp_symmetric = yes
 force_rport = yes
 rewrite_contact = yes
-dtmf_mode = rfc4733
+dtmf_mode = {_OPEN.get(name, "rfc4733")}
 callerid = {name.title()} <{name}>
 message_context = messages
 allow_subscribe = yes

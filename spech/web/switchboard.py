@@ -193,7 +193,7 @@ class Switchboard:
         appearance = self._find_answered(call)
         assert appearance.call is not None
         try:
-            appearance.call.send_dtmf(digits.upper())
+            appearance.call.send_dtmf(digits)
         except LocalProtocolError as error:
             raise Refused(
                 "bad_digits", "The other side takes no keys in this call.", str(error)

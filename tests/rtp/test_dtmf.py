@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.errors import RemoteProtocolError
 from spech.rtp.dtmf import DIGITS, DigitReceiver, DigitSender, EventPacket
 
 START = 0xFFFFFF00
@@ -20,18 +20,17 @@ def send(
 ) -> list[list[EventPacket]]:
     """All packets of ``digits``, one list for each."""
     sender = DigitSender()
-    sender.queue(digits, ticks=ticks, gap_ticks=gap_ticks)
     timestamp = START
-    packets: list[EventPacket] = []
-    while (more := sender.next(timestamp, units)) is not None:
-        packets += more
-        timestamp = (timestamp + units) & 0xFFFFFFFF
-    assert not sender.busy
     events: list[list[EventPacket]] = []
-    for packet in packets:
-        if packet.marker:
-            events.append([])
-        events[-1].append(packet)
+    for digit in digits:
+        sender.begin(digit)
+        events.append([])
+        for tick in range(ticks + gap_ticks):
+            last = tick == ticks - 1
+            events[-1] += (
+                sender.next(timestamp, units, last=last) if tick < ticks else sender.after()
+            )
+            timestamp = (timestamp + units) & 0xFFFFFFFF
     return events
 
 
@@ -125,25 +124,7 @@ def test_the_same_digit_again_is_heard_even_if_no_end_came() -> None:
     assert hear(one[:3] + two[:3]) == "77"
 
 
-def test_clearing_ends_the_present_digit_properly() -> None:
-    sender = DigitSender()
-    sender.queue("123", ticks=10, gap_ticks=2)
-    packets = list(sender.next(START, 160) or ())
-    sender.clear()
-    while (more := sender.next(START, 160)) is not None:
-        packets += more
-    assert [fields(packet) for packet in packets] == [(1, False, 160)] + [(1, True, 320)] * 3
-
-
 def test_events_that_are_no_digit_are_silent() -> None:
     assert DigitReceiver().receive(1, b"\x10\x0a\x00\xa0") is None
     with pytest.raises(RemoteProtocolError):
         DigitReceiver().receive(1, b"\x01\x0a\x00")
-
-
-def test_only_digits_can_be_sent() -> None:
-    with pytest.raises(LocalProtocolError):
-        DigitSender().queue("12E", ticks=5, gap_ticks=3)
-    sender = DigitSender()
-    sender.queue("d", ticks=1, gap_ticks=2)
-    assert fields((sender.next(0, 160) or ())[0])[0] == 15

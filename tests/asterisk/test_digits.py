@@ -1,0 +1,67 @@
+"""Digits to a real PBX and back, in each way and on each clock."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from spech import Account, Call, Phone, PortRange, open_phone
+from spech.keypad import Method
+from spech.testing.asterisk import Asterisk
+from spech.testing.waiting import until
+
+TYPED = "1123*0AbCd#"
+READ = "1123*0ABCD"
+
+
+async def typed_and_repeated(
+    phone: Phone, pbx: Asterisk, codec: str, method: Method, **lengths: int
+) -> Call:
+    """Type into 602, which reads up to ``#`` and plays back what it read."""
+    async with phone.call("602", codecs=[codec]) as call:
+        await call.answered(timeout=5)
+        await until(lambda: pbx.variable("status") == "reading")
+        call.send_dtmf(TYPED, method=method, **lengths)
+        await call.played()
+        with trio.fail_after(15):
+            await call.ended()
+    assert pbx.variable("digits") == READ
+    return call
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "opus"])
+async def test_telephone_events_on_the_clock_of_the_codec(
+    account: Account, ports: PortRange, asterisk: Asterisk, pbx: Asterisk, codec: str
+) -> None:
+    """8, 8, 16 and 48 kHz (RFC 4733 section 2.1)."""
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        call = await typed_and_repeated(phone, pbx, codec, "auto")
+    assert call.digits_received == READ
+
+
+@pytest.mark.parametrize("method", ["auto", "info"])
+async def test_info_where_no_telephone_event_is_agreed(
+    ports: PortRange, asterisk: Asterisk, pbx: Asterisk, method: Method
+) -> None:
+    account = Account(f"sip:info@{asterisk.domain}", register=False)
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        call = await typed_and_repeated(phone, pbx, "PCMU", method)
+        assert call.ladder().count("INFO sip:") >= len(TYPED)
+    assert call.digits_received == READ
+
+
+async def test_a_long_press(
+    account: Account, ports: PortRange, asterisk: Asterisk, pbx: Asterisk
+) -> None:
+    async with (
+        open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone,
+        phone.call("602") as call,
+    ):
+        await call.answered(timeout=5)
+        await until(lambda: pbx.variable("status") == "reading")
+        with call.press("5"):
+            await trio.sleep(1.5)
+        call.send_dtmf("#")
+        with trio.fail_after(10):
+            await call.ended()
+    assert pbx.variable("digits") == "5"
