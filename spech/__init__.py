@@ -5,9 +5,11 @@ Start with :func:`open_phone`. What a name promises stands in its own docstring.
 
 from spech.account import Account
 from spech.audio.recorder import Recording
+from spech.audio.room import Member
 from spech.audio_port import AudioPort
 from spech.binding import RegistrationStatus
 from spech.call import Call
+from spech.conference import Conference, open_conference
 from spech.correspondence import Message, Subscription
 from spech.errors import (
     CallEnded,
@@ -41,6 +43,7 @@ __all__ = [
     "CallEnded",
     "CallFailed",
     "CodecUnavailable",
+    "Conference",
     "DialogInfo",
     "DialogState",
     "IncomingCall",
@@ -48,6 +51,7 @@ __all__ = [
     "Mailbox",
     "MediaError",
     "MediaStatistics",
+    "Member",
     "Message",
     "MessageCount",
     "Phone",
@@ -67,5 +71,6 @@ __all__ = [
     "TlsSettings",
     "TransferRequest",
     "VaultError",
+    "open_conference",
     "open_phone",
 ]

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from spech.audio.recorder import Recording
+from spech.audio.room import Member, Room
 from spech.audio_port import AudioPort
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
 from spech.keypad import Method
@@ -378,6 +379,28 @@ class Call:
         """
         self._require_up()
         return self._media.open_audio(rate)
+
+    @property
+    def member(self) -> Member | None:
+        """Its place in a conference, None while it has none: gain, mute and level."""
+        return self._media.member
+
+    def join(self, room: Room, *, gain: float = 0.0) -> Member:
+        """Bring the far end into a room with others, out of the one before, if any.
+
+        Whoever speaks through this call's own audio ports comes along: is heard by the whole room
+        and hears it. See :func:`~spech.conference.open_conference` for more than calls.
+
+        Args:
+            room: whoever joins it hears all others.
+            gain: by how many decibels the others hear the far end louder.
+        """
+        self._require_up()
+        return self._media.join(room, gain)
+
+    def leave(self) -> None:
+        """Go on alone, out of any room."""
+        self._media.leave()
 
     async def collect_digits(
         self, count: int, timeout: float | None = None, terminator: str | None = "#"

@@ -18,6 +18,7 @@ from spech import codecs
 from spech.audio.level import SILENCE, dbfs
 from spech.audio.mixer import mix
 from spech.audio.recorder import Recording, Recordings
+from spech.audio.room import Member, Room
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.codecs import Codec, Samples
 from spech.errors import CallEnded, LocalProtocolError
@@ -114,6 +115,7 @@ class Media:
         self._samples = self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
         self._ports: list[AudioPort] = []
+        self._member: Member | None = None
         self._recordings = Recordings()
         self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
         self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
@@ -197,10 +199,14 @@ class Media:
         if not self._receiving:
             heard = self._speech.silence
         self._heard.append(heard)
-        for port in self._ports:
-            port.put(heard, codec.rate)
-        # Files and digits wait for the end of a hold; microphones do not.
-        microphone = self._microphones(codec.rate)
+        member = self._member
+        if member is None or member.room is None:
+            for port in self._ports:
+                port.put(heard, codec.rate)
+            # Files and digits wait for the end of a hold; microphones do not.
+            microphone = self._microphones(codec.rate)
+        else:
+            microphone = self._converse(member, heard, codec.rate)
         if self._sending:
             spoken = self._speech.say(microphone, self._units)
         else:
@@ -253,7 +259,42 @@ class Media:
         self._spoken.append(spoken)
         return spoken
 
+    def _converse(self, member: Member, heard: Samples, rate: int) -> Samples:
+        """In a room: what the peer is to hear of the others, and of us."""
+        ours = self._microphones(rate)
+        to_peer, audible = member.exchange(heard, rate, ours if self._ports else None)
+        for port in self._ports:
+            port.put(audible, rate)
+        return to_peer
+
     # What a program does with a call
+
+    @property
+    def member(self) -> Member | None:
+        """Its place in a room with others, or None."""
+        member = self._member
+        return None if member is None or member.room is None else member
+
+    def join(self, room: Room, gain: float = 0.0) -> Member:
+        """Bring the peer, and ourselves with it, into a room; out of the one before, if any.
+
+        Args:
+            room: where others are heard, and hear us.
+            gain: by how many decibels they hear the peer louder.
+
+        Raises:
+            CallEnded: the call is over.
+        """
+        self._require_open()
+        self.leave()
+        self._member = room.join(gain)
+        return self._member
+
+    def leave(self) -> None:
+        """Go on alone, out of any room."""
+        if self._member is not None:
+            self._member.leave()
+            self._member = None
 
     @contextlib.contextmanager
     def open_audio(self, rate: int | None = None) -> Iterator[AudioPort]:
@@ -407,6 +448,7 @@ class Media:
             self._stream.send_rtcp(self._session.farewell(self._now))
         for port in self._ports:
             port.close()
+        self.leave()
         self._speech.flush()
         self._recordings.stop()
         self._waiting.unpark_all()

@@ -1,0 +1,199 @@
+"""A room in which everybody hears all others and not himself.
+
+There is no tick of the room and no rate of the room. Each member brings 20 ms at its own tick and
+takes what each other one brought since its last, so a voice waits for one tick at the most. Sound
+is resampled only between members whose rates differ. The ticks of two clocks may change their
+order now and then; so a listener takes a speaker's sound in order, and lets one frame wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spech.audio.gain import Gain, Limiter
+from spech.audio.level import SILENCE, dbfs
+from spech.codecs.base import Samples
+from spech.codecs.resample import Resampler
+
+_FRAMES_PER_SECOND = 50
+_KEPT = 4
+_WAITING = 2
+_METER_TICKS = 5
+_NO_SOUND: Samples = np.zeros(0, np.int16)
+
+
+class Room:
+    """Whoever is in it hears the sum of the others."""
+
+    def __init__(self) -> None:
+        self._members: list[Member] = []
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Who is in the room, in the order of arrival."""
+        return tuple(self._members)
+
+    def join(self, gain: float = 0.0) -> Member:
+        """A new member, ``gain`` decibels louder for the others; :meth:`Member.leave` ends it."""
+        member = Member(self, gain)
+        self._members.append(member)
+        return member
+
+    def empty(self) -> None:
+        """Have everybody leave."""
+        for member in self.members:
+            member.leave()
+
+
+class Member:
+    """One line into a room: a call, or a program's microphone and speaker.
+
+    A line may have two ends: the far end, who is the member, and ourselves at the near end of the
+    same call. We are heard by the room as well, and hear it, without being a member of our own.
+    """
+
+    def __init__(self, room: Room, gain: float) -> None:
+        self._room: Room | None = room
+        self._volume = Gain(gain)
+        self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
+        self._rate = 0
+        self._feeds: dict[int, _Feed] = {}
+        self._joint, self._to_far, self._to_near = Limiter(), Limiter(), Limiter()
+
+    @property
+    def room(self) -> Room | None:
+        """The room, until the member has left."""
+        return self._room
+
+    @property
+    def gain(self) -> float:
+        """By how many decibels the others hear the member louder (or softer, below 0)."""
+        return self._volume.decibels
+
+    @gain.setter
+    def gain(self, decibels: float) -> None:
+        self._volume.decibels = decibels
+
+    @property
+    def muted(self) -> bool:
+        """While true, nobody hears the member, who goes on hearing all others."""
+        return self._volume.muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        self._volume.muted = muted
+
+    @property
+    def level(self) -> float:
+        """How loud the member is for the others: RMS over the last 100 ms, in dBFS."""
+        return dbfs(np.concatenate(self._heard)) if self._heard else SILENCE
+
+    def exchange(
+        self, far: Samples, rate: int, near: Samples | None = None
+    ) -> tuple[Samples, Samples]:
+        """Bring one tick to the others and take theirs.
+
+        Args:
+            far: 20 ms of what the member says.
+            rate: of all sound here, in Hz; it may change from one tick to the next.
+            near: what we say on the same line; None when nobody is there.
+
+        Returns:
+            What the far end is to hear, and what is to be heard at the near end.
+        """
+        if rate != self._rate:
+            self._forget()
+            self._rate = rate
+        far = self._volume.process(far)
+        self._heard.append(far)
+        said = far if near is None else self._joint.process(np.add(near, far, dtype=np.int32))
+        for feed in self._feeds.values():
+            feed.put(said)
+        others = self._others()
+        if near is None:
+            silence = np.zeros(len(far), np.int16)
+            return (silence if others is None else self._to_far.process(others)), silence
+        if others is None:
+            return near, far
+        return self._to_far.process(others + near), self._to_near.process(others + far)
+
+    def leave(self) -> None:
+        """Leave the room; from then on the line is on its own. May be called again."""
+        if self._room is not None:
+            self._forget()
+            self._room._members.remove(self)
+            self._room = None
+
+    def _others(self) -> NDArray[np.int32] | None:
+        """The sum of one tick of everybody else, None if nobody said anything."""
+        total: NDArray[np.int32] | None = None
+        if self._room is None:
+            return None
+        for speaker in self._room._members:
+            if speaker is self:
+                continue
+            frame = speaker._feed(self._rate).read(self)
+            if frame is None:
+                continue
+            if total is None:
+                total = frame.astype(np.int32)
+            else:
+                total += frame
+        return total
+
+    def _feed(self, rate: int) -> _Feed:
+        feed = self._feeds.get(rate)
+        if feed is None:
+            feed = self._feeds[rate] = _Feed(self._rate or rate, rate)
+        return feed
+
+    def _forget(self) -> None:
+        """What was made by us, and for us, is of no use any more."""
+        self._feeds.clear()
+        for speaker in () if self._room is None else self._room._members:
+            feed = speaker._feeds.get(self._rate)
+            if feed is not None and not feed.forget(self):
+                del speaker._feeds[self._rate]
+
+
+class _Feed:
+    """One speaker's sound at one rate, for all who listen at that rate."""
+
+    def __init__(self, from_rate: int, rate: int) -> None:
+        self._samples = rate // _FRAMES_PER_SECOND
+        self._resampler = None if from_rate == rate else Resampler(from_rate, rate)
+        self._rest = _NO_SOUND
+        self._frames: deque[Samples] = deque(maxlen=_KEPT)
+        self._count = 0
+        self._positions: dict[Member, int] = {}
+
+    def put(self, sound: Samples) -> None:
+        if self._resampler is None:
+            self._frames.append(sound)
+            self._count += 1
+            return
+        rest = np.concatenate((self._rest, self._resampler.process(sound)))
+        while len(rest) >= self._samples:
+            self._frames.append(rest[: self._samples])
+            self._count += 1
+            rest = rest[self._samples :]
+        self._rest = rest
+
+    def read(self, listener: Member) -> Samples | None:
+        """The next frame for ``listener``, None where there is none yet."""
+        position = self._positions.setdefault(listener, self._count)
+        waiting = self._count - position
+        if waiting == 0:
+            return None
+        if waiting > _WAITING:
+            waiting = 1
+        self._positions[listener] = self._count - waiting + 1
+        return self._frames[-waiting]
+
+    def forget(self, listener: Member) -> bool:
+        """Whether somebody else still listens."""
+        self._positions.pop(listener, None)
+        return bool(self._positions)

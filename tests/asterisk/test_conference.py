@@ -1,0 +1,64 @@
+"""Two calls through a real PBX and our own microphone in one conversation."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import trio
+from numpy.typing import NDArray
+
+from spech import CallEnded, Phone, open_conference
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import samples, sine
+from spech.testing.talk import talk
+from spech.testing.waiting import first
+
+RATE = 8000
+
+
+def level(pcm: NDArray[np.int16], hertz: float) -> float:
+    """How loud one tone is in the sound, dBFS."""
+    sound = samples(pcm)
+    window = np.hanning(len(sound))
+    turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / RATE)
+    return float(20 * np.log10(abs(np.sum(sound * window * turns)) / window.sum() + 1e-9)) + 3
+
+
+async def test_bob_the_tone_and_we(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
+    """Bob hears the tone of 1004 Hz from the other call, and us, and not himself."""
+    alice, bob = phones
+    heard: list[NDArray[np.int16]] = []
+
+    async def answer() -> None:
+        incoming = await first(bob.incoming_calls())
+        with suppress(CallEnded):
+            async with incoming.answer() as call:
+                with call.open_audio(RATE) as port:
+                    while True:
+                        heard.append(await talk(port, sine(700, RATE, 1, level=-18), 1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        async with (
+            alice.call("bob") as one,
+            alice.call("601") as other,
+            open_conference() as conference,
+        ):
+            await one.answered(timeout=5)
+            await other.answered(timeout=5)
+            conference.add(one)
+            member = conference.add(other)
+            with conference.open_audio(RATE) as (port, _):
+                ours = (await talk(port, sine(400, RATE, 1, level=-18), 4))[-RATE:]
+                theirs = heard[-1]
+                assert level(theirs, 400) > -21
+                assert level(theirs, 1004) > member.level - 3 > -40
+                assert level(theirs, 700) < -56
+                assert level(ours, 700) > -21
+                assert level(ours, 1004) > -40
+                assert level(ours, 400) < -56
+                member.muted = True
+                await talk(port, sine(400, RATE, 1, level=-18), 3)
+                assert level(heard[-1], 1004) < -56
+                assert level(heard[-1], 400) > -21

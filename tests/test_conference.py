@@ -1,0 +1,197 @@
+"""Calls in one conversation: phones on loopback, in virtual time, each with a tone of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import numpy as np
+import pytest
+import trio
+import trio.testing
+from numpy.typing import NDArray
+
+from spech import (
+    AudioPort,
+    Call,
+    CallEnded,
+    IncomingCall,
+    Phone,
+    PortRange,
+    open_conference,
+    open_phone,
+)
+from spech.testing.audio import Pcm, assert_silence, assert_tone, samples, sine
+from spech.testing.talk import listen, talk
+
+LOOPBACK = ("127.0.0.1", 0)
+PORTS = PortRange(36_000, 36_079)
+#: Whole periods in 20 ms: what a jitter buffer leaves out in the beginning turns no phase.
+TONES = {"anna": 550, "ben": 900, "carla": 1300}
+
+
+def level_of(pcm: Pcm, hertz: float, rate: int) -> float:
+    """How loud one tone is in a sound, dBFS."""
+    sound = samples(pcm)
+    window = np.hanning(len(sound))
+    turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / rate)
+    return float(20 * np.log10(abs(np.sum(sound * window * turns)) / window.sum() + 1e-9)) + 3
+
+
+class Guests:
+    """A phone whose users say a tone each, and remember what they hear in the last half second."""
+
+    def __init__(self, phone: Phone) -> None:
+        self.phone = phone
+        self.heard: dict[str, NDArray[np.int16]] = {}
+        self.calls: dict[str, Call] = {}
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            async for incoming in self.phone.incoming_calls():
+                nursery.start_soon(self._talk, incoming)
+
+    async def _talk(self, incoming: IncomingCall) -> None:
+        name = incoming.called
+        async with incoming.answer() as call:
+            self.calls[name] = call
+            with call.open_audio(16000) as port:
+                while call.state != "ended":
+                    try:
+                        self.heard[name] = await talk(port, sine(TONES[name], 16000, 1), 0.5)
+                    except CallEnded:
+                        return
+
+    def level(self, listener: str, hertz: float) -> float:
+        return level_of(self.heard[listener], hertz, 16000)
+
+
+@asynccontextmanager
+async def three_calls(*codecs: str) -> AsyncIterator[tuple[Guests, dict[str, Call]]]:
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS, codecs=["PCMU", "G722", "opus"]) as theirs,
+        open_phone(listen=LOOPBACK, ports=PORTS) as ours,
+        trio.open_nursery() as nursery,
+        AsyncExitStack() as stack,
+    ):
+        guests = Guests(theirs)
+        nursery.start_soon(guests.serve)
+        calls = {}
+        for name, codec in zip(TONES, codecs, strict=True):
+            target = f"sip:{name}@127.0.0.1:{theirs.address[1]}"
+            calls[name] = await stack.enter_async_context(ours.call(target, codecs=[codec]))
+            await calls[name].answered(timeout=5)
+        yield guests, calls
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("codecs", [("PCMU", "PCMU", "PCMU"), ("PCMU", "G722", "opus")])
+async def test_everybody_hears_all_others_and_not_himself(
+    codecs: tuple[str, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with three_calls(*codecs) as (guests, calls), open_conference() as conference:
+        members = [conference.add(call) for call in calls.values()]
+        with conference.open_audio(16000) as (port, ours):
+            heard = (await talk(port, sine(2100, 16000, 1), 4))[-16000:]
+        assert (*members, ours)[:3] == conference.members
+        hertz = TONES | {"we": 2100}
+        for other in TONES.values():
+            assert level_of(heard, other, 16000) == pytest.approx(-15, abs=1)
+        assert level_of(heard, 2100, 16000) < -56
+        for listener in TONES:
+            for speaker, each in hertz.items():
+                if speaker == listener:
+                    assert guests.level(listener, each) < -56
+                else:
+                    assert guests.level(listener, each) == pytest.approx(-15, abs=1.5)
+
+
+async def test_two_calls_are_merged_and_split_and_we_come_along(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with three_calls("PCMU", "PCMU", "PCMU") as (guests, calls):
+        with calls["anna"].open_audio(8000) as port:
+            async with open_conference() as conference:
+                conference.add(calls["anna"], gain=-6)
+                conference.add(calls["ben"])
+                heard = (await talk(port, sine(2100, 8000, 1), 4))[-8000:]
+                assert level_of(heard, 550, 8000) == pytest.approx(-21, abs=0.5)
+                assert level_of(heard, 900, 8000) == pytest.approx(-15, abs=0.5)
+                assert level_of(heard, 2100, 8000) < -56
+                assert guests.level("ben", 550) == pytest.approx(-21, abs=1)
+                assert guests.level("ben", 2100) == pytest.approx(-15, abs=1)
+                assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
+                assert_silence(guests.heard["carla"])
+                conference.remove(calls["ben"])
+                conference.remove(calls["ben"])
+                assert calls["ben"].member is None
+                heard = (await talk(port, sine(2100, 8000, 1), 4))[-8000:]
+                assert_silence(guests.heard["ben"])
+            assert calls["anna"].member is None
+            heard = await listen(port, 1)
+            assert_tone(heard[-4000:], 8000, 550, level=-15)
+            assert all(call.state == "answered" for call in calls.values())
+
+
+async def test_who_hangs_up_leaves_the_others_talking(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        three_calls("PCMU", "PCMU", "PCMU") as (guests, calls),
+        open_conference() as conference,
+    ):
+        for call in calls.values():
+            conference.add(call)
+        await trio.sleep(1)
+        guests.calls["carla"].hang_up()
+        await calls["carla"].ended()
+        assert len(conference.members) == 2
+        assert calls["carla"].member is None
+        await trio.sleep(4)
+        assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
+        assert guests.level("anna", 1300) < -56
+        with pytest.raises(CallEnded):
+            conference.add(calls["carla"])
+
+
+async def test_a_call_is_in_one_conference_at_a_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        three_calls("PCMU", "PCMU", "PCMU") as (_, calls),
+        open_conference() as first,
+        open_conference() as second,
+    ):
+        before = first.add(calls["anna"])
+        after = second.add(calls["anna"])
+        first.remove(calls["anna"])
+        assert (before.room, after.room) == (None, second)
+        assert (first.members, second.members) == ((), (after,))
+
+
+async def test_two_programs_talk_without_any_call(autojump_clock: trio.testing.MockClock) -> None:
+    async def say(port: AudioPort) -> None:
+        await talk(port, sine(600, 8000, 1), 60)
+
+    async with open_conference() as conference, trio.open_nursery() as nursery:
+        with (
+            conference.open_audio(8000) as (ours, member),
+            conference.open_audio(48000) as (theirs, _),
+        ):
+            nursery.start_soon(say, ours)
+            heard = await listen(theirs, 1.5)
+            assert_tone(heard[-24000:], 48000, 600, level=-15)
+            assert member.level == pytest.approx(-15, abs=0.5)
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_error_in_a_member_ends_the_block(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        async with open_conference() as conference:
+            with conference.open_audio(8000) as (port, _), port.driven(fail, lambda pcm: None):
+                await trio.sleep(5)
