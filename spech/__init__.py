@@ -27,13 +27,13 @@ from spech.errors import (
     VaultError,
 )
 from spech.incoming import IncomingCall
-from spech.media import MediaStatistics
 from spech.phone import Phone, open_phone
 from spech.rtp.ports import PortRange
 from spech.sip.dialog_info import DialogInfo, DialogState
 from spech.sip.mailbox import Mailbox, MessageCount
 from spech.sip.presence import Presence, PresenceTuple
 from spech.sip.transport.tls import TlsSettings
+from spech.statistics import MediaStatistics, QualitySample
 from spech.transfer import TransferRequest
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Presence",
     "PresenceTuple",
     "ProtocolError",
+    "QualitySample",
     "Recording",
     "RegistrationFailed",
     "RegistrationStatus",

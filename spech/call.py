@@ -16,7 +16,7 @@ from spech.audio.room import Member, Room
 from spech.audio_port import AudioPort
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
 from spech.keypad import Method
-from spech.media import Media, MediaParameters, MediaStatistics
+from spech.media import Media, MediaParameters
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
 from spech.sip import events
@@ -27,6 +27,7 @@ from spech.sip.session import Session
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.sip.transfer import Transfer
 from spech.sip.uri import Uri
+from spech.statistics import MediaStatistics, QualitySample
 from spech.transfer import TransferRequest
 
 _log: Final = logging.getLogger("spech.call")
@@ -113,8 +114,13 @@ class Call:
 
     @property
     def statistics(self) -> MediaStatistics:
-        """What was sent, received, lost and late so far."""
+        """What was sent, received, lost and late so far, and what a listener would say of it."""
         return self._media.statistics
+
+    @property
+    def quality_history(self) -> tuple[QualitySample, ...]:
+        """The same second by second; of a call longer than ten minutes, coarser."""
+        return self._media.quality_history
 
     @property
     def levels(self) -> tuple[float, float]:

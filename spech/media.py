@@ -29,11 +29,13 @@ from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 from spech.speech import Speech
+from spech.statistics import MediaStatistics, Monitor, QualitySample
 
-__all__ = ["AudioPort", "Media", "MediaParameters", "MediaStatistics", "Recording"]
+__all__ = ["AudioPort", "Media", "MediaParameters", "Recording"]
 
 _DEFAULT_RATE = 8000
 _RTCP_TICKS = 10
+_SAMPLE_TICKS = 50
 _STALLED_TICKS = 5
 _METER_TICKS = 5
 _LAST_TICKS = 10
@@ -63,33 +65,6 @@ class MediaParameters:
     fmtp: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MediaStatistics:
-    """What was counted and measured; counts are RTP packets unless said otherwise.
-
-    ``late`` came after their time; ``concealed`` counts ticks of 20 ms that were bridged;
-    ``dropped_invalid`` were no RTP, ``dropped_foreign`` not the peer's; ``resynchronised`` counts
-    jumps of the peer's timestamps or source. ``remote_lost`` is what the peer says it lost of
-    ours, None until it says so; ``round_trip_ms`` likewise.
-    """
-
-    sent: int
-    received: int
-    lost: int
-    late: int
-    duplicates: int
-    reordered: int
-    jitter_ms: float
-    buffer_ms: float
-    concealed: int
-    resynchronised: int
-    dropped_invalid: int
-    dropped_foreign: int
-    send_errors: int
-    remote_lost: int | None
-    round_trip_ms: float | None
-
-
 class Media:
     """One call's sound. :meth:`tick` is called by the media clock, everything else by the call.
 
@@ -107,6 +82,7 @@ class Media:
         self.on_digit: Callable[[str], None] | None = None
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session)
+        self._monitor = Monitor(self._session, self._stream)
         self._codec: Codec | None = None
         self._payload_type = -1
         self._playout: Playout | None = None
@@ -165,6 +141,11 @@ class Media:
         )
         self._stream.negotiate(remote, remote_rtcp)
         self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
+        self._monitor.configure(
+            codec,
+            parameters.payload_type_send,
+            codec.packet_samples(parameters.ptime_ms) / codec.rate,
+        )
 
     def _use_codec(self, codec: Codec, payload_type: int) -> None:
         if self._playout is not None:
@@ -224,6 +205,8 @@ class Media:
                 keepalive = self._session.keepalive(now)
                 if keepalive is not None:
                     self._stream.send(keepalive)
+            if self._ticks % _SAMPLE_TICKS == 0:
+                self._monitor.sample(playout.concealed + self._concealed_before)
 
     def _receive(self, now: float) -> None:
         for digit in self._stream.drain(now):
@@ -408,29 +391,16 @@ class Media:
     @property
     def statistics(self) -> MediaStatistics:
         """What was counted and measured so far."""
-        session, stream, counts = self._session, self._stream, self._session.counts
         concealed, undecodable = self._concealed_before, self._undecodable_before
         if self._playout is not None:
             concealed += self._playout.concealed
             undecodable += self._playout.undecodable
-        remote = session.remote_report
-        return MediaStatistics(
-            sent=counts.sent,
-            received=counts.received,
-            lost=session.lost,
-            late=counts.late,
-            duplicates=counts.duplicates,
-            reordered=counts.reordered,
-            jitter_ms=session.jitter * 1000,
-            buffer_ms=session.buffer_delay * 1000,
-            concealed=concealed,
-            resynchronised=counts.resynchronised,
-            dropped_invalid=stream.invalid + undecodable + counts.stray,
-            dropped_foreign=stream.foreign,
-            send_errors=stream.send_errors,
-            remote_lost=None if remote is None else remote.lost,
-            round_trip_ms=None if session.round_trip is None else session.round_trip * 1000,
-        )
+        return self._monitor.statistics(concealed, undecodable)
+
+    @property
+    def quality_history(self) -> tuple[QualitySample, ...]:
+        """How the call did, a sample a second; of one longer than ten minutes, coarser."""
+        return self._monitor.history
 
     @property
     def levels(self) -> tuple[float, float]:

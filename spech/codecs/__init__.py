@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
-from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
 
@@ -26,10 +27,12 @@ __all__ = [
     "Codec",
     "CodecInfo",
     "CodecMaker",
+    "Impairment",
     "Resampler",
     "Samples",
     "create",
     "describe",
+    "impairment",
     "names",
 ]
 
@@ -41,6 +44,7 @@ DEFAULT = ("PCMU", "PCMA")
 ENTRY_POINTS = "spech.codecs"
 """The group of entry points by which other packages bring codecs."""
 
+_UNKNOWN = Impairment(10.0, 10.0)
 _ALIASES = {"l16": "l16/16000", "ilbc": "ilbc/20", "ulaw": "pcmu", "alaw": "pcma"}
 _OWN = (
     *g711.MAKERS,
@@ -80,6 +84,21 @@ def names() -> tuple[str, ...]:
 def describe() -> tuple[CodecInfo, ...]:
     """Every codec that Spech knows, also those whose library is missing here."""
     return tuple(maker.info for maker in _makers().values())
+
+
+def impairment(name: str) -> Impairment:
+    """What the E-model holds against a codec; a guess for one that says nothing about itself.
+
+    The guess is a good speech codec with some concealment, on the scale of its sampling rate.
+    """
+    maker = _makers().get(name.lower())
+    if maker is None:
+        return _UNKNOWN
+    rate = maker.info.rate
+    return maker.info.impairment or replace(
+        _UNKNOWN,
+        band="narrowband" if rate < 16000 else "wideband" if rate < 32000 else "fullband",
+    )
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,12 +151,25 @@ class BaseCodec:
 
 
 @dataclass(frozen=True, slots=True)
+class Impairment:
+    """What a codec costs on the scale of the E-model (ITU-T G.107, G.107.1, G.107.2).
+
+    ``equipment`` is Ie, what coding alone costs; ``robustness`` is Bpl: the higher, the better
+    losses are borne. Both count on the scale of ``band``.
+    """
+
+    equipment: float
+    robustness: float
+    band: Literal["narrowband", "wideband", "fullband"] = "narrowband"
+
+
+@dataclass(frozen=True, slots=True)
 class CodecInfo:
     """One line of the list of codecs.
 
     ``rate`` is that of the PCM in Hz, ``bitrate`` in bits per second of payload (an average where
     it varies); ``package`` names the system package that brings the codec's library, None where
-    none is needed.
+    none is needed; ``impairment`` is None where nothing is known about it.
     """
 
     name: str
@@ -164,6 +177,7 @@ class CodecInfo:
     bitrate: int
     available: bool
     package: str | None = None
+    impairment: Impairment | None = None
 
 
 @dataclass(frozen=True, slots=True)

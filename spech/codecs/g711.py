@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.conceal import Concealer
 
 _ALL_SAMPLES = np.arange(-32768, 32768, dtype=np.int32)
@@ -97,7 +97,10 @@ def pcma() -> _TableCodec:
     return _TableCodec("PCMA", 8, *_ALAW)
 
 
+#: ITU-T G.113 Appendix I: G.711 with packet loss concealment.
+_IMPAIRMENT = Impairment(0.0, 25.1)
+
 MAKERS = (
-    CodecMaker(CodecInfo("PCMU", 8000, 64000, available=True), pcmu),
-    CodecMaker(CodecInfo("PCMA", 8000, 64000, available=True), pcma),
+    CodecMaker(CodecInfo("PCMU", 8000, 64000, True, impairment=_IMPAIRMENT), pcmu),
+    CodecMaker(CodecInfo("PCMA", 8000, 64000, True, impairment=_IMPAIRMENT), pcma),
 )

@@ -11,7 +11,7 @@ from array import array
 import numpy as np
 from G722 import G722
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.conceal import Concealer
 
 _RATE = 16000
@@ -44,4 +44,7 @@ class G722Codec(BaseCodec):
         return self._concealer.extend(samples)
 
 
-MAKERS = (CodecMaker(CodecInfo("G722", _RATE, _BITRATE, available=True), G722Codec),)
+#: Ie,wb of ITU-T G.113 Appendix IV at 64 kbit/s. Bpl is that of G.711, concealed in the same way.
+_IMPAIRMENT = Impairment(13.0, 25.1, "wideband")
+
+MAKERS = (CodecMaker(CodecInfo("G722", _RATE, _BITRATE, True, None, _IMPAIRMENT), G722Codec),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples, parameters
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
 from spech.codecs.library import Buffer, Library, State
 from spech.errors import RemoteProtocolError
 
@@ -109,6 +109,8 @@ class G729Codec(BaseCodec):
         )
 
 
-MAKERS = (
-    CodecMaker(CodecInfo("G729", _RATE, 8000, LIBRARY.available, LIBRARY.package), G729Codec),
-)
+#: ITU-T G.113 Appendix I: G.729 Annex A, with Annex B.
+_IMPAIRMENT = Impairment(11.0, 19.0)
+_INFO = CodecInfo("G729", _RATE, 8000, LIBRARY.available, LIBRARY.package, _IMPAIRMENT)
+
+MAKERS = (CodecMaker(_INFO, G729Codec),)

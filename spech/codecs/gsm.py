@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.conceal import Concealer
 from spech.codecs.library import Buffer, Library, State
 from spech.errors import RemoteProtocolError
@@ -63,4 +63,9 @@ class GsmCodec(BaseCodec):
         return self._concealer.extend(samples)
 
 
-MAKERS = (CodecMaker(CodecInfo("GSM", _RATE, 13200, LIBRARY.available, LIBRARY.package), GsmCodec),)
+#: Ie of ITU-T G.113 Appendix I for the full rate. Bpl is that of the enhanced full rate there,
+#: since both repeat the last frame and fade.
+_IMPAIRMENT = Impairment(20.0, 10.0)
+_INFO = CodecInfo("GSM", _RATE, 13200, LIBRARY.available, LIBRARY.package, _IMPAIRMENT)
+
+MAKERS = (CodecMaker(_INFO, GsmCodec),)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.conceal import Concealer
 
 _RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -99,10 +99,20 @@ def _design() -> NDArray[np.float64]:
 _FILTER = _design()
 
 
+def _impairment(rate: int) -> Impairment:
+    """PCM is what the scales are made of: Ie is 0. Bpl is that of G.711, concealed alike."""
+    return Impairment(
+        0.0,
+        25.1,
+        "narrowband" if rate < 16000 else "wideband" if rate < 32000 else "fullband",
+    )
+
+
 def _maker(rate: int) -> CodecMaker:
     whole = rate % _TICKS_PER_SECOND == 0
     kind = LinearCodec if whole else HalvedLinearCodec
-    info = CodecInfo(f"L16/{rate}", rate if whole else 2 * rate, rate * 16, available=True)
+    pcm_rate = rate if whole else 2 * rate
+    info = CodecInfo(f"L16/{rate}", pcm_rate, rate * 16, True, None, _impairment(rate))
     return CodecMaker(info, partial(kind, rate))
 
 

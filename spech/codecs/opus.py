@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples, parameters
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
 from spech.errors import CodecUnavailable, RemoteProtocolError
 
 
@@ -143,6 +143,9 @@ def _number(text: str | None, least: int, most: int, otherwise: int) -> int:
     return min(max(int(text), least), most)
 
 
-MAKERS = (
-    CodecMaker(CodecInfo("opus", _RATE, _BITRATE, opuslib is not None, "libopus0"), OpusCodec),
-)
+#: Al-Ahmadi, Pocta and Melvin: Instrumental estimation of E-model equipment impairment factor
+#: parameters for super-wideband Opus codec (ISSC 2019); 31 kbit/s, variable, without redundancy.
+_IMPAIRMENT = Impairment(16.8, 10.4, "fullband")
+_INFO = CodecInfo("opus", _RATE, _BITRATE, opuslib is not None, "libopus0", _IMPAIRMENT)
+
+MAKERS = (CodecMaker(_INFO, OpusCodec),)

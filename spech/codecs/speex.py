@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from functools import partial
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.library import Buffer, Library, State
 from spech.errors import RemoteProtocolError
 
@@ -18,6 +18,14 @@ _QUALITY = 8
 _COMPLEXITY = 3
 #: Number of each mode, which is also that of its bands above the first, and its bits per second.
 _MODES = {8000: (0, 15000), 16000: (1, 27800), 32000: (2, 29600)}
+#: Nothing is published in ITU-T G.113. Narrowband lies between its values for GSM-EFR (12.2 kbit/s,
+#: Ie 5) and G.729A (8 kbit/s, Ie 11); wideband is taken for AMR-WB at 12.65 kbit/s (Ie,wb 13), and
+#: Bpl for that of G.729A, since all of them are CELP and extrapolate from the last frame alike.
+_IMPAIRMENTS = {
+    8000: Impairment(8.0, 19.0),
+    16000: Impairment(13.0, 19.0, "wideband"),
+    32000: Impairment(13.0, 19.0, "wideband"),
+}
 _MOST_FRAMES = 10
 _MOST_BYTES = 1500
 
@@ -193,7 +201,9 @@ def _count_frames(payload: bytes, layers: int) -> int:
 
 
 def _maker(rate: int, bitrate: int) -> CodecMaker:
-    info = CodecInfo(f"speex/{rate}", rate, bitrate, LIBRARY.available, LIBRARY.package)
+    info = CodecInfo(
+        f"speex/{rate}", rate, bitrate, LIBRARY.available, LIBRARY.package, _IMPAIRMENTS[rate]
+    )
     return CodecMaker(info, partial(SpeexCodec, rate))
 
 

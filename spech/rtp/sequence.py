@@ -1,6 +1,6 @@
 """Sequence numbers and timestamps that wrap, and what an arriving sequence number means.
 
-The rules are those of RFC 3550 appendix A.1, with one addition: the last 128 sequence numbers are
+The rules are those of RFC 3550 appendix A.1, with one addition: the last 256 sequence numbers are
 remembered bit by bit, so that a duplicate is told from a packet that was overtaken.
 """
 
@@ -13,7 +13,10 @@ TIMESTAMP_MASK = 0xFFFFFFFF
 
 _MAX_DROPOUT = 3000
 _MAX_MISORDER = 100
-_REMEMBERED = 128
+_REMEMBERED = 256
+# How far behind the latest one a packet may be before it is given up: a second of ticks and this
+# many must be remembered.
+_OVERTAKEN = 32
 _REMEMBERED_MASK = (1 << _REMEMBERED) - 1
 
 
@@ -51,6 +54,8 @@ class SequenceTracker:
         self._base = 0
         self._seen = 0
         self._after_jump = -1
+        self._settled = -1
+        self._discarded: set[int] = set()
 
     @property
     def expected(self) -> int:
@@ -61,6 +66,29 @@ class SequenceTracker:
     def lost(self) -> int:
         """How many of them never came."""
         return max(0, self.expected - self.received)
+
+    def discard(self, sequence: int) -> None:
+        """A packet that was counted as received came too late to be heard."""
+        self._discarded.add(self.highest - ((self.highest - sequence) & SEQUENCE_MASK))
+
+    def settle(self) -> list[bool]:
+        """Whether each packet came in time, in the order of their numbers, where that is settled.
+
+        Each is told once. The last 32 may still be on their way, and are told the next time.
+        """
+        end = self.highest - _OVERTAKEN
+        first = self._settled + 1
+        if end < first:
+            return []
+        self._settled = end
+        seen = self._seen >> _OVERTAKEN
+        came = [bool(seen >> (end - number) & 1) for number in range(first, end + 1)]
+        if self._discarded:
+            for number in self._discarded:
+                if first <= number <= end:
+                    came[number - first] = False
+            self._discarded = {number for number in self._discarded if number > end}
+        return came
 
     def update(self, sequence: int) -> Arrival:
         """Take the sequence number of a packet that arrived."""
@@ -73,7 +101,9 @@ class SequenceTracker:
             return Arrival.DUPLICATE
         if ahead < _MAX_DROPOUT:
             self.highest = highest + ahead
-            self._seen = ((self._seen << ahead) | 1) & _REMEMBERED_MASK if ahead < 256 else 1
+            self._seen = (
+                ((self._seen << ahead) | 1) & _REMEMBERED_MASK if ahead < _REMEMBERED else 1
+            )
             self.received += 1
             return Arrival.NEW
         behind = 0x10000 - ahead
@@ -96,4 +126,6 @@ class SequenceTracker:
         self.received = 1
         self._seen = 1
         self._after_jump = -1
+        self._settled = sequence - 1
+        self._discarded.clear()
         return Arrival.RESTARTED

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
+from spech.rtp.bursts import Bursts, BurstSummary
 from spech.rtp.dtmf import DigitReceiver, EventPacket
 from spech.rtp.jitter import JitterBuffer, Playout, Verdict
 from spech.rtp.packet import RtpPacket
@@ -30,11 +31,12 @@ KEEPALIVE = 15.0
 
 @dataclass(slots=True)
 class SessionCounts:
-    """What a session counted. All are packets, except ``octets``, which are payload bytes."""
+    """What a session counted. All are packets, except the octets, which are payload bytes."""
 
     sent: int = 0
     octets: int = 0
     received: int = 0
+    received_octets: int = 0
     late: int = 0
     duplicates: int = 0
     reordered: int = 0
@@ -69,7 +71,8 @@ class RtpSession:
         self._digits = DigitReceiver()
         self._remote_ssrc: int | None = None
         self._reception = Reception(self._clock_rate)
-        self._lost_before = 0
+        self._lost_before = self._expected_before = 0
+        self._bursts = Bursts()
         self._next_report: float | None = None
         self._first_report = True
         self._average_size = 120.0
@@ -115,9 +118,25 @@ class RtpSession:
         return self._lost_before + self._reception.sequence.lost
 
     @property
+    def expected(self) -> int:
+        """Packets that the peer has sent, judging by their numbers."""
+        return self._expected_before + self._reception.sequence.expected
+
+    def bursts(self) -> BurstSummary:
+        """How the losses so far are spread. To be asked once a second: it looks at what is new."""
+        self._count_losses()
+        return self._bursts.summary()
+
+    @property
     def jitter(self) -> float:
         """Interarrival jitter of the peer's packets, in seconds."""
         return self._reception.jitter / self._clock_rate
+
+    @property
+    def remote_jitter(self) -> float | None:
+        """Interarrival jitter of our packets at the peer, in seconds; None until it says so."""
+        report = self.remote_report
+        return None if report is None else report.jitter / self._clock_rate
 
     @property
     def buffer_delay(self) -> float:
@@ -166,6 +185,7 @@ class RtpSession:
             if status is Arrival.REORDERED:
                 counts.reordered += 1
         counts.received += 1
+        counts.received_octets += len(packet.payload)
         if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
             return self._digits.receive(packet.timestamp, packet.payload)
         if not packet.payload:
@@ -175,6 +195,7 @@ class RtpSession:
         if verdict is not Verdict.ACCEPTED:
             if verdict is Verdict.LATE:
                 counts.late += 1
+                self._reception.sequence.discard(packet.sequence)
             elif verdict is Verdict.OVERFLOWED:
                 counts.overflowed += 1
             else:
@@ -206,10 +227,23 @@ class RtpSession:
         self._forget_source()
 
     def _forget_source(self) -> None:
+        self._count_losses()
         self._lost_before += self._reception.sequence.lost
+        self._expected_before += self._reception.sequence.expected
         self._reception = Reception(self._clock_rate)
         self._buffer.reset()
         self._digits.reset()
+
+    def _count_losses(self) -> None:
+        came = self._reception.sequence.settle()
+        if all(came):
+            self._bursts.arrived(len(came))
+            return
+        for one in came:
+            if one:
+                self._bursts.arrived(1)
+            else:
+                self._bursts.lost()
 
     # Sending
 

@@ -11,7 +11,8 @@ import trio
 
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.web.handover import Handover
-from spech.web.messages import By, CallState, Ended, Meters, Progress, Step
+from spech.web.messages import By, CallState, Ended, Meters, Progress, Quality, Step
+from spech.web.quality import PageMonitor, quality
 from spech.web.story import tell
 from spech.web.texts import explain
 
@@ -31,11 +32,12 @@ class Attachment:
     """The one audio connection that a call has at a time.
 
     ``port`` is None until the call exists. ``code`` and ``reason`` are those of the WebSocket's
-    close frame.
+    close frame. ``stream`` is what it runs over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: trio.SocketStream) -> None:
         self.scope = trio.CancelScope()
+        self.stream = stream
         self.port: AudioPort | None = None
         self.code = 1000
         self.reason = "the call has ended"
@@ -88,13 +90,16 @@ class Appearance:
         #: Another call whose far end is being connected with ours.
         self.connected_by: Appearance | None = None
         self._named = remote
+        #: Frames that the page numbered and never sent.
+        self.skipped = 0
         self._call: Call | None = None
         self._state: Progress = "ringing" if direction == "incoming" else "trying"
         self._was_answered = False
         self._muted = False
         self._farewell: str | None = None
         self._ports: list[AudioPort] = []
-        self._dropped_before = 0
+        self._page = PageMonitor()
+        self._dropped_before = self._missed_before = 0
 
     @property
     def live(self) -> bool:
@@ -230,12 +235,13 @@ class Appearance:
             yield
         finally:
             self._ports.remove(port)
-            self._dropped_before += port.dropped + port.missed
+            self._dropped_before += port.dropped
+            self._missed_before += port.missed
 
     @property
     def meters(self) -> Meters:
         """The present levels; an unanswered incoming call is silent."""
-        dropped = self._dropped_before + sum(port.dropped + port.missed for port in self._ports)
+        dropped = self._microphone_lost + self._speaker_lost
         if self._call is None:
             return Meters(SILENCE_DBFS, SILENCE_DBFS, dropped, 0, 0.0)
         microphone, speaker = self._call.levels
@@ -247,6 +253,22 @@ class Appearance:
             lost=statistics.lost,
             jitter_ms=round(statistics.jitter_ms, 1),
         )
+
+    def sample(self) -> Quality | None:
+        """How the call sounds; to be asked once a second. None before there is a call."""
+        if self._call is None:
+            return None
+        stream = None if self.attachment is None else self.attachment.stream
+        page = self._page.sample(self._microphone_lost, self._speaker_lost, stream)
+        return quality(self._call.statistics, page)
+
+    @property
+    def _microphone_lost(self) -> int:
+        return self.skipped + self._dropped_before + sum(port.dropped for port in self._ports)
+
+    @property
+    def _speaker_lost(self) -> int:
+        return self._missed_before + sum(port.missed for port in self._ports)
 
     def snapshot(self) -> CallState:
         """The call's part of the state feed."""

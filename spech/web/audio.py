@@ -97,13 +97,14 @@ class FrameReader:
     """Takes the client's frames apart and refuses nonsense.
 
     Usable is a header, then 1 sample to 100 ms of PCM, with a sequence number ahead of the last
-    one. ``bad`` counts the others.
+    one. ``bad`` counts the others, ``lost`` frames that the client numbered and never sent.
     """
 
     def __init__(self, rate: int) -> None:
         self._longest = rate // 10 * 2
         self._next_sequence: int | None = None
         self.bad = 0
+        self.lost = 0
 
     def receive_frame(self, frame: str | bytes) -> bytes | None:
         """The frame's PCM, int16 little-endian mono, or None when the frame is dropped."""
@@ -112,8 +113,10 @@ class FrameReader:
             if 2 <= length <= self._longest and length % 2 == 0:
                 sequence, _ = HEADER.unpack_from(frame)
                 expected = self._next_sequence
+                ahead = 0 if expected is None else (sequence - expected) & 0xFFFFFFFF
                 # TCP keeps order, so a number that lies behind was not counted by the rules.
-                if expected is None or (sequence - expected) & 0xFFFFFFFF < 0x80000000:
+                if ahead < 0x80000000:
+                    self.lost += ahead
                     self._next_sequence = (sequence + 1) & 0xFFFFFFFF
                     return frame[HEADER.size :]
         self.bad += 1
@@ -195,7 +198,7 @@ class AudioServer:
         """Be the call's audio connection until the call ends or another one takes over."""
         frame_samples = rate // 50
         _keep_kernel_queue_short(stream, 4 * (HEADER.size + 2 * frame_samples))
-        attachment = Attachment()
+        attachment = Attachment(stream)
         if appearance.attachment is not None:
             appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
         appearance.attachment = attachment
@@ -205,7 +208,9 @@ class AudioServer:
                 welcome = Welcome(appearance.id, rate, frame_samples)
                 await connection.send_message(msgspec.json.encode(welcome).decode())
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_receive_frames, connection, attachment, FrameReader(rate))
+                    nursery.start_soon(
+                        _receive_frames, connection, appearance, attachment, FrameReader(rate)
+                    )
                     await appearance.ready.wait()
                     if appearance.call is not None and appearance.live:
                         with (
@@ -224,11 +229,17 @@ class AudioServer:
 
 
 async def _receive_frames(
-    connection: WebSocketConnection, attachment: Attachment, reader: FrameReader
+    connection: WebSocketConnection,
+    appearance: Appearance,
+    attachment: Attachment,
+    reader: FrameReader,
 ) -> None:
     """The client's microphone into the call; before there is a call, into nothing."""
     while reader.bad <= MAX_BAD_FRAMES:
-        pcm = reader.receive_frame(await connection.get_message())
+        frame = await connection.get_message()
+        lost = reader.lost
+        pcm = reader.receive_frame(frame)
+        appearance.skipped += reader.lost - lost
         if pcm is not None and attachment.port is not None:
             attachment.port.send(pcm)
     attachment.close(UNUSABLE, "too many unusable frames")

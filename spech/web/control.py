@@ -1,4 +1,4 @@
-"""The control channel: commands come in as JSON, answers, snapshots and meters go out.
+"""The control channel: commands come in as JSON, answers, snapshots, meters and quality go out.
 
 Transport-neutral: `converse` is given a way to receive and a way to send, which are the Quart
 WebSocket's in the server. One task writes, so that messages never interleave; each command runs
@@ -63,6 +63,7 @@ class _Connection:
         self._answers: deque[Done | Failed] = deque()
         self._state_is_new = True
         self._meters_are_new = False
+        self._quality: dict[str, messages.Quality] = {}
         self._work = trio.Event()
 
     async def write(self) -> None:
@@ -79,6 +80,10 @@ class _Connection:
             if self._meters_are_new:
                 self._meters_are_new = False
                 await self._put(messages.MetersMessage(self._switchboard.meters))
+            quality = self._switchboard.quality
+            if quality and quality is not self._quality:
+                self._quality = quality
+                await self._put(messages.QualityMessage(quality))
             await self._work.wait()
 
     async def watch_state(self) -> None:

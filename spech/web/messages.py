@@ -267,3 +267,43 @@ class Meters(msgspec.Struct, frozen=True):
 
 class MetersMessage(msgspec.Struct, frozen=True, tag_field="type", tag="meters"):
     calls: dict[str, Meters]
+
+
+class PageLeg(msgspec.Struct, frozen=True):
+    """The way between page and server: shares of frames lost over the last five seconds.
+
+    ``round_trip_ms`` is what the system measures on the connection, None where it does not.
+    """
+
+    microphone_loss_percent: float
+    speaker_loss_percent: float
+    round_trip_ms: float | None
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call sounds, once a second; the fields are those of ``MediaStatistics``.
+
+    ``trouble`` names the way that is bad now: "line" between server and far end, "page", "both".
+    """
+
+    codec: str | None
+    loss_percent: float
+    total_loss_percent: float
+    concealed_percent: float
+    jitter_ms: float
+    buffer_ms: float
+    round_trip_ms: float | None
+    one_way_ms: float
+    mos: float | None
+    mos_listening: float | None
+    mos_worst: float | None
+    mos_mean: float | None
+    remote_loss_percent: float | None
+    remote_jitter_ms: float | None
+    remote_mos: float | None
+    page: PageLeg
+    trouble: Literal["line", "page", "both"] | None
+
+
+class QualityMessage(msgspec.Struct, frozen=True, tag_field="type", tag="quality"):
+    calls: dict[str, Quality]

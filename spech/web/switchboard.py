@@ -32,6 +32,7 @@ from spech.web.messages import (
     AudioState,
     CodecState,
     Meters,
+    Quality,
     Refused,
     State,
     VaultState,
@@ -42,6 +43,7 @@ from spech.web.trial import try_account
 logger = logging.getLogger("spech.web")
 
 METER_SECONDS = 0.1
+QUALITY_BEATS = 10
 
 _DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
 _TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
@@ -94,6 +96,7 @@ class Switchboard:
         self.calls = CallList(self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
+        self.quality: dict[str, Quality] = {}
 
     # What pages see
 
@@ -310,16 +313,21 @@ class Switchboard:
                 nursery.cancel_scope.cancel()
 
     async def run_meters(self) -> None:
-        """Take fresh meters ten times a second while a call is up."""
+        """While a call is up, take fresh meters ten times a second, and its quality once."""
         next_beat = trio.current_time()
+        beats = 0
         while True:
             live = self.calls.live
             if not live:
-                self.meters = {}
+                self.meters, self.quality = {}, {}
                 await self._changed.wait()
                 next_beat = trio.current_time()
                 continue
             self.meters = {appearance.id: appearance.meters for appearance in live}
+            beats += 1
+            if beats % QUALITY_BEATS == 0:
+                sampled = [(appearance.id, appearance.sample()) for appearance in live]
+                self.quality = {id: quality for id, quality in sampled if quality is not None}
             self._beat.set()
             self._beat = trio.Event()
             next_beat = max(next_beat + METER_SECONDS, trio.current_time())

@@ -116,6 +116,7 @@ class Page:
         self.connection = connection
         self.state: dict[str, Any] = {}
         self.meters: list[dict[str, Any]] = []
+        self.quality: list[dict[str, Any]] = []
         self.everything = ""
         self._answers: dict[Any, dict[str, Any]] = {}
         self._news = trio.Event()
@@ -132,6 +133,8 @@ class Page:
                     self.state = message["state"]
                 elif message.get("type") == "meters":
                     self.meters.append(message["calls"])
+                elif message.get("type") == "quality":
+                    self.quality.append(message["calls"])
                 else:
                     assert message["id"] not in self._answers
                     self._answers[message["id"]] = message
@@ -184,6 +187,12 @@ class Page:
         while len(self.meters) < count:
             await self._news.wait()
         return self.meters
+
+    async def judged(self, test: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Wait until the quality of the calls is as ``test`` wants it, and return it."""
+        while not self.quality or not test(self.quality[-1]):
+            await self._news.wait()
+        return self.quality[-1]
 
     async def call_in_state(self, *states: str) -> dict[str, Any]:
         """The first call of the list, as soon as it is in one of ``states``."""

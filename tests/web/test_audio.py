@@ -266,6 +266,11 @@ async def test_a_backlog_is_dropped_and_counted(
         while not seen.get(call, {}).get("dropped"):
             seen = (await page.metered(len(page.meters) + 1))[-1]
         assert seen[call]["dropped"] >= 80
+        judged = (await page.judged(lambda calls: calls[call]["trouble"]))[call]
+        assert judged["trouble"] == "page"
+        assert judged["page"]["microphone_loss_percent"] > 20
+        assert judged["page"]["speaker_loss_percent"] == 0
+        assert 0 <= judged["page"]["round_trip_ms"] < 1000
 
 
 async def test_a_client_that_does_not_listen_misses_frames_and_sees_the_gap(

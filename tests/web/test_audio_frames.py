@@ -52,6 +52,7 @@ def test_gaps_and_the_wrap_of_the_sequence_are_taken() -> None:
     for sequence in (5, 6, 100, 2**31, 2**32 - 1, 0, 1):
         assert reader.receive_frame(frame(sequence)) is not None
     assert reader.bad == 0
+    assert reader.lost == 93 + (2**31 - 101) + (2**31 - 2)
 
 
 @pytest.mark.parametrize(

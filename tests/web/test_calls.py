@@ -36,6 +36,17 @@ async def test_meters_come_while_a_call_is_up(page: Page) -> None:
     assert -100.0 <= meters["microphone"] <= 0.0
 
 
+async def test_quality_comes_once_a_second(page: Page) -> None:
+    call = (await page.ask("dial", target="600"))["call"]
+    seen = (await page.judged(lambda calls: calls.get(call, {}).get("mos")))[call]
+    assert 4.0 < seen["mos_worst"] <= seen["mos"] <= seen["mos_listening"] <= 4.41
+    assert (seen["codec"], seen["loss_percent"], seen["trouble"]) == ("PCMU", 0.0, None)
+    assert seen["page"]["round_trip_ms"] is None
+    meters, times = len(page.meters), len(page.quality)
+    await page.judged(lambda _: len(page.quality) > times)
+    assert 5 <= len(page.meters) - meters <= 20
+
+
 async def test_busy(page: Page) -> None:
     await page.ask("dial", target="601")
     call = await page.call_in_state("ended")

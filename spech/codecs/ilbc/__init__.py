@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Samples, parameters
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
 from spech.codecs.conceal import Concealer
 from spech.codecs.ilbc.bits import LAYOUTS
 from spech.codecs.ilbc.decoder import Decoder
@@ -86,9 +86,14 @@ class IlbcCodec(BaseCodec):
         return self._concealer.extend(samples)
 
 
+#: Sun and Ifeachor: Voice quality prediction models and their application in VoIP networks (IEEE
+#: Transactions on Multimedia 8, 2006), for 15.2 kbit/s, moved onto the scale of ITU-T G.113 by what
+#: both say about G.729 and AMR at 12.2 kbit/s.
+_IMPAIRMENT = Impairment(9.0, 47.0)
+
 MAKERS = tuple(
     CodecMaker(
-        CodecInfo(f"iLBC/{mode}", RATE, layout.bytes * 8000 // mode, available=True),
+        CodecInfo(f"iLBC/{mode}", RATE, layout.bytes * 8000 // mode, True, None, _IMPAIRMENT),
         partial(IlbcCodec, mode),
     )
     for mode, layout in LAYOUTS.items()
