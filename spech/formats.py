@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from spech import codecs
 from spech.sip.offer_answer import AudioFormat
@@ -14,18 +15,18 @@ def audio_formats(names: Sequence[str]) -> list[AudioFormat]:
     Raises:
         CodecUnavailable: a codec is unknown or lacks its library.
     """
-    formats = []
-    for name in names:
-        codec = codecs.create(name)
-        formats.append(
-            AudioFormat(
-                codec.name,
-                codec.encoding,
-                codec.clock_rate,
-                codec.payload_type,
-                codec.fmtp,
-                codec.channels,
-                codec.answer,
-            )
-        )
-    return formats
+    return [_audio_format(name) for name in names]
+
+
+@cache
+def _audio_format(name: str) -> AudioFormat:
+    codec = codecs.create(name)
+    return AudioFormat(
+        codec.name,
+        codec.encoding,
+        codec.clock_rate,
+        codec.payload_type,
+        codec.fmtp,
+        codec.channels,
+        codec.answer,
+    )

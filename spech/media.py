@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -428,6 +429,7 @@ class Media:
             raise CallEnded("the call has ended")
 
 
+@lru_cache(maxsize=1024)
 def _numeric(address: tuple[str, int]) -> tuple[tuple[str, int], bool]:
     """An address as the socket writes it, and whether anything can be sent there.
 

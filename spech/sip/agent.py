@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -452,7 +451,7 @@ class UserAgent:
             transaction.respond(response, now)
             return
         identity = Identity(
-            NameAddr(replace(request.to.uri, parameters=())),
+            NameAddr(request.to.uri.bare),
             request.uri.user or "",
             None,
             self.rng,

@@ -40,6 +40,8 @@ def traced(request: Request, flow: Flow) -> tuple[Request, Flow]:
 
 
 def _same_host(name: str, host: str) -> bool:
+    if name == host:
+        return True
     try:
         return ipaddress.ip_address(name) == ipaddress.ip_address(host)
     except ValueError:

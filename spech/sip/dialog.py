@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.flow import Flow
+from spech.sip.flow import Flow, numeric
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.message import Request, Response
 from spech.sip.uri import Uri
@@ -208,7 +207,5 @@ class Dialog:
 
 def _version(host: str) -> int:
     """4 or 6, and 0 for a name."""
-    try:
-        return ipaddress.ip_address(host).version
-    except ValueError:
-        return 0
+    address = numeric(host)
+    return 0 if address is None else address.version

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 #: A numeric IP address without brackets, and a port.
 Address = tuple[str, int]
+
+
+@lru_cache(maxsize=4096)
+def numeric(host: str) -> IPv4Address | IPv6Address | None:
+    """``host`` as an IP address, or None where it is a name. The same few are asked for often."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def host_port(address: Address) -> str:

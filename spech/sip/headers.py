@@ -107,7 +107,11 @@ class Headers:
         For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those
         where a comma means something else (Date, WWW-Authenticate, Authorization).
         """
-        found = self._by_name().get(canonical(name), ())
+        found = self._by_name().get(canonical(name))
+        if found is None:
+            return []
+        if len(found) == 1:
+            return split_list(found[0])
         return [part for value in found for part in split_list(value)]
 
     def set(self, name: str, value: str) -> Headers:
@@ -132,6 +136,10 @@ class Headers:
     def prepend(self, name: str, value: str) -> Headers:
         """With one more line at the top, where a new Via belongs."""
         return Headers.trusted((_checked(name, value), *self._pairs))
+
+    def behind(self, pairs: Iterable[tuple[str, str]]) -> Headers:
+        """Behind lines of another message, which were checked there."""
+        return Headers.trusted((*pairs, *self._pairs))
 
     def remove(self, name: str) -> Headers:
         """Without the lines of that name."""

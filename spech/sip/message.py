@@ -131,7 +131,8 @@ class _Accessors:
     @_lazy
     def vias(self) -> tuple[Via, ...]:
         """All Via values, the topmost first."""
-        return (self.via, *map(Via.parse, self.headers.values("Via")[1:]))
+        values = self.headers.values("Via")
+        return (self.via, *map(Via.parse, values[1:])) if len(values) > 1 else (self.via,)
 
     @_lazy
     def via(self) -> Via:
@@ -336,25 +337,25 @@ def response_to(
         value = request.headers.get(name)
         if value is None:
             continue
-        if name == "To" and to_tag is not None and not _has_tag(value):
+        if name == "To" and to_tag is not None and not _has_tag(request):
             value = f"{value};tag={to_tag}"
         copied.append((name, value))
     if status == 100:
         # Section 8.2.6.1: the sender of the request measures its round trip by it.
         copied += [("Timestamp", value) for value in request.headers.get_all("Timestamp")[:1]]
-    copied += headers
+    added = [*headers]
     if content_type is not None:
-        copied.append(("Content-Type", content_type))
+        added.append(("Content-Type", content_type))
     phrase = REASONS.get(status, "Unknown") if reason is None else reason
-    return Response(status, phrase, Headers(copied), body)
+    return Response(status, phrase, Headers(added).behind(copied), body)
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LOGGED else f"{text[:_LOGGED]}..."
 
 
-def _has_tag(address: str) -> bool:
+def _has_tag(request: Request) -> bool:
     try:
-        return NameAddr.parse(address).tag is not None
+        return request.to.tag is not None
     except RemoteProtocolError:
         return False

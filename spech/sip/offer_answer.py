@@ -5,14 +5,13 @@ Knows encodings by name only: what a codec is, the media floors know.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip import sdp
-from spech.sip.flow import Address
+from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
@@ -252,11 +251,9 @@ class Negotiator:
     ) -> Agreed:
         """Addresses and direction. The numbers differ between offerer and answerer."""
         host = media.connection or description.connection or ""
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
+        if numeric(host) is None:
             # A name would need DNS in the middle of a negotiation; nobody sends one in practice.
-            raise RemoteProtocolError(f"{host!r} is not a numeric address", 488) from None
+            raise RemoteProtocolError(f"{host!r} is not a numeric address", 488)
         theirs = media.direction
         if host in ("0.0.0.0", "::"):
             # The hold of RFC 2543; nothing can be sent there.

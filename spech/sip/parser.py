@@ -220,8 +220,9 @@ def validate(message: Message) -> None:
             raise RemoteProtocolError(f"{len(lines)} headers {name} instead of one")
     if message.cseq.number >= 2**31:
         raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
-    if any(via.version != "2.0" for via in message.vias):
-        raise RemoteProtocolError("a Via of another version")
+    for via in message.vias:
+        if via.version != "2.0":
+            raise RemoteProtocolError("a Via of another version")
     # Reading them is the test; each raises what is wrong with it.
     _ = message.from_, message.to, message.record_routes, message.expires
     if " " in message.call_id or "\t" in message.call_id:

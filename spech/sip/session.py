@@ -49,6 +49,8 @@ from spech.sip.uri import Uri
 #: Seconds until a call that nobody answers is given up, and between two 180s.
 _UNANSWERED: Final = 180
 _RING_AGAIN: Final = 60.0
+#: Seconds in which the program can answer before 100 says that there is somebody (17.2.1).
+_TRYING: Final = 0.2
 
 
 class State(enum.Enum):
@@ -269,13 +271,13 @@ class Session:
     # ------------------------------------------------------------------ being called
 
     def receive_invite(self, transaction: ServerTransaction, now: float) -> None:
-        """An INVITE outside any dialog: say 100 and tell the program."""
+        """An INVITE outside any dialog: tell the program, and say 100 if it takes its time."""
         request = transaction.request
         self.invited_by = request
         self._invited = transaction
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
-        transaction.respond(response_to(request, 100), now)
+        self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
         self.context.emit(IncomingCall(self))
@@ -283,6 +285,7 @@ class Session:
     def ring(self, now: float) -> None:
         """Send 180 Ringing."""
         self._require(State.INCOMING, "ring")
+        self.context.timers.clear(self, "trying")
         self.responder.ring(now)
         self.context.timers.set(self, "ring", now + _RING_AGAIN)
 
@@ -380,8 +383,8 @@ class Session:
         self._over("local", status, reason or REASONS.get(status, ""))
 
     def _stop_waiting(self) -> None:
-        self.context.timers.clear(self, "ring")
-        self.context.timers.clear(self, "unanswered")
+        for name in ("trying", "ring", "unanswered"):
+            self.context.timers.clear(self, name)
 
     def _cancel(self, now: float) -> None:
         assert self._invitation is not None
@@ -515,6 +518,8 @@ class Session:
                 self._renegotiation.handle_glare(now)
             case "refresh" if self.is_up and self._renegotiation:
                 self._renegotiation.refresh(now)
+            case "trying" if self._invited is not None and self._invited.silent:
+                self._invited.respond(response_to(self._invited.request, 100), now)
             case "ring" if self.state is State.INCOMING:
                 self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
             case "unanswered" if self.state is State.INCOMING:

@@ -284,6 +284,11 @@ class ServerTransaction(Transaction):
             )
 
     @property
+    def silent(self) -> bool:
+        """Whether no response at all has gone out."""
+        return self._last is None
+
+    @property
     def answered(self) -> bool:
         """Whether a final response has gone out."""
         return self.state not in (State.TRYING, State.PROCEEDING)

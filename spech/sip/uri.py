@@ -197,6 +197,11 @@ class Uri:
         kept = tuple(pair for pair in self.parameters if pair[0].lower() not in unwanted)
         return self if len(kept) == len(self.parameters) else replace(self, parameters=kept)
 
+    @property
+    def bare(self) -> Uri:
+        """The URI without its parameters."""
+        return replace(self, parameters=()) if self.parameters else self
+
     def equivalent(self, other: Uri) -> bool:
         """Whether both name the same resource (RFC 3261 section 19.1.4).
 

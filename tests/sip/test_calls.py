@@ -39,7 +39,6 @@ def test_a_call_from_ringing_to_bye(pair: Pair) -> None:
     pair.quiet()
     assert pair.wire.ladder() == [
         "10.0.0.1 INVITE",
-        "10.0.0.2 100 INVITE",
         "10.0.0.2 180 INVITE",
         "10.0.0.2 200 INVITE",
         "10.0.0.1 ACK",

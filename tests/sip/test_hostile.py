@@ -269,6 +269,7 @@ def test_responses_go_where_the_via_asks(
     agent = pair.alice.agent
     source = Flow("udp", pair.alice.address, ("10.0.0.2", 40_000))
     agent.receive(bytes(request), source, pair.wire.now)
+    agent.handle_timer(pair.wire.now + 0.2)
     (trying,) = agent.to_send(pair.wire.now)
     assert trying.flow.remote == ("10.0.0.2", port)
     sent = Pair.read(trying)

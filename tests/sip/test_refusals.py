@@ -27,7 +27,7 @@ def ask(pair: Pair, method: str, *headers: tuple[str, str], body: bytes = b"") -
     request = invite(*headers, body=body)
     changed = request.headers.set("CSeq", f"1 {method}")
     pair.bob.send(request.replace(method=method, headers=changed), pair.alice)
-    pair.wire.run(0.1)
+    pair.wire.run(0.3)
     response = pair.bob.inbox[-1]
     assert isinstance(response, Response)
     if response.status >= 200:

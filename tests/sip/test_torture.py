@@ -412,6 +412,7 @@ def test_agent_answers(case: Case) -> None:
     data = bytes_of(case)
     agent = UserAgent(random.Random(1))
     agent.receive(data, UDP, 0.0)
+    agent.handle_timer(0.2)  # An INVITE that nobody rings for hears 100 then (RFC 3261 17.2.1).
     answers = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
     assert [answer.status for answer in answers if isinstance(answer, Response)] == (
         [] if case.answer is None else [case.answer]

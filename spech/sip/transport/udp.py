@@ -99,6 +99,7 @@ class UdpTransport:
 
     async def _receive(self) -> list[Arrival]:
         while True:
+            await trio.lowlevel.wait_readable(self._socket)
             batch: list[Arrival] = []
             while len(batch) < _BATCH:
                 try:
@@ -110,6 +111,4 @@ class UdpTransport:
                 if data.strip(b"\r\n\x00"):  # Else a keepalive.
                     batch.append((data, self._flow((remote[0], remote[1]))))
             if batch:
-                await trio.lowlevel.checkpoint()
                 return batch
-            await trio.lowlevel.wait_readable(self._socket)
