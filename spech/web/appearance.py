@@ -11,6 +11,7 @@ import trio
 
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.web.handover import Handover
+from spech.web.merged import Place
 from spech.web.messages import By, CallState, Ended, Meters, Progress, Quality, Step
 from spech.web.quality import PageMonitor, quality
 from spech.web.story import tell
@@ -89,6 +90,8 @@ class Appearance:
         self._handovers, self.handovers = trio.open_memory_channel[Handover](1)
         #: Another call whose far end is being connected with ours.
         self.connected_by: Appearance | None = None
+        #: In a conference with other calls, if it was merged with them.
+        self.place: Place | None = None
         self._named = remote
         #: Frames that the page numbered and never sent.
         self.skipped = 0
@@ -138,6 +141,20 @@ class Appearance:
         if self.answered and self._call is not None and held != self._call.on_hold:
             (self._call.hold if held else self._call.resume)()
             self._call.muted = self._muted or held
+            self.sit()
+
+    def sit(self) -> None:
+        """Be where the call belongs: in its conference, or by itself. Who is held is not there."""
+        call, place = self._call, self.place
+        if call is None or not self.answered:
+            return
+        if place is None or call.on_hold:
+            call.leave()
+            return
+        member = call.member
+        if member is None or member.room is not place.conference.room:
+            member = call.join(place.conference.room)
+        member.gain, member.muted = place.gain, place.muted
 
     def hand_over(self, handover: Handover) -> None:
         """Have the call passed on, by the call's own task."""
@@ -194,6 +211,8 @@ class Appearance:
             self.ended = Ended(by, status, self._farewell or text)
             self.ended_at = now
             self.ready.set()
+            if self.place is not None:
+                self.place.conference.let_go(self)
 
     def end_with_call(self, now: float) -> None:
         """The library's call has ended: put its end in words."""
@@ -285,6 +304,7 @@ class Appearance:
             muted=self._muted,
             on_hold=self.on_hold,
             held=call is not None and call.held and not call.on_hold,
+            conference=None if self.place is None else self.place.state,
             transfer=None if self.handover is None else self.handover.state,
             answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
             audio_attached=self.attachment is not None,

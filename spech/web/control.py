@@ -144,6 +144,12 @@ class _Connection:
                 switchboard.mute(call, muted)
             case messages.Hold(call=call, held=held):
                 switchboard.hold(call, held)
+            case messages.Merge(calls=calls):
+                return {"conference": switchboard.merge(calls)}
+            case messages.Split(call=call):
+                switchboard.split(call)
+            case messages.Member(call=call, gain=gain, muted=muted):
+                switchboard.set_member(call, gain, muted)
             case messages.Transfer(call=call, target=target):
                 switchboard.transfer(call, target)
             case messages.Connect(call=call, other=other):

@@ -76,6 +76,20 @@ class Hold(_Command, frozen=True, tag="hold"):
     held: bool
 
 
+class Merge(_Command, frozen=True, tag="merge"):
+    calls: Annotated[tuple[CallId, ...], msgspec.Meta(min_length=2, max_length=64)]
+
+
+class Split(_Command, frozen=True, tag="split"):
+    call: CallId
+
+
+class Member(_Command, frozen=True, tag="member"):
+    call: CallId
+    gain: Annotated[float, msgspec.Meta(ge=-40, le=20)]
+    muted: bool
+
+
 class Transfer(_Command, frozen=True, tag="transfer"):
     call: CallId
     target: Short
@@ -119,6 +133,9 @@ Command = (
     | Dtmf
     | Mute
     | Hold
+    | Merge
+    | Split
+    | Member
     | Transfer
     | Connect
     | Timeline
@@ -220,6 +237,14 @@ class HandingOver(msgspec.Struct, frozen=True):
     over: bool
 
 
+class ConferenceState(msgspec.Struct, frozen=True):
+    """A call's place in a conference: which one, and how the others hear the call."""
+
+    id: str
+    gain: float
+    muted: bool
+
+
 class CallState(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     direction: Literal["incoming", "outgoing"]
@@ -232,6 +257,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     muted: bool
     on_hold: bool
     held: bool
+    conference: ConferenceState | None
     transfer: HandingOver | None
     answered_s: float | None
     audio_attached: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 
@@ -27,6 +27,7 @@ from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
 from spech.web.handover import Handover
 from spech.web.line import Line
+from spech.web.merged import Merged, Place
 from spech.web.messages import (
     AccountState,
     AudioState,
@@ -90,6 +91,7 @@ class Switchboard:
         self._saving = trio.Lock()
         self._account_changed = trio.Event()
         self._line: Line | None = None
+        self._conferences = 0
         self._pages = 0
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
@@ -206,20 +208,59 @@ class Switchboard:
 
     def mute(self, call: str, muted: bool) -> None:
         """Send silence in place of the microphone, or the microphone again."""
-        self.calls.find_live(call).muted = muted
+        for appearance in _together(self.calls.find_live(call)):
+            appearance.muted = muted
         self.notify()
 
     def hold(self, call: str, held: bool) -> None:
-        """Put the far end on hold, or talk on: then everybody else is put on hold."""
+        """Put the far end on hold, or talk on: then everybody else is put on hold.
+
+        Of a conference, that is all calls.
+        """
         appearance = self._find_answered(call)
         if not held:
             self._hold_others(appearance)
-        try:
-            appearance.hold(held)
-        except LocalProtocolError as error:
-            raise Refused(
-                "not_answered", "The call is only just being answered.", "Try again."
-            ) from error
+        for each in _together(appearance):
+            _hold(each, held)
+
+    def merge(self, calls: Sequence[str]) -> str:
+        """Bring answered calls into one conversation, and talk to all; the conference's id.
+
+        Where one is in a conference already, the others join it.
+        """
+        members = [self._find_answered(call) for call in dict.fromkeys(calls)]
+        if len(members) < 2:
+            raise Refused("no_such_call", "This takes two calls.")
+        conference = next((each.place.conference for each in members if each.place), None)
+        if conference is None:
+            self._conferences += 1
+            conference = Merged(f"r{self._conferences}")
+        muted = any(each.muted for each in members)
+        for each in (*conference.calls, *members):
+            _hold(each, False)
+        for each in members:
+            conference.take_in(each)
+        for each in conference.calls:
+            each.muted = muted
+            each.sit()
+        self._hold_others(members[0])
+        self.notify()
+        return conference.id
+
+    def split(self, call: str) -> None:
+        """Take a call out of its conference and talk to it alone; the others are put on hold."""
+        conference = self._find_member(call).conference
+        alone = self.calls.find_live(call)
+        conference.let_go(alone)
+        self._hold_others(alone)
+        self.notify()
+
+    def set_member(self, call: str, gain: float, muted: bool) -> None:
+        """How the others in a conference hear a call: louder by ``gain`` decibels, or not at all."""
+        place = self._find_member(call)
+        place.gain, place.muted = gain, muted
+        self.calls.find_live(call).sit()
+        self.notify()
 
     def transfer(self, call: str, target: str) -> None:
         """Have the far end call ``target``; how it goes is in the state."""
@@ -242,6 +283,12 @@ class Switchboard:
         appearance.hand_over(handover)
         self.notify()
 
+    def _find_member(self, call: str) -> Place:
+        place = self.calls.find_live(call).place
+        if place is None:
+            raise Refused("no_conference", "This call is in no conference.", "Merge it first.")
+        return place
+
     def _find_answered(self, call: str) -> Appearance:
         appearance = self.calls.find_live(call)
         if not appearance.answered:
@@ -251,7 +298,7 @@ class Switchboard:
     def _hold_others(self, appearance: Appearance) -> None:
         """One is talked to at a time: nobody hears what is said to another."""
         for other in self.calls.live:
-            if other is not appearance:
+            if other not in _together(appearance):
                 with suppress(LocalProtocolError):
                     other.hold(True)
 
@@ -412,6 +459,21 @@ class Switchboard:
         """Something that the state shows has changed: wake all who wait for that."""
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _together(appearance: Appearance) -> tuple[Appearance, ...]:
+    """The call, and those that are in a conference with it."""
+    place = appearance.place
+    return (appearance,) if place is None else tuple(place.conference.calls)
+
+
+def _hold(appearance: Appearance, held: bool) -> None:
+    try:
+        appearance.hold(held)
+    except LocalProtocolError as error:
+        raise Refused(
+            "not_answered", "The call is only just being answered.", "Try again."
+        ) from error
 
 
 @asynccontextmanager

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import trio
+from numpy.typing import NDArray
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 import spech
@@ -19,6 +21,8 @@ from spech.sip.digest import DigestServer, Verdict
 from spech.sip.flow import Flow
 from spech.sip.headers import AuthHeader
 from spech.sip.message import Request, Response, response_to
+from spech.testing.audio import sine
+from spech.testing.talk import talk
 from spech.web.app import Serving, serve
 from spech.web.vault import KEY_VARIABLE
 
@@ -30,7 +34,8 @@ class Exchange:
     """The other side: registers alice, and answers by the number that is called.
 
     600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
-    be transferred, 606 holds who calls from a digit on until ``patience_ends``.
+    be transferred, 606 holds who calls from a digit on until ``patience_ends``. 7 and a frequency
+    in Hz says that tone, and keeps the last half second that was heard in ``listened``.
     """
 
     def __init__(self) -> None:
@@ -40,6 +45,7 @@ class Exchange:
         self.digits: list[str] = []
         self.patience_ends = trio.Event()
         self.heard: list[str] = []
+        self.listened: dict[str, NDArray[np.int16]] = {}
         self._digest = DigestServer("spech.test", random.Random(1), 60.0)
 
     @property
@@ -88,6 +94,12 @@ class Exchange:
             case "604":
                 async with incoming.answer() as call:
                     self.digits.append(await call.collect_digits(20, timeout=PATIENCE))
+            case called if called.startswith("7"):
+                async with incoming.answer() as call:
+                    with call.open_audio(8000) as port, suppress(spech.CallEnded):
+                        while True:
+                            tone = sine(float(called[1:]), 8000, 1)
+                            self.listened[called] = await talk(port, tone, 0.5)
             case "605":
                 async with incoming.answer() as call:
                     async for request in call.transfers():

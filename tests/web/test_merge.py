@@ -1,0 +1,128 @@
+"""Merging calls into a conference from a page, and splitting them again; what each far end hears."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import trio
+from trio_websocket import WebSocketConnection
+
+from spech.testing.audio import samples, sine
+from spech.web.audio import HEADER
+
+from .conftest import Installation, Page, connect
+
+
+async def answered(page: Page, target: str) -> str:
+    call: str = (await page.ask("dial", target=target))["call"]
+    await page.until(lambda state: shown(state, call)["state"] == "answered")
+    return call
+
+
+def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
+    return next((each for each in state["calls"] if each["id"] == call), {"state": None})
+
+
+def has(pcm: Any, hertz: float) -> bool:
+    """Whether a tone is in the sound; nothing between -25 and -50 dBFS counts as an answer."""
+    sound = samples(pcm)
+    window = np.hanning(len(sound))
+    turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / 8000)
+    level = 20 * np.log10(abs(np.sum(sound * window * turns)) / window.sum() + 1e-9) + 3
+    assert not -50 < level < -25, level
+    return bool(level > -25)
+
+
+async def speak(connection: WebSocketConnection, hertz: float) -> None:
+    tone = sine(hertz, 8000, 0.02)
+    number = 0
+    while True:
+        await connection.send_message(HEADER.pack(number, number * 160) + tone.tobytes())
+        number += 1
+        await connection.get_message()
+
+
+async def until_heard(installation: Installation, called: str, *hertz: float) -> None:
+    """Wait until exactly these of the tones are heard there."""
+    everything = {700.0, 1200.0, 1900.0, 2500.0}
+    while True:
+        await trio.sleep(0.2)
+        sound = installation.exchange.listened.get(called)
+        if sound is None:
+            continue
+        try:
+            if {each for each in everything if has(sound, each)} == set(hertz):
+                return
+        except AssertionError:
+            continue
+
+
+async def test_merge_and_split(installation: Installation, page: Page) -> None:
+    first = await answered(page, "7700")
+    second = await answered(page, "71200")
+    assert page.state["calls"][0]["conference"] is None
+    grant = await page.ask("audio_ticket", call=second)
+    async with connect(installation.audio_url) as connection, trio.open_nursery() as nursery:
+        await connection.send_message(json.dumps({"ticket": grant["ticket"], "rate": 8000}))
+        await connection.get_message()
+        nursery.start_soon(speak, connection, 2500.0)
+        merged = (await page.ask("merge", calls=[first, second]))["conference"]
+        await page.until(lambda state: not shown(state, first)["on_hold"])
+        expected = {"id": merged, "gain": 0.0, "muted": False}
+        assert [call["conference"] for call in page.state["calls"]] == [expected] * 2
+        await until_heard(installation, "7700", 1200, 2500)
+        await until_heard(installation, "71200", 700, 2500)
+
+        third = await answered(page, "71900")
+        await page.until(lambda state: shown(state, first)["on_hold"])
+        assert shown(page.state, second)["on_hold"]
+        await until_heard(installation, "7700")
+        await until_heard(installation, "71200")
+        assert (await page.ask("merge", calls=[third, first]))["conference"] == merged
+        await until_heard(installation, "7700", 1200, 1900, 2500)
+        await until_heard(installation, "71900", 700, 1200, 2500)
+
+        await page.ask("mute", call=first, muted=True)
+        await page.until(lambda state: all(call["muted"] for call in state["calls"]))
+        await until_heard(installation, "71900", 700, 1200)
+        await page.ask("mute", call=third, muted=False)
+        await page.ask("member", call=first, gain=-6, muted=True)
+        await page.until(
+            lambda state: (
+                shown(state, first)["conference"] == {"id": merged, "gain": -6.0, "muted": True}
+            )
+        )
+        await until_heard(installation, "71900", 1200, 2500)
+
+        await page.ask("split", call=second)
+        await page.until(lambda state: shown(state, second)["conference"] is None)
+        assert [call["on_hold"] for call in page.state["calls"]] == [True, False, True]
+        await until_heard(installation, "71200", 2500)
+        await until_heard(installation, "71900")
+        await page.ask("hold", call=third, held=False)
+        await page.until(lambda state: not shown(state, first)["on_hold"])
+        assert shown(page.state, second)["on_hold"]
+        await until_heard(installation, "7700", 1900)
+        await page.ask("hang_up", call=third)
+        await page.until(lambda state: shown(state, third)["state"] == "ended")
+        assert shown(page.state, first)["conference"] is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_cannot_be_merged(installation: Installation, page: Page) -> None:
+    call = await answered(page, "7700")
+    ringing = (await page.ask("dial", target="602"))["call"]
+    for calls, code in (
+        ([call, ringing], "not_answered"),
+        ([call, call], "no_such_call"),
+        ([call, "c99"], "no_such_call"),
+        ([call], "bad_request"),
+    ):
+        assert (await page.refused("merge", calls=calls))["code"] == code
+    assert (await page.refused("split", call=call))["code"] == "no_conference"
+    refused = await page.refused("member", call=call, gain=0, muted=False)
+    assert refused["code"] == "no_conference"
+    refused = await page.refused("member", call=call, gain=99, muted=False)
+    assert refused["code"] == "bad_request"
