@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.endpoint import Endpoint
+from spech.sip.flow import Flow
 from spech.sip.offer_answer import Agreed, Negotiator
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session
@@ -55,6 +56,7 @@ class Call:
         *,
         negotiator: Callable[[int], Negotiator],
         complete: Callable[[str], Uri],
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
     ) -> None:
         self._endpoint = endpoint
         #: What the stack knows it by.
@@ -62,6 +64,7 @@ class Call:
         #: Makes offers and answers for the call's media (see ``UserAgent.invite``).
         self.negotiator: Final = negotiator
         self._complete = complete
+        self._flows_to = flows_to
         self._media = media
         self._transfer: Transfer | None = None
         self._requests_in, self._requests = trio.open_memory_channel[TransferRequest](
@@ -447,11 +450,14 @@ class Call:
                 return
 
     async def _redirect(self, event: events.Redirected) -> None:
-        """Call the first of the new targets whose host is known (RFC 3261 8.1.3.4)."""
+        """Call the first of the new targets that there is a way to (RFC 3261 8.1.3.4).
+
+        By the account's proxy and transport where it has them, as any other call.
+        """
         endpoint = self._endpoint
         for target in event.targets:
             try:
-                flows = await endpoint.flows_to(target)
+                flows = await self._flows_to(target)
             except ServerUnreachable:
                 continue
             endpoint.agent.redirect(self.session, target, flows, endpoint.now())

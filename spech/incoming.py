@@ -115,6 +115,7 @@ class IncomingCall:
                     self.caller_number,
                     negotiator=lambda number: Negotiator(formats, host, pair.port, number),
                     complete=phone.complete,
+                    flows_to=phone.flows_to,
                 )
                 async with phone.run(call, media, self._channel):
                     try:

@@ -83,7 +83,7 @@ class Phone:
                 account.route,
             )
         if account is not None and self._identity is not None and account.register:
-            self._binding = Binding(endpoint, account, self._identity, self._flows_to, rng)
+            self._binding = Binding(endpoint, account, self._identity, self.flows_to, rng)
             endpoint.on_broken = self._binding.receive_broken
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
         self._incoming: dict[Session, IncomingCall] = {}
@@ -189,7 +189,7 @@ class Phone:
     ) -> AsyncIterator[Call]:
         formats = audio_formats(codecs or self.codecs)
         endpoint = self.endpoint
-        flows = await self._flows_to(uri)
+        flows = await self.flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
 
@@ -209,7 +209,13 @@ class Phone:
             )
             channel = self._listen(session)
             call = Call(
-                endpoint, session, media, remote, negotiator=negotiator, complete=self.complete
+                endpoint,
+                session,
+                media,
+                remote,
+                negotiator=negotiator,
+                complete=self.complete,
+                flows_to=self.flows_to,
             )
             endpoint.flush()
             async with self.run(call, media, channel):
@@ -251,7 +257,7 @@ class Phone:
             LocalProtocolError: the text is too long, or ``target`` is no number and no SIP URI.
         """
         uri = self.complete(target)
-        flows = await self._flows_to(uri)
+        flows = await self.flows_to(uri)
         await self._correspondence.send(self._from(None, uri, flows[0].local), uri, flows, text)
 
     def messages(self) -> AsyncIterator[Message]:
@@ -279,7 +285,7 @@ class Phone:
             LocalProtocolError: ``target`` is no number and no SIP URI, or ``event`` is unknown.
         """
         uri = self.complete(target)
-        flows = await self._flows_to(uri)
+        flows = await self.flows_to(uri)
         identity = self._from(None, uri, flows[0].local)
         async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
             yield found
@@ -313,13 +319,17 @@ class Phone:
         domain = self.account.uri
         return parse_address(str(Uri(domain.scheme, number, domain.host, domain.port)))
 
-    async def _flows_to(self, uri: Uri) -> list[Flow]:
-        """Where a request to ``uri`` is sent: to the proxy, or to the server that it names."""
-        account = self.account
-        if account is None:
+    async def flows_to(self, uri: Uri) -> list[Flow]:
+        """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
+
+        Raises:
+            ServerUnreachable: the host is unknown, or has no address that we can send to.
+        """
+        account, identity = self.account, self._identity
+        if account is None or identity is None:
             return await self.endpoint.flows_to(uri)
-        if account.route is not None:
-            return await self.endpoint.flows_to(account.route.uri, account.carrier)
+        if identity.routes:
+            return await self.endpoint.flows_to(identity.routes[0].uri, account.carrier)
         if uri.host == account.uri.host and uri.port in (None, account.uri.port):
             # Within the account's own domain: its server, port and transport included.
             uri = replace(uri, port=account.uri.port)
@@ -329,8 +339,9 @@ class Phone:
     def _from(self, caller: str | None, target: Uri, local: Address) -> Identity:
         """Who calls ``target``. The password serves at the account's own servers only."""
         if caller is None and self._identity is not None and self.account is not None:
-            ours = self.account.route is not None or target.host == self.account.uri.host
-            return self._identity if ours else self._identity.without_password()
+            identity = self._identity
+            ours = identity.routes or target.host == self.account.uri.host
+            return identity if ours else identity.without_password()
         address = NameAddr.parse(f"<{caller}>") if caller else None
         if address is None:
             address = NameAddr(Uri("sip", "spech", *local))

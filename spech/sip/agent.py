@@ -320,6 +320,14 @@ class UserAgent:
             if caller is not None:
                 self._room.give_back(caller)
 
+    def registered_at(self, host: str) -> bool:
+        """Whether ``host`` is one of the servers that a registration of ours goes to."""
+        return any(
+            host == flow.remote[0]
+            for registration in self._registrations
+            for flow in registration.flows
+        )
+
     def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
         """A session got a request that does not concern the call itself."""
         self.services.receive_within(session, transaction, now)

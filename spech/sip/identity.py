@@ -59,14 +59,19 @@ class Identity:
     def uri(self) -> Uri:
         return self.address.uri
 
+    @property
+    def routes(self) -> tuple[NameAddr, ...]:
+        """What requests outside a dialog pass through, REGISTER excepted: it keeps to the proxy."""
+        return self.service_route or ((self.route,) if self.route else ())
+
     def sign(self, request: Request) -> Request:
         """``request`` with our route, and credentials for every server that challenged us before.
 
         Within a dialog the route set rules, so a request with a To tag keeps its own.
         """
         if request.to.tag is None and "Route" not in request.headers:
-            routes = () if request.method == "REGISTER" else self.service_route
-            for route in routes or ((self.route,) if self.route else ()):
+            first = (self.route,) if self.route else ()
+            for route in first if request.method == "REGISTER" else self.routes:
                 request = request.replace(headers=request.headers.add("Route", str(route)))
         if self._client is not None:
             for (status, _), challenges in self._challenges.items():

@@ -83,6 +83,8 @@ class Invitation:
         self._target = target
         self._flows = list(flows)
         self._body = negotiator.offer()
+        #: What was to be secure all the way is not followed to where it is not (RFC 3261 26.2.2).
+        self._schemes = ("sips",) if target.scheme == "sips" else ("sip", "sips")
         self._sequence = self._context.ids.sequence()
         self._tries = Tries()
         self._redirections = 0
@@ -125,8 +127,10 @@ class Invitation:
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call again where a 3xx pointed."""
-        if target.host != self._target.host:
-            self._session.identity = self._session.identity.without_password()
+        identity = self._session.identity
+        if target.host != self._target.host and not identity.routes:
+            # A stranger: it has no business with our credentials. A server of ours on the way has.
+            self._session.identity = identity.without_password()
         self._target = target
         self._flows = list(flows)
         self.send(now)
@@ -190,7 +194,7 @@ class Invitation:
             fork = self._fork(transaction, response)
             if not self._acknowledge_provisional(fork, transaction, response, now):
                 return
-            if response.body:
+            if response.body and not fork.settled:
                 try:
                     agreed = self._negotiator.receive_answer(response.body)
                 except RemoteProtocolError:
@@ -255,7 +259,7 @@ class Invitation:
         self._forks.pop(response.to.tag or "", None)
         fork = self._fork(transaction, response)
         if known is not None:
-            fork.agreed = known.agreed
+            fork.agreed, fork.settled = known.agreed, known.settled
             fork.dialog.local_sequence = known.dialog.local_sequence
             fork.dialog.remote_sequence = known.dialog.remote_sequence
         credentials = [
@@ -287,7 +291,7 @@ class Invitation:
         targets = tuple(
             contact.uri
             for contact in sorted(response.contacts, key=_preference, reverse=True)
-            if contact.uri.scheme == "sip" and contact.uri != self._target
+            if contact.uri.scheme in self._schemes and contact.uri != self._target
         )
         self._redirections += 1
         if not targets or self._redirections > _MOST_REDIRECTIONS:

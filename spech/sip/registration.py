@@ -70,7 +70,8 @@ class Registration:
         self._corrected = False
         self._tag = context.ids.tag()
         self._sequence = context.ids.sequence()
-        self._flows: list[Flow] = []
+        #: The ways to the registrar, tried in turn.
+        self.flows: list[Flow] = []
         self._target = 0
         self._tries = Tries()
         self._failures = 0
@@ -85,11 +86,11 @@ class Registration:
     @property
     def flow(self) -> Flow:
         """Where REGISTER goes at present."""
-        return self._flows[self._target]
+        return self.flows[self._target]
 
     def register(self, flows: Sequence[Flow], now: float) -> None:
         """Bind our contact, trying ``flows`` in turn."""
-        self._flows = list(flows)
+        self.flows = list(flows)
         self._target = 0
         self._tries = Tries()
         self._corrected = False
@@ -111,7 +112,7 @@ class Registration:
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the "refresh" timer."""
         if name == "refresh" and self.state is not State.REMOVED:
-            self.register(self._flows, now)
+            self.register(self.flows, now)
 
     def _send(self, now: float) -> None:
         flow = self.flow
@@ -161,7 +162,7 @@ class Registration:
             self._succeeded(transaction, response, now)
         elif response.status == 423 and self._lengthen(response):
             self._send(now)
-        elif response.status == 503 and self._target + 1 < len(self._flows):
+        elif response.status == 503 and self._target + 1 < len(self.flows):
             self._target += 1
             self._send(now)
         else:
@@ -176,7 +177,7 @@ class Registration:
         self.answered = False
         if self.state is State.REMOVED:
             self._removed(status, REASONS[status])
-        elif self._target + 1 < len(self._flows):
+        elif self._target + 1 < len(self.flows):
             self._target += 1
             self._send(now)
         else:

@@ -160,8 +160,8 @@ class Renegotiation:
         if request.method != "INVITE" or status != 500 or self._put_off == _MOST_PUT_OFF:
             return None
         self._put_off += 1
-        if request.sequence < self._dialog.local_sequence or request.moved:
-            return 1.0  # A later request of ours overtook it (12.2.2), or its own first copy.
+        if request.overtaken or request.moved:
+            return 1.0  # A later request of ours, or its own first copy, was there first (12.2.2).
         # Our last ACK is not there yet, so they are not ready for this one (14.2).
         value = (response.headers.get("Retry-After") or "") if response else ""
         seconds = maybe_number(re.split("[;( ]", value)[0], _LONGEST_PAUSE)
@@ -181,10 +181,14 @@ class Renegotiation:
             self._answer(transaction, now)
 
     def receive_update(self, transaction: ServerTransaction, now: float) -> None:
-        """Their UPDATE: a refresh, or an offer that needs no ACK (RFC 3311 5.2)."""
+        """Their UPDATE: a refresh, or an offer that needs no ACK (RFC 3311 5.2).
+
+        It may come between our 2xx and its ACK: refused then only where that 2xx made the offer.
+        """
         session = self._session
         request = transaction.request
-        if request.body and self._pending is not None:
+        ours = self._pending is not None and self._pending.method == "INVITE"
+        if request.body and (ours or session.responder.offer_is_open):
             transaction.respond(session.responder.response(request, 491), now)
             return
         if too_brief(request):

@@ -56,6 +56,11 @@ class DialogRequest:
         return bool(self._failed)
 
     @property
+    def overtaken(self) -> bool:
+        """Whether the dialog has sent a later request: then this one may be refused with 500."""
+        return self.sequence < self._dialog.local_sequence
+
+    @property
     def sequence(self) -> int:
         """The CSeq number of the last try."""
         return self._transaction.request.cseq.number

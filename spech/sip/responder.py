@@ -113,6 +113,11 @@ class Responder:
         """Whether the last 2xx carried our offer, so that its ACK has the answer."""
         return self._offered
 
+    @property
+    def offer_is_open(self) -> bool:
+        """Whether an offer of ours is out, whose answer their ACK will bring."""
+        return self._accepting is not None and self._offered
+
     def receive_prack(self, transaction: ServerTransaction, now: float) -> None:
         """PRACK names the response that it acknowledges (RFC 3262 7.2)."""
         request = transaction.request

@@ -178,8 +178,14 @@ class Services:
             self._respond(transaction, 481, now)
 
     def _receive_summary(self, transaction: ServerTransaction, now: float) -> None:
-        """Servers tell their users without being asked (RFC 3842 does not know that)."""
+        """Servers tell their users without being asked (RFC 3842 does not know that).
+
+        Only those that we are registered with: anybody else could make a lamp blink.
+        """
         request = transaction.request
+        if not self._context.registered_at(transaction.flow.remote[0]):
+            self._respond(transaction, 481, now)
+            return
         try:
             mailbox = read("message-summary", content_type(request), request.body)
         except RemoteProtocolError as error:

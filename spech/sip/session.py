@@ -51,6 +51,9 @@ _UNANSWERED: Final = 180
 _RING_AGAIN: Final = 60.0
 #: Seconds in which the program can answer before 100 says that there is somebody (17.2.1).
 _TRYING: Final = 0.2
+#: Seconds after a provisional response within which another one is due. They come each minute
+#: (RFC 3261 13.3.1.1); proxies wait for more than three (16.6, timer C).
+_SILENT: Final = 185.0
 
 
 class State(enum.Enum):
@@ -111,6 +114,7 @@ class Context(Protocol):
     def send(self, outgoing: Outgoing) -> None: ...
     def note(self, call_id: str, text: str) -> None: ...
     def forget(self, session: Session) -> None: ...
+    def registered_at(self, host: str) -> bool: ...
     def receive_within(
         self, session: Session, transaction: ServerTransaction, now: float
     ) -> None: ...
@@ -154,6 +158,7 @@ class Session:
         #: The digits that we send in INFO requests.
         self.digits = DigitRequests(self)
         self._farewell_owed = False
+        self._leaving: DialogRequest | None = None
 
     @property
     def state(self) -> State:
@@ -219,6 +224,7 @@ class Session:
         if self.state not in (State.CALLING, State.RINGING):
             return False
         self.state = State.RINGING
+        self.context.timers.set(self, "silent", now + _SILENT)
         if self._farewell_owed:
             self._cancel(now)
             return False
@@ -252,6 +258,7 @@ class Session:
         wanted = self.still_calling
         self.dialog = fork.dialog
         self.context.timers.clear(self, "cancel")
+        self._stop_waiting()
         if not wanted:
             self._bye(now)  # It crossed our CANCEL.
             return
@@ -260,7 +267,8 @@ class Session:
         assert self._negotiator is not None
         agreed = fork.agreed
         try:
-            if response.body or agreed is None:
+            # After an answer that came reliably there is no other one (RFC 3261 13.2.1).
+            if agreed is None or (response.body and not fork.settled):
                 agreed = self._negotiator.receive_answer(response.body)
         except RemoteProtocolError as error:
             self.hang_up(now, error.status, str(error))
@@ -383,7 +391,7 @@ class Session:
         self._over("local", status, reason or REASONS.get(status, ""))
 
     def _stop_waiting(self) -> None:
-        for name in ("trying", "ring", "unanswered"):
+        for name in ("trying", "ring", "unanswered", "silent"):
             self.context.timers.clear(self, name)
 
     def _cancel(self, now: float) -> None:
@@ -398,14 +406,15 @@ class Session:
         self.state = State.CLOSING
         self.responder.stop()
         self.timer.stop()
-        DialogRequest(
-            self.context,
-            self.identity,
-            self.dialog,
-            "BYE",
-            now,
-            done=lambda status, response, at: self._finish("local", 200, REASONS[200]),
+        self._leaving = DialogRequest(
+            self.context, self.identity, self.dialog, "BYE", now, done=self._left
         )
+
+    def _left(self, status: int, response: Response | None, now: float) -> None:
+        if status == 500 and self._leaving is not None and self._leaving.overtaken:
+            self._bye(now)  # News of a transfer came before it (RFC 3261 12.2.2).
+        else:
+            self._finish("local", 200, REASONS[200])
 
     def _over(self, by: str, status: int, reason: str) -> None:
         """Tell the program, once."""
@@ -458,7 +467,10 @@ class Session:
                 self.is_up and self._renegotiation and not self.responder.waits_for_ack
             ):
                 self._renegotiation.receive_invite(transaction, now)
-            case "UPDATE" if self.is_up and self._renegotiation:
+            case "UPDATE" if self._renegotiation and self.state in (
+                State.ANSWERED,
+                State.CONFIRMED,
+            ):
                 self._renegotiation.receive_update(transaction, now)
             case "UPDATE" if self.state is State.RINGING and self._invitation:
                 self._invitation.receive_update(transaction, now)
@@ -526,6 +538,8 @@ class Session:
                 # Nobody picked up, and perhaps the caller has vanished; 13.3.1 for its Expires.
                 expires = self.invited_by.expires if self.invited_by else None
                 self.hang_up(now, 480 if expires is None else 487, "Not answered")
+            case "silent" if self.state is State.RINGING:
+                self.hang_up(now, 408, "Nothing more was heard")
             case "expire" if self.is_up:
                 self.hang_up(now, 408, "Session expired")  # RFC 4028 10
 

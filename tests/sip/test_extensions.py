@@ -224,6 +224,67 @@ def test_an_update_of_early_media(
         assert changed is None
 
 
+def test_an_answer_that_came_reliably_is_the_last_word(scripted: Pair, sdp_answer: bytes) -> None:
+    """RFC 3261 13.2.1: any further description of the same INVITE is ignored."""
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    headers = [("Contact", "<sip:bob@10.0.0.2>"), ("Require", "100rel"), ("RSeq", "71")]
+    for number, body in ((71, sdp_answer), (72, b"v=0\r\nnonsense\r\n")):
+        headers[-1] = ("RSeq", str(number))
+        progress = response_to(
+            request, 183, to_tag="b1", headers=headers, body=body, content_type="application/sdp"
+        )
+        pair.bob.send(progress, pair.alice)
+        pair.wire.run(0.1)
+        pair.bob.take("PRACK")
+    pair.reply(request, 200, body=media("10.0.0.99", 9900)(1).receive_offer(request.body)[0])
+    pair.wire.run(0.1)
+    answered = pair.find(pair.alice, events.Answered)
+    assert isinstance(answered, events.Answered)
+    assert answered.agreed is not None
+    assert answered.agreed.remote == ("10.0.0.2", 5000)
+    assert session.state is State.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("invited", "updated", "status"),
+    [
+        (True, True, 200),  # Offer and answer are done with our 200.
+        (True, False, 200),
+        (False, True, 491),  # Our 200 made an offer that waits for the ACK's answer.
+        (False, False, 200),
+    ],
+)
+def test_an_update_before_the_ack(
+    scripted: Pair, invited: bool, updated: bool, status: int
+) -> None:
+    """RFC 3311 5.2."""
+    pair = scripted
+    offer = media("10.0.0.2", 5000)(1).offer()
+    request = invite(body=offer if invited else b"")
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("200 INVITE").to)
+    more = [("Content-Type", "application/sdp")] if updated else []
+    update = within(request, "UPDATE", 2, to, *more)
+    pair.bob.send(
+        update.replace(body=media("10.0.0.77", 7700)(1).offer() if updated else b""), pair.alice
+    )
+    pair.wire.run(0.1)
+    pair.bob.take(f"{status} UPDATE")
+    answer = b"" if invited else media("10.0.0.2", 5000)(1).receive_offer(offer)[0]
+    ack = within(request, "ACK", 1, to, *([("Content-Type", "application/sdp")] if answer else []))
+    pair.bob.send(ack.replace(body=answer), pair.alice)
+    pair.wire.run(0.1)
+    assert session.state is State.CONFIRMED
+    changes = [one for one in pair.alice.events if isinstance(one, events.MediaChanged)]
+    assert len(changes) == (invited and updated) + (not invited)
+
+
 # ---------------------------------------------------------------------- session timers
 
 

@@ -43,6 +43,25 @@ def test_nothing_heard_yet_waits_for_a_provisional_response(scripted: Pair) -> N
     pair.quiet()
 
 
+def test_a_far_end_that_vanishes_while_it_rings_is_given_up(scripted: Pair) -> None:
+    """A provisional response comes each minute (RFC 3261 13.3.1.1), or nobody is there."""
+    pair = scripted
+    pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    for _ in range(5):
+        pair.reply(request, 180)
+        pair.wire.run(60)
+    assert "CANCEL" not in pair.kinds(pair.alice)
+    pair.wire.run(120)
+    assert "CANCEL" not in pair.kinds(pair.alice)
+    pair.wire.run(10)
+    assert "CANCEL" in pair.kinds(pair.alice)
+    ended = pair.ended(pair.alice)
+    assert (ended.by, ended.status) == ("local", 408)
+    pair.quiet()
+
+
 def test_nothing_heard_ever_ends_with_timer_b(scripted: Pair) -> None:
     scripted.wire.loss = 1.0
     session = scripted.call()

@@ -25,7 +25,7 @@ from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media
 
-RUNS = int(os.environ.get("SPECH_SIMULATIONS", "400"))
+RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
 #: Seconds for which people act, and for which the stack then sorts itself out: a session timer.
 BUSY, SETTLING, LEAVING = 40.0, 2000.0, 200.0
 #: More often no message is sent: timer G and E, doubled by a network that doubles.

@@ -415,13 +415,32 @@ def unsolicited(pair: Pair, event: str, kind: str, body: bytes) -> str:
     return pair.kinds(pair.alice)[-1]
 
 
+def at_home(pair: Pair) -> Pair:
+    """Alice, who asks Bob's host to be her registrar."""
+    identity = Identity(
+        NameAddr(Uri.parse("sip:alice@10.0.0.2")), "alice", None, pair.alice.agent.rng
+    )
+    flows = [pair.alice.flow_to(pair.bob)]
+    pair.alice.agent.register(identity, Uri.parse("sip:10.0.0.2"), flows, pair.wire.now)
+    return pair
+
+
 def test_a_server_tells_about_the_mailbox_without_being_asked(scripted: Pair) -> None:
+    at_home(scripted)
     kind = KINDS["message-summary"]
     assert unsolicited(scripted, "message-summary", kind, SUMMARY) == "200 NOTIFY"
     event = scripted.find(scripted.alice, events.MailboxChanged)
     assert isinstance(event, events.MailboxChanged)
     assert event.mailbox.waiting
     assert event.mailbox.voice.old == 8
+
+
+def test_a_stranger_tells_about_no_mailbox(scripted: Pair) -> None:
+    stranger = scripted.wire.peer("10.0.0.66", agent=False)
+    at_home(scripted).bob = stranger
+    kind = KINDS["message-summary"]
+    assert unsolicited(scripted, "message-summary", kind, SUMMARY) == "481 NOTIFY"
+    assert scripted.find(scripted.alice, events.MailboxChanged) is None
 
 
 @pytest.mark.parametrize(
@@ -437,7 +456,7 @@ def test_a_server_tells_about_the_mailbox_without_being_asked(scripted: Pair) ->
 def test_what_nobody_asked_for(
     scripted: Pair, event: str, kind: str, body: bytes, status: int
 ) -> None:
-    assert unsolicited(scripted, event, kind, body) == f"{status} NOTIFY"
+    assert unsolicited(at_home(scripted), event, kind, body) == f"{status} NOTIFY"
     response = scripted.bob.take(f"{status} NOTIFY")
     if status == 489:
         assert "message-summary" in (response.headers.get("Allow-Events") or "")

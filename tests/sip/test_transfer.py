@@ -174,6 +174,21 @@ def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Trio) -> None:
     assert ours.state is State.ENDED
 
 
+def test_a_bye_that_news_has_overtaken_is_said_again(three: Trio) -> None:
+    """It arrives out of order, and is refused with 500 (RFC 3261 12.2.2)."""
+    ours, theirs = referred(three)
+    three.wire.drop = lambda packet: packet.kind == "BYE" and three.wire.now < started + 0.3
+    started = three.wire.now
+    three.hang_up(three.bob, theirs)
+    three.follow()
+    three.carol_answers()
+    three.wire.run(2)
+    assert "500 BYE" in three.kinds(three.alice)
+    assert ours.state is State.ENDED
+    assert three.ended(three.alice).by == "remote"
+    assert len({p.data for p in three.wire.log if p.kind == "BYE"}) == 2
+
+
 def test_nobody_decides_so_it_expires(three: Trio) -> None:
     referred(three)
     three.wire.run(200)
