@@ -11,6 +11,7 @@ import enum
 import hashlib
 import hmac
 import ipaddress
+import random
 import struct
 import zlib
 from collections.abc import Sequence
@@ -23,9 +24,6 @@ Attributes = Sequence[tuple[int, bytes]]
 
 MAGIC = 0x2112A442
 """The fixed word of every message (section 5)."""
-
-TRANSACTION_BYTES = 12
-"""Length of a transaction's number, which is random (section 5)."""
 
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
@@ -118,6 +116,11 @@ class StunMessage:
         if value is None or len(value) < 4 or not 3 <= value[2] & 7 <= 6 or value[3] > 99:
             return None
         return (value[2] & 7) * 100 + value[3], value[4:].decode("utf-8", "replace")
+
+
+def transaction(rng: random.Random) -> bytes:
+    """The number of a new transaction: 96 random bits, since guessing it forges an answer."""
+    return rng.getrandbits(96).to_bytes(12, "big")
 
 
 def is_stun(data: bytes | memoryview) -> bool:

@@ -1,0 +1,492 @@
+"""ICE (RFC 8445): which way to the peer works, found by checks and kept alive.
+
+Pure: datagrams and times go in, datagrams come out. Each component has one socket, so that a pair
+is an address of the peer's, checked from it: what a STUN server said about ours matters to the
+peer alone (section 6.1.2.4). A ``lite`` agent answers checks and makes none.
+
+A pair is used once it was checked and both sides proved to know the passwords; the controlling
+side nominates the best one (regular nomination, section 8.1.1). From then on the peer's consent is
+asked for all the time (RFC 7675), which keeps the bindings of NATs as well.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import random
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from spech.candidates import RTP, Address, Candidate, IceAgreement, priority
+from spech.errors import RemoteProtocolError
+from spech.rtp import stun
+from spech.rtp.pairs import Input, Pair, PairState, usable
+from spech.rtp.stun import Attribute, Kind, StunMessage
+
+PACE = 0.05
+"""Seconds between two new checks: Ta (section 14.2)."""
+
+PATIENCE = 15.0
+"""Seconds after which a component without a way is given up.
+
+RFC 8863 asks for 39.5, in which nobody goes on listening to silence; a check that is repeated by
+RFC 8489 has been sent five times by then.
+"""
+
+CONSENT = 5.0
+"""Seconds between two questions whether the peer still wants our packets (RFC 7675 5.1)."""
+
+CONSENT_EXPIRES = 30.0
+"""Seconds after which silence means no (RFC 7675 5.1)."""
+
+KEEPALIVE = 15.0
+"""Seconds between the indications of an agent that makes no checks (section 11)."""
+
+_RETRANSMISSION = 0.5
+_MOST_TRIES = 5
+_NOMINATION = 0.3
+_MOST_PAIRS = 100
+
+
+class IceState(enum.Enum):
+    """How far an agent has come."""
+
+    CHECKING = "no way to the peer is known"
+    CONNECTED = "a way is known, and used"
+    FAILED = "no way was found, or the peer fell silent"
+
+
+class Outgoing(NamedTuple):
+    """A datagram to be sent from the socket of a component."""
+
+    component: int
+    data: bytes
+    destination: Address
+
+
+@dataclass(slots=True, eq=False)
+class _Check:
+    """A Binding request on its way.
+
+    One for ``consent`` is sent once. One that was ``replaced`` by a triggered check is not repeated
+    either, but its answer still counts (section 7.3.1.4).
+    """
+
+    pair: Pair
+    datagram: bytes
+    controlling: bool
+    nominates: bool
+    consent: bool
+    timeout: float
+    ends: float
+    tries: int = 1
+    replaced: bool = False
+
+
+class IceAgent:
+    """Finds and keeps the ways of one call's components.
+
+    Args:
+        agreement: both sides, from offer and answer.
+        components: those that are used; RTP alone where RTCP shares its port.
+        rng: chooses transactions and the tie-breaker, and spreads the questions for consent.
+        before: the agent that a restart replaces; its ways are used until there is a new one.
+
+    Attributes:
+        state: how far it has come.
+        controlling: whether we nominate; a conflict may change it.
+    """
+
+    def __init__(
+        self,
+        agreement: IceAgreement,
+        components: Collection[int],
+        now: float,
+        *,
+        rng: random.Random,
+        before: IceAgent | None = None,
+    ) -> None:
+        self.state = IceState.CHECKING
+        self.controlling = agreement.controlling
+        self._before = before
+        self._local, self._remote = agreement.local, agreement.remote
+        self._lite = agreement.local.lite
+        self._components = tuple(components)
+        self._rng = rng
+        self._tie_breaker = rng.getrandbits(64).to_bytes(8, "big")
+        self._password = self._local.password.encode()
+        self._remote_password = self._remote.password.encode()
+        self._username = f"{self._remote.fragment}:{self._local.fragment}".encode()
+        self._expected = f"{self._local.fragment}:".encode()
+        self._started = now
+        self._next_check = now
+        self._wake = now
+        self._outgoing: list[Outgoing] = []
+        self._checks: dict[bytes, _Check] = {}
+        self._triggered: deque[Pair] = deque()
+        self._pairs: dict[tuple[int, Address], Pair] = {}
+        self._selected: dict[int, Pair] = {}
+        version = ipaddress.ip_address(self._local.candidates[0].address[0]).version
+        for candidate in sorted(self._remote.candidates, key=lambda one: -one.priority):
+            if candidate.component in self._components and usable(candidate.address, version):
+                self._add(candidate)
+        if not self._lite:
+            self._thaw_first()
+
+    def continues(self, agreement: IceAgreement) -> bool:
+        """Whether an agreement is the one that this agent works on, and no restart of it."""
+        sides = (self._local, agreement.local), (self._remote, agreement.remote)
+        return all(
+            (one.fragment, one.password) == (other.fragment, other.password) for one, other in sides
+        )
+
+    # What came of it
+
+    def destination(self, component: int) -> Address | None:
+        """Where to send: the nominated pair's address, or until then the best that works."""
+        if self.state is IceState.FAILED:
+            return None
+        pair = self._selected.get(component)
+        if pair is None:
+            works = [one for one in self._of(component) if one.state is PairState.SUCCEEDED]
+            if not works:
+                return self._before.destination(component) if self._before else None
+            pair = max(works, key=self._priority)
+        return pair.remote.address
+
+    def trusts(self, component: int, source: Address) -> bool:
+        """Whether packets from there belong to a pair that was checked and authenticated."""
+        pair = self._pairs.get((component, source))
+        if pair is not None and pair.state is PairState.SUCCEEDED:
+            return True
+        return self._before is not None and self._before.trusts(component, source)
+
+    def to_send(self) -> list[Outgoing]:
+        """What has to be sent, once."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    # Time
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due; to be called at least each 20 ms."""
+        if now < self._wake or self.state is IceState.FAILED:
+            return
+        for transaction, check in tuple(self._checks.items()):
+            if now >= check.ends:
+                self._repeat(transaction, check, now)
+        if now >= self._next_check:
+            self._check_next(now)
+        if self.controlling:
+            self._nominate(now)
+        self._keep_alive(now)
+        if self.state is IceState.CHECKING and now - self._started >= PATIENCE:
+            # Sound without reports is still a call.
+            found = RTP in self._selected
+            self._become(IceState.CONNECTED if found else IceState.FAILED)
+        if self.state is IceState.CONNECTED:
+            self._wake = self._next_wake()
+
+    def _become(self, state: IceState) -> None:
+        self.state = state
+        self._before = None
+
+    def _next_wake(self) -> float:
+        """The next deadline, once a way is known."""
+        times = [check.ends for check in self._checks.values()]
+        times += [pair.asked for pair in self._selected.values()]
+        if self._triggered or any(pair.nominating for pair in self._pairs.values()):
+            times.append(self._next_check)
+        return min(times)
+
+    def _check_next(self, now: float) -> None:
+        """Send one ordinary or triggered check (section 6.1.4.2)."""
+        pair: Pair | None = None
+        if self._triggered:
+            pair = self._triggered.popleft()
+        elif self.state is IceState.CHECKING and not self._lite:
+            pair = self._best(PairState.WAITING) or self._best(PairState.FROZEN)
+        if pair is not None:
+            self._check(pair, now)
+            self._next_check = now + PACE
+
+    def _best(self, state: PairState) -> Pair | None:
+        fitting = [pair for pair in self._pairs.values() if pair.state is state]
+        return max(fitting, key=self._priority, default=None)
+
+    def _check(self, pair: Pair, now: float, *, consent: bool = False) -> None:
+        transaction = stun.transaction(self._rng)
+        role = Attribute.ICE_CONTROLLING if self.controlling else Attribute.ICE_CONTROLLED
+        rank = priority("prflx", pair.component)
+        nominates = self.controlling and pair.nominating
+        attributes = [
+            (Attribute.USERNAME, self._username),
+            (Attribute.PRIORITY, rank.to_bytes(4, "big")),
+            (role, self._tie_breaker),
+        ]
+        if nominates:
+            attributes.append((Attribute.USE_CANDIDATE, b""))
+        datagram = stun.build(Kind.REQUEST, transaction, attributes, self._remote_password)
+        under_way = sum(
+            one.state in (PairState.WAITING, PairState.IN_PROGRESS) for one in self._pairs.values()
+        )
+        timeout = max(_RETRANSMISSION, PACE * under_way)  # section 14.3
+        if consent:
+            timeout = CONSENT_EXPIRES
+        self._checks[transaction] = _Check(
+            pair, datagram, self.controlling, nominates, consent, timeout, now + timeout
+        )
+        pair.receive(Input.SENT)
+        self._send(pair.component, datagram, pair.remote.address)
+
+    def _repeat(self, transaction: bytes, check: _Check, now: float) -> None:
+        """Send a check again, or give it up (RFC 8489 6.2.1)."""
+        if check.consent or check.replaced:
+            del self._checks[transaction]
+            return
+        if check.tries >= _MOST_TRIES:
+            del self._checks[transaction]
+            self._fail(check.pair)
+            return
+        check.tries += 1
+        check.timeout *= 2
+        check.ends = now + check.timeout
+        self._send(check.pair.component, check.datagram, check.pair.remote.address)
+
+    def _nominate(self, now: float) -> None:
+        """Choose for each component, once nothing better is to be expected soon."""
+        for component in self._components:
+            pairs = self._of(component)
+            if component in self._selected or any(pair.nominating for pair in pairs):
+                continue
+            works = [pair for pair in pairs if pair.state is PairState.SUCCEEDED]
+            if not works:
+                continue
+            best = max(works, key=self._priority)
+            better = any(
+                pair.state not in (PairState.SUCCEEDED, PairState.FAILED)
+                and self._priority(pair) > self._priority(best)
+                for pair in pairs
+            )
+            if not better or now - min(pair.worked_at for pair in works) >= _NOMINATION:
+                best.nominating = True
+                self._triggered.append(best)
+
+    def _keep_alive(self, now: float) -> None:
+        for pair in tuple(self._selected.values()):
+            if now < pair.asked:
+                continue
+            if self._lite:
+                indication = stun.build(Kind.INDICATION, stun.transaction(self._rng))
+                self._send(pair.component, indication, pair.remote.address)
+                pair.asked = now + self._interval()
+            elif now - pair.consented < CONSENT_EXPIRES:
+                self._check(pair, now, consent=True)
+                pair.asked = now + self._interval()
+            elif pair.component == RTP:
+                self._become(IceState.FAILED)
+            else:
+                pair.receive(Input.REFUSED)
+                del self._selected[pair.component]
+
+    def _interval(self) -> float:
+        return KEEPALIVE if self._lite else CONSENT * self._rng.uniform(0.8, 1.2)
+
+    # What comes
+
+    def receive(
+        self, data: bytes | memoryview, component: int, source: Address, now: float
+    ) -> None:
+        """Take a STUN message that came to the socket of a component.
+
+        Raises:
+            RemoteProtocolError: it is malformed, or not authentic. It is not answered then, so
+                that nobody can make us flood somebody else.
+        """
+        message = stun.parse(data)
+        self._wake = now
+        if message.kind is Kind.REQUEST:
+            self._receive_request(message, component, source, now)
+        elif message.kind is not Kind.INDICATION:  # Those only keep a NAT's binding alive.
+            self._receive_response(message, component, source, now)
+
+    def _receive_request(
+        self, message: StunMessage, component: int, source: Address, now: float
+    ) -> None:
+        """Answer a check, and check back (section 7.3)."""
+        username = message.get(Attribute.USERNAME) or b""
+        rank = message.get(Attribute.PRIORITY) or b""
+        if (
+            component not in self._components
+            or not message.fingerprinted
+            or not username.startswith(self._expected)
+            or not message.is_authentic(self._password)
+            or len(rank) != 4
+        ):
+            raise RemoteProtocolError("a STUN request without the right credentials")
+        if message.unknown:
+            listed = b"".join(kind.to_bytes(2, "big") for kind in message.unknown)
+            unknown = (Attribute.UNKNOWN_ATTRIBUTES, listed)
+            refusal = [stun.error(420, "Unknown Attribute"), unknown]
+            self._answer(Kind.ERROR, message, refusal, component, source)
+            return
+        if self._in_conflict(message):
+            refusal = [stun.error(487, "Role Conflict")]
+            self._answer(Kind.ERROR, message, refusal, component, source)
+            return
+        seen = stun.mapped(source, message.transaction)
+        self._answer(Kind.SUCCESS, message, [seen], component, source)
+        pair = self._pairs.get((component, source))
+        if pair is None:
+            if len(self._pairs) >= _MOST_PAIRS:
+                return
+            number = int.from_bytes(rank, "big")
+            found = f"prflx{len(self._pairs)}"
+            pair = self._add(Candidate(found, component, number, source, "prflx"))
+        nominated = not self.controlling and message.get(Attribute.USE_CANDIDATE) is not None
+        pair.nominating |= nominated
+        if self._lite:
+            # It has shown the password, and nobody asks for more.
+            pair.receive(Input.TRIGGERED)
+            pair.receive(Input.ANSWERED)
+        elif pair.state is not PairState.SUCCEEDED:
+            self._trigger(pair)
+        if pair.nominating and pair.state is PairState.SUCCEEDED and not self.controlling:
+            self._select(pair, now)
+
+    def _in_conflict(self, message: StunMessage) -> bool:
+        """Whether both want the same role and they have to give way; else we do (7.3.1.1)."""
+        both = Attribute.ICE_CONTROLLING if self.controlling else Attribute.ICE_CONTROLLED
+        theirs = message.get(both)
+        if theirs is None:
+            return False
+        if self._lite:
+            return True  # It cannot control.
+        if (self._tie_breaker >= theirs) is self.controlling:
+            return True
+        self._switch_role()
+        return False
+
+    def _receive_response(
+        self, message: StunMessage, component: int, source: Address, now: float
+    ) -> None:
+        check = self._checks.get(message.transaction)
+        if check is None:
+            return  # Late, or twice.
+        if not message.is_authentic(self._remote_password):
+            raise RemoteProtocolError("a STUN response without the right credentials")
+        del self._checks[message.transaction]
+        pair = check.pair
+        if check.consent:
+            if message.kind is Kind.SUCCESS and source == pair.remote.address:
+                pair.consented = now
+        elif (component, source) != (pair.component, pair.remote.address):
+            self._fail(pair)  # The way back is another one (section 7.2.5.2.1).
+        elif message.kind is Kind.SUCCESS and message.mapped_address is not None:
+            self._succeeded(check, now)
+        elif message.error is not None and message.error[0] == 487:
+            if check.controlling is self.controlling:
+                self._switch_role()
+            self._trigger(pair)
+        else:
+            self._fail(pair)
+
+    def _succeeded(self, check: _Check, now: float) -> None:
+        pair = check.pair
+        if pair.state is not PairState.SUCCEEDED:
+            pair.worked_at = now
+        pair.receive(Input.ANSWERED)
+        for other in self._pairs.values():  # section 7.2.5.3.3
+            if other.remote.foundation == pair.remote.foundation:
+                other.receive(Input.THAW)
+        if check.nominates if self.controlling else pair.nominating:
+            self._select(pair, now)
+
+    # Pairs
+
+    def _of(self, component: int) -> list[Pair]:
+        return [pair for pair in self._pairs.values() if pair.component == component]
+
+    def _add(self, candidate: Candidate) -> Pair:
+        key = (candidate.component, candidate.address)
+        pair = self._pairs.get(key)
+        if pair is None:
+            pair = Pair(candidate)
+            if len(self._pairs) < _MOST_PAIRS:
+                self._pairs[key] = pair
+        return pair
+
+    def _thaw_first(self) -> None:
+        """Of each foundation, one pair of the lowest component is checked first (6.1.2.6)."""
+        first: dict[str, Pair] = {}
+        for pair in self._pairs.values():
+            known = first.get(pair.remote.foundation)
+            if known is None or pair.component < known.component:
+                first[pair.remote.foundation] = pair
+        for pair in first.values():
+            pair.receive(Input.THAW)
+
+    def _priority(self, pair: Pair) -> int:
+        return pair.priority(self.controlling)
+
+    def _trigger(self, pair: Pair) -> None:
+        """Check a pair next, in place of a check that is under way (section 7.3.1.4)."""
+        for check in self._checks.values():
+            check.replaced |= check.pair is pair
+        pair.receive(Input.TRIGGERED)
+        if pair not in self._triggered:
+            self._triggered.append(pair)
+
+    def _fail(self, pair: Pair) -> None:
+        pair.receive(Input.REFUSED)
+        if pair.state is PairState.FAILED:
+            pair.nominating = False
+
+    def _switch_role(self) -> None:
+        self.controlling = not self.controlling
+        for pair in self._pairs.values():
+            pair.nominating = False
+
+    def _select(self, pair: Pair, now: float) -> None:
+        """Use a nominated pair, unless a better one was nominated (section 8.1.1)."""
+        pair.nominating = False
+        before = self._selected.get(pair.component)
+        if before is pair:
+            return
+        if before is not None and self._priority(before) > self._priority(pair):
+            return
+        pair.consented = now
+        pair.asked = now + self._interval()
+        self._selected[pair.component] = pair
+        # Worse ones are not looked for any more (section 8.1.2).
+        least = self._priority(pair)
+        self._pairs = {
+            key: one
+            for key, one in self._pairs.items()
+            if one.component != pair.component
+            or one.state is PairState.SUCCEEDED
+            or self._priority(one) >= least
+        }
+        kept = set(self._pairs.values())
+        self._checks = {key: one for key, one in self._checks.items() if one.pair in kept}
+        self._triggered = deque(one for one in self._triggered if one in kept)
+        if self.state is IceState.CHECKING and len(self._selected) == len(self._components):
+            self._become(IceState.CONNECTED)
+
+    # Datagrams
+
+    def _answer(
+        self,
+        kind: Kind,
+        request: StunMessage,
+        attributes: list[tuple[int, bytes]],
+        component: int,
+        source: Address,
+    ) -> None:
+        datagram = stun.build(kind, request.transaction, attributes, self._password)
+        self._send(component, datagram, source)
+
+    def _send(self, component: int, datagram: bytes, destination: Address) -> None:
+        self._outgoing.append(Outgoing(component, datagram, destination))

@@ -1,0 +1,96 @@
+"""Candidate pairs of ICE (RFC 8445 section 6.1.2): their states as a table, their order."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+
+from spech.candidates import Address, Candidate, priority
+
+
+class PairState(enum.Enum):
+    """The states of a candidate pair (section 6.1.2.6)."""
+
+    FROZEN = "waits for another one of its foundation"
+    WAITING = "to be checked"
+    IN_PROGRESS = "checked, not answered yet"
+    SUCCEEDED = "works"
+    FAILED = "does not work"
+
+
+class Input(enum.Enum):
+    """What can happen to a pair."""
+
+    THAW = "another one of its foundation works"
+    SENT = "a check was sent"
+    TRIGGERED = "the peer has checked it"
+    ANSWERED = "a check was answered"
+    REFUSED = "a check was refused, or never answered"
+
+
+#: What a state lacks, changes nothing.
+PAIRS: dict[PairState, dict[Input, PairState]] = {
+    PairState.FROZEN: {
+        Input.THAW: PairState.WAITING,
+        Input.SENT: PairState.IN_PROGRESS,
+        Input.TRIGGERED: PairState.WAITING,
+    },
+    PairState.WAITING: {
+        Input.SENT: PairState.IN_PROGRESS,
+        Input.ANSWERED: PairState.SUCCEEDED,
+    },
+    PairState.IN_PROGRESS: {
+        Input.TRIGGERED: PairState.WAITING,
+        Input.ANSWERED: PairState.SUCCEEDED,
+        Input.REFUSED: PairState.FAILED,
+    },
+    PairState.SUCCEEDED: {
+        Input.REFUSED: PairState.FAILED,
+    },
+    PairState.FAILED: {
+        Input.TRIGGERED: PairState.WAITING,
+        Input.ANSWERED: PairState.SUCCEEDED,
+    },
+}
+
+
+@dataclass(slots=True, eq=False)
+class Pair:
+    """An address of the peer's, checked from our socket of its component.
+
+    One that is ``nominating`` is to be used as soon as a check of it is answered (section 8.1.1).
+    ``asked`` is when consent is asked for next, ``consented`` when it was given last.
+    """
+
+    remote: Candidate
+    state: PairState = PairState.FROZEN
+    nominating: bool = False
+    worked_at: float = 0.0
+    asked: float = 0.0
+    consented: float = 0.0
+
+    @property
+    def component(self) -> int:
+        return self.remote.component
+
+    def receive(self, what: Input) -> None:
+        """Change the state as the table says."""
+        self.state = PAIRS[self.state].get(what, self.state)
+
+    def priority(self, controlling: bool) -> int:
+        """The priority of the pair, seen by the side in that role (section 6.1.2.3)."""
+        ours, theirs = priority("host", self.component), self.remote.priority
+        first, second = (ours, theirs) if controlling else (theirs, ours)
+        return min(ours, theirs) << 32 | max(ours, theirs) << 1 | (first > second)
+
+
+def usable(address: Address, version: int) -> bool:
+    """Whether a socket of that IP version can send there, and somebody may be there."""
+    host = ipaddress.ip_address(address[0])
+    return (
+        host.version == version
+        and not host.is_multicast
+        and not host.is_unspecified
+        and 0 < address[1] < 65536
+    )
