@@ -25,7 +25,7 @@ def mix(sounds: Sequence[Samples], samples: int) -> Samples:
 
 
 def overlap(earlier: Samples, later: Samples) -> Samples:
-    """Fade from one sound of equal length into the other: how a tick of sound is left out."""
+    """Fade from one sound of equal length into the other."""
     fade = np.linspace(0.0, 1.0, len(earlier), dtype=np.float32)
     mixed: Samples = (earlier * (1 - fade) + later * fade).astype(np.int16)
     return mixed

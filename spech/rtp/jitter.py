@@ -1,32 +1,41 @@
-"""The jitter buffer: arrival in any order becomes playout in time.
+"""The jitter buffer: packets that come in any order and at any time, handed out when they are due.
 
-Playout is a clock of its own. ``play`` is the timestamp that is due; each tick it advances by the
-tick's units, and the packets that begin in that span come out. What did not come is simply absent,
-and what comes afterwards is late. Silence suppression, lost packets and packets of any length are
-all the same to it.
+Packets are kept in the order of their sequence numbers; their timestamps say when each is due.
+The transit time of a packet is its arrival minus its timestamp: an offset that nobody knows, and
+the delay. Of the last few hundred packets the transit times are kept in order, so that the fastest
+packet and the one that all but a hundredth outran are known at any time. A packet is to be played
+when it has waited long enough for that slow one to have come too: that is the target. No clock is
+compared with another, so the drift between them is nothing but a transit time that changes slowly.
 
-How long a packet waits follows the network: over the last few hundred packets the smallest transit
-time (arrival minus timestamp) is the floor, and the spread above it is how much delay is needed.
-If playout is more than a tick away from that, one tick is skipped or inserted, at most every
-300 ms; clock drift between the ends is corrected in the same way. All is pure: times are given.
+Sound that is decoded is continuous, so what waits cannot be moved in one piece. ``spare`` says how
+much sooner (or, below zero, later) the packets come out than they should; whoever plays them makes
+the sound shorter or longer until it is right. Where the peer made a pause, the wait is
+set right at once.
+
+A packet that has not come when it is due does not let the others pass. It is bridged, and played
+when it comes; only when one that follows is there, and as much was invented as is missing, does it
+count as lost. All is pure: times are given.
 """
 
 from __future__ import annotations
 
 import enum
-from bisect import insort
+from bisect import bisect_left, insort
+from collections import deque
 from typing import NamedTuple
 
 from spech.rtp.packet import RtpPacket
-from spech.rtp.sequence import timestamp_difference
+from spech.rtp.sequence import SEQUENCE_MASK, sequence_difference, timestamp_difference
 
 _CAPACITY = 100
-_JUMP_SECONDS = 2.0
-_DRY_TICKS = 5
-_LATE_RUN = 5
-_BLOCK = 50
-_BLOCKS = 6
-_ADJUST_TICKS = 15
+_REMEMBERED = 400
+#: Of so many packets one more may be late: 4 of 400, the one at the edge included.
+_LATE_ONE_OF = 130
+_KNOWN = 50
+_WATCHED = 25
+_PAUSE_SECONDS = 0.1
+_SLACK_SECONDS = 0.002
+_EARLY_SECONDS = 0.25
 
 
 class Verdict(enum.Enum):
@@ -38,40 +47,30 @@ class Verdict(enum.Enum):
     LATE = enum.auto()
     #: The buffer was full; the oldest packet went.
     OVERFLOWED = enum.auto()
-    #: Timestamps jumped, or the stream resumed: playout was aligned anew.
+    #: Timestamps jumped: playout begins anew with this packet.
     RESYNCHRONISED = enum.auto()
 
 
 class _Entry(NamedTuple):
-    timestamp: int
     order: int
+    timestamp: int
     packet: RtpPacket
-
-
-class Playout(NamedTuple):
-    """What one tick plays.
-
-    ``packets`` begin in this tick, oldest first. ``skipped`` is True when two ticks' worth came
-    out to shorten the delay, and one tick of sound is to be taken out. ``following`` is the packet
-    that begins in the next tick, where this one has none: it may tell something of what is missing.
-    """
-
-    packets: tuple[RtpPacket, ...]
-    skipped: bool
-    following: RtpPacket | None = None
-
-
-_NOTHING = Playout((), False)
 
 
 class JitterBuffer:
     """Holds the packets of one stream until they are due.
 
     Args:
-        clock_rate: the RTP clock in Hz.
-        initial: seconds that the first packet waits.
-        minimum: seconds below which the delay never falls.
-        maximum: seconds above which it never grows.
+        clock_rate: the RTP clock in Hz, in which all ``units`` are counted.
+        initial: seconds that packets wait until enough is known of the line.
+        minimum: seconds below which the target never falls.
+        maximum: seconds above which it never grows. What waits as much longer than the target is
+            dropped.
+
+    Attributes:
+        discarded: packets that were dropped because too much waited.
+        spare: units by which packets came out later than needed, over the last half second; below
+            zero, by which the last one came out too early.
     """
 
     def __init__(
@@ -79,23 +78,19 @@ class JitterBuffer:
         clock_rate: int,
         *,
         initial: float = 0.04,
-        minimum: float = 0.02,
-        maximum: float = 0.2,
+        minimum: float = 0.01,
+        maximum: float = 0.3,
     ) -> None:
+        self.discarded = 0
+        self.spare = 0
         self._clock_rate = clock_rate
         self._minimum = int(minimum * clock_rate)
         self._maximum = int(maximum * clock_rate)
-        self._jump = int(_JUMP_SECONDS * clock_rate)
-        self._target = int(initial * clock_rate)
-        self._entries: list[_Entry] = []
-        self._last_timestamp: int | None = None
-        self._play: int | None = None
-        self._dry = 0
-        self._late_run = 0
-        self._order = 0
-        self._since_adjustment = 0
-        self._least = self._most = 0
-        self._reset_transit()
+        self._pause = int(_PAUSE_SECONDS * clock_rate)
+        self._slack = int(_SLACK_SECONDS * clock_rate)
+        self._early = int(_EARLY_SECONDS * clock_rate)
+        self._initial = self._target = int(initial * clock_rate)
+        self.reset()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -106,146 +101,173 @@ class JitterBuffer:
         return self._target / self._clock_rate
 
     @property
+    def delay(self) -> float:
+        """What the packet that was taken last had waited, the fastest ones' way apart: seconds."""
+        return max(0, self._target + self._excess) / self._clock_rate
+
+    @property
     def flowing(self) -> bool:
         """Whether packets come; after 0.1 s without any, the stream pauses."""
-        return self._play is not None and self._dry < _DRY_TICKS
+        return self._end is not None and self._bridged < self._pause
 
     def reset(self) -> None:
-        """Forget the stream: the next packet starts playout anew, at the delay learned so far."""
-        self._entries.clear()
-        self._last_timestamp = None
-        self._play = None
-        self._dry = 0
-        self._late_run = 0
-        self._since_adjustment = 0
-        self._reset_transit()
+        """Forget the stream: the next packet begins a new one, with the delay learned so far."""
+        self._assumed = max(self._initial, self._target)
+        self._entries: list[_Entry] = []
+        self._newest: _Entry | None = None
+        self._newest_arrival = 0
+        self._taken = -1
+        self._end: int | None = None
+        self._bridged = 0
+        self._begin_to_watch()
+        self._forget_transits()
+
+    def _forget_transits(self) -> None:
+        self._recent: deque[int] = deque()
+        self._ordered: list[int] = []
+        self._due = 0
+
+    def _begin_to_watch(self) -> None:
+        self.spare = self._excess = 0
+        self._least_excess = self._maximum
+        self._watched = 0
+
+    # What arrives
 
     def push(self, packet: RtpPacket, arrival: float) -> Verdict:
         """Put in a packet that arrived at ``arrival``, in seconds.
 
-        Duplicates have been sorted out before (see ``SequenceTracker``).
+        Duplicates have been sorted out before, and a sequence that begins anew was told by
+        :meth:`reset` (see ``SequenceTracker``).
         """
-        timestamp = packet.timestamp
-        last = self._last_timestamp
-        if last is None:
-            extended = timestamp
-        else:
-            extended = last + timestamp_difference(timestamp, last & 0xFFFFFFFF)
+        arrived = int(arrival * self._clock_rate)
+        newest = self._newest
         verdict = Verdict.ACCEPTED
-        play = self._play
-        if play is not None:
-            ahead = extended - play
-            if ahead > self._jump or ahead < -self._jump or (self._dry >= _DRY_TICKS and ahead < 0):
-                self.reset()
-                verdict = Verdict.RESYNCHRONISED
-                play = None
-            elif ahead < 0:
-                self._note_transit(extended, arrival)
-                self._late_run += 1
-                if self._late_run < _LATE_RUN:
-                    return Verdict.LATE
-                self.reset()
-                verdict = Verdict.RESYNCHRONISED
-                play = None
-            elif self._dry >= _DRY_TICKS:
-                # Playout was silent, so the delay can be set right without anybody hearing it.
-                play = None
-        self._late_run = 0
-        self._dry = 0
-        self._note_transit(extended, arrival)
-        if last is None or extended > last or verdict is Verdict.RESYNCHRONISED:
-            self._last_timestamp = extended
-        if play is None:
-            self._play = extended - self._target
-        entries = self._entries
-        self._order += 1
-        entry = _Entry(extended, self._order, packet)
-        if entries and entries[-1].timestamp > extended:
-            insort(entries, entry)
+        if newest is None:
+            entry = _Entry(packet.sequence, packet.timestamp, packet)
         else:
+            ahead = sequence_difference(packet.sequence, newest.order & SEQUENCE_MASK)
+            advance = timestamp_difference(packet.timestamp, newest.timestamp & 0xFFFFFFFF)
+            entry = _Entry(newest.order + ahead, newest.timestamp + advance, packet)
+            later = arrived - self._newest_arrival - advance
+            if ahead > 0 and not -self._early <= later <= self._maximum:
+                # No network delays like this, so the peer's clock was set anew.
+                self.reset()
+                self._newest = newest = None
+                verdict = Verdict.RESYNCHRONISED
+        self._note_transit(arrived - entry.timestamp)
+        if entry.order <= self._taken:
+            return Verdict.LATE
+        entries = self._entries
+        if newest is None or entry.order > newest.order:
+            self._newest = entry
+            self._newest_arrival = arrived
             entries.append(entry)
+        else:
+            insort(entries, entry)
         if len(entries) > _CAPACITY:
             del entries[0]
             return Verdict.OVERFLOWED
         return verdict
 
-    def pop(self, units: int, now: float) -> Playout:
-        """Advance playout by one tick of ``units`` clock units and take out what begins in it."""
-        play = self._play
-        if play is None:
-            return _NOTHING
+    def _note_transit(self, transit: int) -> None:
+        """Keep the last transit times in order, and set the target by them (clock units)."""
+        recent, ordered = self._recent, self._ordered
+        if len(recent) == _REMEMBERED:
+            del ordered[bisect_left(ordered, recent.popleft())]
+        recent.append(transit)
+        insort(ordered, transit)
+        count = len(ordered)
+        least = ordered[0]
+        target = ordered[-1 - count // _LATE_ONE_OF] - least
+        if count < _KNOWN:
+            target = max(target, self._assumed)
+        self._target = target = min(max(target, self._minimum), self._maximum)
+        self._due = least + target
+
+    # What is played
+
+    def take(self, now: float) -> RtpPacket | None:
+        """Take out the packet that goes on where the sound ends, if it is there and due."""
         entries = self._entries
         if not entries:
-            self._dry += 1
-            self._play = play + units
-            return _NOTHING
-        end = play + units
-        skipped = False
-        excess = int(now * self._clock_rate) - play - self._floor - self._target
-        # A tick that came late itself must not count: the whole interval has to agree.
-        if self._since_adjustment == 0:
-            self._least = self._most = excess
-        elif excess < self._least:
-            self._least = excess
-        elif excess > self._most:
-            self._most = excess
-        self._since_adjustment += 1
-        if self._since_adjustment >= _ADJUST_TICKS:
-            self._since_adjustment = 0
-            if self._least >= 2 * units:
-                end += units
-                skipped = True
-            elif self._most < 0:
-                # Insert a tick: playout stands still, and concealment bridges it.
-                return _NOTHING
-        self._play = end
-        if (first := entries[0]).timestamp >= end:
-            return Playout((), False, first.packet if first.timestamp < end + units else None)
-        count = 1
-        while count < len(entries) and entries[count].timestamp < end:
-            count += 1
-        packets = tuple([entry.packet for entry in entries[:count]])
-        del entries[:count]
-        return Playout(packets, skipped)
+            return None
+        order, timestamp, packet = entries[0]
+        excess = int(now * self._clock_rate) - timestamp - self._due
+        if excess > self._maximum:
+            excess = self._drop_stale(excess)
+            order, timestamp, packet = entries[0]
+        elif (end := self._end) is None or self._bridged >= self._pause:
+            if excess < 0:
+                return None
+            self._begin_to_watch()
+        elif timestamp - end > self._slack:
+            if self._begins_talkspurt(entries[0]):
+                if excess < 0:
+                    return None
+                self._begin_to_watch()
+            elif timestamp - end - self._bridged > self._slack:
+                return None
+        del entries[0]
+        self._taken = order
+        self._end = timestamp
+        self._bridged = 0
+        self._watch(excess)
+        return packet
 
-    def skip(self, units: int) -> None:
-        """Leave out ``units`` of playout at once: the machine slept, and what waited is stale."""
-        if self._play is None:
-            return
-        self._play += units
-        play = self._play
-        self._entries = [entry for entry in self._entries if entry.timestamp >= play]
+    def played(self, units: int) -> None:
+        """Note how long the packet is that was taken last."""
+        if self._end is not None:
+            self._end += units
 
-    def _reset_transit(self) -> None:
-        self._lows: list[int] = []
-        self._highs: list[int] = []
-        self._block_low = self._block_high = 0
-        self._in_block = 0
-        self._floor = 0
+    def bridged(self, units: int) -> None:
+        """Note that so much was invented behind the end of the sound."""
+        self._bridged += units
 
-    def _note_transit(self, timestamp: int, arrival: float) -> None:
-        """Follow the smallest and the largest transit time, block by block (clock units)."""
-        transit = int(arrival * self._clock_rate) - timestamp
-        if self._in_block == 0:
-            self._block_low = self._block_high = transit
-            if not self._lows:
-                self._floor = transit
-        elif transit < self._block_low:
-            self._block_low = transit
-            if transit < self._floor:
-                self._floor = transit
-        elif transit > self._block_high:
-            self._block_high = transit
-            wanted = transit - self._floor
-            if wanted > self._target:
-                self._target = min(wanted, self._maximum)
-        self._in_block += 1
-        if self._in_block == _BLOCK:
-            self._in_block = 0
-            self._lows.append(self._block_low)
-            self._highs.append(self._block_high)
-            if len(self._lows) > _BLOCKS:
-                del self._lows[0], self._highs[0]
-            self._floor = min(self._lows)
-            spread = max(self._highs) - self._floor
-            self._target = min(max(spread, self._minimum), self._maximum)
+    def shift(self, units: int) -> None:
+        """Note that all packets will come out so much later, or if below zero sooner."""
+        self.spare += units
+        self._least_excess += units
+
+    def missing(self) -> tuple[int, RtpPacket | None]:
+        """How many units were lost before the packet that waits, and that packet.
+
+        Where nothing waits, or what waits begins a talkspurt, it is not known that anything is
+        missing: (0, None).
+        """
+        if self._end is None or not self._entries or self._begins_talkspurt(self._entries[0]):
+            return 0, None
+        first = self._entries[0]
+        return max(0, first.timestamp - self._end - self._bridged), first.packet
+
+    def _begins_talkspurt(self, entry: _Entry) -> bool:
+        """Whether the peer was silent before it: nothing is missing, or it says so itself."""
+        return entry.order == self._taken + 1 or entry.packet.marker
+
+    def _drop_stale(self, excess: int) -> int:
+        """After a burst of old packets or a sleep of the machine, go on with what is due now."""
+        entries = self._entries
+        stale = 0
+        while stale + 1 < len(entries) and excess > 0:
+            excess -= entries[stale + 1].timestamp - entries[stale].timestamp
+            stale += 1
+        del entries[:stale]
+        self.discarded += stale
+        self._begin_to_watch()
+        return excess
+
+    def _watch(self, excess: int) -> None:
+        """Follow how much too late packets come out.
+
+        A tick that is late itself must not count, so for too much the whole half second has to
+        agree; too little is known at once.
+        """
+        self._excess = excess
+        if excess < self._least_excess:
+            self._least_excess = excess
+        self.spare = min(excess, max(self.spare, 0))
+        self._watched += 1
+        if self._watched >= _WATCHED:
+            self.spare = self._least_excess
+            self._least_excess = excess
+            self._watched = 0

@@ -20,6 +20,11 @@ _OVERTAKEN = 32
 _REMEMBERED_MASK = (1 << _REMEMBERED) - 1
 
 
+def sequence_difference(later: int, earlier: int) -> int:
+    """How far ``later`` is ahead of ``earlier``, as a signed number of 16 bits."""
+    return ((later - earlier + 0x8000) & SEQUENCE_MASK) - 0x8000
+
+
 def timestamp_difference(later: int, earlier: int) -> int:
     """How far ``later`` is ahead of ``earlier``, as a signed number of 32 bits."""
     return ((later - earlier + 0x80000000) & TIMESTAMP_MASK) - 0x80000000

@@ -16,7 +16,7 @@ from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.bursts import Bursts, BurstSummary
 from spech.rtp.dtmf import DigitReceiver, EventPacket
-from spech.rtp.jitter import JitterBuffer, Playout, Verdict
+from spech.rtp.jitter import JitterBuffer, Verdict
 from spech.rtp.packet import RtpPacket
 from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival
 from spech.rtp.stats import Reception
@@ -51,6 +51,9 @@ class RtpSession:
     Args:
         rng: chooses the SSRC and the random starts, and spreads the reports.
         epoch: what to add to ``now`` to get seconds since 1970, for NTP timestamps.
+
+    Attributes:
+        buffer: where the packets of sound wait; another one when the clock rate changes.
     """
 
     def __init__(self, *, rng: random.Random, epoch: float) -> None:
@@ -67,7 +70,7 @@ class RtpSession:
         self._clock_rate = 8000
         self._audio_send = self._audio_receive = self._audio_before = -1
         self._event_send = self._event_receive = -1
-        self._buffer = JitterBuffer(self._clock_rate)
+        self.buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
         self._remote_ssrc: int | None = None
         self._reception = Reception(self._clock_rate)
@@ -104,7 +107,7 @@ class RtpSession:
         if clock_rate != self._clock_rate:
             self._clock_rate = clock_rate
             self._audio_before = -1
-            self._buffer = JitterBuffer(clock_rate)
+            self.buffer = JitterBuffer(clock_rate)
             self._forget_source()
 
     @property
@@ -141,17 +144,17 @@ class RtpSession:
     @property
     def buffer_delay(self) -> float:
         """The delay that the jitter buffer aims at, in seconds."""
-        return self._buffer.target
+        return self.buffer.target
 
     @property
     def flowing(self) -> bool:
         """Whether sound comes: not before the first packet, nor in a pause."""
-        return self._buffer.flowing
+        return self.buffer.flowing
 
     @property
     def waiting(self) -> bool:
         """Whether packets of sound wait in the jitter buffer."""
-        return len(self._buffer) > 0
+        return len(self.buffer) > 0
 
     # Receiving
 
@@ -184,6 +187,8 @@ class RtpSession:
                 return None
             if status is Arrival.REORDERED:
                 counts.reordered += 1
+            else:
+                self.buffer.reset()
         counts.received += 1
         counts.received_octets += len(packet.payload)
         if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
@@ -191,7 +196,7 @@ class RtpSession:
         if not packet.payload:
             return None  # It kept a NAT's binding alive (RFC 6263), and says nothing.
         self._reception.arrived(packet.timestamp, arrival)
-        verdict = self._buffer.push(packet, arrival)
+        verdict = self.buffer.push(packet, arrival)
         if verdict is not Verdict.ACCEPTED:
             if verdict is Verdict.LATE:
                 counts.late += 1
@@ -202,15 +207,10 @@ class RtpSession:
                 counts.resynchronised += 1
         return None
 
-    def pop(self, units: int, now: float) -> Playout:
-        """Take out what is to be played in this tick of ``units`` clock units."""
-        return self._buffer.pop(units, now)
-
     def skip(self, units: int) -> None:
-        """Let ``units`` pass in both directions without sound: the machine slept."""
+        """Let ``units`` pass without sending: the machine slept. What came is judged by its age."""
         self.advance(units)
         self.pause()
-        self._buffer.skip(units)
 
     def _is_event(self, kind: int) -> bool:
         """Whether a payload type is telephone-event, either by our description or by theirs.
@@ -231,7 +231,7 @@ class RtpSession:
         self._lost_before += self._reception.sequence.lost
         self._expected_before += self._reception.sequence.expected
         self._reception = Reception(self._clock_rate)
-        self._buffer.reset()
+        self.buffer.reset()
         self._digits.reset()
 
     def _count_losses(self) -> None:

@@ -15,44 +15,59 @@ UNITS = 160
 TICK = 0.02
 
 
-def numbered(timestamp: int, payload: bytes = b"") -> RtpPacket:
-    return RtpPacket(0, False, 0, timestamp & 0xFFFFFFFF, 1, payload)
+def numbered(number: int, timestamp: int | None = None, *, marker: bool = False) -> RtpPacket:
+    stamp = number * UNITS if timestamp is None else timestamp
+    payload = number.to_bytes(4, "big")
+    return RtpPacket(0, marker, number & 0xFFFF, stamp & 0xFFFFFFFF, 1, payload)
+
+
+def number_of(packet: RtpPacket) -> int:
+    return int.from_bytes(packet.payload, "big")
 
 
 class Line:
-    """A sender of 20 ms packets, numbered by their payload, and a player of one tick at a time."""
+    """A sender of 20 ms packets and a player of one a tick, which bridges what is missing.
 
-    def __init__(self, delay: Callable[[int], float | None], start: int = 0xFFFFFE00) -> None:
+    Sequence numbers and timestamps wrap within the first seconds.
+    """
+
+    def __init__(self, delay: Callable[[int], float | None]) -> None:
         self.buffer = JitterBuffer(RATE)
         self.delay = delay
-        self.start = start
         self.played: list[int] = []
         self.waits: list[float] = []
         self.verdicts: list[Verdict] = []
-        self.silent = 0
-        self.skips = 0
+        self.bridged: list[int] = []
 
-    def run(self, count: int, *, sender_tick: float = TICK, begin: float = 1000.0) -> Line:
+    def run(self, count: int, *, begin: float = 1000.0) -> Line:
         flying = []
         for number in range(count):
             delay = self.delay(number)
             if delay is not None:
-                flying.append((begin + number * sender_tick + delay, number))
+                flying.append((begin + number * TICK + delay, number))
         flying.sort()
         now = begin + 0.003
-        while now < begin + count * sender_tick:
+        for tick in range(count):
             while flying and flying[0][0] <= now:
                 arrival, number = flying.pop(0)
-                packet = numbered(self.start + number * UNITS, number.to_bytes(4, "big"))
+                packet = numbered(number)._replace(
+                    sequence=(number + 65500) & 0xFFFF,
+                    timestamp=(number * UNITS - 3000) & 0xFFFFFFFF,
+                )
                 self.verdicts.append(self.buffer.push(packet, arrival))
-            playout = self.buffer.pop(UNITS, now)
-            numbers = [int.from_bytes(packet.payload, "big") for packet in playout.packets]
-            self.played += numbers
-            self.waits += [now - begin - number * sender_tick for number in numbers]
-            self.silent += not numbers
-            self.skips += playout.skipped
+            self.play(tick, now, begin)
             now += TICK
         return self
+
+    def play(self, tick: int, now: float, begin: float) -> None:
+        taken = self.buffer.take(now)
+        if taken is None:
+            self.buffer.bridged(UNITS)
+            self.bridged.append(tick)
+            return
+        self.buffer.played(UNITS)
+        self.played.append(number_of(taken))
+        self.waits.append(now - begin - number_of(taken) * TICK)
 
 
 def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
@@ -60,94 +75,161 @@ def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
     assert line.played == list(range(len(line.played)))
     assert len(line.played) > 195
     assert set(line.verdicts) == {Verdict.ACCEPTED}
-    assert 0.02 <= line.waits[0] <= 0.065
-    # A line without jitter needs only the minimum.
-    assert line.waits[-1] <= 0.045
+    assert 0.04 <= line.waits[0] <= 0.065
+    assert line.buffer.target == pytest.approx(0.01)
+    # Nobody stretches here, so it says by how much the wait is too long.
+    assert line.buffer.spare / RATE == pytest.approx(line.waits[-1] - 0.01, abs=0.001)
 
 
 def test_reordering_within_the_delay_is_not_heard() -> None:
     line = Line(lambda number: 0.03 if number % 5 == 0 else 0.0).run(300)
-    assert line.played == sorted(line.played)
-    assert len(line.played) >= 290
-    assert line.verdicts.count(Verdict.LATE) <= 2
+    assert line.played == list(range(len(line.played)))
+    assert set(line.verdicts) == {Verdict.ACCEPTED}
+    assert len(line.bridged) <= 3
 
 
 def test_lost_packets_leave_holes_of_their_own_length() -> None:
     line = Line(lambda number: None if number % 10 == 7 else 0.0).run(300)
-    assert [number for number in range(290) if number not in line.played] == [
-        number for number in range(290) if number % 10 == 7
-    ]
+    lost = [number for number in range(290) if number % 10 == 7]
+    assert [number for number in range(290) if number not in line.played] == lost
     assert Verdict.LATE not in line.verdicts
+    assert len(line.bridged) - 2 <= len(lost) + 1
+    assert max(line.waits) - min(line.waits) < 0.001
 
 
-def test_the_delay_follows_the_jitter() -> None:
+@pytest.mark.parametrize(
+    "delay",
+    [
+        lambda rng: rng.uniform(0, 0.1),
+        lambda rng: min(0.25, rng.expovariate(1 / 0.02)),
+        lambda rng: abs(rng.gauss(0, 0.03)),
+    ],
+    ids=["uniform", "exponential", "normal"],
+)
+def test_one_packet_in_a_hundred_is_late_at_most(delay: Callable[[random.Random], float]) -> None:
     rng = random.Random(1)
-    line = Line(lambda _: rng.uniform(0, 0.1)).run(1000)
-    assert 0.08 <= line.buffer.target <= 0.12
-    late = [index for index, verdict in enumerate(line.verdicts) if verdict is Verdict.LATE]
-    assert sum(index > 100 for index in late) <= 5
+    slow = {number: delay(rng) for number in range(6000)}
+    line = Line(lambda number: slow[number]).run(6000)
+    # Once the line is known; a little above, because what is to come is not what was.
+    late = sum(slow[number] > line.buffer.target for number in range(400, 6000))
+    assert late / 5600 < 0.02
+    assert len([tick for tick in line.bridged if tick > 400]) / 5600 < 0.01
     assert line.played == sorted(line.played)
 
 
-def test_the_delay_shrinks_when_the_line_gets_better() -> None:
+def test_the_target_follows_the_jitter_and_forgets_it() -> None:
     rng = random.Random(1)
-    line = Line(lambda number: rng.uniform(0, 0.12) if number < 300 else 0.0).run(1500)
-    assert line.waits[290] > 0.08
-    assert line.waits[-1] <= 0.05
-    assert line.skips >= 2
+    line = Line(lambda number: rng.uniform(0, 0.1) if number < 1000 else 0.0)
+    line.run(1000)
+    assert 0.09 <= line.buffer.target <= 0.101
+    for number in range(1000, 1450):
+        line.buffer.push(
+            numbered(number)._replace(
+                sequence=(number + 65500) & 0xFFFF, timestamp=(number * UNITS - 3000) & 0xFFFFFFFF
+            ),
+            1000.0 + number * TICK,
+        )
+        line.play(number, 1000.003 + number * TICK, 1000.0)
+    assert line.buffer.target == pytest.approx(0.01)
+    assert line.buffer.spare > 0.05 * RATE
 
 
-def test_a_step_of_the_delay_is_survived() -> None:
+def test_a_step_of_the_delay_loses_nothing() -> None:
     line = Line(lambda number: 0.0 if number < 200 else 0.15).run(600)
-    assert line.played[-1] > 580
-    assert len(line.played) > 570
+    assert line.played == list(range(len(line.played)))
+    assert len(line.bridged) <= 9
 
 
-@pytest.mark.parametrize("drift", [-0.0005, 0.0005])
-def test_clock_drift_never_becomes_delay_or_loss(drift: float) -> None:
-    line = Line(lambda _: 0.0).run(10000, sender_tick=TICK * (1 + drift))
-    assert max(line.waits[500:]) < 0.1
-    assert len(line.played) > 9900
-    assert line.played == sorted(line.played)
+def test_a_pause_of_the_peer_sets_the_wait_right_at_once() -> None:
+    def delay(number: int) -> float | None:
+        return 0.0 if number // 100 % 2 == 0 else None
 
-
-def test_silence_suppression_is_no_loss() -> None:
-    line = Line(lambda number: 0.0 if number // 50 % 2 == 0 else None).run(500)
+    line = Line(lambda number: 0.12 if number == 0 else delay(number))
+    line.buffer._target = line.buffer._assumed = int(0.15 * RATE)
+    line.run(900)
     assert set(line.verdicts) == {Verdict.ACCEPTED}
-    assert max(line.waits) < 0.07
+    waits = dict(zip(line.played, line.waits, strict=True))
+    assert waits[99] > 0.14
+    assert 0.01 <= waits[899 - 90] <= 0.035
 
 
-def test_a_late_packet_is_dropped() -> None:
+def test_nothing_is_missing_where_the_peer_was_silent() -> None:
+    buffer = JitterBuffer(RATE)
+    buffer.push(numbered(0, 0), 0.0)
+    assert buffer.take(0.045) is not None
+    buffer.played(UNITS)
+    buffer.push(numbered(1, 10 * UNITS), 0.2)
+    assert buffer.missing() == (0, None)
+    assert buffer.take(0.22) is None
+    assert buffer.take(0.241) is not None
+
+
+def test_a_marker_tells_a_talkspurt_even_where_a_packet_was_lost() -> None:
+    buffer = JitterBuffer(RATE)
+    for number in (0, 2):
+        buffer.push(numbered(number, 4 * number * UNITS, marker=True), 0.08 * number)
+    assert buffer.take(0.045) is not None
+    buffer.played(UNITS)
+    assert buffer.missing() == (0, None)
+    assert buffer.take(0.19) is None
+    assert buffer.take(0.201) is not None
+
+
+def test_what_was_lost_is_measured_by_what_waits_behind_it() -> None:
+    buffer = JitterBuffer(RATE)
+    for number in (0, 3):
+        buffer.push(numbered(number), number * TICK)
+    assert buffer.take(0.061) is not None
+    buffer.played(UNITS)
+    missing, following = buffer.missing()
+    assert missing == 2 * UNITS
+    assert following is not None
+    assert number_of(following) == 3
+    buffer.bridged(UNITS)
+    assert buffer.take(0.08) is None
+    assert buffer.missing()[0] == UNITS
+    buffer.bridged(UNITS)
+    assert buffer.take(0.1) == following
+
+
+def test_a_packet_that_was_given_up_is_late() -> None:
     line = Line(lambda number: 0.3 if number == 50 else 0.0).run(100)
     assert line.verdicts.count(Verdict.LATE) == 1
     assert 50 not in line.played
 
 
-def test_timestamps_that_jump_align_playout_anew() -> None:
+@pytest.mark.parametrize("jump", [0x7000_0000, 20 * UNITS, 400 * UNITS, -4 * UNITS, -40000])
+def test_timestamps_that_jump_begin_playout_anew(jump: int) -> None:
     buffer = JitterBuffer(RATE)
     now = 0.0
-    played: list[bytes] = []
+    played: list[int] = []
     verdicts = []
     for number in range(60):
-        base = 1000 if number < 30 else 0x7000_0000
-        verdicts.append(buffer.push(numbered(base + number * UNITS, bytes([number])), now))
-        played += [packet.payload for packet in buffer.pop(UNITS, now).packets]
+        stamp = 90000 + number * UNITS + (jump if number >= 30 else 0)
+        verdicts.append(buffer.push(numbered(number, stamp), now))
+        taken = buffer.take(now)
+        if taken is None:
+            buffer.bridged(UNITS)
+        else:
+            buffer.played(UNITS)
+            played.append(number_of(taken))
         now += TICK
-    assert verdicts.count(Verdict.RESYNCHRONISED) == 1
-    assert played[-1] == bytes([57])
-    assert len(played) >= 54
+    # A step back by less than the line may have delayed is taken for that.
+    assert verdicts.count(Verdict.RESYNCHRONISED) == (abs(jump) > 10 * UNITS)
+    assert played[-1] >= 56
+    assert len(played) >= 53
 
 
 def test_a_stream_that_paused_its_timestamps_is_heard_again() -> None:
     buffer = JitterBuffer(RATE)
-    now, stamp = 0.0, 500
-    played = 0
-    for number in range(200):
-        if not 50 <= number < 150:
-            buffer.push(numbered(stamp), now)
-            stamp += UNITS
-        played += len(buffer.pop(UNITS, now).packets)
-        now += TICK
+    played = number = 0
+    for tick in range(200):
+        if not 50 <= tick < 150:
+            buffer.push(numbered(number), tick * TICK)
+            number += 1
+        taken = buffer.take(tick * TICK)
+        buffer.bridged(UNITS) if taken is None else buffer.played(UNITS)
+        played += taken is not None
     assert played >= 94
 
 
@@ -158,10 +240,24 @@ def test_it_never_holds_more_than_its_capacity() -> None:
     assert verdicts == {Verdict.ACCEPTED, Verdict.OVERFLOWED}
 
 
-def test_skipping_leaves_out_what_is_stale() -> None:
+def test_after_a_sleep_it_goes_on_with_what_is_due() -> None:
     buffer = JitterBuffer(RATE)
-    for number in range(20):
-        buffer.push(numbered(number * UNITS, bytes([number])), number * TICK)
-    buffer.skip(10 * UNITS)
-    assert len(buffer) == 12
-    assert [packet.payload for packet in buffer.pop(UNITS, 0.4).packets] == [b"\x08"]
+    for number in range(80):
+        buffer.push(numbered(number), number * TICK)
+    taken = buffer.take(80 * TICK)
+    assert taken is not None
+    assert number_of(taken) >= 76
+    assert buffer.discarded == number_of(taken)
+    buffer.played(UNITS)
+    assert buffer.spare < 2 * UNITS
+
+
+def test_a_packet_that_is_longer_than_its_timestamps_say_is_played_all_the_same() -> None:
+    buffer = JitterBuffer(RATE)
+    played = 0
+    for number in range(100):
+        buffer.push(numbered(number, number * UNITS // 2), number * TICK)
+        if buffer.take(number * TICK) is not None:
+            buffer.played(UNITS)
+            played += 1
+    assert played > 90
