@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.flow import TRANSPORTS
 from spech.sip.headers import NameAddr
+from spech.sip.media_security import POLICIES, Policy
 from spech.sip.transport.tls import TlsSettings
 from spech.sip.uri import Uri
 
@@ -27,12 +28,17 @@ class Account:
         proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
         tls: whom to trust over "tls" and "wss", and our own certificate.
         websocket_path: where the server takes WebSockets, for "ws" and "wss".
+        encryption: of the sound: "off" (the default) offers plain calls and takes encrypted ones
+            where nothing else is offered; "optional" encrypts where the other side can, and is
+            plain else; "required" takes no plain call: keys travel in the signalling (SDES) where
+            that is encrypted, and else come from a handshake (DTLS-SRTP); "sdes" and "dtls"
+            require the one or the other.
         expires: seconds for which each registration is asked for.
         register: False to place calls without registering.
 
     Raises:
-        LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport is
-            unknown.
+        LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport or
+            ``encryption`` is unknown.
     """
 
     address: str
@@ -43,6 +49,7 @@ class Account:
     proxy: str | None = field(default=None, kw_only=True)
     tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
     websocket_path: str = field(default="/ws", kw_only=True)
+    encryption: Policy = field(default="off", kw_only=True)
     expires: int = field(default=300, kw_only=True)
     register: bool = field(default=True, kw_only=True)
 
@@ -52,6 +59,10 @@ class Account:
         if self.carrier is not None and self.carrier not in TRANSPORTS:
             raise LocalProtocolError(
                 f"unknown transport {self.carrier!r}: it is one of {', '.join(TRANSPORTS)}"
+            )
+        if self.encryption not in POLICIES:
+            raise LocalProtocolError(
+                f"unknown encryption {self.encryption!r}: it is one of {', '.join(POLICIES)}"
             )
         if self.proxy is not None:
             parse_address(self.proxy)

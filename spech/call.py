@@ -18,10 +18,12 @@ from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreac
 from spech.keypad import Method
 from spech.media import Media, MediaParameters
 from spech.rtp.clock import MediaClock
+from spech.rtp.srtp import SrtpKeys
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.endpoint import Endpoint
 from spech.sip.flow import Flow
+from spech.sip.media_security import Sdes
 from spech.sip.offer_answer import Agreed, Negotiator
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session
@@ -124,6 +126,11 @@ class Call:
     def quality_history(self) -> tuple[QualitySample, ...]:
         """The same second by second; of a call longer than ten minutes, coarser."""
         return self._media.quality_history
+
+    @property
+    def encrypted(self) -> str | None:
+        """How the sound is encrypted: "SDES" or "DTLS", None where it is not (yet)."""
+        return self._media.encrypted
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -511,6 +518,7 @@ class Call:
         self.codec = agreed.codec
         self.held = agreed.direction in ("recvonly", "inactive")
         self._media.keypad.signals = self.session.timer.info_allowed
+        security = agreed.security
         self._media.configure(
             MediaParameters(
                 codec=agreed.codec,
@@ -523,6 +531,11 @@ class Call:
                 direction=agreed.direction,
                 ptime_ms=agreed.ptime_ms,
                 fmtp=agreed.fmtp,
+                security=(
+                    SrtpKeys(security.suite, security.send, security.receive)
+                    if isinstance(security, Sdes)
+                    else None
+                ),
             )
         )
 

@@ -14,6 +14,7 @@ from spech.formats import audio_formats
 from spech.media import Media
 from spech.rtp.ports import lease
 from spech.sip.caller import Caller, caller_of
+from spech.sip.media_security import Policy
 from spech.sip.offer_answer import Negotiator
 from spech.sip.session import Session
 from spech.sip.timeline import Entry
@@ -87,15 +88,18 @@ class IncomingCall:
         await self.finished.wait()
 
     @asynccontextmanager
-    async def answer(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
+    async def answer(
+        self, codecs: Sequence[str] | None = None, *, encryption: Policy | None = None
+    ) -> AsyncIterator[Call]:
         """Answer; leaving the block hangs up.
 
         Args:
             codecs: names in order of preference; the phone's own unless told otherwise.
+            encryption: see :class:`~spech.Account`; the account's unless told otherwise.
 
         Raises:
             CallEnded: the caller gave up before.
-            RemoteProtocolError: no codec in common; the caller has been told 488.
+            RemoteProtocolError: no codec or no encryption in common; the caller has been told 488.
             PortsExhausted: no RTP port is free; the caller has been told 480.
         """
         phone = self._phone
@@ -103,17 +107,23 @@ class IncomingCall:
         if self.over:
             raise CallEnded("The caller gave up.")
         assert self._session.dialog is not None
-        host = self._session.dialog.flow.local[0]
+        flow = self._session.dialog.flow
+        host = flow.local[0]
         try:
             with lease(host, phone.ports, phone.rng) as pair:
                 media = Media(pair, rng=phone.rng)
                 formats = audio_formats(codecs or phone.codecs)
+
+                def negotiator(number: int) -> Negotiator:
+                    security = phone.security([flow], encryption)
+                    return Negotiator(formats, host, pair.port, number, security=security)
+
                 call = Call(
                     endpoint,
                     self._session,
                     media,
                     self.caller_number,
-                    negotiator=lambda number: Negotiator(formats, host, pair.port, number),
+                    negotiator=negotiator,
                     complete=phone.complete,
                     flows_to=phone.flows_to,
                 )

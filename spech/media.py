@@ -28,6 +28,7 @@ from spech.playout import Playout
 from spech.rtp.clock import PERIOD
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
+from spech.rtp.srtp import SrtpKeys
 from spech.rtp.stream import Stream
 from spech.speech import Speech
 from spech.statistics import MediaStatistics, Monitor, QualitySample
@@ -51,7 +52,7 @@ class MediaParameters:
     ``codec`` is a name of the registry; payload types are those of each direction, None where no
     telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
     ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what the peer
-    says about the codec.
+    says about the codec; ``security`` is how the sound is encrypted, None where it is not.
     """
 
     codec: str
@@ -64,6 +65,7 @@ class MediaParameters:
     direction: str = "sendrecv"
     ptime_ms: int = 20
     fmtp: str | None = None
+    security: SrtpKeys | None = None
 
 
 class Media:
@@ -141,6 +143,7 @@ class Media:
             event_receive=parameters.telephone_event_receive,
         )
         self._stream.negotiate(remote, remote_rtcp)
+        self._stream.secure(parameters.security)
         self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
         self._monitor.configure(
             codec,
@@ -189,7 +192,7 @@ class Media:
             microphone = self._microphones(codec.rate)
         else:
             microphone = self._converse(member, heard, codec.rate)
-        if self._sending:
+        if self._sending and self._stream.protection.ready:
             spoken = self._speech.say(microphone, self._units)
         else:
             spoken = self._speech.pause(self._units)
@@ -402,6 +405,11 @@ class Media:
     def quality_history(self) -> tuple[QualitySample, ...]:
         """How the call did, a sample a second; of one longer than ten minutes, coarser."""
         return self._monitor.history
+
+    @property
+    def encrypted(self) -> str | None:
+        """How the sound is encrypted: "SDES" or "DTLS", None for plain sound."""
+        return self._stream.protection.kind
 
     @property
     def levels(self) -> tuple[float, float]:

@@ -40,6 +40,7 @@ from spech.sip.flow import Address, Flow
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.mailbox import Mailbox
+from spech.sip.media_security import MediaSecurity, Policy
 from spech.sip.offer_answer import Negotiator
 from spech.sip.resolver import Resolver
 from spech.sip.session import Session
@@ -149,6 +150,7 @@ class Phone:
         codecs: Sequence[str] | None = None,
         caller: str | None = None,
         anonymous: bool = False,
+        encryption: Policy | None = None,
     ) -> AsyncIterator[Call]:
         """Call ``target``; leaving the block hangs up.
 
@@ -159,6 +161,7 @@ class Phone:
             codecs: names in order of preference; the phone's own unless told otherwise.
             caller: a SIP URI to call from, in place of the account's.
             anonymous: ask the account's server to keep our number to itself (RFC 3323, 3325).
+            encryption: see :class:`~spech.Account`; the account's unless told otherwise.
 
         Raises:
             ServerUnreachable: the host of ``target`` is unknown.
@@ -168,7 +171,9 @@ class Phone:
         """
         uri = self.complete(target)
         hidden = self._hidden_headers() if anonymous else ()
-        async with self._place(uri, target, codecs, caller, headers=hidden) as call:
+        async with self._place(
+            uri, target, codecs, caller, headers=hidden, encryption=encryption
+        ) as call:
             yield call
 
     def _follow(
@@ -186,6 +191,7 @@ class Phone:
         caller: str | None,
         referral: Referral | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        encryption: Policy | None = None,
     ) -> AsyncIterator[Call]:
         formats = audio_formats(codecs or self.codecs)
         endpoint = self.endpoint
@@ -194,7 +200,8 @@ class Phone:
         with lease(host, self.ports, self.rng) as pair:
 
             def negotiator(number: int) -> Negotiator:
-                return Negotiator(formats, host, pair.port, number)
+                security = self.security(flows, encryption)
+                return Negotiator(formats, host, pair.port, number, security=security)
 
             media = Media(pair, rng=self.rng)
             identity = self._from(caller, uri, flows[0].local)
@@ -352,6 +359,12 @@ class Phone:
         if self.account is None:
             return (("Privacy", "id"),)
         return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self.account.uri}>"))
+
+    def security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
+        """Our side of the agreement on encryption, where the signalling takes one of ``flows``."""
+        policy = encryption or (self.account.encryption if self.account else "off")
+        secure = all(flow.secure for flow in flows)
+        return MediaSecurity(policy, signalling_secure=secure, rng=self.rng)
 
     def _listen(self, session: Session) -> EventChannel:
         channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))

@@ -31,8 +31,10 @@ class MediaStatistics:
     """What was counted and measured; counts are RTP packets unless said otherwise.
 
     Counts: ``late`` came after their time; ``concealed`` counts ticks of 20 ms that were bridged;
-    ``dropped_invalid`` were no RTP, ``dropped_foreign`` not the peer's; ``resynchronised`` counts
-    jumps of the peer's timestamps or source; octets are payload.
+    ``dropped_invalid`` were no RTP, ``dropped_foreign`` not the peer's; in encrypted calls
+    ``dropped_unauthentic`` were not made with the peer's key and ``dropped_replayed`` came before,
+    reports among both; ``resynchronised`` counts jumps of the peer's timestamps or source; octets
+    are payload.
 
     What is heard: ``loss_percent`` and ``concealed_percent`` are those of the last five seconds,
     packets that came too late included; ``total_loss_percent`` is that of the call. Bursts and
@@ -64,6 +66,8 @@ class MediaStatistics:
     resynchronised: int
     dropped_invalid: int
     dropped_foreign: int
+    dropped_unauthentic: int
+    dropped_replayed: int
     send_errors: int
     loss_percent: float
     total_loss_percent: float
@@ -223,6 +227,8 @@ class Monitor:
             resynchronised=counts.resynchronised,
             dropped_invalid=stream.invalid + undecodable + counts.stray,
             dropped_foreign=stream.foreign,
+            dropped_unauthentic=stream.protection.unauthentic,
+            dropped_replayed=stream.protection.replayed,
             send_errors=stream.send_errors,
             loss_percent=100.0 * self._loss,
             total_loss_percent=min(100.0 * (session.lost + counts.late) / max(expected, 1), 100.0),

@@ -65,7 +65,9 @@ class RtpSession:
         self._rng = rng
         self._epoch = epoch
         self._cname = f"{rng.getrandbits(96):024x}@spech"  # short-term and per call: RFC 7022
-        self._sequence = rng.getrandbits(16)
+        # In the lower half, so that who misses the first packets counts rollovers as we do
+        # (RFC 3711 section 3.3.1).
+        self._sequence = rng.getrandbits(15)
         self._talkspurt = True
         self._clock_rate = 8000
         self._audio_send = self._audio_receive = self._audio_before = -1
@@ -277,6 +279,11 @@ class RtpSession:
     def pause(self) -> None:
         """Note that sound is not sent for now: the next packet begins a talkspurt."""
         self._talkspurt = True
+
+    def change_source(self) -> None:
+        """Send under another SSRC from now on."""
+        self.ssrc = self._rng.getrandbits(32)
+        self.pause()
 
     def keepalive(self, now: float) -> bytes | None:
         """A packet without sound where nothing was sent for a while, or None; asked repeatedly.

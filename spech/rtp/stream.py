@@ -14,8 +14,10 @@ import time
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
+from spech.rtp.protection import Protection
 from spech.rtp.session import RtpSession
 from spech.rtp.source import Address, SourceFilter
+from spech.rtp.srtp import SrtpKeys
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +38,14 @@ class Stream:
         invalid: datagrams that were no RTP or RTCP, or of a payload type nobody agreed on.
         foreign: datagrams from somebody else than the peer.
         send_errors: datagrams that the system did not take.
+        protection: encryption, and what it dropped.
     """
 
     def __init__(self, pair: PortPair, session: RtpSession) -> None:
         self.invalid = 0
         self.foreign = 0
         self.send_errors = 0
+        self.protection = Protection()
         self._pair = pair
         self._session = session
         self._source = SourceFilter()
@@ -58,6 +62,11 @@ class Stream:
         if remote_rtcp != self._rtcp_negotiated:
             self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
         self._shared = remote == remote_rtcp
+
+    def secure(self, security: SrtpKeys | None) -> None:
+        """Encrypt from now on, with keys that may be those in force already; None: plain."""
+        if self.protection.negotiate(security):
+            self._session.change_source()
 
     @property
     def shared(self) -> bool:
@@ -77,6 +86,12 @@ class Stream:
                 if rtp.is_rtcp(data):
                     self._take_rtcp(data, source, arrival)
                     continue
+                if self.protection.required:  # Nothing of it is believed before it is opened.
+                    opened = self.protection.open(data)
+                    if opened is None:
+                        self._note_unauthentic(source)
+                        continue
+                    data = opened
                 packet = rtp.parse(data)
                 self._session.check(packet)
                 before = self._source.destination
@@ -114,16 +129,21 @@ class Stream:
 
     def send(self, datagram: bytes) -> None:
         """Send RTP to the peer."""
-        if self._source.destination is not None:
-            self._send(self._pair.rtp, datagram, self._source.destination)
+        sealed = self.protection.seal(datagram)
+        if sealed is not None and self._source.destination is not None:
+            self._send(self._pair.rtp, sealed, self._source.destination)
 
     def send_rtcp(self, datagram: bytes) -> None:
         """Send RTCP to the peer."""
+        sealed = self.protection.seal_rtcp(datagram)
+        if sealed is None:
+            return
         if self._shared:
-            self.send(datagram)
+            if self._source.destination is not None:
+                self._send(self._pair.rtp, sealed, self._source.destination)
         elif 0 < self._rtcp_destination[1] <= _LAST_PORT:
             # A peer whose sound is at the last port has none left above it for its reports.
-            self._send(self._pair.rtcp, datagram, self._rtcp_destination)
+            self._send(self._pair.rtcp, sealed, self._rtcp_destination)
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
         try:
@@ -132,7 +152,9 @@ class Stream:
             self.send_errors += 1
             self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
 
-    def _read(self, waiting: socket.socket, now: float) -> tuple[memoryview, Address, float] | None:
+    def _read(
+        self, waiting: socket.socket, now: float
+    ) -> tuple[memoryview | bytes, Address, float] | None:
         """The next datagram, where it came from, and when, on the clock of ``now``."""
         try:
             size, ancillary, flags, source = waiting.recvmsg_into([self._buffer], _ANCILLARY)
@@ -154,12 +176,18 @@ class Stream:
             source = source[:2]
         return self._view[:size], source, arrival
 
-    def _take_rtcp(self, data: memoryview, source: Address, arrival: float) -> None:
+    def _take_rtcp(self, data: memoryview | bytes, source: Address, arrival: float) -> None:
         """Believe a report from the host that was named, or that the sound comes from."""
         peer = self._source.destination
         if peer is None or source[0] not in (peer[0], self._rtcp_negotiated[0]):
             self._drop_foreign(source)
             return
+        if self.protection.required:
+            opened = self.protection.open_rtcp(data)
+            if opened is None:
+                self._note_unauthentic(source)
+                return
+            data = opened
         self._session.receive_rtcp(data, arrival)
         if not self._shared:
             self._rtcp_destination = source
@@ -173,6 +201,10 @@ class Stream:
     def _drop_invalid(self, source: Address, reason: str) -> None:
         self.invalid += 1
         self._log(source[0], "dropped RTP from %s: %s", f"{source[0]}:{source[1]}", reason)
+
+    def _note_unauthentic(self, source: Address) -> None:
+        name = f"{source[0]}:{source[1]}"
+        self._log(source[0], "dropped SRTP from %s: not made with the key agreed on", name)
 
     def _drop_foreign(self, source: Address) -> None:
         self.foreign += 1

@@ -58,6 +58,11 @@ class Flow:
         """Whether the transport retransmits by itself (RFC 3261 17)."""
         return self.transport != "udp"
 
+    @property
+    def secure(self) -> bool:
+        """Whether the transport encrypts."""
+        return self.transport in ("tls", "wss")
+
     def __str__(self) -> str:
         return f"{self.transport}:{host_port(self.remote)}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -227,7 +227,7 @@ class Request(_Accessors):
     method: str
     uri: Uri
     headers: Headers
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)  # It may hold keys.
     version: str = "SIP/2.0"
 
     def __bytes__(self) -> bytes:
@@ -268,7 +268,7 @@ class Response(_Accessors):
     status: int
     reason: str
     headers: Headers
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)  # It may hold keys.
     version: str = "SIP/2.0"
 
     @_lazy

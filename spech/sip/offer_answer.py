@@ -13,6 +13,7 @@ from spech.errors import RemoteProtocolError
 from spech.sip import sdp
 from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
+from spech.sip.media_security import PROTOCOLS, MediaSecurity, Security
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
@@ -70,13 +71,15 @@ class Agreed:
     direction: str
     ptime_ms: int
     fmtp: str | None = None
+    security: Security | None = None
 
 
 class Negotiator:
     """Our side of the offer/answer exchanges of one session.
 
     ``address`` and ``port`` are where we receive RTP (RTCP one above). RTCP shares the port of RTP
-    (RFC 5761) where they offer that, or where ``mux`` has us offer it and they agree.
+    (RFC 5761) where they offer that, or where ``mux`` has us offer it and they agree. ``security``
+    decides on encryption; without it the sound is plain.
     """
 
     def __init__(
@@ -87,12 +90,14 @@ class Negotiator:
         session_id: int,
         *,
         mux: bool = False,
+        security: MediaSecurity | None = None,
     ) -> None:
         self._formats = tuple(formats)
         self._address = address
         self._port = port
         self._session_id = session_id
         self._mux = mux
+        self._security = security or MediaSecurity()
         self._version = 0
         self._described: tuple[sdp.MediaDescription, ...] = ()
         #: The media lines as last described, and which of them is ours.
@@ -130,7 +135,10 @@ class Negotiator:
             attributes += _event_lines(number, rate)
         if self._mux:
             attributes.append(("rtcp-mux", None))
-        self._lines[self._slot] = self._audio_line(numbers, attributes, self.direction)
+        protocol, keys = self._security.offer()
+        self._lines[self._slot] = self._audio_line(
+            protocol, numbers, (*attributes, *keys), self.direction
+        )
         return self._describe()
 
     def receive_answer(self, body: bytes) -> Agreed:
@@ -153,6 +161,7 @@ class Negotiator:
                 )
             if form is not None:
                 agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
+                security = self._security.receive_answer(description, media)
                 event = _event_number(media, form.clock_rate)
                 return replace(
                     agreed,
@@ -161,6 +170,7 @@ class Negotiator:
                     telephone_event_send=event,
                     telephone_event_receive=self._event_types.get(form.clock_rate),
                     fmtp=media.fmtps().get(number),
+                    security=security,
                 )
         raise RemoteProtocolError("the answer has no codec that was offered", 488)
 
@@ -171,9 +181,8 @@ class Negotiator:
             RemoteProtocolError: unreadable (400), or nothing in common (488).
         """
         description = sdp.parse(body)
-        media = _audio(description)
-        if media is None:
-            raise RemoteProtocolError("no audio over RTP is offered", 488)
+        choice = self._security.choose(description)
+        media = choice.media
         forms = ((_number(text), self._form_of(_number(text), media)) for text in media.formats)
         number, form = next((pair for pair in forms if pair[1] is not None), (0, None))
         if form is None:
@@ -182,6 +191,7 @@ class Negotiator:
         event = _event_number(media, form.clock_rate)
         self._mux = media.muxed and number not in _LIKE_RTCP and event not in _LIKE_RTCP
         agreed = self._agreed(description, media, form, mux=self._mux)
+        keys, security = self._security.answer(choice)
         self._adopt(media)
         offered_fmtp = media.fmtps().get(number)
         fmtp = form.fmtp if form.answer is None else form.answer(offered_fmtp)
@@ -198,7 +208,9 @@ class Negotiator:
             sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats)
             for theirs in description.media
         ]
-        self._lines[self._slot] = self._audio_line(numbers, attributes, agreed.direction)
+        self._lines[self._slot] = self._audio_line(
+            media.protocol, numbers, (*attributes, *keys), agreed.direction
+        )
         return self._describe(), replace(
             agreed,
             payload_type_send=number,
@@ -206,6 +218,7 @@ class Negotiator:
             telephone_event_send=event,
             telephone_event_receive=event,
             fmtp=offered_fmtp,
+            security=security,
         )
 
     # ------------------------------------------------------------------ payload types
@@ -277,12 +290,12 @@ class Negotiator:
         )
 
     def _audio_line(
-        self, numbers: list[str], attributes: list[tuple[str, str | None]], direction: str
+        self, protocol: str, numbers: list[str], attributes: sdp.Attributes, direction: str
     ) -> sdp.MediaDescription:
         return sdp.MediaDescription(
             kind="audio",
             port=self._port,
-            protocol="RTP/AVP",
+            protocol=protocol,
             formats=tuple(numbers),
             attributes=(*attributes, ("ptime", "20"), (direction, None)),
         )
@@ -302,7 +315,7 @@ class Negotiator:
 
 def _audio(description: sdp.SessionDescription) -> sdp.MediaDescription | None:
     for media in description.media:
-        if media.kind == "audio" and media.port and media.protocol == "RTP/AVP":
+        if media.kind == "audio" and media.port and media.protocol in PROTOCOLS:
             return media
     return None
 

@@ -6,7 +6,7 @@ Lines that mean nothing to a telephone (bandwidth, timing, keys, repeat times) a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -70,7 +70,7 @@ class MediaDescription:
     protocol: str
     formats: tuple[str, ...]
     connection: str | None = None
-    attributes: Attributes = ()
+    attributes: Attributes = field(default=(), repr=False)  # Keys may be among them.
     session_direction: str = "sendrecv"
 
     def attribute(self, name: str) -> str | None:
@@ -157,7 +157,7 @@ class SessionDescription:
     connection: str | None
     media: tuple[MediaDescription, ...]
     name: str = "-"
-    attributes: Attributes = ()
+    attributes: Attributes = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         direction = self.direction

@@ -2,7 +2,7 @@
 
 Kept for the latest calls, a bounded number of entries each. Read it as a ladder in text
 (:func:`ladder`), or export the messages as a packet capture (:func:`to_pcap`) for tshark and the
-like. Credentials are masked in both. Pure: whoever records says when.
+like. Credentials and keys of encrypted calls are masked in both. Pure: whoever records says when.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,6 +33,10 @@ _CALL_ID: Final = re.compile(
 _CREDENTIALS: Final = re.compile(
     rb"^((?:Proxy-)?Authorization[ \t]*:)([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
     re.IGNORECASE | re.MULTILINE,
+)
+#: Keys in a session description: SDES (RFC 4568), MIKEY (RFC 4567), ``k=`` (RFC 8866 5.12).
+_KEYS: Final = re.compile(
+    rb"^(a=crypto:[^\r\n]*?inline:|a=key-mgmt:|k=)([^\r\n]*)", re.IGNORECASE | re.MULTILINE
 )
 
 # The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).
@@ -56,7 +60,7 @@ class Entry:
     note: str = ""
     source: Address | None = None
     destination: Address | None = None
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     sent: bool = False
 
 
@@ -120,8 +124,13 @@ def _call_id(data: bytes) -> str:
 
 
 def masked_data(data: bytes) -> bytes:
-    """A message with its credentials masked; what is left has the same headers."""
-    return _CREDENTIALS.sub(_mask, data)
+    """A message with its credentials and keys masked; what is left has the same headers."""
+    return _mask_keys(_CREDENTIALS.sub(_mask, data))
+
+
+def _mask_keys(data: bytes) -> bytes:
+    """As long as before, because Content-Length stays."""
+    return _KEYS.sub(lambda found: found[1] + b"*" * len(found[2]), data)
 
 
 def _mask(found: re.Match[bytes]) -> bytes:
@@ -153,7 +162,7 @@ def ladder(entries: Sequence[Entry], *, wall: float | None = None) -> str:
         if entry.source is None or entry.destination is None:
             lines.append(f"{time}  - {entry.note}")
             continue
-        title, body = _describe(entry.data)
+        title, body = _describe(_mask_keys(entry.data))
         left, right = sorted((hosts.index(entry.source), hosts.index(entry.destination)))
         lines.append(time + _arrow(title, left, right, entry.source == hosts[right], width))
         if body:

@@ -38,6 +38,8 @@ module g711.so
 module aubridge.so
 module aufile.so
 module sndfile.so
+module srtp.so
+module dtls_srtp.so
 module_tmp account.so
 module_app menu.so
 """
@@ -53,7 +55,13 @@ def available() -> bool:
 
 
 async def run(
-    directory: Path, port: int, seconds: int, *, dial: str | None = None, codec: str = "PCMU"
+    directory: Path,
+    port: int,
+    seconds: int,
+    *,
+    dial: str | None = None,
+    codec: str = "PCMU",
+    encryption: str | None = None,
 ) -> NDArray[np.int16]:
     """Run baresip for some seconds; it calls ``dial``, or answers what comes in.
 
@@ -63,6 +71,7 @@ async def run(
         seconds: how long it stays; then it hangs up by itself and goes.
         dial: the SIP URI to call.
         codec: the one codec that it speaks.
+        encryption: its word for it: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
 
     Returns:
         What it heard from the first packet on, at 8000 Hz.
@@ -72,7 +81,8 @@ async def run(
     """
     write_wav(directory / "tone.wav", sine(TONE_FREQUENCY, 8000, 30, level=TONE_LEVEL), 8000)
     (directory / "accounts").write_text(
-        f"<sip:baresip@127.0.0.1>;regint=0;answermode=auto;audio_codecs={codec}/8000/1\n"
+        f"<sip:baresip@127.0.0.1>;regint=0;answermode=auto;audio_codecs={codec}/8000/1"
+        + (f";mediaenc={encryption}\n" if encryption else "\n")
     )
     (directory / "config").write_text(
         _CONFIG.format(

@@ -2,6 +2,7 @@
 
 Accounts `alice` and `bob` have a password; `guest` has none, for peers that cannot authenticate.
 So have `info` and `inband`, named after the way in which digits go to and from them.
+`sdes` and `dtls`, with the same password, take encrypted calls only.
 
     600  echo                              604  rings and is never answered
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
@@ -16,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-#: Password of the accounts `alice` and `bob`.
+#: Password of the accounts.
 PASSWORD = "correct-horse"
-ACCOUNTS = ("alice", "bob")
+ENCRYPTED = ("sdes", "dtls")
+ACCOUNTS = ("alice", "bob", *ENCRYPTED)
 GUEST = "guest"
 #: Accounts without password, and how Asterisk exchanges digits with them.
 _OPEN = {GUEST: "rfc4733", "info": "info", "inband": "inband"}
@@ -245,6 +247,9 @@ bind = {host}
 """)
     for name in (*ACCOUNTS, *_OPEN):
         authentication = f"auth = {name}" if name in ACCOUNTS else ""
+        encryption = f"media_encryption = {name}" if name in ENCRYPTED else ""
+        if name == "dtls":
+            encryption += "\ndtls_auto_generate_cert = yes\ndtls_verify = fingerprint"
         sections.append(f"""
 [{name}]
 type = endpoint
@@ -253,6 +258,7 @@ disallow = all
 allow = {_CODECS}
 aors = {name}
 {authentication}
+{encryption}
 media_address = {host}
 bind_rtp_to_media_address = yes
 direct_media = no

@@ -70,6 +70,36 @@ def test_a_capture_holds_every_message_and_no_secret(call: Pair) -> None:
     assert b"Authorization: Digest ***" in capture
 
 
+def test_keys_of_encrypted_calls_are_masked_everywhere() -> None:
+    body = (
+        b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n"
+        b"k=clear:SECRET\r\na=key-mgmt:mikey SECRET\r\n"
+        b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRET|2^20;inline:SECRET WSH=64\r\n"
+        b"A=CRYPTO:2 AES_CM_128_HMAC_SHA1_32 INLINE:SECRET\na=sendrecv\r\n"
+    )
+    head = (
+        b"OPTIONS sip:a@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bK%d\r\n"
+        b"Max-Forwards: 70\r\nFrom: <sip:b@192.0.2.2>;tag=1\r\nTo: <sip:a@192.0.2.1>\r\n"
+        b"Call-ID: keys\r\nCSeq: 1 OPTIONS\r\nContent-Type: application/sdp\r\n"
+        b"Content-Length: %d\r\n\r\n"
+    )
+    flow = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.2", 5060))
+    timeline = Timeline()
+    timeline.open("keys")
+    for number, data in enumerate((body, body.replace(b"a=crypto:1", b"a=crypto:3"))):
+        timeline.received(head % (number, len(data)) + data, flow, float(number))
+    entries = timeline.entries("keys")
+    shown = ladder(entries)
+    assert "+ a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:***" in shown
+    assert "SECRET" not in shown
+    capture = to_pcap(entries, wall=0.0)
+    assert b"SECRET" not in capture
+    for entry in from_pcap(capture):
+        assert b"a=sendrecv" in parse(entry.data).body
+    assert "SECRET" not in repr(parse(entries[0].data))
+    assert "SECRET" not in repr(entries)
+
+
 def test_tshark_reads_the_capture(call: Pair, tmp_path: Path) -> None:
     tshark = shutil.which("tshark")
     if tshark is None:

@@ -1,0 +1,243 @@
+"""Encrypted streams: two of them on a wire of lists, and who may be heard on it."""
+
+from __future__ import annotations
+
+import errno
+import random
+from typing import Any
+
+import pytest
+
+from spech.rtp import packet as rtp
+from spech.rtp.ports import PortPair
+from spech.rtp.session import RtpSession
+from spech.rtp.srtp import PROFILES, Opener, SrtpKeys
+from spech.rtp.stream import Stream
+
+Address = tuple[str, int]
+LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
+STRANGER = ("203.0.113.5", 6000)
+LENGTHS = {"AEAD_AES_256_GCM": 44, "AEAD_AES_128_GCM": 28}
+SUITE = "AES_CM_128_HMAC_SHA1_80"
+
+
+class Socket:
+    def __init__(self) -> None:
+        self.waiting: list[tuple[bytes, Address]] = []
+        self.sent: list[bytes] = []
+
+    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
+        if not self.waiting:
+            raise BlockingIOError(errno.EAGAIN, "nothing waits")
+        data, source = self.waiting.pop(0)
+        buffers[0][: len(data)] = data
+        return len(data), [], 0, source
+
+    def sendto(self, data: bytes, destination: Address) -> None:
+        self.sent.append(data)
+
+
+class Side:
+    """A stream with one payload type, at ``here``, that talks with ``there``."""
+
+    def __init__(self, here: Address, there: Address, seed: int, sequence: int = 0) -> None:
+        self.here, self.there = here, there
+        self.session = RtpSession(rng=random.Random(seed), epoch=0.0)
+        self.session._sequence = sequence
+        self.session.configure(
+            clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
+        )
+        self.media, self.control = Socket(), Socket()
+        pair = PortPair(self.media, self.control, *here)  # type: ignore[arg-type]
+        self.stream = Stream(pair, self.session)
+        self.stream.negotiate(there, (there[0], there[1] + 1))
+        self.now = 100.0
+
+    def say(self, payload: bytes = bytes(160)) -> bytes:
+        """Send a packet, and return what left the socket."""
+        self.session.advance(160)
+        self.stream.send(self.session.send(payload, self.session.timestamp))
+        return self.media.sent[-1]
+
+    def hear(self, datagram: bytes, source: Address | None = None) -> int:
+        """Receive a datagram; how many packets were heard so far."""
+        self.media.waiting.append((datagram, source or self.there))
+        self.now += 0.02
+        self.stream.drain(self.now)
+        return self.session.counts.received
+
+    @property
+    def dropped(self) -> tuple[int, int, int]:
+        """Unauthentic, replayed, foreign."""
+        protection = self.stream.protection
+        return protection.unauthentic, protection.replayed, self.stream.foreign
+
+
+def keys(seed: int, suite: str = SUITE) -> tuple[SrtpKeys, SrtpKeys]:
+    """Those of both sides."""
+    rng = random.Random(seed)
+    one, other = (rng.randbytes(LENGTHS.get(suite, 30)) for _ in range(2))
+    return SrtpKeys(suite, one, other), SrtpKeys(suite, other, one)
+
+
+def pair(suite: str = SUITE, sequence: int = 0) -> tuple[Side, Side]:
+    left, right = Side(LEFT, RIGHT, 1, sequence), Side(RIGHT, LEFT, 2)
+    for side, agreed in zip((left, right), keys(1, suite), strict=True):
+        side.stream.secure(agreed)
+    return left, right
+
+
+@pytest.mark.parametrize("suite", PROFILES)
+@pytest.mark.parametrize("size", [0, 1, 33, 160, 1600, 1920, 8000])
+def test_what_is_said_is_heard_and_does_not_leave_in_the_clear(suite: str, size: int) -> None:
+    left, right = pair(suite)
+    said = random.Random(3).randbytes(size)
+    wire = left.say(said)
+    assert size < 33 or said[:16] not in wire
+    assert right.hear(wire) == 1
+    assert right.dropped == (0, 0, 0)
+    assert rtp.parse(Opener(suite, keys(1, suite)[1].receive).open(wire)).payload == said
+
+
+@pytest.mark.parametrize("suite", PROFILES)
+def test_reports_too(suite: str) -> None:
+    left, right = pair(suite)
+    right.hear(left.say())
+    left.stream.send_rtcp(left.session.report(100.0))
+    (wire,) = left.control.sent
+    assert left.session._cname.encode() not in wire
+    right.stream.send_rtcp(right.session.report(100.0))
+    left.control.waiting = [(right.control.sent[0], (RIGHT[0], RIGHT[1] + 1))] * 2
+    left.stream.drain_rtcp(100.0)
+    assert left.session.remote_report is not None
+    assert left.session.remote_report.ssrc == left.session.ssrc
+    assert left.dropped == (0, 1, 0)
+
+
+def test_plain_packets_are_not_heard() -> None:
+    left, right = pair()
+    left.stream.secure(None)
+    assert right.hear(left.say()) == 0
+    left.stream.send_rtcp(left.session.report(100.0))
+    right.control.waiting.append((left.control.sent[0], LEFT))
+    right.stream.drain_rtcp(100.0)
+    assert right.dropped == (2, 0, 0)
+
+
+def test_packets_of_another_key_are_not_heard() -> None:
+    left, right = pair()
+    right.stream.secure(keys(2)[1])
+    assert [right.hear(left.say()) for _ in range(5)][-1] == 0
+    assert right.dropped == (5, 0, 0)
+
+
+def test_changed_and_damaged_packets_are_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    left, right = pair()
+    rng = random.Random(4)
+    for _ in range(300):
+        wire = bytearray(left.say())
+        wire[rng.randrange(len(wire))] ^= 1 << rng.randrange(8)
+        right.hear(bytes(wire))
+        right.hear(bytes(wire[: rng.randrange(len(wire))]))
+        right.hear(rng.randbytes(rng.randrange(300)))
+    assert right.session.counts.received == 0
+    assert right.dropped[0] + right.stream.invalid + right.stream.foreign == 900
+    assert right.hear(left.say()) == 1
+    assert len(caplog.records) <= 3
+
+
+def test_a_packet_is_heard_once() -> None:
+    left, right = pair()
+    first, second = left.say(), left.say()
+    assert right.hear(second) == 1
+    assert right.hear(first) == 2
+    assert [right.hear(wire) for wire in (first, second, first)] == [2, 2, 2]
+    assert right.dropped == (0, 3, 0)
+    assert right.session.counts.duplicates == 0
+
+
+def test_a_packet_that_is_too_old_is_not_heard() -> None:
+    left, right = pair()
+    old = left.say()
+    for _ in range(200):
+        right.hear(left.say())
+    assert right.hear(old) == 200
+    assert right.dropped == (0, 1, 0)
+
+
+def test_a_third_address_is_never_heard_and_never_answered() -> None:
+    """Neither with packets of its own nor with real ones that it holds and sends on."""
+    left, right = pair()
+    for _ in range(5):
+        right.hear(left.say())
+    stranger = Side(STRANGER, RIGHT, 9)
+    for _ in range(10):
+        right.hear(stranger.say(), STRANGER)
+    assert right.dropped == (10, 0, 0)
+    for _ in range(10):
+        right.hear(left.say(), STRANGER)
+    assert right.dropped == (10, 0, 10)
+    assert right.session.counts.received == 5
+    assert right.stream._source.destination == LEFT
+
+
+def test_nobody_is_latched_onto_for_packets_that_are_not_authentic() -> None:
+    """Before the peer has said anything, a stranger streams a perfect sequence."""
+    left, right = pair()
+    stranger = Side(STRANGER, RIGHT, 9)
+    for _ in range(50):
+        right.hear(stranger.say(), STRANGER)
+        right.hear(stranger.say(), (LEFT[0], 7777))
+    assert right.stream._source.destination == LEFT
+    assert right.session.counts.received == 0
+    assert right.hear(left.say()) == 1
+
+
+def test_the_rollover_counter_lives_through_a_new_negotiation_with_the_same_keys() -> None:
+    left, right = pair(sequence=65_530)
+    for _ in range(20):
+        right.hear(left.say())
+    assert left.session._sequence == 14
+    for side, agreed in zip((left, right), keys(1), strict=True):
+        side.stream.negotiate(side.there, (side.there[0], side.there[1] + 1))
+        side.stream.secure(agreed)
+    ssrc = left.session.ssrc
+    for _ in range(20):
+        right.hear(left.say())
+    assert right.session.counts.received == 40
+    assert right.dropped == (0, 0, 0)
+    assert left.session.ssrc == ssrc
+
+
+def test_new_keys_after_a_rollover_come_with_a_new_source() -> None:
+    """Then every reading of RFC 3711 section 3.3.1 has the counter at zero."""
+    left, right = pair(sequence=65_530)
+    for _ in range(20):
+        right.hear(left.say())
+    ssrc = left.session.ssrc
+    for side, agreed in zip((left, right), keys(2), strict=True):
+        side.stream.secure(agreed)
+    for _ in range(20):
+        right.hear(left.say())
+    assert left.session.ssrc != ssrc
+    assert right.session.counts.received == 40
+    assert right.dropped == (0, 0, 0)
+
+
+def test_a_new_source_of_the_peer_is_heard() -> None:
+    left, right = pair()
+    right.hear(left.say())
+    left.session.change_source()
+    assert right.hear(left.say()) == 2
+    assert right.session.counts.resynchronised == 1
+
+
+def test_from_plain_to_encrypted_and_back() -> None:
+    left, right = pair()
+    for agreed in ((None, None), keys(1), (None, None)):
+        for side, ours in zip((left, right), agreed, strict=True):
+            side.stream.secure(ours)
+        heard = right.session.counts.received
+        wire = left.say()
+        assert (rtp.parse(wire).payload == bytes(160)) == (agreed[0] is None)
+        assert right.hear(wire) == heard + 1

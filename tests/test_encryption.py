@@ -1,0 +1,182 @@
+"""Encrypted calls between two phones on loopback, in virtual time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import numpy as np
+import pytest
+import trio
+import trio.testing
+from numpy.typing import NDArray
+
+from spech import (
+    Account,
+    Call,
+    CallEnded,
+    CallFailed,
+    LocalProtocolError,
+    Phone,
+    PortRange,
+    open_phone,
+)
+from spech.audio_port import AudioPort
+from spech.errors import RemoteProtocolError
+from spech.rtp import packet as rtp
+from spech.sip.media_security import Policy
+from spech.testing.audio import assert_silence, assert_tone, sine
+from spech.testing.talk import hear_tone, listen, talk
+from spech.testing.waiting import first, until
+
+LOOPBACK = ("127.0.0.1", 0)
+PORTS = PortRange(37_240, 37_279)
+RATE = 8000
+ALICE = sine(700, RATE, 1, level=-18)
+BOB = sine(1200, RATE, 1, level=-18)
+
+
+async def talk_back(phone: Phone, policy: Policy, answered: list[Call]) -> None:
+    """Answer one call and say Bob's tone until it ends."""
+    incoming = await first(phone.incoming_calls())
+    with suppress(RemoteProtocolError):
+        async with incoming.answer(encryption=policy) as call:
+            answered.append(call)
+            with suppress(CallEnded), call.open_audio(RATE) as port:
+                while True:
+                    await talk(port, BOB, 0.1)
+
+
+async def both(port: AudioPort, there: AudioPort) -> NDArray[np.int16]:
+    """What the other end hears while Alice says her tone for a second."""
+    heard: list[NDArray[np.int16]] = []
+
+    async def hear() -> None:
+        heard.append(await listen(there, 1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hear)
+        await talk(port, ALICE, 1)
+    return heard[0]
+
+
+@asynccontextmanager
+async def a_call(ours: Policy, theirs: Policy) -> AsyncIterator[tuple[Call, list[Call]]]:
+    """Alice's call to Bob, and the list that his end of it comes into."""
+    answered: list[Call] = []
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(talk_back, bob, theirs, answered)
+        target = f"sip:bob@127.0.0.1:{bob.address[1]}"
+        async with alice.call(target, encryption=ours) as call:
+            yield call, answered
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "outcome"),
+    [
+        ("off", "off", None),
+        ("optional", "off", None),
+        ("optional", "sdes", "SDES"),
+        ("sdes", "off", "SDES"),
+    ],
+)
+async def test_each_hears_the_other(
+    ours: Policy, theirs: Policy, outcome: str | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with a_call(ours, theirs) as (call, answered):
+        await call.answered(5)
+        with call.open_audio(RATE) as port:
+            await hear_tone(port, 1200, say=ALICE, level=-18)
+            with answered[0].open_audio(RATE) as there:
+                heard = await both(port, there)
+            assert_tone(heard[-RATE // 2 :], RATE, 700, level=-18, tolerance=2)
+        assert call.encrypted == answered[0].encrypted == outcome
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("off", "sdes"), ("sdes", "dtls")])
+async def test_who_requires_encryption_refuses_what_has_none(
+    ours: Policy, theirs: Policy, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with a_call(ours, theirs) as (call, answered):
+        with pytest.raises(CallFailed) as failed:
+            await call.answered(5)
+        assert failed.value.status == 488
+    assert answered == []
+
+
+async def test_the_sound_goes_on_through_a_hold_after_the_sequence_began_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The rollover counter is at one when the re-INVITE comes, and stays there."""
+    async with a_call("sdes", "sdes") as (call, answered):
+        await call.answered(5)
+        await until(lambda: answered)
+        for one in (call, answered[0]):
+            one._media._session._sequence = 65_530
+        with call.open_audio(RATE) as port:
+            await hear_tone(port, 1200, say=ALICE, level=-18)
+            for _ in range(2):
+                call.hold()
+                await talk(port, ALICE, 0.3)
+                assert_silence(await talk(port, ALICE, 0.3))
+                call.resume()
+                await hear_tone(port, 1200, say=ALICE, level=-18)
+        for one in (call, answered[0]):
+            assert one._media._session._sequence < 1000
+            assert one.encrypted == "SDES"
+            counted = one.statistics
+            assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
+
+
+async def test_a_stranger_with_recorded_packets_is_not_heard(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """From another address: what was on the wire, and packets of its own."""
+    async with a_call("sdes", "sdes") as (call, answered):
+        await call.answered(5)
+        await until(lambda: answered)
+        recorded: list[bytes] = []
+        stream = call._media._stream
+        pair = stream._pair
+        seal = stream.protection.seal
+
+        def record(packet: bytes) -> bytes | None:
+            sealed = seal(packet)
+            assert sealed is not None
+            recorded.append(sealed)
+            return sealed
+
+        stream.protection.seal = record  # type: ignore[method-assign]
+        target = answered[0]._media._stream._pair.rtp.getsockname()
+        with call.open_audio(RATE) as port, socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.bind(LOOPBACK)
+            await talk(port, ALICE, 0.5)
+            heard = answered[0].statistics.received
+            for packet in recorded:
+                stranger.sendto(packet, target)
+                stranger.sendto(rtp.build(0, False, 1, 160, 7, bytes(160)), target)
+            count = len(recorded)
+            await talk(port, ALICE, 0.5)
+        counted = answered[0].statistics
+        assert counted.dropped_replayed == counted.dropped_unauthentic == count
+        assert counted.received >= heard + 20
+        assert answered[0]._media._stream._source.destination == pair.rtp.getsockname()
+
+
+async def test_an_account_has_its_policy(autojump_clock: trio.testing.MockClock) -> None:
+    account = Account("sip:alice@127.0.0.1", register=False, encryption="sdes")
+    async with open_phone(account, listen=LOOPBACK, ports=PORTS) as alice:
+        async with alice.call("sip:bob@127.0.0.1:9") as call:
+            assert "RTP/SAVP" in call.ladder()
+        async with alice.call("sip:bob@127.0.0.1:9", encryption="off") as call:
+            assert "RTP/AVP" in call.ladder()
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="off, optional, required, sdes, dtls"):
+        Account("sip:alice@127.0.0.1", encryption="sometimes")  # type: ignore[arg-type]
