@@ -336,7 +336,10 @@ class Phone:
         if account is None or identity is None:
             return await self.endpoint.flows_to(uri)
         if identity.routes:
-            return await self.endpoint.flows_to(identity.routes[0].uri, account.carrier)
+            hop = identity.routes[0].uri
+            if uri.scheme == "sips":
+                hop = replace(hop, scheme="sips")  # Safe all the way (RFC 3261 26.2.2).
+            return await self.endpoint.flows_to(hop, account.carrier)
         if uri.host == account.uri.host and uri.port in (None, account.uri.port):
             # Within the account's own domain: its server, port and transport included.
             uri = replace(uri, port=account.uri.port)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -278,10 +279,13 @@ class UserAgent:
         """Our Contact value on ``flow``, for the address of record ``uri``."""
         # RFC 7118 5.2.4: a WebSocket is "ws" in a URI, encrypted or not.
         carrier = "ws" if flow.transport == "wss" else flow.transport
-        parameter = "" if carrier == "udp" else f";transport={carrier}"
+        # RFC 3261 8.1.1.8 and 12.1.1: who is to be reached safely says so; "sips" means TLS itself.
+        scheme = "sips" if uri.scheme == "sips" and flow.transport in ("tls", "wss") else "sip"
+        implied = carrier == "udp" or (scheme == "sips" and carrier == "tls")
+        parameter = "" if implied else f";transport={carrier}"
         at = f"{uri.user}@" if uri.user else ""
         address = self._seen_at.get(flow, flow.local)
-        return f"<sip:{at}{host_port(address)}{parameter}>"
+        return f"<{scheme}:{at}{host_port(address)}{parameter}>"
 
     def learn_address(self, flow: Flow, seen: Address) -> bool:
         """Note at which address the peer of ``flow`` sees us. True when that is news."""
@@ -458,8 +462,11 @@ class UserAgent:
             response = response_to(request, status, to_tag=self.ids.tag(), headers=headers)
             transaction.respond(response, now)
             return
+        ours = request.to.uri.bare
+        if request.uri.scheme == "sips":
+            ours = replace(ours, scheme="sips")  # Our Contact has to be such a one (12.1.1).
         identity = Identity(
-            NameAddr(request.to.uri.bare),
+            NameAddr(ours),
             request.uri.user or "",
             None,
             self.rng,

@@ -25,10 +25,10 @@ from spech.sip.events import Event, HostNamed, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, Target
 from spech.sip.resolver import Resolver
 from spech.sip.transport import Arrival, Transport
-from spech.sip.transport.connections import ConnectionTransport, Opener
+from spech.sip.transport.connections import ConnectionTransport, Door, Opener
 from spech.sip.transport.stream import accept_tcp, open_tcp
 from spech.sip.transport.stream import listen as listen_tcp
-from spech.sip.transport.tls import TlsConnector, TlsSettings
+from spech.sip.transport.tls import TlsAcceptor, TlsConnector, TlsSettings
 from spech.sip.transport.udp import UdpTransport
 from spech.sip.transport.websocket import WebSocketConnector
 from spech.sip.uri import Uri
@@ -58,10 +58,13 @@ class Endpoint:
         address: Address,
         transports: Sequence[Transport],
         resolver: Resolver,
+        secure_address: Address | None = None,
     ) -> None:
         self.agent = agent
         #: Where it listens, as (host, port), for UDP and TCP; the host may be the wildcard.
         self.address = address
+        #: Where it listens for TLS, or None.
+        self.secure_address = secure_address
         self._transports = transports
         self._resolver = resolver
         self._timer = trio.CancelScope()
@@ -244,7 +247,7 @@ async def open_endpoint(
     websocket_path: str = "/ws",
     resolver: Resolver | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """Run a user agent that listens for UDP and TCP on ``listen``.
+    """Run a user agent that listens for UDP and TCP on ``listen``, and for TLS where it can.
 
     The host ``::`` means every address of this machine, ``0.0.0.0`` every IPv4 address.
 
@@ -252,8 +255,8 @@ async def open_endpoint(
     registration, and waits up to ``drain`` seconds until the other ends have confirmed. What is
     abandoned then is logged by Call-ID.
 
-    ``tls`` and ``websocket_path`` are for the connections that we make, ``resolver`` finds the
-    servers that they lead to.
+    ``websocket_path`` is for the connections that we make, ``resolver`` finds the servers that they
+    lead to, ``tls`` is for both ways: connections over TLS are taken where it has a certificate.
 
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
@@ -261,8 +264,10 @@ async def open_endpoint(
     """
     rng = rng or random.SystemRandom()
     agent = UserAgent(rng, screen=screen)
-    with _sockets(listen) as sockets:
-        secure = TlsConnector(tls or TlsSettings())
+    tls = tls or TlsSettings()
+    acceptor = None if tls.certificate_file is None else TlsAcceptor(tls)
+    with _sockets(listen, acceptor) as sockets:
+        secure = TlsConnector(tls)
         web = WebSocketConnector(websocket_path, secure)
         openers: dict[str, Opener] = {
             "tcp": open_tcp,
@@ -270,12 +275,15 @@ async def open_endpoint(
             "ws": web.open_plain,
             "wss": web.open_secure,
         }
-        connections = ConnectionTransport(
-            sockets.listeners, accept_tcp, sockets.addresses, openers, rng
-        )
+        connections = ConnectionTransport(sockets.doors, sockets.addresses, openers, rng)
         address = sockets.addresses[0]
+        secure_addresses = [door.address for door in sockets.doors if door.transport == "tls"]
         endpoint = Endpoint(
-            agent, address, [*sockets.datagrams, connections], resolver or Resolver(rng)
+            agent,
+            address,
+            [*sockets.datagrams, connections],
+            resolver or Resolver(rng),
+            secure_addresses[0] if secure_addresses else None,
         )
         pump = trio.CancelScope(shield=True)
 
@@ -303,13 +311,13 @@ async def open_endpoint(
 @dataclass(frozen=True, slots=True)
 class _Sockets:
     datagrams: list[UdpTransport]
-    listeners: list[trio.SocketListener]
+    doors: list[Door]
     addresses: list[Address]
 
 
 @contextmanager
-def _sockets(listen: Address) -> Iterator[_Sockets]:
-    """UDP and TCP on one port, for each family that ``listen`` stands for."""
+def _sockets(listen: Address, secure: TlsAcceptor | None) -> Iterator[_Sockets]:
+    """UDP and TCP on one port, TLS on another, for each family that ``listen`` stands for."""
     host, port = listen
     # "::" stands for this machine, whatever the family.
     families = [host, "0.0.0.0"] if host == "::" else [host]
@@ -323,7 +331,13 @@ def _sockets(listen: Address) -> Iterator[_Sockets]:
                     chosen = transport.address[1]
                     sockets.datagrams.append(transport)
                     sockets.addresses.append(transport.address)
-                    sockets.listeners.append(undo.enter_context(listen_tcp(transport.address)))
+                    listener = undo.enter_context(listen_tcp(transport.address))
+                    sockets.doors.append(Door("tcp", listener, transport.address, accept_tcp))
+                    if secure is not None:
+                        at = (one, port + 1 if port else 0)
+                        listener = undo.enter_context(listen_tcp(at))
+                        at = listener.socket.getsockname()[:2]
+                        sockets.doors.append(Door("tls", listener, at, secure.accept))
             except ServerUnreachable:
                 if tries_left:
                     continue  # Somebody has that port for another transport or family.

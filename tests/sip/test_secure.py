@@ -21,7 +21,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from spech import Account, LocalProtocolError, PortRange, ServerUnreachable, TlsSettings, open_phone
+from spech import (
+    Account,
+    CallFailed,
+    LocalProtocolError,
+    Phone,
+    PortRange,
+    ServerUnreachable,
+    TlsSettings,
+    open_phone,
+)
 from spech.sip.framing import StreamFramer
 from spech.sip.message import Request, response_to
 from spech.sip.parser import parse
@@ -94,6 +103,7 @@ class Server:
     def __init__(self) -> None:
         self.port = 0
         self.transports: list[str] = []
+        self.contacts: list[str] = []
         self.client_certificates: list[bool] = []
 
     async def serve_tls(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
@@ -102,6 +112,7 @@ class Server:
             async for data in stream:
                 for message in framer.receive(bytes(data)):
                     self.transports.append(parse(message).via.transport)
+                    self.contacts.append(parse(message).headers.get("Contact") or "")
                     self.client_certificates.append(stream.getpeercert() is not None)
                     await stream.send_all(answer(message))
         except trio.BrokenResourceError:
@@ -223,6 +234,55 @@ async def test_tls_settings_that_cannot_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(LocalProtocolError, match="cannot be used"):
             await register(Account("sip:alice@127.0.0.1", transport="tls", tls=settings))
+
+
+async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
+    """A phone with a certificate takes TLS; who has a sips: address is reached by nothing else."""
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    settings = TlsSettings(ca_file=certificate.ca_file, certificate_file=certificate.file)
+    async with open_server(certificate) as server:
+        account = Account(f"sips:alice@127.0.0.1:{server.port}", tls=settings)
+        trusting = Account("sip:bob@127.0.0.1", tls=replace(settings, certificate_file=None))
+        untrusting = Account("sip:eve@127.0.0.1")
+
+        async def answer_one(alice: Phone) -> None:
+            async for incoming in alice.incoming_calls():
+                async with incoming.answer() as call:
+                    await call.ended()
+                return
+
+        async with (
+            open_phone(account, listen=LOOPBACK, ports=PORTS) as alice,
+            open_phone(replace(trusting, register=False), listen=LOOPBACK, ports=PORTS) as bob,
+            open_phone(replace(untrusting, register=False), listen=LOOPBACK, ports=PORTS) as eve,
+            trio.open_nursery() as nursery,
+        ):
+            await alice.registered(timeout=5)
+            nursery.start_soon(answer_one, alice)
+            assert alice.endpoint.secure_address is not None
+            at = f"sips:alice@127.0.0.1:{alice.endpoint.secure_address[1]}"
+            assert server.contacts[0].startswith(f"<{at}>")
+            async with bob.call(at) as call:
+                await call.answered(timeout=5)
+                assert call.session.dialog is not None
+                assert str(call.session.dialog.target) == at
+                assert call.session.dialog.flow.transport == "tls"
+                assert alice.active_calls[0].session.dialog is not None
+                assert alice.active_calls[0].session.dialog.flow.transport == "tls"
+            with pytest.raises(CallFailed, match="503"):
+                async with eve.call(at) as call:
+                    await call.answered(timeout=5)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_proxy_is_asked_safely_for_what_is_to_be_safe(tmp_path: Path) -> None:
+    """A sips: address goes by TLS even where the proxy is written as sip: (RFC 3261 26.2.2)."""
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    async with open_server(certificate) as server:
+        settings = TlsSettings(ca_file=certificate.ca_file)
+        proxy = f"sip:127.0.0.1:{server.port}"
+        await register(Account("sips:alice@example.invalid", proxy=proxy, tls=settings))
+        assert server.transports == ["TLS", "TLS"]
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])

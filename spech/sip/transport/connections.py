@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
@@ -51,6 +52,17 @@ class Link(Protocol):
 Opener = Callable[[Flow], AbstractAsyncContextManager[Link]]
 #: Makes a link of an accepted stream.
 Acceptor = Callable[[trio.SocketStream], AbstractAsyncContextManager[Link]]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where connections of one transport come in."""
+
+    transport: str
+    listener: trio.SocketListener
+    address: Address
+    accept: Acceptor
+
 
 _EXPECTED: Final = (
     OSError,
@@ -139,23 +151,22 @@ class ConnectionTransport:
     """All connections of one endpoint.
 
     Args:
-        listeners: where connections are accepted.
-        accept: makes a link of an accepted stream.
-        addresses: our own addresses, one for each family; the port is where we accept.
+        doors: where connections are accepted, one for each transport and family at the most.
+        addresses: our own addresses, one for each family; the port stands for transports that
+            come in nowhere.
         openers: how to connect, by the name of the transport.
         rng: spreads the keepalives.
     """
 
     def __init__(
         self,
-        listeners: Sequence[trio.SocketListener],
-        accept: Acceptor,
+        doors: Sequence[Door],
         addresses: Sequence[Address],
         openers: Mapping[str, Opener],
         rng: random.Random,
     ) -> None:
-        self._listeners = listeners
-        self._accept = accept
+        self._doors = doors
+        self._ports = {(door.transport, family(door.address[0])): door.address[1] for door in doors}
         self._hosts = {family(host): (LocalHosts(host), port) for host, port in addresses}
         self._openers = openers
         self._rng = rng
@@ -169,11 +180,13 @@ class ConnectionTransport:
     def flow_to(self, target: Target) -> Flow:
         """The flow to ``target``; nothing is opened before something is sent."""
         host = "" if target.transport == "tcp" else target.host
-        return Flow(target.transport, self._local(target.address), target.address, host)
+        local = self._local(target.transport, target.address)
+        return Flow(target.transport, local, target.address, host)
 
-    def _local(self, remote: Address) -> Address:
-        hosts, port = self._hosts[family(remote[0])]
-        return hosts.towards(remote[0]), port
+    def _local(self, transport: str, remote: Address) -> Address:
+        kind = family(remote[0])
+        hosts, port = self._hosts[kind]
+        return hosts.towards(remote[0]), self._ports.get((transport, kind), port)
 
     def send(self, outgoing: Outgoing) -> bool:
         """Queue on the flow's connection, opening one where there is none."""
@@ -201,24 +214,23 @@ class ConnectionTransport:
     async def run(self, pump: Pump) -> None:
         """Accept and run connections until cancelled."""
         async with trio.open_nursery() as nursery:
-            if self._listeners:
-                accept = partial(self._accepted, pump)
+            for door in self._doors:
+                accept = partial(self._accepted, pump, door)
                 nursery.start_soon(
-                    partial(
-                        trio.serve_listeners, accept, list(self._listeners), handler_nursery=nursery
-                    )
+                    partial(trio.serve_listeners, accept, [door.listener], handler_nursery=nursery)
                 )
             async for connection in self._to_run:
                 nursery.start_soon(self._carry, connection, pump)
 
-    async def _accepted(self, pump: Pump, stream: trio.SocketStream) -> None:
+    async def _accepted(self, pump: Pump, door: Door, stream: trio.SocketStream) -> None:
         try:
             host, port = stream.socket.getpeername()[:2]
         except OSError:
             await trio.aclose_forcefully(stream)  # Gone again.
             return
-        flow = Flow("tcp", self._local((host, port)), (host, port))
-        self._connections[flow] = connection = Connection(flow, self._accept(stream))
+        name = "" if door.transport == "tcp" else host
+        flow = Flow(door.transport, self._local(door.transport, (host, port)), (host, port), name)
+        self._connections[flow] = connection = Connection(flow, door.accept(stream))
         await self._carry(connection, pump)
 
     async def _carry(self, connection: Connection, pump: Pump) -> None:

@@ -34,7 +34,10 @@ class TlsSettings:
         ca_file: PEM file of the authorities to trust in place of the machine's.
         fingerprint: SHA-256 of the one certificate to accept, in hexadecimal, colons allowed. Its
             names, dates and issuer do not matter then.
-        certificate_file: PEM file of our own certificate, with the chain behind it.
+        certificate_file: PEM file of our own certificate, with the chain behind it. With it we
+            take connections over TLS as well, on the port behind that for UDP and TCP (5061), or on
+            any free one. Whoever opens one need not show a certificate; one that is shown must
+            come from ``ca_file``.
         key_file: PEM file of its key, where ``certificate_file`` does not hold it.
 
     Raises:
@@ -73,6 +76,43 @@ class TlsSettings:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE  # The fingerprint decides.
         return context
+
+
+class TlsAcceptor:
+    """Takes TLS connections, as who our certificate says. The files are read once.
+
+    Raises:
+        LocalProtocolError: a file cannot be read, or does not hold what it should.
+    """
+
+    def __init__(self, settings: TlsSettings) -> None:
+        try:
+            self._context = ssl.create_default_context(
+                ssl.Purpose.CLIENT_AUTH, cafile=settings.ca_file
+            )
+            self._context.load_cert_chain(settings.certificate_file or "", settings.key_file)
+        except OSError as error:
+            raise LocalProtocolError(f"The TLS files cannot be used: {error}.") from error
+        if settings.ca_file is not None:
+            self._context.verify_mode = ssl.CERT_OPTIONAL
+
+    @asynccontextmanager
+    async def accept(self, raw: trio.SocketStream) -> AsyncIterator[Link]:
+        """A link of a stream that came in.
+
+        Raises:
+            trio.BrokenResourceError: TLS failed.
+            trio.TooSlowError: it was not agreed upon within 5 s.
+        """
+        stream = trio.SSLStream(raw, self._context, server_side=True, https_compatible=True)
+        async with raw:
+            with trio.fail_after(CONNECT_SECONDS):
+                await stream.do_handshake()
+            try:
+                yield StreamLink(stream)
+            finally:
+                with trio.move_on_after(_CLOSE_SECONDS):
+                    await stream.aclose()
 
 
 class TlsConnector:
