@@ -35,6 +35,8 @@ from spech.transfer import TransferRequest
 
 _log: Final = logging.getLogger("spech.call")
 
+#: Seconds within which a digit that came by two ways is one.
+_SAME_KEY: Final = 0.5
 #: Transfer requests that wait for ``transfers()``; a further one is declined.
 _WAITING_TRANSFERS: Final = 8
 
@@ -97,7 +99,9 @@ class Call:
         self.codec: str | None = None
         #: Every digit that was received so far.
         self.digits_received = ""
+        self._toned = ("", 0.0)
         media.on_digit = self._receive_digit
+        media.on_tones = self._receive_tones
         media.keypad.signal = self._signal_digit
 
     def __repr__(self) -> str:
@@ -375,6 +379,19 @@ class Call:
         self._require_up()
         return self._media.press(digit, method=method)
 
+    @property
+    def detects_tones(self) -> bool:
+        """Whether digits are looked for in the far end's sound (ITU-T Q.24).
+
+        By itself that is so where no telephone-event was agreed on, and until a digit comes by
+        another way: some gateways leave the tones in the sound beside it.
+        """
+        return self._media.detects_tones
+
+    @detects_tones.setter
+    def detects_tones(self, detects: bool) -> None:
+        self._media.detects_tones = detects
+
     async def played(self) -> None:
         """Wait until all queued sounds and digits were sent, and digits in INFO confirmed."""
         await self._media.played()
@@ -544,7 +561,20 @@ class Call:
             self.session.digits.send(digit, duration_ms, self._endpoint.now())
             self._endpoint.flush()
 
+    def _receive_tones(self, digit: str) -> None:
+        """A digit was heard in the sound."""
+        self._toned = (digit, trio.current_time())
+        self._take_digit(digit)
+
     def _receive_digit(self, digit: str) -> None:
+        """A digit came as a telephone event or in INFO. Its tones may be in the sound as well."""
+        self._media.detects_tones = False
+        toned, at = self._toned
+        self._toned = ("", 0.0)
+        if digit != toned or trio.current_time() - at > _SAME_KEY:
+            self._take_digit(digit)
+
+    def _take_digit(self, digit: str) -> None:
         self.digits_received += digit
         self._digits += digit
         self._notify()

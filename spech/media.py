@@ -16,6 +16,7 @@ import numpy as np
 import trio
 
 from spech import codecs
+from spech.audio.dtmf import DigitDetector
 from spech.audio.level import SILENCE, dbfs
 from spech.audio.mixer import mix
 from spech.audio.recorder import Recording, Recordings
@@ -78,11 +79,16 @@ class Media:
     Attributes:
         muted: send silence in place of what the microphones say; files and digits still go.
         on_digit: called with each digit that the peer sends, at its first packet.
+        on_tones: called with each digit that is heard in the peer's sound.
     """
 
     def __init__(self, pair: PortPair, *, rng: random.Random) -> None:
         self.muted = False
         self.on_digit: Callable[[str], None] | None = None
+        self.on_tones: Callable[[str], None] | None = None
+        self._events: bool | None = None
+        self._detects_tones = False
+        self._detector: DigitDetector | None = None
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session)
         self._monitor = Monitor(self._session, self._stream)
@@ -103,6 +109,19 @@ class Media:
         self._now: float | None = None
         self._closed = False
         self._interrupted = False
+
+    @property
+    def detects_tones(self) -> bool:
+        """Whether digits are looked for in the peer's sound.
+
+        An agreement turns it on where it has no telephone-event, and off where it has one.
+        """
+        return self._detects_tones
+
+    @detects_tones.setter
+    def detects_tones(self, detects: bool) -> None:
+        self._detects_tones = detects
+        self._detector = None
 
     @property
     def keypad(self) -> Keypad:
@@ -131,6 +150,10 @@ class Media:
         else:
             codec = self._codec
         self._payload_type = parameters.payload_type_receive
+        events = parameters.telephone_event_send is not None
+        if events is not self._events:
+            self._events = events
+            self.detects_tones = not events
         codec.configure(parameters.fmtp)
         self._reachable = reachable
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
@@ -180,9 +203,12 @@ class Media:
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
+        concealed = playout.concealed
         heard = playout.next(self._units, now)
         if not self._receiving:
             heard = self._speech.silence
+        elif self._detects_tones:
+            self._detect(heard, codec.rate, lost=playout.concealed > concealed)
         self._heard.append(heard)
         member = self._member
         if member is None or member.room is None:
@@ -216,6 +242,13 @@ class Media:
         for digit in self._stream.drain(now):
             if self.on_digit is not None:
                 self.on_digit(digit)
+
+    def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:
+        if self._detector is None or self._detector.rate != rate:
+            self._detector = DigitDetector(rate)
+        for digit in self._detector.feed(heard, lost=lost):
+            if self.on_tones is not None:
+                self.on_tones(digit)
 
     def _hear_out(self, now: float) -> None:
         """Hand on what the jitter buffer holds: the last word came before the farewell."""

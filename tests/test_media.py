@@ -68,18 +68,29 @@ class Side:
         pair = PortPair(self.rtp, self.rtcp, "10.0.0.1", port)  # type: ignore[arg-type]
         self.media = Media(pair, rng=random.Random(seed))
         self.digits = ""
+        self.tones = ""
         self.media.on_digit = self._hear
+        self.media.on_tones = self._hear_tones
         self.peer: Address = ("", 0)
 
     def _hear(self, key: str) -> None:
         self.digits += key
 
-    def configure(self, codec: str = "PCMU", direction: str = "sendrecv", ptime: int = 20) -> None:
+    def _hear_tones(self, key: str) -> None:
+        self.tones += key
+
+    def configure(
+        self,
+        codec: str = "PCMU",
+        direction: str = "sendrecv",
+        ptime: int = 20,
+        event: int | None = 101,
+    ) -> None:
         host, port = self.peer
         kind = {"PCMU": 0, "PCMA": 8}.get(codec, 97)
         self.media.configure(
             MediaParameters(
-                codec, kind, kind, 101, 101, self.peer, (host, port + 1), direction, ptime
+                codec, kind, kind, event, event, self.peer, (host, port + 1), direction, ptime
             )
         )
 
@@ -346,6 +357,96 @@ async def test_digits_survive_a_wire_that_loses_duplicates_and_reorders(call: Ca
     call.left.media.send_dtmf(keys)
     call.tick(300)
     assert call.right.digits == keys
+
+
+@pytest.mark.parametrize(("burst", "duration"), [(1.0, 100), (2.0, 240)])
+@pytest.mark.parametrize("codec", ["PCMU", "L16/16000", "opus"])
+async def test_no_digit_is_lost_doubled_or_split_while_a_fifth_of_the_packets_is(
+    call: Call, codec: str, burst: float, duration: int
+) -> None:
+    """Alone, and in bursts (Gilbert's model, ``burst`` packets on average).
+
+    Of an event of 100 ms there are 7 packets. One burst in a hundred is as long, so that where
+    losses come in bursts a digit has to be longer.
+    """
+    call.configure(codec)
+    rng = random.Random(f"{codec}{burst}")
+    losing = False
+
+    def judge(datagram: bytes) -> list[bytes]:
+        nonlocal losing
+        losing = rng.random() >= 1 / burst if losing else rng.random() < 0.25 / burst
+        return [] if losing else [datagram]
+
+    call.left.rtp.judge = judge
+    keys = "".join(rng.choice("0123456789*#ABCD") * rng.randint(1, 2) for _ in range(100))
+    call.left.media.send_dtmf(keys, duration_ms=duration)
+    call.tick(len(keys) * (duration // 20 + 3) + 30)
+    assert 0.15 < call.right.media.statistics.lost / call.left.media.statistics.sent < 0.25
+    assert call.right.digits == keys
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722", "opus", "L16/8000", "L16/48000"])
+async def test_tones_are_heard_where_no_telephone_event_is_agreed(call: Call, codec: str) -> None:
+    call.configure(codec, event=None)
+    keys = "1234567890*#ABCD" + "55"
+    call.left.media.send_dtmf(keys, duration_ms=60, gap_ms=60)
+    call.tick(len(keys) * 6 + 30)
+    assert call.right.tones == keys
+    assert call.right.digits == ""
+    assert not call.right.media.keypad.busy
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_tones_survive_single_losses(call: Call, seed: int) -> None:
+    """A tick that was invented in place of a lost packet neither ends a digit nor begins one."""
+    call.configure(event=None)
+    rng = random.Random(seed)
+    kept = 0
+
+    def judge(datagram: bytes) -> list[bytes]:
+        nonlocal kept
+        if kept >= 2 and rng.random() < 0.4:
+            kept = 0
+            return []
+        kept += 1
+        return [datagram]
+
+    call.left.rtp.judge = judge
+    keys = "".join(rng.choice("0123456789*#ABCD") for _ in range(60))
+    call.left.media.send_dtmf(keys, duration_ms=160, gap_ms=100)
+    call.tick(len(keys) * 13 + 30)
+    assert call.right.tones == keys
+
+
+async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> None:
+    call.configure()
+    assert not call.right.media.detects_tones
+    call.left.media.send_dtmf("1", method="inband")
+    call.tick(30)
+    assert call.right.tones == ""
+    call.right.media.detects_tones = True
+    call.left.media.send_dtmf("2", method="inband")
+    call.tick(30)
+    assert call.right.tones == "2"
+    call.configure()
+    assert call.right.media.detects_tones
+    call.configure(event=None)
+    call.configure()
+    assert not call.right.media.detects_tones
+
+
+async def test_a_key_is_down_while_it_is_held(call: Call) -> None:
+    call.configure()
+    with call.left.media.press("9"):
+        call.tick(450)
+        assert call.right.digits == "9"
+    call.tick(10)
+    call.left.media.send_dtmf("1")
+    call.tick(20)
+    assert call.right.digits == "91"
+    ends = [packet for packet in call.left.packets() if packet.payload_type == 101][-14:-7]
+    assert [packet.payload[1] >> 7 for packet in ends] == [0, 0, 0, 0, 1, 1, 1]
 
 
 async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:

@@ -135,6 +135,34 @@ async def test_digits_both_ways(autojump_clock: trio.testing.MockClock) -> None:
         assert answered[0].digits_received == "1123#9"
 
 
+async def test_digits_by_every_way_and_by_two_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
+        await call.answered()
+        await trio.sleep(0.1)
+        assert not answered[0].detects_tones
+        answered[0].detects_tones = True
+        call.send_dtmf("12", method="inband")
+        await call.played()
+        assert answered[0].digits_received == "12"
+        # A gateway sends in INFO what is heard in the sound as well.
+        call.send_dtmf("5", method="inband")
+        call.send_dtmf("56", method="info")
+        await call.played()
+        assert not call.session.digits.pending
+        assert answered[0].digits_received == "1256"
+        call.send_dtmf("7", method="inband")
+        with call.press("8"):
+            await trio.sleep(1)
+        await call.played()
+        assert answered[0].digits_received == "12568"
+        answered[0].hang_up()
+        await call.ended()
+        with pytest.raises(CallEnded):
+            call.press("1")
+
+
 async def test_an_error_in_the_media_ends_that_call_alone(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ _VOLUME = 10
 _END_PACKETS = 3
 _LONGEST_SEGMENT = 0xFFFF
 _SEGMENTS_LOST = 8
+_LONG = 0x8000  # A segment that is shorter is no reason for a new one.
 
 
 class EventPacket(NamedTuple):
@@ -84,25 +85,37 @@ class DigitSender:
 
 
 class DigitReceiver:
-    """Turns event packets back into digits, each reported once, at its first packet."""
+    """Turns event packets back into digits, each reported once, at its first packet.
+
+    An event is known by its timestamp. Two faults of telephones in the field are seen through:
+    timestamps that move on with every packet of one event, where the duration still counts from
+    its beginning; and a clock that stands still during events, so that the next one has the same
+    timestamp and begins with a smaller duration.
+    """
 
     def __init__(self) -> None:
-        self._heard: deque[int] = deque(maxlen=32)
-        self._code = -1
-        self._began = 0
-        self._duration = 0
-        self._ended = True
+        self._heard: deque[tuple[int, int]] = deque(maxlen=32)
+        self.reset()
 
     def reset(self) -> None:
         """Forget all events: the source changed and its timestamps mean something else."""
         self._heard.clear()
         self._code = -1
+        self._began = 0
+        self._duration = 0
+        self._step = 0
         self._ended = True
 
-    def receive(self, timestamp: int, payload: bytes) -> str | None:
+    def receive(
+        self, timestamp: int, payload: bytes, *, marker: bool = False, late: bool = False
+    ) -> str | None:
         """Take one event packet; return the digit when it is the first of its event.
 
         Events that are no DTMF digit (flash, tones) return None.
+
+        Args:
+            timestamp, payload, marker: of the packet.
+            late: whether packets that were sent after it came before it.
 
         Raises:
             RemoteProtocolError: the payload is shorter than four bytes.
@@ -111,32 +124,54 @@ class DigitReceiver:
             raise RemoteProtocolError(f"a telephone-event of {len(payload)} bytes is too short")
         code, flags, duration = _PAYLOAD.unpack_from(payload)
         ended = flags >= _END
-        if timestamp in self._heard:
-            if timestamp == self._began:
-                self._duration = max(self._duration, duration)
-                self._ended = self._ended or ended
+        digit = DIGITS[code] if code < len(DIGITS) else None
+        if (timestamp, code) in self._heard:
+            if timestamp != self._began or code != self._code:
+                return None
+            if self._ended and not late and duration < self._duration:
+                self._duration, self._ended = duration, ended
+                return digit
+            self._duration = max(self._duration, duration)
+            self._ended = self._ended or ended
             return None
-        continued = self._continues(code, timestamp)
-        self._heard.append(timestamp)
-        if self._code >= 0 and timestamp_difference(timestamp, self._began) < 0:
+        ahead = timestamp_difference(timestamp, self._began)
+        self._heard.append((timestamp, code))
+        if self._code >= 0 and ahead < 0:
             # An older event whose packets were overtaken: it is reported, and the newer one
             # stays the one to compare with.
-            return DIGITS[code] if code < len(DIGITS) else None
+            return digit
+        known = code == self._code and not marker
+        if known and self._moves(ahead, duration, ended):
+            self._duration, self._ended = duration, self._ended or ended
+            return None
+        continued = known and self._continues(ahead)
         self._code = code
         self._began = timestamp
         self._duration = duration
+        self._step = 0
         self._ended = ended
-        if continued or code >= len(DIGITS):
-            return None
-        return DIGITS[code]
+        return None if continued else digit
 
-    def _continues(self, code: int, timestamp: int) -> bool:
-        """Whether a new timestamp is the next segment of a long event (section 2.5.1.3)."""
-        if code != self._code or self._ended:
+    def _moves(self, ahead: int, duration: int, ended: bool) -> bool:
+        """Whether a new timestamp lies within an event that began before it.
+
+        A key that is pressed again begins behind the one before, and its duration at nothing.
+        """
+        if ahead > duration + self._step or duration < self._duration:
             return False
-        ahead = timestamp_difference(timestamp, self._began)
-        if ahead <= 0:
+        if self._ended:
+            return ended and duration == self._duration
+        # What the timestamps of repeated ends move on by, beyond the duration.
+        step = duration - self._duration
+        self._step = min(step, self._step or step)
+        return True
+
+    def _continues(self, ahead: int) -> bool:
+        """Whether a new timestamp is the next segment of a long event (section 2.5.1.3)."""
+        if self._ended or ahead <= 0:
             return False
         # Segments are 0xFFFF long, or as long as the last packet of the one before said.
         segments, rest = divmod(ahead, _LONGEST_SEGMENT)
-        return (rest == 0 and segments <= _SEGMENTS_LOST) or ahead == self._duration >= 0x8000
+        if rest == 0 and segments <= _SEGMENTS_LOST:
+            return True
+        return self._duration >= _LONG and self._duration <= ahead <= _LONGEST_SEGMENT

@@ -194,7 +194,10 @@ class RtpSession:
         counts.received += 1
         counts.received_octets += len(packet.payload)
         if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
-            return self._digits.receive(packet.timestamp, packet.payload)
+            late = status is Arrival.REORDERED
+            return self._digits.receive(
+                packet.timestamp, packet.payload, marker=packet.marker, late=late
+            )
         if not packet.payload:
             return None  # It kept a NAT's binding alive (RFC 6263), and says nothing.
         self._reception.arrived(packet.timestamp, arrival)

@@ -65,3 +65,14 @@ async def test_a_long_press(
         with trio.fail_after(10):
             await call.ended()
     assert pbx.variable("digits") == "5"
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+async def test_tones_in_the_sound(
+    ports: PortRange, asterisk: Asterisk, pbx: Asterisk, codec: str
+) -> None:
+    """G.711 alone: Asterisk listens for tones in nothing else."""
+    account = Account(f"sip:inband@{asterisk.domain}", register=False)
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        call = await typed_and_repeated(phone, pbx, codec, "inband")
+    assert call.digits_received == READ

@@ -34,10 +34,19 @@ def send(
     return events
 
 
-def hear(packets: list[EventPacket]) -> str:
+def hear(packets: list[EventPacket], *, order: list[int] | None = None) -> str:
+    """What is heard of packets that come in this order; ``order`` are their sequence numbers."""
     receiver = DigitReceiver()
-    heard = (receiver.receive(packet.timestamp, packet.payload) for packet in packets)
-    return "".join(key for key in heard if key is not None)
+    heard = ""
+    latest = -1
+    for sequence, packet in zip(order or range(len(packets)), packets, strict=True):
+        late = sequence < latest
+        latest = max(latest, sequence)
+        heard += (
+            receiver.receive(packet.timestamp, packet.payload, marker=packet.marker, late=late)
+            or ""
+        )
+    return heard
 
 
 def fields(packet: EventPacket) -> tuple[int, bool, int]:
@@ -86,13 +95,89 @@ def test_any_single_packet_of_an_event_is_enough() -> None:
 @given(st.integers(0, 2**32), st.text(alphabet=DIGITS, min_size=1, max_size=20))
 def test_no_digit_is_lost_or_doubled_while_one_packet_of_each_comes(seed: int, keys: str) -> None:
     rng = random.Random(seed)
-    packets: list[EventPacket] = []
+    packets: list[tuple[int, EventPacket]] = []
+    numbers = itertools.count()
     for event in send(keys):
-        kept = rng.sample(event, rng.randint(1, len(event)))
+        numbered = [(next(numbers), packet) for packet in event]
+        kept = rng.sample(numbered, rng.randint(1, len(event)))
         kept += rng.choices(kept, k=2)
         rng.shuffle(kept)
         packets += kept
+    assert hear([packet for _, packet in packets], order=[number for number, _ in packets]) == keys
+
+
+def moving(event: list[EventPacket], *, ends_only: bool = False) -> list[EventPacket]:
+    """As some gateways send: each packet, or each repeated end, has a timestamp of its own."""
+    moved = []
+    for index, packet in enumerate(event):
+        offset = max(0, index - 4) if ends_only else index
+        timestamp = (packet.timestamp + offset * 160) & 0xFFFFFFFF
+        moved.append(EventPacket(packet.marker, timestamp, packet.payload))
+    return moved
+
+
+@pytest.mark.parametrize("ends_only", [False, True])
+@pytest.mark.parametrize("marked", [False, True])
+def test_timestamps_that_move_within_an_event_do_not_double_it(
+    ends_only: bool, marked: bool
+) -> None:
+    for seed in range(300):
+        rng = random.Random(seed)
+        keys = "".join(rng.choice("0123456789") * rng.randint(1, 3) for _ in range(8))
+        packets = [
+            packet._replace(marker=packet.marker and marked)
+            for event in send(keys)
+            for packet in moving(event, ends_only=ends_only)
+        ]
+        assert hear(packets) == keys
+        # The first two packets of each event tell what kind of gateway it is.
+        some = [p for p in packets if fields(p)[2] <= 320 or rng.random() < 0.8]
+        assert hear(some) == keys
+
+
+def test_a_clock_that_stands_still_during_events_swallows_no_digit() -> None:
+    """All of them have one timestamp, the last one that the sound had."""
+    keys = "1223334444*#"
+    packets = [packet._replace(timestamp=START) for event in send(keys) for packet in event]
     assert hear(packets) == keys
+    for seed in range(100):
+        rng = random.Random(seed)
+        some = [p for p in packets if fields(p)[1] or rng.random() < 0.5]
+        some = [p for p in some if fields(p)[1] or fields(p)[2] < 640]
+        heard = hear(some)
+        assert set(heard) == set(keys)
+        assert len(heard) <= len(keys)
+
+
+def test_a_long_event_may_change_its_segment_anywhere_behind_the_middle() -> None:
+    (event,) = send("9", ticks=500, units=160)
+    segment = 250 * 160
+    cut = []
+    for packet in event:
+        elapsed = fields(packet)[2] + ((packet.timestamp - START) & 0xFFFFFFFF)
+        begin = (elapsed - 1) // segment * segment
+        payload = packet.payload[:2] + (elapsed - begin).to_bytes(2, "big")
+        cut.append(EventPacket(packet.marker, (START + begin) & 0xFFFFFFFF, payload))
+    assert hear(cut) == "9"
+    for seed in range(50):
+        kept = [packet for packet in cut if random.Random(f"{seed}{packet}").random() < 0.8]
+        assert hear(kept) == "9"
+
+
+@pytest.mark.parametrize("units", [160, 320, 960])
+@pytest.mark.parametrize("burst", [1.0, 2.0])
+def test_a_fifth_of_the_packets_may_be_lost(units: int, burst: float) -> None:
+    """20 % loss, alone and in bursts, over 100 seeds of 40 digits."""
+    for seed in range(100):
+        rng = random.Random(seed)
+        keys = "".join(rng.choice(DIGITS) * rng.randint(1, 2) for _ in range(40))
+        losing = False
+        kept = []
+        for packet in itertools.chain(*send(keys, ticks=5 if burst == 1 else 14, units=units)):
+            losing = rng.random() >= 1 / burst if losing else rng.random() < 0.25 / burst
+            if not losing:
+                kept.append(packet)
+        assert hear(kept) == keys, seed
 
 
 def test_an_overtaken_event_is_still_heard() -> None:

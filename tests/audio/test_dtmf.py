@@ -1,0 +1,154 @@
+"""The digit detector against the limits of ITU-T Q.24, and against speech."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spech.audio.dtmf import DigitDetector
+from spech.audio.tones import COLUMNS, KEYPAD, ROWS
+from spech.codecs.base import Samples
+from spech.rtp.dtmf import DIGITS
+from spech.testing.speech import SENTENCES, speak
+
+RATES = (8000, 11025, 16000, 48000)
+FULL_SCALE = 3.14
+"""dBm0 of a sine of full scale (ITU-T G.711)."""
+
+
+class Sender:
+    """Presses random keys whose tones begin at any phase, one after the other at any distance."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.rng = np.random.default_rng(1)
+
+    def tone(
+        self,
+        key: str,
+        ms: float,
+        *,
+        off: tuple[float, float] = (0.0, 0.0),
+        levels: tuple[float, float] = (-9.0, -7.0),
+    ) -> NDArray[np.float64]:
+        """``off`` is the share by which each frequency is wrong, ``levels`` are in dBm0."""
+        row = next(index for index, keys in enumerate(KEYPAD) if key in keys)
+        column = KEYPAD[row].index(key)
+        time = np.arange(round(self.rate * ms / 1000)) / self.rate
+        sound = np.zeros(len(time))
+        for pure, share, dbm0 in zip((ROWS[row], COLUMNS[column]), off, levels, strict=True):
+            phase = self.rng.uniform(0, 2 * np.pi)
+            peak = 32767 * 10 ** ((dbm0 - FULL_SCALE) / 20)
+            sound += peak * np.sin(2 * np.pi * pure * (1 + share) * time + phase)
+        return sound
+
+    def pause(self, ms: float) -> NDArray[np.float64]:
+        """As long as that or up to 5 ms longer, so that nothing falls on the detector's grid."""
+        return np.zeros(round(self.rate * (ms + self.rng.uniform(0, 5)) / 1000))
+
+    def keys(self, count: int = 100) -> str:
+        return "".join(self.rng.choice(list(DIGITS), count))
+
+    def hear(self, parts: list[NDArray[np.float64]], noise_dbm0: float | None = None) -> str:
+        sound = np.concatenate(parts)
+        if noise_dbm0 is not None:
+            rms = 32767 / np.sqrt(2) * 10 ** ((noise_dbm0 - FULL_SCALE) / 20)
+            sound = sound + self.rng.normal(0, rms, len(sound))
+        return detect(np.clip(np.rint(sound), -32768, 32767).astype(np.int16), self.rate)
+
+
+def detect(sound: Samples, rate: int) -> str:
+    detector = DigitDetector(rate)
+    size = rate // 50
+    return "".join(
+        detector.feed(sound[start : start + size]) for start in range(0, len(sound), size)
+    )
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_40_ms_are_enough_and_23_ms_with_a_tone_to_itself_are_none(rate: int) -> None:
+    sender = Sender(rate)
+    keys = sender.keys()
+    parts = [part for key in keys for part in (sender.tone(key, 40), sender.pause(40))]
+    assert sender.hear(parts) == keys
+    parts = [part for key in keys for part in (sender.tone(key, 20), sender.pause(60))]
+    assert sender.hear(parts) == ""
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(
+    ("off", "heard"),
+    [
+        ((0.015, 0.015), True),
+        ((-0.015, 0.015), True),
+        ((0.015, -0.015), True),
+        ((-0.015, -0.015), True),
+        ((0.035, 0.0), False),
+        ((-0.035, 0.0), False),
+        ((0.0, 0.035), False),
+        ((0.0, -0.035), False),
+    ],
+)
+def test_the_frequencies(rate: int, off: tuple[float, float], heard: bool) -> None:
+    sender = Sender(rate)
+    keys = sender.keys()
+    parts = [p for key in keys for p in (sender.tone(key, 50, off=off), sender.pause(50))]
+    assert sender.hear(parts) == (keys if heard else "")
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(
+    ("levels", "heard"),
+    [
+        ((0.0, 0.0), True),
+        ((-25.0, -25.0), True),
+        ((-9.0, -1.0), True),
+        ((-1.0, -9.0), True),
+        ((-25.0, -17.0), True),
+        ((-3.0, -15.0), False),
+        ((-15.0, -3.0), False),
+        ((-40.0, -40.0), False),
+    ],
+)
+def test_the_levels_and_the_twist(rate: int, levels: tuple[float, float], heard: bool) -> None:
+    sender = Sender(rate)
+    keys = sender.keys()
+    parts = [p for key in keys for p in (sender.tone(key, 50, levels=levels), sender.pause(50))]
+    assert sender.hear(parts) == (keys if heard else "")
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_noise_15_db_below(rate: int) -> None:
+    sender = Sender(rate)
+    keys = sender.keys()
+    parts = [p for key in keys for p in (sender.tone(key, 50, levels=(-20, -20)), sender.pause(50))]
+    assert sender.hear(parts, noise_dbm0=-35) == keys
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_an_interruption_of_10_ms_does_not_split_a_digit(rate: int) -> None:
+    sender = Sender(rate)
+    keys = sender.keys(40)
+    parts = []
+    for key in keys:
+        whole = sender.tone(key, 110)
+        hole = round(rate * sender.rng.uniform(0.045, 0.055))
+        whole[hole : hole + rate // 100] = 0
+        parts += [whole, sender.pause(50)]
+    assert sender.hear(parts) == keys
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_alone_and_three_tones_are_no_digit(rate: int) -> None:
+    sender = Sender(rate)
+    one = sender.tone("1", 500, levels=(-9.0, -90.0))
+    both = sender.tone("1", 500) + sender.tone("6", 500)
+    assert sender.hear([one, sender.pause(50), both]) == ""
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("voice", ["en", "en+f4", "de", "it"])
+def test_nobody_talks_a_digit(rate: int, voice: str) -> None:
+    said = speak(SENTENCES + " Oooh, aaah, eeee! Who are you? La la la la.", rate, voice=voice)
+    assert detect(said, rate) == ""
