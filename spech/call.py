@@ -553,6 +553,7 @@ class Call:
                     if isinstance(security, Sdes)
                     else None
                 ),
+                extended_reports=agreed.extended_reports,
             )
         )
 

@@ -53,7 +53,8 @@ class MediaParameters:
     ``codec`` is a name of the registry; payload types are those of each direction, None where no
     telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
     ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what the peer
-    says about the codec; ``security`` is how the sound is encrypted, None where it is not.
+    says about the codec; ``security`` is how the sound is encrypted, None where it is not;
+    ``extended_reports`` are the kinds of RTCP XR that it asks for.
     """
 
     codec: str
@@ -67,6 +68,7 @@ class MediaParameters:
     ptime_ms: int = 20
     fmtp: str | None = None
     security: SrtpKeys | None = None
+    extended_reports: frozenset[str] = frozenset()
 
 
 class Media:
@@ -165,6 +167,7 @@ class Media:
             event_send=parameters.telephone_event_send,
             event_receive=parameters.telephone_event_receive,
         )
+        self._session.reports.wanted = parameters.extended_reports
         self._stream.negotiate(remote, remote_rtcp)
         self._stream.secure(parameters.security)
         self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
@@ -457,7 +460,9 @@ class Media:
         self._interrupted = self._speech.unsent
         if self._now is not None:
             self._hear_out(self._now)
-            self._stream.send_rtcp(self._session.farewell(self._now))
+            farewell = self._session.farewell(self._now)
+            if farewell is not None:
+                self._stream.send_rtcp(farewell)
         for port in self._ports:
             port.close()
         self.leave()

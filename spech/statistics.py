@@ -15,8 +15,10 @@ from spech import codecs
 from spech.codecs.base import Codec, Impairment
 from spech.emodel import mean_opinion_score, transmission_rating
 from spech.rtp.bursts import BurstSummary
+from spech.rtp.jitter import LONGEST_DELAY
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
+from spech.rtp.xr import VoipMetrics
 
 _TICK_MS: Final = 20.0
 _TICKS_PER_SECOND: Final = 50
@@ -121,6 +123,7 @@ class Monitor:
     def __init__(self, session: RtpSession, stream: Stream) -> None:
         self._session = session
         self._stream = stream
+        session.reports.measure = self._metrics
         self._codec: Codec | None = None
         self._impairment = Impairment(0.0, 25.1)
         self._payload_type: int | None = None
@@ -128,6 +131,7 @@ class Monitor:
         self._counters: deque[_Counters] = deque([_Counters()], maxlen=_RECENT + 1)
         self._bursts = BurstSummary()
         self._loss = self._concealed = 0.0
+        self._rating: float | None = None
         self._mos: float | None = None
         self._mos_listening: float | None = None
         self._worst: float | None = None
@@ -164,7 +168,7 @@ class Monitor:
 
     def _judge(self, *, heard: bool) -> None:
         if not heard:
-            self._mos = self._mos_listening = None
+            self._rating = self._mos = self._mos_listening = None
             return
         ratio = self._bursts.ratio
         listening = transmission_rating(self._impairment, loss=self._loss, burst_ratio=ratio)
@@ -172,13 +176,14 @@ class Monitor:
             self._impairment, loss=self._loss, burst_ratio=ratio, delay=self._one_way_ms / 1000.0
         )
         self._mos_listening = mean_opinion_score(listening)
+        self._rating = talking
         mark = self._mos = mean_opinion_score(talking)
         self._worst = mark if self._worst is None else min(mark, self._worst)
         self._marks += 1
         self._sum_of_marks += mark
 
     def _remember(self, at: int) -> None:
-        remote = self._session.remote_report
+        remote = self._session.reports.remote_report
         self._pending.append(
             QualitySample(
                 at=at,
@@ -186,7 +191,7 @@ class Monitor:
                 concealed_percent=100.0 * self._concealed,
                 jitter_ms=self._session.jitter * 1000.0,
                 buffer_ms=self._session.buffer_delay * 1000.0,
-                round_trip_ms=_milliseconds(self._session.round_trip),
+                round_trip_ms=_milliseconds(self._session.reports.round_trip),
                 mos=self._mos,
                 remote_loss_percent=None if remote is None else remote.fraction_lost / 2.56,
             )
@@ -208,7 +213,8 @@ class Monitor:
     def statistics(self, concealed: int, undecodable: int) -> MediaStatistics:
         """The figures of the moment; those that are judged are of the last full second."""
         session, stream, counts = self._session, self._stream, self._session.counts
-        bursts, remote = self._bursts, session.remote_report
+        bursts, remote = self._bursts, session.reports.remote_report
+        metrics = session.reports.remote_metrics
         expected = session.expected
         return MediaStatistics(
             codec=None if self._codec is None else self._codec.name,
@@ -238,7 +244,7 @@ class Monitor:
             gap_density_percent=100.0 * bursts.gap_density,
             burst_ms=bursts.burst_length * self._packet_ms,
             gap_ms=bursts.gap_length * self._packet_ms,
-            round_trip_ms=_milliseconds(session.round_trip),
+            round_trip_ms=_milliseconds(session.reports.round_trip),
             one_way_ms=self._one_way_ms,
             mos=self._mos,
             mos_listening=self._mos_listening,
@@ -247,12 +253,36 @@ class Monitor:
             remote_lost=None if remote is None else remote.lost,
             remote_loss_percent=None if remote is None else remote.fraction_lost / 2.56,
             remote_jitter_ms=_milliseconds(session.remote_jitter),
-            remote_mos=None,
+            remote_mos=None if metrics is None else metrics.mos_conversational,
+        )
+
+    def _metrics(self) -> VoipMetrics | None:
+        """The same for the peer; None while there is nothing to say."""
+        if self._rating is None:
+            return None
+        session, bursts = self._session, self._bursts
+        expected = max(session.expected, 1)
+        packet = self._packet_ms / 1000.0
+        return VoipMetrics(
+            ssrc=0,
+            loss=session.lost / expected,
+            discard=session.counts.late / expected,
+            burst_density=bursts.burst_density,
+            gap_density=bursts.gap_density,
+            burst=bursts.burst_length * packet,
+            gap=bursts.gap_length * packet,
+            round_trip=session.reports.round_trip or 0.0,
+            end_system_delay=packet + session.buffer_delay,
+            rating=self._rating,
+            mos_listening=self._mos_listening,
+            mos_conversational=self._mos,
+            buffer=session.buffer_delay,
+            most_buffer=LONGEST_DELAY,
         )
 
     @property
     def _one_way_ms(self) -> float:
-        network = (self._session.round_trip or 0.0) * 500.0
+        network = (self._session.reports.round_trip or 0.0) * 500.0
         return network + self._packet_ms + self._session.buffer_delay * 1000.0
 
 

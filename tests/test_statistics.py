@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from spech.media import MediaParameters
 from spech.statistics import QualitySample
 
 from .test_media import Call
@@ -94,3 +95,32 @@ async def test_a_long_call_keeps_few_samples(call: Call) -> None:
     assert set(dataclasses.asdict(history[0])) == {
         field.name for field in dataclasses.fields(QualitySample)
     }
+
+
+async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
+    wanted = frozenset({"voip-metrics", "rcvr-rtt"})
+    for side in (call.left, call.right):
+        host, port = side.peer
+        side.media.configure(
+            MediaParameters(
+                "PCMU",
+                0,
+                0,
+                None,
+                None,
+                side.peer,
+                (host, port + 1),
+                "sendonly" if side is call.left else "recvonly",
+                extended_reports=wanted,
+            )
+        )
+    rng = random.Random(5)
+    call.left.rtp.judge = lambda datagram: [] if rng.random() < 0.1 else [datagram]
+    call.tick(1000)
+    sender, listener = call.left.media.statistics, call.right.media.statistics
+    assert listener.mos is not None
+    assert sender.remote_mos == pytest.approx(listener.mos, abs=0.4)
+    assert sender.remote_loss_percent == pytest.approx(10, abs=7)
+    # A tick is all that lies between them, but reports are read five times a second.
+    assert sender.round_trip_ms == pytest.approx(200, abs=210)
+    assert listener.round_trip_ms == pytest.approx(200, abs=210)

@@ -27,6 +27,9 @@ from typing import NamedTuple
 from spech.rtp.packet import RtpPacket
 from spech.rtp.sequence import SEQUENCE_MASK, sequence_difference, timestamp_difference
 
+LONGEST_DELAY = 0.3
+"""Seconds above which the delay never grows."""
+
 _CAPACITY = 100
 _REMEMBERED = 400
 #: Of so many packets one more may be late: 4 of 400, the one at the edge included.
@@ -79,7 +82,7 @@ class JitterBuffer:
         *,
         initial: float = 0.04,
         minimum: float = 0.01,
-        maximum: float = 0.3,
+        maximum: float = LONGEST_DELAY,
     ) -> None:
         self.discarded = 0
         self.spare = 0

@@ -1,25 +1,26 @@
-"""RTCP: sender and receiver reports, source description, farewell, and when to send them.
+"""RTCP packets: sender and receiver reports, source description, farewell, extended reports.
 
-RFC 3550 section 6. Compound packets only: each begins with a report and holds an SDES with CNAME.
+RFC 3550 section 6. What is written is a compound that begins with a report; what is read may be any
+packets in any order, because telephones send them so, and reduced-size RTCP allows it (RFC 5506).
 """
 
 from __future__ import annotations
 
-import random
 import struct
 from dataclasses import dataclass
 
 from spech.errors import RemoteProtocolError
+from spech.rtp import xr
 from spech.rtp.packet import FIRST_RTCP_TYPE, LAST_RTCP_TYPE
+from spech.rtp.xr import ExtendedReport
 
 _SR = 200
 _RR = 201
 _SDES = 202
 _BYE = 203
+_XR = 207
 _CNAME = 1
 _NTP_EPOCH = 2208988800
-_MINIMUM_INTERVAL = 5.0
-_COMPENSATION = 1.21828  # e - 3/2, section 6.3.1
 
 _REPORT_BLOCK = struct.Struct("!IIIIII")
 _SENDER_INFO = struct.Struct("!IIIII")
@@ -76,7 +77,7 @@ class Farewell:
     ssrc: int
 
 
-RtcpPacket = Report | SourceDescription | Farewell
+RtcpPacket = Report | SourceDescription | Farewell | ExtendedReport
 
 
 def ntp_time(seconds: float) -> int:
@@ -131,26 +132,26 @@ def build(packet: RtcpPacket) -> bytes:
         chunk = packet.ssrc.to_bytes(4, "big") + bytes((_CNAME, len(name))) + name
         # The list of items ends with at least one zero, up to the next word (section 6.5).
         return _packet(_SDES, 1, chunk + bytes(4 - len(chunk) % 4))
+    if isinstance(packet, ExtendedReport):
+        return _packet(_XR, 0, xr.build(packet))
     return _packet(_BYE, 1, packet.ssrc.to_bytes(4, "big"))
 
 
 def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
-    """Read a compound packet; kinds that are not used here (APP, feedback, XR) are passed over.
+    """Read the packets of a datagram; kinds that are not used here (APP, feedback) are passed over.
 
     Raises:
-        RemoteProtocolError: it breaks the validity rules of appendix A.2, or is cut off.
+        RemoteProtocolError: it holds something else than RTCP of version 2, or is cut off.
     """
     data = bytes(data)
     packets: list[RtcpPacket] = []
     offset = 0
     while offset < len(data):
-        if len(data) - offset < 8:
+        if len(data) - offset < 4:
             raise RemoteProtocolError("an RTCP packet is cut off")
         first, kind, words = struct.unpack_from("!BBH", data, offset)
         if first & 0xC0 != 0x80 or not FIRST_RTCP_TYPE <= kind <= LAST_RTCP_TYPE:
             raise RemoteProtocolError("no RTCP packet of version 2")
-        if offset == 0 and kind not in (_SR, _RR):
-            raise RemoteProtocolError("an RTCP compound must begin with a report")
         end = offset + 4 + 4 * words
         if end > len(data):
             raise RemoteProtocolError("an RTCP packet is longer than its datagram")
@@ -164,7 +165,7 @@ def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
         except struct.error as error:
             raise RemoteProtocolError("an RTCP packet is shorter than its contents") from error
         offset = end
-    if not packets:
+    if not data:
         raise RemoteProtocolError("an empty RTCP datagram")
     return tuple(packets)
 
@@ -191,6 +192,8 @@ def _read(kind: int, count: int, body: bytes) -> list[RtcpPacket]:
         return [Report(ssrc, sender, tuple(blocks))]
     if kind == _SDES and count:
         return _read_description(body)
+    if kind == _XR:
+        return [xr.read(body)]
     if kind == _BYE:
         return [Farewell(ssrc) for ssrc in struct.unpack_from(f"!{count}I", body)]
     return []
@@ -207,34 +210,3 @@ def _read_description(body: bytes) -> list[RtcpPacket]:
             return [SourceDescription(ssrc, name.decode("utf-8", "replace"))]
         offset += 2 + length
     return []
-
-
-def interval(
-    *,
-    members: int,
-    senders: int,
-    bandwidth: float,
-    we_sent: bool,
-    average_size: float,
-    initial: bool,
-    rng: random.Random,
-) -> float:
-    """Seconds until the next report (section 6.3.1 and appendix A.7).
-
-    Args:
-        members: sources in the session, with ourselves.
-        senders: those of them that send.
-        bandwidth: RTCP's share of the session bandwidth, in bytes per second.
-        we_sent: whether we are one of the senders.
-        average_size: bytes of an RTCP datagram with its UDP and IP headers, averaged.
-        initial: no report was sent yet, which halves the minimum.
-        rng: spreads the interval over half to one and a half times its length.
-    """
-    minimum = _MINIMUM_INTERVAL / 2 if initial else _MINIMUM_INTERVAL
-    share = bandwidth
-    sharing = members
-    if senders <= members * 0.25:
-        share = bandwidth * (0.25 if we_sent else 0.75)
-        sharing = senders if we_sent else members - senders
-    length = max(minimum, average_size * sharing / share)
-    return length * (rng.random() + 0.5) / _COMPENSATION

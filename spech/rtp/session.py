@@ -2,13 +2,12 @@
 
 Pure: datagrams and times go in, datagrams come out. It carries payload bytes and does not know
 what is in them. The SSRC and the sequence of what is sent stay the same for the whole call,
-whatever is negotiated anew on the way (RFC 3550 sections 5.1 and 8).
+whatever is negotiated anew on the way (RFC 3550 sections 5.1 and 8), unless the peer has the same.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 from dataclasses import dataclass
 
 from spech.errors import RemoteProtocolError
@@ -18,12 +17,9 @@ from spech.rtp.bursts import Bursts, BurstSummary
 from spech.rtp.dtmf import DigitReceiver, EventPacket
 from spech.rtp.jitter import JitterBuffer, Verdict
 from spech.rtp.packet import RtpPacket
+from spech.rtp.reports import Reports, Sent
 from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival
 from spech.rtp.stats import Reception
-
-_RTCP_BANDWIDTH = 400.0  # bytes per second: 5 % of a call of 64 kbit/s (RFC 3550 section 6.2)
-_TRANSPORT_OVERHEAD = 28
-_REPORTS_REMEMBERED = 8
 
 KEEPALIVE = 15.0
 """Seconds of silence on our side after which a packet without sound goes out (RFC 6263)."""
@@ -43,6 +39,7 @@ class SessionCounts:
     stray: int = 0
     overflowed: int = 0
     resynchronised: int = 0
+    collisions: int = 0
 
 
 class RtpSession:
@@ -60,11 +57,9 @@ class RtpSession:
         self.ssrc = rng.getrandbits(32)
         self.timestamp = rng.getrandbits(32)
         self.counts = SessionCounts()
-        self.round_trip: float | None = None
-        self.remote_report: rtcp.ReportBlock | None = None
+        self.reports = Reports(rng=rng, epoch=epoch)
         self._rng = rng
-        self._epoch = epoch
-        self._cname = f"{rng.getrandbits(96):024x}@spech"  # short-term and per call: RFC 7022
+        self._given_up: int | None = None
         # In the lower half, so that who misses the first packets counts rollovers as we do
         # (RFC 3711 section 3.3.1).
         self._sequence = rng.getrandbits(15)
@@ -78,11 +73,6 @@ class RtpSession:
         self._reception = Reception(self._clock_rate)
         self._lost_before = self._expected_before = 0
         self._bursts = Bursts()
-        self._next_report: float | None = None
-        self._first_report = True
-        self._average_size = 120.0
-        self._sent_at_reports: deque[int] = deque([0, 0], maxlen=2)
-        self._reports: deque[int] = deque(maxlen=_REPORTS_REMEMBERED)
         self._sent_before = 0
         self._quiet_since = float("-inf")
 
@@ -140,7 +130,7 @@ class RtpSession:
     @property
     def remote_jitter(self) -> float | None:
         """Interarrival jitter of our packets at the peer, in seconds; None until it says so."""
-        report = self.remote_report
+        report = self.reports.remote_report
         return None if report is None else report.jitter / self._clock_rate
 
     @property
@@ -226,6 +216,8 @@ class RtpSession:
 
     def _change_source(self, ssrc: int) -> None:
         """Follow a peer that took a new SSRC: nothing of the old one's numbering holds."""
+        if ssrc == self.ssrc:
+            self._collide()
         if self._remote_ssrc is not None:
             self.counts.resynchronised += 1
         self._remote_ssrc = ssrc
@@ -316,22 +308,28 @@ class RtpSession:
     # Reports
 
     def report_due(self, now: float) -> bool:
-        """Whether it is time for :meth:`report`."""
-        if self._next_report is None:
-            self._schedule(now)
-        return self._next_report is not None and now >= self._next_report
+        """Whether it is time for :meth:`report`; to be asked a few times a second."""
+        schedule = self.reports.schedule
+        present = schedule.peer_present
+        schedule.count(self.counts.sent, self.counts.received, now)
+        due = schedule.due(now)
+        if present and not schedule.peer_present:
+            self.reports.forget_peer()
+        return due or self._given_up is not None
 
     def report(self, now: float) -> bytes:
-        """An RTCP compound (SR or RR, and SDES), and the start of the next interval."""
+        """An RTCP compound, and the start of the next interval."""
         datagram = self._compound(now)
-        self._note_size(len(datagram))
-        self._first_report = False
-        self._sent_at_reports.append(self.counts.sent)
-        self._schedule(now)
+        if self._given_up is not None:
+            datagram += rtcp.build(rtcp.Farewell(self._given_up))
+            self._given_up = None
+        self.reports.schedule.reported(len(datagram), now)
         return datagram
 
-    def farewell(self, now: float) -> bytes:
-        """The last RTCP compound, with BYE (section 6.6)."""
+    def farewell(self, now: float) -> bytes | None:
+        """The last RTCP compound, with BYE; None if nothing was ever sent (section 6.3.7)."""
+        if not self.counts.sent and not self.reports.schedule.began:
+            return None
         return self._compound(now) + rtcp.build(rtcp.Farewell(self.ssrc))
 
     def receive_rtcp(self, data: bytes | memoryview, arrival: float) -> None:
@@ -341,49 +339,27 @@ class RtpSession:
             RemoteProtocolError: it is none.
         """
         packets = rtcp.parse(data)
-        self._note_size(len(data))
+        self.reports.schedule.receive(len(data), arrival)
         for packet in packets:
-            if not isinstance(packet, rtcp.Report):
-                continue
-            if packet.sender is not None and packet.ssrc == self._remote_ssrc:
-                self._reception.sender_report(rtcp.middle(packet.sender.ntp), arrival)
-            for block in packet.blocks:
-                if block.ssrc != self.ssrc:
-                    continue
-                self.remote_report = block
-                if block.last_report in self._reports:
-                    here = rtcp.middle(rtcp.ntp_time(arrival + self._epoch))
-                    self.round_trip = rtcp.round_trip(here, block.last_report, block.delay)
-
-    @property
-    def _sending(self) -> bool:
-        """Whether we sent within the last two intervals (section 6.4)."""
-        return self.counts.sent > self._sent_at_reports[0]
+            if packet.ssrc == self.ssrc:
+                self._collide()  # nothing of it is about us: somebody else says it, or we did
+            else:
+                self.reports.receive(packet, self.ssrc, self._remote_ssrc, self._reception, arrival)
 
     def _compound(self, now: float) -> bytes:
-        sender = None
-        if self._sending:
-            ntp = rtcp.ntp_time(now + self._epoch)
-            self._reports.append(rtcp.middle(ntp))
-            sender = rtcp.SenderInfo(ntp, self.timestamp, self.counts.sent, self.counts.octets)
-        blocks: tuple[rtcp.ReportBlock, ...] = ()
-        if self._remote_ssrc is not None and self._reception.sequence.highest >= 0:
-            blocks = (self._reception.report(self._remote_ssrc, now),)
-        return rtcp.build(rtcp.Report(self.ssrc, sender, blocks)) + rtcp.build(
-            rtcp.SourceDescription(self.ssrc, self._cname)
-        )
+        self.reports.schedule.count(self.counts.sent, self.counts.received, now)
+        sent = Sent(self.ssrc, self.timestamp, self.counts.sent, self.counts.octets)
+        return self.reports.compound(sent, self._remote_ssrc, self._reception, now)
 
-    def _note_size(self, size: int) -> None:
-        self._average_size += (size + _TRANSPORT_OVERHEAD - self._average_size) / 16
+    def _collide(self) -> None:
+        """Our SSRC comes from the peer: take another one and say goodbye to it (section 8.2).
 
-    def _schedule(self, now: float) -> None:
-        heard = self._remote_ssrc is not None
-        self._next_report = now + rtcp.interval(
-            members=1 + heard,
-            senders=self._sending + heard,
-            bandwidth=_RTCP_BANDWIDTH,
-            we_sent=self._sending,
-            average_size=self._average_size,
-            initial=self._first_report,
-            rng=self._rng,
-        )
+        Once. If the next one comes as well, the far end sends back what it gets: then a new one
+        would not help, and what comes is heard, since that is what an echo is for.
+        """
+        self.counts.collisions += 1
+        if self.counts.collisions > 1:
+            return
+        self._given_up = self.ssrc
+        self.ssrc = self._rng.getrandbits(32)
+        self._talkspurt = True

@@ -118,7 +118,7 @@ class Stream:
             try:
                 self._take_rtcp(data, source, arrival)
             except RemoteProtocolError as error:
-                self._drop_invalid(source, str(error))
+                self._drop_invalid(source, str(error), "RTCP")
 
     def discard(self) -> None:
         """Throw away all that waits: nothing was negotiated that could give it a meaning."""
@@ -180,7 +180,7 @@ class Stream:
         """Believe a report from the host that was named, or that the sound comes from."""
         peer = self._source.destination
         if peer is None or source[0] not in (peer[0], self._rtcp_negotiated[0]):
-            self._drop_foreign(source)
+            self._drop_foreign(source, "RTCP")
             return
         if self.protection.required:
             opened = self.protection.open_rtcp(data)
@@ -198,19 +198,21 @@ class Stream:
         if not self._shared:
             self._rtcp_destination = self._rtcp_negotiated
 
-    def _drop_invalid(self, source: Address, reason: str) -> None:
+    def _drop_invalid(self, source: Address, reason: str, kind: str = "RTP") -> None:
         self.invalid += 1
-        self._log(source[0], "dropped RTP from %s: %s", f"{source[0]}:{source[1]}", reason)
+        self._log(
+            f"{kind} {source[0]}", "dropped %s from %s:%d: %s", kind, source[0], source[1], reason
+        )
 
     def _note_unauthentic(self, source: Address) -> None:
         name = f"{source[0]}:{source[1]}"
         self._log(source[0], "dropped SRTP from %s: not made with the key agreed on", name)
 
-    def _drop_foreign(self, source: Address) -> None:
+    def _drop_foreign(self, source: Address, kind: str = "RTP") -> None:
         self.foreign += 1
         if self._source.is_candidate(source):
             return  # a peer behind NAT begins like this
-        self._log(source[0], "dropped RTP from %s: it is not the peer", f"{source[0]}:{source[1]}")
+        self._log(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
 
     def _log(self, key: str, message: str, *arguments: object) -> None:
         """Log once for each key, and for no more than a few dozen of them."""

@@ -22,6 +22,10 @@ _TELEPHONE_EVENT: Final = 101
 #: Numbers that an RTP packet with the marker shares with RTCP on the same port (RFC 5761 4).
 _LIKE_RTCP: Final = range(64, 96)
 
+#: The extended reports that we write and read (RFC 3611 section 5.1): the round trip of those who
+#: only listen, and how a call sounds.
+_EXTENDED_REPORTS: Final = {"rcvr-rtt": "rcvr-rtt=all", "voip-metrics": "voip-metrics"}
+
 #: What we answer to each direction that is offered (RFC 3264 6.1).
 _MIRROR: Final = {
     "sendrecv": "sendrecv",
@@ -59,7 +63,10 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What both ends agreed on for the audio stream, as seen by us; ``fmtp`` is theirs."""
+    """What both ends agreed on for the audio stream, as seen by us; ``fmtp`` is theirs.
+
+    ``extended_reports`` are the kinds of RTCP XR that they ask for, of those that we know.
+    """
 
     codec: str
     payload_type_send: int
@@ -72,6 +79,7 @@ class Agreed:
     ptime_ms: int
     fmtp: str | None = None
     security: Security | None = None
+    extended_reports: frozenset[str] = frozenset()
 
 
 class Negotiator:
@@ -135,6 +143,7 @@ class Negotiator:
             attributes += _event_lines(number, rate)
         if self._mux:
             attributes.append(("rtcp-mux", None))
+        attributes.append(("rtcp-xr", " ".join(_EXTENDED_REPORTS.values())))
         protocol, keys = self._security.offer()
         self._lines[self._slot] = self._audio_line(
             protocol, numbers, (*attributes, *keys), self.direction
@@ -202,6 +211,11 @@ class Negotiator:
             attributes += _event_lines(event, form.clock_rate)
         if self._mux:
             attributes.append(("rtcp-mux", None))
+        if agreed.extended_reports:
+            wanted = (
+                text for name, text in _EXTENDED_REPORTS.items() if name in agreed.extended_reports
+            )
+            attributes.append(("rtcp-xr", " ".join(wanted)))
         # Every m= line is answered, in order; those that we do not take get port 0 (RFC 3264 6).
         self._slot = description.media.index(media)
         self._lines = [
@@ -287,6 +301,7 @@ class Negotiator:
             ),
             direction=direction,
             ptime_ms=media.ptime or 20,
+            extended_reports=_extended_reports(description, media),
         )
 
     def _audio_line(
@@ -318,6 +333,17 @@ def _audio(description: sdp.SessionDescription) -> sdp.MediaDescription | None:
         if media.kind == "audio" and media.port and media.protocol in PROTOCOLS:
             return media
     return None
+
+
+def _extended_reports(
+    description: sdp.SessionDescription, media: sdp.MediaDescription
+) -> frozenset[str]:
+    """Those of ``a=rtcp-xr``, which may stand at either level (RFC 3611 section 5.1)."""
+    value = media.attribute("rtcp-xr")
+    if value is None:
+        value = next((text for name, text in description.attributes if name == "rtcp-xr"), None)
+    named = {part.partition("=")[0] for part in (value or "").split()}
+    return frozenset(named & _EXTENDED_REPORTS.keys())
 
 
 def _number(text: str) -> int:

@@ -105,12 +105,12 @@ def test_reports_too(suite: str) -> None:
     right.hear(left.say())
     left.stream.send_rtcp(left.session.report(100.0))
     (wire,) = left.control.sent
-    assert left.session._cname.encode() not in wire
+    assert b"@spech" not in wire
     right.stream.send_rtcp(right.session.report(100.0))
     left.control.waiting = [(right.control.sent[0], (RIGHT[0], RIGHT[1] + 1))] * 2
     left.stream.drain_rtcp(100.0)
-    assert left.session.remote_report is not None
-    assert left.session.remote_report.ssrc == left.session.ssrc
+    assert left.session.reports.remote_report is not None
+    assert left.session.reports.remote_report.ssrc == left.session.ssrc
     assert left.dropped == (0, 1, 0)
 
 

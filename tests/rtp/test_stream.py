@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from spech.rtp import packet as rtp
+from spech.rtp import rtcp
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
@@ -56,6 +57,16 @@ def make() -> tuple[Stream, RtpSession, Waiting, Waiting]:
 
 def sound(number: int) -> bytes:
     return rtp.build(0, False, number, number * 160, 7, bytes(160))
+
+
+def test_what_is_no_rtcp_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    stream, _, _, control = make()
+    stream.negotiate(PEER, (PEER[0], PEER[1] + 1))
+    goodbye = rtcp.build(rtcp.Farewell(7)) + rtcp.build(rtcp.SourceDescription(7, "x"))
+    control.datagrams = [(goodbye, time.time()), (b"nonsense", time.time())]
+    stream.drain_rtcp(1.0)
+    assert stream.invalid == 1
+    assert [record.getMessage().split(" from ")[0] for record in caplog.records] == ["dropped RTCP"]
 
 
 def test_jitter_is_measured_from_the_kernels_times() -> None:

@@ -168,3 +168,36 @@ def test_numbers_that_look_like_rtcp_keep_the_ports_apart(number: int, events: i
     )
     assert not sdp.parse(answer).media[0].muxed
     assert agreed.remote_rtcp == ("192.0.2.2", 5001)
+
+
+def test_extended_reports_are_offered_and_their_wish_is_heard() -> None:
+    one, two = ours(), ours()
+    offered = one.offer()
+    assert b"a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n" in offered
+    answer, agreed = two.receive_offer(offered)
+    assert agreed.extended_reports == {"rcvr-rtt", "voip-metrics"}
+    assert one.receive_answer(answer).extended_reports == agreed.extended_reports
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds"),
+    [
+        ("a=rtcp-xr:voip-metrics stat-summary=loss,dup", {"voip-metrics"}),
+        ("a=rtcp-xr:rcvr-rtt=sender:10000", {"rcvr-rtt"}),
+        ("a=rtcp-xr", set()),
+        ("a=rtcp-xr:pkt-loss-rle", set()),
+        ("a=ptime:20", set()),
+    ],
+)
+def test_only_extended_reports_that_were_offered_are_answered(line: str, kinds: set[str]) -> None:
+    answer, agreed = ours().receive_offer(offer(line))
+    assert agreed.extended_reports == kinds
+    assert [kind for kind in ("rcvr-rtt", "voip-metrics") if kind.encode() in answer] == sorted(
+        kinds
+    )
+    assert (b"rtcp-xr" in answer) == bool(kinds)
+
+
+def test_extended_reports_may_be_asked_for_by_the_session() -> None:
+    body = offer().replace(b"t=0 0\r\n", b"t=0 0\r\na=rtcp-xr:voip-metrics\r\n")
+    assert ours().receive_offer(body)[1].extended_reports == {"voip-metrics"}
