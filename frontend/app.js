@@ -9,7 +9,7 @@
 import { Control } from "./control.js";
 import { setText } from "./dom.js";
 import { clock, loadLanguage, t } from "./i18n.js";
-import { live, Phone } from "./phone.js";
+import { live, nameOf, Phone } from "./phone.js";
 
 const TITLE_BLINK_MS = 1000;
 
@@ -18,14 +18,18 @@ await loadLanguage();
 const names = [
   "banner",
   "call",
+  "connection",
   "dialer",
   "incoming",
   "keypad",
   "lines",
+  "members",
   "recent",
   "registration",
   "settings",
   "sound",
+  "story",
+  "transfer",
   "welcome",
 ];
 await Promise.all(names.map((name) => import(`./parts/${name}.js`)));
@@ -48,7 +52,7 @@ for (const name of ["welcome", "dialer", "call", "settings"]) {
   views[name] = document.createElement(`spech-${name}`);
   views[name].phone = phone;
 }
-for (const name of ["registration", "banner", "incoming", "lines", "sound", "recent"]) {
+for (const name of ["registration", "banner", "incoming", "lines", "sound", "connection", "recent", "story"]) {
   document.querySelector(`spech-${name}`).phone = phone;
 }
 
@@ -72,12 +76,12 @@ function showView() {
 function title() {
   const [caller] = phone.ringing;
   if (caller && Math.floor(Date.now() / TITLE_BLINK_MS) % 2 === 0) {
-    return t("title.incoming", { who: caller.display_name || caller.remote });
+    return t("title.incoming", { who: nameOf(caller) });
   }
   const call = phone.selected;
   if (!call || !live(call)) return "Spech";
   const seconds = phone.seconds(call);
-  return `${seconds === null ? t(`short.${call.state}`) : clock(seconds)} · ${call.display_name || call.remote}`;
+  return `${seconds === null ? t(`short.${call.state}`) : clock(seconds)} · ${nameOf(call)}`;
 }
 
 function showTitle() {

@@ -1,8 +1,8 @@
 /**
- * The control connection: commands out, whole state snapshots and meters in (docs/protocol.md).
+ * The control connection: commands out, whole state snapshots, meters and quality in (docs/protocol.md).
  *
- * Events: `state` after each snapshot, `meters` after each meters message, `connection` when the
- * connection comes or goes. A lost connection is made again, with a growing pause.
+ * Events: `state` after each snapshot, `meters` and `quality` after such a message, `connection` when
+ * the connection comes or goes. A lost connection is made again, with a growing pause.
  */
 
 const FIRST_PAUSE_MS = 300;
@@ -26,6 +26,7 @@ export class Control extends EventTarget {
   /** performance.now() when `state` came. */
   receivedAt = 0;
   meters = {};
+  quality = {};
   connected = false;
   /** performance.now() at which the connection was lost, null while there is one. */
   lostAt = performance.now();
@@ -112,6 +113,9 @@ export class Control extends EventTarget {
       this.#metersSeen = true;
       this.meters = message.calls;
       this.dispatchEvent(new Event("meters"));
+    } else if (message.type === "quality") {
+      this.quality = message.calls;
+      this.dispatchEvent(new Event("quality"));
     } else if (message.type === "state") {
       this.state = message.state;
       this.receivedAt = performance.now();

@@ -2,15 +2,16 @@
  * The telephone behind the page: what the server says (Control), what is heard (Sound), and the little that
  * only the page knows: which view is open, which call is selected, whose sound belongs to this tab.
  *
- * Events: `change` when something to be seen changed, `tick` four times a second while there are calls.
+ * Events: `change` when something to be seen changed, `tick` four times a second while there are calls,
+ * `quality` once a second.
  */
 
 import { recall, recallTab, remember, rememberTab } from "./memory.js";
+import { QualityLog } from "./quality.js";
+import { Recents } from "./recents.js";
 import { Sound } from "./sound/sound.js";
 import { Tones } from "./sound/tones.js";
 
-const RECENT = 8;
-const DECLINED = 603;
 const SILENCE_DBFS = -100;
 // Snapshots differ by the network's delay; the timer follows only what is more than that.
 const TIMER_SLACK_MS = 400;
@@ -22,12 +23,18 @@ export function tidy(text) {
 }
 
 export const live = (call) => call.state !== "ended";
+/** Whether two calls are in one conference. */
+export const together = (one, other) =>
+  Boolean(one.conference) && one.conference.id === other.conference?.id;
+export const nameOf = (call) => call.display_name || call.remote;
 export const ringsHere = (call) => call.direction === "incoming" && call.state === "ringing";
 
 export class Phone extends EventTarget {
-  recent = recall("recent", []);
+  recents = new Recents();
   /** `settings` or `dialer` when asked for; null shows what fits the calls. */
   asked = null;
+  /** Id of the call whose story is being read, null for none. */
+  reading = null;
   /** What the number field holds, so that it outlives a change of view. */
   number = "";
   error = null;
@@ -46,12 +53,19 @@ export class Phone extends EventTarget {
   #witnessed = new Set();
   #leaving = new Set();
   #ticker = 0;
+  /** Those who were last in a conference with the selected call. */
+  #companions = [];
+  #quality = new QualityLog();
 
   constructor(control) {
     super();
     this.#control = control;
     this.#sound = new Sound((call) => control.command("audio_ticket", { call }));
     control.addEventListener("state", () => this.#receiveState());
+    control.addEventListener("quality", () => {
+      this.#quality.note(control.quality);
+      this.dispatchEvent(new Event("quality"));
+    });
     control.addEventListener("connection", () => this.#changed());
     this.#sound.addEventListener("change", () => this.#changed());
     this.#tones.setVolume(this.#sound.volumes.speaker);
@@ -128,9 +142,12 @@ export class Phone extends EventTarget {
     this.#changed();
   }
 
-  select(call) {
-    this.#selected = call;
+  /** Look at a call, and talk to it: who was talked to until then is put on hold. */
+  select(id) {
+    this.#selected = id;
     this.asked = null;
+    const call = this.calls.find((each) => each.id === id);
+    if (call?.state === "answered" && call.on_hold) this.hold(id, false);
     this.#changed();
   }
 
@@ -148,23 +165,37 @@ export class Phone extends EventTarget {
 
   /** Whether this tab plays, or is about to play, the call's sound. */
   owns(call) {
-    return this.#mine.has(call.id) && !(this.#sound.call === call.id && this.#sound.link === "elsewhere");
+    const ours = this.members(call).some((each) => this.#mine.has(each.id));
+    return ours && !(this.plays(call) && this.#sound.link === "elsewhere");
+  }
+
+  /** Whether the sound that this tab plays is that of the call, or of its conference. */
+  plays(call) {
+    return this.members(call).some((each) => each.id === this.#sound.call);
   }
 
   /** RMS in dBFS of both sides of the selected call: our own measurement, or the server's. */
   get levels() {
     const call = this.selected;
     if (!call || !live(call)) return { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
-    if (this.#sound.call === call.id && this.#sound.link !== "elsewhere") return this.#sound.levels;
+    if (this.plays(call) && this.#sound.link !== "elsewhere") return this.#sound.levels;
     return this.#control.meters[call.id] ?? { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
   }
 
-  /** Lost packets, jitter in ms and dropped 20 ms frames of a call, or null before there are figures. */
+  /** The server's reports on a call for the last minute, the oldest first. */
   quality(call) {
-    const figures = this.#control.meters[call.id];
-    if (!figures) return null;
-    const here = this.#sound.call === call.id ? this.#sound.dropped : 0;
-    return { lost: figures.lost, jitter: figures.jitter_ms, dropped: figures.dropped + here };
+    return this.#quality.of(call);
+  }
+
+  /** Another call that is answered: one that `call` can be connected or merged with. */
+  partner(call) {
+    const other = (each) => each.id !== call.id && each.state === "answered" && !together(each, call);
+    return this.calls.findLast(other) ?? null;
+  }
+
+  /** The calls that hear each other with this one: itself alone, or those of its conference. */
+  members(call) {
+    return call.conference ? this.calls.filter((each) => together(each, call)) : [call];
   }
 
   async dial(text) {
@@ -211,6 +242,11 @@ export class Phone extends EventTarget {
     this.#changed();
   }
 
+  /** Hang up all members of a conference. */
+  hangUpAll(call) {
+    for (const { id } of this.members(call)) this.hangUp(id);
+  }
+
   /** Whether the call is being hung up: for longer than a moment only while the server is away. */
   leaves(call) {
     return this.#leaving.has(call.id);
@@ -223,6 +259,45 @@ export class Phone extends EventTarget {
   mute(call, muted) {
     this.#sound.setMuted(muted);
     this.#command("mute", { call, muted });
+  }
+
+  hold(call, held) {
+    this.#command("hold", { call, held });
+  }
+
+  merge(calls) {
+    this.#command("merge", { calls });
+  }
+
+  /** Take a call out of its conference, to talk to it alone. */
+  split(call) {
+    this.#command("split", { call });
+    this.#take(call);
+  }
+
+  /** How the others hear a member of a conference: `gain` in dB. */
+  setMember(call, { gain, muted }) {
+    this.#command("member", { call, gain, muted });
+  }
+
+  transfer(call, text) {
+    const target = tidy(text);
+    if (target) this.#command("transfer", { call, target });
+  }
+
+  connect(call, other) {
+    this.#command("connect", { call, other });
+  }
+
+  /** Open the story of a call, or close it with null. */
+  read(call) {
+    this.reading = call;
+    this.#changed();
+  }
+
+  /** What happened in a call, step by step. */
+  async steps(call) {
+    return (await this.#control.command("timeline", { call })).steps;
   }
 
   sendDigit(call, digit) {
@@ -246,8 +321,7 @@ export class Phone extends EventTarget {
   }
 
   forgetRecent() {
-    this.recent = [];
-    remember("recent", this.recent);
+    this.recents.clear();
     this.#changed();
   }
 
@@ -277,6 +351,7 @@ export class Phone extends EventTarget {
   #receiveState() {
     const present = new Set(this.calls.map((call) => call.id));
     for (const call of this.calls) this.#receiveCall(call);
+    this.#followConference();
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
     for (const known of [
@@ -299,6 +374,15 @@ export class Phone extends EventTarget {
     this.#changed();
   }
 
+  /** A conference goes on when the member that was selected leaves it. */
+  #followConference() {
+    const call = this.calls.find(({ id }) => id === this.#selected);
+    const left = this.#companions.find(({ id }) => this.calls.some((each) => each.id === id && live(each)));
+    if (call && !live(call) && left) this.#selected = left.id;
+    const selected = this.selected;
+    this.#companions = selected?.conference ? this.members(selected) : [];
+  }
+
   #receiveCall(call) {
     if (live(call)) this.#witnessed.add(call.id);
     if (call.answered_s !== null && !this.#lengths.has(call.id)) {
@@ -312,30 +396,15 @@ export class Phone extends EventTarget {
     this.#lengths.set(call.id, seconds);
     if (this.#saw(call)) {
       if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tones.farewell();
-      this.#note(call, seconds);
+      this.recents.note(call, seconds);
     }
-  }
-
-  #note(call, seconds) {
-    const unanswered = call.direction === "incoming" && seconds === null;
-    const declined = unanswered && call.ended.by === "local" && call.ended.status === DECLINED;
-    const entry = {
-      remote: call.remote,
-      name: call.display_name,
-      direction: call.direction,
-      missed: unanswered && !declined,
-      declined,
-      at: Date.now(),
-    };
-    this.recent = [entry, ...this.recent.filter((other) => other.remote !== call.remote)].slice(0, RECENT);
-    remember("recent", this.recent);
   }
 
   /** Bring sound, tones and ticker in line with the calls. */
   #changed() {
     rememberTab("mine", [...this.#mine]);
     const call = this.selected;
-    const heard = call && live(call) && this.#mine.has(call.id) ? call : null;
+    const heard = this.#heard(call);
     if (this.state) this.#sound.follow(heard?.id ?? this.#pending(), this.state.audio.rate);
     if (heard) this.#sound.setMuted(heard.muted);
     const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.#control.connected;
@@ -347,6 +416,14 @@ export class Phone extends EventTarget {
       this.#ticker = 0;
     }
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** The call whose sound this tab plays: the selected one, or one in a conference with it. */
+  #heard(call) {
+    if (!call || !live(call)) return null;
+    const ours = this.members(call).filter((each) => this.#mine.has(each.id));
+    // What is heard already goes on: the sound of each member is that of the whole conference.
+    return ours.find((each) => each.id === this.#sound.call) ?? ours[0] ?? null;
   }
 
   /** A call that we just dialled or answered and that no snapshot shows yet as ours to hear. */

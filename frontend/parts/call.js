@@ -1,18 +1,21 @@
 /** The selected call: who, what is happening, and what one can do about it. */
 
 import { h, Part, setAddress, setText, show, takesText } from "../dom.js";
-import { clock, inWords, number, t, translated } from "../i18n.js";
+import { clock, inWords, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live } from "../phone.js";
+import { live, nameOf } from "../phone.js";
+import { transferText } from "./transfer.js";
 
 const FLOOR_DBFS = -55;
 const DOUBLE_CLICK_MS = 600;
+/** What can be open between the call's name and its buttons, one at a time. */
+const PANELS = { keypad: "spech-keypad", transfer: "spech-transfer" };
 
 export class CallView extends Part {
   #shown = null;
   #shownAt = 0;
-  #keypadOpen = false;
-  #keypad;
+  #open = null;
+  #panel = null;
 
   build() {
     this.className = "call";
@@ -20,21 +23,32 @@ export class CallView extends Part {
       "div",
       { class: "avatar", "aria-hidden": "true" },
       h("span", { class: "halo" }),
-      h("span", { class: "face" }, icon("call")),
+      (this.face = h("span", { class: "face" }, icon("call"))),
     );
     this.name = h("h1", { class: "who", testid: "remote", tabindex: -1 });
     this.address = h("p", { class: "address" });
+    this.members = document.createElement("spech-members");
     this.status = h("p", { class: "status", testid: "status", "aria-live": "polite" });
     this.timer = h("p", { class: "timer", testid: "timer", role: "timer", "aria-live": "off" });
     this.notices = this.#buildNotices();
     this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
-    this.keypadPlace = h("div", { class: "keypad-place" });
+    this.place = h("div", { class: "panel-place" });
     this.mute = this.#control("mute", "microphone", t("mute"), () => this.#toggleMute());
-    this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () =>
-      this.#openKeypad(!this.#keypadOpen),
-    );
+    this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#togglePanel("keypad"));
+    this.hold = this.#control("hold", "hold", t("hold"), () => this.#toggleHold());
+    this.pass = this.#control("transfer", "transfer", t("transfer"), () => this.#togglePanel("transfer"));
     this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
-    this.controls = h("div", { class: "controls" }, this.mute, this.keys, this.more);
+    this.merge = this.#control("merge", "merge", t("merge"), () => this.#merge());
+    this.controls = h(
+      "div",
+      { class: "controls" },
+      this.mute,
+      this.keys,
+      this.hold,
+      this.pass,
+      this.merge,
+      this.more,
+    );
     this.hangup = h(
       "button",
       {
@@ -51,18 +65,24 @@ export class CallView extends Part {
       { type: "button", class: "pill", testid: "again", onclick: () => this.#callAgain() },
       t("call_again"),
     );
+    this.story = h(
+      "button",
+      { type: "button", class: "quiet", testid: "story-after", onclick: () => this.phone.read(this.#shown) },
+      icon("story"),
+      t("story"),
+    );
     this.done = h(
       "button",
       {
         type: "button",
         class: "pill plain",
         testid: "dismiss",
-        onclick: () => this.phone.dismiss(this.#shown),
+        onclick: () => this.#leave(),
       },
       t("done"),
     );
-    this.after = h("div", { class: "after" }, this.again, this.done);
-    this.quality = h("p", { class: "quality", testid: "quality" });
+    this.after = h("div", { class: "after" }, this.again, this.done, this.story);
+    this.mark = document.createElement("spech-mark");
     this.append(
       this.avatar,
       this.name,
@@ -70,13 +90,16 @@ export class CallView extends Part {
       this.status,
       this.timer,
       this.notices,
+      this.members,
       this.typed,
-      this.keypadPlace,
+      this.place,
       this.controls,
       this.hangup,
       this.after,
-      this.quality,
+      this.mark,
     );
+    this.mark.phone = this.phone;
+    this.members.phone = this.phone;
     this.phone.addEventListener("tick", () => this.#tick());
     document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
   }
@@ -118,47 +141,77 @@ export class CallView extends Part {
     if (call.id !== this.#shown) {
       this.#shown = call.id;
       this.#shownAt = performance.now();
-      this.#openKeypad(false);
+      this.#show(null);
     }
     const ended = !live(call);
     this.dataset.state = call.state;
     this.status.dataset.state = call.state;
-    setAddress(this.name, call.display_name || call.remote);
-    setAddress(this.address, call.display_name ? call.remote : "");
+    const together = this.phone.members(call).length > 1;
+    setAddress(this.name, together ? t("conference") : nameOf(call));
+    setAddress(this.address, !together && call.display_name ? call.remote : "");
+    this.classList.toggle("with-members", together);
     setText(this.status, this.#statusText(call));
     show(this.controls, !ended);
     show(this.hangup, !ended);
     this.hangup.disabled = this.phone.leaves(call);
     show(this.after, ended);
     const waiting = this.phone.lines.findLast(live);
-    setText(this.done, waiting ? t("back_to", { who: waiting.display_name || waiting.remote }) : t("done"));
+    setText(this.done, waiting ? t("back_to", { who: nameOf(waiting) }) : t("done"));
     show(this.again, ended && this.phone.account !== null);
-    show(this.more, call.state === "answered");
-    this.keys.disabled = call.state !== "answered" && call.state !== "early";
-    if (ended || this.keys.disabled) this.#openKeypad(false);
-    this.#showMute(call.muted);
+    const answered = call.state === "answered";
+    const partner = answered ? this.phone.partner(call) : null;
+    show(this.hold, answered);
+    // What is typed or passed on concerns one far end only.
+    show(this.keys, !together);
+    show(this.pass, answered && !together);
+    show(this.merge, partner !== null);
+    show(this.more, answered && partner === null);
+    if (together) this.#show(null);
+    this.keys.disabled = (!answered && call.state !== "early") || call.on_hold;
+    if (ended || (this.keys.disabled && this.#open === "keypad")) this.#show(null);
+    if (!answered && this.#open === "transfer") this.#show(null);
+    this.#showPressed(this.mute, call.muted, ["microphone", "mute"], ["muted", "unmute"]);
+    this.#showPressed(this.hold, call.on_hold, ["hold", "hold"], ["resume", "resume"]);
+    this.#showFace(call);
     this.#showNotices(call);
-    setText(this.typed, this.#keypadOpen ? this.phone.digits(call) : "");
+    setText(this.typed, this.#open === "keypad" ? this.phone.digits(call) : "");
     this.#tick();
   }
 
   #statusText(call) {
     if (call.state === "ended") return translated(call.ended.text);
     if (this.phone.leaves(call)) return t("state.leaving");
-    if (call.state === "answered" && call.muted) return t("state.muted");
+    if (call.state === "answered") {
+      const passing = transferText(call);
+      if (passing) return passing;
+      if (call.on_hold) return t("state.on_hold");
+      if (call.held) return t("state.held");
+      if (call.muted) return t("state.muted");
+    }
     return t(`state.${call.state}`);
   }
 
-  #showMute(muted) {
-    if (this.mute.getAttribute("aria-pressed") === String(muted)) return;
-    this.mute.setAttribute("aria-pressed", String(muted));
-    this.mute.querySelector(".disc").replaceChildren(icon(muted ? "muted" : "microphone"));
-    setText(this.mute.querySelector(".label"), t(muted ? "unmute" : "mute"));
+  /** A control that is pressed or not: its symbol and its label say what pressing it does. */
+  #showPressed(control, pressed, off, on) {
+    if (control.getAttribute("aria-pressed") === String(pressed)) return;
+    control.setAttribute("aria-pressed", String(pressed));
+    const [symbol, label] = pressed ? on : off;
+    control.querySelector(".disc").replaceChildren(icon(symbol));
+    setText(control.querySelector(".label"), t(label));
+  }
+
+  /** The handset, or the sign that nobody is talking now. */
+  #showFace(call) {
+    const waits = live(call) && (call.on_hold || call.held);
+    this.dataset.waits = String(waits);
+    if (this.face.dataset.symbol === (waits ? "hold" : "call")) return;
+    this.face.dataset.symbol = waits ? "hold" : "call";
+    this.face.replaceChildren(icon(this.face.dataset.symbol));
   }
 
   #showNotices(call) {
     const { sound, control, error } = this.phone;
-    const here = live(call) && this.phone.owns(call) && sound.call === call.id;
+    const here = live(call) && this.phone.owns(call) && this.phone.plays(call);
     show(this.hear.box, here && sound.blocked);
     setText(this.hear.text, t("hear.why"));
     show(
@@ -183,20 +236,6 @@ export class CallView extends Part {
     if (!call || !this.isConnected) return;
     const seconds = this.phone.seconds(call);
     setText(this.timer, seconds === null ? "" : clock(seconds));
-    const quality = live(call) && call.state !== "trying" ? this.phone.quality(call) : null;
-    setText(
-      this.quality,
-      quality
-        ? [
-            call.codec,
-            t("quality.lost", { count: number(quality.lost) }),
-            t("quality.jitter", { ms: number(quality.jitter, 1) }),
-            t("quality.dropped", { count: number(quality.dropped) }),
-          ]
-            .filter(Boolean)
-            .join(" · ")
-        : "",
-    );
   }
 
   /** Let the halo follow the other side's voice. `speaker` in dBFS. */
@@ -208,7 +247,7 @@ export class CallView extends Part {
   #hangUp(event) {
     // The call button was where this one is now: the second half of a double click is no hang-up.
     if (event.detail > 1 && performance.now() - this.#shownAt < DOUBLE_CLICK_MS) return;
-    this.phone.hangUp(this.#shown);
+    this.phone.hangUpAll(this.phone.selected);
   }
 
   #toggleMute() {
@@ -216,21 +255,44 @@ export class CallView extends Part {
     if (call && live(call)) this.phone.mute(call.id, !call.muted);
   }
 
-  #openKeypad(open) {
-    if (open === this.#keypadOpen) return;
-    this.#keypadOpen = open;
-    this.keys.setAttribute("aria-pressed", String(open));
-    this.classList.toggle("with-keypad", open);
-    this.#keypad = null;
-    this.keypadPlace.replaceChildren();
-    setText(this.typed, open ? this.phone.digits(this.phone.selected) : "");
-    if (!open) return;
-    this.#keypad = document.createElement("spech-keypad");
-    this.keypadPlace.append(this.#keypad);
-    this.#keypad.phone = this.phone;
-    this.#keypad.addEventListener("key", ({ detail }) => {
+  #merge() {
+    const call = this.phone.selected;
+    this.phone.merge([call.id, this.phone.partner(call).id]);
+  }
+
+  #toggleHold() {
+    const call = this.phone.selected;
+    if (call) this.phone.hold(call.id, !call.on_hold);
+  }
+
+  #togglePanel(name) {
+    this.#show(this.#open === name ? null : name);
+    this.#panel?.arrive?.();
+  }
+
+  /** Open a panel in place of the one that is open; null closes it. */
+  #show(name) {
+    if (name === this.#open) return;
+    this.#open = name;
+    this.keys.setAttribute("aria-pressed", String(name === "keypad"));
+    this.pass.setAttribute("aria-pressed", String(name === "transfer"));
+    this.classList.toggle("with-panel", name !== null);
+    this.#panel = name === null ? null : document.createElement(PANELS[name]);
+    this.place.replaceChildren(...(name === null ? [] : [this.#panel]));
+    setText(this.typed, name === "keypad" ? this.phone.digits(this.phone.selected) : "");
+    if (!this.#panel) return;
+    this.#panel.phone = this.phone;
+    if (name !== "keypad") return;
+    this.#panel.addEventListener("key", ({ detail }) => {
       if (detail !== "+") this.phone.sendDigit(this.#shown, detail);
     });
+  }
+
+  /** Done with an ended call: back to another one that waits, if there is one. */
+  #leave() {
+    const waiting = this.phone.lines.findLast(live);
+    this.phone.dismiss(this.#shown);
+    if (waiting) this.phone.select(waiting.id);
   }
 
   #callAgain() {
@@ -241,18 +303,21 @@ export class CallView extends Part {
 
   #typedAnywhere(event) {
     if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (takesText(event.target)) return;
+    if (takesText(event.target) || this.phone.reading !== null) return;
     const call = this.phone.selected;
     if (!call) return;
     if (!live(call)) {
       this.#typedAfterwards(event);
       return;
     }
-    if (/^[0-9*#]$/.test(event.key) && call.state === "answered") {
-      this.#openKeypad(true);
-      this.#keypad.flash(event.key);
+    const key = event.key.toLowerCase();
+    if (/^[0-9*#]$/.test(key) && call.state === "answered" && !call.on_hold) {
+      this.#show("keypad");
+      this.#panel.flash(event.key);
       this.phone.sendDigit(call.id, event.key);
-    } else if (event.key.toLowerCase() === "m") this.#toggleMute();
+    } else if (key === "m") this.#toggleMute();
+    else if (key === "h" && call.state === "answered") this.#toggleHold();
+    else if (key === "escape" && this.#open) this.#show(null);
     else return;
     event.preventDefault();
   }
@@ -262,7 +327,8 @@ export class CallView extends Part {
     const digit = /^[0-9*#+]$/.test(event.key);
     const done = event.key === "Escape" || (event.key === "Enter" && !event.target.closest?.("button"));
     if (!digit && !done) return;
-    this.phone.dismiss(this.#shown);
+    if (digit) this.phone.dismiss(this.#shown);
+    else this.#leave();
     if (digit) {
       this.phone.number = event.key;
       this.phone.show("dialer");

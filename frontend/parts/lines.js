@@ -2,6 +2,7 @@
 
 import { h, Part, setText } from "../dom.js";
 import { clock, t } from "../i18n.js";
+import { nameOf, together } from "../phone.js";
 
 export class Lines extends Part {
   #rows = new Map();
@@ -14,7 +15,7 @@ export class Lines extends Part {
   }
 
   update() {
-    const lines = this.phone.lines;
+    const lines = this.#rowsWanted();
     const selected = this.phone.view === "call" ? this.phone.selected : null;
     this.hidden = this.phone.view === "settings" || lines.length < (this.phone.view === "dialer" ? 1 : 2);
     const present = new Set(lines.map((call) => call.id));
@@ -41,28 +42,33 @@ export class Lines extends Part {
         this.append(row);
       }
       const row = this.#rows.get(call.id);
-      row.dataset.state = call.state;
-      row.setAttribute("aria-pressed", String(call.id === selected?.id));
-      setText(row.children[1], call.display_name || call.remote);
+      row.dataset.state = call.on_hold || call.held ? "waiting" : call.state;
+      const isSelected = call.id === selected?.id || (selected && together(call, selected));
+      row.setAttribute("aria-pressed", String(Boolean(isSelected)));
+      setText(row.children[1], this.phone.members(call).map(nameOf).join(", "));
     }
     this.#tick();
   }
 
+  /** A conference has one row, that of its first call. */
+  #rowsWanted() {
+    return this.phone.lines.filter((call) => this.phone.members(call)[0].id === call.id);
+  }
+
   #tick() {
     if (this.hidden) return;
-    const selected = this.phone.selected?.id;
-    for (const call of this.phone.lines) {
+    for (const call of this.#rowsWanted()) {
       const state = this.#rows.get(call.id)?.children[2];
       if (!state) continue;
       const seconds = this.phone.seconds(call);
-      const waiting = call.state === "answered" && call.id !== selected;
+      const waiting = call.on_hold || call.held;
       const time = seconds === null ? "" : clock(seconds);
       setText(
         state,
         call.state !== "answered"
           ? t(`short.${call.state}`)
           : waiting
-            ? `${t("short.waiting")} · ${time}`
+            ? `${t(call.on_hold ? "short.on_hold" : "short.held")} · ${time}`
             : time,
       );
     }

@@ -42,7 +42,7 @@ export class Recent extends Part {
   }
 
   update() {
-    const { recent } = this.phone;
+    const recent = this.phone.recents.list;
     this.hidden = recent.length === 0 || this.phone.view === "settings" || this.phone.view === "welcome";
     if (recent === this.#shown) return;
     this.#shown = recent;

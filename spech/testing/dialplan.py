@@ -8,6 +8,8 @@ So have `info` and `inband`, named after the way in which digits go to and from 
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
     602  reads digits up to `#`, plays     606  early media: a tone of 425 Hz, never answered
          them back as digits, hangs up     603  busy
+    607  echo behind a bridge, so that    608  a tone of 440 Hz until hang-up
+         it can be transferred
     700  only its state can be had: whether bob is busy
 
 Text messages between the accounts are passed on.
@@ -129,6 +131,12 @@ exten = 605,1,Answer()
 exten = 606,1,Progress()
  same = n,Playtones(425)
  same = n,Wait(60)
+
+exten = 607,1,Dial(Local/600@phones)
+
+exten = 608,1,Answer()
+ same = n,Playtones(440)
+ same = n,Wait(600)
 
 exten = 700,hint,PJSIP/bob
 

@@ -1,0 +1,29 @@
+/** Codecs by the names under which people know them. */
+
+import { number, t } from "./i18n.js";
+
+const NAMES = {
+  PCMU: "G.711 µ-law",
+  PCMA: "G.711 A-law",
+  G722: "G.722",
+  G729: "G.729",
+  opus: "Opus",
+  speex: "Speex",
+};
+
+/** `iLBC/20` names its frames in ms; a rate behind the slash is shown by itself. */
+export function codecName(name) {
+  const [kind, detail] = name.split("/");
+  const length = kind === "iLBC" ? ` ${detail} ms` : "";
+  return (NAMES[kind] ?? kind) + length;
+}
+
+export function codecRate({ rate }) {
+  return t("codec.rate", { rate: number(rate / 1000, rate % 1000 ? 1 : 0) });
+}
+
+/** Name and rate of a codec in use; `codecs` is the snapshot's list. */
+export function codecInUse(name, codecs) {
+  const known = codecs.find((codec) => codec.name === name);
+  return known ? `${codecName(name)} · ${codecRate(known)}` : codecName(name);
+}

@@ -1,0 +1,248 @@
+/**
+ * How good the call is: a small mark in the call, and what is behind it beside the call: both ways on which
+ * its sound travels, what each loses, and the last minute of it.
+ */
+
+import { codecInUse } from "../codecs.js";
+import { h, Part, setText, show } from "../dom.js";
+import { number, t } from "../i18n.js";
+import { icon } from "../icons.js";
+import { recall, remember } from "../memory.js";
+import { live } from "../phone.js";
+import { grade, gradeName, lineGrade, MINUTE, pageGrade, pageLoss } from "../quality.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const BARS = 4;
+// A sparkline's box, in its own units.
+const WIDTH = 240;
+const HEIGHT = 36;
+const MOS = { from: 1, to: 4.5 };
+const LOSS = { from: 10, to: 0 };
+
+function bars() {
+  return h(
+    "span",
+    { class: "bars", "aria-hidden": "true" },
+    ...Array.from({ length: BARS }, () => h("span", null)),
+  );
+}
+
+function setGrade(element, value) {
+  element.dataset.grade = gradeName(value);
+  [...element.querySelector(".bars").children].forEach((bar, index) =>
+    bar.classList.toggle("lit", index < value),
+  );
+}
+
+/** The button at the foot of a call: grade, codec and, where it is so, a lock. */
+export class Mark extends Part {
+  build() {
+    this.word = h("span", { class: "mark-word" });
+    this.codec = h("span", { class: "mark-codec", testid: "codec-in-use" });
+    this.lock = h(
+      "span",
+      { class: "mark-lock", testid: "encrypted", role: "img", "aria-label": t("encrypted"), title: t("encrypted") },
+      icon("lock"),
+    );
+    this.button = h(
+      "button",
+      {
+        type: "button",
+        class: "mark",
+        testid: "quality",
+        "aria-controls": "connection",
+        onclick: () => document.querySelector("spech-connection").toggle(),
+      },
+      bars(),
+      this.word,
+      this.codec,
+      this.lock,
+    );
+    this.append(this.button);
+    this.phone.addEventListener("quality", () => this.refresh());
+  }
+
+  update() {
+    const call = this.phone.selected;
+    const speaking = Boolean(call && live(call) && call.codec);
+    show(this.button, speaking);
+    if (!speaking) return;
+    const report = this.phone.quality(call).at(-1);
+    const value = report ? grade(report) : 0;
+    setGrade(this.button, value);
+    setText(this.word, value ? t(`grade.${gradeName(value)}`) : "");
+    setText(this.codec, codecInUse(call.codec, this.phone.state.codecs));
+    show(this.lock, Boolean(call.encrypted));
+    this.button.title = t("connection.show");
+  }
+}
+
+class Sparkline {
+  constructor(label, scale) {
+    this.scale = scale;
+    this.area = document.createElementNS(SVG, "path");
+    this.line = document.createElementNS(SVG, "path");
+    this.area.setAttribute("class", "spark-area");
+    this.line.setAttribute("class", "spark-line");
+    this.element = document.createElementNS(SVG, "svg");
+    this.element.setAttribute("class", "spark");
+    this.element.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    this.element.setAttribute("preserveAspectRatio", "none");
+    this.element.setAttribute("role", "img");
+    this.element.setAttribute("aria-label", label);
+    this.element.append(this.area, this.line);
+  }
+
+  /** Draw the values of the last minute, the newest at the right edge; null is a gap. */
+  draw(values) {
+    const { from, to } = this.scale;
+    const place = (value, index) => {
+      const share = Math.max(0, Math.min(1, (value - from) / (to - from)));
+      const x = WIDTH - ((values.length - 1 - index) * WIDTH) / (MINUTE - 1);
+      return `${x.toFixed(1)} ${(HEIGHT - 2 - share * (HEIGHT - 4)).toFixed(1)}`;
+    };
+    const runs = [];
+    values.forEach((value, index) => {
+      if (value === null) return;
+      if (index === 0 || values[index - 1] === null) runs.push([]);
+      runs.at(-1).push(place(value, index));
+    });
+    const path = (points) => `M${points.join("L")}`;
+    const foot = (point) => `${point.split(" ")[0]} ${HEIGHT}`;
+    this.line.setAttribute("d", runs.map((run) => path(run.length > 1 ? run : [run[0], run[0]])).join(""));
+    this.area.setAttribute(
+      "d",
+      runs.map((run) => `${path([foot(run[0]), ...run, foot(run.at(-1))])}Z`).join(""),
+    );
+  }
+}
+
+/** One of the two ways: its grade, its last minute, its figures. */
+class Way {
+  #values = {};
+
+  constructor(name, scale, figures) {
+    this.word = h("span", { class: "way-word" });
+    this.spark = new Sparkline(t(`way.${name}.minute`), scale);
+    this.head = h("div", { class: "way-head" }, h("span", null, t(`way.${name}`)), bars(), this.word);
+    this.element = h(
+      "section",
+      { class: "way", testid: `way-${name}`, "aria-label": t(`way.${name}`) },
+      this.head,
+      this.spark.element,
+      h("dl", { class: "figures" }, ...figures.map((figure) => this.#figure(name, figure))),
+    );
+  }
+
+  #figure(name, figure) {
+    const value = h("dd", { testid: `${name}-${figure}` });
+    this.#values[figure] = value;
+    return h("div", { title: t(`figure.${figure}.why`) }, h("dt", null, t(`figure.${figure}`)), value);
+  }
+
+  show(value, history, figures) {
+    setGrade(this.element, value);
+    setText(this.word, value ? t(`grade.${gradeName(value)}`) : t("grade.unknown"));
+    this.spark.draw(history);
+    for (const [figure, text] of Object.entries(figures)) setText(this.#values[figure], text);
+  }
+}
+
+const percent = (value) => `${number(value, value && value < 10 ? 1 : 0)} %`;
+
+function milliseconds(value) {
+  if (value === null) return "–";
+  return value < 1 ? "< 1 ms" : `${number(value, value < 10 ? 1 : 0)} ms`;
+}
+
+
+export class Connection extends Part {
+  #open = recall("connection", false);
+
+  build() {
+    this.classList.add("panel");
+    this.id = "connection";
+    this.line = new Way("line", MOS, ["loss", "jitter", "round_trip", "mos"]);
+    this.page = new Way("page", LOSS, ["loss", "round_trip"]);
+    this.verdict = h("p", { class: "verdict", testid: "verdict", role: "status" });
+    this.far = h("p", { class: "help", testid: "far-end" });
+    this.body = h("div", { class: "ways" }, this.verdict, this.line.element, this.page.element, this.far);
+    this.head = h(
+      "button",
+      { type: "button", class: "fold", testid: "connection-fold", onclick: () => this.#fold(!this.#open) },
+      h("span", null, t("connection")),
+      icon("down"),
+    );
+    this.append(
+      h("div", { class: "panel-head" }, h("h2", null, this.head), this.#story()),
+      this.body,
+    );
+    this.phone.addEventListener("quality", () => this.refresh());
+  }
+
+  #story() {
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "quiet small",
+        testid: "story-open",
+        onclick: () => this.phone.read(this.phone.selected.id),
+      },
+      t("story"),
+    );
+  }
+
+  /** Open and come into sight, or close. */
+  toggle() {
+    this.#fold(!this.#open);
+    if (this.#open) this.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
+  #fold(open) {
+    this.#open = open;
+    remember("connection", open);
+    this.refresh();
+  }
+
+  update() {
+    const { selected: call, view } = this.phone;
+    this.hidden = view !== "call" || !call || !live(call);
+    if (this.hidden) return;
+    this.head.setAttribute("aria-expanded", String(this.#open));
+    const reports = this.phone.quality(call);
+    const report = reports.at(-1);
+    show(this.body, this.#open);
+    if (!this.#open) return;
+    for (const way of [this.line, this.page]) show(way.element, Boolean(report));
+    show(this.far, Boolean(report) && report.remote_loss_percent !== null);
+    setText(this.verdict, this.#verdict(call, report));
+    if (!report) return;
+    this.line.show(
+      lineGrade(report),
+      reports.map(({ mos }) => mos),
+      {
+        loss: percent(report.loss_percent),
+        jitter: milliseconds(report.jitter_ms),
+        round_trip: milliseconds(report.round_trip_ms),
+        mos: report.mos === null ? "–" : number(report.mos, 1),
+      },
+    );
+    this.page.show(pageGrade(report), reports.map(pageLoss), {
+      loss: percent(pageLoss(report)),
+      round_trip: milliseconds(report.page.round_trip_ms),
+    });
+    if (report.remote_loss_percent !== null)
+      setText(this.far, t("far_end", { loss: percent(report.remote_loss_percent) }));
+  }
+
+  #verdict(call, report) {
+    if (!report) return t("verdict.waiting");
+    if (call.on_hold || call.held) return t("verdict.hold");
+    if (report.trouble) return t(`verdict.${report.trouble}`);
+    return t(grade(report) ? "verdict.good" : "verdict.waiting");
+  }
+}
+
+customElements.define("spech-mark", Mark);
+customElements.define("spech-connection", Connection);

@@ -1,0 +1,147 @@
+/**
+ * What happened in a call: both ends as lines, each message as an arrow between them, what it means in plain
+ * words, and the message itself behind it. While the call is up the story grows.
+ */
+
+import { h, Part, setText, show } from "../dom.js";
+import { currentLanguage, inWords, number, t, translated } from "../i18n.js";
+import { icon } from "../icons.js";
+import { nameOf } from "../phone.js";
+
+const CHALLENGES = ["401", "407"];
+
+/** Whether a step is a refusal: a response from 300 up that is not the usual question for the password. */
+function refusal({ kind, title }) {
+  const status = /^([3-6]\d\d)\b/.exec(title)?.[1];
+  return kind !== "note" && status !== undefined && !CHALLENGES.includes(status);
+}
+
+export class Story extends Part {
+  #call = null;
+  #told = 0;
+  #asking = false;
+  #server = "";
+
+  build() {
+    this.heading = h("h1", { id: "story-title", tabindex: -1 }, t("story"));
+    this.about = h("p", { class: "help", testid: "story-about" });
+    this.steps = h("ol", { class: "steps", testid: "steps" });
+    this.server = h("span", null);
+    this.ends = h("div", { class: "ends", "aria-hidden": "true" }, h("span", null, t("story.you")), this.server);
+    this.nothing = h("p", { class: "help", testid: "story-nothing" });
+    this.capture = this.#download("capture", "pcap");
+    this.text = this.#download("text", "txt");
+    this.dialog = h(
+      "dialog",
+      { class: "sheet", testid: "story", "aria-labelledby": "story-title", onclose: () => this.phone.read(null) },
+      h(
+        "header",
+        { class: "sheet-head" },
+        h("div", null, this.heading, this.about),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "quiet",
+            testid: "story-close",
+            "aria-label": t("close"),
+            onclick: () => this.dialog.close(),
+          },
+          icon("close"),
+        ),
+      ),
+      h("div", { class: "sheet-body" }, this.ends, this.steps, this.nothing),
+      h("footer", { class: "sheet-foot" }, this.capture, this.text),
+    );
+    // A click beside the sheet closes it; the dialog itself is only hit outside of its content.
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog) this.dialog.close();
+    });
+    this.append(this.dialog);
+  }
+
+  #download(name, ending) {
+    const link = h("a", { class: "pill", testid: `story-${name}`, download: "" }, icon("save"), t(`story.${name}`));
+    link.dataset.ending = ending;
+    return link;
+  }
+
+  update() {
+    const { reading } = this.phone;
+    if (reading === null) {
+      if (this.dialog.open) this.dialog.close();
+      this.#call = null;
+      return;
+    }
+    if (reading !== this.#call) this.#open(reading);
+    this.#ask();
+  }
+
+  #open(call) {
+    this.#call = call;
+    this.#told = 0;
+    this.steps.replaceChildren();
+    const shown = this.phone.calls.find((each) => each.id === call);
+    setText(this.about, shown ? nameOf(shown) : "");
+    for (const link of [this.capture, this.text]) link.href = `calls/${call}.${link.dataset.ending}`;
+    if (!this.dialog.open) this.dialog.showModal();
+    this.heading.focus();
+  }
+
+  async #ask() {
+    if (this.#asking) return;
+    this.#asking = true;
+    const call = this.#call;
+    try {
+      const steps = await this.phone.steps(call);
+      if (call === this.#call) this.#tell(steps);
+    } catch (error) {
+      if (call === this.#call) setText(this.nothing, inWords(error)[0]);
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  /** Add what is new; the oldest steps of a very long call may be gone on the server. */
+  #tell(steps) {
+    if (steps.length < this.#told) this.steps.replaceChildren();
+    const known = this.steps.childElementCount;
+    this.#told = steps.length;
+    this.#server = steps.find((step) => step.host)?.host ?? "";
+    setText(this.server, this.#server);
+    setText(this.nothing, steps.length ? "" : t("story.nothing"));
+    for (const part of [this.ends, this.capture, this.text]) show(part, steps.length > 0);
+    this.steps.append(...steps.slice(known).map((step, index) => this.#step(step, steps, known + index)));
+  }
+
+  #step(step, steps, index) {
+    const after = index === 0 ? 0 : step.at - steps[0].at;
+    const time = h(
+      "time",
+      { title: new Date(step.at * 1000).toLocaleTimeString(currentLanguage(), { timeStyle: "medium" }) },
+      t("story.after", { seconds: number(after, 2) }),
+    );
+    if (step.kind === "note") return h("li", { class: "step note" }, time, h("p", { class: "lane" }, step.title));
+    const elsewhere = step.host === this.#server ? "" : ` · ${step.host}`;
+    return h(
+      "li",
+      { class: `step ${step.kind}${refusal(step) ? " refusal" : ""}` },
+      time,
+      h(
+        "details",
+        null,
+        h(
+          "summary",
+          { class: "lane" },
+          h("span", { class: "unseen" }, t(`story.${step.kind}`)),
+          h("span", { class: "meaning" }, step.meaning ? translated(step.meaning) : step.title),
+          h("span", { class: "said" }, (step.meaning ? step.title : "") + elsewhere),
+          h("span", { class: "arrow-line", "aria-hidden": "true" }),
+        ),
+        h("pre", null, step.message),
+      ),
+    );
+  }
+}
+
+customElements.define("spech-story", Story);

@@ -1,0 +1,107 @@
+/** Passing a call on: to a number, or to the far end of another call that is up. */
+
+import { h, Part, setText, show } from "../dom.js";
+import { t, translated } from "../i18n.js";
+import { icon } from "../icons.js";
+import { nameOf, tidy } from "../phone.js";
+
+const RINGING = 180;
+
+/** How a transfer stands, in words; empty when there is none. */
+export function transferText(call) {
+  if (!call.transfer || call.transfer.over) return "";
+  const { target, status } = call.transfer;
+  return t(status >= RINGING ? "transfer.ringing" : "transfer.trying", { who: target });
+}
+
+export class TransferPanel extends Part {
+  /** The transfer whose failure has been read. */
+  #read = null;
+
+  build() {
+    this.input = h("input", {
+      type: "text",
+      testid: "transfer-number",
+      inputmode: "email",
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      enterkeyhint: "go",
+      "aria-label": t("transfer.to"),
+      placeholder: t("number.placeholder"),
+      oninput: () => this.#edited(),
+    });
+    this.go = h(
+      "button",
+      { type: "submit", class: "round go small", testid: "transfer-go", "aria-label": t("transfer.go") },
+      icon("transfer"),
+    );
+    this.problem = h("p", { class: "problem", role: "alert", testid: "transfer-error", hidden: true });
+    this.connect = h(
+      "button",
+      { type: "button", class: "pill primary", testid: "connect", onclick: () => this.#connect() },
+      t("connect"),
+    );
+    this.together = h("p", { class: "help" });
+    this.both = h("div", { class: "transfer-both" }, this.connect, this.together);
+    this.append(
+      this.both,
+      h(
+        "form",
+        { class: "transfer", onsubmit: (event) => this.#submit(event) },
+        h("label", { class: "field-label" }, t("transfer.to")),
+        h("div", { class: "transfer-row" }, this.input, this.go),
+      ),
+      this.problem,
+    );
+    // A failure that is older than this panel is no news.
+    this.#read = JSON.stringify(this.phone.selected.transfer);
+  }
+
+  arrive() {
+    this.input.focus({ preventScroll: true });
+  }
+
+  update() {
+    const call = this.phone.selected;
+    if (!call) return;
+    const other = this.phone.partner(call);
+    show(this.both, other !== null);
+    if (other) setText(this.together, t("connect.why", { one: nameOf(call), other: nameOf(other) }));
+    const busy = call.transfer !== null && !call.transfer.over;
+    this.input.disabled = busy;
+    this.connect.disabled = busy;
+    this.go.disabled = busy || !tidy(this.input.value);
+    const failed = call.transfer?.over && call.transfer.text && JSON.stringify(call.transfer) !== this.#read;
+    show(this.problem, Boolean(failed));
+    if (failed)
+      setText(
+        this.problem,
+        t("transfer.failed", { who: call.transfer.target, why: translated(call.transfer.text) }),
+      );
+  }
+
+  #edited() {
+    this.#forget();
+    this.update();
+  }
+
+  #forget() {
+    this.#read = JSON.stringify(this.phone.selected.transfer);
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    if (this.go.disabled) return;
+    this.#read = null;
+    this.phone.transfer(this.phone.selected.id, this.input.value);
+  }
+
+  #connect() {
+    this.#read = null;
+    const call = this.phone.selected;
+    this.phone.connect(call.id, this.phone.partner(call).id);
+  }
+}
+
+customElements.define("spech-transfer", TransferPanel);

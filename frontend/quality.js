@@ -1,0 +1,51 @@
+/**
+ * How good a call is, in words and for a minute back. A grade goes from 4 (good) to 1 (bad), 0 is unknown;
+ * it is that of the worse of two ways: the line to the provider by its MOS, the page's by what it loses.
+ */
+
+/** Seconds, and with one report a second also the number of reports, that are remembered. */
+export const MINUTE = 60;
+
+const GRADES = ["unknown", "bad", "poor", "fair", "good"];
+// Mean opinion scores (ITU-T G.107, annex B: many, some and few are dissatisfied), and frames lost in percent.
+const MOS_FROM = [3.1, 3.6, 4.0];
+const LOSS_UP_TO = [5, 2, 0.5];
+
+export const gradeName = (grade) => GRADES[grade];
+
+const steps = (limits, passes) => 1 + limits.filter(passes).length;
+
+export function lineGrade({ mos }) {
+  return mos === null ? 0 : steps(MOS_FROM, (limit) => mos >= limit);
+}
+
+export function pageLoss({ page }) {
+  return Math.max(page.microphone_loss_percent, page.speaker_loss_percent);
+}
+
+export function pageGrade(report) {
+  return steps(LOSS_UP_TO, (limit) => pageLoss(report) <= limit);
+}
+
+export function grade(report) {
+  const line = lineGrade(report);
+  return line === 0 ? 0 : Math.min(line, pageGrade(report));
+}
+
+/** The reports of the last minute for each call. */
+export class QualityLog {
+  #reports = new Map();
+
+  /** `reports` by call, as the server sends them once a second. */
+  note(reports) {
+    for (const call of [...this.#reports.keys()]) if (!(call in reports)) this.#reports.delete(call);
+    for (const [call, report] of Object.entries(reports)) {
+      this.#reports.set(call, [...(this.#reports.get(call) ?? []), report].slice(-MINUTE));
+    }
+  }
+
+  /** The oldest first; empty before there are any. */
+  of(call) {
+    return this.#reports.get(call.id) ?? [];
+  }
+}

@@ -1,0 +1,201 @@
+"""Hold, transfer, conference and what is shown of a call: how good it is, what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import expect
+
+from spech.sip.timeline import from_pcap
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_silence
+from spech.testing.page import Telephone
+from spech.testing.waiting import wait
+
+from .test_calls import hear_own_tone, hear_tone, in_call
+
+#: What 601 and 608 play, in Hz.
+MILLIWATT = 1004
+A4 = 440
+
+
+def answered(telephone: Telephone, number: str, count: int = 1) -> None:
+    telephone.dial(number)
+    telephone.wait_for(
+        f"spech.state.calls.filter(call => call.state === 'answered').length === {count}"
+    )
+
+
+def second(telephone: Telephone, number: str) -> None:
+    """Another call, beside the one that is up."""
+    telephone.element("new-call").click()
+    answered(telephone, number, 2)
+
+
+def loudness(heard: NDArray[np.int16], rate: int, frequency: float) -> float:
+    """How much of that frequency there is, in dBFS."""
+    window = np.hanning(len(heard))
+    turns = np.exp(-2j * np.pi * frequency * np.arange(len(heard)) / rate)
+    amplitude = 2 * abs(np.sum(heard * window * turns)) / np.sum(window) / 32768
+    return float(20 * np.log10(max(amplitude, 1e-6)))
+
+
+def test_hold_silences_both_sides_and_resume_brings_back(
+    registered: Telephone, trace: Callable[[], str]
+) -> None:
+    registered.dial("600")
+    in_call(registered)
+    registered.element("hold").click()
+    registered.status("On hold")
+    wait(lambda: "a=sendonly" in trace())
+    registered.wait_for("spech.speakerLevel() < -70")
+    heard, _ = registered.hear(0.5)
+    assert_silence(heard)
+    registered.picture("on-hold")
+    registered.element("hold").click()
+    registered.status("In call")
+    in_call(registered)
+    hear_own_tone(registered)
+
+
+def test_a_second_call_holds_the_first_and_a_click_changes_over(registered: Telephone) -> None:
+    answered(registered, "601")
+    in_call(registered)
+    hear_tone(registered, MILLIWATT)
+    second(registered, "608")
+    hear_tone(registered, A4)
+    first, other = registered.calls
+    assert (first["on_hold"], other["on_hold"]) == (True, False)
+    registered.picture("two-calls")
+    registered.element(f"line-{first['id']}").click()
+    registered.wait_for("spech.state.calls.map(call => call.on_hold).join() === 'false,true'")
+    hear_tone(registered, MILLIWATT)
+    registered.element("hangup").click()
+    registered.element("dismiss").click()
+    registered.wait_for("spech.state.calls.length === 1 && !spech.state.calls[0].on_hold")
+    hear_tone(registered, A4)
+
+
+def test_a_blind_transfer(registered: Telephone, pbx: Asterisk) -> None:
+    answered(registered, "607")
+    wait(lambda: "2" in pbx.command("bridge show all"))
+    registered.element("transfer").click()
+    registered.element("transfer-number").fill("601")
+    registered.picture("transfer")
+    registered.element("transfer-go").click()
+    registered.status("You passed the call on.")
+    registered.picture("transferred")
+    wait(lambda: "Milliwatt" in pbx.command("core show channels"))
+    assert "PJSIP/alice" not in pbx.command("core show channels")
+    pbx.command("channel request hangup all")
+    pbx.await_channels(0)
+
+
+def test_a_transfer_that_fails_leaves_the_call(registered: Telephone, pbx: Asterisk) -> None:
+    registered.dial("600")
+    in_call(registered)
+    registered.element("transfer").click()
+    registered.element("transfer-number").fill("699")
+    registered.element("transfer-go").click()
+    expect(registered.element("transfer-error")).to_contain_text("Your call goes on.")
+    registered.picture("transfer-failed")
+    hear_own_tone(registered)
+
+
+def test_both_are_connected(registered: Telephone, pbx: Asterisk) -> None:
+    answered(registered, "607")
+    second(registered, "607")
+    wait(lambda: pbx.command("bridge show all").count("basic") == 2)
+    registered.element("transfer").click()
+    registered.picture("connect")
+    registered.element("connect").click()
+    registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
+    registered.status("You passed the call on.")
+    wait(lambda: "PJSIP/alice" not in pbx.command("core show channels"))
+    assert pbx.command("core show channels").count("Echo") == 2
+    pbx.command("channel request hangup all")
+    pbx.await_channels(0)
+
+
+def test_merging_and_splitting(registered: Telephone, pbx: Asterisk) -> None:
+    answered(registered, "601")
+    second(registered, "608")
+    registered.element("merge").click()
+    registered.wait_for("spech.state.calls.every(call => call.conference && !call.on_hold)")
+    expect(registered.element("members").locator("li")).to_have_count(2)
+    wait(lambda: min(loudness(*registered.hear(0.5), tone) for tone in (MILLIWATT, A4)) > -40)
+    registered.picture("conference")
+    milliwatt, a4 = (call["id"] for call in registered.calls)
+    registered.element(f"member-mute-{milliwatt}").click()
+    registered.wait_for("spech.state.calls[0].conference.muted")
+    wait(lambda: loudness(*registered.hear(0.5), MILLIWATT) < -60)
+    hear_tone(registered, A4)
+    registered.element(f"member-split-{a4}").click()
+    registered.wait_for("spech.state.calls.map(call => call.on_hold).join() === 'true,false'")
+    hear_tone(registered, A4)
+    assert pbx.channels() == 2
+
+
+def test_a_conference_goes_on_without_one_of_its_members(registered: Telephone) -> None:
+    answered(registered, "601")
+    second(registered, "608")
+    registered.element("merge").click()
+    registered.wait_for("spech.state.calls.every(call => call.conference)")
+    _, a4 = registered.calls
+    registered.element(f"member-end-{a4['id']}").click()
+    registered.wait_for("spech.state.calls.some(call => call.state === 'ended')")
+    expect(registered.element("remote")).to_have_text("601")
+    hear_tone(registered, MILLIWATT)
+
+
+def test_how_good_it_is_can_be_seen(registered: Telephone) -> None:
+    registered.dial("600")
+    in_call(registered)
+    expect(registered.element("codec-in-use")).to_have_text("G.711 µ-law · 8 kHz")
+    expect(registered.element("quality")).to_contain_text("Good")
+    registered.element("quality").click()
+    expect(registered.element("verdict")).to_have_text("You hear each other well.")
+    expect(registered.element("line-mos")).to_contain_text("4.")
+    expect(registered.element("line-loss")).to_contain_text("0 %")
+    expect(registered.element("page-loss")).to_contain_text("%")
+    # Asterisk reports after some seconds how long there and back takes.
+    expect(registered.element("line-round_trip")).to_contain_text("ms")
+    registered.picture("connection")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_happened(
+    registered: Telephone, theme: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    registered.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    registered.dial("603")
+    registered.status("busy")
+    registered.element("story-after").click()
+    steps = registered.element("steps")
+    expect(steps).to_contain_text("You call.")
+    refusal = steps.locator("li.refusal")
+    expect(refusal).to_contain_text("The line is busy.")
+    expect(refusal).to_contain_text("486")
+    refusal.locator("summary").click()
+    expect(refusal.locator("pre")).to_contain_text("SIP/2.0 486")
+    registered.picture(f"story-{theme}")
+    with registered.page.expect_download() as download:
+        registered.element("story-capture").click()
+    capture = tmp_path_factory.mktemp("capture") / download.value.suggested_filename
+    download.value.save_as(capture)
+    assert capture.suffix == ".pcap"
+    assert from_pcap(capture.read_bytes())[0].data.startswith(b"INVITE sip:603@")
+    registered.page.keyboard.press("Escape")
+    expect(steps).not_to_be_visible()
+    expect(registered.element("again")).to_be_visible()
+
+
+def test_the_story_grows_while_it_is_read(registered: Telephone) -> None:
+    registered.dial("605")
+    registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
+    registered.element("story-open").click()
+    expect(registered.element("steps")).to_contain_text("They answer.")
+    expect(registered.element("steps")).to_contain_text("They hang up.")
