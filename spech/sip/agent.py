@@ -249,6 +249,10 @@ class UserAgent:
         """Offer "sendrecv" again."""
         session.change_direction("sendrecv", now)
 
+    def move(self, session: Session, host: str, media: Address, now: float) -> None:
+        """We are at ``host`` now and take RTP at ``media``: a re-INVITE tells it (RFC 3261 14)."""
+        session.move(host, media, now)
+
     def transfer(self, session: Session, target: Uri, now: float) -> Transfer:
         """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
         return self.services.transfers.request(session, target, now)

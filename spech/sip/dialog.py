@@ -86,10 +86,8 @@ class Dialog:
             remote_sequence=request.cseq.number,
             set_up=(flow,),
         )
-        via = request.via
         # On a connection that they opened as well: it is the surest way back (RFC 5626 3.4).
-        nat = via.received is not None and via.received != via.host
-        dialog.bound_to_flow = nat or flow.reliable
+        dialog.bound_to_flow = _behind_nat(request) or flow.reliable
         dialog._choose_flows()
         return dialog
 
@@ -122,6 +120,22 @@ class Dialog:
         """``flow`` served where the first one failed: later requests take it at once."""
         self._proven = flow
         self.flows = tuple(dict.fromkeys((flow, *self.flows)))
+
+    def move(self, host: str) -> None:
+        """We are at another address of the same family now."""
+        self.set_up = tuple(replace(one, local=(host, one.local[1])) for one in self.set_up)
+        self._proven = None
+        self._choose_flows()
+
+    def _follow(self, request: Request, flow: Flow) -> None:
+        """Who is bound to a flow is reached by the latest: a NAT or a connection may be another."""
+        numeric = _version(request.via.host) != 0
+        if flow == self.set_up[0] or not (self.bound_to_flow or (numeric and _behind_nat(request))):
+            return
+        self.bound_to_flow = True
+        self.set_up = (flow, *self.set_up[1:])
+        self._proven = None
+        self._choose_flows()
 
     def _choose_flows(self, located: Sequence[Flow] = ()) -> None:
         first, *further = self.set_up
@@ -182,8 +196,8 @@ class Dialog:
         ]
         return Request(method, uri, Headers(pairs), body)
 
-    def receive_request(self, request: Request) -> None:
-        """Check the order of a request within the dialog, and note a new remote target.
+    def receive_request(self, request: Request, flow: Flow) -> None:
+        """Check the order of a request within the dialog, and note where its sender is now.
 
         Raises:
             RemoteProtocolError: 500 when the sequence number went backwards (12.2.2).
@@ -195,6 +209,7 @@ class Dialog:
         self.remote_sequence = number
         if request.method in TARGET_REFRESH:
             self.refresh_target(request)
+            self._follow(request, flow)
 
     def refresh_target(self, message: Request | Response) -> None:
         """Requests of these methods may move the remote target (RFC 3261 12.2, 6665 4.1.2.1)."""
@@ -203,6 +218,12 @@ class Dialog:
             if self.next_hop != before:
                 self._proven = None
                 self._choose_flows()
+
+
+def _behind_nat(request: Request) -> bool:
+    """Whether it came from another address than its Via names."""
+    received = request.via.received
+    return received is not None and received != request.via.host
 
 
 def _version(host: str) -> int:

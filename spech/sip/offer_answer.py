@@ -101,6 +101,8 @@ class Negotiator:
         security: MediaSecurity | None = None,
     ) -> None:
         self._formats = tuple(formats)
+        #: Where the session began; it names the session and stays (RFC 3264 8).
+        self._origin = address
         self._address = address
         self._port = port
         self._session_id = session_id
@@ -149,6 +151,11 @@ class Negotiator:
             protocol, numbers, (*attributes, *keys), self.direction
         )
         return self._describe()
+
+    def move(self, address: str, port: int) -> None:
+        """RTP is received elsewhere from the next description on."""
+        self._address, self._port = address, port
+        self._described = ()  # A change, whatever the media lines say.
 
     def receive_answer(self, body: bytes) -> Agreed:
         """What their answer to our offer means.
@@ -321,7 +328,7 @@ class Negotiator:
             self._version += 1  # Only a change counts (RFC 3264 8).
             self._described = described
         description = sdp.SessionDescription(
-            origin=sdp.Origin("-", str(self._session_id), str(self._version), self._address),
+            origin=sdp.Origin("-", str(self._session_id), str(self._version), self._origin),
             connection=self._address,
             media=described,
         )

@@ -446,6 +446,19 @@ class Session:
         assert self._renegotiation is not None
         self._renegotiation.change(direction, now)
 
+    def move(self, host: str, media: Address, now: float) -> None:
+        """This machine is at ``host`` now, and takes RTP at ``media``: tell the far end.
+
+        A call that is not answered yet goes on as it can; only its farewell uses the new address.
+        """
+        for dialog in self.dialogs:
+            dialog.move(host)
+            self.context.locate(dialog)
+        if self._negotiator is not None:
+            self._negotiator.move(*media)
+            if self._renegotiation is not None and self.state in (State.ANSWERED, State.CONFIRMED):
+                self._renegotiation.change(self._negotiator.direction, now)
+
     def receive_request(self, transaction: ServerTransaction, now: float) -> None:
         """A request within this session's dialogs, ACK and CANCEL excepted."""
         request = transaction.request
@@ -454,7 +467,7 @@ class Session:
             transaction.respond(response_to(request, 481, to_tag=self.local_tag), now)
             return
         try:
-            dialog.receive_request(request)
+            dialog.receive_request(request, transaction.flow)
         except RemoteProtocolError as error:
             transaction.respond(response_to(request, error.status, to_tag=self.local_tag), now)
             return

@@ -239,7 +239,7 @@ class Subscription:
         elif self._dialog.remote.tag != request.from_.tag:
             raise RemoteProtocolError("another notifier", 481)
         else:
-            self._dialog.receive_request(request)
+            self._dialog.receive_request(request, transaction.flow)
         self._context.locate(self._dialog)
 
     def _read(self, transaction: ServerTransaction) -> Content | None:

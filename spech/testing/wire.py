@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from spech.errors import LocalProtocolError
@@ -121,6 +121,8 @@ class Peer:
             return
         while True:
             for outgoing in self._agent.to_send(self._wire.now):
+                if outgoing.flow.local != self.address:  # It has moved since.
+                    outgoing = replace(outgoing, flow=replace(outgoing.flow, local=self.address))
                 self._wire.carry(outgoing)
             event = self._agent.next_event()
             if event is None:
@@ -167,6 +169,12 @@ class FakeWire:
         self._peers[address] = Peer(self, address, user_agent)
         return self._peers[address]
 
+    def move(self, peer: Peer, host: str) -> None:
+        """``peer`` is at another address now; what is on its way to the old one is lost."""
+        del self._peers[peer.address]
+        peer.address = (host, 5060)
+        self._peers[peer.address] = peer
+
     def carry(self, outgoing: Outgoing) -> None:
         """Take a datagram."""
         flow = outgoing.flow
@@ -199,7 +207,9 @@ class FakeWire:
             self.now = max(self.now, at)
             if self._flying and self._flying[0][0] <= self.now:
                 _, _, packet = heapq.heappop(self._flying)
-                self._peers[packet.destination].receive(packet.data, packet.source, self.now)
+                receiver = self._peers.get(packet.destination)
+                if receiver is not None:
+                    receiver.receive(packet.data, packet.source, self.now)
             else:
                 for peer in self._peers.values():
                     peer.handle_timer(self.now)

@@ -264,3 +264,47 @@ def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer
     pair.hang_up(pair.alice, session)
     pair.wire.run(0.1)
     moved.take("BYE")
+
+
+# ---------------------------------------------------------------------- we move
+
+
+@pytest.mark.parametrize("calling", [True, False])
+def test_the_far_end_is_told_where_we_are_now(pair: Pair, calling: bool) -> None:
+    ours, theirs = pair.established()
+    mover, session, other = (pair.alice, ours, theirs) if calling else (pair.bob, theirs, ours)
+    pair.wire.move(mover, "10.0.0.7")
+    mover.agent.move(session, "10.0.0.7", ("10.0.0.7", 4400), pair.wire.now)
+    pair.wire.run(1)
+    stayer = pair.bob if calling else pair.alice
+    changed = stayer.events[-1]
+    assert isinstance(changed, events.MediaChanged)
+    assert changed.agreed.remote == ("10.0.0.7", 4400)
+    assert other.dialog is not None
+    assert other.dialog.target.host == "10.0.0.7"
+    bodies = [p.message.body for p in pair.wire.log if p.kind in ("INVITE", "200 INVITE")]
+    mine = [
+        body
+        for body in bodies
+        if (b"c=IN IP4 10.0.0.7" in body) or mover.address[0] in body.decode()
+    ]
+    (origin,) = [line for line in mine[-1].splitlines() if line.startswith(b"o=")]
+    assert origin.endswith(b"10.0.0.1" if calling else b"10.0.0.2")  # RFC 3264 8: it stays.
+    pair.hang_up(stayer, other)
+    pair.quiet()
+    assert pair.ended(mover).by == "remote"
+
+
+def test_behind_a_nat_that_rebinds_the_latest_request_shows_the_way(pair: Pair) -> None:
+    """The Contact cannot be reached, so where a request of theirs came from has to do."""
+    pair.wire.move(pair.alice, "192.0.2.1")  # What Bob sees of her.
+    ours, theirs = pair.established()
+    pair.wire.move(pair.alice, "192.0.2.2")
+    ours.handle_timer("refresh", pair.wire.now)
+    pair.wire.run(1)
+    assert "200 UPDATE" in pair.kinds(pair.bob)
+    pair.hang_up(pair.bob, theirs)
+    pair.quiet()
+    assert pair.ended(pair.alice).by == "remote"
+    (bye,) = {packet.destination for packet in pair.wire.log if packet.kind == "BYE"}
+    assert bye == ("192.0.2.2", 5060)

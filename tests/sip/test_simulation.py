@@ -17,6 +17,8 @@ from spech.sip import events
 from spech.sip.flow import Flow
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
+from spech.sip.registration import Registration
+from spech.sip.registration import State as Registered
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session, State
 from spech.sip.timers import PATIENCE
@@ -24,6 +26,7 @@ from spech.sip.uri import Uri
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media
+from .test_registration import Registrar
 
 RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
 #: Seconds for which people act, and for which the stack then sorts itself out: a session timer.
@@ -69,9 +72,16 @@ class Simulation:
         self.ended: Counter[Session] = Counter()
         self.answered: set[Session] = set()
         self.closed: set[Peer] = set()
+        self.moves = 0
+        self.registrar = Registrar() if rng.random() < 0.25 else None
+        self.registrations: dict[Peer, Registration] = {}
         self.actions: list[str] = []
         for peer in self.peers:
             peer.on_event = self._observer(peer)
+        if self.registrar is not None:
+            self.home = self.wire.peer("10.0.0.9", screen=self.registrar)
+            for peer in self.peers:
+                self._register(peer)
 
     # ------------------------------------------------------------------ what people do
 
@@ -81,12 +91,14 @@ class Simulation:
             self.wire.run(self.rng.expovariate(1.0))
             self._act()
         self.wire.loss = 0.0
-        if self.loss <= 0.2 and not self.blacked_out:
+        self.settled = self.wire.now + SETTLING
+        if self.loss <= 0.2 and not self.blacked_out and not self.moves:
             # Every request has got through, so no session timer was needed.
             self.wire.run(PATIENCE + 10.0)
             self._agreed()
         self.wire.run(SETTLING)
         self._agreed()
+        self._bound()
         for peer in self.peers:
             self._close(peer)
         self.wire.run(LEAVING)
@@ -109,7 +121,8 @@ class Simulation:
                 choices = [self._hold, self._resume, self._refresh, self._transfer, self._hang_up]
             case _:
                 choices = [self._wait, self._wait, self._hang_up]
-        weather = [self._blackout, self._close] if self.rng.random() < 0.05 else []
+        weather = [self._blackout, self._close, self._move, self._rebind]
+        weather = weather if self.rng.random() < 0.06 else []
         act = self.rng.choice(weather) if weather else None
         if act is not None:
             act(peer)
@@ -179,6 +192,32 @@ class Simulation:
         self.wire.run(seconds)
         self.wire.loss = self.loss
 
+    def _rebind(self, peer: Peer) -> None:
+        """A NAT gives ``peer`` another address, and does not tell it."""
+        self.moves += 1
+        host = f"10.0.{self.moves}.{self.peers.index(peer) + 1}"
+        self._note(f"{peer.address[0]} is seen as {host}")
+        self.wire.move(peer, host)
+
+    def _move(self, peer: Peer) -> None:
+        """``peer`` comes into another network, and notices."""
+        self._rebind(peer)
+        for session in peer.agent.sessions:
+            peer.agent.move(session, peer.address[0], (peer.address[0], 4000), self.wire.now)
+        if peer in self.registrations:
+            self.registrations[peer].register([peer.flow_to(self.home)], self.wire.now)
+        peer.flush()
+
+    def _register(self, peer: Peer) -> None:
+        number = self.peers.index(peer) + 1
+        name = NameAddr(Uri.parse(f"sip:user{number}@10.0.0.9"))
+        identity = Identity(name, f"user{number}", None, peer.agent.rng)
+        flows = [peer.flow_to(self.home)]
+        registrar = Uri.parse("sip:10.0.0.9")
+        self.registrations[peer] = peer.agent.register(
+            identity, registrar, flows, self.wire.now, expires=600
+        )
+
     def _close(self, peer: Peer) -> None:
         self._note(f"{peer.address[0]} closes")
         self.closed.add(peer)
@@ -239,7 +278,8 @@ class Simulation:
         for peer in self.peers:
             for session in peer.agent.sessions:
                 if session.state in (State.RINGING, State.INCOMING):
-                    continue  # How long to wait is the caller's affair, even if they vanished.
+                    assert self.wire.now < self.settled  # Nobody waits for ever.
+                    continue
                 assert session.state is State.CONFIRMED, (peer.address, session)
                 assert session.dialog is not None
                 key = (session.call_id, session.dialog.local.tag, session.dialog.remote.tag)
@@ -249,6 +289,20 @@ class Simulation:
             other = ends[call_id, remote, local]
             mine, theirs = self.directions[session], self.directions[other]
             assert MIRROR[mine] == theirs, (call_id, mine, theirs)
+
+    def _bound(self) -> None:
+        """The registrar knows where each of them is, however it found out."""
+        for peer, registration in self.registrations.items():
+            if peer not in self.closed:
+                assert registration.state is Registered.REGISTERED
+                assert self.registrar is not None
+                contacts = [
+                    request.contact
+                    for _, request in self.registrar.seen
+                    if request.call_id == registration.call_id
+                ]
+                assert contacts[-1] is not None
+                assert contacts[-1].uri.host == peer.address[0], (contacts[-1], peer.address)
 
     def _left(self) -> None:
         for peer in self.peers:
@@ -281,6 +335,8 @@ class Simulation:
             if session in self.answered:
                 assert "BYE" in said[call_id], session
             elif session.outgoing and "progress INVITE" in arrived.get(call_id, ()):
+                if self.moves:
+                    continue  # What was on its way to an address that is gone did not arrive.
                 told = {"CANCEL", "BYE"} & said[call_id]
                 assert told or "refusal INVITE" in arrived[call_id], session
 
