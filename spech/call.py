@@ -621,3 +621,11 @@ async def run_call(
             call.catch_up(channel)
         finally:
             media.close()
+            if call.codec is not None:
+                _log.info(
+                    "call %s ended after %.1f s, %s: %s",
+                    call.call_id,
+                    call.duration,
+                    call.codec,
+                    media.statistics,
+                )

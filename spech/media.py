@@ -32,7 +32,7 @@ from spech.rtp.session import RtpSession
 from spech.rtp.srtp import SrtpKeys
 from spech.rtp.stream import Stream
 from spech.speech import Speech
-from spech.statistics import MediaStatistics, Monitor, QualitySample
+from spech.statistics import MediaStatistics, Monitor, Played, QualitySample
 
 __all__ = ["AudioPort", "Media", "MediaParameters", "Recording"]
 
@@ -97,7 +97,7 @@ class Media:
         self._codec: Codec | None = None
         self._payload_type = -1
         self._playout: Playout | None = None
-        self._concealed_before = self._undecodable_before = 0
+        self._played_before = Played()
         self._sending = self._receiving = self._reachable = False
         self._samples = self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
@@ -179,8 +179,7 @@ class Media:
 
     def _use_codec(self, codec: Codec, payload_type: int) -> None:
         if self._playout is not None:
-            self._concealed_before += self._playout.concealed
-            self._undecodable_before += self._playout.undecodable
+            self._played_before = self._played
         # What waits or is on its way was encoded by the codec before.
         before = self._codec
         if before is not None and before.rate != codec.rate:
@@ -239,7 +238,7 @@ class Media:
                 if keepalive is not None:
                     self._stream.send(keepalive)
             if self._ticks % _SAMPLE_TICKS == 0:
-                self._monitor.sample(playout.concealed + self._concealed_before)
+                self._monitor.sample(self._played)
 
     def _receive(self, now: float) -> None:
         for digit in self._stream.drain(now):
@@ -431,11 +430,7 @@ class Media:
     @property
     def statistics(self) -> MediaStatistics:
         """What was counted and measured so far."""
-        concealed, undecodable = self._concealed_before, self._undecodable_before
-        if self._playout is not None:
-            concealed += self._playout.concealed
-            undecodable += self._playout.undecodable
-        return self._monitor.statistics(concealed, undecodable)
+        return self._monitor.statistics(self._played)
 
     @property
     def quality_history(self) -> tuple[QualitySample, ...]:
@@ -446,6 +441,20 @@ class Media:
     def encrypted(self) -> str | None:
         """How the sound is encrypted: "SDES" or "DTLS", None for plain sound."""
         return self._stream.protection.kind
+
+    @property
+    def _played(self) -> Played:
+        """What was played so far, by all codecs of the call."""
+        before, codec, playout = self._played_before, self._codec, self._playout
+        if codec is None or playout is None:
+            return before
+        return Played(
+            concealed=before.concealed + playout.concealed,
+            undecodable=before.undecodable + playout.undecodable,
+            accelerated_ms=before.accelerated_ms + 1000.0 * playout.accelerated / codec.rate,
+            expanded_ms=before.expanded_ms + 1000.0 * playout.expanded / codec.rate,
+            delay_ms=1000.0 * playout.delay,
+        )
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -463,6 +472,8 @@ class Media:
             farewell = self._session.farewell(self._now)
             if farewell is not None:
                 self._stream.send_rtcp(farewell)
+            if not self._monitor.history:  # A short call has a mark as well.
+                self._monitor.sample(self._played)
         for port in self._ports:
             port.close()
         self.leave()

@@ -42,7 +42,7 @@ class MediaStatistics:
     packets that came too late included; ``total_loss_percent`` is that of the call. Bursts and
     gaps are those of RFC 3611 section 4.7.2, ``burst_ratio`` is that of ITU-T G.107.
     ``one_way_ms`` estimates the time from their mouth to our ear: half the round trip, a packet,
-    and what waits in the jitter buffer.
+    and the delay of playout.
 
     Marks, 1 to 4.5 (ITU-T G.107): ``mos`` is for talking to each other, delay included,
     ``mos_listening`` for listening alone, ``mos_worst`` and ``mos_mean`` are those of ``mos`` over
@@ -64,7 +64,10 @@ class MediaStatistics:
     reordered: int
     jitter_ms: float
     buffer_ms: float
+    delay_ms: float
     concealed: int
+    accelerated_ms: float
+    expanded_ms: float
     resynchronised: int
     dropped_invalid: int
     dropped_foreign: int
@@ -90,6 +93,23 @@ class MediaStatistics:
     remote_jitter_ms: float | None
     remote_mos: float | None
 
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [] if self.mos_mean is None else [f"MOS {self.mos_mean:.2f}"]
+        if self.mos_worst is not None:
+            parts.append(f"worst {self.mos_worst:.2f}")
+        parts += [
+            f"loss {self.total_loss_percent:.1f} %",
+            f"concealed {self.concealed * _TICK_MS / 1000.0:.2f} s",
+            f"jitter {self.jitter_ms:.1f} ms",
+            f"delay {self.one_way_ms:.0f} ms",
+        ]
+        if self.round_trip_ms is not None:
+            parts.append(f"round trip {self.round_trip_ms:.0f} ms")
+        if self.remote_loss_percent is not None:
+            parts.append(f"they lost {self.remote_lost}")
+        return ", ".join(parts)
+
 
 @dataclass(frozen=True, slots=True)
 class QualitySample:
@@ -106,6 +126,16 @@ class QualitySample:
     round_trip_ms: float | None
     mos: float | None
     remote_loss_percent: float | None
+
+
+class Played(NamedTuple):
+    """What playout did so far; ``delay_ms`` is what it makes sound wait now."""
+
+    concealed: int = 0
+    undecodable: int = 0
+    accelerated_ms: float = 0.0
+    expanded_ms: float = 0.0
+    delay_ms: float = 0.0
 
 
 class _Counters(NamedTuple):
@@ -130,7 +160,7 @@ class Monitor:
         self._packet_ms = _TICK_MS
         self._counters: deque[_Counters] = deque([_Counters()], maxlen=_RECENT + 1)
         self._bursts = BurstSummary()
-        self._loss = self._concealed = 0.0
+        self._delay_ms = self._loss = self._concealed = 0.0
         self._rating: float | None = None
         self._mos: float | None = None
         self._mos_listening: float | None = None
@@ -148,14 +178,18 @@ class Monitor:
         self._payload_type = payload_type
         self._packet_ms = packet_seconds * 1000.0
 
-    def sample(self, concealed: int) -> None:
-        """Note how the call does; ``concealed`` counts its ticks so far that were bridged."""
+    def sample(self, played: Played) -> None:
+        """Note how the call does."""
         session = self._session
+        self._delay_ms = played.delay_ms
         self._bursts = session.bursts()
         before = self._counters[0]
         last = self._counters[-1]
         now = _Counters(
-            session.expected, session.lost + session.counts.late, concealed, last.seconds + 1
+            session.expected,
+            session.lost + session.discarded,
+            played.concealed,
+            last.seconds + 1,
         )
         self._counters.append(now)
         expected = now.expected - before.expected
@@ -210,7 +244,7 @@ class Monitor:
         """The call so far, a sample for each second; coarser the longer it lasts."""
         return tuple(self._history)
 
-    def statistics(self, concealed: int, undecodable: int) -> MediaStatistics:
+    def statistics(self, played: Played) -> MediaStatistics:
         """The figures of the moment; those that are judged are of the last full second."""
         session, stream, counts = self._session, self._stream, self._session.counts
         bursts, remote = self._bursts, session.reports.remote_report
@@ -224,20 +258,25 @@ class Monitor:
             received=counts.received,
             received_octets=counts.received_octets,
             lost=session.lost,
-            late=counts.late,
+            late=session.discarded,
             duplicates=counts.duplicates,
             reordered=counts.reordered,
             jitter_ms=session.jitter * 1000.0,
             buffer_ms=session.buffer_delay * 1000.0,
-            concealed=concealed,
+            delay_ms=played.delay_ms,
+            concealed=played.concealed,
+            accelerated_ms=played.accelerated_ms,
+            expanded_ms=played.expanded_ms,
             resynchronised=counts.resynchronised,
-            dropped_invalid=stream.invalid + undecodable + counts.stray,
+            dropped_invalid=stream.invalid + played.undecodable + counts.stray,
             dropped_foreign=stream.foreign,
             dropped_unauthentic=stream.protection.unauthentic,
             dropped_replayed=stream.protection.replayed,
             send_errors=stream.send_errors,
             loss_percent=100.0 * self._loss,
-            total_loss_percent=min(100.0 * (session.lost + counts.late) / max(expected, 1), 100.0),
+            total_loss_percent=min(
+                100.0 * (session.lost + session.discarded) / max(expected, 1), 100.0
+            ),
             concealed_percent=100.0 * self._concealed,
             burst_ratio=bursts.ratio,
             burst_density_percent=100.0 * bursts.burst_density,
@@ -266,13 +305,13 @@ class Monitor:
         return VoipMetrics(
             ssrc=0,
             loss=session.lost / expected,
-            discard=session.counts.late / expected,
+            discard=session.discarded / expected,
             burst_density=bursts.burst_density,
             gap_density=bursts.gap_density,
             burst=bursts.burst_length * packet,
             gap=bursts.gap_length * packet,
             round_trip=session.reports.round_trip or 0.0,
-            end_system_delay=packet + session.buffer_delay,
+            end_system_delay=packet + self._delay_ms / 1000.0,
             rating=self._rating,
             mos_listening=self._mos_listening,
             mos_conversational=self._mos,
@@ -283,7 +322,7 @@ class Monitor:
     @property
     def _one_way_ms(self) -> float:
         network = (self._session.reports.round_trip or 0.0) * 500.0
-        return network + self._packet_ms + self._session.buffer_delay * 1000.0
+        return network + self._packet_ms + self._delay_ms
 
 
 def _milliseconds(seconds: float | None) -> float | None:

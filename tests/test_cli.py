@@ -34,6 +34,7 @@ KEYS = [
     "duration_s",
     "ended_by",
     "rtp",
+    "quality",
     "dtmf_received",
 ]
 
@@ -132,6 +133,8 @@ async def test_call_records_what_is_heard(tmp_path: Path) -> None:
     assert (outcome["answered"], outcome["status"], outcome["codec"]) == (True, 200, "PCMU")
     assert outcome["ended_by"] == "local"
     assert outcome["rtp"]["received"] > 40
+    assert 4.2 < outcome["quality"]["mos"] < 4.42
+    assert outcome["quality"]["loss_percent"] == 0.0
     sound, rate = read_wav(heard)
     assert_tone(sounding(sound, rate)[1600:-400], rate, 440)
 
@@ -171,8 +174,9 @@ async def test_call_tells_a_person_what_happens() -> None:
         result = await spech("call", "600", *account(exchange), "--duration", "0.2")
     lines = result.stdout.decode().splitlines()
     assert lines[0].startswith("registered as sip:alice@127.0.0.1")
-    assert lines[-2] == "600: answered, PCMU"
-    assert lines[-1].startswith("ended after 0.2 s, we hung up; PCMU, packets sent ")
+    assert lines[-3] == "600: answered, PCMU"
+    assert lines[-2].startswith("ended after 0.2 s, we hung up; PCMU, packets sent ")
+    assert lines[-1].startswith("loss 0.0 %, concealed 0.00 s, jitter ")
 
 
 async def test_not_answered_is_1() -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from spech.media import MediaParameters
-from spech.statistics import QualitySample
+from spech.statistics import Played, QualitySample
 
 from .test_media import Call
 
@@ -86,7 +86,7 @@ async def test_a_long_call_keeps_few_samples(call: Call) -> None:
     call.configure()
     media = call.right.media
     for _ in range(7200):
-        media._monitor.sample(0)
+        media._monitor.sample(Played())
     history = media.quality_history
     assert 300 <= len(history) <= 600
     ends = [sample.at for sample in history]

@@ -68,7 +68,10 @@ class Outcome:
     rtp: dict[str, float] = field(
         default_factory=lambda: {"sent": 0, "received": 0, "lost": 0, "jitter_ms": 0.0}
     )
+    quality: dict[str, float | None] = field(default_factory=dict)
     dtmf_received: str = ""
+    #: The quality in one line; no field, and so no key.
+    summary = ""
 
     def take(self, call: Call) -> None:
         """Note how the call stands; called when it is over, or about to be."""
@@ -83,6 +86,17 @@ class Outcome:
             "lost": counted.lost,
             "jitter_ms": round(counted.jitter_ms, 3),
         }
+        self.quality = {
+            "mos": _rounded(counted.mos_mean),
+            "mos_worst": _rounded(counted.mos_worst),
+            "mos_listening": _rounded(counted.mos_listening),
+            "loss_percent": _rounded(counted.total_loss_percent),
+            "round_trip_ms": _rounded(counted.round_trip_ms),
+            "one_way_ms": _rounded(counted.one_way_ms),
+            "remote_loss_percent": _rounded(counted.remote_loss_percent),
+            "remote_mos": _rounded(counted.remote_mos),
+        }
+        self.summary = str(counted)
 
 
 @click.command(short_help="Place a call: play, record, send digits.")
@@ -268,8 +282,12 @@ def _summary(outcome: Outcome) -> str:
     return (
         f"ended after {outcome.duration_s:.1f} s, {who}; {outcome.codec}, "
         f"packets sent {rtp['sent']}, received {rtp['received']}, lost {rtp['lost']}, "
-        f"jitter {rtp['jitter_ms']:.1f} ms"
+        f"jitter {rtp['jitter_ms']:.1f} ms\n{outcome.summary}"
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _why_not(outcome: Outcome) -> str:

@@ -113,6 +113,11 @@ class RtpSession:
         return self._lost_before + self._reception.sequence.lost
 
     @property
+    def discarded(self) -> int:
+        """Packets that came, and could not be played: too late, or too many at once."""
+        return self.counts.late + self.counts.overflowed + self.buffer.discarded
+
+    @property
     def expected(self) -> int:
         """Packets that the peer has sent, judging by their numbers."""
         return self._expected_before + self._reception.sequence.expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -35,6 +36,28 @@ async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
         assert call.statistics.received >= 20
         assert call.statistics.lost == 0
     assert call.ended_by == "local"
+
+
+async def test_both_ends_measure_the_call(phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
+    """Asterisk reports every five seconds; its report tells the round trip and what it lost."""
+    caplog.set_level(logging.INFO, "spech.call")
+    async with phone.call("600") as call:
+        await call.answered(timeout=5)
+        with call.open_audio(RATE) as port:
+            await talk(port, sine(700, RATE, 14, level=-18), 14)
+        seen = call.statistics
+    assert seen.round_trip_ms is not None
+    assert 0 <= seen.round_trip_ms < 100
+    assert seen.remote_lost == 0
+    assert seen.remote_loss_percent == 0.0
+    assert seen.remote_jitter_ms is not None
+    assert seen.remote_jitter_ms < 50
+    assert seen.mos is not None
+    assert 4.2 < seen.mos <= 4.41
+    assert len(call.quality_history) >= 13
+    (line,) = [record.getMessage() for record in caplog.records if "ended after" in record.message]
+    assert line.startswith(f"call {call.call_id} ended after 14.")
+    assert "PCMU: MOS 4." in line
 
 
 async def test_what_is_not_said_does_not_come_back(phone: Phone) -> None:

@@ -54,6 +54,7 @@ def test_a_call_is_reported(asterisk: Asterisk, tmp_path: Path) -> None:
     assert report["rtp"]["sent"] >= 70
     assert report["rtp"]["received"] >= 60
     assert report["rtp"]["lost"] == 0
+    assert report["quality"]["mos"] > 4.2
     heard, rate = read_wav(tmp_path / "heard.wav")
     assert_tone(sounding(heard, rate), rate, 900, tolerance=2)
 
