@@ -88,7 +88,11 @@ class MediaClock:
             if not any(self._phases):
                 self._awake = trio.Event()
                 await self._awake.wait()
-                deadline = trio.current_time()
+                deadline = trio.current_time() + PERIOD
+                continue
+            while not self._phases[slot % _PHASES]:
+                slot += 1
+                deadline += _SLOT
             await trio.sleep_until(deadline)
             now = trio.current_time()
             lateness = now - deadline
