@@ -5,6 +5,7 @@ python bench/answer.py PORT
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import trio
@@ -27,4 +28,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # As the programs of the command line do: see spech/cli/running.py.
     trio.run(main)

@@ -598,22 +598,20 @@ async def run_call(
     However the block is left, the farewell is queued and sent before anything is awaited. An error
     in the media or in an event ends this call's block, and no other call.
     """
-    failures_in, failures_out = trio.open_memory_channel[Exception](1)
-
-    def media_failed(error: Exception) -> None:
-        with suppress(trio.WouldBlock):  # Then the first one is on its way.
-            failures_in.send_nowait(error)
-
-    async def raise_failure() -> None:
-        raise await failures_out.receive()
-
+    failures: list[Exception] = []
     try:
         async with open_scope() as nursery:
+
+            def media_failed(error: Exception) -> None:
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
             nursery.start_soon(call.follow, channel)
-            nursery.start_soon(raise_failure)
             with clock.attach(media.tick, media_failed):
                 yield
             nursery.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
     finally:
         # No await from here on, so nothing can interrupt it.
         call.hang_up()
