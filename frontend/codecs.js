@@ -2,6 +2,7 @@
 
 import { number, t } from "./i18n.js";
 
+const LOWEST_RATE = 8000;
 const NAMES = {
   PCMU: "G.711 µ-law",
   PCMA: "G.711 A-law",
@@ -18,8 +19,11 @@ export function codecName(name) {
   return (NAMES[kind] ?? kind) + length;
 }
 
-export function codecRate({ rate }) {
-  return t("codec.rate", { rate: number(rate / 1000, rate % 1000 ? 1 : 0) });
+/** Of the sound that travels, which is in the name where there are several. */
+export function codecRate({ name, rate }) {
+  const own = Number(name.split("/")[1]);
+  const travels = own >= LOWEST_RATE ? own : rate;
+  return t("codec.rate", { rate: number(travels / 1000, travels % 1000 ? 1 : 0) });
 }
 
 /** Name and rate of a codec in use; `codecs` is the snapshot's list. */

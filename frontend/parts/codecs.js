@@ -1,8 +1,9 @@
 /**
- * The codecs in their order of preference: a box to use one, arrows to move it. Those that are neither
- * chosen nor suggested are folded away.
+ * The codecs in their order of preference: a box to use one, a grip to drag it and arrows to move it.
+ * Those that are neither chosen nor suggested are folded away.
  */
 
+import { codecName, codecRate } from "../codecs.js";
 import { h, setText, show } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -14,15 +15,26 @@ export class Codecs {
   #more = h("details", null, this.#summary, this.#rest);
   element = h(
     "div",
-    { class: "codecs", testid: "codecs", role: "group", "aria-labelledby": "codecs-label" },
+    {
+      class: "codecs",
+      testid: "codecs",
+      role: "group",
+      "aria-labelledby": "codecs-label",
+      onpointermove: (event) => this.#drag(event),
+      onpointerup: () => this.#drop(),
+      onpointercancel: () => this.#drop(),
+    },
     this.#first,
     this.#more,
+    h("p", { class: "unseen", role: "status" }),
   );
 
   #codecs = [];
   /** How many of the codecs stand before the fold. */
   #shown = 0;
   #used = new Set();
+  /** The codec that is being dragged. */
+  #dragged = null;
 
   /** `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for the suggested. */
   fill(codecs, order) {
@@ -62,15 +74,18 @@ export class Codecs {
         else this.#used.delete(codec.name);
       },
     });
-    const facts = codec.available
-      ? t("codec.facts", {
-          rate: number(codec.rate / 1000, codec.rate % 1000 ? 1 : 0),
-          bitrate: number(codec.bitrate / 1000),
-        })
-      : t("codec.missing", { package: codec.package });
+    const name = codecName(codec.name);
+    const facts = [
+      // What G.711 is called in SIP and in every provider's papers.
+      codec.name.startsWith("PCM") ? codec.name : "",
+      codecRate(codec),
+      t("codec.bitrate", { bitrate: number(codec.bitrate / 1000, codec.bitrate % 1000 ? 1 : 0) }),
+    ];
+    const state = codec.available ? (codec === this.#dragged ? "dragged" : null) : "absent";
     return h(
       "li",
-      { class: codec.available ? null : "absent" },
+      { class: state },
+      h("span", { class: "grip", "aria-hidden": "true", onpointerdown: (event) => this.#grasp(event, codec) }, icon("grip")),
       h(
         "label",
         null,
@@ -78,8 +93,9 @@ export class Codecs {
         h(
           "span",
           { class: "codec-text" },
-          h("span", { class: "codec-name" }, codec.name),
-          h("span", { class: "codec-facts" }, facts),
+          h("span", { class: "codec-name" }, name),
+          h("span", { class: "codec-facts" }, facts.filter(Boolean).join(" · ")),
+          codec.available ? null : h("span", { class: "codec-missing" }, t("codec.missing", { package: codec.package })),
         ),
       ),
       this.#arrow(codec, index, -1, "up"),
@@ -95,13 +111,10 @@ export class Codecs {
       {
         type: "button",
         class: "quiet arrow",
-        "aria-label": t(`codec.${symbol}`, { name: codec.name }),
+        "aria-label": t(`codec.${symbol}`, { name: codecName(codec.name) }),
         disabled: target < 0 || target >= this.#codecs.length || edge,
         onclick: () => {
-          [this.#codecs[index], this.#codecs[target]] = [this.#codecs[target], this.#codecs[index]];
-          // What is preferred to one before the fold comes out from behind it.
-          if (index === this.#shown) this.#shown += step < 0 ? 1 : 0;
-          this.#draw();
+          this.#move(index, target);
           const buttons = this.element.querySelectorAll("li")[target].querySelectorAll(".arrow");
           const again = buttons[step < 0 ? 0 : 1];
           (again.disabled ? buttons[step < 0 ? 1 : 0] : again).focus();
@@ -109,5 +122,41 @@ export class Codecs {
       },
       icon(symbol),
     );
+  }
+
+  #move(index, target) {
+    const [codec] = this.#codecs.splice(index, 1);
+    this.#codecs.splice(target, 0, codec);
+    // What is preferred to one before the fold comes out from behind it.
+    if (index >= this.#shown && target < this.#shown) this.#shown += 1;
+    this.#draw();
+    const place = { name: codecName(codec.name), place: target + 1, count: this.#codecs.length };
+    setText(this.element.lastChild, t("codec.moved", place));
+  }
+
+  #grasp(event, codec) {
+    event.preventDefault();
+    // The list itself hears of the pointer from now on: rows are drawn anew while one is moved.
+    this.element.setPointerCapture(event.pointerId);
+    this.#dragged = codec;
+    this.#draw();
+  }
+
+  #drag(event) {
+    if (!this.#dragged) return;
+    const index = this.#codecs.indexOf(this.#dragged);
+    const rows = [...(index < this.#shown ? this.#first : this.#rest).children];
+    const first = index < this.#shown ? 0 : this.#shown;
+    const above = rows.filter((row, place) => {
+      const { top, height } = row.getBoundingClientRect();
+      return place !== index - first && event.clientY > top + height / 2;
+    });
+    if (first + above.length !== index) this.#move(index, first + above.length);
+  }
+
+  #drop() {
+    if (!this.#dragged) return;
+    this.#dragged = null;
+    this.#draw();
   }
 }

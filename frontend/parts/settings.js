@@ -22,6 +22,7 @@ export class Settings extends Part {
   #opened = false;
   #busy = false;
   #sure = false;
+  #leaving = 0;
 
   build() {
     this.className = "settings";
@@ -190,6 +191,7 @@ export class Settings extends Part {
 
   /** Called when the view opens: the form shows what is stored, and edits are not touched afterwards. */
   arrive() {
+    if (this.#leaving) this.#rest();
     this.#opened = false;
     this.update();
     (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus({
@@ -298,7 +300,7 @@ export class Settings extends Part {
       await this.phone.saveAccount(settings);
       this.progress.dataset.kind = "done";
       this.#show("settings.saved", { user: settings.user });
-      setTimeout(() => this.#leave(), SUCCESS_MS);
+      this.#leaving = setTimeout(() => this.#leave(), SUCCESS_MS);
     } catch (error) {
       this.#work(false);
       this.#show(null);
@@ -308,9 +310,16 @@ export class Settings extends Part {
   }
 
   #leave() {
+    this.#rest();
+    if (this.isConnected) this.phone.show(null);
+  }
+
+  /** Saving is over; whoever opens the settings anew must not be sent away by the timer. */
+  #rest() {
+    clearTimeout(this.#leaving);
+    this.#leaving = 0;
     this.#work(false);
     this.#show(null);
-    if (this.isConnected) this.phone.show(null);
   }
 
   #unsure() {

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
 from spech.testing.page import Server, Telephone
+from spech.testing.waiting import wait
 
 
 def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx: Asterisk) -> None:
@@ -55,6 +56,34 @@ def test_the_account_is_there_again_after_a_restart(
     registered.open()
     registered.wait_for("spech.state.account?.registration.state === 'registered'")
     expect(registered.element("registration")).to_contain_text("alice")
+
+
+def test_codecs_are_ordered_by_dragging_and_by_key(
+    registered: Telephone, trace: Callable[[], str]
+) -> None:
+    registered.element("settings-open").click()
+    rows = registered.element("codecs").locator("li")
+    expect(rows.nth(0)).to_contain_text("PCMU · 8 kHz · 64 kbit/s")
+    wideband = rows.filter(has=registered.element("codec-G722"))
+    start, end = wideband.locator(".grip").bounding_box(), rows.nth(0).bounding_box()
+    assert start is not None
+    assert end is not None
+    mouse = registered.page.mouse
+    mouse.move(start["x"] + 5, start["y"] + 5)
+    mouse.down()
+    mouse.move(start["x"] + 5, end["y"] + 2, steps=5)
+    registered.picture("codecs-dragged")
+    mouse.up()
+    expect(rows.nth(0)).to_contain_text("G.722")
+    registered.element("codec-G722").check()
+    registered.page.get_by_label("Prefer G.711 A-law more").focus()
+    registered.page.keyboard.press("Enter")
+    expect(rows.nth(1)).to_contain_text("PCMA")
+    registered.save_settings()
+    expect(registered.element("number")).to_be_visible()
+    assert registered.page.evaluate("spech.state.account.codecs") == ["G722", "PCMA", "PCMU"]
+    registered.dial("600")
+    wait(lambda: "RTP/AVP 9 8 0 " in trace())
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -143,7 +143,6 @@ async def test_the_story_of_a_call(installation: Installation, page: Page) -> No
     told = [(step["kind"], step["meaning"]) for step in steps if step["kind"] != "note"]
     assert told == [
         ("sent", "You call."),
-        ("received", "The server has the call and works on it."),
         ("received", "It rings there."),
         ("received", "They answer."),
         ("sent", "The answer is confirmed."),
