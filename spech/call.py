@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreac
 from spech.keypad import Method
 from spech.media import Media, MediaParameters
 from spech.rtp.clock import MediaClock
+from spech.rtp.ports import PortPair
 from spech.rtp.srtp import SrtpKeys
 from spech.scopes import open_scope
 from spech.sip import events
@@ -68,6 +69,7 @@ class Call:
         #: Makes offers and answers for the call's media (see ``UserAgent.invite``).
         self.negotiator: Final = negotiator
         self._complete = complete
+        self._leases = ExitStack()
         self._flows_to = flows_to
         self._media = media
         self._transfer: Transfer | None = None
@@ -491,6 +493,19 @@ class Call:
         endpoint.agent.hang_up(self.session, endpoint.now(), status=503, reason=reason)
         endpoint.flush()
 
+    def move(self, host: str, leased: AbstractContextManager[PortPair]) -> None:
+        """Go on at another address of this machine, with ports leased there."""
+        self._leases.close()  # Of an earlier move.
+        pair = self._leases.enter_context(leased)
+        self._media.rebind(pair)
+        endpoint = self._endpoint
+        endpoint.agent.move(self.session, host, (host, pair.port), endpoint.now())
+        endpoint.flush()
+
+    def close(self) -> None:
+        """Give back what it leased."""
+        self._leases.close()
+
     def catch_up(self, channel: EventChannel) -> None:
         """Act at once on what the stack has said so far."""
         with suppress(trio.WouldBlock, trio.EndOfChannel):
@@ -619,6 +634,7 @@ async def run_call(
             call.catch_up(channel)
         finally:
             media.close()
+            call.close()
             if call.codec is not None:
                 _log.info(
                     "call %s ended after %.1f s, %s: %s",

@@ -112,6 +112,10 @@ class Media:
         self._closed = False
         self._interrupted = False
 
+    def rebind(self, pair: PortPair) -> None:
+        """Go on with other sockets; whoever leased them closes them, after :meth:`close`."""
+        self._stream.rebind(pair)
+
     @property
     def detects_tones(self) -> bool:
         """Whether digits are looked for in the peer's sound.

@@ -30,6 +30,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.formats import audio_formats
 from spech.incoming import Arrivals, IncomingCall
 from spech.media import Media
+from spech.roaming import roam
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortRange, lease
 from spech.scopes import open_scope
@@ -496,5 +497,6 @@ async def open_phone(
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
             nursery.start_soon(phone.stay_registered)
+            nursery.start_soon(roam, endpoint, lambda: phone.active_calls, ports, rng)
             yield phone
             nursery.cancel_scope.cancel()

@@ -63,6 +63,10 @@ class Stream:
             self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
         self._shared = remote == remote_rtcp
 
+    def rebind(self, pair: PortPair) -> None:
+        """Go on with other sockets of ours."""
+        self._pair = pair
+
     def secure(self, security: SrtpKeys | None) -> None:
         """Encrypt from now on, with keys that may be those in force already; None: plain."""
         if self.protection.negotiate(security):

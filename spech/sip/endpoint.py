@@ -114,6 +114,12 @@ class Endpoint:
         carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
         return carrier is not None and carrier.moved(flow)
 
+    def present(self, flow: Flow) -> Flow:
+        """The same flow from the address that we have now."""
+        target = Target(flow.transport, flow.remote, flow.host)
+        carrier = self._carrier(target)
+        return flow if carrier is None else carrier.flow_to(target)
+
     def keep(self, flow: Flow) -> None:
         """Keep ``flow`` alive: somebody has to reach us by it."""
         self._kept.add(flow)
