@@ -329,16 +329,21 @@ class Call:
         self._require_up()
         self._media.play(path)
 
-    def record(self, path: str | Path) -> Recording:
-        """Record both sides into one WAV file until the call ends.
+    def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
+        """Record both sides into one file until the call ends; all of it, in a conference.
 
-        What comes back is a context manager that ends the recording earlier.
+        What comes back is a context manager that ends the recording earlier. Where the disk refuses
+        later on, the recording ends (see :attr:`Recording.error`) and the call does not.
+
+        Args:
+            path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
+            stereo: what the far end hears on the left, what it says on the right; else mixed.
 
         Raises:
             MediaError: the file cannot be written.
         """
         self._require_up()
-        return self._media.record(path)
+        return self._media.record(path, stereo=stereo)
 
     def send_dtmf(
         self,

@@ -231,7 +231,7 @@ class Media:
         if self._waiting and not self._speech.busy:
             self._waiting.unpark_all()
         if self._recordings:
-            self._recordings.write(mix((heard, spoken), self._samples), codec.rate)
+            self._recordings.write(spoken, heard, codec.rate)
         self._ticks += 1
         if self._ticks % _RTCP_TICKS == 0:
             self._stream.drain_rtcp(now)
@@ -268,7 +268,7 @@ class Media:
             heard = playout.next(self._units, now + ahead * PERIOD)
             for port in self._ports:
                 port.put(heard, codec.rate)
-            self._recordings.write(heard, codec.rate)
+            self._recordings.write(self._speech.silence, heard, codec.rate)
 
     def _notice_stall(self, now: float) -> None:
         """After a sleep of the machine, go on at the present instead of where it stopped."""
@@ -420,8 +420,12 @@ class Media:
         if not self._speech.busy:
             self._waiting.unpark_all()
 
-    def record(self, path: str | Path) -> Recording:
-        """Record both sides, mixed, into a mono WAV file until it is stopped or the call ends.
+    def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
+        """Record both sides until it is stopped or the call ends.
+
+        Args:
+            path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
+            stereo: what we say on the left and what the peer says on the right; else mixed.
 
         Raises:
             MediaError: the file cannot be created.
@@ -429,7 +433,7 @@ class Media:
         """
         self._require_open()
         rate = _DEFAULT_RATE if self._codec is None else self._codec.rate
-        return self._recordings.start(path, rate)
+        return self._recordings.start(path, rate, stereo=stereo)
 
     @property
     def statistics(self) -> MediaStatistics:

@@ -1,7 +1,7 @@
-"""Recordings as WAV files, written by a thread of their own.
+"""Recordings, written by a thread of their own.
 
-The media clock hands over a frame and goes on; it never waits for a disk. The header is made
-right about once a second, so that a recording survives whatever ends the process.
+The media clock hands over a frame and goes on; it never waits for a disk. What is in the file can
+be played about a second later, so that a recording survives whatever ends the process.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import struct
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
+import av
+import numpy as np
+
+from spech.audio.mixer import mix
+from spech.audio.writer import open_writer
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 from spech.errors import MediaError
@@ -24,37 +27,37 @@ logger = logging.getLogger(__name__)
 _FRAMES_PER_SECOND = 50
 _WAITING = 60 * _FRAMES_PER_SECOND
 _STOP_PATIENCE = 2.0
-_LARGEST = 0xFFFFFFFF - 64
-_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
 class Recording:
-    """A mono WAV file of 16 bits that grows while a call lasts.
+    """A sound file that grows while a call lasts: WAV or Opus in Ogg, as its name ends.
 
     Leaving its ``with`` block, :meth:`stop`, or the end of the call completes the file.
 
     Attributes:
+        path: the file.
         rate: samples per second.
+        channels: 1 for both sides mixed; 2 for ours on the left and the far end on the right.
+        paused: while true, what is said goes by and leaves no gap.
         dropped: frames that were lost because the disk was too slow, or the file at its 4 GB.
+        error: why it ended early, when the disk refused; the call goes on without it.
 
     Raises:
-        MediaError: the file cannot be created.
+        MediaError: the file cannot be created, or is of no kind that can be recorded.
     """
 
-    def __init__(self, path: str | Path, rate: int) -> None:
-        self.rate = rate
+    def __init__(self, path: str | Path, rate: int, *, channels: int = 1) -> None:
+        self.path = Path(path)
+        self.channels = channels
+        self.paused = False
         self.dropped = 0
-        self._path = str(path)
-        self._bytes = 0
-        self._frames: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self.error: MediaError | None = None
         self._stopped = False
-        try:
-            self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115 - closed by the thread
-            self._write_header()
-        except OSError as error:
-            raise MediaError(f"cannot record to {self._path}: {error.strerror}") from error
+        self._frames: queue.Queue[Samples | None] = queue.Queue(_WAITING)
+        self._writer = open_writer(path, rate, channels)
+        self.rate = self._writer.rate
         self._thread = threading.Thread(
-            target=self._write_all, name=f"recording {self._path}", daemon=True
+            target=self._write_all, name=f"recording {self.path.name}", daemon=True
         )
         self._thread.start()
 
@@ -74,12 +77,20 @@ class Recording:
         """Whether it takes no more sound."""
         return self._stopped
 
+    def pause(self) -> None:
+        """Leave out what is said from now on."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Record again."""
+        self.paused = False
+
     def write(self, pcm: Samples) -> None:
-        """Take the next samples; returns at once."""
-        if self._stopped:
+        """Take the next samples, interleaved where there are two channels; returns at once."""
+        if self._stopped or self.paused:
             return
         try:
-            self._frames.put_nowait(pcm.tobytes())
+            self._frames.put_nowait(pcm)
         except queue.Full:
             self.dropped += 1
 
@@ -90,80 +101,77 @@ class Recording:
             self._frames.put(None, timeout=_STOP_PATIENCE if self._thread.is_alive() else 0)
         self._thread.join(_STOP_PATIENCE)
         if self._thread.is_alive():
-            logger.warning("%s is incomplete: the disk does not answer", self._path)
+            logger.warning("%s is incomplete: the disk does not answer", self.path)
 
     def _write_all(self) -> None:
-        """The thread: write what comes, and set the header right once a second."""
+        """The thread: write what comes, and make it readable once a second."""
         try:
-            frames = 0
-            while (frame := self._frames.get()) is not None:
-                if self._bytes + len(frame) > _LARGEST:
-                    self.dropped += 1
-                    continue
-                self._file.write(frame)
-                self._bytes += len(frame)
-                frames += 1
-                if frames % _FRAMES_PER_SECOND == 0:
-                    self._write_header()
-            self._write_header()
-        except OSError as error:
+            self._write_frames()
+            self._writer.close()
+        except (OSError, ValueError, av.FFmpegError) as error:
             self._stopped = True
-            logger.warning("recording to %s failed: %s", self._path, error.strerror)
-        finally:
-            with contextlib.suppress(OSError):
-                self._file.close()
+            self._writer.abandon()
+            reason = getattr(error, "strerror", None) or error
+            self.error = MediaError(f"recording to {self.path} ended: {reason}")
+            logger.warning("%s", self.error)
 
-    def _write_header(self) -> None:
-        header = _HEADER.pack(
-            b"RIFF",
-            36 + self._bytes,
-            b"WAVE",
-            b"fmt ",
-            16,
-            1,
-            1,
-            self.rate,
-            self.rate * 2,
-            2,
-            16,
-            b"data",
-            self._bytes,
-        )
-        self._file.seek(0)
-        self._file.write(header)
-        self._file.seek(0, 2)
-        self._file.flush()
+    def _write_frames(self) -> None:
+        frames = 0
+        while (frame := self._frames.get()) is not None:
+            if not self._writer.write(frame):
+                self.dropped += 1
+            frames += 1
+            if frames % _FRAMES_PER_SECOND == 0:
+                self._writer.sync()
 
 
 class Recordings:
     """The recordings of one call, each at the rate at which its file began."""
 
     def __init__(self) -> None:
-        self._running: list[tuple[Recording, Resampler]] = []
+        self._running: list[_Track] = []
 
     def __bool__(self) -> bool:
         return bool(self._running)
 
-    def start(self, path: str | Path, rate: int) -> Recording:
-        """Begin a file of ``rate`` samples per second.
+    def start(self, path: str | Path, rate: int, *, stereo: bool) -> Recording:
+        """Begin a file for sound of ``rate`` samples per second.
 
         Raises:
             MediaError: it cannot be created.
         """
-        recording = Recording(path, rate)
-        self._running.append((recording, Resampler(rate, rate)))
+        recording = Recording(path, rate, channels=2 if stereo else 1)
+        self._running.append(_Track(recording))
         return recording
 
-    def write(self, sound: Samples, rate: int) -> None:
-        """Hand a tick of sound at ``rate`` Hz to every file, and forget those that were stopped."""
-        for index, (recording, resampler) in enumerate(self._running):
-            if resampler.from_rate != rate:
-                resampler = Resampler(rate, recording.rate)
-                self._running[index] = (recording, resampler)
-            recording.write(resampler.process(sound))
-        self._running = [entry for entry in self._running if not entry[0].stopped]
+    def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
+        """Hand a tick of both sides at ``rate`` Hz to every file; forget those that were stopped."""
+        for track in self._running:
+            track.write(ours, theirs, rate)
+        if any(track.recording.stopped for track in self._running):
+            self._running = [track for track in self._running if not track.recording.stopped]
 
     def stop(self) -> None:
         """Complete all files."""
-        for recording, _ in self._running:
-            recording.stop()
+        for track in self._running:
+            track.recording.stop()
+
+
+class _Track:
+    """What one recording makes of the two sides."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._resamplers: list[Resampler] = []
+
+    def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
+        recording = self.recording
+        stereo = recording.channels == 2
+        sides = (ours, theirs) if stereo else (mix((ours, theirs), len(ours)),)
+        if rate != recording.rate:
+            if not self._resamplers or self._resamplers[0].from_rate != rate:
+                self._resamplers = [Resampler(rate, recording.rate) for _ in sides]
+            sides = tuple(
+                each.process(side) for each, side in zip(self._resamplers, sides, strict=True)
+            )
+        recording.write(np.column_stack(sides).reshape(-1) if stereo else sides[0])

@@ -112,7 +112,7 @@ class Outcome:
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="WAV file to record both sides into.",
+    help="File to record both sides into: .wav, or .opus.",
 )
 @click.option(
     "--dtmf",

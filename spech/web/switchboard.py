@@ -256,7 +256,7 @@ class Switchboard:
         self.notify()
 
     def set_member(self, call: str, gain: float, muted: bool) -> None:
-        """How the others in a conference hear a call: louder by ``gain`` decibels, or not at all."""
+        """How the others in a conference hear a call: ``gain`` decibels louder, or not at all."""
         place = self._find_member(call)
         place.gain, place.muted = gain, muted
         self.calls.find_live(call).sit()

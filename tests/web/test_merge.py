@@ -1,4 +1,4 @@
-"""Merging calls into a conference from a page, and splitting them again; what each far end hears."""
+"""Calls merged into a conference by a page, and split again; what each far end hears."""
 
 from __future__ import annotations
 
