@@ -320,14 +320,33 @@ class Call:
 
     # ------------------------------------------------------------------ sound and digits
 
-    def play(self, path: str | Path) -> None:
-        """Play a sound file to the far end, after those that play already.
+    def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
+        """Play a sound file to the far end, after what plays already.
+
+        Args:
+            path: of any format that FFmpeg knows.
+            gain: decibels by which it is louder than it was recorded.
+            repeat: play it until :meth:`flush`.
 
         Raises:
             MediaError: it cannot be read.
         """
         self._require_up()
-        self._media.play(path)
+        self._media.play(path, gain=gain, repeat=repeat)
+
+    def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
+        """Play a tone of the network to the far end, after what plays already (ITU-T E.180).
+
+        Args:
+            name: "ringback", "busy", "congestion" or "waiting".
+            country: whose tone, ``de``; where it is not known, the one that is recommended.
+            seconds: how long; until :meth:`flush` unless told otherwise.
+
+        Raises:
+            ValueError: there is no tone of that name.
+        """
+        self._require_up()
+        self._media.play_tone(name, country=country, seconds=seconds)
 
     def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
         """Record both sides into one file until the call ends; all of it, in a conference.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import trio
 
+from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
-from spech.audio_port import AudioPort
+from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.call import Call
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
@@ -75,6 +77,31 @@ class Conference(Room):
         finally:
             port.close()
             member.leave()
+
+    @contextmanager
+    def record(self, path: str | Path, *, rate: int = 16000) -> Iterator[Recording]:
+        """Record everybody, mixed, for the time of a ``with`` block.
+
+        Args:
+            path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
+            rate: samples per second; Opus takes the next one above that it knows.
+
+        Raises:
+            MediaError: the file cannot be created.
+        """
+        with Recording(path, rate) as recording:
+            listener = self.listen()
+            silence = np.zeros(recording.rate // FRAMES_PER_SECOND, np.int16)
+
+            def tick(_: float) -> None:
+                heard, _near = listener.exchange(silence, recording.rate)
+                recording.write(heard)
+
+            try:
+                with self._clock.attach(tick, self._fail):
+                    yield recording
+            finally:
+                listener.leave()
 
     def _fail(self, error: Exception) -> None:
         with suppress(trio.WouldBlock):  # Then the first one is on its way.

@@ -19,6 +19,8 @@ from spech import codecs
 from spech.audio.dtmf import DigitDetector
 from spech.audio.level import SILENCE, dbfs
 from spech.audio.mixer import mix
+from spech.audio.player import Player
+from spech.audio.progress import ProgressTone
 from spech.audio.recorder import Recording, Recordings
 from spech.audio.room import Member, Room
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
@@ -344,15 +346,35 @@ class Media:
             if port in self._ports:
                 self._ports.remove(port)
 
-    def play(self, path: str | Path) -> None:
-        """Queue a sound file behind those that are played already; any format FFmpeg knows.
+    def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
+        """Queue a sound file behind what is played already; any format FFmpeg knows.
+
+        Args:
+            path: the file.
+            gain: decibels by which it is louder than it was recorded.
+            repeat: play it until :meth:`flush`.
 
         Raises:
             MediaError: it cannot be opened, or holds no sound.
             CallEnded: the call is over.
         """
         self._require_open()
-        self._speech.play(path)
+        self._speech.play(Player(path, gain=gain, repeat=repeat))
+
+    def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
+        """Queue a tone of the network behind what is played already.
+
+        Args:
+            name: "ringback", "busy", "congestion" or "waiting".
+            country: two letters, ``de``; what E.180 recommends unless told otherwise.
+            seconds: how long; until :meth:`flush` unless told otherwise.
+
+        Raises:
+            ValueError: there is no tone of that name.
+            CallEnded: the call is over.
+        """
+        self._require_open()
+        self._speech.play(ProgressTone(name, country, seconds))
 
     def send_dtmf(
         self,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from spech.audio.mixer import mix
-from spech.audio.player import Playlist
+from spech.audio.player import Playlist, Source
 from spech.codecs.base import Codec, Samples
 from spech.keypad import Keypad
 from spech.rtp.session import RtpSession
@@ -61,13 +59,9 @@ class Speech:
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self._packet_samples = codec.packet_samples(ptime)
 
-    def play(self, path: str | Path) -> None:
-        """Queue a file behind the others.
-
-        Raises:
-            MediaError: it cannot be opened, or holds no sound.
-        """
-        self._plays.queue(path)
+    def play(self, source: Source) -> None:
+        """Queue a file or a tone behind the others."""
+        self._plays.queue(source)
 
     def flush(self) -> None:
         """Forget files, and the digits that have not begun."""

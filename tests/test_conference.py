@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from spech import (
     open_conference,
     open_phone,
 )
-from spech.testing.audio import Pcm, assert_silence, assert_tone, samples, sine
+from spech.testing.audio import Pcm, assert_silence, assert_tone, read_wav, samples, sine
 from spech.testing.talk import listen, talk
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -195,3 +196,19 @@ async def test_an_error_in_a_member_ends_the_block(
         async with open_conference() as conference:
             with conference.open_audio(8000) as (port, _), port.driven(fail, lambda pcm: None):
                 await trio.sleep(5)
+
+
+async def test_the_whole_room_is_recorded(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with three_calls("PCMU", "G722", "PCMU") as (_, calls), open_conference() as conference:
+        for call in calls.values():
+            conference.add(call)
+        await trio.sleep(3)
+        with conference.record(tmp_path / "room.wav"):
+            assert len(conference.members) == 3
+            await trio.sleep(2)
+    sound, rate = read_wav(tmp_path / "room.wav")
+    assert len(sound) / rate == pytest.approx(2, abs=0.1)
+    for hertz in TONES.values():
+        assert level_of(sound[rate // 2 :], hertz, rate) == pytest.approx(-15, abs=1)

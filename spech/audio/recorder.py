@@ -145,7 +145,7 @@ class Recordings:
         return recording
 
     def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
-        """Hand a tick of both sides at ``rate`` Hz to every file; forget those that were stopped."""
+        """Hand a tick of both sides at ``rate`` Hz to every file that was not stopped."""
         for track in self._running:
             track.write(ours, theirs, rate)
         if any(track.recording.stopped for track in self._running):
@@ -167,11 +167,10 @@ class _Track:
     def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
         recording = self.recording
         stereo = recording.channels == 2
-        sides = (ours, theirs) if stereo else (mix((ours, theirs), len(ours)),)
+        sides = [ours, theirs] if stereo else [mix((ours, theirs), len(ours))]
         if rate != recording.rate:
             if not self._resamplers or self._resamplers[0].from_rate != rate:
                 self._resamplers = [Resampler(rate, recording.rate) for _ in sides]
-            sides = tuple(
-                each.process(side) for each, side in zip(self._resamplers, sides, strict=True)
-            )
+            pairs = zip(self._resamplers, sides, strict=True)
+            sides = [resampler.process(side) for resampler, side in pairs]
         recording.write(np.column_stack(sides).reshape(-1) if stereo else sides[0])

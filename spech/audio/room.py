@@ -42,6 +42,10 @@ class Room:
         self._members.append(member)
         return member
 
+    def listen(self) -> Member:
+        """A member whom nobody hears, and who is not among :attr:`members`."""
+        return Member(self, 0.0)
+
     def empty(self) -> None:
         """Have everybody leave."""
         for member in self.members:
@@ -124,7 +128,8 @@ class Member:
         """Leave the room; from then on the line is on its own. May be called again."""
         if self._room is not None:
             self._forget()
-            self._room._members.remove(self)
+            if self in self._room._members:
+                self._room._members.remove(self)
             self._room = None
 
     def _others(self) -> NDArray[np.int32] | None:

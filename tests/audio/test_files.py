@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -137,3 +139,91 @@ def test_the_header_is_right_while_it_is_recorded(tmp_path: Path) -> None:
 def test_a_recording_that_cannot_be_made_raises_at_once(tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         Recording(tmp_path / "missing" / "call.wav", 8000)
+
+
+def test_a_file_is_repeated_without_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    write(path, tone((500,), 0.5, 8000), 8000, stereo=False)
+    player = Player(path, repeat=True)
+    sound = np.concatenate([player.read(160, 8000) for _ in range(200)])
+    assert len(sound) == 32000
+    assert np.array_equal(sound[:28000], tone((500,), 3.5, 8000))
+    player.close()
+    assert len(player.read(160, 8000)) == 0
+
+
+def test_what_has_no_sound_is_not_repeated_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+    player = Player(path, repeat=True)
+    assert len(player.read(160, 8000)) == 0
+    player.close()
+
+
+def test_a_file_that_goes_away_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    write(path, tone((500,), 0.1, 8000), 8000, stereo=False)
+    player = Player(path, repeat=True)
+    path.unlink()
+    assert sum(len(player.read(160, 8000)) for _ in range(20)) == 800
+    player.close()
+
+
+@pytest.mark.parametrize("gain", [-20, 6, 20])
+def test_a_file_is_played_louder_or_softer(tmp_path: Path, gain: float) -> None:
+    path = tmp_path / "tone.wav"
+    write(path, tone((500,), 2, 8000, level=-15), 8000, stereo=False)
+    sound = read_all(Player(path, gain=gain), 8000)[8000:]
+    assert dbfs(sound) == pytest.approx(min(-15 + gain, -3.5), abs=0.3)
+    power = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2
+    tip = int(np.argmax(power))
+    assert power[tip - 3 : tip + 4].sum() / power.sum() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "list.m3u8",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:{port}/a.ts\n",
+        ),
+        ("list.ffconcat", "ffconcat version 1.0\nfile http://127.0.0.1:{port}/a.wav\n"),
+        ("list.m3u8", "#EXTM3U\n#EXTINF:9,\ntcp://127.0.0.1:{port}\n#EXT-X-ENDLIST\n"),
+        ("a.sdp", "v=0\nc=IN IP4 127.0.0.1\nm=audio {port} RTP/AVP 0\n"),
+    ],
+)
+def test_no_file_sends_us_into_the_network(tmp_path: Path, name: str, content: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        path = tmp_path / name
+        path.write_text(content.format(port=server.getsockname()[1]))
+        with pytest.raises(MediaError):
+            Player(path)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize("codec", ["flac", "libmp3lame", "libopus", "pcm_s16le"])
+def test_no_damage_does_more_than_end_a_file(tmp_path: Path, codec: str) -> None:
+    ending = {"flac": "flac", "libmp3lame": "mp3", "libopus": "ogg", "pcm_s16le": "wav"}[codec]
+    path = tmp_path / f"whole.{ending}"
+    write(path, tone((500,), 1, 48000), 48000, codec, stereo=True)
+    whole = path.read_bytes()
+    rng = random.Random(1)
+    for _ in range(60):
+        damaged = bytearray(whole[: rng.randrange(1, len(whole))])
+        for _ in range(rng.randrange(40)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            player = Player(path)
+        except MediaError:
+            continue
+        ticks = 0
+        while len(player.read(160, 8000)) == 160:
+            ticks += 1
+            assert ticks < 100_000
+        player.close()

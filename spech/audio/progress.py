@@ -1,0 +1,132 @@
+"""What a telephone network tells callers by tones, in each country's own way.
+
+The table is ``countries.json``, after ITU-T E.180 Supplement 2; pages read the same file. A tone is
+a sequence of steps that begins again at its end: ``425/480 0/480`` is 425 Hz for 480 ms and as much
+silence, ``440+480`` sounds both at once, and ``400x25`` is 400 Hz that swells 25 times a second.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spech.codecs.base import Samples
+
+#: What every country has: it rings at the far end, the far end is busy, the network is, and
+#: another call comes in.
+TONES: Final = ("ringback", "busy", "congestion", "waiting")
+
+#: The file itself, for those who serve it.
+TABLE: Final = Path(__file__).with_name("countries.json")
+#: -10 dBm0 (E.180 3.1) in dBFS, of the whole.
+_LEVEL: Final = -16.0
+#: Each step begins and ends softly, which makes no click.
+_EDGE_SECONDS: Final = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One sound, or silence, of a cadence.
+
+    ``frequencies`` sound together, in Hz; ``swell`` is how often a second they grow and shrink, 0
+    for never.
+    """
+
+    frequencies: tuple[float, ...]
+    swell: float
+    seconds: float
+
+    def sound(self, start: int, samples: int, rate: int) -> NDArray[np.float64]:
+        """The samples from ``start`` on, from -1 to 1, counted from the beginning of the step."""
+        if not self.frequencies:
+            return np.zeros(samples)
+        index = np.arange(start, start + samples)
+        turns = 2 * np.pi * index / rate
+        amplitude = np.sqrt(2 / len(self.frequencies)) * 10 ** (_LEVEL / 20)
+        total = amplitude * sum(np.sin(each * turns) for each in self.frequencies)
+        if self.swell:
+            total = total * (1 - np.cos(self.swell * turns)) / 2
+        edge = _EDGE_SECONDS * rate
+        left = round(self.seconds * rate) - index
+        return np.asarray(total * np.clip(np.minimum(index, left) / edge, 0, 1))
+
+
+def countries() -> dict[str, str]:
+    """Code (ISO 3166, small letters) and name of each country in the table."""
+    return {code: entry["name"] for code, entry in _table().items() if code}
+
+
+def cadence(name: str, country: str = "") -> tuple[Step, ...]:
+    """The steps of a tone; those that ITU-T E.180 recommends where the country is not known.
+
+    Args:
+        name: one of :data:`TONES`.
+        country: two letters, ``de``.
+
+    Raises:
+        ValueError: there is no tone of that name.
+    """
+    if name not in TONES:
+        raise ValueError(f"{name!r} is none of {', '.join(TONES)}")
+    table = _table()
+    written = table.get(country.lower(), table[""])[name]
+    return tuple(_parse(step) for step in written.split())
+
+
+class ProgressTone:
+    """A tone as something that plays, at any rate.
+
+    Args:
+        name: one of :data:`TONES`.
+        country: two letters, ``de``; what E.180 recommends unless told otherwise.
+        seconds: how long it sounds; for ever unless told otherwise.
+
+    Raises:
+        ValueError: there is no tone of that name.
+    """
+
+    def __init__(self, name: str, country: str = "", seconds: float | None = None) -> None:
+        self._steps = cadence(name, country)
+        self._left = float("inf") if seconds is None else seconds
+        self._step = 0
+        self._position = 0.0
+
+    def read(self, samples: int, rate: int) -> Samples:
+        """The next ``samples`` samples at ``rate`` Hz; fewer only at the end."""
+        parts: list[NDArray[np.float64]] = []
+        wanted = round(min(samples, self._left * rate))
+        self._left -= wanted / rate
+        while wanted:
+            step = self._steps[self._step]
+            start = round(self._position * rate)
+            taken = min(wanted, round(step.seconds * rate) - start)
+            parts.append(step.sound(start, taken, rate))
+            wanted -= taken
+            self._position += taken / rate
+            if round((step.seconds - self._position) * rate) <= 0:
+                self._step = (self._step + 1) % len(self._steps)
+                self._position = 0.0
+        if not parts:
+            return np.zeros(0, np.int16)
+        return np.asarray(np.rint(np.concatenate(parts) * 32768), np.int16)
+
+    def close(self) -> None:
+        """Sound no more; may be called again."""
+        self._left = 0.0
+
+
+def _table() -> dict[str, dict[str, str]]:
+    table: dict[str, dict[str, str]] = json.loads(TABLE.read_text())
+    return table
+
+
+def _parse(step: str) -> Step:
+    sound, milliseconds = step.split("/")
+    frequencies, _, swell = sound.partition("x")
+    heard = tuple(float(each) for each in frequencies.split("+") if each != "0")
+    return Step(heard, float(swell or 0), int(milliseconds) / 1000)
