@@ -593,6 +593,7 @@ class Call:
                     else None
                 ),
                 extended_reports=agreed.extended_reports,
+                ice=agreed.ice,
             )
         )
 

@@ -66,14 +66,14 @@ def priority(kind: str, component: int) -> int:
 
 
 def local_candidates(
-    bases: Sequence[Address], seen: Sequence[Address | None]
+    bases: Sequence[Address], seen: Sequence[Address | None] = ()
 ) -> tuple[Candidate, ...]:
-    """Our candidates: the addresses of our sockets, RTP first, and how a STUN server saw each."""
+    """Our candidates: the addresses of our sockets, RTP first, and how a STUN server saw them."""
     found = [
         Candidate("1", component, priority("host", component), base, "host")
         for component, base in enumerate(bases, RTP)
     ]
-    for component, (base, outside) in enumerate(zip(bases, seen, strict=True), RTP):
+    for component, (base, outside) in enumerate(zip(bases, seen, strict=False), RTP):
         if outside is not None and outside != base:
             rank = priority("srflx", component)
             found.append(Candidate("2", component, rank, outside, "srflx", base))

@@ -10,6 +10,7 @@ SpechError
 ├── RegistrationFailed        the registrar refused: status and reason
 ├── ServerUnreachable         a host is unknown, or nobody answered there
 ├── MediaError                a sound file cannot be read or written
+├── PeerUnreachable           no way for the sound leads to the far end
 ├── CodecUnavailable          unknown codec, or its shared library is missing
 ├── PortsExhausted            no free pair of RTP ports in the range
 └── VaultError                the vault is damaged, foreign, or its key does not fit
@@ -88,6 +89,10 @@ class ServerUnreachable(SpechError):
 
 class MediaError(SpechError):
     """A sound file cannot be read or written."""
+
+
+class PeerUnreachable(SpechError):
+    """ICE found no way for a call's sound to the far end, or the far end fell silent on it."""
 
 
 class CodecUnavailable(SpechError):

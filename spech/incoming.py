@@ -15,7 +15,6 @@ from spech.media import Media
 from spech.rtp.ports import lease
 from spech.sip.caller import Caller, caller_of
 from spech.sip.media_security import Policy
-from spech.sip.offer_answer import Negotiator
 from spech.sip.session import Session
 from spech.sip.timeline import Entry
 
@@ -113,11 +112,11 @@ class IncomingCall:
             with lease(host, phone.ports, phone.rng) as pair:
                 media = Media(pair, rng=phone.rng)
                 formats = audio_formats(codecs or phone.codecs)
-
-                def negotiator(number: int) -> Negotiator:
-                    security = phone.security([flow], encryption)
-                    return Negotiator(formats, host, pair.port, number, security=security)
-
+                negotiator = await phone.reach.negotiators(
+                    endpoint, pair, formats, lambda: phone.security([flow], encryption)
+                )
+                if self.over:
+                    raise CallEnded("The caller gave up.")
                 call = Call(
                     endpoint,
                     self._session,

@@ -24,11 +24,13 @@ from spech.audio.progress import ProgressTone
 from spech.audio.recorder import Recording, Recordings
 from spech.audio.room import Member, Room
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
+from spech.candidates import RTCP, RTP, IceAgreement
 from spech.codecs import Codec, Samples
-from spech.errors import CallEnded, LocalProtocolError
+from spech.errors import CallEnded, LocalProtocolError, PeerUnreachable
 from spech.keypad import Key, Keypad, Method, read_keys
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
+from spech.rtp.ice import IceAgent
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.srtp import SrtpKeys
@@ -56,7 +58,8 @@ class MediaParameters:
     telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
     ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what the peer
     says about the codec; ``security`` is how the sound is encrypted, None where it is not;
-    ``extended_reports`` are the kinds of RTCP XR that it asks for.
+    ``extended_reports`` are the kinds of RTCP XR that it asks for; ``ice`` finds the way to the
+    peer in place of ``remote``.
     """
 
     codec: str
@@ -71,6 +74,7 @@ class MediaParameters:
     fmtp: str | None = None
     security: SrtpKeys | None = None
     extended_reports: frozenset[str] = frozenset()
+    ice: IceAgreement | None = None
 
 
 class Media:
@@ -78,7 +82,7 @@ class Media:
 
     Args:
         pair: the leased sockets; whoever leased them closes them, after :meth:`close`.
-        rng: chooses SSRC, sequence and timestamp starts, and spreads the RTCP reports.
+        rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
 
     Attributes:
         muted: send silence in place of what the microphones say; files and digits still go.
@@ -93,6 +97,7 @@ class Media:
         self._events: bool | None = None
         self._detects_tones = False
         self._detector: DigitDetector | None = None
+        self._rng = rng
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session)
         self._monitor = Monitor(self._session, self._stream)
@@ -174,7 +179,7 @@ class Media:
             event_receive=parameters.telephone_event_receive,
         )
         self._session.reports.wanted = parameters.extended_reports
-        self._stream.negotiate(remote, remote_rtcp)
+        self._stream.negotiate(remote, remote_rtcp, self._agent(parameters))
         self._stream.secure(parameters.security)
         self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
         self._monitor.configure(
@@ -182,6 +187,17 @@ class Media:
             parameters.payload_type_send,
             codec.packet_samples(parameters.ptime_ms) / codec.rate,
         )
+
+    def _agent(self, parameters: MediaParameters) -> IceAgent | None:
+        """What finds the way to the peer: the one that does already, unless ICE begins anew."""
+        agreement, before = parameters.ice, self._stream.ice
+        if agreement is None or (before is not None and before.continues(agreement)):
+            return before if agreement is not None else None
+        components = {RTP}
+        if parameters.remote != parameters.remote_rtcp:
+            components |= {one.component for one in agreement.remote.candidates} & {RTCP}
+        now = trio.current_time()
+        return IceAgent(agreement, components, now, rng=self._rng, before=before)
 
     def _use_codec(self, codec: Codec, payload_type: int) -> None:
         if self._playout is not None:
@@ -198,7 +214,11 @@ class Media:
     # The clock
 
     def tick(self, now: float) -> None:
-        """Receive, play, speak and send 20 ms of sound. Nothing that the peer sends raises here."""
+        """Receive, play, speak and send 20 ms of sound. Nothing that the peer sends raises here.
+
+        Raises:
+            PeerUnreachable: with ICE, there is no way to the peer, or no more.
+        """
         if self._closed:
             return
         codec, playout = self._codec, self._playout
@@ -208,6 +228,8 @@ class Media:
                 port.take(port.rate)  # said to nobody; kept, it would be a delay for ever
             return
         self._receive(now)
+        if self._stream.unreachable:
+            raise PeerUnreachable(f"The sound goes nowhere: {self._stream.unreachable} (ICE).")
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
@@ -226,7 +248,7 @@ class Media:
             microphone = self._microphones(codec.rate)
         else:
             microphone = self._converse(member, heard, codec.rate)
-        if self._sending and self._stream.protection.ready:
+        if self._sending and self._stream.ready and self._stream.protection.ready:
             spoken = self._speech.say(microphone, self._units)
         else:
             spoken = self._speech.pause(self._units)
@@ -239,7 +261,8 @@ class Media:
             self._stream.drain_rtcp(now)
             if self._session.report_due(now):
                 self._stream.send_rtcp(self._session.report(now))
-            if self._reachable and not self._stream.shared:  # Else reports keep the way open.
+            # Reports that go the same way keep it open, and so do the checks of ICE.
+            if self._reachable and not self._stream.shared and self._stream.ice is None:
                 keepalive = self._session.keepalive(now)
                 if keepalive is not None:
                     self._stream.send(keepalive)

@@ -30,6 +30,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.formats import audio_formats
 from spech.incoming import Arrivals, IncomingCall
 from spech.media import Media
+from spech.reach import Reach
 from spech.roaming import roam
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortRange, lease
@@ -42,7 +43,6 @@ from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
 from spech.sip.mailbox import Mailbox
 from spech.sip.media_security import MediaSecurity, Policy
-from spech.sip.offer_answer import Negotiator
 from spech.sip.resolver import Resolver
 from spech.sip.session import Session
 from spech.sip.transfer import Referral
@@ -67,12 +67,15 @@ class Phone:
         codecs: Sequence[str],
         rng: random.Random,
         call_waiting: bool,
+        reach: Reach,
     ) -> None:
         self.endpoint = endpoint
         self.account = account
         self.ports = ports
         self.codecs = tuple(codecs)
         self.rng = rng
+        #: How the sound of its calls is reached from outside.
+        self.reach = reach
         self.clock = MediaClock()
         self._identity: Identity | None = None
         self._binding: Binding | None = None
@@ -199,11 +202,9 @@ class Phone:
         flows = await self.flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
-
-            def negotiator(number: int) -> Negotiator:
-                security = self.security(flows, encryption)
-                return Negotiator(formats, host, pair.port, number, security=security)
-
+            negotiator = await self.reach.negotiators(
+                endpoint, pair, formats, lambda: self.security(flows, encryption)
+            )
             media = Media(pair, rng=self.rng)
             identity = self._from(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
@@ -459,6 +460,8 @@ async def open_phone(
     codecs: Sequence[str] = ("PCMU", "PCMA"),
     call_waiting: bool = True,
     drain: float = 5.0,
+    stun: str | None = None,
+    ice: bool | None = None,
     screen: Screen | None = None,
     rng: random.Random | None = None,
     resolver: Resolver | None = None,
@@ -473,6 +476,9 @@ async def open_phone(
         codecs: names in order of preference (``spech.codecs.names()`` lists them).
         call_waiting: False to answer 486 (busy) to whoever calls during a call.
         drain: seconds that leaving waits for the other ends to confirm our farewells.
+        stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
+        ice: look for the best way to each far end that can do so as well (RFC 8445). None answers
+            it where it is offered, and offers it where there is a STUN server; False does neither.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
         resolver: finds servers; the machine's own name servers unless told otherwise.
@@ -480,10 +486,11 @@ async def open_phone(
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
         CodecUnavailable: a codec is unknown or lacks its library.
-        LocalProtocolError: the account's TLS files cannot be used.
+        LocalProtocolError: the account's TLS files cannot be used, or ``stun`` is no such URI.
     """
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
+    reach = Reach(stun, ice, rng)
     async with open_endpoint(
         listen,
         drain=drain,
@@ -493,7 +500,7 @@ async def open_phone(
         websocket_path=account.websocket_path if account else "/ws",
         resolver=resolver,
     ) as endpoint:
-        phone = Phone(endpoint, account, ports, codecs, rng, call_waiting)
+        phone = Phone(endpoint, account, ports, codecs, rng, call_waiting, reach)
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
             nursery.start_soon(phone.stay_registered)

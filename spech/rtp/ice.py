@@ -53,9 +53,13 @@ _MOST_PAIRS = 100
 class IceState(enum.Enum):
     """How far an agent has come."""
 
-    CHECKING = "no way to the peer is known"
-    CONNECTED = "a way is known, and used"
-    FAILED = "no way was found, or the peer fell silent"
+    CHECKING = "a way to the far end is looked for"
+    CONNECTED = "a way to the far end is known, and used"
+    FAILED = "the far end answered no connectivity check"
+    LOST = "the far end has not answered for half a minute"
+
+
+_OVER = (IceState.FAILED, IceState.LOST)
 
 
 class Outgoing(NamedTuple):
@@ -111,6 +115,8 @@ class IceAgent:
         self.state = IceState.CHECKING
         self.controlling = agreement.controlling
         self._before = before
+        if before is not None and before.state is not IceState.CONNECTED:
+            self._before = before._before
         self._local, self._remote = agreement.local, agreement.remote
         self._lite = agreement.local.lite
         self._components = tuple(components)
@@ -146,7 +152,7 @@ class IceAgent:
 
     def destination(self, component: int) -> Address | None:
         """Where to send: the nominated pair's address, or until then the best that works."""
-        if self.state is IceState.FAILED:
+        if self.state in _OVER:
             return None
         pair = self._selected.get(component)
         if pair is None:
@@ -172,7 +178,7 @@ class IceAgent:
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; to be called at least each 20 ms."""
-        if now < self._wake or self.state is IceState.FAILED:
+        if now < self._wake or self.state in _OVER:
             return
         for transaction, check in tuple(self._checks.items()):
             if now >= check.ends:
@@ -286,7 +292,7 @@ class IceAgent:
                 self._check(pair, now, consent=True)
                 pair.asked = now + self._interval()
             elif pair.component == RTP:
-                self._become(IceState.FAILED)
+                self._become(IceState.LOST)
             else:
                 pair.receive(Input.REFUSED)
                 del self._selected[pair.component]

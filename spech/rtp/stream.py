@@ -10,14 +10,18 @@ import logging
 import socket
 import struct
 import time
+from collections import deque
 
+from spech.candidates import RTCP, RTP
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
+from spech.rtp.ice import IceAgent, IceState
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
 from spech.rtp.protection import Protection
 from spech.rtp.session import RtpSession
 from spech.rtp.source import Address, SourceFilter
 from spech.rtp.srtp import SrtpKeys
+from spech.rtp.stun import is_stun
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ _MOST_PER_TICK = 200
 _MOST_LOGGED = 64
 _OLDEST = 1.0
 _LAST_PORT = 65535
+_MOST_EARLY = 16
 _TRUNCATED = int(socket.MSG_TRUNC)
 
 
@@ -39,6 +44,8 @@ class Stream:
         foreign: datagrams from somebody else than the peer.
         send_errors: datagrams that the system did not take.
         protection: encryption, and what it dropped.
+        ready: whether there is a way to the peer. Without ICE it is taken for granted.
+        unreachable: why there will be none, once ICE has given up; "" until then.
     """
 
     def __init__(self, pair: PortPair, session: RtpSession) -> None:
@@ -46,6 +53,8 @@ class Stream:
         self.foreign = 0
         self.send_errors = 0
         self.protection = Protection()
+        self.ready = True
+        self.unreachable = ""
         self._pair = pair
         self._session = session
         self._source = SourceFilter()
@@ -55,9 +64,22 @@ class Stream:
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._logged: set[str] = set()
+        self._ice: IceAgent | None = None
+        self._ways: dict[int, Address | None] = {}
+        #: Checks that came before the answer which tells what they are.
+        self._early: deque[tuple[bytes, int, Address]] = deque(maxlen=_MOST_EARLY)
 
-    def negotiate(self, remote: Address, remote_rtcp: Address) -> None:
-        """Set where the peer is, by the answer or a re-INVITE."""
+    @property
+    def ice(self) -> IceAgent | None:
+        """What finds the way to the peer, None where its address is simply believed."""
+        return self._ice
+
+    def negotiate(self, remote: Address, remote_rtcp: Address, ice: IceAgent | None = None) -> None:
+        """Set where the peer is, by the answer or a re-INVITE; with ``ice`` that is to be found."""
+        self._ice = ice
+        if ice is None:
+            self.ready = True
+            self._early.clear()
         self._source.negotiate(remote)
         if remote_rtcp != self._rtcp_negotiated:
             self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
@@ -86,9 +108,12 @@ class Stream:
             if read is None:
                 break
             data, source, arrival = read
+            if self._ice is not None and is_stun(data):
+                self._take_stun(data, RTP, source, now)
+                continue
             try:
                 if rtp.is_rtcp(data):
-                    self._take_rtcp(data, source, arrival)
+                    self._take_rtcp(data, RTP, source, arrival)
                     continue
                 if self.protection.required:  # Nothing of it is believed before it is opened.
                     opened = self.protection.open(data)
@@ -98,18 +123,27 @@ class Stream:
                     data = opened
                 packet = rtp.parse(data)
                 self._session.check(packet)
-                before = self._source.destination
-                if not self._source.accepts(source, packet.ssrc, packet.sequence, now):
-                    self._drop_foreign(source)
-                    continue
-                if source != before:
-                    self._moved(source)
+                if self._ice is not None:
+                    if not self._ice.trusts(RTP, source):
+                        self._drop_foreign(source)
+                        continue
+                else:
+                    before = self._source.destination
+                    if not self._source.accepts(source, packet.ssrc, packet.sequence, now):
+                        self._drop_foreign(source)
+                        continue
+                    if source != before:
+                        self._moved(source)
                 digit = self._session.receive(packet, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, str(error))
             else:
                 if digit is not None:
                     digits.append(digit)
+        if self._ice is not None:
+            if not self._shared:
+                self.drain_rtcp(now)  # Checks of its own come there.
+            self._pursue(self._ice, now)
         return digits
 
     def drain_rtcp(self, now: float) -> None:
@@ -119,23 +153,33 @@ class Stream:
             if read is None:
                 break
             data, source, arrival = read
+            if self._ice is not None and is_stun(data):
+                self._take_stun(data, RTCP, source, now)
+                continue
             try:
-                self._take_rtcp(data, source, arrival)
+                self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, str(error), "RTCP")
 
     def discard(self) -> None:
-        """Throw away all that waits: nothing was negotiated that could give it a meaning."""
-        for waiting in (self._pair.rtp, self._pair.rtcp):
+        """Throw away what waits: nothing was negotiated that could give it a meaning.
+
+        A few STUN messages are kept, because a peer's checks may overtake its answer.
+        """
+        for component, waiting in ((RTP, self._pair.rtp), (RTCP, self._pair.rtcp)):
             for _ in range(_MOST_PER_TICK):
-                if self._read(waiting, 0.0) is None:
+                read = self._read(waiting, 0.0)
+                if read is None:
                     break
+                if is_stun(read[0]):
+                    self._early.append((bytes(read[0]), component, read[1]))
 
     def send(self, datagram: bytes) -> None:
         """Send RTP to the peer."""
         sealed = self.protection.seal(datagram)
-        if sealed is not None and self._source.destination is not None:
-            self._send(self._pair.rtp, sealed, self._source.destination)
+        destination = self._ways.get(RTP) if self._ice else self._source.destination
+        if sealed is not None and destination is not None:
+            self._send(self._pair.rtp, sealed, destination)
 
     def send_rtcp(self, datagram: bytes) -> None:
         """Send RTCP to the peer."""
@@ -143,8 +187,13 @@ class Stream:
         if sealed is None:
             return
         if self._shared:
-            if self._source.destination is not None:
-                self._send(self._pair.rtp, sealed, self._source.destination)
+            destination = self._ways.get(RTP) if self._ice else self._source.destination
+            if destination is not None:
+                self._send(self._pair.rtp, sealed, destination)
+        elif self._ice is not None:
+            destination = self._ways.get(RTCP)
+            if destination is not None:
+                self._send(self._pair.rtcp, sealed, destination)
         elif 0 < self._rtcp_destination[1] <= _LAST_PORT:
             # A peer whose sound is at the last port has none left above it for its reports.
             self._send(self._pair.rtcp, sealed, self._rtcp_destination)
@@ -180,10 +229,43 @@ class Stream:
             source = source[:2]
         return self._view[:size], source, arrival
 
-    def _take_rtcp(self, data: memoryview | bytes, source: Address, arrival: float) -> None:
+    def _take_stun(
+        self, data: bytes | memoryview, component: int, source: Address, now: float
+    ) -> None:
+        if self._ice is not None:
+            try:
+                self._ice.receive(data, component, source, now)
+            except RemoteProtocolError as error:
+                self._drop_invalid(source, str(error), "STUN")
+
+    def _pursue(self, ice: IceAgent, now: float) -> None:
+        """Look for a way to the peer, and keep it."""
+        while self._early:
+            self._take_stun(*self._early.popleft(), now)
+        ice.handle_timer(now)
+        for component, datagram, destination in ice.to_send():
+            through = self._pair.rtp if component == RTP else self._pair.rtcp
+            self._send(through, datagram, destination)
+        if ice.state in (IceState.FAILED, IceState.LOST):
+            self.ready = False
+            self.unreachable = ice.state.value
+            return
+        ways = {component: ice.destination(component) for component in (RTP, RTCP)}
+        if ways != self._ways:
+            logger.info("sound goes to %s by ICE", ways[RTP])
+            self._ways = ways
+        self.ready = ways[RTP] is not None
+
+    def _take_rtcp(
+        self, data: memoryview | bytes, component: int, source: Address, arrival: float
+    ) -> None:
         """Believe a report from the host that was named, or that the sound comes from."""
         peer = self._source.destination
-        if peer is None or source[0] not in (peer[0], self._rtcp_negotiated[0]):
+        if self._ice is not None:
+            believed = self._ice.trusts(component, source)
+        else:
+            believed = peer is not None and source[0] in (peer[0], self._rtcp_negotiated[0])
+        if not believed:
             self._drop_foreign(source, "RTCP")
             return
         if self.protection.required:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from spech.candidates import IceAgreement, local_candidates
 from spech.errors import RemoteProtocolError
 from spech.sip import sdp
 from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
+from spech.sip.ice import IceNegotiation
 from spech.sip.media_security import PROTOCOLS, MediaSecurity, Security
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
@@ -80,14 +82,15 @@ class Agreed:
     fmtp: str | None = None
     security: Security | None = None
     extended_reports: frozenset[str] = frozenset()
+    ice: IceAgreement | None = None
 
 
 class Negotiator:
     """Our side of the offer/answer exchanges of one session.
 
-    ``address`` and ``port`` are where we receive RTP (RTCP one above). RTCP shares the port of RTP
-    (RFC 5761) where they offer that, or where ``mux`` has us offer it and they agree. ``security``
-    decides on encryption; without it the sound is plain.
+    ``address`` and ``port`` are where RTP reaches us, and RTCP one above or at ``rtcp_port``. RTCP
+    shares the port of RTP (RFC 5761) where they offer that; we do together with ``ice`` alone.
+    ``security`` decides on encryption; without it the sound is plain.
     """
 
     def __init__(
@@ -97,7 +100,8 @@ class Negotiator:
         port: int,
         session_id: int,
         *,
-        mux: bool = False,
+        rtcp_port: int | None = None,
+        ice: IceNegotiation | None = None,
         security: MediaSecurity | None = None,
     ) -> None:
         self._formats = tuple(formats)
@@ -106,7 +110,9 @@ class Negotiator:
         self._address = address
         self._port = port
         self._session_id = session_id
-        self._mux = mux
+        self._rtcp_port = rtcp_port
+        self._ice = ice
+        self._mux = False
         self._security = security or MediaSecurity()
         self._version = 0
         self._described: tuple[sdp.MediaDescription, ...] = ()
@@ -143,8 +149,9 @@ class Negotiator:
         for rate, number in self._event_types.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
-        if self._mux:
-            attributes.append(("rtcp-mux", None))
+        if self._ice is not None:
+            attributes += self._ice.offer()
+            self._mux = self._mux or self._ice.offered
         attributes.append(("rtcp-xr", " ".join(_EXTENDED_REPORTS.values())))
         protocol, keys = self._security.offer()
         self._lines[self._slot] = self._audio_line(
@@ -154,7 +161,9 @@ class Negotiator:
 
     def move(self, address: str, port: int) -> None:
         """RTP is received elsewhere from the next description on."""
-        self._address, self._port = address, port
+        self._address, self._port, self._rtcp_port = address, port, None
+        if self._ice is not None:
+            self._ice.move(local_candidates([(address, port), (address, port + 1)]))
         self._described = ()  # A change, whatever the media lines say.
 
     def receive_answer(self, body: bytes) -> Agreed:
@@ -187,6 +196,9 @@ class Negotiator:
                     telephone_event_receive=self._event_types.get(form.clock_rate),
                     fmtp=media.fmtps().get(number),
                     security=security,
+                    ice=None
+                    if self._ice is None
+                    else self._ice.receive_answer(description, media, _ways(agreed)),
                 )
         raise RemoteProtocolError("the answer has no codec that was offered", 488)
 
@@ -216,13 +228,15 @@ class Negotiator:
         if event is not None:
             numbers.append(str(event))
             attributes += _event_lines(event, form.clock_rate)
-        if self._mux:
-            attributes.append(("rtcp-mux", None))
         if agreed.extended_reports:
             wanted = (
                 text for name, text in _EXTENDED_REPORTS.items() if name in agreed.extended_reports
             )
             attributes.append(("rtcp-xr", " ".join(wanted)))
+        ice: IceAgreement | None = None
+        if self._ice is not None:
+            lines, ice = self._ice.receive_offer(description, media, _ways(agreed))
+            attributes += lines
         # Every m= line is answered, in order; those that we do not take get port 0 (RFC 3264 6).
         self._slot = description.media.index(media)
         self._lines = [
@@ -240,6 +254,7 @@ class Negotiator:
             telephone_event_receive=event,
             fmtp=offered_fmtp,
             security=security,
+            ice=ice,
         )
 
     # ------------------------------------------------------------------ payload types
@@ -314,6 +329,10 @@ class Negotiator:
     def _audio_line(
         self, protocol: str, numbers: list[str], attributes: sdp.Attributes, direction: str
     ) -> sdp.MediaDescription:
+        if self._rtcp_port is not None:
+            attributes = (*attributes, ("rtcp", str(self._rtcp_port)))
+        if self._mux:
+            attributes = (*attributes, ("rtcp-mux", None))
         return sdp.MediaDescription(
             kind="audio",
             port=self._port,
@@ -331,8 +350,14 @@ class Negotiator:
             origin=sdp.Origin("-", str(self._session_id), str(self._version), self._origin),
             connection=self._address,
             media=described,
+            attributes=() if self._ice is None else self._ice.session_lines,
         )
         return bytes(description)
+
+
+def _ways(agreed: Agreed) -> tuple[Address, ...]:
+    """Where RTP goes, and RTCP unless it goes there too."""
+    return tuple(dict.fromkeys((agreed.remote, agreed.remote_rtcp)))
 
 
 def _audio(description: sdp.SessionDescription) -> sdp.MediaDescription | None:

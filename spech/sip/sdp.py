@@ -165,6 +165,10 @@ class SessionDescription:
             filled = tuple(replace(media, session_direction=direction) for media in self.media)
             object.__setattr__(self, "media", filled)
 
+    def attribute(self, name: str) -> str | None:
+        """The value of the session's first attribute of that name, ``""`` for one without."""
+        return _find(self.attributes, name)
+
     @property
     def direction(self) -> str:
         """What the session level says; ``sendrecv`` when it says nothing (RFC 8866 6.7)."""

@@ -34,9 +34,11 @@ _CREDENTIALS: Final = re.compile(
     rb"^((?:Proxy-)?Authorization[ \t]*:)([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
     re.IGNORECASE | re.MULTILINE,
 )
-#: Keys in a session description: SDES (RFC 4568), MIKEY (RFC 4567), ``k=`` (RFC 8866 5.12).
+#: Keys in a session description: SDES (RFC 4568), MIKEY (RFC 4567), ICE (RFC 8839 5.4), ``k=``
+#: (RFC 8866 5.12).
 _KEYS: Final = re.compile(
-    rb"^(a=crypto:[^\r\n]*?inline:|a=key-mgmt:|k=)([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+    rb"^(a=crypto:[^\r\n]*?inline:|a=key-mgmt:|a=ice-pwd:|k=)([^\r\n]*)",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 # The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).

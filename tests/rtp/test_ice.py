@@ -361,7 +361,7 @@ def test_consent_is_asked_for_and_its_loss_ends_the_sending() -> None:
     assert 20 <= sent_by(caller).count(Kind.REQUEST) <= 32  # Twelve for each component, or so.
     network.hosts.remove(callee)
     since = network.now
-    assert network.run(60, lambda: caller.ice.state is IceState.FAILED)
+    assert network.run(60, lambda: caller.ice.state is IceState.LOST)
     assert CONSENT_EXPIRES - 6 < network.now - since < CONSENT_EXPIRES + 8
     assert caller.ice.destination(RTP) is None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from spech.errors import RemoteProtocolError
 from spech.sip import sdp
+from spech.sip.ice import IceNegotiation
 from spech.sip.offer_answer import AudioFormat, Negotiator
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
@@ -148,7 +151,8 @@ def test_rtcp_shares_the_port_where_they_offer_it() -> None:
 
 
 def test_an_offer_to_share_the_port_can_be_ignored_and_accepted() -> None:
-    negotiator = Negotiator((PCMU,), "192.0.2.1", 4000, 1, mux=True)
+    ice = IceNegotiation((), offers=True, lite=False, rng=random.Random(1))
+    negotiator = Negotiator((PCMU,), "192.0.2.1", 4000, 1, ice=ice)
     assert sdp.parse(negotiator.offer()).media[0].muxed
     assert negotiator.receive_answer(offer()).remote_rtcp == ("192.0.2.2", 5001)
     assert negotiator.receive_answer(offer("a=rtcp:5009")).remote_rtcp == ("192.0.2.2", 5009)
