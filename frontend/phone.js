@@ -48,7 +48,7 @@ export class Phone extends EventTarget {
   #startedAt = new Map();
   #lengths = new Map();
   #digits = new Map();
-  #digitsSent = Promise.resolve();
+  #keysSent = Promise.resolve();
   #seen = new Set();
   #witnessed = new Set();
   #leaving = new Set();
@@ -300,11 +300,20 @@ export class Phone extends EventTarget {
     return (await this.#control.command("timeline", { call })).steps;
   }
 
-  sendDigit(call, digit) {
+  /** Hold a key down in a call, until `release`. */
+  press(call, digit) {
     this.#digits.set(call, (this.#digits.get(call) ?? "") + digit);
-    // One after the other: commands are answered in no promised order, digits must keep theirs.
-    this.#digitsSent = this.#digitsSent.then(() => this.#command("dtmf", { call, digits: digit }));
+    this.#inTurn("press", { call, digit });
     this.#changed();
+  }
+
+  release(call, digit) {
+    this.#inTurn("release", { call, digit });
+  }
+
+  /** One after the other: commands are answered in no promised order, keys must keep theirs. */
+  #inTurn(command, fields) {
+    this.#keysSent = this.#keysSent.then(() => this.#command(command, fields));
   }
 
   setVolume(side, gain) {

@@ -281,11 +281,12 @@ export class CallView extends Part {
     this.place.replaceChildren(...(name === null ? [] : [this.#panel]));
     setText(this.typed, name === "keypad" ? this.phone.digits(this.phone.selected) : "");
     if (!this.#panel) return;
+    if (name === "keypad") {
+      this.#panel.holds = true;
+      this.#panel.addEventListener("press", ({ detail }) => this.phone.press(this.#shown, detail));
+      this.#panel.addEventListener("release", ({ detail }) => this.phone.release(this.#shown, detail));
+    }
     this.#panel.phone = this.phone;
-    if (name !== "keypad") return;
-    this.#panel.addEventListener("key", ({ detail }) => {
-      if (detail !== "+") this.phone.sendDigit(this.#shown, detail);
-    });
   }
 
   /** Done with an ended call: back to another one that waits, if there is one. */
@@ -314,7 +315,15 @@ export class CallView extends Part {
     if (/^[0-9*#]$/.test(key) && call.state === "answered" && !call.on_hold) {
       this.#show("keypad");
       this.#panel.flash(event.key);
-      this.phone.sendDigit(call.id, event.key);
+      this.phone.press(call.id, event.key);
+      const up = (ending) => {
+        if (ending.type === "keyup" && ending.key !== event.key) return;
+        removeEventListener("keyup", up);
+        removeEventListener("blur", up);
+        this.phone.release(call.id, event.key);
+      };
+      addEventListener("keyup", up);
+      addEventListener("blur", up);
     } else if (key === "m") this.#toggleMute();
     else if (key === "h" && call.state === "answered") this.#toggleHold();
     else if (key === "escape" && this.#open) this.#show(null);

@@ -1,4 +1,7 @@
-/** The twelve keys. Dispatches `key` (detail: the character) on click, `+` after a long press on 0. */
+/**
+ * The twelve keys. Dispatches `key` (detail: the character) on click, `+` after a long press on 0; where it
+ * `holds`, `press` and `release` instead, for as long as a key is down.
+ */
 
 import { h, Part } from "../dom.js";
 import { t } from "../i18n.js";
@@ -22,6 +25,9 @@ const LONG_PRESS_MS = 550;
 const FLASH_MS = 140;
 
 export class Keypad extends Part {
+  /** Whether keys are held rather than clicked. To be set before the phone. */
+  holds = false;
+
   #keys = new Map();
   #timer = 0;
   #longPressed = false;
@@ -37,13 +43,14 @@ export class Keypad extends Part {
           class: "key",
           testid: `key-${TEST_IDS[character] ?? character}`,
           "aria-label": t(`key.${TEST_IDS[character] ?? "digit"}`, { digit: character }),
-          onclick: () => this.#press(character),
+          onclick: (event) => this.#click(character, event),
           oncontextmenu: (event) => event.preventDefault(),
         },
         h("span", { class: "key-digit" }, character === "*" ? "∗" : character),
         h("span", { class: "key-letters" }, letters),
       );
-      if (character === "0") {
+      if (this.holds) this.#makeHeld(key, character);
+      else if (character === "0") {
         key.addEventListener("pointerdown", () => this.#startLongPress());
         for (const end of ["pointerup", "pointerleave", "pointercancel"]) {
           key.addEventListener(end, () => clearTimeout(this.#timer));
@@ -71,7 +78,35 @@ export class Keypad extends Part {
     }, LONG_PRESS_MS);
   }
 
-  #press(character) {
+  #makeHeld(key, character) {
+    let down = false;
+    key.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || down) return;
+      down = true;
+      // A finger that slides off the key still holds it.
+      key.setPointerCapture(event.pointerId);
+      key.classList.add("pressed");
+      this.#tell("press", character);
+    });
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      key.addEventListener(end, () => {
+        if (!down) return;
+        down = false;
+        key.classList.remove("pressed");
+        this.#tell("release", character);
+      });
+    }
+  }
+
+  #click(character, event) {
+    if (this.holds) {
+      // A pointer has had its effect; `detail` is 0 when a keyboard or a screen reader clicks.
+      if (event.detail > 0) return;
+      this.flash(character);
+      this.#tell("press", character);
+      this.#tell("release", character);
+      return;
+    }
     // The click that ends a long press has had its effect already.
     if (character === "0" && this.#longPressed) this.#longPressed = false;
     else this.#emit(character);
@@ -79,7 +114,11 @@ export class Keypad extends Part {
 
   #emit(character) {
     this.flash(character);
-    this.dispatchEvent(new CustomEvent("key", { detail: character }));
+    this.#tell("key", character);
+  }
+
+  #tell(event, character) {
+    this.dispatchEvent(new CustomEvent(event, { detail: character }));
   }
 }
 

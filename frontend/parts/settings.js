@@ -8,6 +8,8 @@ import { live } from "../phone.js";
 import { Codecs } from "./codecs.js";
 
 const TRANSPORTS = ["udp", "tcp", "tls"];
+// What an account that was made elsewhere asks for besides is kept and shown by its name.
+const ENCRYPTION = ["off", "optional", "required"];
 const SUCCESS_MS = 1100;
 // Which fields an error is about: the first one gets the focus.
 const CULPRITS = {
@@ -86,9 +88,16 @@ export class Settings extends Part {
             this.#field("server", { placeholder: "sip.example.com", inputmode: "url" }),
             this.#field("port", { placeholder: "5060", inputmode: "numeric", maxlength: 5 }),
           ),
-          this.#transport(),
+          this.#choice(
+            "transport",
+            TRANSPORTS.map((name) => [name, name.toUpperCase()]),
+          ),
           this.#field("user", { autocomplete: "off" }),
           this.#password(),
+          this.#choice(
+            "encryption",
+            ENCRYPTION.map((name) => [name, t(`encryption.${name}`)]),
+          ),
         ),
         h(
           "fieldset",
@@ -137,17 +146,17 @@ export class Settings extends Part {
     );
   }
 
-  #transport() {
+  #choice(name, options) {
     const select = h(
       "select",
-      { id: "set-transport", testid: "set-transport" },
-      ...TRANSPORTS.map((name) => h("option", { value: name }, name.toUpperCase())),
+      { id: `set-${name}`, testid: `set-${name}` },
+      ...options.map(([value, text]) => h("option", { value }, text)),
     );
-    this.#fields.transport = select;
+    this.#fields[name] = select;
     return h(
       "div",
       { class: "field" },
-      h("label", { for: "set-transport" }, t("settings.transport")),
+      h("label", { for: `set-${name}` }, t(`settings.${name}`)),
       h("div", { class: "input select" }, select, icon("down")),
     );
   }
@@ -218,6 +227,10 @@ export class Settings extends Part {
     this.#fields.server.value = account?.server ?? "";
     this.#fields.port.value = account?.port ?? "";
     this.#fields.transport.value = account?.transport ?? "udp";
+    const encryption = account?.encryption ?? "off";
+    const known = [...this.#fields.encryption.options].some((option) => option.value === encryption);
+    if (!known) this.#fields.encryption.append(h("option", null, encryption));
+    this.#fields.encryption.value = encryption;
     this.#fields.user.value = account?.user ?? "";
     this.#fields.password.value = "";
     this.#fields.password.placeholder = account ? t("settings.password.kept") : "";
@@ -272,6 +285,7 @@ export class Settings extends Part {
       user: value("user"),
       password,
       codecs: this.codecs.chosen,
+      encryption: value("encryption"),
     };
   }
 

@@ -11,6 +11,7 @@ import trio
 
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.web.handover import Handover
+from spech.web.keys import Keys
 from spech.web.merged import Place
 from spech.web.messages import By, CallState, Ended, Meters, Progress, Quality, Step
 from spech.web.quality import PageMonitor, quality
@@ -88,6 +89,7 @@ class Appearance:
         #: The latest transfer that was asked for, and those that are still to be carried out.
         self.handover: Handover | None = None
         self._handovers, self.handovers = trio.open_memory_channel[Handover](1)
+        self.keys = Keys()
         #: Another call whose far end is being connected with ours.
         self.connected_by: Appearance | None = None
         #: In a conference with other calls, if it was merged with them.
@@ -301,6 +303,7 @@ class Appearance:
             status=call.status if call is not None else None,
             reason=call.reason if call is not None else "",
             codec=call.codec if call is not None else None,
+            encrypted=call.encrypted if call is not None else None,
             muted=self._muted,
             on_hold=self.on_hold,
             held=call is not None and call.held and not call.on_hold,

@@ -140,6 +140,10 @@ class _Connection:
                 switchboard.dismiss(call)
             case messages.Dtmf(call=call, digits=digits):
                 switchboard.dtmf(call, digits)
+            case messages.Press(call=call, digit=digit):
+                switchboard.press(call, digit)
+            case messages.Release(call=call, digit=digit):
+                switchboard.calls.find_live(call).keys.release(digit)
             case messages.Mute(call=call, muted=muted):
                 switchboard.mute(call, muted)
             case messages.Hold(call=call, held=held):
@@ -165,6 +169,7 @@ class _Connection:
                         user=command.user.strip(),
                         password=command.password or "",
                         codecs=command.codecs,
+                        encryption=command.encryption,
                     ),
                     keep_password=command.password is None,
                 )

@@ -162,6 +162,7 @@ class Line:
         appearance.connect(call)
         async with open_scope() as nursery:
             nursery.start_soon(self._pass_on, appearance, call)
+            nursery.start_soon(appearance.keys.run, call)
             while call.state != "ended":
                 appearance.notice()
                 self._notify()

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from spech.errors import SpechError
+from spech.sip.media_security import Policy
 
 Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]
@@ -66,6 +67,16 @@ class Dtmf(_Command, frozen=True, tag="dtmf"):
     digits: Short
 
 
+class Press(_Command, frozen=True, tag="press"):
+    call: CallId
+    digit: Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
+
+
+class Release(_Command, frozen=True, tag="release"):
+    call: CallId
+    digit: Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
+
+
 class Mute(_Command, frozen=True, tag="mute"):
     call: CallId
     muted: bool
@@ -111,6 +122,7 @@ class SaveAccount(_Command, frozen=True, tag="save_account"):
     user: Short
     password: str | None
     codecs: Annotated[tuple[Short, ...], msgspec.Meta(max_length=64)]
+    encryption: Policy = "off"
 
     def __repr__(self) -> str:
         return f"SaveAccount({self.user!r} at {self.server!r}, password=…)"
@@ -131,6 +143,8 @@ Command = (
     | HangUp
     | Dismiss
     | Dtmf
+    | Press
+    | Release
     | Mute
     | Hold
     | Merge
@@ -198,6 +212,7 @@ class AccountState(msgspec.Struct, frozen=True):
     transport: str
     user: str
     codecs: tuple[str, ...]
+    encryption: Policy
     registration: RegistrationState
 
 
@@ -254,6 +269,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     reason: str
     codec: str | None
+    encrypted: str | None
     muted: bool
     on_hold: bool
     held: bool

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from spech.errors import VaultError
+from spech.sip.media_security import Policy
 from spech.web.vault import Vault
 
 #: What a page may choose to carry SIP over.
@@ -21,8 +22,9 @@ _USER_UNRESERVED = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, mark and user-unreserve
 class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One SIP account as it was entered in the page.
 
-    ``server`` is a host name or an address, ``port`` None means the transport's default, and
-    ``codecs`` are names of the codec registry, the preferred one first.
+    ``server`` is a host name or an address, ``port`` None means the transport's default,
+    ``codecs`` are names of the codec registry, the preferred one first, and ``encryption`` is one
+    of the policies of `spech.Account`.
     """
 
     server: str
@@ -31,6 +33,7 @@ class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     user: str
     password: str
     codecs: tuple[str, ...]
+    encryption: Policy = "off"
 
     def __repr__(self) -> str:
         return f"SavedAccount({self.address!r}, password=…, codecs={self.codecs!r})"

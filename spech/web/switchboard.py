@@ -120,6 +120,7 @@ class Switchboard:
                 transport=account.transport,
                 user=account.user,
                 codecs=account.codecs,
+                encryption=account.encryption,
                 registration=line.registration,
             ),
             vault=vault,
@@ -205,6 +206,10 @@ class Switchboard:
             ) from error
         except CallEnded as error:
             raise Refused("no_such_call", "This call is over.") from error
+
+    def press(self, call: str, digit: str) -> None:
+        """Hold a key down in an answered call, until it is released."""
+        self._find_answered(call).keys.press(digit)
 
     def mute(self, call: str, muted: bool) -> None:
         """Send silence in place of the microphone, or the microphone again."""

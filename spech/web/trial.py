@@ -20,7 +20,12 @@ _CHECK = "Check the server, the port and the network."
 
 def library_account(account: SavedAccount) -> spech.Account:
     """The account as the library takes it."""
-    return spech.Account(account.address, password=account.password, transport=account.transport)
+    return spech.Account(
+        account.address,
+        password=account.password,
+        transport=account.transport,
+        encryption=account.encryption,
+    )
 
 
 async def try_account(account: SavedAccount, host: str) -> None:

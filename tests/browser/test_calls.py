@@ -81,6 +81,22 @@ def test_digits_arrive(registered: Telephone, pbx: Asterisk) -> None:
     assert pbx.variable("status") == "OK"
 
 
+def test_a_key_that_is_held_is_one_digit(registered: Telephone, pbx: Asterisk) -> None:
+    registered.dial("602")
+    registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
+    registered.element("keypad-toggle").click()
+    registered.element("key-7").hover()
+    registered.page.mouse.down()
+    expect(registered.element("key-7")).to_have_class("key pressed")
+    registered.page.wait_for_timeout(800)
+    registered.page.mouse.up()
+    registered.page.keyboard.down("8")
+    registered.page.keyboard.up("8")
+    registered.press("#")
+    registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
+    assert pbx.variable("digits") == "78"
+
+
 def test_a_reload_in_the_middle_goes_on(registered: Telephone, pbx: Asterisk) -> None:
     registered.dial("600")
     in_call(registered)

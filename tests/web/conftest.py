@@ -34,7 +34,8 @@ class Exchange:
     """The other side: registers alice, and answers by the number that is called.
 
     600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
-    be transferred, 606 holds who calls from a digit on until ``patience_ends``. 7 and a frequency
+    be transferred, 606 holds who calls from a digit on until ``patience_ends``, 607
+    takes two digits. 7 and a frequency
     in Hz says that tone, and keeps the last half second that was heard in ``listened``.
     """
 
@@ -43,6 +44,8 @@ class Exchange:
         self.contact: str | None = None
         self.refuse: int | None = None
         self.digits: list[str] = []
+        #: Seconds between the two digits that 607 takes.
+        self.between = 0.0
         self.patience_ends = trio.Event()
         self.heard: list[str] = []
         self.listened: dict[str, NDArray[np.int16]] = {}
@@ -112,6 +115,12 @@ class Exchange:
                     await self.patience_ends.wait()
                     call.resume()
                     await call.ended()
+            case "607":
+                async with incoming.answer() as call:
+                    self.digits.append(await call.collect_digits(1, timeout=PATIENCE))
+                    began = trio.current_time()
+                    self.digits.append(await call.collect_digits(1, timeout=PATIENCE))
+                    self.between = trio.current_time() - began
             case _:
                 incoming.reject(486)
 

@@ -228,3 +228,33 @@ async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder:
             installation.stop.cancel()
         assert exchange.phone.endpoint.agent.sessions == ()
         assert exchange.contact is None
+
+
+async def test_a_key_that_is_held_is_long(installation: Installation, page: Page) -> None:
+    call = (await page.ask("dial", target="607"))["call"]
+    await page.call_in_state("answered")
+    for digit, seconds in (("5", 0.6), ("6", 0.0)):
+        await page.ask("press", call=call, digit=digit)
+        await trio.sleep(seconds)
+        await page.ask("release", call=call, digit=digit)
+    await page.call_in_state("ended")
+    assert installation.exchange.digits == ["5", "6"]
+    # One is not sent before the one before it has ended.
+    assert installation.exchange.between > 0.5
+
+
+async def test_encrypted_sound_is_told(installation: Installation, page: Page) -> None:
+    await page.ask("dial", target="600")
+    assert (await page.call_in_state("answered"))["encrypted"] is None
+    await page.ask("hang_up", call="c1")
+    await page.call_in_state("ended")
+    await page.ask("save_account", **installation.settings(encryption="sdes"))
+    await page.until(lambda state: state["account"]["encryption"] == "sdes")
+    await page.registered()
+    call = (await page.ask("dial", target="600"))["call"]
+    seen = await page.until(
+        lambda state: next((c for c in state["calls"] if c["id"] == call and c["encrypted"]), None)
+    )
+    assert seen["encrypted"] == "SDES"
+    error = await page.refused("save_account", **installation.settings(encryption="rot13"))
+    assert error["code"] == "bad_request"

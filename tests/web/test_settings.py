@@ -58,6 +58,7 @@ async def test_a_good_account_is_stored_used_and_not_shown(
             "transport": "udp",
             "user": "alice",
             "codecs": ["PCMA"],
+            "encryption": "off",
             "registration": {"state": "registered", "status": 200, "reason": "OK"},
         }
         assert page.state["vault"] == {"state": "open", "message": ""}
