@@ -1,68 +1,137 @@
-"""Concealment for codecs that have none of their own: repeat the last pitch period and fade.
+"""Concealment for codecs that have none of their own: what was heard last goes on, and fades.
 
-The idea of ITU-T G.711 Appendix I, reduced: the period is found in the last 40 ms that were
-heard, repeated for as long as nothing comes, and faded out between 20 ms and 80 ms.
+After ITU-T G.711 Appendix I: the last pitch period is repeated, after 20 ms the last two and after
+40 ms the last three, so that it does not buzz; their ends are overlapped by a quarter of a period.
+It fades, and is silent after 60 ms. Where sound comes again, the invented one goes on under it for
+a few milliseconds and is faded over. Other than there, nothing is held back to smooth the
+beginning: the step that is left between the last sample and its successor is spread instead.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spech.codecs.base import Samples
 
-_SHORTEST_PERIOD_MS = 2.5
-_LONGEST_PERIOD_MS = 15.0
-_COMPARED_MS = 5.0
-_FULL_MS = 20.0
-_SILENT_MS = 80.0
+_SHORTEST = 0.005
+_LONGEST = 0.015
+_COMPARED = 0.01
+_REMEMBERED = 0.07
+_MOST_FRAMES = 16
+_SEARCH_RATE = 8000
+#: Seconds after which more periods are repeated, when it begins to fade, and when it is silent.
+_STAGE = 0.02
+_FULL = 0.01
+_SILENT = 0.06
+#: Seconds that the invented sound goes on under the real one: at first, more for each second of
+#: the gap, and at most.
+_OVERLAP = 0.0025
+_OVERLAP_GROWTH = 0.1
+_LONGEST_OVERLAP = 0.01
+
+_NOTHING: Samples = np.zeros(0, np.int16)
 
 
 class Concealer:
-    """Remembers the last two frames of one stream and extends them on demand."""
+    """Remembers the last frames of one stream and extends them on demand."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._previous: Samples = np.zeros(0, np.int16)
-        self._last: Samples = np.zeros(0, np.int16)
-        self._period: NDArray[np.float32] | None = None
+        self._heard: deque[Samples] = deque(maxlen=_MOST_FRAMES)
+        self._invented: NDArray[np.float32] | None = None
         self._position = 0
 
-    def heard(self, pcm: Samples) -> None:
-        """Remember a frame that was decoded. The array must not be changed afterwards."""
-        self._previous = self._last
-        self._last = pcm
-        self._period = None
+    def heard(self, pcm: Samples) -> Samples:
+        """Remember a frame that was decoded, and return it as it is to be played.
+
+        That is as it is, but behind a gap. The array must not be changed afterwards.
+        """
+        if self._invented is not None:
+            pcm = self._return(pcm)
+        self._heard.append(pcm)
+        return pcm
 
     def extend(self, samples: int) -> Samples:
         """Return ``samples`` samples that go on where the last frame ended, fading to silence."""
-        if self._period is None:
-            self._period = self._find_period()
+        if self._invented is None:
+            self._invented = self._invent()
             self._position = 0
-        length = len(self._period)
-        position = self._position
-        self._position += samples
-        silent = self._rate * _SILENT_MS / 1000
-        if not length or position >= silent:
-            return np.zeros(samples, np.int16)
-        index = np.arange(position, position + samples)
-        full = self._rate * _FULL_MS / 1000
-        gain = np.clip((silent - index) / (silent - full), 0.0, 1.0)
-        extended: Samples = (self._period[index % length] * gain).astype(np.int16)
-        return extended
+        return np.rint(self._go_on(samples)).astype(np.int16)
 
-    def _find_period(self) -> NDArray[np.float32]:
-        """The last pitch period: the lag at which the newest samples resemble the older ones."""
-        history = np.concatenate((self._previous, self._last)).astype(np.float32)
-        compared = int(self._rate * _COMPARED_MS / 1000)
-        shortest = int(self._rate * _SHORTEST_PERIOD_MS / 1000)
-        longest = min(int(self._rate * _LONGEST_PERIOD_MS / 1000), len(history) - compared)
-        if longest <= shortest:
-            return history
-        newest = history[-compared:]
-        older = history[-compared - longest : -shortest]
-        products = np.correlate(older, newest, "valid")
-        energy = np.convolve(older * older, np.ones(compared, np.float32), "valid")
-        likeness = products / np.sqrt(energy + 1.0)
-        lag = longest - int(np.argmax(likeness[: longest - shortest + 1]))
-        return history[-lag:]
+    def _go_on(self, samples: int) -> NDArray[np.float32]:
+        invented = self._invented
+        assert invented is not None
+        part = invented[self._position : self._position + samples]
+        self._position += samples
+        return np.pad(part, (0, samples - len(part)))
+
+    def _return(self, pcm: Samples) -> Samples:
+        """Fade from the invented sound into the real one."""
+        gap = self._position / self._rate
+        overlap = min(_OVERLAP + _OVERLAP_GROWTH * gap, _LONGEST_OVERLAP)
+        if gap >= _SILENT:
+            overlap = _OVERLAP
+        count = min(int(overlap * self._rate), len(pcm))
+        rising = np.linspace(0.0, 1.0, count, dtype=np.float32)
+        joined = self._go_on(count) * (1 - rising) + pcm[:count] * rising
+        self._invented = None
+        return np.concatenate((np.rint(joined).astype(np.int16), pcm[count:]))
+
+    def _invent(self) -> NDArray[np.float32]:
+        """All that will be said in the gap, however long it is."""
+        silent = int(_SILENT * self._rate)
+        history = np.concatenate((_NOTHING, *self._heard)).astype(np.float32)
+        history = history[-int(_REMEMBERED * self._rate) :]
+        period = self._period(history)
+        if not period:
+            return np.zeros(silent, np.float32)
+        quarter = period // 4
+        rising = np.linspace(0.0, 1.0, quarter, dtype=np.float32)
+        most = max(1, (len(history) - quarter) // period)
+        parts: list[NDArray[np.float32]] = []
+        length = 0
+        while length < silent:
+            stage = min(1 + int(length / (_STAGE * self._rate)), 3, most)
+            following = min(1 + int((length + stage * period) / (_STAGE * self._rate)), 3, most)
+            part = history[-stage * period :].copy()
+            # The end leads to where the next repetition begins.
+            begin = len(history) - following * period
+            part[-quarter:] *= 1 - rising
+            part[-quarter:] += history[begin - quarter : begin] * rising
+            parts.append(part)
+            length += len(part)
+        invented = np.concatenate(parts)[:silent]
+        step = history[-1] - history[-period - 1]
+        invented[:quarter] += step * (1 - rising)
+        time = np.arange(silent, dtype=np.float32) / self._rate
+        gain = np.clip((_SILENT - time) / (_SILENT - _FULL), 0.0, 1.0)
+        return (np.clip(invented, -32768, 32767) * gain).astype(np.float32)
+
+    def _period(self, history: NDArray[np.float32]) -> int:
+        """The lag at which the last 20 ms resemble the older sound the most; 0 for too little."""
+        step = max(1, self._rate // _SEARCH_RATE)
+        compared = int(_COMPARED * self._rate)
+        shortest = int(_SHORTEST * self._rate)
+        longest = min(int(_LONGEST * self._rate), len(history) - compared)
+        if longest < shortest:
+            return 0
+        lags = np.arange(shortest, longest + 1, step)
+        lag = int(lags[np.argmax(_likenesses(history, compared, lags, step))])
+        if step > 1:
+            lags = np.arange(max(shortest, lag - step + 1), min(longest, lag + step - 1) + 1)
+            lag = int(lags[np.argmax(_likenesses(history, compared, lags, 1))])
+        return lag
+
+
+def _likenesses(
+    history: NDArray[np.float32], compared: int, lags: NDArray[np.int64], step: int
+) -> NDArray[np.float32]:
+    """The normalised correlation of the newest samples with those that lie a lag before."""
+    windows = np.lib.stride_tricks.sliding_window_view(history, compared)
+    older = windows[len(history) - compared - lags, ::step]
+    newest = history[-compared::step]
+    found: NDArray[np.float32] = older @ newest / np.sqrt(np.einsum("ij,ij->i", older, older) + 1.0)
+    return found

@@ -75,8 +75,7 @@ class _TableCodec(BaseCodec):
     def decode(self, payload: bytes) -> Samples:
         """One sample a byte; every byte is valid."""
         pcm = self._decoder[np.frombuffer(payload, np.uint8)]
-        self._concealer.heard(pcm)
-        return pcm
+        return self._concealer.heard(pcm)
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""

@@ -36,8 +36,7 @@ class G722Codec(BaseCodec):
     def decode(self, payload: bytes) -> Samples:
         """Two samples for a byte; every byte is valid."""
         pcm = np.frombuffer(self._decoder.decode(payload), np.int16)
-        self._concealer.heard(pcm)
-        return pcm
+        return self._concealer.heard(pcm)
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""

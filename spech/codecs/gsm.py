@@ -55,8 +55,7 @@ class GsmCodec(BaseCodec):
             if _decode(self._decoder.pointer, part, self._heard.at(frame * _FRAME)):
                 raise RemoteProtocolError("a frame of GSM without its signature")
         pcm = self._heard.pcm[: frames * _FRAME].copy()
-        self._concealer.heard(pcm)
-        return pcm
+        return self._concealer.heard(pcm)
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""

@@ -31,8 +31,7 @@ class LinearCodec(BaseCodec):
     def decode(self, payload: bytes) -> Samples:
         """Two bytes a sample; an odd last byte is dropped."""
         pcm = np.frombuffer(payload, ">i2", count=len(payload) // 2).astype(np.int16)
-        self._concealer.heard(pcm)
-        return pcm
+        return self._concealer.heard(pcm)
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""
@@ -67,8 +66,7 @@ class HalvedLinearCodec(BaseCodec):
         spread[::2] = np.frombuffer(payload, ">i2", count=count)
         filtered, self._heard = _half_band(self._heard, 2.0 * spread)
         pcm = _clipped(filtered)
-        self._concealer.heard(pcm)
-        return pcm
+        return self._concealer.heard(pcm)
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""

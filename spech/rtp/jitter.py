@@ -146,19 +146,26 @@ class JitterBuffer:
         arrived = int(arrival * self._clock_rate)
         newest = self._newest
         verdict = Verdict.ACCEPTED
+        behind = False
         if newest is None:
             entry = _Entry(packet.sequence, packet.timestamp, packet)
         else:
             ahead = sequence_difference(packet.sequence, newest.order & SEQUENCE_MASK)
             advance = timestamp_difference(packet.timestamp, newest.timestamp & 0xFFFFFFFF)
             entry = _Entry(newest.order + ahead, newest.timestamp + advance, packet)
-            later = arrived - self._newest_arrival - advance
-            if ahead > 0 and not -self._early <= later <= self._maximum:
+            elapsed = arrived - self._newest_arrival
+            if ahead > 0 and not -self._early <= elapsed - advance <= self._maximum:
                 # No network delays like this, so the peer's clock was set anew.
                 self.reset()
-                self._newest = newest = None
+                newest = None
                 verdict = Verdict.RESYNCHRONISED
-        self._note_transit(arrived - entry.timestamp)
+            else:
+                # What waits behind another packet is late only if that one was: a stall of the
+                # network counts once, however many packets it delays.
+                behind = ahead == 1 and 4 * elapsed < advance
+        transit = arrived - entry.timestamp
+        if not behind or transit < self._ordered[0]:
+            self._note_transit(transit)
         if entry.order <= self._taken:
             return Verdict.LATE
         entries = self._entries

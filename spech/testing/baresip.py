@@ -26,7 +26,7 @@ net_interface 127.0.0.1
 rtp_ports {first_rtp}-{last_rtp}
 call_max_calls 4
 audio_player aubridge,ear
-audio_source aufile,{directory}/tone.wav
+audio_source {source}
 audio_alert aubridge,alert
 ausrc_srate 8000
 auplay_srate 8000
@@ -37,6 +37,7 @@ module_path {modules}
 module g711.so
 module aubridge.so
 module aufile.so
+module plc.so
 module sndfile.so
 module srtp.so
 module dtls_srtp.so
@@ -62,6 +63,7 @@ async def run(
     dial: str | None = None,
     codec: str = "PCMU",
     encryption: str | None = None,
+    echo: bool = False,
 ) -> NDArray[np.int16]:
     """Run baresip for some seconds; it calls ``dial``, or answers what comes in.
 
@@ -72,6 +74,7 @@ async def run(
         dial: the SIP URI to call.
         codec: the one codec that it speaks.
         encryption: its word for it: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
+        echo: say what it hears, as it plays it, in place of the tone.
 
     Returns:
         What it heard from the first packet on, at 8000 Hz.
@@ -90,6 +93,7 @@ async def run(
             first_rtp=port + 2,
             last_rtp=port + 22,
             directory=directory,
+            source="aubridge,ear" if echo else f"aufile,{directory}/tone.wav",
             modules=_modules(),
         )
     )

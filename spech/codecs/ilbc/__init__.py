@@ -77,8 +77,7 @@ class IlbcCodec(BaseCodec):
                 parts.append(self._concealer.extend(layout.samples))
                 continue
             pcm = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
-            self._concealer.heard(pcm)
-            parts.append(pcm)
+            parts.append(self._concealer.heard(pcm))
         return np.concatenate(parts)
 
     def conceal(self, samples: int) -> Samples:
