@@ -62,7 +62,7 @@ def measure(members: int, together: bool, codecs: tuple[str, ...]) -> float:
         codec = codecs[number % len(codecs)]
         kind = {"PCMU": 0, "G722": 9}[codec]
         there = ("10.0.0.2", 30000)
-        media.configure(MediaParameters(codec, kind, kind, None, None, there, there))
+        media.configure(MediaParameters(codec, kind, kind, 101, 101, there, there))
         port = ports.enter_context(media.open_audio(8000))
         if together:
             media.join(room)

@@ -15,12 +15,15 @@ from quart_trio import QuartTrio
 from werkzeug.security import safe_join
 
 import spech
+from spech.audio.progress import TABLE
 from spech.web.appearance import Appearance
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.http import bind, serve_app
 from spech.web.messages import Refused
+from spech.web.recordings import TYPES as RECORDING_TYPES
+from spech.web.recordings import RecordingBody
 from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
@@ -159,6 +162,22 @@ def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartT
     async def ladder(call: str) -> Response:
         content = find_call(call).ladder().encode()
         return _download(content, "text/plain; charset=utf-8", f"{call}.txt")
+
+    @app.get("/recordings/<name>")
+    async def recording(name: str) -> Response:
+        try:
+            path = switchboard.recordings.find(name)
+            body = RecordingBody(path)
+        except (Refused, OSError):
+            abort(404)
+        response = Response(body, content_type=RECORDING_TYPES[path.suffix])
+        response.timeout = None  # An hour of sound may take a while.
+        response.content_length = body.size
+        return await response.make_conditional(request, True, body.size)
+
+    @app.get("/tones.json")
+    async def tones() -> Response:
+        return Response(await trio.Path(TABLE).read_bytes(), mimetype="application/json")
 
     def find_call(call: str) -> Appearance:
         try:

@@ -15,11 +15,12 @@ from spech.web.keys import Keys
 from spech.web.merged import Place
 from spech.web.messages import By, CallState, Ended, Meters, Progress, Quality, Step
 from spech.web.quality import PageMonitor, quality
+from spech.web.recordings import shown
 from spech.web.story import tell
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
-    from spech import AudioPort, Call
+    from spech import AudioPort, Call, Recording
 
 SILENCE_DBFS = -100.0
 _PROGRESS: dict[str, Progress] = {
@@ -94,6 +95,8 @@ class Appearance:
         self.connected_by: Appearance | None = None
         #: In a conference with other calls, if it was merged with them.
         self.place: Place | None = None
+        #: The latest recording of it.
+        self.recording: Recording | None = None
         self._named = remote
         #: Frames that the page numbered and never sent.
         self.skipped = 0
@@ -308,6 +311,7 @@ class Appearance:
             on_hold=self.on_hold,
             held=call is not None and call.held and not call.on_hold,
             conference=None if self.place is None else self.place.state,
+            recording=shown(self.recording),
             transfer=None if self.handover is None else self.handover.state,
             answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
             audio_attached=self.attachment is not None,

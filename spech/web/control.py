@@ -154,6 +154,16 @@ class _Connection:
                 switchboard.split(call)
             case messages.Member(call=call, gain=gain, muted=muted):
                 switchboard.set_member(call, gain, muted)
+            case messages.Record(call=call, format=format, stereo=stereo):
+                return {"recording": await switchboard.record(call, format, stereo=stereo)}
+            case messages.PauseRecord(call=call, paused=paused):
+                switchboard.pause_record(call, paused)
+            case messages.StopRecord(call=call):
+                await switchboard.stop_record(call)
+            case messages.Recordings():
+                return {"recordings": await trio.to_thread.run_sync(switchboard.recordings.stored)}
+            case messages.DeleteRecording(name=name):
+                await trio.to_thread.run_sync(switchboard.recordings.delete, name)
             case messages.Transfer(call=call, target=target):
                 switchboard.transfer(call, target)
             case messages.Connect(call=call, other=other):

@@ -101,6 +101,29 @@ class Member(_Command, frozen=True, tag="member"):
     muted: bool
 
 
+class Record(_Command, frozen=True, tag="record"):
+    call: CallId
+    format: Literal["wav", "opus"] = "wav"
+    stereo: bool = False
+
+
+class PauseRecord(_Command, frozen=True, tag="pause_record"):
+    call: CallId
+    paused: bool
+
+
+class StopRecord(_Command, frozen=True, tag="stop_record"):
+    call: CallId
+
+
+class Recordings(_Command, frozen=True, tag="recordings"):
+    pass
+
+
+class DeleteRecording(_Command, frozen=True, tag="delete_recording"):
+    name: Short
+
+
 class Transfer(_Command, frozen=True, tag="transfer"):
     call: CallId
     target: Short
@@ -150,6 +173,11 @@ Command = (
     | Merge
     | Split
     | Member
+    | Record
+    | PauseRecord
+    | StopRecord
+    | Recordings
+    | DeleteRecording
     | Transfer
     | Connect
     | Timeline
@@ -175,7 +203,15 @@ class Step(msgspec.Struct, frozen=True):
     message: str
 
 
-Outcome = dict[str, str | int | tuple[Step, ...]]
+class StoredRecording(msgspec.Struct, frozen=True):
+    """A file of ``bytes`` bytes, last written ``at`` seconds since 1970."""
+
+    name: str
+    bytes: int
+    at: float
+
+
+Outcome = dict[str, str | int | tuple[Step, ...] | tuple[StoredRecording, ...]]
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -260,6 +296,14 @@ class ConferenceState(msgspec.Struct, frozen=True):
     muted: bool
 
 
+class RecordingState(msgspec.Struct, frozen=True):
+    """A call's recording: its file, and why it ended early, if it did."""
+
+    name: str
+    paused: bool
+    error: str
+
+
 class CallState(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     direction: Literal["incoming", "outgoing"]
@@ -274,6 +318,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     on_hold: bool
     held: bool
     conference: ConferenceState | None
+    recording: RecordingState | None
     transfer: HandingOver | None
     answered_s: float | None
     audio_attached: bool

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from importlib.metadata import version
 
 import msgspec
@@ -38,6 +39,7 @@ from spech.web.messages import (
     State,
     VaultState,
 )
+from spech.web.recordings import Format, RecordingFolder
 from spech.web.store import SavedAccount, Settings, Store
 from spech.web.trial import try_account
 
@@ -92,6 +94,8 @@ class Switchboard:
         self._account_changed = trio.Event()
         self._line: Line | None = None
         self._conferences = 0
+        self.recordings = RecordingFolder(store.vault.folder / "recordings")
+        self._spoilt = 0
         self._pages = 0
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
@@ -288,6 +292,43 @@ class Switchboard:
         appearance.hand_over(handover)
         self.notify()
 
+    async def record(self, call: str, kind: Format, *, stereo: bool) -> str:
+        """Record a call, all of it in a conference; the name of the file."""
+        appearance = self.calls.find_live(call)
+        recording = appearance.recording
+        if recording is not None and not recording.stopped:
+            raise Refused("busy", "This call is being recorded already.")
+        if appearance.call is None:
+            raise Refused("not_answered", "There is no sound yet.", "Wait for the answer.")
+        try:
+            recording = self.recordings.begin(
+                appearance.call,
+                appearance.remote,
+                kind,
+                stereo=stereo,
+                now=datetime.now().astimezone(),
+            )
+        except CallEnded as error:
+            raise Refused("no_such_call", "This call is over.") from error
+        appearance.recording = recording
+        self.notify()
+        return recording.path.name
+
+    def pause_record(self, call: str, paused: bool) -> None:
+        """Leave out what is said, or record on; nothing happens where nothing is recorded."""
+        recording = self.calls.find_live(call).recording
+        if recording is not None:
+            recording.paused = paused
+            self.notify()
+
+    async def stop_record(self, call: str) -> None:
+        """Complete the recording of a call; nothing happens where there is none."""
+        appearance = self.calls.find(call)
+        if appearance.recording is not None:
+            await trio.to_thread.run_sync(appearance.recording.stop)
+            appearance.recording = None
+            self.notify()
+
     def _find_member(self, call: str) -> Place:
         place = self.calls.find_live(call).place
         if place is None:
@@ -380,10 +421,21 @@ class Switchboard:
             if beats % QUALITY_BEATS == 0:
                 sampled = [(appearance.id, appearance.sample()) for appearance in live]
                 self.quality = {id: quality for id, quality in sampled if quality is not None}
+                self._watch_recordings()
             self._beat.set()
             self._beat = trio.Event()
             next_beat = max(next_beat + METER_SECONDS, trio.current_time())
             await trio.sleep_until(next_beat)
+
+    def _watch_recordings(self) -> None:
+        """Tell pages of a recording that the disk has ended."""
+        spoilt = sum(
+            each.recording is not None and each.recording.error is not None
+            for each in self.calls.live
+        )
+        if spoilt != self._spoilt:
+            self._spoilt = spoilt
+            self.notify()
 
     async def run_deadlines(self) -> None:
         """End calls that nobody attended for the grace period; forget ended calls in time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -242,3 +243,11 @@ async def test_accepted_connections_give_up_on_a_peer_that_is_gone() -> None:
 
 def test_the_page_is_found() -> None:
     assert frontend_folder().is_dir()
+
+
+async def test_pages_get_the_tones_of_every_country(frontend: Path, data_folder: Path) -> None:
+    async with client(data_folder) as http:
+        response = await http.get("/tones.json")
+        table = json.loads(await response.get_data())
+        assert table["de"]["busy"] == "425/480 0/480"
+        assert table[""].keys() == table["us"].keys()
