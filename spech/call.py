@@ -587,6 +587,8 @@ class Call:
                 direction=agreed.direction,
                 ptime_ms=agreed.ptime_ms,
                 fmtp=agreed.fmtp,
+                comfort_noise_send=agreed.comfort_noise_send,
+                comfort_noise_receive=agreed.comfort_noise_receive,
                 security=(
                     SrtpKeys(security.suite, security.send, security.receive)
                     if isinstance(security, Sdes)

@@ -29,4 +29,5 @@ def _audio_format(name: str) -> AudioFormat:
         codec.fmtp,
         codec.channels,
         codec.answer,
+        comfort_noise=not codec.dtx,
     )

@@ -110,10 +110,14 @@ class IncomingCall:
         host = flow.local[0]
         try:
             with lease(host, phone.ports, phone.rng) as pair:
-                media = Media(pair, rng=phone.rng)
+                media = Media(pair, rng=phone.rng, silence_suppression=phone.silence_suppression)
                 formats = audio_formats(codecs or phone.codecs)
                 negotiator = await phone.reach.negotiators(
-                    endpoint, pair, formats, lambda: phone.security([flow], encryption)
+                    endpoint,
+                    pair,
+                    formats,
+                    lambda: phone.security([flow], encryption),
+                    comfort_noise=phone.silence_suppression,
                 )
                 if self.over:
                     raise CallEnded("The caller gave up.")

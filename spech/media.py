@@ -75,6 +75,8 @@ class MediaParameters:
     security: SrtpKeys | None = None
     extended_reports: frozenset[str] = frozenset()
     ice: IceAgreement | None = None
+    comfort_noise_send: int | None = None
+    comfort_noise_receive: int | None = None
 
 
 class Media:
@@ -83,6 +85,7 @@ class Media:
     Args:
         pair: the leased sockets; whoever leased them closes them, after :meth:`close`.
         rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
+        silence_suppression: leave pauses out where the codec or comfort noise allows it.
 
     Attributes:
         muted: send silence in place of what the microphones say; files and digits still go.
@@ -90,8 +93,11 @@ class Media:
         on_tones: called with each digit that is heard in the peer's sound.
     """
 
-    def __init__(self, pair: PortPair, *, rng: random.Random) -> None:
+    def __init__(
+        self, pair: PortPair, *, rng: random.Random, silence_suppression: bool = False
+    ) -> None:
         self.muted = False
+        self._silence_suppression = silence_suppression
         self.on_digit: Callable[[str], None] | None = None
         self.on_tones: Callable[[str], None] | None = None
         self._events: bool | None = None
@@ -167,6 +173,8 @@ class Media:
         if events is not self._events:
             self._events = events
             self.detects_tones = not events
+        if codec.dtx:
+            codec.suppress_silence(self._silence_suppression)
         codec.configure(parameters.fmtp)
         self._reachable = reachable
         self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
@@ -177,11 +185,18 @@ class Media:
             audio_receive=parameters.payload_type_receive,
             event_send=parameters.telephone_event_send,
             event_receive=parameters.telephone_event_receive,
+            noise_send=parameters.comfort_noise_send,
+            noise_receive=parameters.comfort_noise_receive,
         )
         self._session.reports.wanted = parameters.extended_reports
         self._stream.negotiate(remote, remote_rtcp, self._agent(parameters))
         self._stream.secure(parameters.security)
-        self._speech.configure(codec, codec.rate // FRAMES_PER_SECOND, parameters.ptime_ms)
+        self._speech.configure(
+            codec,
+            codec.rate // FRAMES_PER_SECOND,
+            parameters.ptime_ms,
+            suppress=self._silence_suppression,
+        )
         self._monitor.configure(
             codec,
             parameters.payload_type_send,

@@ -68,6 +68,7 @@ class Phone:
         rng: random.Random,
         call_waiting: bool,
         reach: Reach,
+        silence_suppression: bool,
     ) -> None:
         self.endpoint = endpoint
         self.account = account
@@ -76,6 +77,7 @@ class Phone:
         self.rng = rng
         #: How the sound of its calls is reached from outside.
         self.reach = reach
+        self.silence_suppression = silence_suppression
         self.clock = MediaClock()
         self._identity: Identity | None = None
         self._binding: Binding | None = None
@@ -203,9 +205,13 @@ class Phone:
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
             negotiator = await self.reach.negotiators(
-                endpoint, pair, formats, lambda: self.security(flows, encryption)
+                endpoint,
+                pair,
+                formats,
+                lambda: self.security(flows, encryption),
+                comfort_noise=self.silence_suppression,
             )
-            media = Media(pair, rng=self.rng)
+            media = Media(pair, rng=self.rng, silence_suppression=self.silence_suppression)
             identity = self._from(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
                 identity.anonymous() if headers else identity,
@@ -459,6 +465,7 @@ async def open_phone(
     ports: PortRange = DEFAULT_PORTS,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
     call_waiting: bool = True,
+    silence_suppression: bool = False,
     drain: float = 5.0,
     stun: str | None = None,
     ice: bool | None = None,
@@ -475,6 +482,10 @@ async def open_phone(
         ports: UDP ports for RTP and RTCP, two for each call.
         codecs: names in order of preference (``spech.codecs.names()`` lists them).
         call_waiting: False to answer 486 (busy) to whoever calls during a call.
+        silence_suppression: send no sound while nobody speaks, but comfort noise (RFC 3389) or what
+            the codec has for it, where the far end agrees. That halves the traffic, and some PBXs
+            dislike it. Played files and digits are always sent. What others leave out is filled
+            with comfort noise in any case.
         drain: seconds that leaving waits for the other ends to confirm our farewells.
         stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
         ice: look for the best way to each far end that can do so as well (RFC 8445). None answers
@@ -500,7 +511,9 @@ async def open_phone(
         websocket_path=account.websocket_path if account else "/ws",
         resolver=resolver,
     ) as endpoint:
-        phone = Phone(endpoint, account, ports, codecs, rng, call_waiting, reach)
+        phone = Phone(
+            endpoint, account, ports, codecs, rng, call_waiting, reach, silence_suppression
+        )
         async with open_scope() as nursery:
             nursery.start_soon(phone.clock.run)
             nursery.start_soon(phone.stay_registered)

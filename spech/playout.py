@@ -9,6 +9,7 @@ import numpy as np
 
 from spech.audio.stretch import lengthen, shorten
 from spech.codecs.base import Codec, Samples
+from spech.codecs.comfort import NoiseGenerator
 from spech.errors import RemoteProtocolError
 from spech.rtp.packet import RtpPacket
 from spech.rtp.session import RtpSession
@@ -63,6 +64,8 @@ class Playout:
         self._rest = _NO_SOUND
         self._last = _NO_SOUND
         self._packet_samples = samples
+        self._noise: NoiseGenerator | None = None
+        self._silent = False
         self._begun = False
         self._patience = 0
 
@@ -98,7 +101,7 @@ class Playout:
                 bridged = True
             rest = np.concatenate((rest, sound))
         if bridged:
-            self.concealed += self._begun and buffer.flowing
+            self.concealed += self._begun and not self._silent and buffer.flowing
         elif self._begun:
             rest = self._stretch(rest, now)
         self._rest = rest[samples:]
@@ -111,6 +114,9 @@ class Playout:
     def _bridge(self, units: int, lacking: int) -> Samples:
         """Invent what is missing: up to the next packet, or a tick where none is there."""
         buffer = self._session.buffer
+        if self._silent and self._noise is not None:
+            buffer.bridged(lacking * units // self._samples)
+            return self._noise.generate(lacking)
         if not self._begun:
             buffer.bridged(units)
             # A decoder that invents before it has heard anything is out of step afterwards
@@ -167,6 +173,9 @@ class Playout:
 
     def _decode(self, packet: RtpPacket) -> Samples:
         """The sound of a packet; if it is none, what might have been there."""
+        if self._session.is_noise(packet):
+            return self._rustle(packet.payload)
+        self._silent = False
         codec: Codec | None = self._codec
         if packet.payload_type == self._earlier_type:
             codec = self._earlier
@@ -185,3 +194,13 @@ class Playout:
                 sound = np.zeros(self._packet_samples, np.int16)
         self._session.buffer.played(len(sound) * self._codec.clock_rate // self._codec.rate)
         return sound
+
+    def _rustle(self, payload: bytes) -> Samples:
+        """The peer is silent from now on (RFC 3389): noise goes on until it speaks again."""
+        codec = self._codec
+        if self._noise is None:
+            self._noise = NoiseGenerator(codec.rate, codec.clock_rate)
+        self._noise.receive(payload)
+        self._silent = True
+        self._session.buffer.played(self._samples * codec.clock_rate // codec.rate)
+        return self._noise.generate(self._samples)

@@ -60,6 +60,8 @@ class Reach:
         pair: PortPair,
         formats: Sequence[AudioFormat],
         security: Callable[[], MediaSecurity],
+        *,
+        comfort_noise: bool,
     ) -> Callable[[int], Negotiator]:
         """Find out how a call's sockets are reached; what makes its offers and answers, by number.
 
@@ -90,6 +92,7 @@ class Reach:
                     rng=self._rng,
                 ),
                 security=security(),
+                comfort_noise=comfort_noise,
             )
 
         return make

@@ -8,6 +8,7 @@ from spech.audio.mixer import mix
 from spech.audio.player import Playlist, Source
 from spech.codecs.base import Codec, Samples
 from spech.keypad import Keypad
+from spech.pauses import Pauses
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
@@ -35,6 +36,7 @@ class Speech:
         self._pending: Samples = _NO_SOUND
         self._tail = 0
         self.keypad = Keypad(session)
+        self._pauses: Pauses | None = None
         self._plays = Playlist()
 
     @property
@@ -47,11 +49,18 @@ class Speech:
         """Whether a farewell now would cut something off, here or at the far end."""
         return self.unsent or self._tail > 0
 
-    def configure(self, codec: Codec, samples: int, ptime_ms: int) -> None:
+    def configure(
+        self, codec: Codec, samples: int, ptime_ms: int, *, suppress: bool = False
+    ) -> None:
         """Take the outcome of a negotiation: the codec, its samples in a tick, and packet length.
 
-        What a peer asks for is honoured as far as a packet still makes sense.
+        What a peer asks for is honoured as far as a packet still makes sense. With ``suppress``
+        pauses are not sent as sound where the peer takes comfort noise.
         """
+        if not suppress or not self._session.can_send_noise:
+            self._pauses = None
+        elif self._pauses is None or codec is not self._codec:
+            self._pauses = Pauses(codec.rate, codec.clock_rate)
         if codec is not self._codec:
             self._codec = codec
             self._pending = _NO_SOUND
@@ -91,7 +100,14 @@ class Speech:
             self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1
         else:
             spoken = microphone
-            self._send(codec, spoken)
+            noise = None if self._pauses is None else self._pauses.judge(spoken)
+            if noise is None:
+                self._send(codec, spoken)
+            else:
+                self._pending = _NO_SOUND
+                session.pause()
+                if noise:
+                    self._stream.send(session.send_noise(noise))
             self._tail = max(0, self._tail - 1)
         session.advance(units)
         return spoken
@@ -107,13 +123,19 @@ class Speech:
     def _send(self, codec: Codec, spoken: Samples) -> None:
         session, size = self._session, self._packet_samples
         if size == len(spoken) and not len(self._pending):
-            self._stream.send(session.send(codec.encode(spoken), session.timestamp))
+            self._send_packet(codec.encode(spoken), session.timestamp)
             return
         pending = np.concatenate((self._pending, spoken))
         while len(pending) >= size:
             behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
             payload = codec.encode(pending[:size])
             timestamp = (session.timestamp - behind) & 0xFFFFFFFF
-            self._stream.send(session.send(payload, timestamp))
+            self._send_packet(payload, timestamp)
             pending = pending[size:]
         self._pending = pending
+
+    def _send_packet(self, payload: bytes, timestamp: int) -> None:
+        if payload:
+            self._stream.send(self._session.send(payload, timestamp))
+        else:
+            self._session.pause()  # The codec leaves a pause out.

@@ -26,6 +26,7 @@ class Codec(Protocol):
         channels: channels in ``a=rtpmap``; PCM here is mono.
         payload_type: the static payload type (RFC 3551 section 6), or None for a dynamic one.
         fmtp: the parameters of ``a=fmtp`` that are offered, or None.
+        dtx: whether the codec describes pauses by itself, and needs no comfort noise beside it.
     """
 
     @property
@@ -42,6 +43,8 @@ class Codec(Protocol):
     def payload_type(self) -> int | None: ...
     @property
     def fmtp(self) -> str | None: ...
+    @property
+    def dtx(self) -> bool: ...
 
     def answer(self, offered: str | None) -> str | None:
         """The parameters of ``a=fmtp`` that answer an offer with these, either None for none."""
@@ -51,12 +54,19 @@ class Codec(Protocol):
         """Encode as the peer wishes: the parameters of its ``a=fmtp``. Nonsense is ignored."""
         ...
 
+    def suppress_silence(self, wanted: bool) -> None:
+        """From the next :meth:`configure` on, leave pauses out as far as the peer permits.
+
+        Asked of a codec with ``dtx`` only.
+        """
+        ...
+
     def packet_samples(self, ptime_ms: int) -> int:
         """How many samples (at ``rate``) go into a packet that is to last about that long."""
         ...
 
     def encode(self, pcm: Samples) -> bytes:
-        """Encode one packet's samples into an RTP payload.
+        """Encode one packet's samples into an RTP payload; empty where nothing need be sent.
 
         Raises:
             ValueError: their number is none that :meth:`packet_samples` returns.
@@ -93,6 +103,7 @@ class BaseCodec:
         fmtp: what is offered in ``a=fmtp``.
         frame: samples that are encoded together; a packet holds whole frames.
         longest_ms: of a packet.
+        dtx: whether it describes pauses by itself.
     """
 
     def __init__(
@@ -107,6 +118,7 @@ class BaseCodec:
         fmtp: str | None = None,
         frame: int = 1,
         longest_ms: int = _LONGEST_PACKET_MS,
+        dtx: bool = False,
     ) -> None:
         self.name = name
         self.rate = rate
@@ -115,6 +127,7 @@ class BaseCodec:
         self.channels = channels
         self.payload_type = payload_type
         self.fmtp = fmtp
+        self.dtx = dtx
         self.frame = frame
         self._most_frames = rate * longest_ms // 1000 // frame
 
@@ -124,6 +137,9 @@ class BaseCodec:
 
     def configure(self, fmtp: str | None) -> None:
         """There is nothing to choose."""
+
+    def suppress_silence(self, wanted: bool) -> None:
+        """There are no pauses to describe."""
 
     def packet_samples(self, ptime_ms: int) -> int:
         """Whole frames, at least one, no more than the longest packet holds."""

@@ -1,8 +1,8 @@
 """G.729 Annex A over libbcg729: 8 kbit/s, 10 bytes for 10 ms (RFC 3551 section 4.5.6).
 
 What comes may have pauses described by Annex B: a frame of 2 bytes (SID) says what the background
-is like, and the decoder goes on with such a noise until something else comes. What is sent has no
-pauses, so that ``annexb=no`` is always kept to.
+is like, and the decoder goes on with such a noise until something else comes. Pauses are sent so
+where they are to be suppressed, and ``annexb=no`` does not forbid it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _FRAME = 80
 _FRAME_BYTES = 10
 _SID_BYTES = 2
 _MOST_FRAMES = 20
+_REFRESH_FRAMES = 200  # without a word in a pause
 
 LIBRARY = Library("bcg729", 0, "libbcg729-0")
 _make_encoder = LIBRARY.function("initBcg729EncoderChannel", ctypes.c_void_p, ctypes.c_uint8)
@@ -49,7 +50,10 @@ class G729Codec(BaseCodec):
     """Payload type 18."""
 
     def __init__(self) -> None:
-        super().__init__("G729", _RATE, payload_type=18, frame=_FRAME)
+        super().__init__("G729", _RATE, payload_type=18, frame=_FRAME, dtx=True)
+        self._suppress = self._pauses = False
+        self._described = b""
+        self._skipped = 0
         self._encoder = State(_make_encoder(0), _destroy_encoder)
         self._decoder = State(_make_decoder(), _destroy_decoder)
         self._spoken = Buffer(_FRAME * _MOST_FRAMES)
@@ -61,8 +65,24 @@ class G729Codec(BaseCodec):
         """``annexb=no`` must be answered so; without it Annex B is meant (RFC 7261 section 3)."""
         return "annexb=no" if parameters(offered).get("annexb", "").lower() == "no" else None
 
+    def suppress_silence(self, wanted: bool) -> None:
+        """Describe pauses after Annex B, unless the peer forbids it."""
+        self._suppress = wanted
+
+    def configure(self, fmtp: str | None) -> None:
+        """``annexb=no`` wants pauses to be sent as sound (RFC 7261 section 3)."""
+        pauses = self._suppress and parameters(fmtp).get("annexb", "").lower() != "no"
+        if pauses is not self._pauses:
+            self._pauses = pauses
+            self._encoder = State(_make_encoder(pauses), _destroy_encoder)
+
     def encode(self, pcm: Samples) -> bytes:
-        """10 bytes for each 10 ms."""
+        """10 bytes for each 10 ms of sound, 2 where a pause begins or its noise changes.
+
+        In a pause nothing is sent, but for the same description now and then. A packet cannot say
+        that it begins in a pause (RFC 3551 section 4.5.6): the first frame behind one moves to its
+        front, 10 ms ahead of its time.
+        """
         frames = self.require_frames(pcm)
         self._spoken.pcm[: len(pcm)] = pcm
         parts = []
@@ -74,7 +94,18 @@ class G729Codec(BaseCodec):
                 ctypes.byref(self._size),
             )
             parts.append(self._payload.raw[: self._size.value])
-        return b"".join(parts)
+        sound = b"".join(part for part in parts if len(part) == _FRAME_BYTES)
+        if len(parts[-1]) == _FRAME_BYTES:
+            self._skipped = 0
+            return sound
+        described = [part for part in parts if len(part) == _SID_BYTES]
+        self._skipped += frames
+        if described:
+            self._described = described[-1]
+        elif self._skipped < _REFRESH_FRAMES:
+            return sound
+        self._skipped = 0
+        return sound + self._described
 
     def decode(self, payload: bytes) -> Samples:
         """10 ms for each 10 bytes, and for 2 bytes of SID at the end."""

@@ -64,12 +64,14 @@ class OpusCodec(BaseCodec):
             fmtp="useinbandfec=1",
             frame=_FRAME,
             longest_ms=_LONGEST_MS,
+            dtx=True,
         )
         if opuslib is None:
             raise CodecUnavailable("opus needs the system package libopus0")
         self._encoder = opuslib.Encoder(_RATE, 1, opuslib.APPLICATION_VOIP)
         self._decoder = opuslib.Decoder(_RATE, 1)
         self._bitrate = bitrate
+        self._suppress = False
         self._set("complexity", complexity)
         self._set("packet_loss_perc", _EXPECTED_LOSS)
         self.configure(None)
@@ -77,22 +79,27 @@ class OpusCodec(BaseCodec):
     def configure(self, fmtp: str | None) -> None:
         """What the peer plays and can use: RFC 7587 section 6.1; all of it may be absent.
 
-        Silence is sent as sound unless the peer asks for less of it (``usedtx``).
+        Silence is sent as sound unless we or the peer want less of it (``usedtx``).
         """
         wishes = parameters(fmtp)
         self._set("inband_fec", wishes.get("useinbandfec") == "1")
-        self._set("dtx", wishes.get("usedtx") == "1")
+        self._set("dtx", self._suppress or wishes.get("usedtx") == "1")
         self._set("vbr", wishes.get("cbr") != "1")
         most = _number(wishes.get("maxaveragebitrate"), 6000, 510000, self._bitrate)
         self._set("bitrate", min(most, self._bitrate))
         played = _number(wishes.get("maxplaybackrate"), 8000, 48000, 48000)
         self._set("max_bandwidth", next(width for rate, width in _BANDWIDTHS if played <= rate))
 
+    def suppress_silence(self, wanted: bool) -> None:
+        """libopus then sends a packet every 0.4 s in a pause."""
+        self._suppress = wanted
+
     def encode(self, pcm: Samples) -> bytes:
-        """One packet of 20, 40, 60, 80, 100 or 120 ms."""
+        """One packet of 20, 40, 60, 80, 100 or 120 ms; nothing in a pause that is left out."""
         self.require_frames(pcm)
         encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
-        return encoded
+        # opus_encode(): what has no more than two bytes does not need to be transmitted.
+        return encoded if len(encoded) > 2 else b""
 
     def decode(self, payload: bytes) -> Samples:
         """Whatever the packet holds, up to 120 ms."""

@@ -28,10 +28,13 @@ _IMPAIRMENTS = {
 }
 _MOST_FRAMES = 10
 _MOST_BYTES = 1500
+_REFRESH_FRAMES = 100  # without a word in a pause
 
 _SET_ENHANCEMENT = 0
 _SET_QUALITY = 4
 _SET_COMPLEXITY = 16
+_SET_VAD = 30
+_SET_DTX = 34
 
 # The grammar of a packet: the Speex manual, sections 9 and 10.
 #: Bits of a narrowband frame by its submode, with the 5 that name it; others are reserved.
@@ -103,7 +106,8 @@ class SpeexCodec(BaseCodec):
     """Speex at 8000, 16000 or 32000 Hz; a payload type is always agreed on."""
 
     def __init__(self, rate: int) -> None:
-        super().__init__(f"speex/{rate}", rate, encoding="speex", frame=rate // 50)
+        super().__init__(f"speex/{rate}", rate, encoding="speex", frame=rate // 50, dtx=True)
+        self._skipped = 0
         self._layers = _MODES[rate][0]
         mode = _mode(self._layers)
         self._encoder = State(_make_encoder(mode), _destroy_encoder)
@@ -117,13 +121,28 @@ class SpeexCodec(BaseCodec):
         self._written, self._written_bytes = _bits()
         self._read, self._read_bytes = _bits()
 
+    def suppress_silence(self, wanted: bool) -> None:
+        """libspeex then finds the pauses, and describes the noise where it changes."""
+        for request in (_SET_VAD, _SET_DTX):
+            _control_encoder(self._encoder.pointer, request, ctypes.c_int(wanted))
+
     def encode(self, pcm: Samples) -> bytes:
-        """Frames of 20 ms one behind the other, bit by bit, filled up to a whole byte."""
+        """Frames of 20 ms one behind the other, bit by bit, filled up to a whole byte.
+
+        Nothing in a pause that is left out, but for an empty frame now and then.
+        """
         frames = self.require_frames(pcm)
         self._spoken.pcm[: len(pcm)] = pcm
         _bits_reset(self._written)
+        needed = 0
         for frame in range(frames):
-            _encode(self._encoder.pointer, self._spoken.at(frame * self.frame), self._written)
+            needed += _encode(
+                self._encoder.pointer, self._spoken.at(frame * self.frame), self._written
+            )
+        self._skipped = 0 if needed else self._skipped + frames
+        if 0 < self._skipped < _REFRESH_FRAMES:
+            return b""
+        self._skipped = 0
         _bits_terminate(self._written)
         size = _bits_write(self._written, self._payload, _MOST_BYTES)
         return ctypes.string_at(self._payload, size)

@@ -21,6 +21,9 @@ from spech.rtp.reports import Reports, Sent
 from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival
 from spech.rtp.stats import Reception
 
+_COMFORT_NOISE = 13  # RFC 3551 section 6
+_COMFORT_NOISE_CLOCK = 8000
+
 KEEPALIVE = 15.0
 """Seconds of silence on our side after which a packet without sound goes out (RFC 6263)."""
 
@@ -67,6 +70,7 @@ class RtpSession:
         self._clock_rate = 8000
         self._audio_send = self._audio_receive = self._audio_before = -1
         self._event_send = self._event_receive = -1
+        self._noise_send = self._noise_receive = -1
         self.buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
         self._remote_ssrc: int | None = None
@@ -84,6 +88,8 @@ class RtpSession:
         audio_receive: int,
         event_send: int | None,
         event_receive: int | None,
+        noise_send: int | None = None,
+        noise_receive: int | None = None,
     ) -> None:
         """Set the RTP clock (Hz) and the payload types of both directions.
 
@@ -96,6 +102,11 @@ class RtpSession:
         self._audio_receive = audio_receive
         self._event_send = -1 if event_send is None else event_send
         self._event_receive = -1 if event_receive is None else event_receive
+        self._noise_send = -1 if noise_send is None else noise_send
+        if noise_receive is None:
+            # Of a static number everybody knows what it means; some send it unasked.
+            noise_receive = _COMFORT_NOISE if clock_rate == _COMFORT_NOISE_CLOCK else -1
+        self._noise_receive = noise_receive
         if clock_rate != self._clock_rate:
             self._clock_rate = clock_rate
             self._audio_before = -1
@@ -106,6 +117,15 @@ class RtpSession:
     def can_send_events(self) -> bool:
         """Whether the peer agreed to telephone events."""
         return self._event_send >= 0
+
+    @property
+    def can_send_noise(self) -> bool:
+        """Whether the peer agreed to comfort noise."""
+        return self._noise_send >= 0
+
+    def is_noise(self, packet: RtpPacket) -> bool:
+        """Whether a packet describes noise (RFC 3389)."""
+        return packet.payload_type == self._noise_receive
 
     @property
     def lost(self) -> int:
@@ -162,7 +182,12 @@ class RtpSession:
             RemoteProtocolError: its payload type was not negotiated.
         """
         kind = packet.payload_type
-        if kind != self._audio_receive and not self._is_event(kind) and kind != self._audio_before:
+        if (
+            kind != self._audio_receive
+            and not self._is_event(kind)
+            and kind != self._audio_before
+            and not self.is_noise(packet)
+        ):
             raise RemoteProtocolError(f"RTP payload type {kind} was not negotiated")
 
     def receive(self, packet: RtpPacket, arrival: float) -> str | None:
@@ -270,6 +295,15 @@ class RtpSession:
         )
         self._talkspurt = True
         self._count(event.payload)
+        return datagram
+
+    def send_noise(self, payload: bytes) -> bytes:
+        """Number one description of noise; sound that follows begins a talkspurt."""
+        datagram = rtp.build(
+            self._noise_send, False, self._sequence, self.timestamp, self.ssrc, payload
+        )
+        self._talkspurt = True
+        self._count(payload)
         return datagram
 
     def advance(self, units: int) -> None:

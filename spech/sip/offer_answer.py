@@ -20,6 +20,9 @@ from spech.sip.media_security import PROTOCOLS, MediaSecurity, Security
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
 _TELEPHONE_EVENT: Final = 101
+#: Comfort noise at 8 kHz (RFC 3389 4); at other rates it has a dynamic number.
+_COMFORT_NOISE: Final = 13
+_COMFORT_NOISE_CLOCK: Final = 8000
 
 #: Numbers that an RTP packet with the marker shares with RTCP on the same port (RFC 5761 4).
 _LIKE_RTCP: Final = range(64, 96)
@@ -53,6 +56,8 @@ class AudioFormat:
     fmtp: str | None = None
     channels: int = 1
     answer: Callable[[str | None], str | None] | None = field(default=None, compare=False)
+    #: Whether comfort noise (RFC 3389) may stand beside it: it describes no pauses by itself.
+    comfort_noise: bool = False
 
     def matches(self, encoding: str, clock_rate: int, channels: int) -> bool:
         """Whether an rtpmap means this codec (names ignore case, RFC 4855)."""
@@ -83,6 +88,8 @@ class Agreed:
     security: Security | None = None
     extended_reports: frozenset[str] = frozenset()
     ice: IceAgreement | None = None
+    comfort_noise_send: int | None = None
+    comfort_noise_receive: int | None = None
 
 
 class Negotiator:
@@ -103,6 +110,7 @@ class Negotiator:
         rtcp_port: int | None = None,
         ice: IceNegotiation | None = None,
         security: MediaSecurity | None = None,
+        comfort_noise: bool = False,
     ) -> None:
         self._formats = tuple(formats)
         #: Where the session began; it names the session and stays (RFC 3264 8).
@@ -123,6 +131,7 @@ class Negotiator:
         self.direction = "sendrecv"
         self._payload_types: dict[AudioFormat, int] = {}
         self._event_types: dict[int, int] = {}
+        self._noise_types: dict[int, int] = {}
         for form in self._formats:
             number = form.payload_type
             self._payload_types[form] = (
@@ -133,6 +142,12 @@ class Negotiator:
         for rate in dict.fromkeys(form.clock_rate for form in self._formats):
             first = not self._event_types
             self._event_types[rate] = _TELEPHONE_EVENT if first else self._free_number()
+        if comfort_noise:
+            for rate in dict.fromkeys(
+                form.clock_rate for form in self._formats if form.comfort_noise
+            ):
+                static = rate == _COMFORT_NOISE_CLOCK
+                self._noise_types[rate] = _COMFORT_NOISE if static else self._free_number()
 
     def offer(self) -> bytes:
         """A session description with every format, preferred first; hold is in its direction.
@@ -149,6 +164,9 @@ class Negotiator:
         for rate, number in self._event_types.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
+        for rate, number in self._noise_types.items():
+            numbers.append(str(number))
+            attributes.append(("rtpmap", f"{number} CN/{rate}"))
         if self._ice is not None:
             attributes += self._ice.offer()
             self._mux = self._mux or self._ice.offered
@@ -188,12 +206,15 @@ class Negotiator:
                 agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
                 security = self._security.receive_answer(description, media)
                 event = _event_number(media, form.clock_rate)
+                noise = _noise_number(media, form)
                 return replace(
                     agreed,
                     payload_type_send=number,
                     payload_type_receive=self._payload_types[form],
                     telephone_event_send=event,
                     telephone_event_receive=self._event_types.get(form.clock_rate),
+                    comfort_noise_send=noise,
+                    comfort_noise_receive=noise and self._noise_types.get(form.clock_rate),
                     fmtp=media.fmtps().get(number),
                     security=security,
                     ice=None
@@ -228,6 +249,10 @@ class Negotiator:
         if event is not None:
             numbers.append(str(event))
             attributes += _event_lines(event, form.clock_rate)
+        noise = _noise_number(media, form)
+        if noise is not None:
+            numbers.append(str(noise))
+            attributes.append(("rtpmap", f"{noise} CN/{form.clock_rate}"))
         if agreed.extended_reports:
             wanted = (
                 text for name, text in _EXTENDED_REPORTS.items() if name in agreed.extended_reports
@@ -252,6 +277,8 @@ class Negotiator:
             payload_type_receive=number,
             telephone_event_send=event,
             telephone_event_receive=event,
+            comfort_noise_send=noise,
+            comfort_noise_receive=noise,
             fmtp=offered_fmtp,
             security=security,
             ice=ice,
@@ -283,9 +310,20 @@ class Negotiator:
                 self._event_types[rate] = event
             elif ours in theirs or ours in self._payload_types.values():
                 self._event_types[rate] = self._free_number(theirs)
+        for rate, ours in tuple(self._noise_types.items()):
+            noise = _type_number(media, "CN", rate)
+            if noise is not None:
+                self._noise_types[rate] = noise
+            elif rate != _COMFORT_NOISE_CLOCK and ours in theirs:
+                self._noise_types[rate] = self._free_number(theirs)
 
     def _free_number(self, taken: Collection[int] = ()) -> int:
-        used = {*self._payload_types.values(), *self._event_types.values(), *taken}
+        used = {
+            *self._payload_types.values(),
+            *self._event_types.values(),
+            *self._noise_types.values(),
+            *taken,
+        }
         return next(number for number in range(_DYNAMIC, 128) if number not in used)
 
     # ------------------------------------------------------------------ descriptions
@@ -398,11 +436,22 @@ def _event_lines(number: int, rate: int) -> list[tuple[str, str | None]]:
 
 
 def _event_number(media: sdp.MediaDescription, rate: int) -> int | None:
-    for number, (encoding, clock_rate, _) in media.rtpmaps().items():
-        if (
-            encoding.lower() == "telephone-event"
-            and clock_rate == rate
-            and str(number) in media.formats
-        ):
+    return _type_number(media, "telephone-event", rate)
+
+
+def _noise_number(media: sdp.MediaDescription, form: AudioFormat) -> int | None:
+    """The number of comfort noise on the clock of a codec, where it may stand beside it."""
+    if not form.comfort_noise:
+        return None
+    number = _type_number(media, "CN", form.clock_rate)
+    static = str(_COMFORT_NOISE)
+    if number is None and form.clock_rate == _COMFORT_NOISE_CLOCK and static in media.formats:
+        return None if _COMFORT_NOISE in media.rtpmaps() else _COMFORT_NOISE
+    return number
+
+
+def _type_number(media: sdp.MediaDescription, encoding: str, rate: int) -> int | None:
+    for number, (name, clock_rate, _) in media.rtpmaps().items():
+        if name.lower() == encoding.lower() and clock_rate == rate and str(number) in media.formats:
             return number
     return None

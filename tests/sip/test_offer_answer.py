@@ -205,3 +205,60 @@ def test_only_extended_reports_that_were_offered_are_answered(line: str, kinds: 
 def test_extended_reports_may_be_asked_for_by_the_session() -> None:
     body = offer().replace(b"t=0 0\r\n", b"t=0 0\r\na=rtcp-xr:voip-metrics\r\n")
     assert ours().receive_offer(body)[1].extended_reports == {"voip-metrics"}
+
+
+QUIET = AudioFormat("PCMU", "PCMU", 8000, 0, comfort_noise=True)
+QUIET_WIDE = AudioFormat("L16/16000", "L16", 16000, comfort_noise=True)
+OWN_PAUSES = AudioFormat("opus", "opus", 48000, channels=2)
+NOISE = "a=rtpmap:13 CN/8000"
+
+
+def quiet(*formats: AudioFormat) -> Negotiator:
+    return Negotiator(formats, "192.0.2.1", 4000, 1, comfort_noise=True)
+
+
+def test_comfort_noise_is_offered_on_each_clock_that_needs_it() -> None:
+    """RFC 3389 section 4: 13 at 8 kHz, a dynamic number elsewhere."""
+    described = sdp.parse(quiet(QUIET, QUIET_WIDE, OWN_PAUSES).offer()).media[0]
+    noises = {
+        number: rate for number, (name, rate, _) in described.rtpmaps().items() if name == "CN"
+    }
+    assert sorted(noises.values()) == [8000, 16000]
+    assert noises[13] == 8000
+    assert {str(number) for number in noises} <= set(described.formats)
+    assert len(set(described.formats)) == len(described.formats)
+    assert "CN" not in ours(QUIET, QUIET_WIDE).offer().decode()
+
+
+def test_comfort_noise_is_agreed_on_with_its_codec() -> None:
+    negotiator = quiet(QUIET, QUIET_WIDE)
+    negotiator.offer()
+    taken = negotiator.receive_answer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
+    assert (taken.comfort_noise_send, taken.comfort_noise_receive) == (13, 13)
+    short = negotiator.receive_answer(offer(media="m=audio 5000 RTP/AVP 0 13"))
+    assert (short.comfort_noise_send, short.comfort_noise_receive) == (13, 13)
+    refused = negotiator.receive_answer(offer(media="m=audio 5000 RTP/AVP 0"))
+    assert (refused.comfort_noise_send, refused.comfort_noise_receive) == (None, None)
+    lines = ("a=rtpmap:96 L16/16000", "a=rtpmap:110 CN/16000")
+    wide = negotiator.receive_answer(offer(*lines, media="m=audio 5000 RTP/AVP 96 110"))
+    assert wide.comfort_noise_send == 110
+    assert wide.comfort_noise_receive in range(97, 128)
+
+
+def test_comfort_noise_that_is_offered_is_answered() -> None:
+    """Also by who does not send any: it is filled in where they leave pauses out."""
+    answer, agreed = ours(QUIET).receive_offer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
+    assert (agreed.comfort_noise_send, agreed.comfort_noise_receive) == (13, 13)
+    assert sdp.parse(answer).media[0].rtpmaps()[13] == ("CN", 8000, 1)
+    answer, agreed = ours(PCMU).receive_offer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
+    assert agreed.comfort_noise_send is None
+    assert "13" not in sdp.parse(answer).media[0].formats
+
+
+def test_their_number_for_comfort_noise_is_kept_in_our_next_offer() -> None:
+    negotiator = quiet(QUIET_WIDE)
+    lines = ("a=rtpmap:110 L16/16000", "a=rtpmap:97 CN/16000")
+    negotiator.receive_offer(offer(*lines, media="m=audio 5000 RTP/AVP 110 97"))
+    maps = sdp.parse(negotiator.offer()).media[0].rtpmaps()
+    assert maps[97] == ("CN", 16000, 1)
+    assert maps[110] == ("L16", 16000, 1)

@@ -1,0 +1,70 @@
+"""Whether somebody speaks, or only the room is heard.
+
+The loudness of each tick is compared with the quietest of the last seconds, once of the whole
+sound and once of what changes fast in it, where consonants are louder than most rooms. A pause
+begins only some time after the last loud tick: words end softly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from spech.audio.level import dbfs
+from spech.codecs.base import Samples
+
+_ABOVE = 5.0  # dB above the noise
+_LOUDEST_NOISE = -42.0  # dBFS; what is louder than this and _ABOVE always passes: tones, music
+_SILENCE = -72.0  # dBFS
+_HANGOVER = 12  # ticks of 20 ms
+_BLOCK = 10
+_BLOCKS = 10
+
+
+class VoiceActivity:
+    """Judges ticks of 20 ms, one after the other.
+
+    Attributes:
+        noisy: whether the last tick held nothing but noise, even where it still counts as speech.
+    """
+
+    def __init__(self) -> None:
+        self.noisy = False
+        self._whole = _Floor()
+        self._changes = _Floor()
+        self._hangover = _HANGOVER
+
+    def hear(self, pcm: Samples) -> bool:
+        """Take a tick of sound; return whether it is to be sent as speech."""
+        whole = dbfs(pcm)
+        wide = pcm.astype(np.int32)
+        changes = dbfs(np.clip(wide[1:] - wide[:-1], -32768, 32767).astype(np.int16))
+        louder = whole - self._whole.follow(whole) > _ABOVE
+        brighter = changes - self._changes.follow(changes) > _ABOVE
+        self.noisy = not (louder or brighter) or whole < _SILENCE
+        if not self.noisy:
+            self._hangover = _HANGOVER
+        elif self._hangover:
+            self._hangover -= 1
+        return self._hangover > 0
+
+
+class _Floor:
+    """The level of the noise: the mean of the quietest block of a few, each of 0.2 s."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[float] = deque(maxlen=_BLOCKS)
+        self._sum = 0.0
+        self._count = 0
+        self._level = _LOUDEST_NOISE
+
+    def follow(self, level: float) -> float:
+        """Take the level of a tick; return that of the noise."""
+        self._sum += level
+        self._count += 1
+        if self._count == _BLOCK:
+            self._blocks.append(self._sum / _BLOCK)
+            self._sum, self._count = 0.0, 0
+            self._level = min(min(self._blocks), _LOUDEST_NOISE)
+        return self._level

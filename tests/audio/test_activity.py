@@ -1,0 +1,61 @@
+"""Speech is told from the room it is spoken in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spech.audio.activity import VoiceActivity
+from spech.audio.tones import tone
+from spech.codecs.base import Samples
+from spech.testing.speech import SENTENCES, speak
+
+
+def room(rate: int, seconds: float, rms: float) -> np.ndarray:
+    white = np.random.default_rng(1).normal(0, 1, round(rate * seconds) + 50)
+    coloured = np.convolve(white, 0.7 ** np.arange(50))[50 : len(white)]
+    return coloured * rms / np.sqrt(np.mean(coloured**2))
+
+
+def judge(activity: VoiceActivity, sound: Samples, rate: int) -> np.ndarray:
+    size = rate // 50
+    starts = range(0, len(sound) - size + 1, size)
+    return np.array([activity.hear(sound[start : start + size]) for start in starts])
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("voice", ["en", "en+f4", "de"])
+@pytest.mark.parametrize("below", [60, 30, 20, 15])
+def test_speech_passes_whole_and_pauses_do_not(rate: int, voice: str, below: float) -> None:
+    """Half of it is pauses, in a room that is so many dB quieter than the speech."""
+    parts = []
+    for sentence in SENTENCES.split(". "):
+        said = speak(sentence, rate, voice=voice, peak=0.4)
+        loud = np.flatnonzero(np.abs(said) > 50)
+        said = said[loud[0] : loud[-1] + 1]
+        parts += [said, np.zeros(len(said))]
+    clean = np.concatenate(parts)
+    rms = np.sqrt(2 * np.mean(clean**2)) * 10 ** (-below / 20)
+    activity = VoiceActivity()
+    before = room(rate, 2, rms)
+    judge(activity, np.rint(before).astype(np.int16), rate)
+    heard = np.rint(clean + room(rate, len(clean) / rate + 1, rms)[: len(clean)])
+    sent = judge(activity, np.clip(heard, -32768, 32767).astype(np.int16), rate)
+    size = rate // 50
+    energy = (clean[: len(sent) * size].reshape(-1, size) ** 2).sum(axis=1)
+    assert energy[sent].sum() > 0.999 * energy.sum()
+    assert sent.mean() < 0.6
+
+
+def test_nothing_but_a_room_is_left_out_soon() -> None:
+    activity = VoiceActivity()
+    for rms in (3, 30, 150, 40):
+        sent = judge(activity, np.rint(room(8000, 6, rms)).astype(np.int16), 8000)
+        assert not sent[150:].any(), rms
+    assert not judge(activity, np.zeros(16000, np.int16), 8000)[12:].any()
+
+
+@pytest.mark.parametrize("level", [-10, -30])
+def test_a_steady_tone_is_no_room(level: float) -> None:
+    """A dial tone or music on hold may last; no room is as loud as that."""
+    assert judge(VoiceActivity(), tone((440,), 20, 8000, level=level), 8000).all()
