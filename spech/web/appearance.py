@@ -20,7 +20,7 @@ from spech.web.story import tell
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
-    from spech import AudioPort, Call, Recording
+    from spech import AudioPort, Call, QualitySample, Recording
 
 SILENCE_DBFS = -100.0
 _PROGRESS: dict[str, Progress] = {
@@ -285,6 +285,11 @@ class Appearance:
         stream = None if self.attachment is None else self.attachment.stream
         page = self._page.sample(self._microphone_lost, self._speaker_lost, stream)
         return quality(self._call.statistics, page)
+
+    @property
+    def quality_history(self) -> tuple[QualitySample, ...]:
+        """How the line did so far, second by second."""
+        return () if self._call is None else self._call.quality_history
 
     @property
     def _microphone_lost(self) -> int:

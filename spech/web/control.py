@@ -168,6 +168,8 @@ class _Connection:
                 switchboard.transfer(call, target)
             case messages.Connect(call=call, other=other):
                 switchboard.connect(call, other)
+            case messages.QualityHistory(call=call):
+                return {"samples": switchboard.calls.find(call).quality_history}
             case messages.Timeline(call=call):
                 return {"steps": switchboard.calls.find_kept(call).story()}
             case messages.SaveAccount():

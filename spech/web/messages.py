@@ -11,6 +11,7 @@ import msgspec
 
 from spech.errors import SpechError
 from spech.sip.media_security import Policy
+from spech.statistics import QualitySample
 
 Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]
@@ -134,6 +135,10 @@ class Connect(_Command, frozen=True, tag="connect"):
     other: CallId
 
 
+class QualityHistory(_Command, frozen=True, tag="quality_history"):
+    call: CallId
+
+
 class Timeline(_Command, frozen=True, tag="timeline"):
     call: CallId
 
@@ -181,6 +186,7 @@ Command = (
     | Transfer
     | Connect
     | Timeline
+    | QualityHistory
     | SaveAccount
     | ForgetAccount
     | AudioTicket
@@ -211,7 +217,10 @@ class StoredRecording(msgspec.Struct, frozen=True):
     at: float
 
 
-Outcome = dict[str, str | int | tuple[Step, ...] | tuple[StoredRecording, ...]]
+Outcome = dict[
+    str,
+    str | int | tuple[Step, ...] | tuple[StoredRecording, ...] | tuple[QualitySample, ...],
+]
 
 
 class Fault(msgspec.Struct, frozen=True):

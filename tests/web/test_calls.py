@@ -45,6 +45,9 @@ async def test_quality_comes_once_a_second(page: Page) -> None:
     meters, times = len(page.meters), len(page.quality)
     await page.judged(lambda _: len(page.quality) > times)
     assert 5 <= len(page.meters) - meters <= 20
+    samples = (await page.ask("quality_history", call=call))["samples"]
+    assert [sample["at"] for sample in samples] == list(range(1, len(samples) + 1))
+    assert samples[-1]["mos"] > 4.0
 
 
 async def test_busy(page: Page) -> None:
