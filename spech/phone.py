@@ -391,7 +391,7 @@ class Phone:
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
                     self._binding.receive(registration)
-            case events.Malformed() | events.HostNamed():
+            case events.Malformed() | events.HostNamed() | events.ConnectionOffered():
                 pass  # The endpoint has seen to it.
             case (
                 events.MessageReceived()

@@ -18,7 +18,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.arrival import origin, traced
 from spech.sip.capabilities import ALLOW, Refusal
 from spech.sip.dialog import Dialog
-from spech.sip.events import Event, HostNamed, Malformed
+from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, host_port
 from spech.sip.headers import NameAddr
 from spech.sip.identity import Identity
@@ -277,7 +277,11 @@ class UserAgent:
     def via(self, flow: Flow) -> str:
         """A fresh Via value for a request over ``flow`` (RFC 3261 8.1.1.7, RFC 3581)."""
         transport = flow.transport.upper()
-        return f"SIP/2.0/{transport} {host_port(flow.local)};rport;branch={self.ids.branch()}"
+        # RFC 5923: on this connection we may be asked as well. A WebSocket goes one way (RFC 7118).
+        alias = ";alias" if transport in ("TCP", "TLS") else ""
+        return (
+            f"SIP/2.0/{transport} {host_port(flow.local)};rport;branch={self.ids.branch()}{alias}"
+        )
 
     def contact(self, flow: Flow, uri: Uri) -> str:
         """Our Contact value on ``flow``, for the address of record ``uri``."""
@@ -347,6 +351,8 @@ class UserAgent:
         self.emit(Malformed(flow, cause))
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        if flow.reliable:
+            self._note_alias(request, flow)
         request, flow = traced(request, flow)
         if request.method == "ACK":
             validate(request)
@@ -392,6 +398,16 @@ class UserAgent:
             self.services.receive_lost(transaction, now)
         else:
             self._receive_outside(transaction, flow, now)
+
+    def _note_alias(self, request: Request, flow: Flow) -> None:
+        """RFC 5923: the other end takes requests on this connection, too.
+
+        Over TLS its certificate proves who it is; else it must be where it says.
+        """
+        via = request.via
+        offered = any(name == "alias" for name, _ in via.parameters)
+        if offered and (flow.transport == "tls" or via.host == flow.remote[0]):
+            self.emit(ConnectionOffered(flow, via.port))
 
     def _refuse(self, request: Request, flow: Flow, error: RemoteProtocolError) -> None:
         """Answer what could not be read, if it says where to (RFC 3261 18.3)."""

@@ -21,7 +21,7 @@ from spech.errors import ServerUnreachable
 from spech.scopes import open_scope
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.dialog import Dialog
-from spech.sip.events import Event, HostNamed, Malformed
+from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
 from spech.sip.flow import Address, Flow, Outgoing, Target
 from spech.sip.resolver import Resolver
 from spech.sip.transport import Arrival, Transport
@@ -180,6 +180,10 @@ class Endpoint:
     def _hand_out(self, event: Event) -> None:
         if isinstance(event, Malformed):
             self._blame(event)
+            return
+        if isinstance(event, ConnectionOffered):
+            for transport in self._transports:
+                transport.share(event.flow, event.port)
             return
         if isinstance(event, HostNamed):
             with suppress(trio.WouldBlock):  # Then the flow of the set-up has to do.

@@ -157,6 +157,14 @@ class HostNamed:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionOffered:
+    """The connection of ``flow`` may carry what goes to that host at ``port`` (RFC 5923)."""
+
+    flow: Flow
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """Something that is not SIP, or breaks its rules, was dropped."""
 
@@ -185,5 +193,6 @@ Event = (
     | MailboxChanged
     | MessageReceived
     | HostNamed
+    | ConnectionOffered
     | Malformed
 )

@@ -28,6 +28,8 @@ def host_port(address: Address) -> str:
 
 #: The transports there are, as Via and ``;transport=`` write them.
 TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+#: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
+DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,9 @@ import dns.resolver
 import trio
 
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Address, Target
+from spech.sip.flow import DEFAULT_PORTS, Address, Target
 from spech.sip.uri import Uri
 
-#: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
-DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 #: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
 _SERVICES: Final = {
     "sip+d2u": "udp",

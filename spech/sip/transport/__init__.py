@@ -50,6 +50,9 @@ class Transport(Protocol):
     def moved(self, flow: Flow) -> bool:
         """Whether this machine has another address towards ``flow`` now; then it is looked up."""
 
+    def share(self, flow: Flow, port: int | None) -> None:
+        """Carry what goes to the peer's ``port`` (None: the usual one) by ``flow``, where safe."""
+
     def keep_alive(self, flow: Flow) -> None:
         """Send what keeps a NAT's binding open, where the transport does not do so by itself."""
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import trio
 
 from spech.errors import RemoteProtocolError
-from spech.sip.flow import Address, Flow, Outgoing, Target
+from spech.sip.flow import DEFAULT_PORTS, Address, Flow, Outgoing, Target
 from spech.sip.transport import Pump
 from spech.sip.transport.hosts import LocalHosts, family
 
@@ -37,6 +37,10 @@ _IDLE_SECONDS: Final = 90.0
 
 class Link(Protocol):
     """An open connection that carries whole messages."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Whom the certificate of the other end names, in lower case; empty without any."""
 
     async def send(self, data: bytes) -> None:
         """Send one message."""
@@ -86,11 +90,20 @@ class Connection:
         self._waiting = 0
         self._work = trio.Event()
         self._scope = trio.CancelScope()
+        #: Whom the other end has proven to be.
+        self.names: frozenset[str] = frozenset()
+        #: Whether it was offered to carry more than its own flow, and what it does (RFC 5923).
+        self.offered = False
+        self.shared: set[Flow] = set()
 
     @property
     def pending(self) -> bool:
         """Whether something still waits to be written."""
         return self._waiting > 0
+
+    def needed(self, pump: Pump) -> bool:
+        """Whether a call or a registration depends on it."""
+        return any(pump.in_use(flow) for flow in (self.flow, *self.shared))
 
     def send(self, data: bytes) -> bool:
         """Queue a message. False when too much waits already; the connection then ends."""
@@ -112,6 +125,7 @@ class Connection:
         try:
             with self._scope:
                 async with self._opened as link, trio.open_nursery() as nursery:
+                    self.names = link.names
                     nursery.start_soon(self._write, link, pump)
                     nursery.start_soon(self._watch, link, pump, rng)
                     while (messages := await link.receive()) is not None:
@@ -141,7 +155,7 @@ class Connection:
     async def _watch(self, link: Link, pump: Pump, rng: random.Random) -> None:
         while True:
             await trio.sleep(rng.uniform(0.8, 1.0) * _LOOK_SECONDS)
-            if pump.in_use(self.flow):
+            if self.needed(pump):
                 await link.check()
             elif trio.current_time() - self.used_at > _IDLE_SECONDS:
                 self.close()
@@ -171,6 +185,8 @@ class ConnectionTransport:
         self._openers = openers
         self._rng = rng
         self._connections: dict[Flow, Connection] = {}
+        #: Accepted connections that may serve in place of one that we would have to open.
+        self._offered: dict[tuple[str, Address], Connection] = {}
         self._new, self._to_run = trio.open_memory_channel[Connection](float("inf"))
 
     def reaches(self, target: Target) -> bool:
@@ -190,13 +206,34 @@ class ConnectionTransport:
 
     def send(self, outgoing: Outgoing) -> bool:
         """Queue on the flow's connection, opening one where there is none."""
-        connection = self._connections.get(outgoing.flow)
+        connection = self._connections.get(outgoing.flow) or self._shared(outgoing.flow)
         if connection is None:
             flow = outgoing.flow
             connection = Connection(flow, self._openers[flow.transport](flow))
             self._connections[flow] = connection
             self._new.send_nowait(connection)
         return connection.send(outgoing.data)
+
+    def share(self, flow: Flow, port: int | None) -> None:
+        """See :class:`~spech.sip.transport.Transport`.
+
+        One connection offers one port of its own host, and none takes it from another that lives.
+        """
+        connection = self._connections.get(flow)
+        if connection is not None and not connection.offered:
+            connection.offered = True
+            address = (flow.remote[0], port or DEFAULT_PORTS[flow.transport])
+            self._offered.setdefault((flow.transport, address), connection)
+
+    def _shared(self, flow: Flow) -> Connection | None:
+        connection = self._offered.get((flow.transport, flow.remote))
+        # Over TLS it has to be who we would have asked for (RFC 5923 9.2, RFC 5922 7).
+        if connection is None or not (
+            flow.transport == "tcp" or flow.host.lower() in connection.names
+        ):
+            return None
+        connection.shared.add(flow)
+        return connection
 
     @property
     def pending(self) -> bool:
@@ -241,13 +278,17 @@ class ConnectionTransport:
         finally:
             if self._connections.get(connection.flow) is connection:
                 del self._connections[connection.flow]
+            self._offered = {
+                key: one for key, one in self._offered.items() if one is not connection
+            }
         _log.info("the connection to %s ended: %s", connection.flow, reason)
-        pump.broken(connection.flow, reason)
+        for flow in (connection.flow, *connection.shared):
+            pump.broken(flow, reason)
         pump.sent()
 
     def _make_room(self, newcomer: Connection, pump: Pump) -> None:
         others = (one for one in self._connections.values() if one is not newcomer)
-        idle = [one for one in others if not one.pending and not pump.in_use(one.flow)]
+        idle = [one for one in others if not one.pending and not one.needed(pump)]
         min(idle, key=lambda one: one.used_at, default=newcomer).close()
 
 

@@ -28,7 +28,9 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 class StreamLink:
     """Messages on a byte stream, with the keepalive of RFC 5626 3.5.1."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, names: frozenset[str] = frozenset()) -> None:
+        #: Whom the other end's certificate names.
+        self.names = names
         self._stream = stream
         self._framer = StreamFramer()
         self._sending = trio.Lock()

@@ -108,8 +108,10 @@ class TlsAcceptor:
         async with raw:
             with trio.fail_after(CONNECT_SECONDS):
                 await stream.do_handshake()
+            certificate = stream.getpeercert() or {}
+            names = certificate.get("subjectAltName", ())
             try:
-                yield StreamLink(stream)
+                yield StreamLink(stream, frozenset(name.lower() for _, name in names))
             finally:
                 with trio.move_on_after(_CLOSE_SECONDS):
                     await stream.aclose()

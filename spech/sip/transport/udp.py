@@ -88,6 +88,9 @@ class UdpTransport:
         """See :class:`~spech.sip.transport.Transport`."""
         return self._hosts.changed(flow.remote[0], flow.local[0])
 
+    def share(self, flow: Flow, port: int | None) -> None:
+        """There is but one socket for all."""
+
     def keep_alive(self, flow: Flow) -> None:
         """An empty line, which every SIP server drops."""
         self.send(Outgoing(b"\r\n", flow))

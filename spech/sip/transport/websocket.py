@@ -23,6 +23,9 @@ _NOT_THERE: Final = "its server has no SIP over WebSocket at that path"
 class WebSocketLink:
     """Messages in WebSocket frames, with WebSocket's own ping (RFC 7118 6)."""
 
+    #: It is never offered for more than its own flow.
+    names: frozenset[str] = frozenset()
+
     def __init__(self, connection: WebSocketConnection) -> None:
         self._connection = connection
 
