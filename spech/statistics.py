@@ -46,7 +46,7 @@ class MediaStatistics:
 
     Marks, 1 to 4.5 (ITU-T G.107): ``mos`` is for talking to each other, delay included,
     ``mos_listening`` for listening alone, ``mos_worst`` and ``mos_mean`` are those of ``mos`` over
-    the call. They are None while nothing comes, as on hold.
+    the call. They are None when nothing came for five seconds, as on hold.
 
     The peer's view of what we send: ``remote_lost`` counts, the others are of its last report;
     None until it says so. ``remote_mos`` takes a peer that sends RTCP XR.
@@ -197,7 +197,7 @@ class Monitor:
         self._loss = min(max(missed / expected, 0.0), 1.0) if expected > 0 else 0.0
         ticks = (now.seconds - before.seconds) * _TICKS_PER_SECOND
         self._concealed = min((now.concealed - before.concealed) / ticks, 1.0)
-        self._judge(heard=now.expected > last.expected)
+        self._judge(heard=expected > 0)  # In a pause of the talker few packets come, or none.
         self._remember(now.seconds)
 
     def _judge(self, *, heard: bool) -> None:

@@ -64,7 +64,7 @@ async def test_nothing_is_judged_while_nothing_comes(call: Call) -> None:
     call.tick(100)
     call.left.configure(direction="recvonly")
     call.right.configure(direction="sendonly")
-    call.tick(150)
+    call.tick(300)
     held = call.right.media.statistics
     assert (held.mos, held.mos_listening) == (None, None)
     assert held.mos_mean is not None
