@@ -19,12 +19,10 @@ from spech.keypad import Method
 from spech.media import Media, MediaParameters
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortPair
-from spech.rtp.srtp import SrtpKeys
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.endpoint import Endpoint
 from spech.sip.flow import Flow
-from spech.sip.media_security import Sdes
 from spech.sip.offer_answer import Agreed, Negotiator
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session
@@ -104,6 +102,7 @@ class Call:
         self._toned = ("", 0.0)
         media.on_digit = self._receive_digit
         media.on_tones = self._receive_tones
+        media.on_handshake = self._finish_handshake
         media.keypad.signal = self._signal_digit
 
     def __repr__(self) -> str:
@@ -574,7 +573,6 @@ class Call:
         self.codec = agreed.codec
         self.held = agreed.direction in ("recvonly", "inactive")
         self._media.keypad.signals = self.session.timer.info_allowed
-        security = agreed.security
         self._media.configure(
             MediaParameters(
                 codec=agreed.codec,
@@ -589,11 +587,7 @@ class Call:
                 fmtp=agreed.fmtp,
                 comfort_noise_send=agreed.comfort_noise_send,
                 comfort_noise_receive=agreed.comfort_noise_receive,
-                security=(
-                    SrtpKeys(security.suite, security.send, security.receive)
-                    if isinstance(security, Sdes)
-                    else None
-                ),
+                security=agreed.security,
                 extended_reports=agreed.extended_reports,
                 ice=agreed.ice,
             )
@@ -620,6 +614,14 @@ class Call:
     def _take_digit(self, digit: str) -> None:
         self.digits_received += digit
         self._digits += digit
+        self._notify()
+
+    def _finish_handshake(self, failure: str | None) -> None:
+        """The sound is encrypted now, or cannot be: then there is no call (RFC 5763 6.7.1)."""
+        if failure is not None:
+            endpoint = self._endpoint
+            endpoint.agent.hang_up(self.session, endpoint.now(), status=488, reason=failure)
+            endpoint.flush()
         self._notify()
 
     def _notify(self) -> None:

@@ -110,7 +110,12 @@ class IncomingCall:
         host = flow.local[0]
         try:
             with lease(host, phone.ports, phone.rng) as pair:
-                media = Media(pair, rng=phone.rng, silence_suppression=phone.silence_suppression)
+                media = Media(
+                    pair,
+                    rng=phone.rng,
+                    silence_suppression=phone.silence_suppression,
+                    certificate=phone.certificate,
+                )
                 formats = audio_formats(codecs or phone.codecs)
                 negotiator = await phone.reach.negotiators(
                     endpoint,

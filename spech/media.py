@@ -27,13 +27,14 @@ from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.candidates import RTCP, RTP, IceAgreement
 from spech.codecs import Codec, Samples
 from spech.errors import CallEnded, LocalProtocolError, PeerUnreachable
+from spech.keying import Security
 from spech.keypad import Key, Keypad, Method, read_keys
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
+from spech.rtp.dtls import Certificate
 from spech.rtp.ice import IceAgent
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
-from spech.rtp.srtp import SrtpKeys
 from spech.rtp.stream import Stream
 from spech.speech import Speech
 from spech.statistics import MediaStatistics, Monitor, Played, QualitySample
@@ -72,7 +73,7 @@ class MediaParameters:
     direction: str = "sendrecv"
     ptime_ms: int = 20
     fmtp: str | None = None
-    security: SrtpKeys | None = None
+    security: Security | None = None
     extended_reports: frozenset[str] = frozenset()
     ice: IceAgreement | None = None
     comfort_noise_send: int | None = None
@@ -86,15 +87,23 @@ class Media:
         pair: the leased sockets; whoever leased them closes them, after :meth:`close`.
         rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
         silence_suppression: leave pauses out where the codec or comfort noise allows it.
+        certificate: ours, for DTLS-SRTP; without it only keys that were agreed on serve.
 
     Attributes:
         muted: send silence in place of what the microphones say; files and digits still go.
         on_digit: called with each digit that the peer sends, at its first packet.
         on_tones: called with each digit that is heard in the peer's sound.
+        on_handshake: called when a handshake for encryption is done, with None, or cannot be, with
+            the reason in plain words.
     """
 
     def __init__(
-        self, pair: PortPair, *, rng: random.Random, silence_suppression: bool = False
+        self,
+        pair: PortPair,
+        *,
+        rng: random.Random,
+        silence_suppression: bool = False,
+        certificate: Certificate | None = None,
     ) -> None:
         self.muted = False
         self._silence_suppression = silence_suppression
@@ -104,8 +113,9 @@ class Media:
         self._detects_tones = False
         self._detector: DigitDetector | None = None
         self._rng = rng
+        self.on_handshake: Callable[[str | None], None] | None = None
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
-        self._stream = Stream(pair, self._session)
+        self._stream = Stream(pair, self._session, certificate)
         self._monitor = Monitor(self._session, self._stream)
         self._codec: Codec | None = None
         self._payload_type = -1
@@ -285,9 +295,14 @@ class Media:
                 self._monitor.sample(self._played)
 
     def _receive(self, now: float) -> None:
+        shaking = self._stream.protection.shaking
         for digit in self._stream.drain(now):
             if self.on_digit is not None:
                 self.on_digit(digit)
+        if shaking and self.on_handshake is not None:
+            protection = self._stream.protection
+            if protection.ready or protection.failure:
+                self.on_handshake(protection.failure)
 
     def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:
         if self._detector is None or self._detector.rate != rate:

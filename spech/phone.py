@@ -18,6 +18,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import trio
@@ -33,6 +34,7 @@ from spech.media import Media
 from spech.reach import Reach
 from spech.roaming import roam
 from spech.rtp.clock import MediaClock
+from spech.rtp.dtls import Certificate
 from spech.rtp.ports import PortRange, lease
 from spech.scopes import open_scope
 from spech.sip import events
@@ -110,6 +112,11 @@ class Phone:
     def active_calls(self) -> tuple[Call, ...]:
         """The calls whose blocks are open."""
         return tuple(self._calls)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What our end of a DTLS-SRTP handshake shows."""
+        return Certificate()
 
     # ------------------------------------------------------------------ registration
 
@@ -211,7 +218,12 @@ class Phone:
                 lambda: self.security(flows, encryption),
                 comfort_noise=self.silence_suppression,
             )
-            media = Media(pair, rng=self.rng, silence_suppression=self.silence_suppression)
+            media = Media(
+                pair,
+                rng=self.rng,
+                silence_suppression=self.silence_suppression,
+                certificate=self.certificate,
+            )
             identity = self._from(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
                 identity.anonymous() if headers else identity,
@@ -375,7 +387,12 @@ class Phone:
         """Our side of the agreement on encryption, where the signalling takes one of ``flows``."""
         policy = encryption or (self.account.encryption if self.account else "off")
         secure = all(flow.secure for flow in flows)
-        return MediaSecurity(policy, signalling_secure=secure, rng=self.rng)
+        return MediaSecurity(
+            policy,
+            signalling_secure=secure,
+            rng=self.rng,
+            fingerprint=self.certificate.fingerprint,
+        )
 
     def _listen(self, session: Session) -> EventChannel:
         channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))

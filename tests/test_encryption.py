@@ -25,6 +25,7 @@ from spech import (
 from spech.audio_port import AudioPort
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
+from spech.rtp.dtls import Certificate
 from spech.sip.media_security import Policy
 from spech.testing.audio import assert_silence, assert_tone, sine
 from spech.testing.talk import hear_tone, listen, talk
@@ -83,6 +84,8 @@ async def a_call(ours: Policy, theirs: Policy) -> AsyncIterator[tuple[Call, list
         ("optional", "off", None),
         ("optional", "sdes", "SDES"),
         ("sdes", "off", "SDES"),
+        ("dtls", "off", "DTLS"),
+        ("required", "optional", "DTLS"),
     ],
 )
 async def test_each_hears_the_other(
@@ -166,6 +169,55 @@ async def test_a_stranger_with_recorded_packets_is_not_heard(
         assert counted.dropped_replayed == counted.dropped_unauthentic == count
         assert counted.received >= heard + 20
         assert answered[0]._media._stream._source.destination == pair.rtp.getsockname()
+
+
+async def test_a_handshake_holds_for_the_whole_call(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_call("dtls", "dtls") as (call, answered):
+        await call.answered(5)
+        with call.open_audio(RATE) as port:
+            await hear_tone(port, 1200, say=ALICE, level=-18)
+            keys = call._media._stream.protection._sound.keys
+            call.hold()
+            await talk(port, ALICE, 0.3)
+            assert_silence(await talk(port, ALICE, 0.3))
+            call.resume()
+            await hear_tone(port, 1200, say=ALICE, level=-18)
+        assert call._media._stream.protection._sound.keys is keys is not None
+        assert "inline" not in call.ladder()
+        for one in (call, answered[0]):
+            counted = one.statistics
+            assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
+
+
+async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.MockClock) -> None:
+    """Nothing is heard on either side, and both are told."""
+    async with a_call("dtls", "dtls") as (call, answered):
+        call._media._stream.protection._certificate = Certificate()
+        await call.answered(5)
+        await call.ended()
+        assert call.ended_by == "remote"
+        assert "certificate" in answered[0].reason
+        assert call.statistics.received == answered[0].statistics.received == 0
+        assert call.encrypted is answered[0].encrypted is None
+
+
+async def test_without_a_handshake_there_is_no_call(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_call("dtls", "dtls") as (call, answered):
+        await call.answered(5)
+        for one in (call, *answered):
+            one._media._stream.protection._sound.association.receive = (  # type: ignore[union-attr,method-assign]
+                lambda *_: True
+            )
+        with call.open_audio(RATE) as port, suppress(CallEnded):
+            while True:
+                assert_silence(await talk(port, ALICE, 0.5))
+        await call.ended()
+        assert "handshake" in call.reason or "handshake" in answered[0].reason
+        assert call.statistics.received == 0
 
 
 async def test_an_account_has_its_policy(autojump_clock: trio.testing.MockClock) -> None:

@@ -6,7 +6,6 @@ key begins at zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import cffi
@@ -23,18 +22,6 @@ PROFILES: Final = {
 
 _BUFFER: Final = 16_384
 _ffi: Final = cffi.FFI()
-
-
-@dataclass(frozen=True, slots=True)
-class SrtpKeys:
-    """The keys of both directions, each a master key followed by its salt.
-
-    ``suite`` is a name of :data:`PROFILES`.
-    """
-
-    suite: str
-    send: bytes = field(repr=False)
-    receive: bytes = field(repr=False)
 
 
 class Unauthentic(Exception):

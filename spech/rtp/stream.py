@@ -14,13 +14,14 @@ from collections import deque
 
 from spech.candidates import RTCP, RTP
 from spech.errors import RemoteProtocolError
+from spech.keying import Security
 from spech.rtp import packet as rtp
+from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
 from spech.rtp.protection import Protection
 from spech.rtp.session import RtpSession
 from spech.rtp.source import Address, SourceFilter
-from spech.rtp.srtp import SrtpKeys
 from spech.rtp.stun import is_stun
 
 logger = logging.getLogger(__name__)
@@ -48,11 +49,13 @@ class Stream:
         unreachable: why there will be none, once ICE has given up; "" until then.
     """
 
-    def __init__(self, pair: PortPair, session: RtpSession) -> None:
+    def __init__(
+        self, pair: PortPair, session: RtpSession, certificate: Certificate | None = None
+    ) -> None:
         self.invalid = 0
         self.foreign = 0
         self.send_errors = 0
-        self.protection = Protection()
+        self.protection = Protection(certificate)
         self.ready = True
         self.unreachable = ""
         self._pair = pair
@@ -68,6 +71,7 @@ class Stream:
         self._ways: dict[int, Address | None] = {}
         #: Checks that came before the answer which tells what they are.
         self._early: deque[tuple[bytes, int, Address]] = deque(maxlen=_MOST_EARLY)
+        self._hellos: deque[tuple[bytes, Address]] = deque(maxlen=_MOST_EARLY)
 
     @property
     def ice(self) -> IceAgent | None:
@@ -89,10 +93,38 @@ class Stream:
         """Go on with other sockets of ours."""
         self._pair = pair
 
-    def secure(self, security: SrtpKeys | None) -> None:
-        """Encrypt from now on, with keys that may be those in force already; None: plain."""
-        if self.protection.negotiate(security):
+    def secure(self, security: Security | None) -> None:
+        """Encrypt from now on, by what may be in force already; None: plain.
+
+        With keys that is at once, else when the handshake is done.
+        """
+        self.protection.negotiate(security, shared=self._shared)
+        self._follow_key()
+        while self._hellos:
+            self._take_handshake(RTP, *self._hellos.popleft())
+
+    def _take_handshake(self, component: int, data: bytes, source: Address) -> None:
+        if self._ice is None:
+            destination = self._destination(component)
+            taken = self.protection.receive_handshake(component, data, source, destination)
+        else:
+            taken = self._ice.trusts(component, source) and self.protection.receive_handshake(
+                component, data, source, source
+            )
+        if not taken:
+            self._drop_foreign(source, "DTLS")
+        self._follow_key()
+
+    def _follow_key(self) -> None:
+        if self.protection.renewed:
+            self.protection.renewed = False
             self._session.change_source()
+
+    def _shake(self, component: int, now: float) -> None:
+        through = self._pair.rtp if component == RTP else self._pair.rtcp
+        destination = self._destination(component)
+        for datagram, address in self.protection.shake(component, now, destination):
+            self._send(through, datagram, address)
 
     @property
     def shared(self) -> bool:
@@ -116,6 +148,9 @@ class Stream:
                     self._take_rtcp(data, RTP, source, arrival)
                     continue
                 if self.protection.required:  # Nothing of it is believed before it is opened.
+                    if is_dtls(data):
+                        self._take_handshake(RTP, bytes(data), source)
+                        continue
                     opened = self.protection.open(data)
                     if opened is None:
                         self._note_unauthentic(source)
@@ -144,6 +179,8 @@ class Stream:
             if not self._shared:
                 self.drain_rtcp(now)  # Checks of its own come there.
             self._pursue(self._ice, now)
+        if self.protection.required and self.protection.busy:
+            self._shake(RTP, now)
         return digits
 
     def drain_rtcp(self, now: float) -> None:
@@ -157,14 +194,20 @@ class Stream:
                 self._take_stun(data, RTCP, source, now)
                 continue
             try:
-                self._take_rtcp(data, RTCP, source, arrival)
+                if self.protection.required and is_dtls(data):
+                    self._take_handshake(RTCP, bytes(data), source)
+                else:
+                    self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, str(error), "RTCP")
+        if self.protection.required and self.protection.busy and not self._shared:
+            self._shake(RTCP, now)
 
     def discard(self) -> None:
         """Throw away what waits: nothing was negotiated that could give it a meaning.
 
-        A few STUN messages are kept, because a peer's checks may overtake its answer.
+        A few STUN messages are kept, because a peer's checks may overtake its answer, and so may
+        the beginning of a handshake (RFC 5763 section 5).
         """
         for component, waiting in ((RTP, self._pair.rtp), (RTCP, self._pair.rtcp)):
             for _ in range(_MOST_PER_TICK):
@@ -173,11 +216,13 @@ class Stream:
                     break
                 if is_stun(read[0]):
                     self._early.append((bytes(read[0]), component, read[1]))
+                elif component == RTP and is_dtls(read[0]):
+                    self._hellos.append((bytes(read[0]), read[1]))
 
     def send(self, datagram: bytes) -> None:
         """Send RTP to the peer."""
         sealed = self.protection.seal(datagram)
-        destination = self._ways.get(RTP) if self._ice else self._source.destination
+        destination = self._destination(RTP)
         if sealed is not None and destination is not None:
             self._send(self._pair.rtp, sealed, destination)
 
@@ -186,17 +231,18 @@ class Stream:
         sealed = self.protection.seal_rtcp(datagram)
         if sealed is None:
             return
-        if self._shared:
-            destination = self._ways.get(RTP) if self._ice else self._source.destination
-            if destination is not None:
-                self._send(self._pair.rtp, sealed, destination)
-        elif self._ice is not None:
-            destination = self._ways.get(RTCP)
-            if destination is not None:
-                self._send(self._pair.rtcp, sealed, destination)
-        elif 0 < self._rtcp_destination[1] <= _LAST_PORT:
-            # A peer whose sound is at the last port has none left above it for its reports.
-            self._send(self._pair.rtcp, sealed, self._rtcp_destination)
+        destination = self._destination(RTP if self._shared else RTCP)
+        if destination is not None:
+            self._send(self._pair.rtp if self._shared else self._pair.rtcp, sealed, destination)
+
+    def _destination(self, component: int) -> Address | None:
+        """Where to send, None where that is not known, or nowhere."""
+        if self._ice is not None:
+            return self._ways.get(component)
+        if component == RTP:
+            return self._source.destination
+        # A peer whose sound is at the last port has none left above it for its reports.
+        return self._rtcp_destination if 0 < self._rtcp_destination[1] <= _LAST_PORT else None
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
         try:

@@ -8,7 +8,8 @@ the fingerprint of a certificate there, and a handshake on the media path makes 
 policy      what we offer                   what we take
 ==========  ==============================  =====================================================
 off         plain sound                     plain sound; encrypted where nothing else is offered
-optional    plain or encrypted (RFC 8643)   the same, encrypted if possible
+optional    plain, with keys for who takes  what is offered, encrypted if possible
+            them: SDES (RFC 8643)
 required    SDES over encrypted             DTLS-SRTP; SDES over encrypted signalling only, since
             signalling, else DTLS-SRTP      whoever reads the signalling reads its keys
 sdes        SDES                            SDES, whatever carries the signalling
@@ -24,10 +25,10 @@ import base64
 import binascii
 import random
 import re
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from spech.errors import RemoteProtocolError
+from spech.keying import DtlsPeer, Security, SrtpKeys
 from spech.sip.sdp import Attributes, MediaDescription, SessionDescription
 
 Policy = Literal["off", "optional", "required", "sdes", "dtls"]
@@ -62,30 +63,6 @@ _INLINE: Final = re.compile(
 _FINGERPRINT: Final = re.compile(r"(\S+)[ \t]+([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Sdes:
-    """Keys out of the descriptions: each is a master key followed by its salt."""
-
-    suite: str
-    send: bytes = field(repr=False)
-    receive: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Dtls:
-    """Whose certificate the handshake must show, and who begins it.
-
-    ``fingerprints`` are pairs of a hash (``sha-256``) and its digest in hexadecimal digits;
-    ``client`` is whether we begin.
-    """
-
-    fingerprints: tuple[tuple[str, str], ...]
-    client: bool
-
-
-Security = Sdes | Dtls
-
-
 class _Line(NamedTuple):
     """An ``a=crypto`` line."""
 
@@ -109,7 +86,7 @@ class Choice(NamedTuple):
 
     media: MediaDescription
     line: _Line | None = None
-    dtls: Dtls | None = None
+    dtls: DtlsPeer | None = None
 
     @property
     def secure(self) -> bool:
@@ -168,7 +145,7 @@ class MediaSecurity:
         if self._policy == "off":
             return "RTP/AVP", ()
         if self._policy == "optional":
-            return "RTP/AVP", (*self._offer_sdes(), *self._offer_dtls())
+            return "RTP/AVP", self._offer_sdes()
         if self._takes_sdes:
             return "RTP/SAVP", self._offer_sdes()
         return "UDP/TLS/RTP/SAVP", self._offer_dtls()
@@ -185,7 +162,7 @@ class MediaSecurity:
         agreed: Security | None = None
         if line is not None:
             self._theirs = line
-            agreed = Sdes(line.suite, self._ours[line.tag].key, line.key)
+            agreed = SrtpKeys(line.suite, self._ours[line.tag].key, line.key)
         elif self._dtls_offered:
             agreed = self._their_dtls(description, media, answer=True)
         if agreed is None and not (media.protocol in _PLAIN and self._takes_plain):
@@ -232,7 +209,7 @@ class MediaSecurity:
             return Choice(media)
         line = self._usable_line(media)
         dtls = self._their_dtls(description, media)
-        if dtls is not None and not (line and isinstance(self._agreed, Sdes)):
+        if dtls is not None and not (line and isinstance(self._agreed, SrtpKeys)):
             return Choice(media, dtls=dtls)
         if line is not None:
             return Choice(media, line)
@@ -248,14 +225,14 @@ class MediaSecurity:
                 self._ours[str(number)] = _Line(str(number), suite, self._new_key(suite))
         return tuple(("crypto", str(line)) for line in self._ours.values())
 
-    def _answer_sdes(self, theirs: _Line) -> Sdes:
+    def _answer_sdes(self, theirs: _Line) -> SrtpKeys:
         """Keep our key while theirs stays the same; where theirs is new, begin anew."""
         ours = next((line for line in self._ours.values() if line.suite == theirs.suite), None)
         if ours is None or not theirs.means(self._theirs):
             ours = _Line(theirs.tag, theirs.suite, self._new_key(theirs.suite))
         self._theirs = theirs
         self._ours = {theirs.tag: ours._replace(tag=theirs.tag)}
-        return Sdes(ours.suite, ours.key, theirs.key)
+        return SrtpKeys(ours.suite, ours.key, theirs.key)
 
     def _usable_line(self, media: MediaDescription) -> _Line | None:
         """The line in force if it is offered again, or else the first that we understand."""
@@ -292,7 +269,7 @@ class MediaSecurity:
 
     def _their_dtls(
         self, description: SessionDescription, media: MediaDescription, *, answer: bool = False
-    ) -> Dtls | None:
+    ) -> DtlsPeer | None:
         """What they say about the handshake, on their line or for the whole session."""
         if not self._takes_dtls:
             return None
@@ -308,19 +285,19 @@ class MediaSecurity:
         if not fingerprints or setup not in ("active", "passive", "actpass"):
             return None
         client = setup != "active"
-        before = self._agreed
-        if setup == "actpass" and isinstance(before, Dtls) and before.fingerprints == fingerprints:
-            client = before.client  # The association that there is goes on, in the same roles.
-        return Dtls(fingerprints, client)
+        again = DtlsPeer(fingerprints, not client)
+        if setup == "actpass" and again == self._agreed:
+            return again  # The association that there is goes on, in the same roles.
+        return DtlsPeer(fingerprints, client)
 
     # ------------------------------------------------------------------ both
 
     def _attributes(self, agreed: Security | None, *, answer: bool = False) -> Attributes:
         match agreed:
-            case Sdes(suite):
+            case SrtpKeys(suite):
                 line = next(line for line in self._ours.values() if line.suite == suite)
                 return (("crypto", str(line)),)
-            case Dtls(_, client):
+            case DtlsPeer(_, client):
                 assert self._fingerprint is not None
                 role = "active" if client else "passive"
                 return (

@@ -11,11 +11,12 @@ from typing import Final
 
 from spech.candidates import IceAgreement, local_candidates
 from spech.errors import RemoteProtocolError
+from spech.keying import Security
 from spech.sip import sdp
 from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
 from spech.sip.ice import IceNegotiation
-from spech.sip.media_security import PROTOCOLS, MediaSecurity, Security
+from spech.sip.media_security import PROTOCOLS, MediaSecurity
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
@@ -172,6 +173,8 @@ class Negotiator:
             self._mux = self._mux or self._ice.offered
         attributes.append(("rtcp-xr", " ".join(_EXTENDED_REPORTS.values())))
         protocol, keys = self._security.offer()
+        # With DTLS-SRTP it saves a second handshake.
+        self._mux = self._mux or any(name == "fingerprint" for name, _ in keys)
         self._lines[self._slot] = self._audio_line(
             protocol, numbers, (*attributes, *keys), self.direction
         )

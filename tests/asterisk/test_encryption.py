@@ -31,6 +31,8 @@ def account(pbx: Asterisk, user: str, encryption: str, *, tls: bool = False) -> 
         ("sdes", "sdes", False),
         ("sdes", "required", True),
         ("sdes", "optional", False),
+        ("dtls", "dtls", False),
+        ("dtls", "required", False),
     ],
 )
 async def test_the_echo_of_an_encrypted_call(
@@ -48,7 +50,7 @@ async def test_the_echo_of_an_encrypted_call(
     assert counted.lost == counted.dropped_unauthentic == counted.dropped_replayed == 0
 
 
-@pytest.mark.parametrize("user", ["sdes"])
+@pytest.mark.parametrize("user", ["sdes", "dtls"])
 async def test_it_calls_us_encrypted(pbx: Asterisk, ports: PortRange, user: str) -> None:
     """Though we would not have asked for it."""
     ours = account(pbx, user, "off")

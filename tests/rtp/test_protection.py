@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from spech.keying import SrtpKeys
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
-from spech.rtp.srtp import PROFILES, Opener, SrtpKeys
+from spech.rtp.srtp import PROFILES, Opener
 from spech.rtp.stream import Stream
 
 Address = tuple[str, int]

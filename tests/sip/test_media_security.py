@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spech.errors import RemoteProtocolError
+from spech.keying import DtlsPeer, SrtpKeys
 from spech.sip import sdp
-from spech.sip.media_security import SUITES, Dtls, MediaSecurity, Policy, Sdes
+from spech.sip.media_security import SUITES, MediaSecurity, Policy
 from spech.sip.offer_answer import AudioFormat, Negotiator
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
@@ -46,20 +47,20 @@ POLICIES: list[tuple[Policy, Policy, str, str]] = [
     ("off", "sdes", "refused", "refused"),
     ("off", "dtls", "refused", "refused"),
     ("optional", "off", "plain", "plain"),
-    ("optional", "optional", "Dtls", "Dtls"),
-    ("optional", "required", "Dtls", "Dtls"),
-    ("optional", "sdes", "Sdes", "Sdes"),
-    ("optional", "dtls", "Dtls", "Dtls"),
-    ("required", "off", "Dtls", "Sdes"),
-    ("required", "optional", "Dtls", "Sdes"),
-    ("required", "required", "Dtls", "Sdes"),
-    ("required", "sdes", "refused", "Sdes"),
-    ("required", "dtls", "Dtls", "refused"),
-    ("sdes", "off", "Sdes", "Sdes"),
-    ("sdes", "required", "refused", "Sdes"),
+    ("optional", "optional", "SDES", "SDES"),
+    ("optional", "required", "refused", "SDES"),
+    ("optional", "sdes", "SDES", "SDES"),
+    ("optional", "dtls", "refused", "refused"),
+    ("required", "off", "DTLS", "SDES"),
+    ("required", "optional", "DTLS", "SDES"),
+    ("required", "required", "DTLS", "SDES"),
+    ("required", "sdes", "refused", "SDES"),
+    ("required", "dtls", "DTLS", "refused"),
+    ("sdes", "off", "SDES", "SDES"),
+    ("sdes", "required", "refused", "SDES"),
     ("sdes", "dtls", "refused", "refused"),
-    ("dtls", "off", "Dtls", "Dtls"),
-    ("dtls", "required", "Dtls", "Dtls"),
+    ("dtls", "off", "DTLS", "DTLS"),
+    ("dtls", "required", "DTLS", "DTLS"),
     ("dtls", "sdes", "refused", "refused"),
 ]
 
@@ -84,16 +85,16 @@ def test_policies(
     match expected:
         case "plain":
             assert ours.security is theirs.security is None
-        case "Sdes":
-            assert isinstance(ours.security, Sdes)
-            assert isinstance(theirs.security, Sdes)
+        case "SDES":
+            assert isinstance(ours.security, SrtpKeys)
+            assert isinstance(theirs.security, SrtpKeys)
             assert ours.security.suite == theirs.security.suite == "AEAD_AES_256_GCM"
             assert ours.security.send == theirs.security.receive
             assert ours.security.receive == theirs.security.send
             assert ours.security.send != ours.security.receive
-        case "Dtls":
-            assert isinstance(ours.security, Dtls)
-            assert isinstance(theirs.security, Dtls)
+        case "DTLS":
+            assert isinstance(ours.security, DtlsPeer)
+            assert isinstance(theirs.security, DtlsPeer)
             assert (ours.security.client, theirs.security.client) == (False, True)
             assert ours.security.fingerprints == (("sha-256", "ab" * 32),)
 
@@ -102,7 +103,7 @@ def test_policies(
     ("policy", "protocol", "attributes"),
     [
         ("off", "RTP/AVP", set()),
-        ("optional", "RTP/AVP", {"crypto", "fingerprint", "setup"}),
+        ("optional", "RTP/AVP", {"crypto"}),
         ("required", "UDP/TLS/RTP/SAVP", {"fingerprint", "setup"}),
         ("sdes", "RTP/SAVP", {"crypto"}),
         ("dtls", "UDP/TLS/RTP/SAVP", {"fingerprint", "setup"}),
@@ -119,7 +120,7 @@ def test_what_is_offered(policy: Policy, protocol: str, attributes: set[str]) ->
 def test_the_answer_has_the_tag_of_the_line_that_it_takes() -> None:
     offer = described("a=crypto:3 F8_128_HMAC_SHA1_80 inline:" + KEY, CRYPTO.replace(":1 ", ":7 "))
     answer, agreed = side("sdes").receive_offer(offer)
-    assert isinstance(agreed.security, Sdes)
+    assert isinstance(agreed.security, SrtpKeys)
     assert agreed.security.receive == bytes(range(30))
     (line,) = crypto(answer)
     assert line.startswith("7 AES_CM_128_HMAC_SHA1_80 inline:")
@@ -207,11 +208,11 @@ def test_an_answer_with_our_own_key_is_refused() -> None:
         left.receive_answer(described(f"a=crypto:{line}"))
 
 
-def agreed_by_sdes() -> tuple[Negotiator, Negotiator, Sdes]:
+def agreed_by_sdes() -> tuple[Negotiator, Negotiator, SrtpKeys]:
     left, right = side("sdes"), side("sdes", seed=2)
     answer, _ = right.receive_offer(left.offer())
     security = left.receive_answer(answer).security
-    assert isinstance(security, Sdes)
+    assert isinstance(security, SrtpKeys)
     return left, right, security
 
 
@@ -228,7 +229,7 @@ def test_the_keys_stay_in_a_new_offer_of_either_side() -> None:
 def test_a_new_key_of_theirs_gets_a_new_key_of_ours() -> None:
     left, _, before = agreed_by_sdes()
     _, agreed = left.receive_offer(described(CRYPTO))
-    assert isinstance(agreed.security, Sdes)
+    assert isinstance(agreed.security, SrtpKeys)
     assert agreed.security.receive == bytes(range(30))
     assert agreed.security.send != before.send
     # Another tag for the same key changes nothing.
@@ -241,6 +242,14 @@ def test_a_refused_change_leaves_the_keys() -> None:
     with pytest.raises(RemoteProtocolError):
         left.receive_offer(described(CRYPTO).replace(b"SAVP 0", b"SAVP 77"))
     assert left.receive_offer(right.offer())[1].security == before
+
+
+def test_an_opportunistic_handshake_is_taken_by_who_may() -> None:
+    offer = described(f"a=fingerprint:{FINGERPRINT}", "a=setup:actpass", protocol="RTP/AVP")
+    for policy, kind in (("off", None), ("optional", DtlsPeer), ("dtls", DtlsPeer)):
+        answer, agreed = side(policy).receive_offer(offer)  # type: ignore[arg-type]
+        assert (None if agreed.security is None else type(agreed.security)) is kind
+        assert sdp.parse(answer).media[0].protocol == "RTP/AVP"
 
 
 def test_of_two_lines_the_encrypted_one_is_taken_and_the_other_refused() -> None:
@@ -274,7 +283,7 @@ def test_who_begins_the_handshake(lines: list[str], client: bool | None) -> None
             side("dtls").receive_offer(offer)
         return
     answer, agreed = side("dtls").receive_offer(offer)
-    assert agreed.security == Dtls((("sha-256", "ab" * 32),), client)
+    assert agreed.security == DtlsPeer((("sha-256", "ab" * 32),), client)
     media = sdp.parse(answer).media[0]
     assert media.attribute("setup") == ("active" if client else "passive")
     assert media.attribute("fingerprint") == FINGERPRINT
@@ -288,7 +297,7 @@ def test_a_fingerprint_for_the_whole_session_counts() -> None:
     offer = described(protocol="UDP/TLS/RTP/SAVP").replace(
         b"m=audio", f"a=fingerprint:{FINGERPRINT}\r\na=setup:actpass\r\nm=audio".encode()
     )
-    assert isinstance(side("dtls").receive_offer(offer)[1].security, Dtls)
+    assert isinstance(side("dtls").receive_offer(offer)[1].security, DtlsPeer)
 
 
 def test_a_fingerprint_that_nobody_asked_for_is_passed_over() -> None:

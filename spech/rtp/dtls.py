@@ -1,0 +1,288 @@
+"""DTLS-SRTP: keys for the sound out of a handshake on the media path (RFC 5763, RFC 5764).
+
+Bytes in, bytes out: OpenSSL works in memory here. It keeps the time of its retransmissions itself
+(RFC 6347 section 4.2.4) and is asked at every tick whether one is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+
+from spech.keying import DtlsPeer, SrtpKeys
+from spech.rtp.source import Address
+
+#: Seconds in which the handshake has to be done.
+PATIENCE: Final = 20.0
+#: Seconds after which one that broke is begun again.
+_AGAIN: Final = 1.0
+#: Handshakes with different addresses at a time: only one of them can show the right certificate.
+_MOST_PEERS: Final = 4
+#: Bytes of a datagram of ours: what any path takes.
+_MTU: Final = 1200
+
+_DTLS_1_2: Final = 0xFEFD
+_LABEL: Final = b"EXTRACTOR-dtls_srtp"  # RFC 5764 section 4.2
+_RECORD_HEAD: Final = 13
+#: A record that holds a part of a handshake, and the kind of its first message (RFC 6347 4.3.2).
+_HANDSHAKE: Final = 22
+_CLIENT_HELLO: Final = b"\x01"
+#: Where a ClientHello has its random bytes: the same in a repetition, others in a new attempt.
+_RANDOM: Final = slice(27, 59)
+
+#: Protection profiles, preferred first: suite, bytes of master key and salt (RFC 5764, RFC 7714).
+_PROFILES: Final = {
+    b"SRTP_AEAD_AES_256_GCM": ("AEAD_AES_256_GCM", 32, 12),
+    b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
+    b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
+    b"SRTP_AES128_CM_SHA1_32": ("AES_CM_128_HMAC_SHA1_32", 16, 14),
+}
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha-256": hashes.SHA256(),
+    "sha-384": hashes.SHA384(),
+    "sha-512": hashes.SHA512(),
+}
+
+
+def is_dtls(data: bytes | memoryview) -> bool:
+    """Whether a datagram on a media port is DTLS (RFC 7983 section 7)."""
+    return len(data) > 0 and 20 <= data[0] <= 63
+
+
+class Certificate:
+    """A certificate that nobody vouches for: its fingerprint travels in the signalling.
+
+    Made anew with each object, which takes about a millisecond.
+    """
+
+    def __init__(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "spech")])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            # Nobody looks at the dates, and a machine whose clock is wrong can be called too.
+            .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
+            .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))  # RFC 5280 4.1.2.5
+            .sign(key, hashes.SHA256())
+        )
+        #: As ``a=fingerprint`` has it (RFC 8122 section 5).
+        self.fingerprint = "sha-256 " + certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+        context = SSL.Context(SSL.DTLS_METHOD)
+        context.set_min_proto_version(_DTLS_1_2)
+        context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.use_certificate(certificate)
+        context.use_privatekey(key)
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+        context.set_tlsext_use_srtp(b":".join(_PROFILES))
+        self.context: Final = context
+
+
+class Handshake:
+    """One attempt at a handshake, with one address.
+
+    Attributes:
+        keys: once it is done.
+        failure: "broken" where the peer ended it or said what it must not, "certificate" where it
+            showed another one than was announced.
+    """
+
+    def __init__(self, certificate: Certificate, peer: DtlsPeer) -> None:
+        self.keys: SrtpKeys | None = None
+        self.failure: str | None = None
+        self._peer = peer
+        self._connection = SSL.Connection(certificate.context, None)
+        self._connection.set_app_data(self)
+        self._connection.set_ciphertext_mtu(_MTU)
+        if peer.client:
+            self._connection.set_connect_state()
+        else:
+            self._connection.set_accept_state()
+
+    def begin(self) -> None:
+        """Say the first words."""
+        self._proceed()
+
+    def receive(self, datagram: bytes) -> None:
+        """Take one datagram of the peer; what is none of DTLS is passed over."""
+        self._connection.bio_write(datagram)
+        self._proceed()
+
+    def retransmit(self) -> None:
+        """Say again what was not answered, if it is time."""
+        if self._connection.DTLSv1_get_timeout() == 0:
+            try:
+                self._connection.DTLSv1_handle_timeout()
+            except SSL.Error:
+                self.failure = "broken"
+
+    def to_send(self) -> Iterator[bytes]:
+        """The datagrams that are to leave."""
+        try:
+            waiting = self._connection.bio_read(1 << 16)
+        except SSL.WantReadError:
+            return
+        # The memory between us and OpenSSL knows no datagrams, but records may share one.
+        start = end = 0
+        while end < len(waiting):
+            size = _RECORD_HEAD + int.from_bytes(waiting[end + 11 : end + 13], "big")
+            if end > start and end + size - start > _MTU:
+                yield waiting[start:end]
+                start = end
+            end += size
+        yield waiting[start:]
+
+    def _proceed(self) -> None:
+        try:
+            if self.keys is None:
+                self._connection.do_handshake()
+                self._finish()
+            # A peer that missed our last words says its own again, and is answered by this.
+            self._connection.recv(_MTU)
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            pass
+        except SSL.Error:
+            self.failure = self.failure or "broken"
+
+    def knows(self, certificate: x509.Certificate) -> bool:
+        """Whether it is the certificate that was announced."""
+        for kind, digest in self._peer.fingerprints:
+            if certificate.fingerprint(_HASHES[kind]).hex() == digest:
+                return True
+        self.failure = "certificate"
+        return False
+
+    def _finish(self) -> None:
+        profile = self._connection.get_selected_srtp_profile()
+        if profile not in _PROFILES:
+            self.failure = "broken"
+            return
+        suite, key, salt = _PROFILES[profile]
+        made = self._connection.export_keying_material(_LABEL, 2 * (key + salt))
+        # RFC 5764 section 4.2: both keys, then both salts, the client's first.
+        client = made[:key] + made[2 * key : 2 * key + salt]
+        server = made[key : 2 * key] + made[2 * key + salt :]
+        ours, theirs = (client, server) if self._peer.client else (server, client)
+        self.keys = SrtpKeys(suite, ours, theirs)
+
+
+def _verify(
+    connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, valid: int
+) -> bool:
+    """Only the peer's own certificate counts, and nobody has to vouch for it."""
+    handshake: Handshake = connection.get_app_data()
+    return depth > 0 or handshake.knows(certificate.to_cryptography())
+
+
+class Association:
+    """The way to keys on one socket, through lost datagrams, false ones and strangers.
+
+    Whoever begins a handshake with us gets one of its own, so that a stranger cannot spoil that of
+    the peer; the first to show the announced certificate wins. One that breaks is begun again.
+
+    Attributes:
+        keys: once the handshake is done.
+        failure: why there will be none, in plain words.
+    """
+
+    def __init__(self, certificate: Certificate, peer: DtlsPeer) -> None:
+        self.keys: SrtpKeys | None = None
+        self.failure: str | None = None
+        self._certificate = certificate
+        self._peer = peer
+        self._handshakes: dict[Address, Handshake] = {}
+        self._hellos: dict[Address, bytes] = {}
+        self._out: list[tuple[bytes, Address]] = []
+        self._begun: float | None = None
+        self._next = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether :meth:`tick` has something to do."""
+        return bool(self._out) or (self.keys is None and self.failure is None)
+
+    def receive(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
+        """Take a datagram; whether it was taken. ``destination`` is where our sound goes."""
+        if self._peer.client:
+            # Ours has begun, and who answers may do so from another port.
+            known = destination is not None and source[0] == destination[0]
+            address = self._follow(destination) if known else None
+        else:
+            address = source
+            if self._begins(datagram, source):
+                self._handshakes.pop(source, None)
+                self._make_room(destination)
+                self._handshakes[source] = Handshake(self._certificate, self._peer)
+                self._hellos[source] = datagram[_RANDOM]
+        if address is None or address not in self._handshakes:
+            return False
+        self._handshakes[address].receive(datagram)
+        self._look(address, destination)
+        return True
+
+    def tick(self, now: float, destination: Address | None) -> list[tuple[bytes, Address]]:
+        """What is to be sent now, and where. Called every 20 ms while :attr:`busy`."""
+        if self._begun is None:
+            self._begun = now
+        if self._peer.client:
+            self._follow(destination)
+        if self.keys is None and self.failure is None:
+            if now - self._begun > PATIENCE:
+                self.failure = "the other side did not complete the handshake for encryption"
+            for address, handshake in tuple(self._handshakes.items()):
+                handshake.retransmit()
+                self._look(address, destination)
+            if self._peer.client and not self._handshakes and destination and now >= self._next:
+                self._next = now + _AGAIN
+                self._handshakes[destination] = handshake = Handshake(self._certificate, self._peer)
+                handshake.begin()
+                self._look(destination, destination)
+        out, self._out = self._out, []
+        return out
+
+    def _follow(self, destination: Address | None) -> Address | None:
+        """Ours goes where the sound goes, which ICE may change."""
+        if destination is not None and self._handshakes:
+            self._handshakes = {destination: next(iter(self._handshakes.values()))}
+        return destination
+
+    def _begins(self, datagram: bytes, source: Address) -> bool:
+        """Whether it is a ClientHello that we wait for, and no repetition."""
+        return (
+            self.keys is None
+            and datagram[0] == _HANDSHAKE
+            and datagram[13:14] == _CLIENT_HELLO
+            and not (source in self._handshakes and self._hellos[source] == datagram[_RANDOM])
+        )
+
+    def _make_room(self, destination: Address | None) -> None:
+        """The oldest goes, so that a flood of strangers cannot keep the peer out."""
+        if len(self._handshakes) >= _MOST_PEERS:
+            strangers = (address for address in self._handshakes if address != destination)
+            oldest = next(strangers)
+            del self._handshakes[oldest], self._hellos[oldest]
+
+    def _look(self, address: Address, destination: Address | None) -> None:
+        """See what came of a step."""
+        handshake = self._handshakes[address]
+        self._out += [(datagram, address) for datagram in handshake.to_send()]
+        if self.keys is not None:
+            return
+        if handshake.keys is not None:
+            self.keys = handshake.keys
+            self._handshakes = {address: handshake}  # It may be asked for its last words again.
+        elif handshake.failure is not None:
+            del self._handshakes[address]
+            if handshake.failure == "certificate" and address == destination:
+                self.failure = "the other side showed another certificate than it announced"

@@ -1,0 +1,214 @@
+"""Handshakes for encryption: with the peer, with somebody else, and with noise in between."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from spech.keying import DtlsPeer
+from spech.rtp.dtls import PATIENCE, Association, Certificate, is_dtls
+
+LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
+STRANGER = ("203.0.113.5", 6000)
+OURS, THEIRS, FOREIGN = Certificate(), Certificate(), Certificate()
+
+
+def announced(certificate: Certificate, kind: str = "sha-256") -> tuple[tuple[str, str], ...]:
+    name, _, digest = certificate.fingerprint.partition(" ")
+    assert name == kind
+    return ((kind, digest.replace(":", "").lower()),)
+
+
+def client(certificate: Certificate = OURS, peer: Certificate = THEIRS) -> Association:
+    return Association(certificate, DtlsPeer(announced(peer), client=True))
+
+
+def server(certificate: Certificate = THEIRS, peer: Certificate = OURS) -> Association:
+    return Association(certificate, DtlsPeer(announced(peer), client=False))
+
+
+class Wire:
+    """The two of them. ``judge`` makes from each datagram those that arrive."""
+
+    def __init__(self, left: Association, right: Association) -> None:
+        self.left, self.right = left, right
+        self.judge: Callable[[bytes], list[bytes]] = lambda datagram: [datagram]
+        self.datagrams: list[bytes] = []
+        self.now = 100.0
+
+    def run(self, ticks: int = 10) -> Wire:
+        for _ in range(ticks):
+            self.now += 0.02
+            for here, there, source, target in (
+                (self.left, self.right, LEFT, RIGHT),
+                (self.right, self.left, RIGHT, LEFT),
+            ):
+                for datagram, address in here.tick(self.now, target):
+                    assert address == target
+                    self.datagrams.append(datagram)
+                    for arriving in self.judge(datagram):
+                        there.receive(arriving, source, source)
+        return self
+
+
+def test_both_ends_have_the_same_keys_the_other_way_round() -> None:
+    wire = Wire(client(), server()).run()
+    ours, theirs = wire.left.keys, wire.right.keys
+    assert ours is not None
+    assert theirs is not None
+    assert ours.suite == theirs.suite == "AEAD_AES_256_GCM"
+    assert (ours.send, ours.receive) == (theirs.receive, theirs.send)
+    assert len(ours.send) == 44
+    assert ours.send != ours.receive
+    assert not wire.left.busy
+    assert not wire.right.busy
+    assert all(is_dtls(datagram) and len(datagram) <= 1200 for datagram in wire.datagrams)
+
+
+def test_everything_twice() -> None:
+    wire = Wire(client(), server())
+    wire.judge = lambda datagram: [datagram, datagram]
+    wire.run()
+    assert wire.left.keys is not None
+    assert wire.right.keys is not None
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+def test_a_lost_flight_is_sent_again(lost: int) -> None:
+    """In real time, because OpenSSL looks at its own clock: a second, one hears it say."""
+    wire = Wire(client(), server())
+    count = 0
+
+    def lose(datagram: bytes) -> list[bytes]:
+        nonlocal count
+        count += 1
+        return [] if count - 1 == lost else [datagram]
+
+    wire.judge = lose
+    wire.run()
+    if lost < 3:  # Without the last one the server has its keys already.
+        assert wire.right.keys is None
+    assert wire.left.keys is None
+    time.sleep(1.05)
+    wire.run()
+    assert wire.left.keys is not None
+    assert wire.right.keys is not None
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_another_certificate_than_announced_gives_no_keys(left: bool) -> None:
+    wire = Wire(client(FOREIGN), server()) if left else Wire(client(), server(FOREIGN))
+    wire.run()
+    deceived = wire.right if left else wire.left
+    assert deceived.keys is None
+    assert deceived.failure is not None
+    assert "certificate" in deceived.failure
+
+
+def test_any_hash_that_was_announced_will_do() -> None:
+    peer = DtlsPeer((("sha-512", "ab" * 64), *announced(OURS)), client=False)
+    wire = Wire(client(), Association(THEIRS, peer)).run()
+    assert wire.right.keys is not None
+
+
+def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
+    """It says hello first, from its own address, and goes on in between."""
+    right = server()
+    strangers = [client(FOREIGN) for _ in range(20)]
+    for number, stranger in enumerate(strangers):
+        for datagram, _ in stranger.tick(100.0, RIGHT):
+            assert right.receive(datagram, (STRANGER[0], 6000 + number), LEFT)
+    out = right.tick(100.0, LEFT)
+    assert len({address for _, address in out}) == 20
+    assert len(right._handshakes) <= 4
+    # One of them goes through with it, and has the wrong certificate.
+    for _ in range(10):
+        for datagram, address in out:
+            strangers[address[1] - 6000].receive(datagram, RIGHT, RIGHT)
+        for number, stranger in enumerate(strangers):
+            for datagram, _ in stranger.tick(100.0, RIGHT):
+                right.receive(datagram, (STRANGER[0], 6000 + number), LEFT)
+        out = right.tick(100.0, LEFT)
+    assert right.keys is None
+    assert right.failure is None
+    wire = Wire(client(), right).run()
+    assert wire.left.keys is not None
+    assert right.keys is not None
+
+
+def test_a_stranger_is_not_answered_by_who_began() -> None:
+    left = client()
+    left.tick(100.0, RIGHT)
+    (hello, _), *_ = client(FOREIGN).tick(100.0, LEFT)
+    assert not left.receive(hello, STRANGER, RIGHT)
+    assert left.tick(100.02, RIGHT) == []
+
+
+def test_a_forged_alert_ends_an_attempt_and_the_next_one_succeeds() -> None:
+    alert = bytes.fromhex("15fefd0000000000000001000202 28".replace(" ", ""))
+    wire = Wire(client(), server())
+    wire.left.tick(wire.now, RIGHT)
+    wire.left.receive(alert, RIGHT, RIGHT)
+    wire.now += 1.1
+    wire.run()
+    assert wire.left.keys is not None
+    assert wire.right.keys is not None
+
+
+def test_noise_in_between() -> None:
+    rng = random.Random(5)
+
+    def noise(datagram: bytes) -> list[bytes]:
+        random_one = bytes([rng.randrange(20, 64)]) + rng.randbytes(rng.randrange(200))
+        cut = datagram[: rng.randrange(1, len(datagram))]
+        return [random_one, cut, datagram]
+
+    for _ in range(20):
+        wire = Wire(client(), server())
+        wire.judge = noise
+        wire.run()
+        assert wire.left.keys is not None
+        assert wire.right.keys is not None
+
+
+def test_hostile_datagrams_never_raise() -> None:
+    rng = random.Random(6)
+    (hello, _), *_ = client().tick(100.0, RIGHT)
+    done = Wire(client(), server()).run()
+    for _ in range(2000):
+        damaged = bytearray(hello)
+        for _ in range(rng.randrange(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        datagram = bytes(damaged[: rng.randrange(1, len(damaged) + 1)])
+        right = server()
+        for victim in (right, done.left, done.right):
+            victim.receive(datagram, LEFT, LEFT)
+            victim.tick(100.0, LEFT)
+    assert done.left.keys is not None
+    assert done.right.keys is not None
+
+
+def test_nobody_answers() -> None:
+    left = client()
+    assert left.tick(100.0, RIGHT)
+    left.tick(100.0 + PATIENCE, RIGHT)
+    assert left.busy
+    left.tick(100.1 + PATIENCE, RIGHT)
+    assert left.failure is not None
+    assert not left.busy
+
+
+def test_each_certificate_is_another_one() -> None:
+    assert len({one.fingerprint for one in (OURS, THEIRS, FOREIGN)}) == 3
+    assert len(OURS.fingerprint) == len("sha-256 ") + 32 * 3 - 1
+
+
+@pytest.mark.parametrize(
+    ("first", "dtls"), [(0, False), (19, False), (20, True), (63, True), (64, False), (128, False)]
+)
+def test_what_is_dtls_on_a_media_port(first: int, dtls: bool) -> None:
+    assert is_dtls(bytes([first, 1, 2])) == dtls
+    assert not is_dtls(b"")
