@@ -25,6 +25,7 @@ const names = [
   "lines",
   "members",
   "recent",
+  "recordings",
   "registration",
   "settings",
   "sound",
@@ -52,7 +53,7 @@ for (const name of ["welcome", "dialer", "call", "settings"]) {
   views[name] = document.createElement(`spech-${name}`);
   views[name].phone = phone;
 }
-for (const name of ["registration", "banner", "incoming", "lines", "sound", "connection", "recent", "story"]) {
+for (const name of ["registration", "banner", "incoming", "lines", "sound", "connection", "recent", "recordings", "story"]) {
   document.querySelector(`spech-${name}`).phone = phone;
 }
 

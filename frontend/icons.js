@@ -71,6 +71,9 @@ const PATHS = {
       [15, 18],
     ],
   },
+  record: { dots: [[12, 12, 4]], rings: [[12, 12, 8.5]] },
+  stop: { fill: ["M8 6.5h8A1.5 1.5 0 0 1 17.5 8v8a1.5 1.5 0 0 1-1.5 1.5H8A1.5 1.5 0 0 1 6.5 16V8A1.5 1.5 0 0 1 8 6.5z"] },
+  bin: { line: ["M5 7h14", "M10 7V4.5h4V7", "M7 7l.8 12h8.4L17 7", "M10.3 10.5v5.5", "M13.7 10.5v5.5"] },
   lock: {
     line: ["M7 11h10a1.5 1.5 0 0 1 1.5 1.5v6A1.5 1.5 0 0 1 17 20H7a1.5 1.5 0 0 1-1.5-1.5v-6A1.5 1.5 0 0 1 7 11z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"],
   },
@@ -106,13 +109,13 @@ export function icon(name) {
       }),
     );
   }
-  for (const [cx, cy] of shape.rings ?? []) {
+  for (const [cx, cy, r = 2.3] of shape.rings ?? []) {
     group.append(
-      draw("circle", { cx, cy, r: 2.3, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }),
+      draw("circle", { cx, cy, r, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }),
     );
   }
-  for (const [cx, cy] of shape.dots ?? [])
-    group.append(draw("circle", { cx, cy, r: 1.7, fill: "currentColor" }));
+  for (const [cx, cy, r = 1.7] of shape.dots ?? [])
+    group.append(draw("circle", { cx, cy, r, fill: "currentColor" }));
   svg.append(group);
   return svg;
 }

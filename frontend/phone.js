@@ -53,6 +53,10 @@ export class Phone extends EventTarget {
   #witnessed = new Set();
   #leaving = new Set();
   #ticker = 0;
+  /** Wall-clock times at which recordings began, by name. */
+  #recordedSince = new Map(recallTab("recorded", []));
+  #listedWhen = null;
+  #recordings = [];
   /** Those who were last in a conference with the selected call. */
   #companions = [];
   #quality = new QualityLog();
@@ -83,6 +87,11 @@ export class Phone extends EventTarget {
 
   get state() {
     return this.#control.state;
+  }
+
+  /** The recordings that are complete. */
+  get recordings() {
+    return this.#recordings;
   }
 
   get account() {
@@ -269,6 +278,51 @@ export class Phone extends EventTarget {
     this.#command("merge", { calls });
   }
 
+  /** The recording that a call, or its conference, is written to, or null. */
+  recording(call) {
+    return this.members(call).find((each) => each.recording)?.recording ?? null;
+  }
+
+  /** Seconds since this page saw a recording begin. */
+  recorded({ name }) {
+    return Math.max(0, (Date.now() - (this.#recordedSince.get(name) ?? Date.now())) / 1000);
+  }
+
+  record(call) {
+    this.#command("record", { call });
+  }
+
+  stopRecording(call) {
+    const recorded = this.members(call).find((each) => each.recording);
+    if (recorded) this.#command("stop_record", { call: recorded.id });
+  }
+
+  async deleteRecording(name) {
+    await this.#control.command("delete_recording", { name });
+    await this.#list();
+  }
+
+  async #list() {
+    try {
+      const { recordings } = await this.#control.command("recordings");
+      this.#recordings = recordings.filter(({ name }) => !this.#recordedSince.has(name));
+    } catch (error) {
+      if (error.code !== "offline") throw error;
+    }
+    this.#changed();
+  }
+
+  /** Note when recordings begin, and ask which there are whenever one begins or ends. */
+  #followRecordings() {
+    const running = this.calls.flatMap(({ recording }) => (recording ? [recording.name] : []));
+    for (const name of running) if (!this.#recordedSince.has(name)) this.#recordedSince.set(name, Date.now());
+    for (const name of this.#recordedSince.keys()) if (!running.includes(name)) this.#recordedSince.delete(name);
+    rememberTab("recorded", [...this.#recordedSince]);
+    if (this.#listedWhen === running.join()) return;
+    this.#listedWhen = running.join();
+    this.#list();
+  }
+
   /** Take a call out of its conference, to talk to it alone. */
   split(call) {
     this.#command("split", { call });
@@ -361,6 +415,7 @@ export class Phone extends EventTarget {
     const present = new Set(this.calls.map((call) => call.id));
     for (const call of this.calls) this.#receiveCall(call);
     this.#followConference();
+    this.#followRecordings();
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
     for (const known of [

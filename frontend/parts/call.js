@@ -30,6 +30,14 @@ export class CallView extends Part {
     this.members = document.createElement("spech-members");
     this.status = h("p", { class: "status", testid: "status", "aria-live": "polite" });
     this.timer = h("p", { class: "timer", testid: "timer", role: "timer", "aria-live": "off" });
+    this.recorded = h("span", { class: "recorded-time" });
+    this.recording = h(
+      "p",
+      { class: "recorded", testid: "recording", hidden: true },
+      h("span", { class: "record-dot", "aria-hidden": "true" }),
+      h("span", { role: "status" }, t("recording")),
+      this.recorded,
+    );
     this.notices = this.#buildNotices();
     this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
     this.place = h("div", { class: "panel-place" });
@@ -37,6 +45,8 @@ export class CallView extends Part {
     this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#togglePanel("keypad"));
     this.hold = this.#control("hold", "hold", t("hold"), () => this.#toggleHold());
     this.pass = this.#control("transfer", "transfer", t("transfer"), () => this.#togglePanel("transfer"));
+    this.record = this.#control("record", "record", t("record"), () => this.#toggleRecording());
+    this.record.classList.add("recorder");
     this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
     this.merge = this.#control("merge", "merge", t("merge"), () => this.#merge());
     this.controls = h(
@@ -46,6 +56,7 @@ export class CallView extends Part {
       this.keys,
       this.hold,
       this.pass,
+      this.record,
       this.merge,
       this.more,
     );
@@ -89,6 +100,7 @@ export class CallView extends Part {
       this.address,
       this.status,
       this.timer,
+      this.recording,
       this.notices,
       this.members,
       this.typed,
@@ -161,6 +173,7 @@ export class CallView extends Part {
     const answered = call.state === "answered";
     const partner = answered ? this.phone.partner(call) : null;
     show(this.hold, answered);
+    show(this.record, answered);
     // What is typed or passed on concerns one far end only.
     show(this.keys, !together);
     show(this.pass, answered && !together);
@@ -172,6 +185,10 @@ export class CallView extends Part {
     if (!answered && this.#open === "transfer") this.#show(null);
     this.#showPressed(this.mute, call.muted, ["microphone", "mute"], ["muted", "unmute"]);
     this.#showPressed(this.hold, call.on_hold, ["hold", "hold"], ["resume", "resume"]);
+    const recording = live(call) ? this.phone.recording(call) : null;
+    const running = recording !== null && !recording.error;
+    this.#showPressed(this.record, running, ["record", "record"], ["stop", "record.stop"]);
+    show(this.recording, running);
     this.#showFace(call);
     this.#showNotices(call);
     setText(this.typed, this.#open === "keypad" ? this.phone.digits(call) : "");
@@ -227,8 +244,10 @@ export class CallView extends Part {
     );
     if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
     show(this.silent.button, sound.microphone !== "insecure");
-    show(this.trouble, error !== null);
+    const lost = this.phone.recording(call)?.error;
+    show(this.trouble, error !== null || Boolean(lost));
     if (error) setText(this.trouble, inWords(error).join(" "));
+    else if (lost) setText(this.trouble, t("recording.lost", { why: lost }));
   }
 
   #tick() {
@@ -236,6 +255,8 @@ export class CallView extends Part {
     if (!call || !this.isConnected) return;
     const seconds = this.phone.seconds(call);
     setText(this.timer, seconds === null ? "" : clock(seconds));
+    const recording = this.phone.recording(call);
+    setText(this.recorded, recording ? clock(this.phone.recorded(recording)) : "");
   }
 
   /** Let the halo follow the other side's voice. `speaker` in dBFS. */
@@ -258,6 +279,12 @@ export class CallView extends Part {
   #merge() {
     const call = this.phone.selected;
     this.phone.merge([call.id, this.phone.partner(call).id]);
+  }
+
+  #toggleRecording() {
+    const call = this.phone.selected;
+    if (this.record.getAttribute("aria-pressed") === "true") this.phone.stopRecording(call);
+    else this.phone.record(call.id);
   }
 
   #toggleHold() {

@@ -1,8 +1,8 @@
 /** The list of calls, shown when there is more than one. A click selects a call and moves the sound to it. */
 
-import { h, Part, setText } from "../dom.js";
+import { h, Part, setText, show } from "../dom.js";
 import { clock, t } from "../i18n.js";
-import { nameOf, together } from "../phone.js";
+import { live, nameOf, together } from "../phone.js";
 
 export class Lines extends Part {
   #rows = new Map();
@@ -36,6 +36,7 @@ export class Lines extends Part {
           },
           h("span", { class: "dot" }),
           h("span", { class: "line-who" }),
+          h("span", { class: "record-dot", role: "img", "aria-label": t("recording") }),
           h("span", { class: "line-state" }),
         );
         this.#rows.set(call.id, row);
@@ -45,6 +46,8 @@ export class Lines extends Part {
       row.dataset.state = call.on_hold || call.held ? "waiting" : call.state;
       const isSelected = call.id === selected?.id || (selected && together(call, selected));
       row.setAttribute("aria-pressed", String(Boolean(isSelected)));
+      const recording = live(call) ? this.phone.recording(call) : null;
+      show(row.children[2], recording !== null && !recording.error);
       setText(row.children[1], this.phone.members(call).map(nameOf).join(", "));
     }
     this.#tick();
@@ -58,7 +61,7 @@ export class Lines extends Part {
   #tick() {
     if (this.hidden) return;
     for (const call of this.#rowsWanted()) {
-      const state = this.#rows.get(call.id)?.children[2];
+      const state = this.#rows.get(call.id)?.children[3];
       if (!state) continue;
       const seconds = this.phone.seconds(call);
       const waiting = call.on_hold || call.held;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from playwright.sync_api import expect
 
 from spech.sip.timeline import from_pcap
 from spech.testing.asterisk import Asterisk
-from spech.testing.audio import assert_silence
+from spech.testing.audio import assert_silence, read_wav
 from spech.testing.page import Telephone
 from spech.testing.waiting import wait
 
-from .test_calls import hear_own_tone, hear_tone, in_call
+from .test_calls import TONE, hear_own_tone, hear_tone, in_call
 
 #: What 601 and 608 play, in Hz.
 MILLIWATT = 1004
@@ -149,6 +150,37 @@ def test_a_conference_goes_on_without_one_of_its_members(registered: Telephone) 
     registered.wait_for("spech.state.calls.some(call => call.state === 'ended')")
     expect(registered.element("remote")).to_have_text("601")
     hear_tone(registered, MILLIWATT)
+
+
+def test_recording(registered: Telephone, tmp_path: Path) -> None:
+    registered.dial("601")
+    in_call(registered)
+    expect(registered.element("recording")).to_be_hidden()
+    registered.element("record").click()
+    expect(registered.element("recording")).to_contain_text("Recording0:01")
+    registered.picture("recording")
+    registered.reload()
+    expect(registered.element("recording")).to_contain_text("Recording0:0")
+    registered.element("record").click()
+    expect(registered.element("recording")).to_be_hidden()
+    registered.element("hangup").click()
+    expect(registered.element("recordings").locator("li")).to_have_count(1)
+    with registered.page.expect_download() as download:
+        registered.element("recording-save").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.name.endswith("-601.wav")
+    recorded, rate = read_wav(path)
+    # The page's microphone is in it as well.
+    for frequency in (MILLIWATT, TONE):
+        assert loudness(recorded[rate // 2 : rate], rate, frequency) > -40
+    registered.element("recording-play").click()
+    registered.wait_for("document.querySelector('audio').currentTime > 0.3")
+    registered.picture("recordings")
+    registered.element("recording-delete").click()
+    expect(registered.element("recording-delete")).to_have_text("Delete?")
+    registered.element("recording-delete").click()
+    expect(registered.element("recordings")).to_be_hidden()
 
 
 def test_how_good_it_is_can_be_seen(registered: Telephone) -> None:
