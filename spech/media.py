@@ -258,12 +258,11 @@ class Media:
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
-        concealed = playout.concealed
         heard = playout.next(self._units, now)
         if not self._receiving:
             heard = self._speech.silence
         elif self._detects_tones:
-            self._detect(heard, codec.rate, lost=playout.concealed > concealed)
+            self._detect(heard, codec.rate, lost=playout.bridged)
         self._heard.append(heard)
         member = self._member
         if member is None or member.room is None:

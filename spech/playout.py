@@ -40,7 +40,9 @@ class Playout:
 
     Attributes:
         concealed: ticks that were filled, in part or wholly, with invented sound, because a packet
-            was missing. Before the first one, and in a pause of the peer, none is missing.
+            was missing. Before the first one, and in a pause of the peer, none is missing; which of
+            them it was is known, and counted, when the next packet is there.
+        bridged: whether the last tick was such a one, or part of a pause.
         accelerated: samples that were left out to shorten the delay.
         expanded: samples that were added to lengthen it.
         undecodable: packets that the codec refused.
@@ -54,6 +56,7 @@ class Playout:
         earlier: tuple[int, Codec | None] = (-1, None),
     ) -> None:
         self.concealed = 0
+        self.bridged = False
         self.accelerated = 0
         self.expanded = 0
         self.undecodable = 0
@@ -66,6 +69,7 @@ class Playout:
         self._packet_samples = samples
         self._noise: NoiseGenerator | None = None
         self._silent = False
+        self._unsettled = 0
         self._begun = False
         self._patience = 0
 
@@ -84,6 +88,7 @@ class Playout:
         samples = self._samples
         rest = self._rest
         buffer = self._session.buffer
+        self.bridged = False
         if not len(rest):
             packet = buffer.take(now)
             if packet is not None:
@@ -91,17 +96,16 @@ class Playout:
                 if len(rest) == samples and 0 <= 4 * buffer.spare < 5 * units:
                     self._last = rest
                     return rest
-        bridged = False
         while (lacking := samples - len(rest)) > 0:
             packet = buffer.take(now)
             if packet is not None:
                 sound = self._decode(packet)
             else:
                 sound = self._bridge(units, lacking)
-                bridged = True
+                self.bridged = True
             rest = np.concatenate((rest, sound))
-        if bridged:
-            self.concealed += self._begun and not self._silent and buffer.flowing
+        if self.bridged:
+            self._unsettled += self._begun and not self._silent and buffer.flowing
         elif self._begun:
             rest = self._stretch(rest, now)
         self._rest = rest[samples:]
@@ -173,6 +177,10 @@ class Playout:
 
     def _decode(self, packet: RtpPacket) -> Samples:
         """The sound of a packet; if it is none, what might have been there."""
+        if self._unsettled:
+            if not self._session.buffer.resumed:
+                self.concealed += self._unsettled
+            self._unsettled = 0
         if self._session.is_noise(packet):
             return self._rustle(packet.payload)
         self._silent = False

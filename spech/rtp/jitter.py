@@ -74,6 +74,7 @@ class JitterBuffer:
         discarded: packets that were dropped because too much waited.
         spare: units by which packets came out later than needed, over the last half second; below
             zero, by which the last one came out too early.
+        resumed: whether the peer made a pause before the packet that was taken last.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class JitterBuffer:
     ) -> None:
         self.discarded = 0
         self.spare = 0
+        self.resumed = False
         self._clock_rate = clock_rate
         self._minimum = int(minimum * clock_rate)
         self._maximum = int(maximum * clock_rate)
@@ -218,6 +220,11 @@ class JitterBuffer:
                 self._begin_to_watch()
             elif timestamp - end - self._bridged > self._slack:
                 return None
+        self.resumed = (
+            self._end is not None
+            and timestamp - self._end > self._slack
+            and self._begins_talkspurt(entries[0])
+        )
         del entries[0]
         self._taken = order
         self._end = timestamp
