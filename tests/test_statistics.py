@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 
 import pytest
+import trio
+import trio.testing
 
+from spech import Call as PhoneCall
+from spech import Phone, PortRange, open_phone
 from spech.media import MediaParameters
 from spech.statistics import Played, QualitySample
 
 from .test_media import Call
+
+PORTS = PortRange(34_040, 34_059)
 
 
 @pytest.fixture
@@ -124,3 +131,44 @@ async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
     # A tick is all that lies between them, but reports are read five times a second.
     assert sender.round_trip_ms == pytest.approx(200, abs=210)
     assert listener.round_trip_ms == pytest.approx(200, abs=210)
+
+
+async def test_two_phones_agree_on_extended_reports(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "spech.call")
+    answered: list[PhoneCall] = []
+
+    async def answer(phone: Phone) -> None:
+        async for incoming in phone.incoming_calls():
+            async with incoming.answer() as call:
+                answered.append(call)
+                await call.ended()
+
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as bob,
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer, bob)
+        await trio.testing.wait_all_tasks_blocked()
+        async with alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call:
+            await call.answered()
+            await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    for side, other in ((call, answered[0]), (answered[0], call)):
+        seen = side.statistics
+        assert seen.remote_mos == pytest.approx(other.statistics.mos, abs=0.15)
+        assert seen.remote_lost == 0
+        assert seen.round_trip_ms is not None
+        assert (
+            seen.round_trip_ms < 450
+        )  # Reports are read five times a second, and virtual time has no kernel.
+        assert seen.mos is not None
+        assert seen.mos > 3.9
+        assert [sample.at for sample in side.quality_history[:19]] == list(range(1, 20))
+    ended = [record.getMessage() for record in caplog.records if "ended after" in record.message]
+    assert len(ended) == 2
+    assert all(
+        line.startswith(f"call {call.call_id} ended after 20.0 s, PCMU: MOS 4.") for line in ended
+    )

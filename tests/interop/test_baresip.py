@@ -35,7 +35,7 @@ def assert_heard(pcm: NDArray[np.int16]) -> None:
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
 async def test_it_calls_us_and_each_hears_the_other(
-    phone: Phone, tmp_path: Path, codec: str
+    phone: Phone, tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     there: list[NDArray[np.int16]] = []
     dial = "sip:spech@{}:{}".format(*phone.address)
@@ -57,6 +57,9 @@ async def test_it_calls_us_and_each_hears_the_other(
                 await call.ended()
     assert call.ended_by == "remote"
     assert_heard(there[0])
+    # Its RTCP begins with APP, and ends with a BYE that is no compound.
+    assert call.statistics.dropped_invalid == 0
+    assert not [record for record in caplog.records if "dropped" in record.getMessage()]
 
 
 async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
