@@ -153,9 +153,13 @@ async def test_lost_descriptions_leave_a_noise_and_lost_sound_is_counted() -> No
 
 
 async def test_without_an_agreement_everything_is_sent() -> None:
-    for line in (Line(suppression=False), Line(noise=False)):
-        await line.say(np.zeros(8000 * 2, np.int16))
-        assert {packet.payload_type for packet in line.packets()} == {0}
+    for line in (
+        Line(suppression=False),
+        Line(noise=False),
+        *(Line(codec, suppression=False) for codec in ("opus", "G729", "speex/8000")),
+    ):
+        await line.say(np.zeros(line.rate * 2, np.int16))
+        assert line.number not in {packet.payload_type for packet in line.packets()}
         assert len(line.packets()) == 100
 
 

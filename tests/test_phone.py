@@ -163,6 +163,28 @@ async def test_digits_by_every_way_and_by_two_at_once(
             call.press("1")
 
 
+async def test_pauses_are_left_out_where_one_end_wants_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Alice does, Bob only agrees: she sends next to nothing, he everything, and neither loses."""
+    answered: list[Call] = []
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS, silence_suppression=True) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer_all, bob, answered)
+        await trio.testing.wait_all_tasks_blocked()
+        async with alice.call(at(bob)) as call:
+            await call.answered()
+            await trio.sleep(10)
+            assert call.statistics.sent < 30
+            assert answered[0].statistics.sent > 490
+            for statistics in (call.statistics, answered[0].statistics):
+                assert statistics.lost == statistics.concealed == statistics.dropped_invalid == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_error_in_the_media_ends_that_call_alone(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ class OpusCodec(BaseCodec):
         self._encoder = opuslib.Encoder(_RATE, 1, opuslib.APPLICATION_VOIP)
         self._decoder = opuslib.Decoder(_RATE, 1)
         self._bitrate = bitrate
-        self._suppress = False
+        self._suppress = self._pauses = False
         self._set("complexity", complexity)
         self._set("packet_loss_perc", _EXPECTED_LOSS)
         self.configure(None)
@@ -83,7 +83,8 @@ class OpusCodec(BaseCodec):
         """
         wishes = parameters(fmtp)
         self._set("inband_fec", wishes.get("useinbandfec") == "1")
-        self._set("dtx", self._suppress or wishes.get("usedtx") == "1")
+        self._pauses = self._suppress or wishes.get("usedtx") == "1"
+        self._set("dtx", self._pauses)
         self._set("vbr", wishes.get("cbr") != "1")
         most = _number(wishes.get("maxaveragebitrate"), 6000, 510000, self._bitrate)
         self._set("bitrate", min(most, self._bitrate))
@@ -99,7 +100,7 @@ class OpusCodec(BaseCodec):
         self.require_frames(pcm)
         encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
         # opus_encode(): what has no more than two bytes does not need to be transmitted.
-        return encoded if len(encoded) > 2 else b""
+        return b"" if self._pauses and len(encoded) <= 2 else encoded
 
     def decode(self, payload: bytes) -> Samples:
         """Whatever the packet holds, up to 120 ms."""

@@ -50,17 +50,19 @@ async def test_info_where_no_telephone_event_is_agreed(
     assert call.digits_received == READ
 
 
+@pytest.mark.parametrize("codec", ["PCMU", "opus"])
 async def test_a_long_press(
-    account: Account, ports: PortRange, asterisk: Asterisk, pbx: Asterisk
+    account: Account, ports: PortRange, asterisk: Asterisk, pbx: Asterisk, codec: str
 ) -> None:
+    """At 48 kHz it goes over two segments (RFC 4733 section 2.5.1.3)."""
     async with (
         open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone,
-        phone.call("602") as call,
+        phone.call("602", codecs=[codec]) as call,
     ):
         await call.answered(timeout=5)
         await until(lambda: pbx.variable("status") == "reading")
         with call.press("5"):
-            await trio.sleep(1.5)
+            await trio.sleep(2.0)
         call.send_dtmf("#")
         with trio.fail_after(10):
             await call.ended()
