@@ -147,6 +147,38 @@ class Call:
         """What happened so far, in order; times are those of ``trio.current_time()``."""
         return self._endpoint.agent.timeline.entries(self.call_id)
 
+    @property
+    def peaks(self) -> tuple[float, float]:
+        """The highest samples of both in dBFS, falling by 20 dB in a second, for meters."""
+        return self._media.peaks
+
+    @property
+    def microphone_gain(self) -> float:
+        """By how many decibels audio ports are heard louder by the far end; files stay the same."""
+        return self._media.microphone.gain
+
+    @microphone_gain.setter
+    def microphone_gain(self, decibels: float) -> None:
+        self._media.microphone.gain = decibels
+
+    @property
+    def speaker_gain(self) -> float:
+        """By how many decibels the far end is heard louder."""
+        return self._media.speaker.gain
+
+    @speaker_gain.setter
+    def speaker_gain(self, decibels: float) -> None:
+        self._media.speaker.gain = decibels
+
+    @property
+    def automatic_gain(self) -> bool:
+        """While true, speech in both directions is brought to one level, -19 dBFS."""
+        return self._media.microphone.automatic
+
+    @automatic_gain.setter
+    def automatic_gain(self, automatic: bool) -> None:
+        self._media.microphone.automatic = self._media.speaker.automatic = automatic
+
     def ladder(self) -> str:
         """What both ends said so far, as text to read: messages, timers, states, media changes."""
         return ladder(self.timeline, wall=self._wall())

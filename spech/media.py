@@ -17,12 +17,13 @@ import trio
 
 from spech import codecs
 from spech.audio.dtmf import DigitDetector
-from spech.audio.level import SILENCE, dbfs
+from spech.audio.level import SILENCE, PeakMeter, dbfs, peak
 from spech.audio.mixer import mix
 from spech.audio.player import Player
 from spech.audio.progress import ProgressTone
 from spech.audio.recorder import Recording, Recordings
 from spech.audio.room import Member, Room
+from spech.audio.volume import Volume
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.candidates import RTCP, RTP, IceAgreement
 from spech.codecs import Codec, Samples
@@ -129,6 +130,9 @@ class Media:
         self._recordings = Recordings()
         self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
         self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
+        self._peak_meters = PeakMeter(), PeakMeter()
+        self._microphone_volume: Volume | None = None
+        self._speaker_volume: Volume | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         self._ticks = 0
         self._now: float | None = None
@@ -263,6 +267,8 @@ class Media:
             heard = self._speech.silence
         elif self._detects_tones:
             self._detect(heard, codec.rate, lost=playout.bridged)
+        if self._speaker_volume is not None:
+            heard = self._speaker_volume.process(heard)
         self._heard.append(heard)
         member = self._member
         if member is None or member.room is None:
@@ -336,6 +342,8 @@ class Media:
         silence = self._speech.silence
         frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
         spoken = mix(frames, len(silence)) if frames and not self.muted else silence
+        if self._microphone_volume is not None:
+            spoken = self._microphone_volume.process(spoken)
         self._spoken.append(spoken)
         return spoken
 
@@ -537,6 +545,30 @@ class Media:
             expanded_ms=before.expanded_ms + 1000.0 * playout.expanded / codec.rate,
             delay_ms=1000.0 * playout.delay,
         )
+
+    @property
+    def peaks(self) -> tuple[float, float]:
+        """The highest samples of both over the last 100 ms, in dBFS; they fall by 20 dB/s."""
+        now = trio.current_time()
+        spoken, heard = (
+            meter.show(peak(np.concatenate(frames)) if frames else SILENCE, now)
+            for meter, frames in zip(self._peak_meters, (self._spoken, self._heard), strict=True)
+        )
+        return spoken, heard
+
+    @property
+    def microphone(self) -> Volume:
+        """How loud the microphones are for the peer; files and tones stay as they are."""
+        if self._microphone_volume is None:
+            self._microphone_volume = Volume()
+        return self._microphone_volume
+
+    @property
+    def speaker(self) -> Volume:
+        """How loud the peer is, for ports, rooms and recordings."""
+        if self._speaker_volume is None:
+            self._speaker_volume = Volume()
+        return self._speaker_volume
 
     @property
     def levels(self) -> tuple[float, float]:

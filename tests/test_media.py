@@ -26,6 +26,9 @@ from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortPair, PortRange, lease
+from spech.testing.audio import speech_level
+from spech.testing.speech import SENTENCES
+from spech.testing.speech import speak as speech
 
 Address = tuple[str, int]
 TICK = 0.02
@@ -1060,3 +1063,35 @@ async def test_a_call_over_real_sockets() -> None:
     pcm = np.frombuffer(b"".join(heard), np.int16)
     assert frequency(pcm[4000:], 8000) == pytest.approx(1000, abs=4)
     assert left.statistics.sent > 40
+
+
+async def test_gain_in_both_directions(call: Call) -> None:
+    call.configure("L16/16000")
+    call.left.media.microphone.gain = -6
+    call.right.media.speaker.gain = 10
+    heard = await speak(call, tone((1000,), 1, 16000, level=-30), 16000)
+    assert dbfs(heard[8000:-1600]) == pytest.approx(-26, abs=0.2)
+    assert call.left.media.levels[0] == pytest.approx(-36, abs=0.2)
+    assert call.right.media.peaks[1] == pytest.approx(-23, abs=0.3)
+
+
+async def test_a_peer_who_whispers_is_heard(call: Call) -> None:
+    call.configure("L16/16000")
+    call.right.media.speaker.automatic = True
+    said = np.tile(speech(SENTENCES, 16000, peak=0.03), 2)
+    heard = await speak(call, said, 16000)
+    assert speech_level(said, 16000) < -45
+    assert speech_level(heard[len(heard) // 2 :], 16000) == pytest.approx(-19, abs=3)
+
+
+async def test_a_tone_of_the_network_is_heard(call: Call) -> None:
+    call.configure()
+    call.left.media.play_tone("busy", country="us", seconds=1.0)
+    with pytest.raises(ValueError, match="none of"):
+        call.left.media.play_tone("melody")
+    with call.right.media.open_audio() as speaker:
+        call.tick(15)
+        heard = []
+        while speaker._speaker:
+            heard.append(np.frombuffer(await speaker.receive(), "<i2"))
+    assert max(map(dbfs, heard)) == pytest.approx(-16, abs=1.5)

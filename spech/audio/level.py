@@ -11,6 +11,8 @@ from spech.codecs.base import Samples
 SILENCE = -96.0
 """dBFS of digital silence, and the lowest level that is reported."""
 
+_FALL = 20.0
+
 
 def dbfs(pcm: Samples) -> float:
     """The level of a sound in dBFS: root mean square, 0 for a full-scale square wave.
@@ -24,3 +26,25 @@ def dbfs(pcm: Samples) -> float:
     if square < 1.0:
         return SILENCE
     return 10 * math.log10(square / 32768**2)
+
+
+def peak(pcm: Samples) -> float:
+    """The highest sample of a sound in dBFS, 0 for full scale. No samples are silence."""
+    if not len(pcm):
+        return SILENCE
+    highest = max(int(pcm.max()), -int(pcm.min()))
+    return SILENCE if highest == 0 else max(SILENCE, 20 * math.log10(highest / 32768))
+
+
+class PeakMeter:
+    """The needle of a peak meter: up at once, down by 20 dB in a second, so that one sees it."""
+
+    def __init__(self) -> None:
+        self._shown = SILENCE
+        self._at = 0.0
+
+    def show(self, present: float, now: float) -> float:
+        """Where the needle is, in dBFS, when the sound has its peak at ``present``."""
+        fallen = self._shown - _FALL * (now - self._at)
+        self._shown, self._at = max(present, fallen, SILENCE), now
+        return self._shown

@@ -267,12 +267,16 @@ class Appearance:
         """The present levels; an unanswered incoming call is silent."""
         dropped = self._microphone_lost + self._speaker_lost
         if self._call is None:
-            return Meters(SILENCE_DBFS, SILENCE_DBFS, dropped, 0, 0.0)
+            silent = SILENCE_DBFS
+            return Meters(silent, silent, silent, silent, dropped, 0, 0.0)
         microphone, speaker = self._call.levels
+        microphone_peak, speaker_peak = self._call.peaks
         statistics = self._call.statistics
         return Meters(
             microphone=round(max(microphone, SILENCE_DBFS), 1),
             speaker=round(max(speaker, SILENCE_DBFS), 1),
+            microphone_peak=round(microphone_peak, 1),
+            speaker_peak=round(speaker_peak, 1),
             dropped=dropped,
             lost=statistics.lost,
             jitter_ms=round(statistics.jitter_ms, 1),

@@ -352,10 +352,12 @@ class StateMessage(msgspec.Struct, frozen=True, tag_field="type", tag="state"):
 
 
 class Meters(msgspec.Struct, frozen=True):
-    """One call's meters: RMS levels in dBFS, frames and packets counted since it began."""
+    """One call's meters: RMS levels and peaks in dBFS, frames and packets since it began."""
 
     microphone: float
     speaker: float
+    microphone_peak: float
+    speaker_peak: float
     dropped: int
     lost: int
     jitter_ms: float

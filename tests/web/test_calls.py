@@ -32,7 +32,15 @@ async def test_a_call_that_is_answered_and_hung_up(installation: Installation, p
 async def test_meters_come_while_a_call_is_up(page: Page) -> None:
     call = (await page.ask("dial", target="600"))["call"]
     meters = (await page.metered(3))[-1][call]
-    assert set(meters) == {"microphone", "speaker", "dropped", "lost", "jitter_ms"}
+    assert set(meters) == {
+        "microphone",
+        "speaker",
+        "microphone_peak",
+        "speaker_peak",
+        "dropped",
+        "lost",
+        "jitter_ms",
+    }
     assert -100.0 <= meters["microphone"] <= 0.0
 
 
