@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import trio
 
+from spech.audio.stretch import lengthen, shorten
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CallEnded
@@ -19,6 +20,7 @@ _MOST_FRAMES = 10
 _BACKLOG_TICKS = 100
 _BACKLOG_FRAMES = 2
 _TAIL_TICKS = 3
+_LIKENESS = 0.8
 
 
 class AudioPort:
@@ -26,13 +28,15 @@ class AudioPort:
 
     Both sides hold at most 10 frames of 20 ms, 0.2 s. What is more goes, the oldest first, and is
     counted: a backlog never becomes latency, and nothing grows when nobody reads or the call is
-    on hold. A microphone that always has more than two frames waiting is shortened by one frame
-    every two seconds, so that a sender whose clock runs fast is not heard later and later.
+    on hold. What a microphone says is made shorter, by pitch periods and in silence, while more
+    than two frames always wait, so that a sender whose clock runs fast is not heard later and
+    later. It is made longer where a frame once came too late in the middle and none waits any
+    more, so that one whose clock runs slow has no holes.
 
     Attributes:
         rate: samples per second.
         frame_samples: samples in a frame of 20 ms.
-        dropped: frames from the microphone that were never sent.
+        dropped: frames from the microphone that were never sent, because too many waited.
         missed: frames for the speaker that nobody read in time.
 
     Raises:
@@ -49,7 +53,10 @@ class AudioPort:
         self._frame_bytes = self.frame_samples * 2
         self._closed = False
         self._microphone = bytearray()
+        self._last = b""
         self._least = self._takes = 0
+        self._surplus = 0
+        self._starved = False
         self._idle = _TAIL_TICKS
         self._speaker: deque[bytes] = deque()
         self._readers = trio.lowlevel.ParkingLot()
@@ -143,15 +150,22 @@ class AudioPort:
         waiting = self._microphone
         size = self._frame_bytes
         if waiting:
+            if self._surplus:
+                self._stretch()
             frame = bytes(waiting[:size])
             del waiting[:size]
             if len(frame) < size:
                 frame += bytes(size - len(frame))
+            if 0 < self._idle <= _TAIL_TICKS:
+                self._starved = True
             self._idle = 0
+            self._last = frame
         else:
             self._idle += 1
-            if self._idle > _TAIL_TICKS or rate == self.rate:
-                self._least = self._takes = 0
+            if self._idle > _TAIL_TICKS:
+                self._forget_backlog()
+                return None
+            if rate == self.rate:
                 return None
             # The resampler still holds the end of what was said.
             frame = bytes(size)
@@ -199,15 +213,38 @@ class AudioPort:
         return ready
 
     def _watch_backlog(self) -> None:
-        """Notice a backlog that never empties, and shorten it."""
+        """Notice every two seconds a backlog that never empties, or one that is used up."""
         left = len(self._microphone)
         if self._takes == 0 or left < self._least:
             self._least = left
         self._takes += 1
         if self._takes >= _BACKLOG_TICKS:
             self._takes = 0
+            self._surplus = 0
             if self._least > _BACKLOG_FRAMES * self._frame_bytes:
-                self._drop(1)
+                self._surplus = self.frame_samples
+            elif self._starved and self._least == 0:
+                self._surplus = -self.frame_samples
+
+    def _forget_backlog(self) -> None:
+        """Nothing is said any more, so the next word begins anew."""
+        self._least = self._takes = self._surplus = 0
+        self._starved = False
+
+    def _stretch(self) -> None:
+        """Change the next frames by what is too much or too little, where it cannot be heard."""
+        waiting, surplus = self._microphone, self._surplus
+        size = self._frame_bytes * (1 if surplus < 0 else 2)
+        part = bytes(waiting[:size])
+        sound = np.frombuffer(self._last + part, "<i2")
+        at = len(self._last) // 2
+        change = shorten if surplus > 0 else lengthen
+        changed = change(sound, at, abs(surplus), self.rate, _LIKENESS)
+        if changed is None:
+            return
+        waiting[:size] = changed.astype("<i2").tobytes()
+        left = surplus - (len(part) // 2 - len(changed))
+        self._surplus = max(0, left) if surplus > 0 else min(0, left)
 
     def _drop(self, frames: int) -> None:
         del self._microphone[: frames * self._frame_bytes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import numpy as np
@@ -184,23 +183,18 @@ class Playout:
         if self._session.is_noise(packet):
             return self._rustle(packet.payload)
         self._silent = False
-        codec: Codec | None = self._codec
-        if packet.payload_type == self._earlier_type:
-            codec = self._earlier
-        sound: Samples | None = None
-        if codec is not None:
-            with contextlib.suppress(RemoteProtocolError):
-                sound = codec.decode(packet.payload)
-        if sound is not None:
-            self._begun = self._begun or codec is self._codec
-            self._packet_samples = len(sound) or self._packet_samples
+        current = packet.payload_type != self._earlier_type
+        codec = self._codec if current else self._earlier
+        try:
+            sound = self._without_sound(False) if codec is None else codec.decode(packet.payload)
+        except RemoteProtocolError:
+            sound = self._without_sound(current)
         else:
-            self.undecodable += 1
-            if codec is self._codec and self._begun:
-                sound = codec.conceal(self._packet_samples)
-            else:
-                sound = np.zeros(self._packet_samples, np.int16)
-        self._session.buffer.played(len(sound) * self._codec.clock_rate // self._codec.rate)
+            self._begun = self._begun or current
+        samples = len(sound)
+        if samples:
+            self._packet_samples = samples
+        self._session.buffer.played(samples * self._codec.clock_rate // self._codec.rate)
         return sound
 
     def _rustle(self, payload: bytes) -> Samples:
@@ -212,3 +206,10 @@ class Playout:
         self._silent = True
         self._session.buffer.played(self._samples * codec.clock_rate // codec.rate)
         return self._noise.generate(self._samples)
+
+    def _without_sound(self, current: bool) -> Samples:
+        """As long as the packet before, in place of one that nobody can decode."""
+        self.undecodable += 1
+        if current and self._begun:
+            return self._codec.conceal(self._packet_samples)
+        return np.zeros(self._packet_samples, np.int16)

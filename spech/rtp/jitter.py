@@ -194,7 +194,11 @@ class JitterBuffer:
         target = ordered[-1 - count // _LATE_ONE_OF] - least
         if count < _KNOWN:
             target = max(target, self._assumed)
-        self._target = target = min(max(target, self._minimum), self._maximum)
+        if target < self._minimum:
+            target = self._minimum
+        elif target > self._maximum:
+            target = self._maximum
+        self._target = target
         self._due = least + target
 
     # What is played
@@ -282,7 +286,10 @@ class JitterBuffer:
         self._excess = excess
         if excess < self._least_excess:
             self._least_excess = excess
-        self.spare = min(excess, max(self.spare, 0))
+        if self.spare < 0:
+            self.spare = 0
+        if excess < self.spare:
+            self.spare = excess
         self._watched += 1
         if self._watched >= _WATCHED:
             self.spare = self._least_excess
