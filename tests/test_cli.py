@@ -31,6 +31,7 @@ KEYS = [
     "status",
     "reason",
     "codec",
+    "encrypted",
     "duration_s",
     "ended_by",
     "rtp",
@@ -167,6 +168,17 @@ async def test_call_offers_the_codecs_that_are_asked_for() -> None:
             "call", "600", *account(exchange), "--codec", "l16,PCMA", "--duration", "0.2", "--json"
         )
     assert outcome_of(result)["codec"] == "L16/16000"
+
+
+@pytest.mark.parametrize(("policy", "how"), [("off", None), ("sdes", "SDES"), ("dtls", "DTLS")])
+async def test_call_is_encrypted_as_asked_for(tmp_path: Path, policy: str, how: str | None) -> None:
+    heard = tmp_path / "heard.wav"
+    options = ("--encryption", policy, "--duration", "1.5", "--record", str(heard), "--json")
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "601", *account(exchange), *options)
+    assert outcome_of(result)["encrypted"] == how
+    sound, rate = read_wav(heard)
+    assert_tone(sounding(sound, rate)[1600:-400], rate, 440)
 
 
 async def test_call_tells_a_person_what_happens() -> None:

@@ -26,9 +26,10 @@ from spech import (
 )
 from spech.audio.player import Player
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
-from spech.cli.options import account_option, codec_option, verbose_option
+from spech.cli.options import account_option, codec_option, encryption_option, verbose_option
 from spech.cli.running import run
 from spech.scopes import open_scope
+from spech.sip.media_security import Policy
 
 ANSWERED: Final = 0
 NOT_ANSWERED: Final = 1
@@ -46,6 +47,7 @@ class Plan:
     target: str
     account: Account | None
     codecs: tuple[str, ...] | None
+    encryption: Policy
     play: Path | None
     record: Path | None
     dtmf: str | None
@@ -63,6 +65,7 @@ class Outcome:
     status: int | None = None
     reason: str = ""
     codec: str | None = None
+    encrypted: str | None = None
     duration_s: float = 0.0
     ended_by: str | None = None
     rtp: dict[str, float] = field(
@@ -76,6 +79,7 @@ class Outcome:
     def take(self, call: Call) -> None:
         """Note how the call stands; called when it is over, or about to be."""
         self.codec = call.codec
+        self.encrypted = call.encrypted
         self.duration_s = round(call.duration, 3)
         self.ended_by = call.ended_by or "local"
         self.dtmf_received = call.digits_received
@@ -104,6 +108,7 @@ class Outcome:
 @account_option
 @click.option("--no-register", is_flag=True, help="Call without registering first.")
 @codec_option
+@encryption_option
 @click.option(
     "--play",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -147,6 +152,7 @@ def call(
     account: Account | None,
     no_register: bool,
     codec_names: tuple[str, ...] | None,
+    encryption: Policy,
     play: Path | None,
     record: Path | None,
     dtmf: str | None,
@@ -169,7 +175,9 @@ def call(
             raise click.BadParameter(str(error), param_hint="--play") from error
     if account is not None and no_register:
         account = replace(account, register=False)
-    plan = Plan(target, account, codec_names, play, record, dtmf, duration, timeout, trace)
+    plan = Plan(
+        target, account, codec_names, encryption, play, record, dtmf, duration, timeout, trace
+    )
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
     outcome = Outcome(target)
@@ -210,7 +218,9 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
             if plan.account is not None and plan.account.register:
                 await phone.registered(timeout=REGISTRATION_SECONDS)
                 console.print(f"registered as {plan.account.address}", markup=False)
-            async with phone.call(plan.target, codecs=plan.codecs) as call:
+            async with phone.call(
+                plan.target, codecs=plan.codecs, encryption=plan.encryption
+            ) as call:
                 try:
                     async with open_scope() as nursery:
                         nursery.start_soon(_report, call, heard, console)
@@ -262,7 +272,7 @@ async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
 
 async def _report(call: Call, heard: set[str], console: Console) -> None:
     """Print states and digits as they happen."""
-    state, digits = "", 0
+    state, digits, encrypted = "", 0, None
     while True:
         if call.state != state:
             state = call.state
@@ -270,6 +280,9 @@ async def _report(call: Call, heard: set[str], console: Console) -> None:
                 heard.add(state)
                 codec = f", {call.codec}" if state == "answered" and call.codec else ""
                 console.print(f"{call.remote}: {state}{codec}", markup=False)
+        if call.encrypted != encrypted:
+            encrypted = call.encrypted
+            console.print(f"{call.remote}: encrypted, {encrypted}", markup=False)
         if len(call.digits_received) > digits:
             console.print(f"they pressed {call.digits_received[digits:]}", markup=False)
             digits = len(call.digits_received)
@@ -279,8 +292,9 @@ async def _report(call: Call, heard: set[str], console: Console) -> None:
 def _summary(outcome: Outcome) -> str:
     who = "they hung up" if outcome.ended_by == "remote" else "we hung up"
     rtp = outcome.rtp
+    codec = f"{outcome.codec} encrypted" if outcome.encrypted else outcome.codec
     return (
-        f"ended after {outcome.duration_s:.1f} s, {who}; {outcome.codec}, "
+        f"ended after {outcome.duration_s:.1f} s, {who}; {codec}, "
         f"packets sent {rtp['sent']}, received {rtp['received']}, lost {rtp['lost']}, "
         f"jitter {rtp['jitter_ms']:.1f} ms\n{outcome.summary}"
     )

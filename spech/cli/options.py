@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spech import Account, CodecUnavailable, LocalProtocolError, codecs
+from spech.sip.media_security import POLICIES
 
 PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
 WEB_PASSWORD_VARIABLE: Final = "SPECH_WEB_PASSWORD"
@@ -72,6 +73,18 @@ def codec_option(command: _Command) -> _Command:
         metavar="NAME,…",
         callback=read_codecs,
         help="Codecs to offer, the preferred one first; `spech codecs` lists them.",
+    )(command)
+
+
+def encryption_option(command: _Command) -> _Command:
+    """``--encryption off|optional|required|sdes|dtls``"""
+    return click.option(
+        "--encryption",
+        type=click.Choice(POLICIES),
+        default="off",
+        show_default=True,
+        help="Encryption of the sound: none offered, where possible, or always; "
+        "sdes and dtls say how.",
     )(command)
 
 

@@ -150,6 +150,13 @@ class MediaSecurity:
             return "RTP/SAVP", self._offer_sdes()
         return "UDP/TLS/RTP/SAVP", self._offer_dtls()
 
+    def renew(self) -> None:
+        """Have another key of ours in the next offer: our address changes (RFC 4568 7.1.4)."""
+        if isinstance(self._agreed, SrtpKeys):
+            suite = self._agreed.suite
+            line = next(line for line in self._ours.values() if line.suite == suite)
+            self._ours = {line.tag: line._replace(key=self._new_key(suite))}
+
     def receive_answer(
         self, description: SessionDescription, media: MediaDescription
     ) -> Security | None:

@@ -183,6 +183,7 @@ class Negotiator:
     def move(self, address: str, port: int) -> None:
         """RTP is received elsewhere from the next description on."""
         self._address, self._port, self._rtcp_port = address, port, None
+        self._security.renew()
         if self._ice is not None:
             self._ice.move(local_candidates([(address, port), (address, port + 1)]))
         self._described = ()  # A change, whatever the media lines say.

@@ -39,7 +39,7 @@ _TEXTS: dict[int, str] = {
     485: "The number is not unique.",
     486: "The line is busy.",
     487: "The call was cancelled.",
-    488: "The two sides have no codec in common.",
+    488: "The two sides have no codec or no encryption in common.",
     491: "Both sides changed the call at the same moment.",
     500: "The server has an internal fault.",
     501: "The server cannot place such a call.",
@@ -51,7 +51,7 @@ _TEXTS: dict[int, str] = {
     600: "The line is busy everywhere.",
     603: "The call was declined.",
     604: "This number does not exist anywhere.",
-    606: "The two sides have no codec in common.",
+    606: "The two sides have no codec or no encryption in common.",
 }
 
 _CLASSES: dict[int, str] = {

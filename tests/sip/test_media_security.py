@@ -237,6 +237,17 @@ def test_a_new_key_of_theirs_gets_a_new_key_of_ours() -> None:
     assert again.security == agreed.security
 
 
+def test_our_new_address_comes_with_a_new_key() -> None:
+    left, right, before = agreed_by_sdes()
+    left.move("192.0.2.77", 4444)
+    answer, theirs = right.receive_offer(left.offer())
+    after = left.receive_answer(answer).security
+    assert isinstance(after, SrtpKeys)
+    assert isinstance(theirs.security, SrtpKeys)
+    assert after.send == theirs.security.receive != before.send
+    assert after.receive == theirs.security.send
+
+
 def test_a_refused_change_leaves_the_keys() -> None:
     left, right, before = agreed_by_sdes()
     with pytest.raises(RemoteProtocolError):
