@@ -13,6 +13,8 @@ from spech.testing.dialplan import PASSWORD
 from spech.testing.page import Server, Telephone
 from spech.testing.waiting import wait
 
+from .test_calls import hear_own_tone, in_call
+
 
 def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx: Asterisk) -> None:
     telephone.picture("welcome")
@@ -94,3 +96,16 @@ def test_it_fits_a_small_screen(registered: Telephone, theme: str) -> None:
     width = registered.page.evaluate("document.documentElement.scrollWidth")
     registered.picture(f"small-{theme}")
     assert width <= 360
+
+
+def test_encryption_is_asked_for_and_shown(telephone: Telephone, pbx: Asterisk) -> None:
+    telephone.fill_settings(pbx.host, pbx.port, "dtls", PASSWORD)
+    telephone.element("set-encryption").select_option("required")
+    telephone.save_settings()
+    expect(telephone.element("number")).to_be_visible()
+    telephone.dial("600")
+    expect(telephone.element("encrypted")).to_be_visible()
+    telephone.picture("encrypted")
+    in_call(telephone)
+    hear_own_tone(telephone)
+    assert [call["encrypted"] for call in telephone.calls] == ["DTLS"]
