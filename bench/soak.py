@@ -34,6 +34,7 @@ from spech import (
 )
 from spech.audio.tones import tone
 from spech.rtp.ports import lease
+from spech.sip import timeline
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(34_200, 34_399)
@@ -129,6 +130,8 @@ def free_ports() -> int:
 
 
 async def main(calls: int, minutes: float) -> None:
+    # A phone keeps the stories of a thousand calls. Here fewer, so that they are all there soon.
+    timeline._CALLS = 20  # type: ignore[misc]
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
