@@ -92,7 +92,7 @@ class Phone:
                 account.route,
             )
         if account is not None and self._identity is not None and account.register:
-            self._binding = Binding(endpoint, account, self._identity, self.flows_to, rng)
+            self._binding = Binding(endpoint, account, self._identity, self._servers, rng)
             endpoint.on_broken = self._binding.receive_broken
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
         self._incoming: dict[Session, IncomingCall] = {}
@@ -349,9 +349,15 @@ class Phone:
     async def flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
 
+        Of several servers the one comes first that we are registered with.
+
         Raises:
             ServerUnreachable: the host is unknown, or has no address that we can send to.
         """
+        flows = await self._servers(uri)
+        return flows if self._binding is None else self._binding.nearest(flows)
+
+    async def _servers(self, uri: Uri) -> list[Flow]:
         account, identity = self.account, self._identity
         if account is None or identity is None:
             return await self.endpoint.flows_to(uri)

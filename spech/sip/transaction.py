@@ -7,11 +7,12 @@ Via branch names it (RFC 3261 17.1.3, 17.2.3). Pure: the clock comes in as ``now
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from spech.errors import LocalProtocolError
 from spech.sip import state as tables
-from spech.sip.flow import Flow, Outgoing
+from spech.sip.flow import DEFAULT_PORTS, Flow, Outgoing
 from spech.sip.message import Request, Response
 from spech.sip.state import Action, Input, State
 from spech.sip.timers import PATIENCE, T1, T2, T4, TimerSet
@@ -254,6 +255,17 @@ class ServerTransaction(Transaction):
         start = State.PROCEEDING if invite else State.TRYING
         super().__init__(request, key, flow, start, timers, send, ended)
         self.acknowledged: Callable[[Request, float], None] | None = None
+
+    def transport_failed(self, now: float) -> None:
+        """Their connection broke: the answer goes by a new one to where their Via is (18.2.2)."""
+        back = self.flow
+        if self.flow.transport in ("tcp", "tls") and not self.answered:
+            port = self.request.via.port or DEFAULT_PORTS[self.flow.transport]
+            back = replace(self.flow, remote=(self.flow.remote[0], port))
+        if back == self.flow:
+            super().transport_failed(now)
+        else:
+            self.flow = back
 
     @property
     def pending(self) -> bool:

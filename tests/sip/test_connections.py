@@ -13,8 +13,11 @@ import trio.testing
 from spech import Account, CallFailed, IncomingCall, Phone, PortRange, open_phone
 from spech.sip.flow import Flow
 from spech.sip.framing import StreamFramer
-from spech.sip.message import Request, response_to
+from spech.sip.message import Request, Response, response_to
 from spech.sip.parser import parse
+
+from .conftest import media
+from .test_extensions import invite, within
 
 PORTS = PortRange(38_000, 38_099)
 LOOPBACK = ("127.0.0.1", 0)
@@ -230,3 +233,45 @@ async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.
             for number in range(1, 4):
                 assert await registrar.recvfrom(4096) == (b"\r\n", source)
                 assert trio.current_time() == pytest.approx(25 * number, abs=1)
+
+
+async def test_an_answer_follows_a_caller_whose_connection_broke(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """RFC 3261 18.2.2: by a new connection to where its Via is."""
+    body = media("127.0.0.1", 4000)(1).offer()
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    request = invite(body=body)
+    headers = request.headers.set("Via", f"SIP/2.0/TCP 127.0.0.1:{port};branch=z9hG4bKgone")
+    headers = headers.set("Contact", f"<sip:bob@127.0.0.1:{port};transport=tcp>")
+    async with (
+        listeners[0],
+        open_phone(listen=LOOPBACK, ports=PORTS) as phone,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def answer_late() -> None:
+            async for incoming in phone.incoming_calls():
+                await trio.sleep(10)
+                async with incoming.answer() as call:
+                    await call.ended()
+
+        nursery.start_soon(answer_late)
+        await trio.testing.wait_all_tasks_blocked()
+        async with await trio.open_tcp_stream(*phone.address) as stream:
+            await stream.send_all(bytes(request.replace(headers=headers)))
+            assert parse(bytes(await stream.receive_some())).cseq.method == "INVITE"
+        async with await listeners[0].accept() as stream:
+            assert 10 <= trio.current_time() <= 11
+            success = parse(bytes(await stream.receive_some()))
+            assert isinstance(success, Response)
+            assert success.status == 200
+            to = str(success.to)
+            await stream.send_all(bytes(within(request, "ACK", 1, to)))
+            await stream.send_all(bytes(within(request, "BYE", 2, to)))
+            farewell = parse(bytes(await stream.receive_some()))
+            assert isinstance(farewell, Response)
+            assert (farewell.status, farewell.cseq.method) == (200, "BYE")
+        assert phone.endpoint.agent.sessions == ()
+        nursery.cancel_scope.cancel()

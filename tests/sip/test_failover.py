@@ -393,3 +393,24 @@ def test_a_refresh_by_way_of_another_server_is_answered(scripted: Pair) -> None:
         pair.wire.run(0.1)
         pair.bob.take("200 UPDATE")
     assert session.state is State.CONFIRMED
+
+
+async def test_calls_go_first_to_the_server_that_we_are_registered_with(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The first one is dead: that is found out once, not with each call."""
+    async with open_domain() as domain:
+        await domain.first.die()
+        domain.second.contact = "<sip:bob@pbx.test>;expires=300"
+        account = Account("sip:alice@pbx.test")
+        async with open_phone(
+            account, listen=LOOPBACK, ports=PORTS, resolver=resolver_for(domain.names)
+        ) as phone:
+            await phone.registered(timeout=PATIENCE + 1)
+            began = trio.current_time()
+            async with phone.call("bob") as call:
+                await call.answered(timeout=1)
+            assert trio.current_time() == began
+            await trio.sleep(1)
+        assert "INVITE" in domain.second.methods()
+        assert domain.first.requests == []
