@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ TONE_FREQUENCY = 700.0
 TONE_LEVEL = -18.0
 
 _CONFIG = """
-sip_listen 127.0.0.1:{port}
-net_interface 127.0.0.1
+sip_listen {host}:{port}
+net_interface {host}
 rtp_ports {first_rtp}-{last_rtp}
 call_max_calls 4
 audio_player aubridge,ear
@@ -41,6 +42,8 @@ module plc.so
 module sndfile.so
 module srtp.so
 module dtls_srtp.so
+module stun.so
+module ice.so
 module_tmp account.so
 module_app menu.so
 """
@@ -64,17 +67,24 @@ async def run(
     codec: str = "PCMU",
     encryption: str | None = None,
     echo: bool = False,
+    nat: str | None = None,
+    host: str = "127.0.0.1",
+    within: Sequence[str] = (),
 ) -> NDArray[np.int16]:
     """Run baresip for some seconds; it calls ``dial``, or answers what comes in.
 
     Args:
         directory: where its files go; one of its own for each run.
-        port: of SIP, on 127.0.0.1; RTP takes the next twenty.
+        port: of SIP; RTP takes the next twenty.
         seconds: how long it stays; then it hangs up by itself and goes.
         dial: the SIP URI to call.
         codec: the one codec that it speaks.
         encryption: its word for it: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
         echo: say what it hears, as it plays it, in place of the tone.
+        nat: its word for how it is reached: "ice", or None for its plain address. It does no ICE
+            on loopback.
+        host: its address.
+        within: a command that runs it, such as ``ip netns exec NAME``.
 
     Returns:
         What it heard from the first packet on, at 8000 Hz.
@@ -84,11 +94,13 @@ async def run(
     """
     write_wav(directory / "tone.wav", sine(TONE_FREQUENCY, 8000, 30, level=TONE_LEVEL), 8000)
     (directory / "accounts").write_text(
-        f"<sip:baresip@127.0.0.1>;regint=0;answermode=auto;audio_codecs={codec}/8000/1"
-        + (f";mediaenc={encryption}\n" if encryption else "\n")
+        f"<sip:baresip@{host}>;regint=0;answermode=auto;audio_codecs={codec}/8000/1"
+        + (f";mediaenc={encryption}" if encryption else "")
+        + (f";medianat={nat}\n" if nat else "\n")
     )
     (directory / "config").write_text(
         _CONFIG.format(
+            host=host,
             port=port,
             first_rtp=port + 2,
             last_rtp=port + 22,
@@ -97,7 +109,7 @@ async def run(
             modules=_modules(),
         )
     )
-    command = ["baresip", "-f", str(directory), "-t", str(seconds)]
+    command = [*within, "baresip", "-f", str(directory), "-t", str(seconds)]
     if dial is not None:
         command += ["-e", f"/dial {dial}"]
     result = await trio.run_process(
