@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -86,51 +86,80 @@ async def three_calls(*codecs: str) -> AsyncIterator[tuple[Guests, dict[str, Cal
         nursery.cancel_scope.cancel()
 
 
+async def talk_until(port: AudioPort, check: Callable[[NDArray[np.int16]], None]) -> None:
+    """Say 2100 Hz until ``check`` of the last second that was heard holds.
+
+    Datagrams travel in real time and all else in virtual time, so jitter buffers take a while to
+    settle, and longer on a busy machine.
+    """
+    failure: AssertionError | None = None
+    for _ in range(20):
+        heard = await talk(port, sine(2100, port.rate, 1), 1)
+        try:
+            check(heard)
+            return
+        except AssertionError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
 @pytest.mark.parametrize("codecs", [("PCMU", "PCMU", "PCMU"), ("PCMU", "G722", "opus")])
 async def test_everybody_hears_all_others_and_not_himself(
     codecs: tuple[str, ...], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with three_calls(*codecs) as (guests, calls), open_conference() as conference:
         members = [conference.add(call) for call in calls.values()]
+        assert tuple(members) == conference.members
+
+        def check(heard: NDArray[np.int16]) -> None:
+            for other in TONES.values():
+                assert level_of(heard, other, 16000) == pytest.approx(-15, abs=1)
+            assert level_of(heard, 2100, 16000) < -56
+            for listener in TONES:
+                for speaker, each in (TONES | {"we": 2100}).items():
+                    if speaker == listener:
+                        assert guests.level(listener, each) < -56
+                    else:
+                        assert guests.level(listener, each) == pytest.approx(-15, abs=1.5)
+
         with conference.open_audio(16000) as (port, ours):
-            heard = (await talk(port, sine(2100, 16000, 1), 4))[-16000:]
-        assert (*members, ours)[:3] == conference.members
-        hertz = TONES | {"we": 2100}
-        for other in TONES.values():
-            assert level_of(heard, other, 16000) == pytest.approx(-15, abs=1)
-        assert level_of(heard, 2100, 16000) < -56
-        for listener in TONES:
-            for speaker, each in hertz.items():
-                if speaker == listener:
-                    assert guests.level(listener, each) < -56
-                else:
-                    assert guests.level(listener, each) == pytest.approx(-15, abs=1.5)
+            await talk_until(port, check)
+            assert conference.members == (*members, ours)
 
 
 async def test_two_calls_are_merged_and_split_and_we_come_along(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with three_calls("PCMU", "PCMU", "PCMU") as (guests, calls):
+
+        def merged(heard: NDArray[np.int16]) -> None:
+            assert level_of(heard, 550, 8000) == pytest.approx(-21, abs=0.5)
+            assert level_of(heard, 900, 8000) == pytest.approx(-15, abs=0.5)
+            assert level_of(heard, 2100, 8000) < -56
+            assert guests.level("ben", 550) == pytest.approx(-21, abs=1)
+            assert guests.level("ben", 2100) == pytest.approx(-15, abs=1)
+            assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
+            assert_silence(guests.heard["carla"])
+
+        def split(heard: NDArray[np.int16]) -> None:
+            assert_silence(guests.heard["ben"])
+            assert level_of(heard, 900, 8000) < -56
+
+        def alone(heard: NDArray[np.int16]) -> None:
+            assert_tone(heard, 8000, 550, level=-15)
+
         with calls["anna"].open_audio(8000) as port:
             async with open_conference() as conference:
                 conference.add(calls["anna"], gain=-6)
                 conference.add(calls["ben"])
-                heard = (await talk(port, sine(2100, 8000, 1), 4))[-8000:]
-                assert level_of(heard, 550, 8000) == pytest.approx(-21, abs=0.5)
-                assert level_of(heard, 900, 8000) == pytest.approx(-15, abs=0.5)
-                assert level_of(heard, 2100, 8000) < -56
-                assert guests.level("ben", 550) == pytest.approx(-21, abs=1)
-                assert guests.level("ben", 2100) == pytest.approx(-15, abs=1)
-                assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
-                assert_silence(guests.heard["carla"])
+                await talk_until(port, merged)
                 conference.remove(calls["ben"])
                 conference.remove(calls["ben"])
                 assert calls["ben"].member is None
-                heard = (await talk(port, sine(2100, 8000, 1), 4))[-8000:]
-                assert_silence(guests.heard["ben"])
+                await talk_until(port, split)
             assert calls["anna"].member is None
-            heard = await listen(port, 1)
-            assert_tone(heard[-4000:], 8000, 550, level=-15)
+            await talk_until(port, alone)
             assert all(call.state == "answered" for call in calls.values())
 
 
@@ -148,9 +177,13 @@ async def test_who_hangs_up_leaves_the_others_talking(
         await calls["carla"].ended()
         assert len(conference.members) == 2
         assert calls["carla"].member is None
-        await trio.sleep(4)
-        assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
-        assert guests.level("anna", 1300) < -56
+
+        def check(heard: NDArray[np.int16]) -> None:
+            assert guests.level("anna", 900) == pytest.approx(-15, abs=1)
+            assert guests.level("anna", 1300) < -56
+
+        with conference.open_audio(8000) as (port, _):
+            await talk_until(port, check)
         with pytest.raises(CallEnded):
             conference.add(calls["carla"])
 
@@ -207,8 +240,9 @@ async def test_the_whole_room_is_recorded(
         await trio.sleep(3)
         with conference.record(tmp_path / "room.wav"):
             assert len(conference.members) == 3
-            await trio.sleep(2)
+            await trio.sleep(10)
     sound, rate = read_wav(tmp_path / "room.wav")
-    assert len(sound) / rate == pytest.approx(2, abs=0.1)
+    assert len(sound) / rate == pytest.approx(10, abs=0.1)
     for hertz in TONES.values():
-        assert level_of(sound[rate // 2 :], hertz, rate) == pytest.approx(-15, abs=1)
+        seconds = [level_of(sound[at * rate : (at + 1) * rate], hertz, rate) for at in range(9)]
+        assert np.median(seconds) == pytest.approx(-15, abs=1)
