@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
@@ -45,6 +46,14 @@ class SessionCounts:
     collisions: int = 0
 
 
+class _Other(NamedTuple):
+    """A packet of a source that is not the peer's so far; ``received`` counts the peer's then."""
+
+    packet: RtpPacket
+    arrival: float
+    received: int
+
+
 class RtpSession:
     """The two directions of a call's sound, and the reports about them.
 
@@ -74,6 +83,7 @@ class RtpSession:
         self.buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
         self._remote_ssrc: int | None = None
+        self._other: _Other | None = None
         self._reception = Reception(self._clock_rate)
         self._lost_before = self._expected_before = 0
         self._bursts = Bursts()
@@ -198,7 +208,7 @@ class RtpSession:
         """
         counts = self.counts
         if packet.ssrc != self._remote_ssrc:
-            self._change_source(packet.ssrc)
+            return self._receive_other(packet, arrival)
         status = self._reception.sequence.update(packet.sequence)
         if status is not Arrival.NEW:
             if status is Arrival.DUPLICATE:
@@ -243,6 +253,28 @@ class RtpSession:
         They should send what we wrote (RFC 3264 section 5.1); some send what they wrote.
         """
         return kind in (self._event_receive, self._event_send)
+
+    def _receive_other(self, packet: RtpPacket, arrival: float) -> str | None:
+        """A packet of another source: the first one, or one that takes its place.
+
+        Two packets with none of the other's between them do that. Of two streams that come at once
+        the one that was there is heard, and the other is no more than counted.
+        """
+        before, self._other = self._other, None
+        if self._remote_ssrc is None:
+            self._change_source(packet.ssrc)
+            return self.receive(packet, arrival)
+        if (
+            before is None
+            or before.packet.ssrc != packet.ssrc
+            or before.received != self.counts.received
+        ):
+            self.counts.stray += before is not None
+            self._other = _Other(packet, arrival, self.counts.received)
+            return None
+        self._change_source(packet.ssrc)
+        digit = self.receive(before.packet, before.arrival)
+        return self.receive(packet, arrival) or digit
 
     def _change_source(self, ssrc: int) -> None:
         """Follow a peer that took a new SSRC: nothing of the old one's numbering holds."""
@@ -400,5 +432,4 @@ class RtpSession:
         if self.counts.collisions > 1:
             return
         self._given_up = self.ssrc
-        self.ssrc = self._rng.getrandbits(32)
-        self._talkspurt = True
+        self.change_source()

@@ -36,7 +36,29 @@ def test_a_digit_of_another_source_is_another_digit(session: RtpSession) -> None
     assert session.receive(event(7), 1.0) == "5"
     assert session.receive(event(7, sequence=2), 1.02) is None
     # The timestamp is the same and means something else now.
-    assert session.receive(event(8), 1.04) == "5"
+    assert session.receive(event(8), 1.04) is None
+    assert session.receive(event(8, sequence=2), 1.06) == "5"
+    assert session.counts.received == 4
+
+
+def test_of_two_streams_at_once_the_first_is_heard(session: RtpSession) -> None:
+    for number in range(100):
+        for source in (7, 8):
+            packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
+            session.receive(packet, number * 0.02)
+    assert session.counts.received == 100
+    assert session.counts.resynchronised == 0
+    assert session.counts.stray == 99
+
+
+def test_a_source_that_takes_over_loses_nothing(session: RtpSession) -> None:
+    for source in (7, 8, 9):
+        for number in range(10):
+            packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
+            session.receive(packet, source + number * 0.02)
+    assert session.counts.received == 30
+    assert session.counts.resynchronised == 2
+    assert session.lost == session.counts.stray == 0
 
 
 def test_what_the_codec_before_sends_is_still_accepted(session: RtpSession) -> None:
