@@ -1,10 +1,12 @@
 /**
  * The speaker side: a small ring that turns frames from the network into an even stream.
  *
- * `spech-speaker` starts playing when TARGET is there. Above MOST the oldest samples go, so that a
- * backlog never becomes latency; while somebody pauses, blocks above EASY are skipped, which takes up
- * the slow drift between the server's clock and the sound card's without being heard. A gap in the
- * positions becomes silence, less the silence that was already played while the ring was dry.
+ * `spech-speaker` starts playing when TARGET is there. The drift between the server's clock and the
+ * sound card's is followed: while the ring is on average too full or too empty, it is read by 0.2 %
+ * faster or slower, three cents, interpolated between the samples; else the samples are untouched.
+ * Above MOST the oldest samples go, so that a backlog never becomes latency; while somebody pauses,
+ * blocks above EASY are skipped. A gap in the positions becomes silence, less the silence that was
+ * already played while the ring was dry.
  *
  * In:  {position, pcm: Int16Array}, {reset: true} when a new connection starts to count again.
  * Out: {dropped: samples thrown away since the last reset} when that changes.
@@ -17,6 +19,11 @@ const TARGET_S = 0.06;
 const EASY_S = 0.11;
 const MOST_S = 0.2;
 const QUIET = 0.003;
+// How full the ring should be on average: the target, less half a frame.
+const LEVEL_S = 0.05;
+const TOLERANCE_S = 0.015;
+const AVERAGED_S = 2;
+const FASTER = 0.002;
 const SILENCE_DBFS = -100;
 // What the last sample fades with when the ring runs dry: to nothing in a few milliseconds.
 const FADE = 0.96;
@@ -33,6 +40,10 @@ class Speaker extends AudioWorkletProcessor {
   #starved = 0;
   #last = 0;
   #dropped = 0;
+  #level = 0;
+  #correction = 0;
+  // How far between two samples the next one to be played lies.
+  #fraction = 0;
 
   constructor() {
     super();
@@ -48,6 +59,8 @@ class Speaker extends AudioWorkletProcessor {
     this.#playing = false;
     this.#starved = 0;
     this.#dropped = 0;
+    this.#correction = 0;
+    this.#fraction = 0;
   }
 
   #receive(position, pcm) {
@@ -94,19 +107,61 @@ class Speaker extends AudioWorkletProcessor {
     return true;
   }
 
+  #speed(samples) {
+    this.#level += ((this.#filled - this.#level) * samples) / (sampleRate * AVERAGED_S);
+    const excess = this.#level - sampleRate * LEVEL_S;
+    if (Math.abs(excess) > sampleRate * TOLERANCE_S) this.#correction = Math.sign(excess);
+    else if (excess * this.#correction <= 0) this.#correction = 0;
+    if (this.#correction !== 0) return 1 + this.#correction * FASTER;
+    // Back onto a whole sample, from where on nothing is interpolated any more.
+    return this.#fraction === 0 ? 1 : 1 + FASTER;
+  }
+
+  #at(offset) {
+    return this.#ring[(this.#read + offset + this.#ring.length) % this.#ring.length];
+  }
+
+  // Fill the block as far as the ring goes; the curve through four samples is Catmull and Rom's.
+  #play(block) {
+    let speed = this.#speed(block.length);
+    let count = 0;
+    while (count < block.length && this.#filled > (speed === 1 ? 0 : 2)) {
+      const here = this.#at(0);
+      block[count] = here;
+      if (this.#fraction > 0) {
+        const [before, next, after] = [this.#at(-1), this.#at(1), this.#at(2)];
+        const t = this.#fraction;
+        const slope = next - before;
+        const bend = 2 * before - 5 * here + 4 * next - after;
+        const twist = 3 * (here - next) + after - before;
+        block[count] = here + 0.5 * t * (slope + t * (bend + t * twist));
+      }
+      count += 1;
+      this.#fraction += speed;
+      while (this.#fraction >= 1 && this.#filled > 0) {
+        this.#fraction -= 1;
+        this.#read = (this.#read + 1) % this.#ring.length;
+        this.#filled -= 1;
+        if (this.#correction === 0 && speed !== 1) {
+          this.#fraction = 0;
+          speed = 1;
+        }
+      }
+    }
+    return count;
+  }
+
   process(inputs, outputs) {
     const block = outputs[0][0];
-    if (!this.#playing && this.#filled >= this.#target) this.#playing = true;
+    if (!this.#playing && this.#filled >= this.#target) {
+      this.#playing = true;
+      this.#level = sampleRate * LEVEL_S;
+    }
     if (this.#playing && this.#filled > this.#easy && this.#quiet(block.length)) {
       this.#read = (this.#read + block.length) % this.#ring.length;
       this.#filled -= block.length;
     }
-    const count = this.#playing ? Math.min(block.length, this.#filled) : 0;
-    for (let index = 0; index < count; index += 1) {
-      block[index] = this.#ring[(this.#read + index) % this.#ring.length];
-    }
-    this.#read = (this.#read + count) % this.#ring.length;
-    this.#filled -= count;
+    const count = this.#playing ? this.#play(block) : 0;
     if (count > 0) this.#last = block[count - 1];
     for (let index = count; index < block.length; index += 1) {
       this.#last *= FADE;
