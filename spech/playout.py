@@ -41,7 +41,7 @@ class Playout:
         concealed: ticks that were filled, in part or wholly, with invented sound, because a packet
             was missing. Before the first one, and in a pause of the peer, none is missing; which of
             them it was is known, and counted, when the next packet is there.
-        bridged: whether the last tick was such a one, or part of a pause.
+        bridged: whether the last tick was such a one, or the beginning of a pause.
         accelerated: samples that were left out to shorten the delay.
         expanded: samples that were added to lengthen it.
         undecodable: packets that the codec refused.
@@ -95,16 +95,18 @@ class Playout:
                 if len(rest) == samples and 0 <= 4 * buffer.spare < 5 * units:
                     self._last = rest
                     return rest
+        bridged = False
         while (lacking := samples - len(rest)) > 0:
             packet = buffer.take(now)
             if packet is not None:
                 sound = self._decode(packet)
             else:
                 sound = self._bridge(units, lacking)
-                self.bridged = True
+                bridged = True
             rest = np.concatenate((rest, sound))
-        if self.bridged:
-            self._unsettled += self._begun and not self._silent and buffer.flowing
+        if bridged:
+            self.bridged = self._begun and not self._silent and buffer.flowing
+            self._unsettled += self.bridged
         elif self._begun:
             rest = self._stretch(rest, now)
         self._rest = rest[samples:]

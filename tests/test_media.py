@@ -422,6 +422,18 @@ async def test_tones_survive_single_losses(call: Call, seed: int) -> None:
     assert call.right.tones == keys
 
 
+async def test_a_pause_without_packets_ends_a_tone(call: Call) -> None:
+    call.configure(event=None)
+    for _ in range(3):
+        call.left.media.send_dtmf("5", gap_ms=0)
+        call.tick(8)
+        call.left.rtp.judge = lambda datagram: []  # It says nothing more for half a second.
+        call.tick(25)
+        call.left.rtp.judge = lambda datagram: [datagram]
+    call.tick(10)
+    assert call.right.tones == "555"
+
+
 async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> None:
     call.configure()
     assert not call.right.media.detects_tones

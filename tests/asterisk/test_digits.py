@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 
 from spech import Account, Call, Phone, PortRange, open_phone
 from spech.keypad import Method
+from spech.rtp.source import SourceFilter
+from spech.rtp.stream import Stream
 from spech.testing.asterisk import Asterisk
+from spech.testing.relay import Network, Path
 from spech.testing.waiting import until
 
 TYPED = "1123*0AbCd#"
@@ -37,6 +42,32 @@ async def test_telephone_events_on_the_clock_of_the_codec(
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
         call = await typed_and_repeated(phone, pbx, codec, "auto")
     assert call.digits_received == READ
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_fifth_of_the_packets_is_lost_both_ways(
+    account: Account,
+    ports: PortRange,
+    asterisk: Asterisk,
+    pbx: Asterisk,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    there, back = (Path(Network(loss=0.2), random.Random(f"{seed}{way}")) for way in "ab")
+    send, accepts = Stream.send, SourceFilter.accepts
+    monkeypatch.setattr(
+        Stream, "send", lambda self, data: send(self, data) if there.arrivals(0.0) else None
+    )
+    monkeypatch.setattr(
+        SourceFilter,
+        "accepts",
+        lambda self, *packet: bool(back.arrivals(0.0)) and accepts(self, *packet),
+    )
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        call = await typed_and_repeated(phone, pbx, "PCMU", "rfc4733")
+    assert call.digits_received == READ
+    statistics = call.statistics
+    assert 0.1 < statistics.lost / (statistics.lost + statistics.received) < 0.3
 
 
 @pytest.mark.parametrize("method", ["auto", "info"])
