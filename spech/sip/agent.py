@@ -16,6 +16,7 @@ from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.arrival import origin, traced
+from spech.sip.body import opened
 from spech.sip.capabilities import ALLOW, Refusal
 from spech.sip.dialog import Dialog
 from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
@@ -101,7 +102,7 @@ class UserAgent:
         try:
             if isinstance(message, Response):
                 validate(message)
-                if not self.layer.receive_response(message, now):
+                if not self.layer.receive_response(opened(message), now):
                     self.dropped["unneeded response"] += 1
             else:
                 self._receive_request(message, flow, now)
@@ -356,7 +357,7 @@ class UserAgent:
         request, flow = traced(request, flow)
         if request.method == "ACK":
             validate(request)
-            self._receive_ack(request, now)
+            self._receive_ack(opened(request), now)
             return
         known = self.layer.match(request)
         if known is not None:
@@ -373,7 +374,7 @@ class UserAgent:
         essential = session is not None or (
             request.method == "CANCEL" and self.layer.match(request, "INVITE") is not None
         )
-        transaction = self.layer.serve(request, flow, essential=essential)
+        transaction = self.layer.serve(opened(request), flow, essential=essential)
         if transaction is None:
             self.dropped["too many transactions"] += 1
             self._respond(request, flow, 503, headers=[self._retry_after()])

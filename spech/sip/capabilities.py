@@ -38,7 +38,7 @@ Refusal = tuple[int, list[tuple[str, str]]]
 def options() -> list[tuple[str, str]]:
     """The headers that answer OPTIONS beside Allow (RFC 3261 11.2)."""
     return [
-        ("Accept", f"{_SDP}, text/plain"),
+        ("Accept", f"{_SDP}, multipart/mixed, text/plain"),
         ("Accept-Encoding", "identity"),
         ("Supported", ", ".join(SUPPORTED)),
         ("Allow-Events", ALLOW_EVENTS),

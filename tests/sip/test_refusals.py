@@ -265,7 +265,11 @@ def test_options_are_answered_truthfully(scripted: Pair) -> None:
     assert response.status == 200
     assert response.headers.values("Allow") == ALLOW.split(", ")
     assert response.headers.values("Supported") == ["100rel", "timer", "replaces"]
-    assert response.headers.values("Accept") == ["application/sdp", "text/plain"]
+    assert response.headers.values("Accept") == [
+        "application/sdp",
+        "multipart/mixed",
+        "text/plain",
+    ]
     assert response.headers.get("Accept-Encoding") == "identity"
     assert "refer" in response.headers.values("Allow-Events")
     for method in response.headers.values("Allow"):
