@@ -20,9 +20,9 @@ from spech.rtp.ice import IceState
 from spech.sip import sdp
 from spech.sip.message import Request, Response
 from spech.sip.parser import parse
-from spech.testing.audio import assert_tone, sine, sounding
+from spech.testing.audio import sine
 from spech.testing.stun import StunServer, open_stun_server
-from spech.testing.talk import hear_tone, talk
+from spech.testing.talk import hear_tone
 from spech.testing.waiting import first
 
 RATE = 8000
@@ -63,9 +63,7 @@ async def called(caller: Phone, callee: Phone) -> AsyncIterator[Call]:
 
 async def hear_oneself(call: Call) -> None:
     with call.open_audio(RATE) as port:
-        await hear_tone(port, 1200, say=SAID)
-        heard = sounding(await talk(port, SAID, 1), RATE)
-        assert_tone(heard[RATE // 4 :], RATE, 1200, tolerance=2, level=-12)
+        await hear_tone(port, 1200, say=SAID, level=-12)
 
 
 def descriptions(call: Call, *, sent: bool) -> list[sdp.SessionDescription]:

@@ -80,10 +80,12 @@ class Stream:
 
     def negotiate(self, remote: Address, remote_rtcp: Address, ice: IceAgent | None = None) -> None:
         """Set where the peer is, by the answer or a re-INVITE; with ``ice`` that is to be found."""
-        self._ice = ice
         if ice is None:
             self.ready = True
             self._early.clear()
+        elif self._ice is None:
+            self.ready = False
+        self._ice = ice
         self._source.negotiate(remote)
         if remote_rtcp != self._rtcp_negotiated:
             self._rtcp_negotiated = self._rtcp_destination = remote_rtcp
@@ -100,17 +102,26 @@ class Stream:
         """
         self.protection.negotiate(security, shared=self._shared)
         self._follow_key()
-        while self._hellos:
-            self._take_handshake(RTP, *self._hellos.popleft())
+        self._take_hellos()
+
+    def _take_hellos(self) -> None:
+        """Take what began a handshake too early; some of it may still be."""
+        waiting = tuple(self._hellos)
+        self._hellos.clear()
+        for data, source in waiting:
+            self._take_handshake(RTP, data, source)
 
     def _take_handshake(self, component: int, data: bytes, source: Address) -> None:
         if self._ice is None:
             destination = self._destination(component)
             taken = self.protection.receive_handshake(component, data, source, destination)
+        elif self._ice.trusts(component, source):
+            taken = self.protection.receive_handshake(component, data, source, source)
+        elif component == RTP and not self.ready:
+            self._hellos.append((data, source))  # Their checks were faster than ours.
+            return
         else:
-            taken = self._ice.trusts(component, source) and self.protection.receive_handshake(
-                component, data, source, source
-            )
+            taken = False
         if not taken:
             self._drop_foreign(source, "DTLS")
         self._follow_key()
@@ -300,7 +311,9 @@ class Stream:
         if ways != self._ways:
             logger.info("sound goes to %s by ICE", ways[RTP])
             self._ways = ways
-        self.ready = ways[RTP] is not None
+        if not self.ready and ways[RTP] is not None:
+            self.ready = True
+            self._take_hellos()
 
     def _take_rtcp(
         self, data: memoryview | bytes, component: int, source: Address, arrival: float

@@ -142,6 +142,7 @@ class Asterisk:
                 dialplan=self._dialplan,
                 modules=self._modules,
                 extra=self._files,
+                addresses=_addresses(),
             )
             certificate, key = self_signed(self.host)
             self.certificate_file = self._directory / configuration.CERTIFICATE
@@ -274,6 +275,15 @@ def _reserved_port(host: str) -> Iterator[int]:
             yield port
             return
     raise AsteriskUnavailable(f"no free SIP port from {FIRST_PORT} upwards")
+
+
+def _addresses() -> list[str]:
+    """The IPv4 addresses of this machine; none where ``ip`` is not there to tell them."""
+    program = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        return []
+    told = subprocess.run([program, "-4", "-o", "address"], capture_output=True, check=True)
+    return re.findall(r"inet ([0-9.]+)", told.stdout.decode())
 
 
 def _name_this_machine(root: Path) -> None:

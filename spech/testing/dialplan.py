@@ -2,7 +2,8 @@
 
 Accounts `alice` and `bob` have a password; `guest` has none, for peers that cannot authenticate.
 So have `info` and `inband`, named after the way in which digits go to and from them.
-`sdes` and `dtls`, with the same password, take encrypted calls only.
+`sdes` and `dtls`, with the same password, take encrypted calls only. `ice` does ICE;
+`all` does that, encrypts by DTLS and has RTCP on the port of RTP, as browsers ask for.
 
     600  echo                              604  rings and is never answered
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
@@ -22,7 +23,8 @@ from collections.abc import Mapping, Sequence
 #: Password of the accounts.
 PASSWORD = "correct-horse"
 ENCRYPTED = ("sdes", "dtls")
-ACCOUNTS = ("alice", "bob", *ENCRYPTED)
+ICE = ("ice", "all")
+ACCOUNTS = ("alice", "bob", *ENCRYPTED, *ICE)
 GUEST = "guest"
 #: Accounts without password, and how Asterisk exchanges digits with them.
 _OPEN = {GUEST: "rfc4733", "info": "info", "inband": "inband"}
@@ -156,6 +158,7 @@ def files(
     dialplan: str = "",
     modules: Sequence[str] = (),
     extra: Mapping[str, str] | None = None,
+    addresses: Sequence[str] = (),
 ) -> dict[str, str]:
     """The files of a private configuration folder, by name.
 
@@ -166,6 +169,7 @@ def files(
         rtp: first and last of its RTP ports; each call takes two.
         dialplan: more lines for the context ``phones``, or contexts of their own.
         modules: names of further modules to load.
+        addresses: those of the machine, which it would name in ICE in place of ``host``.
         extra: more files, or text to append to the ones made here.
     """
     made = {
@@ -194,8 +198,11 @@ systemname = spech
 [general]
 rtpstart = {rtp[0]}
 rtpend = {rtp[1]}
-icesupport = no
-""",
+icesupport = yes
+
+[ice_host_candidates]
+"""
+        + "".join(f"{one} => {host}\n" for one in addresses if one != host),
         "pjsip.conf": _pjsip(host, port, directory),
         "extensions.conf": _DIALPLAN + dialplan,
         "indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\n"
@@ -256,7 +263,9 @@ bind = {host}
     for name in (*ACCOUNTS, *_OPEN):
         authentication = f"auth = {name}" if name in ACCOUNTS else ""
         encryption = f"media_encryption = {name}" if name in ENCRYPTED else ""
-        if name == "dtls":
+        if name == "all":
+            encryption = "media_encryption = dtls\nrtcp_mux = yes"
+        if "dtls" in encryption:
             encryption += "\ndtls_auto_generate_cert = yes\ndtls_verify = fingerprint"
         sections.append(f"""
 [{name}]
@@ -267,6 +276,7 @@ allow = {_CODECS}
 aors = {name}
 {authentication}
 {encryption}
+ice_support = {"yes" if name in ICE else "no"}
 media_address = {host}
 bind_rtp_to_media_address = yes
 direct_media = no

@@ -90,9 +90,7 @@ def answering(meeting: Meeting, ice: bool | None) -> Callable[[], Awaitable[None
 
 async def hear_oneself(call: Call) -> None:
     with call.open_audio(RATE) as port:
-        await hear_tone(port, 1200, say=SAID)
-        heard = sounding(await talk(port, SAID, 1), RATE)
-        assert_tone(heard[RATE // 4 :], RATE, 1200, tolerance=2, level=-12)
+        await hear_tone(port, 1200, say=SAID, level=-12)
 
 
 @pytest.mark.parametrize(
