@@ -7,10 +7,11 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 
-from spech import Account, IncomingCall, Phone, PortRange, open_phone
+from spech import Account, CallFailed, IncomingCall, Phone, PortRange, open_phone
 from spech.sip.flow import Flow
 from spech.sip.message import Request, Response, response_to
 
@@ -111,3 +112,32 @@ async def test_each_takes_its_own_calls_and_calls_under_its_own_name(
                 await call.answered(timeout=5)
         assert heard == {"bob": "alice", "carol": "bob", "dave": "carol"}
         nursery.cancel_scope.cancel()
+
+
+async def test_calls_go_by_the_servers_that_the_registrar_names(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """RFC 3608: the first of them is who hears the call, and wherever it leads."""
+    seen: list[Request] = []
+
+    def edge(request: Request, flow: Flow, now: float) -> Response:
+        seen.append(request)
+        return response_to(request, 486)
+
+    async with open_phone(listen=LOOPBACK, screen=edge) as server:
+        route = f"<sip:127.0.0.1:{server.address[1]};lr>"
+
+        def registrar(request: Request, flow: Flow, now: float) -> Response:
+            contact = ("Contact", f"{request.headers.get('Contact')};expires=300")
+            return response_to(request, 200, headers=[contact, ("Service-Route", route)])
+
+        async with open_phone(listen=LOOPBACK, screen=registrar) as home:
+            account = Account(f"sip:alice@127.0.0.1:{home.address[1]}")
+            async with open_phone(account, listen=LOOPBACK, ports=PORTS) as phone:
+                await phone.registered(timeout=5)
+                for target in ("600", "sip:bob@elsewhere.invalid"):
+                    async with phone.call(target) as call:
+                        with pytest.raises(CallFailed, match="486"):
+                            await call.answered(timeout=5)
+    assert [request.uri.user for request in seen] == ["600", "bob"]
+    assert [request.headers.get_all("Route") for request in seen] == [[route], [route]]
