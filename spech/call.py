@@ -78,6 +78,7 @@ class Call:
         self._opened_at = trio.current_time()
         self._opened_wall = time.time()
         self._digits = ""
+        self._agreed: Agreed | None = None
         self._answered_at: float | None = None
         self._ended_at: float | None = None
         #: "outgoing" or "incoming".
@@ -584,6 +585,8 @@ class Call:
                     self._answered_at = trio.current_time()
                 if agreed is not None:
                     self._configure(agreed)
+                elif self._agreed is not None:  # A handshake may have failed while it rang.
+                    self._configure(self._agreed)
             case events.MediaChanged(_, agreed):
                 self._configure(agreed)
             case events.DigitReceived(_, digit):
@@ -602,6 +605,7 @@ class Call:
         self._notify()
 
     def _configure(self, agreed: Agreed) -> None:
+        self._agreed = agreed
         self.codec = agreed.codec
         self.held = agreed.direction in ("recvonly", "inactive")
         self._media.keypad.signals = self.session.timer.info_allowed
@@ -649,8 +653,11 @@ class Call:
         self._notify()
 
     def _finish_handshake(self, failure: str | None) -> None:
-        """The sound is encrypted now, or cannot be: then there is no call (RFC 5763 6.7.1)."""
-        if failure is not None:
+        """The sound is encrypted now, or cannot be: then there is no call (RFC 5763 6.7.1).
+
+        Before it is answered only its early media is missing.
+        """
+        if failure is not None and self._answered_at is not None:
             endpoint = self._endpoint
             endpoint.agent.hang_up(self.session, endpoint.now(), status=488, reason=failure)
             endpoint.flush()

@@ -191,6 +191,26 @@ async def test_a_handshake_holds_for_the_whole_call(
             assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
 
 
+async def test_keys_and_handshakes_on_the_way_that_ice_found() -> None:
+    """In real time, because the checks look at the clock of the sockets."""
+    for policy in ("sdes", "dtls"):
+        answered: list[Call] = []
+        with trio.fail_after(15):
+            async with (
+                open_phone(listen=LOOPBACK, ports=PORTS, ice=True) as bob,
+                open_phone(listen=LOOPBACK, ports=PORTS, ice=True) as alice,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(talk_back, bob, policy, answered)
+                target = f"sip:bob@127.0.0.1:{bob.address[1]}"
+                async with alice.call(target, encryption=policy) as call:  # type: ignore[arg-type]
+                    await call.answered(5)
+                    with call.open_audio(RATE) as port:
+                        await hear_tone(port, 1200, say=ALICE, level=-18)
+                    assert call._media._stream.ice is not None
+                    assert call.encrypted == answered[0].encrypted == policy.upper()
+
+
 async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.MockClock) -> None:
     """Nothing is heard on either side, and both are told."""
     async with a_call("dtls", "dtls") as (call, answered):

@@ -29,11 +29,11 @@ class _Way:
         association = self.association
         return association is not None and association.busy
 
-    def use(self, keys: SrtpKeys) -> bool:
+    def use(self, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> bool:
         """Take keys; those that are in force already go on counting. Whether ours is another."""
         before, self.keys = self.keys, keys
         if before is None or (before.suite, before.receive) != (keys.suite, keys.receive):
-            self.opener = Opener(keys.suite, keys.receive)
+            self.opener = Opener(keys.suite, keys.receive, None if before is None else heard)
         if before is None or (before.suite, before.send) != (keys.suite, keys.send):
             self.sealer = Sealer(keys.suite, keys.send)
             return True
@@ -62,13 +62,22 @@ class Protection:
         self._sound = self._reports = _Way()
         self._sealed = False
 
-    def negotiate(self, security: Security | None, *, shared: bool = True) -> None:
+    def negotiate(
+        self,
+        security: Security | None,
+        *,
+        shared: bool = True,
+        heard: tuple[int, int] | None = None,
+    ) -> None:
         """Take what was agreed on. What is in force already goes on as it is.
+
+        A handshake that failed is tried again.
 
         Args:
             security: keys, or who the handshake is with; None for plain sound.
             shared: whether reports go through the socket of the sound. Otherwise they need a
                 handshake of their own (RFC 5764 section 3).
+            heard: the peer's SSRC and extended highest sequence number.
         """
         before, self._agreed = self._agreed, security
         self.required = security is not None
@@ -76,9 +85,9 @@ class Protection:
             case SrtpKeys():
                 if not isinstance(before, SrtpKeys):
                     self._sound = self._reports = _Way()
-                self._use(self._sound, security)
+                self._use(self._sound, security, heard)
             case DtlsPeer():
-                if security != before:
+                if security != before or self.failure is not None:
                     self._sound = self._reports = self._begin(security)
                 if shared:
                     self._reports = self._sound
@@ -92,8 +101,8 @@ class Protection:
             raise ValueError("a handshake needs a certificate")
         return _Way(Association(self._certificate, peer))
 
-    def _use(self, way: _Way, keys: SrtpKeys) -> None:
-        if way.use(keys) and way is self._sound:
+    def _use(self, way: _Way, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> None:
+        if way.use(keys, heard) and way is self._sound:
             self.renewed, self._sealed = self._sealed, True
 
     @property

@@ -174,6 +174,13 @@ class RtpSession:
         return self.buffer.target
 
     @property
+    def heard(self) -> tuple[int, int] | None:
+        """The peer's SSRC and extended highest sequence number; None before its first packet."""
+        if self._remote_ssrc is None or self._reception.sequence.highest < 0:
+            return None
+        return self._remote_ssrc, self._reception.sequence.highest
+
+    @property
     def flowing(self) -> bool:
         """Whether sound comes: not before the first packet, nor in a pause."""
         return self.buffer.flowing

@@ -1,7 +1,6 @@
 """SRTP and SRTCP in one direction (RFC 3711, RFC 7714), around libsrtp.
 
-The rollover counter lives in the context: whoever keeps the context keeps the counter, and a new
-key begins at zero.
+The rollover counter lives in the context: whoever keeps the context keeps the counter.
 """
 
 from __future__ import annotations
@@ -12,6 +11,9 @@ import cffi
 import pylibsrtp
 from pylibsrtp import Policy
 
+from spech.rtp.packet import build
+from spech.rtp.sequence import SEQUENCE_MASK
+
 #: Crypto suites by their names in session descriptions (RFC 4568 6.2, RFC 7714 14.2).
 PROFILES: Final = {
     "AEAD_AES_256_GCM": Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
@@ -21,6 +23,8 @@ PROFILES: Final = {
 }
 
 _BUFFER: Final = 16_384
+#: The longest step that is surely taken for one forwards (RFC 3711 section 3.3.1).
+_STRIDE: Final = 0x4000
 _ffi: Final = cffi.FFI()
 
 
@@ -61,10 +65,19 @@ class Sealer:
 
 
 class Opener:
-    """Decrypts what comes, from any number of sources of one peer."""
+    """Decrypts what comes, from any number of sources of one peer.
 
-    def __init__(self, suite: str, key: bytes) -> None:
+    Args:
+        heard: SSRC and extended highest sequence number of what another key opened before. A peer
+            that changes its key goes on counting rollovers (RFC 3711 section 3.3.1), but many begin
+            at zero; its first packet tells which.
+    """
+
+    def __init__(self, suite: str, key: bytes, heard: tuple[int, int] | None = None) -> None:
         self._session = _session(suite, key, Policy.SSRC_ANY_INBOUND)
+        self._other: pylibsrtp.Session | None = None
+        if heard is not None and heard[1] > SEQUENCE_MASK:
+            self._other = _wound(suite, key, *heard)
 
     def open(self, packet: bytes) -> bytes:
         """The RTP packet inside.
@@ -74,9 +87,17 @@ class Opener:
             Replayed: it is, but came before.
         """
         try:
-            return self._session.unprotect(packet)
+            opened = self._session.unprotect(packet)
         except (pylibsrtp.Error, ValueError) as error:
-            raise _refusal(error) from None
+            if self._other is None:
+                raise _refusal(error) from None
+            try:
+                opened = self._other.unprotect(packet)
+            except (pylibsrtp.Error, ValueError):
+                raise _refusal(error) from None
+            self._session = self._other
+        self._other = None
+        return opened
 
     def open_rtcp(self, packet: bytes) -> bytes:
         """The RTCP compound inside.
@@ -93,6 +114,18 @@ class Opener:
 
 def _session(suite: str, key: bytes, direction: int) -> pylibsrtp.Session:
     return _Session(Policy(key, direction, srtp_profile=PROFILES[suite]))
+
+
+def _wound(suite: str, key: bytes, ssrc: int, highest: int) -> pylibsrtp.Session:
+    """A receiving session that stands at ``highest``.
+
+    The library has no way to set its counter, but it follows packets; these never leave.
+    """
+    sealing = _session(suite, key, Policy.SSRC_ANY_OUTBOUND)
+    opening = _session(suite, key, Policy.SSRC_ANY_INBOUND)
+    for index in (*range(0, highest, _STRIDE), highest):
+        opening.unprotect(sealing.protect(build(0, False, index & SEQUENCE_MASK, 0, ssrc, b"")))
+    return opening
 
 
 def _refusal(error: Exception) -> Unauthentic | Replayed:

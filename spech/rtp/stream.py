@@ -100,7 +100,7 @@ class Stream:
 
         With keys that is at once, else when the handshake is done.
         """
-        self.protection.negotiate(security, shared=self._shared)
+        self.protection.negotiate(security, shared=self._shared, heard=self._session.heard)
         self._follow_key()
         self._take_hellos()
 
@@ -164,7 +164,7 @@ class Stream:
                         continue
                     opened = self.protection.open(data)
                     if opened is None:
-                        self._note_unauthentic(source)
+                        self._note_refused(source)
                         continue
                     data = opened
                 packet = rtp.parse(data)
@@ -330,7 +330,7 @@ class Stream:
         if self.protection.required:
             opened = self.protection.open_rtcp(data)
             if opened is None:
-                self._note_unauthentic(source)
+                self._note_refused(source)
                 return
             data = opened
         self._session.receive_rtcp(data, arrival)
@@ -349,9 +349,9 @@ class Stream:
             f"{kind} {source[0]}", "dropped %s from %s:%d: %s", kind, source[0], source[1], reason
         )
 
-    def _note_unauthentic(self, source: Address) -> None:
+    def _note_refused(self, source: Address) -> None:
         name = f"{source[0]}:{source[1]}"
-        self._log(source[0], "dropped SRTP from %s: not made with the key agreed on", name)
+        self._log(source[0], "dropped SRTP from %s: not authentic, or heard before", name)
 
     def _drop_foreign(self, source: Address, kind: str = "RTP") -> None:
         self.foreign += 1

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from spech.keying import SrtpKeys
+from spech.keying import DtlsPeer, SrtpKeys
 from spech.rtp import packet as rtp
+from spech.rtp.dtls import PATIENCE, Certificate
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
-from spech.rtp.srtp import PROFILES, Opener
+from spech.rtp.srtp import PROFILES, Opener, Sealer
 from spech.rtp.stream import Stream
 
 Address = tuple[str, int]
@@ -26,6 +27,7 @@ class Socket:
     def __init__(self) -> None:
         self.waiting: list[tuple[bytes, Address]] = []
         self.sent: list[bytes] = []
+        self.to: list[Address] = []
 
     def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
         if not self.waiting:
@@ -36,12 +38,20 @@ class Socket:
 
     def sendto(self, data: bytes, destination: Address) -> None:
         self.sent.append(data)
+        self.to.append(destination)
 
 
 class Side:
     """A stream with one payload type, at ``here``, that talks with ``there``."""
 
-    def __init__(self, here: Address, there: Address, seed: int, sequence: int = 0) -> None:
+    def __init__(
+        self,
+        here: Address,
+        there: Address,
+        seed: int,
+        sequence: int = 0,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.here, self.there = here, there
         self.session = RtpSession(rng=random.Random(seed), epoch=0.0)
         self.session._sequence = sequence
@@ -50,7 +60,7 @@ class Side:
         )
         self.media, self.control = Socket(), Socket()
         pair = PortPair(self.media, self.control, *here)  # type: ignore[arg-type]
-        self.stream = Stream(pair, self.session)
+        self.stream = Stream(pair, self.session, certificate)
         self.stream.negotiate(there, (there[0], there[1] + 1))
         self.now = 100.0
 
@@ -225,6 +235,27 @@ def test_new_keys_after_a_rollover_come_with_a_new_source() -> None:
     assert right.dropped == (0, 0, 0)
 
 
+def test_a_peer_with_a_new_key_may_go_on_counting_rollovers() -> None:
+    """As RFC 3711 section 3.3.1 asks for, though we do not need it ourselves."""
+    left, right = pair(sequence=65_530)
+    heard = [right.hear(left.say()) for _ in range(20)][-1]
+    ours, theirs = keys(2)
+    right.stream.secure(theirs)
+    sealer = Sealer(ours.suite, ours.send)
+    left.session._sequence = 32_000
+    for sequence in (32_000, 64_000, 30_000, 61_000, 20):  # Two rollovers that nobody sees.
+        left.session._sequence = sequence
+        sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
+    assert right.hear(sealed) == heard
+    sealer = Sealer(ours.suite, ours.send)
+    for sequence in (65_000, 20):  # One, as was heard.
+        left.session._sequence = sequence
+        sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
+    assert right.hear(sealed) == heard + 1
+    assert right.hear(sealed) == heard + 1
+    assert right.dropped == (1, 1, 0)
+
+
 def test_a_new_source_of_the_peer_is_heard() -> None:
     left, right = pair()
     right.hear(left.say())
@@ -244,3 +275,123 @@ def test_from_plain_to_encrypted_and_back() -> None:
         wire = left.say()
         assert (rtp.parse(wire).payload == bytes(160)) == (agreed[0] is None)
         assert right.hear(wire) == heard + 2
+
+
+# Handshakes
+
+
+OURS, THEIRS = Certificate(), Certificate()
+
+
+def announced(certificate: Certificate) -> tuple[tuple[str, str], ...]:
+    return (("sha-256", certificate.fingerprint.split()[1].replace(":", "").lower()),)
+
+
+def shaking(*, mux: bool = False) -> tuple[Side, Side]:
+    left, right = Side(LEFT, RIGHT, 1, 0, OURS), Side(RIGHT, LEFT, 2, 0, THEIRS)
+    for side, other, client in ((left, THEIRS, True), (right, OURS, False)):
+        if mux:
+            side.stream.negotiate(side.there, side.there)
+        side.stream.secure(DtlsPeer(announced(other), client))
+    return left, right
+
+
+def exchange(left: Side, right: Side, ticks: int = 8) -> None:
+    """Carry what both send to each other's sockets."""
+    for _ in range(ticks):
+        for here, there in ((left, right), (right, left)):
+            here.now += 0.02
+            here.stream.drain(here.now)
+            here.stream.drain_rtcp(here.now)
+            for sending, source in (
+                (here.media, here.here),
+                (here.control, (here.here[0], here.here[1] + 1)),
+            ):
+                for data, to in zip(sending.sent, sending.to, strict=True):
+                    receiving = there.media if to == there.here else there.control
+                    receiving.waiting.append((data, source))
+                sending.sent.clear()
+                sending.to.clear()
+
+
+@pytest.mark.parametrize("mux", [False, True])
+def test_a_handshake_for_the_sound_and_one_for_its_reports(mux: bool) -> None:
+    left, right = shaking(mux=mux)
+    assert not left.stream.protection.ready
+    exchange(left, right)
+    assert left.stream.protection.kind == right.stream.protection.kind == "DTLS"
+    for side, other in ((left, right), (right, left)):
+        assert other.hear(side.say()) == 1
+        side.media.sent.clear()
+        side.media.to.clear()
+    for side in (left, right):
+        side.stream.send_rtcp(side.session.report(side.now))
+    exchange(left, right, 1)
+    exchange(right, left, 1)
+    for side, other in ((left, right), (right, left)):
+        assert side.session.reports.remote_report is not None
+        assert side.session.reports.remote_report.ssrc == side.session.ssrc
+        assert side.dropped == (0, 0, 0)
+        assert other.stream.invalid == 0
+
+
+def test_nothing_leaves_and_nothing_is_heard_before_the_handshake() -> None:
+    left, right = shaking()
+    left.stream.send(left.session.send(bytes(160), 0))
+    left.stream.send_rtcp(left.session.report(100.0))
+    assert left.media.sent == left.control.sent == []
+    assert right.hear(rtp.build(0, False, 1, 160, 7, bytes(160))) == 0
+    assert right.dropped == (1, 0, 0)
+
+
+def test_a_handshake_that_begins_before_the_answer_is_not_lost() -> None:
+    left = Side(LEFT, RIGHT, 1, 0, OURS)
+    left.stream.secure(DtlsPeer(announced(THEIRS), client=True))
+    left.stream.drain(100.0)
+    right = Side(RIGHT, LEFT, 2, 0, THEIRS)
+    right.media.waiting = [(data, LEFT) for data in left.media.sent]
+    left.media.sent.clear()
+    left.media.to.clear()
+    right.stream.discard()
+    right.stream.secure(DtlsPeer(announced(OURS), client=False))
+    exchange(left, right)
+    assert left.stream.protection.kind == right.stream.protection.kind == "DTLS"
+
+
+def test_a_new_handshake_only_with_another_certificate_or_role() -> None:
+    left, right = shaking()
+    exchange(left, right)
+    ssrc = left.session.ssrc
+    left.stream.secure(DtlsPeer(announced(THEIRS), client=True))
+    assert left.stream.protection.ready
+    for side, other, client in ((left, THEIRS, False), (right, OURS, True)):
+        side.stream.secure(DtlsPeer(announced(other), client))
+        assert not side.stream.protection.ready
+    exchange(left, right)
+    assert right.hear(left.say()) == 1
+    assert left.session.ssrc != ssrc  # Another key comes with another source.
+
+
+def test_a_handshake_that_failed_is_tried_again_when_it_is_agreed_on_again() -> None:
+    left, right = shaking()
+    left.stream.drain(100.0)
+    left.stream.drain(100.1 + PATIENCE)
+    assert left.stream.protection.failure is not None
+    left.media.sent.clear()
+    left.media.to.clear()
+    left.stream.secure(DtlsPeer(announced(THEIRS), client=True))
+    assert left.stream.protection.failure is None
+    exchange(left, right)
+    assert left.stream.protection.kind == "DTLS"
+
+
+def test_strangers_cannot_shake_hands_with_who_began() -> None:
+    left, right = shaking()
+    left.stream.drain(100.0)
+    stranger = Side(STRANGER, LEFT, 3, 0, Certificate())
+    stranger.stream.secure(DtlsPeer(announced(OURS), client=True))
+    stranger.stream.drain(100.0)
+    left.media.waiting = [(data, STRANGER) for data in stranger.media.sent]
+    exchange(left, right)
+    assert left.stream.foreign == 1
+    assert left.stream.protection.kind == "DTLS"
