@@ -12,6 +12,8 @@ import { Recents } from "./recents.js";
 import { Sound } from "./sound/sound.js";
 import { Tones } from "./sound/tones.js";
 
+// The line is taken, or nobody wants to talk; everything else is the network's trouble.
+const BUSY = [480, 486, 600, 603];
 const SILENCE_DBFS = -100;
 // Snapshots differ by the network's delay; the timer follows only what is more than that.
 const TIMER_SLACK_MS = 400;
@@ -83,6 +85,11 @@ export class Phone extends EventTarget {
 
   get sound() {
     return this.#sound;
+  }
+
+  /** The tones of the network, and whose they are. */
+  get tones() {
+    return this.#tones;
   }
 
   get state() {
@@ -459,9 +466,15 @@ export class Phone extends EventTarget {
     const seconds = this.seconds(call);
     this.#lengths.set(call.id, seconds);
     if (this.#saw(call)) {
-      if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tones.farewell();
+      if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tellEnd(call, seconds);
       this.recents.note(call, seconds);
     }
+  }
+
+  /** Two tones when they hung up; else as long as it takes to understand that nothing came of it. */
+  #tellEnd({ ended }, seconds) {
+    if (seconds !== null) this.#tones.tell("busy", 2);
+    else this.#tones.tell(BUSY.includes(ended.status) ? "busy" : "congestion", 4);
   }
 
   /** Bring sound, tones and ticker in line with the calls. */

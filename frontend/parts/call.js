@@ -46,7 +46,6 @@ export class CallView extends Part {
     this.hold = this.#control("hold", "hold", t("hold"), () => this.#toggleHold());
     this.pass = this.#control("transfer", "transfer", t("transfer"), () => this.#togglePanel("transfer"));
     this.record = this.#control("record", "record", t("record"), () => this.#toggleRecording());
-    this.record.classList.add("recorder");
     this.more = this.#control("new-call", "plus", t("new_call"), () => this.phone.show("dialer"));
     this.merge = this.#control("merge", "merge", t("merge"), () => this.#merge());
     this.controls = h(
@@ -141,7 +140,7 @@ export class CallView extends Part {
   #control(testid, symbol, label, action) {
     return h(
       "button",
-      { type: "button", class: "control", testid, "aria-pressed": "false", onclick: action },
+      { type: "button", class: `control to-${testid}`, testid, "aria-pressed": "false", onclick: action },
       h("span", { class: "disc" }, icon(symbol)),
       h("span", { class: "label" }, label),
     );
@@ -316,10 +315,11 @@ export class CallView extends Part {
     this.#panel.phone = this.phone;
   }
 
-  /** Done with an ended call: back to another one that waits, if there is one. */
+  /** Done with an ended call: back to another one that waits, or with all of them. */
   #leave() {
     const waiting = this.phone.lines.findLast(live);
-    this.phone.dismiss(this.#shown);
+    const done = waiting ? [this.phone.selected] : this.phone.lines;
+    for (const { id } of done) this.phone.dismiss(id);
     if (waiting) this.phone.select(waiting.id);
   }
 
@@ -363,9 +363,9 @@ export class CallView extends Part {
     const digit = /^[0-9*#+]$/.test(event.key);
     const done = event.key === "Escape" || (event.key === "Enter" && !event.target.closest?.("button"));
     if (!digit && !done) return;
-    if (digit) this.phone.dismiss(this.#shown);
-    else this.#leave();
-    if (digit) {
+    if (!digit) this.#leave();
+    else {
+      this.phone.dismiss(this.#shown);
       this.phone.number = event.key;
       this.phone.show("dialer");
     }

@@ -119,7 +119,13 @@ export class Settings extends Part {
           h("div", { class: "actions" }, this.save),
         ),
       ),
-      h("div", { class: "foot" }, this.#language(), this.forget, this.version),
+      h(
+        "div",
+        { class: "foot" },
+        h("div", { class: "habits" }, this.#language(), this.#country()),
+        this.forget,
+        this.version,
+      ),
     );
     this.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !this.#busy) this.phone.show(null);
@@ -195,6 +201,26 @@ export class Settings extends Part {
         h("option", { value, selected: value === currentLanguage() }, name),
       ),
     );
+    return h("div", { class: "input select small" }, select, icon("down"));
+  }
+
+  /** Whose tones one hears: a habit of the person, kept by the browser. */
+  #country() {
+    const { tones } = this.phone;
+    const select = h("select", {
+      testid: "country",
+      "aria-label": t("country"),
+      title: t("country"),
+      onchange: () => tones.choose(select.value),
+    });
+    const names = new Intl.DisplayNames([currentLanguage()], { type: "region" });
+    Promise.all([tones.table(), tones.country()]).then(([table, country]) => {
+      const options = Object.keys(table)
+        .map((code) => [code, code ? names.of(code.toUpperCase()) : t("country.none")])
+        .sort(([code, one], [, other]) => (code ? one.localeCompare(other, currentLanguage()) : -1));
+      select.append(...options.map(([value, name]) => h("option", { value }, name)));
+      select.value = country;
+    });
     return h("div", { class: "input select small" }, select, icon("down"));
   }
 

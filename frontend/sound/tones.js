@@ -1,34 +1,44 @@
 /**
- * The sounds that the page makes itself: the ring of an incoming call, the ringback of an outgoing one
- * that has no early media, and a short sign that a call has ended. They do not pass through the call's
- * speaker path. Browsers let a page be heard after a gesture only; a ring that came too early starts then.
+ * The sounds that the page makes itself: the ring of an incoming call, and as the network of the chosen country
+ * has them the ringback of an outgoing call without early media, busy, congestion and call waiting. They do not
+ * pass through the call's speaker path. Browsers let a page be heard after a gesture only; what came too early
+ * starts then.
  */
 
-// A soft rising chord, twice, then a pause. [start s, frequency Hz, length s, gain]
-const RING = [0, 1.1].flatMap((start) => [
-  [start, 659.3, 0.9, 0.16],
-  [start + 0.12, 830.6, 0.9, 0.16],
-  [start + 0.24, 987.8, 0.9, 0.16],
-  [start + 0.36, 1318.5, 1.2, 0.12],
-]);
-// ITU-T E.180: 425 Hz, 1 s on, 4 s off.
-const RINGBACK = [[0, 425, 1, 0.08]];
-const FAREWELL = [
-  [0, 425, 0.16, 0.08],
-  [0.26, 425, 0.16, 0.08],
-];
-// A second call while one is being talked in.
-const WAITING = [
-  [0, 425, 0.2, 0.05],
-  [0.4, 425, 0.2, 0.05],
-];
-const PATTERNS = {
-  ring: { notes: RING, period: 4 },
-  ringback: { notes: RINGBACK, period: 5 },
-  waiting: { notes: WAITING, period: 5 },
-};
+import { recall, remember } from "../memory.js";
+import { play, readCadence } from "./cadence.js";
 
+// A soft rising chord, twice, then a pause. [start s, frequency Hz, length s, gain]
+const CHORD = [
+  [0, 659.3, 0.9, 0.16],
+  [0.12, 830.6, 0.9, 0.16],
+  [0.24, 987.8, 0.9, 0.16],
+  [0.36, 1318.5, 1.2, 0.12],
+];
+const RING = {
+  notes: [0, 1.1].flatMap((again) =>
+    CHORD.map(([start, frequency, length, gain]) => ({
+      start: again + start,
+      length,
+      parts: [{ frequency, gain }],
+    })),
+  ),
+  period: 4,
+};
+/** What stands for a country that is not in the table: ITU-T E.180. */
+const ANYWHERE = "";
+const SILENCE = "0/1000";
 const RESTING_MS = 2000;
+const LEAD_SECONDS = 0.02;
+
+/** The country that the browser's languages speak of: `de-CH` is Switzerland, `de` Germany. */
+function likely(table) {
+  for (const name of navigator.languages) {
+    const region = new Intl.Locale(name).maximize().region?.toLowerCase();
+    if (region in table) return region;
+  }
+  return ANYWHERE;
+}
 
 export class Tones {
   #context = null;
@@ -38,6 +48,29 @@ export class Tones {
   #rest = 0;
   #output = null;
   #volume = 1;
+  #table = null;
+
+  /** How calls sound in each country, from the server; empty while that is away. */
+  async table() {
+    this.#table ??= fetch("tones.json").then((answer) => answer.json());
+    try {
+      return await this.#table;
+    } catch {
+      this.#table = null;
+      return {};
+    }
+  }
+
+  /** The chosen country, or the likely one; "" for none. */
+  async country() {
+    const table = await this.table();
+    const chosen = recall("country", null);
+    return chosen !== null && chosen in table ? chosen : likely(table);
+  }
+
+  choose(country) {
+    remember("country", country);
+  }
 
   /** To be called in a gesture: from then on the browser lets the page ring by itself. */
   unlock() {
@@ -56,15 +89,25 @@ export class Tones {
     this.#restart();
   }
 
-  /** The short sign that a call has ended. */
-  async farewell() {
+  /** Say once why a call has ended: some rounds of `busy` or `congestion`. */
+  async tell(name, rounds) {
     if (!this.#unlocked) return;
+    const { notes, period } = await this.#pattern(name);
     await this.#wake();
-    this.#notes(FAREWELL, this.#newOutput());
+    const output = this.#newOutput();
+    const now = this.#context.currentTime + LEAD_SECONDS;
+    for (let round = 0; round < rounds; round += 1) play(this.#context, notes, output, now + round * period);
+    this.#restSoon(rounds * period * 1000);
   }
 
   setVolume(gain) {
     this.#volume = gain;
+  }
+
+  async #pattern(name) {
+    if (name === "ring") return RING;
+    const table = await this.table();
+    return readCadence(table[await this.country()]?.[name] ?? SILENCE);
   }
 
   async #restart() {
@@ -73,16 +116,18 @@ export class Tones {
     this.#output = null;
     if (!this.#unlocked) return;
     const wanted = this.#wanted;
-    const pattern = PATTERNS[wanted];
-    if (!pattern) {
+    if (wanted === null) {
       this.#restSoon();
       return;
     }
+    const { notes, period } = await this.#pattern(wanted);
     await this.#wake();
     if (wanted !== this.#wanted || this.#output) return;
     this.#output = this.#newOutput();
-    this.#notes(pattern.notes, this.#output);
-    this.#timer = setInterval(() => this.#notes(pattern.notes, this.#output), pattern.period * 1000);
+    const round = () =>
+      play(this.#context, notes, this.#output, this.#context.currentTime + LEAD_SECONDS, wanted === "ring");
+    round();
+    this.#timer = setInterval(round, period * 1000);
   }
 
   async #wake() {
@@ -91,34 +136,16 @@ export class Tones {
   }
 
   /** A context costs a little power, so it rests when nothing is to be heard. */
-  #restSoon() {
+  #restSoon(playing = 0) {
     clearTimeout(this.#rest);
     this.#rest = setTimeout(() => {
       if (this.#wanted === null) this.#context.suspend();
-    }, RESTING_MS);
+    }, playing + RESTING_MS);
   }
 
   #newOutput() {
     const output = new GainNode(this.#context, { gain: this.#volume });
     output.connect(this.#context.destination);
     return output;
-  }
-
-  #notes(notes, output) {
-    const now = this.#context.currentTime + 0.02;
-    for (const [start, frequency, length, gain] of notes) {
-      const oscillator = new OscillatorNode(this.#context, { frequency });
-      const envelope = new GainNode(this.#context, { gain: 0 });
-      // The chord rings out like a bell; the exchange's 425 Hz tones stand still.
-      const decays = frequency > 500;
-      envelope.gain.setValueAtTime(0, now + start);
-      envelope.gain.linearRampToValueAtTime(gain, now + start + 0.015);
-      if (decays) envelope.gain.exponentialRampToValueAtTime(0.0005, now + start + length);
-      else envelope.gain.setValueAtTime(gain, now + start + length - 0.02);
-      envelope.gain.linearRampToValueAtTime(0, now + start + length + 0.02);
-      oscillator.connect(envelope).connect(output);
-      oscillator.start(now + start);
-      oscillator.stop(now + start + length + 0.05);
-    }
   }
 }

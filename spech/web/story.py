@@ -56,6 +56,7 @@ def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
     """
     steps = []
     known: set[bytes] = set()
+    changes: set[tuple[bool, int]] = set()
     for entry in entries:
         at = round(entry.at + wall, 4)
         if entry.source is None or entry.destination is None:
@@ -64,7 +65,7 @@ def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
         sent = entry.sent
         again = entry.data in known
         known.add(entry.data)
-        title, meaning = _read(entry.data, sent)
+        title, meaning = _read(entry.data, sent, changes)
         steps.append(
             Step(
                 "sent" if sent else "received",
@@ -78,15 +79,21 @@ def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _read(data: bytes, sent: bool) -> tuple[str, str]:
-    """The start line in short, and the meaning; empty where we know none."""
+def _read(data: bytes, sent: bool, changes: set[tuple[bool, int]]) -> tuple[str, str]:
+    """The start line in short, and the meaning; empty where we know none.
+
+    ``changes`` are the INVITEs within the call so far: whether we sent it, and its number.
+    """
     try:
         message = parse(data)
     except RemoteProtocolError as error:
         return f"unreadable: {error}", ""
     if isinstance(message, Request):
+        if message.method == "INVITE" and message.to.tag is not None:
+            changes.add((sent, message.cseq.number))
         return f"{message.method} {message.uri}", _request(message)[not sent]
-    return f"{message.status} {message.reason}".strip(), _response(message)[not sent]
+    changed = (not sent, message.cseq.number) in changes
+    return f"{message.status} {message.reason}".strip(), _response(message, changed)[not sent]
 
 
 def _request(message: Request) -> tuple[str, str]:
@@ -95,14 +102,14 @@ def _request(message: Request) -> tuple[str, str]:
     return _REQUESTS.get(message.method, ("", ""))
 
 
-def _response(message: Response) -> tuple[str, str]:
+def _response(message: Response, changed: bool) -> tuple[str, str]:
     status, method = message.status, message.cseq.method
     if status in (401, 407):
         return _CHALLENGE, _CHALLENGE
     if status >= 300:
         text = explain(status, message.reason)
         return text, text
-    if method == "INVITE":
+    if method == "INVITE" and not changed:
         return _PROGRESS.get(status, _AGREED if status >= 200 else ("", ""))
     return _AGREED
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import expect
 
 from spech.testing.asterisk import Asterisk
+from spech.testing.audio import assert_tone
 from spech.testing.dialplan import PASSWORD
 from spech.testing.page import Server, Telephone
 from spech.testing.waiting import wait
 
 from .test_calls import hear_own_tone, in_call
+from .test_in_call import loudness
 
 
 def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx: Asterisk) -> None:
@@ -96,6 +100,39 @@ def test_it_fits_a_small_screen(registered: Telephone, theme: str) -> None:
     width = registered.page.evaluate("document.documentElement.scrollWidth")
     registered.picture(f"small-{theme}")
     assert width <= 360
+
+
+def test_tones_are_those_of_the_chosen_country(telephone: Telephone) -> None:
+    """Measured in what the page renders: a ringback of 440 and 480 Hz in the United States."""
+    telephone.element("welcome-settings").click()
+    expect(telephone.element("country").locator("option:checked")).to_have_text("United States")
+    rendered = telephone.page.evaluate("""async () => {
+        const { readCadence, play } = await import("/sound/cadence.js");
+        const table = await (await fetch("tones.json")).json();
+        const render = async (cadence) => {
+            const context = new OfflineAudioContext(1, 8000 * 2, 8000);
+            play(context, readCadence(cadence).notes, context.destination, 0);
+            return [...(await context.startRendering()).getChannelData(0)];
+        };
+        return {us: await render(table.us.ringback), gb: await render(table.gb.ringback),
+                germany: await render(table.de.busy)};
+    }""")
+    us, gb, germany = (to_pcm(rendered[name]) for name in ("us", "gb", "germany"))
+    for frequency in (440, 480):
+        assert loudness(us, 8000, frequency) == pytest.approx(-27, abs=1)
+    # 400 ms of tone and 200 ms of silence, twice, then silence.
+    for start, sounds in ((0.05, True), (0.45, False), (0.65, True), (1.1, False)):
+        level = loudness(gb[int(start * 8000) : int((start + 0.1) * 8000)], 8000, 425)
+        assert (level > -60) is sounds
+    assert_tone(germany[400:3400], 8000, 425, tolerance=2)
+    telephone.element("country").select_option("de")
+    telephone.reload()
+    telephone.element("welcome-settings").click()
+    expect(telephone.element("country").locator("option:checked")).to_have_text("Germany")
+
+
+def to_pcm(samples: list[float]) -> NDArray[np.int16]:
+    return np.round(np.array(samples) * 32768).astype(np.int16)
 
 
 def test_encryption_is_asked_for_and_shown(telephone: Telephone, pbx: Asterisk) -> None:
