@@ -420,7 +420,7 @@ class Call:
         Raises:
             LocalProtocolError: neither digit nor pause; the far end does not take ``method``; or
                 no sound has been agreed on yet.
-            ValueError: a length makes no sense.
+            ValueError: a length makes no sense, or there is no such method.
         """
         self._require_up()
         self._media.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms, method=method)

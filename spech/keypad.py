@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -50,8 +50,11 @@ def read_keys(digits: str, method: Method, duration_ms: int, gap_ms: int) -> lis
 
     Raises:
         LocalProtocolError: a character is no digit and no pause.
-        ValueError: the length of a key is not above 0, or that of a gap below it.
+        ValueError: the length of a key is not above 0, or that of a gap below it; or there is no
+            such method.
     """
+    if method not in get_args(Method):
+        raise ValueError(f"no method {method!r}: it is one of {', '.join(get_args(Method))}")
     if duration_ms <= 0 or gap_ms < 0:
         raise ValueError(f"no key can last {duration_ms} ms with a gap of {gap_ms} ms")
     ticks = max(1, round(duration_ms / _TICK_MS))

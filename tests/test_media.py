@@ -479,6 +479,8 @@ async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
     for duration, gap in ((0, 60), (100, -1)):
         with pytest.raises(ValueError, match="no key"):
             call.left.media.send_dtmf("1", duration_ms=duration, gap_ms=gap)
+    with pytest.raises(ValueError, match="rfc4733, info, inband"):
+        call.left.media.send_dtmf("1", method="rfc2833")  # type: ignore[arg-type]
     call.tick(10)
     assert all(packet.payload_type == 0 for packet in call.left.packets())
 

@@ -15,8 +15,8 @@ from spech.testing.asterisk import Asterisk
 from spech.testing.relay import Network, Path
 from spech.testing.waiting import until
 
-TYPED = "1123*0AbCd#"
-READ = "1123*0ABCD"
+TYPED = "113*0d#"
+READ = "113*0D"
 
 
 async def typed_and_repeated(

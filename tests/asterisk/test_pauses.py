@@ -10,17 +10,17 @@ from spech.testing.speech import SENTENCES, intelligibility, speak
 from spech.testing.talk import talk
 
 
-@pytest.mark.parametrize("codec", ["PCMU", "G722", "opus", "speex/16000"])
+@pytest.mark.parametrize("codec", ["PCMU", "opus"])
 async def test_the_echo_works_with_silence_suppression(
     account: Account, ports: PortRange, codec: str
 ) -> None:
-    """What Asterisk does not agree on is not done; Opus and Speex leave pauses out by themselves.
+    """What Asterisk does not agree on is not done; Opus leaves pauses out by itself.
 
     Asterisk counts what it missed of ours, and a pause must not look like a loss.
     """
     rate = 8000
     said = speak(SENTENCES.partition(".")[0], rate)
-    pause = np.zeros(rate * 3, np.int16)
+    pause = np.zeros(rate * 2, np.int16)
     async with (
         open_phone(
             account, listen=("127.0.0.1", 0), ports=ports, silence_suppression=True
@@ -31,12 +31,12 @@ async def test_the_echo_works_with_silence_suppression(
         with call.open_audio(rate) as port:
             await talk(port, said, len(said) / rate)
             before = call.statistics.sent
-            await talk(port, pause, 3)
+            await talk(port, pause, 2)
             in_pause = call.statistics.sent - before
             heard = await talk(port, np.append(said, pause[: rate // 2]), len(said) / rate + 0.5)
         assert intelligibility(said, heard, rate) > 0.8
         statistics = call.statistics
         assert statistics.lost == 0
         assert not statistics.remote_lost
-    if codec in ("opus", "speex/16000"):
-        assert in_pause < 75
+    if codec == "opus":
+        assert in_pause < 50

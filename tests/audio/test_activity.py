@@ -47,6 +47,18 @@ def test_speech_passes_whole_and_pauses_do_not(rate: int, voice: str, below: flo
     assert sent.mean() < 0.6
 
 
+@pytest.mark.parametrize("peak", [0.5, 0.1, 0.03])
+def test_who_speaks_softly_and_at_once_is_heard_too(peak: float) -> None:
+    """From the first tick on, before anything is known of the room."""
+    said = speak(SENTENCES, 8000, peak=peak).astype(np.float64)
+    said = said[np.argmax(np.abs(said) > 100) :]
+    heard = np.rint(said + room(8000, len(said) / 8000 + 1, 18)[: len(said)])
+    sent = judge(VoiceActivity(), heard.astype(np.int16), 8000)
+    energy = (said[: len(sent) * 160].reshape(-1, 160) ** 2).sum(axis=1)
+    assert energy[sent].sum() > 0.99 * energy.sum()
+    assert energy[:50][sent[:50]].sum() > 0.99 * energy[:50].sum()
+
+
 def test_nothing_but_a_room_is_left_out_soon() -> None:
     activity = VoiceActivity()
     for rms in (3, 30, 150, 40):
