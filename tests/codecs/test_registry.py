@@ -72,6 +72,7 @@ def test_a_codec_of_ones_own_joins(install: Install, caplog: pytest.LogCaptureFi
     assert made.packet_samples(20) == 320
     assert not made.conceal(320).any()
     assert not made.recover(b"", 320).any()
+    assert codecs.impairment("Quiet") == codecs.Impairment(10.0, 10.0, "wideband")
     with pytest.raises(CodecUnavailable, match="liblacking1"):
         codecs.create("lacking")
     # One that cannot be loaded is reported, and takes nothing else with it.
