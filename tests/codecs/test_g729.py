@@ -65,3 +65,29 @@ def test_annex_b_is_refused_where_it_was_refused() -> None:
     for offered in ("annexb=no", "AnnexB = NO", "annexa=yes;annexb=no"):
         assert codec.answer(offered) == "annexb=no"
     assert {len(codec.encode(np.zeros(160, np.int16))) for _ in range(100)} == {20}
+
+
+def test_pauses_are_described_where_that_is_wanted_and_not_forbidden() -> None:
+    """RFC 3551 section 4.5.6: sound first, one description behind it, or that alone."""
+    room = background(-55)
+    sizes = {}
+    for fmtp in (None, "annexb=yes", "annexb=no"):
+        codec = G729Codec()
+        codec.suppress_silence(True)
+        codec.configure(fmtp)
+        payloads = [codec.encode(room[at : at + 160]) for at in range(0, len(room) - 159, 160)]
+        sizes[fmtp] = [len(payload) for payload in payloads]
+        if fmtp != "annexb=no":
+            other = G729Codec()
+            heard = [other.decode(one) if one else other.conceal(160) for one in payloads]
+            assert dbfs(np.concatenate(heard[200:])) == pytest.approx(-55, abs=2)
+    assert set(sizes["annexb=no"]) == {20}
+    assert sizes[None] == sizes["annexb=yes"]
+    assert set(sizes[None]) <= {0, 2, 10, 12, 20}
+    late = sizes[None][200:]
+    assert late.count(0) > 0.7 * len(late)
+    # Even a noise that never changes is described every two seconds.
+    silent = 0
+    for size in late:
+        silent = 0 if size else silent + 1
+        assert silent <= 100
