@@ -45,12 +45,7 @@ class Reach:
     """
 
     def __init__(self, stun: str | None, ice: bool | None, rng: random.Random) -> None:
-        self._server: Uri | None = None
-        if stun is not None:
-            match = _STUN_URI.fullmatch(stun.strip())
-            if match is None or not 0 < int(match["port"] or _STUN_PORT) < 65536:
-                raise LocalProtocolError(f"{stun!r} is no STUN server: write stun:host[:port]")
-            self._server = Uri("sip", None, match["host"], int(match["port"] or _STUN_PORT))
+        self._server = None if stun is None else stun_server(stun)
         self._ice = ice
         self._rng = rng
 
@@ -115,6 +110,19 @@ class Reach:
                     break
         _log.warning("the STUN server %s does not answer", server.host)
         return None, None
+
+
+def stun_server(text: str) -> Uri:
+    """Host and port of ``stun:host[:port]`` (RFC 7064), as a URI that is resolved like others.
+
+    Raises:
+        LocalProtocolError: it is no such URI.
+    """
+    match = _STUN_URI.fullmatch(text.strip())
+    port = int(match["port"] or _STUN_PORT) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise LocalProtocolError(f"{text!r} is no STUN server: write stun:host[:port]")
+    return Uri("sip", None, match["host"], port)
 
 
 def _needs_no_checks(address: str) -> bool:

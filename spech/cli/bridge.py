@@ -11,6 +11,7 @@ from spech.cli.options import (
     account_option,
     codec_option,
     read_address,
+    stun_option,
     verbose_option,
 )
 from spech.cli.serve import run_server
@@ -43,6 +44,7 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
 )
 @account_option
 @codec_option
+@stun_option
 @click.option(
     "--rate",
     type=click.IntRange(8000, 48000),
@@ -55,6 +57,7 @@ def bridge(
     listen: tuple[str, int] | None,
     account: Account | None,
     codec_names: tuple[str, ...] | None,
+    stun: str | None,
     rate: int | None,
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
@@ -70,7 +73,7 @@ def bridge(
 
     async def main() -> None:
         async with open_phone(
-            account, listen=listen or ("0.0.0.0", 0), codecs=codec_names or DEFAULT
+            account, listen=listen or ("0.0.0.0", 0), codecs=codec_names or DEFAULT, stun=stun
         ) as phone:
             if account is not None:
                 try:

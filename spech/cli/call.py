@@ -26,7 +26,13 @@ from spech import (
 )
 from spech.audio.player import Player
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
-from spech.cli.options import account_option, codec_option, encryption_option, verbose_option
+from spech.cli.options import (
+    account_option,
+    codec_option,
+    encryption_option,
+    stun_option,
+    verbose_option,
+)
 from spech.cli.running import run
 from spech.scopes import open_scope
 from spech.sip.media_security import Policy
@@ -48,6 +54,7 @@ class Plan:
     account: Account | None
     codecs: tuple[str, ...] | None
     encryption: Policy
+    stun: str | None
     play: Path | None
     record: Path | None
     dtmf: str | None
@@ -109,6 +116,7 @@ class Outcome:
 @click.option("--no-register", is_flag=True, help="Call without registering first.")
 @codec_option
 @encryption_option
+@stun_option
 @click.option(
     "--play",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -153,6 +161,7 @@ def call(
     no_register: bool,
     codec_names: tuple[str, ...] | None,
     encryption: Policy,
+    stun: str | None,
     play: Path | None,
     record: Path | None,
     dtmf: str | None,
@@ -176,7 +185,7 @@ def call(
     if account is not None and no_register:
         account = replace(account, register=False)
     plan = Plan(
-        target, account, codec_names, encryption, play, record, dtmf, duration, timeout, trace
+        target, account, codec_names, encryption, stun, play, record, dtmf, duration, timeout, trace
     )
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
@@ -214,7 +223,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
     heard: set[str] = set()
     call: Call | None = None
     try:
-        async with open_phone(plan.account) as phone:
+        async with open_phone(plan.account, stun=plan.stun) as phone:
             if plan.account is not None and plan.account.register:
                 await phone.registered(timeout=REGISTRATION_SECONDS)
                 console.print(f"registered as {plan.account.address}", markup=False)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spech import Account, CodecUnavailable, LocalProtocolError, codecs
+from spech.reach import stun_server
 from spech.sip.media_security import POLICIES
 
 PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
@@ -85,6 +86,26 @@ def encryption_option(command: _Command) -> _Command:
         show_default=True,
         help="Encryption of the sound: none offered, where possible, or always; "
         "sdes and dtls say how.",
+    )(command)
+
+
+def read_stun(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """``stun:HOST[:PORT]``"""
+    if value is not None:
+        try:
+            stun_server(value)
+        except LocalProtocolError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return value
+
+
+def stun_option(command: _Command) -> _Command:
+    """``--stun stun:HOST[:PORT]``"""
+    return click.option(
+        "--stun",
+        metavar="STUN:HOST[:PORT]",
+        callback=read_stun,
+        help="Behind a NAT: the server that tells our public addresses. ICE is offered then.",
     )(command)
 
 

@@ -16,7 +16,13 @@ import trio
 from rich.console import Console
 
 from spech import SpechError
-from spech.cli.options import WEB_PASSWORD_VARIABLE, data_folder, verbose_option, web_options
+from spech.cli.options import (
+    WEB_PASSWORD_VARIABLE,
+    data_folder,
+    stun_option,
+    verbose_option,
+    web_options,
+)
 from spech.cli.running import run
 from spech.scopes import open_scope
 from spech.web.auth import is_loopback
@@ -47,6 +53,7 @@ from spech.web.auth import is_loopback
     metavar="NAME",
     help="A further host name under which the page may be reached; may be repeated.",
 )
+@stun_option
 @verbose_option
 def serve(
     host: str,
@@ -56,6 +63,7 @@ def serve(
     sip_host: str,
     sip_port: int,
     allow_host: Sequence[str],
+    stun: str | None,
 ) -> None:
     """Serve the phone as a web page.
 
@@ -78,6 +86,7 @@ def serve(
                     audio_port=audio_port,
                     data_folder=data or data_folder(),
                     sip_listen=(sip_host, sip_port),
+                    stun=stun,
                     password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                     allowed_hosts=allow_host,
                 )

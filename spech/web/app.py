@@ -73,6 +73,7 @@ async def serve(
     audio_port: int = 8888,
     data_folder: Path,
     sip_listen: tuple[str, int] = ("0.0.0.0", 0),
+    stun: str | None = None,
     grace: float = 30.0,
     password: str | None = None,
     drain: float = 5.0,
@@ -87,6 +88,7 @@ async def serve(
         audio_port: TCP port for PCM, 0 for any.
         data_folder: where the vault is kept; made when missing.
         sip_listen: local address and UDP port for SIP.
+        stun: see :func:`spech.open_phone`.
         grace: seconds that calls go on after the last page has gone.
         password: asked for by the browser (HTTP Basic, any user name).
         drain: seconds that farewells may take.
@@ -106,6 +108,7 @@ async def serve(
             open_switchboard(
                 Store(Vault(data_folder)),
                 sip_listen=sip_listen,
+                stun=stun,
                 grace=grace,
                 drain=drain,
                 audio_port=audio_port,

@@ -67,24 +67,25 @@ class Line:
         self._place.send_nowait((appearance, target))
         return appearance
 
-    async def run(self, listen: tuple[str, int], drain: float) -> None:
+    async def run(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
         """Keep the phone open until cancelled. One that cannot be opened is tried again.
 
         Args:
             listen: the local address for SIP.
             drain: seconds that farewells may take.
+            stun: see :func:`spech.open_phone`.
         """
         while True:
             self._set_registration("registering", None, "")
             try:
-                await self._run_phone(listen, drain)
+                await self._run_phone(listen, drain, stun)
             except* Exception as group:
                 error = first_of(group)
                 logger.error("The phone stopped, it is opened again", exc_info=error)
                 self._set_registration("failed", None, str(error) or type(error).__name__)
             await trio.sleep(REOPEN_SECONDS)
 
-    async def _run_phone(self, listen: tuple[str, int], drain: float) -> None:
+    async def _run_phone(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
         send, receive = trio.open_memory_channel[tuple[Appearance, str]](CALL_LIMIT)
         with send, receive:
             async with (
@@ -93,6 +94,7 @@ class Line:
                     listen=listen,
                     codecs=self._account.codecs,
                     drain=drain,
+                    stun=stun,
                 ) as phone,
                 trio.open_nursery() as nursery,
             ):

@@ -66,12 +66,14 @@ class Switchboard:
         store: Store,
         *,
         sip_listen: tuple[str, int],
+        stun: str | None,
         grace: float,
         drain: float,
         audio_port: int,
     ) -> None:
         self._store = store
         self._sip_listen = sip_listen
+        self._stun = stun
         self._grace = grace
         self._drain = drain
         self.audio_port = audio_port
@@ -401,7 +403,7 @@ class Switchboard:
             self._line = Line(account, self.calls, self.notify)
             self.notify()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._line.run, self._sip_listen, self._drain)
+                nursery.start_soon(self._line.run, self._sip_listen, self._drain, self._stun)
                 await changed.wait()
                 nursery.cancel_scope.cancel()
 
@@ -538,6 +540,7 @@ async def open_switchboard(
     store: Store,
     *,
     sip_listen: tuple[str, int] = ("0.0.0.0", 0),
+    stun: str | None = None,
     grace: float = 30.0,
     drain: float = 5.0,
     audio_port: int = 8888,
@@ -547,12 +550,13 @@ async def open_switchboard(
     Args:
         store: where the account is kept.
         sip_listen: the local address for SIP.
+        stun: see :func:`spech.open_phone`.
         grace: seconds that calls go on when no page is open.
         drain: seconds that farewells may take.
         audio_port: the TCP port for PCM, told to the pages.
     """
     switchboard = Switchboard(
-        store, sip_listen=sip_listen, grace=grace, drain=drain, audio_port=audio_port
+        store, sip_listen=sip_listen, stun=stun, grace=grace, drain=drain, audio_port=audio_port
     )
     await switchboard.load()
     async with trio.open_nursery() as nursery:
