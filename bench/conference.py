@@ -67,12 +67,12 @@ def measure(members: int, together: bool, codecs: tuple[str, ...]) -> float:
         if together:
             media.join(room)
         calls.append((media, port))
-    sound = tone((300,), 0.02, 8000, level=-30).tobytes()
+    sounds = [tone((50 * (6 + n),), 0.02, 8000, level=-30).tobytes() for n in range(members)]
     begun = 0.0
     for count in range(TICKS + 50):
         if count == 50:
             begun = time.process_time()
-        for media, port in calls:
+        for (media, port), sound in zip(calls, sounds, strict=True):
             port.send(sound)
             media.tick(count * 0.02)
     spent = time.process_time() - begun

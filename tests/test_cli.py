@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import trio
 
@@ -154,6 +156,24 @@ async def test_call_plays_a_file_and_hangs_up_after_it(tmp_path: Path) -> None:
     assert_tone(sounding(sound, rate)[2400:6400], rate, 700)
 
 
+async def test_call_plays_a_tone_and_records_a_side_for_each(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            *("call", "601", *account(exchange), "--duration", "1.5", "--tone", "fr/busy"),
+            *("--record", str(heard), "--stereo", "--json"),
+        )
+    assert result.returncode == 0, result.stderr
+    with wave.open(str(heard)) as file:
+        rate = file.getframerate()
+        assert (file.getnchannels(), rate) == (2, 8000)
+        left, right = np.frombuffer(file.readframes(-1), "<i2").reshape(-1, 2).T
+    assert_tone(sounding(left, rate)[: rate // 2 - 400], rate, 440)
+    assert_tone(sounding(right, rate)[1600:-400], rate, 440)
+    # Half a second of tone and as much silence.
+    assert np.abs(sounding(left, rate)[5000:7600]).max() < 200
+
+
 async def test_call_sends_digits_and_tells_those_that_come(tmp_path: Path) -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
@@ -235,6 +255,7 @@ async def test_a_host_that_is_unknown_is_3() -> None:
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--codec", "PCMU,MP3"),
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", "no-such-file.wav"),
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", __file__),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--tone", "de/melody"),
         ("bridge", "--websocket", "ws://127.0.0.1/"),
         ("bridge", "--websocket", "http://127.0.0.1/", "--listen", "127.0.0.1:0"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1"),
@@ -337,6 +358,12 @@ async def test_a_bridge_takes_calls_for_its_account() -> None:
         assert outcome_of(result)["status"] == 503
         await program.says("alice -> alice: rejected with 503: no WebSocket at ws://127.0.0.1:9/")
         assert await program.stop(signal.SIGTERM) == 0
+
+
+async def test_tones_are_listed() -> None:
+    result = await spech("tones")
+    assert result.returncode == 0
+    assert re.search(r"de +Germany +425/1000", result.stdout.decode())
 
 
 async def test_codecs_are_listed() -> None:

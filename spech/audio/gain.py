@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,7 +52,7 @@ class Gain:
             if target == 1.0:
                 return pcm
             return self._limiter.process(pcm * np.float32(target))
-        ramp = np.linspace(before, target, len(pcm), dtype=np.float32)
+        ramp = before + np.float32(target - before) * _rise(len(pcm))
         return self._limiter.process(pcm * ramp)
 
 
@@ -75,10 +77,18 @@ class Limiter:
         if wanted < before:
             ramp = np.full(len(wide), wanted, np.float32)
             attack = len(wide) // _ATTACK_SHARE
-            ramp[:attack] = np.linspace(before, wanted, attack, dtype=np.float32)
+            ramp[:attack] += np.float32(before - wanted) * (1 - _rise(attack))
             self._gain = wanted
         else:
             self._gain = min(wanted, before * _RELEASE)
-            ramp = np.linspace(before, self._gain, len(wide), dtype=np.float32)
+            ramp = before + np.float32(self._gain - before) * _rise(len(wide))
         limited: Samples = np.clip(wide * ramp, -32768, 32767).astype(np.int16)
         return limited
+
+
+@lru_cache(maxsize=64)
+def _rise(samples: int) -> NDArray[np.float32]:
+    """From 0 to 1 in even steps; shared, so not to be written to."""
+    rise = np.linspace(0, 1, samples, dtype=np.float32)
+    rise.flags.writeable = False
+    return rise

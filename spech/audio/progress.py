@@ -71,11 +71,19 @@ def cadence(name: str, country: str = "") -> tuple[Step, ...]:
     Raises:
         ValueError: there is no tone of that name.
     """
+    return tuple(_parse(step) for step in written(name, country).split())
+
+
+def written(name: str, country: str = "") -> str:
+    """The same as it stands in the table: ``425/480 0/480``.
+
+    Raises:
+        ValueError: there is no tone of that name.
+    """
     if name not in TONES:
         raise ValueError(f"{name!r} is none of {', '.join(TONES)}")
     table = _table()
-    written = table.get(country.lower(), table[""])[name]
-    return tuple(_parse(step) for step in written.split())
+    return table.get(country.lower(), table[""])[name]
 
 
 class ProgressTone:

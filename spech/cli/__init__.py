@@ -9,6 +9,7 @@ from spech.cli.call import call
 from spech.cli.codecs import codecs
 from spech.cli.demo import demo
 from spech.cli.serve import serve
+from spech.cli.tones import tones
 from spech.cli.trace import trace
 
 __all__ = ["main"]
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, call, bridge, codecs, trace):
+for _command in (demo, serve, call, bridge, codecs, tones, trace):
     main.add_command(_command)

@@ -25,6 +25,7 @@ from spech import (
     open_phone,
 )
 from spech.audio.player import Player
+from spech.audio.progress import TONES
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -56,7 +57,9 @@ class Plan:
     encryption: Policy
     stun: str | None
     play: Path | None
+    tone: str | None
     record: Path | None
+    stereo: bool
     dtmf: str | None
     duration: float | None
     timeout: float
@@ -123,10 +126,16 @@ class Outcome:
     help="Sound file to play; then hang up, unless --duration is longer.",
 )
 @click.option(
+    "--tone",
+    metavar="[COUNTRY/]NAME",
+    help="Tone to play until the end: ringback, busy, congestion, waiting; see `spech tones`.",
+)
+@click.option(
     "--record",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="File to record both sides into: .wav, or .opus.",
 )
+@click.option("--stereo", is_flag=True, help="Record us on the left and them on the right.")
 @click.option(
     "--dtmf",
     metavar="DIGITS",
@@ -163,7 +172,9 @@ def call(
     encryption: Policy,
     stun: str | None,
     play: Path | None,
+    tone: str | None,
     record: Path | None,
+    stereo: bool,
     dtmf: str | None,
     duration: float | None,
     timeout: float,
@@ -182,10 +193,24 @@ def call(
             Player(play).close()
         except MediaError as error:
             raise click.BadParameter(str(error), param_hint="--play") from error
+    if tone is not None and tone.rpartition("/")[2] not in TONES:
+        raise click.BadParameter(f"one of {', '.join(TONES)}", param_hint="--tone")
     if account is not None and no_register:
         account = replace(account, register=False)
     plan = Plan(
-        target, account, codec_names, encryption, stun, play, record, dtmf, duration, timeout, trace
+        target=target,
+        account=account,
+        codecs=codec_names,
+        encryption=encryption,
+        stun=stun,
+        play=play,
+        tone=tone,
+        record=record,
+        stereo=stereo,
+        dtmf=dtmf,
+        duration=duration,
+        timeout=timeout,
+        trace=trace,
     )
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
@@ -256,11 +281,14 @@ async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
     until = trio.current_time() + (plan.duration or 0.0)
     try:
         if plan.record is not None:
-            call.record(plan.record)
+            call.record(plan.record, stereo=plan.stereo)
         if plan.dtmf is not None:
             call.send_dtmf(plan.dtmf)
         if plan.play is not None:
             call.play(plan.play)
+        if plan.tone is not None:
+            country, _, name = plan.tone.rpartition("/")
+            call.play_tone(name, country=country, seconds=plan.duration)
         async with open_scope() as nursery:
 
             async def watch() -> None:
