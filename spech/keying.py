@@ -25,11 +25,12 @@ class DtlsPeer:
     """Whose certificate a handshake must show, and who begins it.
 
     ``fingerprints`` are pairs of a hash (``sha-256``) and its digest in hexadecimal digits;
-    ``client`` is whether we begin.
+    ``client`` is whether we begin. ``number`` counts how often we are to begin anew.
     """
 
     fingerprints: tuple[tuple[str, str], ...]
     client: bool
+    number: int = 0
 
 
 Security = SrtpKeys | DtlsPeer

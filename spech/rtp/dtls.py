@@ -25,6 +25,8 @@ PATIENCE: Final = 20.0
 _AGAIN: Final = 1.0
 #: Handshakes with different addresses at a time: only one of them can show the right certificate.
 _MOST_PEERS: Final = 4
+#: Handshakes that may begin in one tick, each of which costs 0.2 ms.
+_MOST_HELLOS: Final = 4
 #: Bytes of a datagram of ours: what any path takes.
 _MTU: Final = 1200
 
@@ -59,7 +61,7 @@ def is_dtls(data: bytes | memoryview) -> bool:
 class Certificate:
     """A certificate that nobody vouches for: its fingerprint travels in the signalling.
 
-    Made anew with each object, which takes about a millisecond.
+    Made anew with each object, which takes a fraction of a millisecond.
     """
 
     def __init__(self) -> None:
@@ -92,16 +94,22 @@ class Certificate:
 class Handshake:
     """One attempt at a handshake, with one address.
 
+    Args:
+        random: those bytes of the ClientHello that begins it, where the peer does.
+
     Attributes:
         keys: once it is done.
         failure: "broken" where the peer ended it or said what it must not, "certificate" where it
             showed another one than was announced.
     """
 
-    def __init__(self, certificate: Certificate, peer: DtlsPeer) -> None:
+    def __init__(self, certificate: Certificate, peer: DtlsPeer, random: bytes = b"") -> None:
         self.keys: SrtpKeys | None = None
         self.failure: str | None = None
+        self.random = random
         self._peer = peer
+        self._known = False
+        self._begun: float | None = None
         self._connection = SSL.Connection(certificate.context, None)
         self._connection.set_app_data(self)
         self._connection.set_ciphertext_mtu(_MTU)
@@ -119,9 +127,13 @@ class Handshake:
         self._connection.bio_write(datagram)
         self._proceed()
 
-    def retransmit(self) -> None:
-        """Say again what was not answered, if it is time."""
-        if self._connection.DTLSv1_get_timeout() == 0:
+    def retransmit(self, now: float) -> None:
+        """Say again what was not answered, if it is time, and give up in the end."""
+        if self._begun is None:
+            self._begun = now
+        if now - self._begun > PATIENCE:
+            self.failure = "broken"
+        elif self._connection.DTLSv1_get_timeout() == 0:
             try:
                 self._connection.DTLSv1_handle_timeout()
             except SSL.Error:
@@ -159,13 +171,14 @@ class Handshake:
         """Whether it is the certificate that was announced."""
         for kind, digest in self._peer.fingerprints:
             if certificate.fingerprint(_HASHES[kind]).hex() == digest:
+                self._known = True
                 return True
         self.failure = "certificate"
         return False
 
     def _finish(self) -> None:
         profile = self._connection.get_selected_srtp_profile()
-        if profile not in _PROFILES:
+        if not self._known or profile not in _PROFILES:
             self.failure = "broken"
             return
         suite, key, salt = _PROFILES[profile]
@@ -190,9 +203,11 @@ class Association:
 
     Whoever begins a handshake with us gets one of its own, so that a stranger cannot spoil that of
     the peer; the first to show the announced certificate wins. One that breaks is begun again.
+    Some peers begin anew at each re-INVITE, though nothing has changed: then the keys in force
+    serve until there are others.
 
     Attributes:
-        keys: once the handshake is done.
+        keys: once a handshake is done.
         failure: why there will be none, in plain words.
     """
 
@@ -202,15 +217,19 @@ class Association:
         self._certificate = certificate
         self._peer = peer
         self._handshakes: dict[Address, Handshake] = {}
-        self._hellos: dict[Address, bytes] = {}
         self._out: list[tuple[bytes, Address]] = []
         self._begun: float | None = None
         self._next = 0.0
+        self._hellos = 0
 
     @property
     def busy(self) -> bool:
         """Whether :meth:`tick` has something to do."""
-        return bool(self._out) or (self.keys is None and self.failure is None)
+        if self._out or self._hellos:
+            return True
+        if self.keys is None:
+            return self.failure is None
+        return any(handshake.keys is None for handshake in self._handshakes.values())
 
     def receive(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
         """Take a datagram; whether it was taken. ``destination`` is where our sound goes."""
@@ -220,11 +239,12 @@ class Association:
             address = self._follow(destination) if known else None
         else:
             address = source
-            if self._begins(datagram, source):
+            if self._begins(datagram, source, destination):
+                self._hellos += 1
                 self._handshakes.pop(source, None)
                 self._make_room(destination)
-                self._handshakes[source] = Handshake(self._certificate, self._peer)
-                self._hellos[source] = datagram[_RANDOM]
+                handshake = Handshake(self._certificate, self._peer, datagram[_RANDOM])
+                self._handshakes[source] = handshake
         if address is None or address not in self._handshakes:
             return False
         self._handshakes[address].receive(datagram)
@@ -235,15 +255,17 @@ class Association:
         """What is to be sent now, and where. Called every 20 ms while :attr:`busy`."""
         if self._begun is None:
             self._begun = now
+        self._hellos = 0
         if self._peer.client:
             self._follow(destination)
+        for address, handshake in tuple(self._handshakes.items()):
+            if handshake.keys is None:
+                handshake.retransmit(now)
+                self._look(address, destination)
         if self.keys is None and self.failure is None:
             if now - self._begun > PATIENCE:
                 self.failure = "the other side did not complete the handshake for encryption"
-            for address, handshake in tuple(self._handshakes.items()):
-                handshake.retransmit()
-                self._look(address, destination)
-            if self._peer.client and not self._handshakes and destination and now >= self._next:
+            elif self._peer.client and not self._handshakes and destination and now >= self._next:
                 self._next = now + _AGAIN
                 self._handshakes[destination] = handshake = Handshake(self._certificate, self._peer)
                 handshake.begin()
@@ -257,32 +279,32 @@ class Association:
             self._handshakes = {destination: next(iter(self._handshakes.values()))}
         return destination
 
-    def _begins(self, datagram: bytes, source: Address) -> bool:
-        """Whether it is a ClientHello that we wait for, and no repetition."""
-        return (
-            self.keys is None
-            and datagram[0] == _HANDSHAKE
-            and datagram[13:14] == _CLIENT_HELLO
-            and not (source in self._handshakes and self._hellos[source] == datagram[_RANDOM])
-        )
+    def _begins(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
+        """Whether it is a ClientHello, no repetition, and from who may begin now."""
+        if datagram[0] != _HANDSHAKE or datagram[13:14] != _CLIENT_HELLO:
+            return False
+        if self.keys is not None and (destination is None or source[0] != destination[0]):
+            return False
+        if self._hellos >= _MOST_HELLOS or self.failure is not None:
+            return False
+        known = self._handshakes.get(source)
+        return known is None or known.random != datagram[_RANDOM]
 
     def _make_room(self, destination: Address | None) -> None:
         """The oldest goes, so that a flood of strangers cannot keep the peer out."""
         if len(self._handshakes) >= _MOST_PEERS:
             strangers = (address for address in self._handshakes if address != destination)
-            oldest = next(strangers)
-            del self._handshakes[oldest], self._hellos[oldest]
+            del self._handshakes[next(strangers)]
 
     def _look(self, address: Address, destination: Address | None) -> None:
         """See what came of a step."""
         handshake = self._handshakes[address]
         self._out += [(datagram, address) for datagram in handshake.to_send()]
-        if self.keys is not None:
-            return
         if handshake.keys is not None:
             self.keys = handshake.keys
             self._handshakes = {address: handshake}  # It may be asked for its last words again.
         elif handshake.failure is not None:
             del self._handshakes[address]
-            if handshake.failure == "certificate" and address == destination:
+            wrong = handshake.failure == "certificate" and address == destination
+            if wrong and self.keys is None:
                 self.failure = "the other side showed another certificate than it announced"

@@ -291,11 +291,14 @@ class MediaSecurity:
         setup = (setup or ("passive" if answer else "active")).lower()
         if not fingerprints or setup not in ("active", "passive", "actpass"):
             return None
-        client = setup != "active"
-        again = DtlsPeer(fingerprints, not client)
-        if setup == "actpass" and again == self._agreed:
-            return again  # The association that there is goes on, in the same roles.
-        return DtlsPeer(fingerprints, client)
+        before = self._agreed
+        if not isinstance(before, DtlsPeer) or before.fingerprints != fingerprints:
+            return DtlsPeer(fingerprints, client=setup != "active")
+        # The association that there is goes on, in the same roles if we have the choice. Where it
+        # is to be another one (RFC 4145 5) and we begin it, we have to be told; else we notice.
+        client = before.client if setup == "actpass" else setup != "active"
+        anew = client and media.attribute("connection") == "new"
+        return DtlsPeer(fingerprints, client, before.number + anew)
 
     # ------------------------------------------------------------------ both
 

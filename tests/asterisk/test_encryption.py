@@ -8,7 +8,7 @@ from spech import Account, CallFailed, PortRange, TlsSettings, open_phone
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import sine
 from spech.testing.dialplan import PASSWORD
-from spech.testing.talk import hear_tone, talk
+from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
 RATE = 8000
@@ -61,15 +61,21 @@ async def test_it_calls_us_encrypted(pbx: Asterisk, ports: PortRange, user: str)
         async with incoming.answer() as call:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 1004)
+                assert call.encrypted == user.upper()
+                call.hold()
+                await until(lambda: call.ladder().count("200 OK (INVITE)") == 2)
+                call.resume()
+                await until(lambda: call.ladder().count("200 OK (INVITE)") == 3)
+                await listen(port, 0.5)
+                await hear_tone(port, 1004)
             assert call.encrypted == user.upper()
 
 
+@pytest.mark.parametrize("user", ["sdes", "dtls"])
 async def test_the_counter_of_rollovers_lives_through_a_hold(
-    pbx: Asterisk, ports: PortRange
+    pbx: Asterisk, ports: PortRange, user: str
 ) -> None:
-    async with open_phone(
-        account(pbx, "sdes", "sdes"), listen=("127.0.0.1", 0), ports=ports
-    ) as phone:
+    async with open_phone(account(pbx, user, user), listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
         async with phone.call("600") as call:
             call._media._session._sequence = 65_500

@@ -118,10 +118,11 @@ def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
     """It says hello first, from its own address, and goes on in between."""
     right = server()
     strangers = [client(FOREIGN) for _ in range(20)]
+    out = []
     for number, stranger in enumerate(strangers):
         for datagram, _ in stranger.tick(100.0, RIGHT):
             assert right.receive(datagram, (STRANGER[0], 6000 + number), LEFT)
-    out = right.tick(100.0, LEFT)
+        out += right.tick(100.0, LEFT)
     assert len({address for _, address in out}) == 20
     assert len(right._handshakes) <= 4
     # One of them goes through with it, and has the wrong certificate.
@@ -189,6 +190,49 @@ def test_hostile_datagrams_never_raise() -> None:
             victim.tick(100.0, LEFT)
     assert done.left.keys is not None
     assert done.right.keys is not None
+
+
+def test_a_peer_that_begins_anew_gets_new_keys_and_the_old_ones_serve_until_then() -> None:
+    wire = Wire(client(), server()).run()
+    before = wire.right.keys
+    right = wire.right
+    wire = Wire(client(), right)
+    (hello, _), *_ = wire.left.tick(wire.now, RIGHT)
+    assert not right.receive(hello, STRANGER, LEFT)
+    assert right.receive(hello, LEFT, LEFT)
+    assert right.keys is before
+    assert right.busy
+    for _ in range(5):
+        wire.run(1)
+        for datagram, _ in right.tick(wire.now, LEFT):
+            wire.left.receive(datagram, RIGHT, RIGHT)
+    assert right.keys is not before
+    assert wire.left.keys is not None
+    assert right.keys is not None
+    assert right.keys.send == wire.left.keys.receive
+    assert not right.busy
+
+
+def test_a_new_beginning_with_another_certificate_changes_nothing() -> None:
+    wire = Wire(client(), server()).run()
+    before = wire.right.keys
+    wire = Wire(client(FOREIGN), wire.right).run()
+    assert wire.right.keys is before
+    assert wire.right.failure is None
+    assert wire.left.keys is None
+    wire.right.tick(wire.now + 2 * PATIENCE, LEFT)
+    wire.right.tick(wire.now + 4 * PATIENCE, LEFT)
+    assert not wire.right.busy
+
+
+def test_a_flood_of_beginnings_costs_little() -> None:
+    right = server()
+    right.tick(100.0, LEFT)
+    taken = 0
+    for number in range(50):
+        (hello, _), *_ = client().tick(100.0, RIGHT)
+        taken += right.receive(hello, (STRANGER[0], 6000 + number), LEFT)
+    assert taken == 4
 
 
 def test_nobody_answers() -> None:

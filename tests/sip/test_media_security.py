@@ -304,6 +304,19 @@ def test_who_begins_the_handshake(lines: list[str], client: bool | None) -> None
     assert negotiator.receive_offer(offer)[1] == negotiator.receive_offer(again)[1]
 
 
+def test_another_association_is_begun_by_us_when_they_ask_for_it() -> None:
+    lines = (f"a=fingerprint:{FINGERPRINT}", "a=setup:actpass")
+    negotiator = side("dtls")
+    agreed = []
+    for connection in ("new", "existing", "new"):
+        offer = described(*lines, f"a=connection:{connection}", protocol="UDP/TLS/RTP/SAVP")
+        security = negotiator.receive_offer(offer)[1].security
+        assert isinstance(security, DtlsPeer)
+        assert security.client
+        agreed.append(security.number)
+    assert agreed == [0, 0, 1]
+
+
 def test_a_fingerprint_for_the_whole_session_counts() -> None:
     offer = described(protocol="UDP/TLS/RTP/SAVP").replace(
         b"m=audio", f"a=fingerprint:{FINGERPRINT}\r\na=setup:actpass\r\nm=audio".encode()
