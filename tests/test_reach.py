@@ -16,6 +16,7 @@ from spech import (
     PortRange,
     open_phone,
 )
+from spech.candidates import RTP
 from spech.rtp.ice import IceState
 from spech.sip import sdp
 from spech.sip.message import Request, Response
@@ -94,6 +95,23 @@ async def test_a_call_by_ice(ours: bool | None, theirs: bool | None, lite: bool)
         if agent is not None:
             assert agent.state is IceState.CONNECTED
         assert call.statistics.dropped_invalid == call.statistics.dropped_foreign == 0
+
+
+async def test_a_call_by_ice_over_ipv6() -> None:
+    async with (
+        open_phone(listen=("::1", 0), ports=PORTS, ice=True) as caller,
+        open_phone(listen=("::1", 0), ports=PORTS, ice=True) as callee,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(echo, callee)
+        with trio.fail_after(20):
+            async with caller.call(f"sip:callee@[::1]:{callee.address[1]}") as call:
+                await call.answered(timeout=5)
+                await hear_oneself(call)
+                agent = call._media._stream.ice
+                assert agent is not None
+                assert (agent.destination(RTP) or "")[0] == "::1"
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_does_no_ice_is_talked_to_all_the_same() -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import trio
 
+from spech.errors import SpechError
+
 logger = logging.getLogger(__name__)
 
 PERIOD = 0.020
@@ -123,5 +125,8 @@ class MediaClock:
             except Exception as error:  # one stream's error is its own
                 attachment.attached = False
                 self._phases[phase].remove(attachment)
-                logger.exception("a media stream failed and was detached")
+                if isinstance(error, SpechError):  # Meant for people; nothing is broken here.
+                    logger.warning("a media stream ends: %s", error)
+                else:
+                    logger.exception("a media stream failed and was detached")
                 attachment.on_error(error)

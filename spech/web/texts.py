@@ -6,6 +6,7 @@ from spech.errors import (
     CallEnded,
     CallFailed,
     LocalProtocolError,
+    PeerUnreachable,
     PortsExhausted,
     ServerUnreachable,
     SpechError,
@@ -84,6 +85,8 @@ def in_words(error: BaseException) -> tuple[By, int | None, str]:
             return "remote", None, "The server's name is unknown."
         case ServerUnreachable():
             return "remote", None, "The server does not answer."
+        case PeerUnreachable():
+            return "local", None, "The sound found no way to the other side."
         case PortsExhausted():
             return "local", None, "All ports for calls are in use."
         case LocalProtocolError():
