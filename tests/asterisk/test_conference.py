@@ -45,8 +45,10 @@ async def test_bob_the_tone_and_we(phones: tuple[Phone, Phone], pbx: Asterisk) -
     alice, bob = phones
     heard: list[NDArray[np.int16]] = []
 
+    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+
     async def answer() -> None:
-        incoming = await first(bob.incoming_calls())
+        incoming = await first(arrivals)
         with suppress(CallEnded):
             async with incoming.answer() as call:
                 with call.open_audio(RATE) as port:

@@ -20,8 +20,10 @@ async def test_a_busy_lamp(phones: tuple[Phone, Phone]) -> None:
     """Extension 700 has the hint PJSIP/bob."""
     alice, bob = phones
 
+    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+
     async def answer() -> None:
-        incoming = await first(bob.incoming_calls())
+        incoming = await first(arrivals)
         async with incoming.answer() as call:
             await call.ended()
 

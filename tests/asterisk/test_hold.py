@@ -64,8 +64,10 @@ async def test_a_tone_is_heard_before_and_after_but_not_on_hold(alice: Phone) ->
 async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) -> None:
     held, heard, resumed, heard_again = (trio.Event() for _ in range(4))
 
+    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+
     async def answer() -> None:
-        incoming = await first(bob.incoming_calls())
+        incoming = await first(arrivals)
         async with incoming.answer() as call:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=BOB, level=-18)

@@ -27,8 +27,10 @@ async def test_a_blind_transfer_to_the_tone(phones: tuple[Phone, Phone], pbx: As
     async with trio.open_nursery() as nursery:
         heard = []
 
+        arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+
         async def answer() -> None:
-            incoming = await first(bob.incoming_calls())
+            incoming = await first(arrivals)
             async with incoming.answer() as call:
                 with call.open_audio(RATE) as port:
                     await transferred.wait()
@@ -56,8 +58,10 @@ async def test_an_attended_transfer_of_two_calls(
     async with trio.open_nursery() as nursery:
         heard = []
 
+        arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+
         async def answer() -> None:
-            incoming = await first(bob.incoming_calls())
+            incoming = await first(arrivals)
             async with incoming.answer() as call:
                 with call.open_audio(RATE) as port:
                     await transferred.wait()
