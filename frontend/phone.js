@@ -346,6 +346,19 @@ export class Phone extends EventTarget {
     if (target) this.#command("transfer", { call, target });
   }
 
+  /** Call whom the far end wants us to talk to, or stay. */
+  async follow(call, accepted) {
+    this.error = null;
+    if (accepted) this.#sound.wake(this.state.audio.rate);
+    try {
+      const { call: next } = await this.#control.command("follow", { call, accepted });
+      if (next) this.#take(next);
+    } catch (error) {
+      this.error = error;
+      this.#changed();
+    }
+  }
+
   connect(call, other) {
     this.#command("connect", { call, other });
   }

@@ -133,8 +133,16 @@ export class CallView extends Part {
       this.phone.sound.askMicrophone(),
     );
     this.silent.box.dataset.testid = "microphone-notice";
+    this.asked = notice("follow", "ask", t("follow"), () => this.phone.follow(this.#shown, true));
+    this.asked.box.append(
+      h(
+        "button",
+        { type: "button", class: "pill", testid: "stay", onclick: () => this.phone.follow(this.#shown, false) },
+        t("follow.stay"),
+      ),
+    );
     this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
-    return h("div", { class: "notices" }, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
+    return h("div", { class: "notices" }, this.asked.box, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
   }
 
   #control(testid, symbol, label, action) {
@@ -235,6 +243,8 @@ export class CallView extends Part {
       live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected,
     );
     setText(this.elsewhere.text, t("elsewhere"));
+    show(this.asked.box, call.referral !== null);
+    if (call.referral) setText(this.asked.text, t("follow.why", { who: call.referral.target }));
     const missing = ["denied", "missing", "failed", "insecure"].includes(sound.microphone);
     // One thing at a time: to hear comes before to be heard.
     show(

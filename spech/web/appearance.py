@@ -13,14 +13,23 @@ from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.web.handover import Handover
 from spech.web.keys import Keys
 from spech.web.merged import Place
-from spech.web.messages import By, CallState, Ended, Meters, Progress, Quality, Step
+from spech.web.messages import (
+    By,
+    CallState,
+    Ended,
+    Meters,
+    Progress,
+    Quality,
+    ReferralState,
+    Step,
+)
 from spech.web.quality import PageMonitor, quality
 from spech.web.recordings import shown
 from spech.web.story import tell
 from spech.web.texts import explain
 
 if TYPE_CHECKING:
-    from spech import AudioPort, Call, QualitySample, Recording
+    from spech import AudioPort, Call, QualitySample, Recording, TransferRequest
 
 SILENCE_DBFS = -100.0
 _PROGRESS: dict[str, Progress] = {
@@ -90,6 +99,9 @@ class Appearance:
         #: The latest transfer that was asked for, and those that are still to be carried out.
         self.handover: Handover | None = None
         self._handovers, self.handovers = trio.open_memory_channel[Handover](1)
+        #: Set while the far end asks us to call somebody else, and whom. It may outlive the call.
+        self.referral: TransferRequest | None = None
+        self.referred_to = ""
         self.keys = Keys()
         #: Another call whose far end is being connected with ours.
         self.connected_by: Appearance | None = None
@@ -234,6 +246,17 @@ class Appearance:
             text = explain(call.status or 408, call.reason)
         self.end(by, call.status, text, now)
 
+    def ask(self, referral: TransferRequest, target: str) -> None:
+        """The far end asks us to call ``target``; only its latest wish counts."""
+        self.decline_referral()
+        self.referral, self.referred_to = referral, target
+
+    def decline_referral(self) -> None:
+        """Stay; nothing happens when nothing was asked."""
+        if self.referral is not None:
+            self.referral.reject()
+            self.referral = None
+
     @property
     def _passed_on(self) -> bool:
         begun = self.connected_by or self
@@ -322,6 +345,7 @@ class Appearance:
             conference=None if self.place is None else self.place.state,
             recording=shown(self.recording),
             transfer=None if self.handover is None else self.handover.state,
+            referral=None if self.referral is None else ReferralState(self.referred_to),
             answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
             audio_attached=self.attachment is not None,
             digits_received=call.digits_received if call is not None else "",

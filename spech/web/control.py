@@ -170,6 +170,8 @@ class _Connection:
                 switchboard.connect(call, other)
             case messages.QualityHistory(call=call):
                 return {"samples": switchboard.calls.find(call).quality_history}
+            case messages.Follow(call=call, accepted=accepted):
+                return switchboard.follow(call, accepted)
             case messages.Timeline(call=call):
                 return {"steps": switchboard.calls.find_kept(call).story()}
             case messages.SaveAccount():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 import spech
+from spech.account import parse_address
 from spech.errors import SpechError
 from spech.scopes import open_scope
 from spech.web.appearance import Appearance
@@ -21,7 +22,10 @@ from spech.web.texts import first_of, in_words
 from spech.web.trial import library_account
 
 if TYPE_CHECKING:
-    from spech import Call, IncomingCall, Phone
+    from spech import Call, IncomingCall, Phone, TransferRequest
+
+    #: How an outgoing call is placed.
+    Placing = Callable[[Phone], AbstractAsyncContextManager[Call]]
 
 logger = logging.getLogger("spech.web")
 
@@ -48,7 +52,7 @@ class Line:
         self._account = account
         self._calls = calls
         self._notify = notify
-        self._place: trio.MemorySendChannel[tuple[Appearance, str]] | None = None
+        self._place: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
         self.registration = RegistrationState("registering", None, "")
 
     def dial(self, target: str) -> Appearance:
@@ -57,6 +61,17 @@ class Line:
         Raises:
             Refused: the phone is not open at the moment.
         """
+        return self._begin(target, lambda phone: phone.call(target))
+
+    def follow(self, referral: TransferRequest, target: str) -> Appearance:
+        """The same for a call that the far end of another one asks for.
+
+        Raises:
+            Refused: the phone is not open at the moment.
+        """
+        return self._begin(target, lambda _: referral.follow())
+
+    def _begin(self, target: str, place: Placing) -> Appearance:
         if self._place is None:
             raise Refused(
                 "no_account",
@@ -64,7 +79,7 @@ class Line:
                 "Try again in a moment, or check the settings.",
             )
         appearance = self._calls.begin("outgoing", target, None)
-        self._place.send_nowait((appearance, target))
+        self._place.send_nowait((appearance, place))
         return appearance
 
     async def run(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
@@ -86,7 +101,7 @@ class Line:
             await trio.sleep(REOPEN_SECONDS)
 
     async def _run_phone(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
-        send, receive = trio.open_memory_channel[tuple[Appearance, str]](CALL_LIMIT)
+        send, receive = trio.open_memory_channel["tuple[Appearance, Placing]"](CALL_LIMIT)
         with send, receive:
             async with (
                 spech.open_phone(
@@ -102,8 +117,8 @@ class Line:
                 nursery.start_soon(self._take_incoming, phone, nursery)
                 self._place = send
                 try:
-                    async for appearance, target in receive:
-                        nursery.start_soon(self._run_outgoing, phone, appearance, target)
+                    async for appearance, place in receive:
+                        nursery.start_soon(self._run_outgoing, appearance, place(phone))
                 finally:
                     self._place = None
                     # Also those that were still waiting to be placed.
@@ -128,9 +143,11 @@ class Line:
             appearance.timeline = partial(getattr, incoming, "timeline")
             nursery.start_soon(self._run_incoming, incoming, appearance)
 
-    async def _run_outgoing(self, phone: Phone, appearance: Appearance, target: str) -> None:
+    async def _run_outgoing(
+        self, appearance: Appearance, placed: AbstractAsyncContextManager[Call]
+    ) -> None:
         with self._edge(appearance), appearance.scope:
-            async with phone.call(target) as call:
+            async with placed as call:
                 await self._follow(appearance, call)
 
     async def _run_incoming(self, incoming: IncomingCall, appearance: Appearance) -> None:
@@ -165,12 +182,22 @@ class Line:
         async with open_scope() as nursery:
             nursery.start_soon(self._pass_on, appearance, call)
             nursery.start_soon(appearance.keys.run, call)
+            nursery.start_soon(self._take_referrals, appearance, call)
             while call.state != "ended":
                 appearance.notice()
                 self._notify()
                 await call.changed()
             nursery.cancel_scope.cancel()
         appearance.end_with_call(_now())
+
+    async def _take_referrals(self, appearance: Appearance, call: Call) -> None:
+        """They want to transfer us: the person decides."""
+        async for request in call.transfers():
+            target = parse_address(request.target)
+            ours = target.host == self._account.server
+            named = target.user or target.host
+            appearance.ask(request, named if ours else f"{named}@{target.host}")
+            self._notify()
 
     async def _pass_on(self, appearance: Appearance, call: Call) -> None:
         async for handover in appearance.handovers:

@@ -139,6 +139,11 @@ class QualityHistory(_Command, frozen=True, tag="quality_history"):
     call: CallId
 
 
+class Follow(_Command, frozen=True, tag="follow"):
+    call: CallId
+    accepted: bool
+
+
 class Timeline(_Command, frozen=True, tag="timeline"):
     call: CallId
 
@@ -185,6 +190,7 @@ Command = (
     | DeleteRecording
     | Transfer
     | Connect
+    | Follow
     | Timeline
     | QualityHistory
     | SaveAccount
@@ -313,6 +319,12 @@ class RecordingState(msgspec.Struct, frozen=True):
     error: str
 
 
+class ReferralState(msgspec.Struct, frozen=True):
+    """The far end asks us to call somebody else."""
+
+    target: str
+
+
 class CallState(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     direction: Literal["incoming", "outgoing"]
@@ -329,6 +341,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     conference: ConferenceState | None
     recording: RecordingState | None
     transfer: HandingOver | None
+    referral: ReferralState | None
     answered_s: float | None
     audio_attached: bool
     digits_received: str

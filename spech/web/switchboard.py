@@ -34,6 +34,7 @@ from spech.web.messages import (
     AudioState,
     CodecState,
     Meters,
+    Outcome,
     Quality,
     Refused,
     State,
@@ -166,13 +167,16 @@ class Switchboard:
         target = target.strip()
         if not _TARGET.fullmatch(target):
             raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
+        self._refuse_when_full()
+        appearance = self._line.dial(target)
+        self._hold_others(appearance)
+        return appearance
+
+    def _refuse_when_full(self) -> None:
         if self.calls.full:
             raise Refused(
                 "call_limit", f"{CALL_LIMIT} calls are up already.", "Hang up one of them first."
             )
-        appearance = self._line.dial(target)
-        self._hold_others(appearance)
-        return appearance
 
     def answer(self, call: str) -> None:
         """Answer an incoming call; who was talked to is put on hold."""
@@ -196,6 +200,7 @@ class Switchboard:
         appearance = self.calls.find(call)
         if appearance.live:
             raise Refused("no_such_call", "This call is not over.", "Hang up first.")
+        appearance.decline_referral()
         self.calls.forget(appearance)
 
     def dtmf(self, call: str, digits: str) -> None:
@@ -287,6 +292,22 @@ class Switchboard:
             raise Refused("no_such_call", "This takes two calls.")
         self._hand_over(appearance, Handover(partner.display_name or partner.remote, partner.call))
         partner.connected_by = appearance
+
+    def follow(self, call: str, accepted: bool) -> Outcome:
+        """Call whom the far end of a call wants us to talk to, or stay."""
+        appearance = self.calls.find(call)
+        referral = appearance.referral
+        if referral is None or self._line is None:
+            raise Refused("no_such_call", "Nobody asks for this any more.")
+        if not accepted:
+            appearance.decline_referral()
+            self.notify()
+            return {}
+        self._refuse_when_full()
+        new = self._line.follow(referral, appearance.referred_to)
+        appearance.referral = None
+        self._hold_others(new)
+        return {"call": new.id}
 
     def _hand_over(self, appearance: Appearance, handover: Handover) -> None:
         if appearance.handover is not None and not appearance.handover.over:

@@ -16,6 +16,7 @@ from spech.testing.audio import assert_silence, read_wav
 from spech.testing.page import Telephone
 from spech.testing.waiting import wait
 
+from .neighbour import Neighbour
 from .test_calls import TONE, hear_own_tone, hear_tone, in_call
 
 #: What 601 and 608 play, in Hz.
@@ -60,6 +61,33 @@ def test_hold_silences_both_sides_and_resume_brings_back(
     registered.status("In call")
     in_call(registered)
     hear_own_tone(registered)
+
+
+def test_they_put_us_on_hold(registered: Telephone) -> None:
+    with Neighbour() as neighbour:
+        answered(registered, neighbour.address)
+        neighbour.hold()
+        registered.status("They put you on hold")
+        registered.picture("held")
+        neighbour.resume()
+        registered.status("In call")
+        registered.element("hangup").click()
+        registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
+
+
+def test_they_pass_us_on(registered: Telephone, pbx: Asterisk) -> None:
+    with Neighbour() as neighbour:
+        answered(registered, neighbour.address)
+        neighbour.pass_on(f"sip:601@{pbx.host}:{pbx.port}")
+        expect(registered.element("follow")).to_be_visible()
+        registered.picture("passed-on")
+        registered.element("follow").click()
+        registered.wait_for("spech.state.calls.some(call => call.remote === '601')")
+        expect(registered.element("remote")).to_have_text("601")
+        in_call(registered)
+        hear_tone(registered, MILLIWATT)
+        registered.wait_for("spech.state.calls[0].state === 'ended'")
+    assert pbx.channels() == 1
 
 
 def test_a_second_call_holds_the_first_and_a_click_changes_over(registered: Telephone) -> None:

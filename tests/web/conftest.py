@@ -35,7 +35,7 @@ class Exchange:
 
     600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
     be transferred, 606 holds who calls from a digit on until ``patience_ends``, 607
-    takes two digits. 7 and a frequency
+    takes two digits, 608 passes on to 600 who presses a key. 7 and a frequency
     in Hz says that tone, and keeps the last half second that was heard in ``listened``.
     """
 
@@ -115,6 +115,14 @@ class Exchange:
                     await self.patience_ends.wait()
                     call.resume()
                     await call.ended()
+            case "608":
+                async with incoming.answer() as call:
+                    await call.collect_digits(1, timeout=PATIENCE)
+                    try:
+                        await call.transfer(f"sip:600@127.0.0.1:{self.port}")
+                    except spech.CallFailed as error:
+                        self.heard.append(str(error.status))
+                        await call.ended()
             case "607":
                 async with incoming.answer() as call:
                     self.digits.append(await call.collect_digits(1, timeout=PATIENCE))

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from spech.sip.timeline import from_pcap
+from spech.testing.waiting import until
 
 from .conftest import PASSWORD, Installation, Page
 
@@ -112,6 +113,28 @@ async def test_two_calls_are_connected(installation: Installation, page: Page) -
     await page.until(lambda state: all(call["state"] == "ended" for call in state["calls"]))
     texts = {call["ended"]["text"] for call in page.state["calls"]}
     assert texts == {"You passed the call on."}
+
+
+async def test_we_are_passed_on(page: Page) -> None:
+    call = await answered(page, "608")
+    await page.ask("dtmf", call=call, digits="1")
+    await page.until(lambda state: state["calls"][0]["referral"] == {"target": "600"})
+    new = (await page.ask("follow", call=call, accepted=True))["call"]
+    await page.until(lambda state: shown(state, new)["state"] == "answered")
+    assert shown(page.state, new)["remote"] == "600"
+    await page.until(lambda state: shown(state, call)["state"] == "ended")
+    assert shown(page.state, call)["ended"]["by"] == "remote"
+    assert (await page.refused("follow", call=call, accepted=True))["code"] == "no_such_call"
+
+
+async def test_we_stay(installation: Installation, page: Page) -> None:
+    call = await answered(page, "608")
+    await page.ask("dtmf", call=call, digits="1")
+    await page.until(lambda state: state["calls"][0]["referral"])
+    await page.ask("follow", call=call, accepted=False)
+    await page.until(lambda state: state["calls"][0]["referral"] is None)
+    await until(lambda: installation.exchange.heard == ["603"])
+    assert [each["state"] for each in page.state["calls"]] == ["answered"]
 
 
 async def test_what_cannot_be_passed_on(page: Page) -> None:
