@@ -25,6 +25,8 @@ _EASIER_A_TICK_OFF = 0.15
 _EASIEST = 0.5
 #: Ticks of patience that a splice costs, so that they do not follow upon each other.
 _SPLICE_TICKS = 4
+#: What is left of a splice is small, and looked at once in so many ticks.
+_LEISURE = 8
 
 
 class Playout:
@@ -148,9 +150,13 @@ class Playout:
         spare = buffer.spare * rate // self._codec.clock_rate
         steps = (spare - int(_HYSTERESIS * grain)) // grain
         left = len(rest) - samples
-        if spare >= 0 and steps <= 0 and not left % grain:
-            self._patience = 0
-            return rest
+        if spare >= 0 and steps <= 0:
+            if not left % grain:
+                self._patience = 0
+                return rest
+            if self._patience % _LEISURE:
+                self._patience += 1
+                return rest
         likeness = _STRICTEST - _EASIER_A_TICK * self._patience
         likeness = max(likeness - _EASIER_A_TICK_OFF * abs(spare) / samples, _EASIEST)
         self._patience += 1

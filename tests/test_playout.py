@@ -16,7 +16,7 @@ from spech.codecs import Samples
 from spech.playout import Playout
 from spech.rtp import packet as rtp
 from spech.rtp.session import RtpSession
-from spech.testing.audio import sine
+from spech.testing.audio import sine, tone
 from spech.testing.speech import SENTENCES, signal_to_noise, speak
 
 RATE = 8000
@@ -214,3 +214,34 @@ def test_opus_takes_a_lost_packet_out_of_the_next_one() -> None:
         for recover in (False, True)
     ]
     assert scores[1] > scores[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("ssrc", "sequence", "timestamp"),
+    [(8, 100, 5), (7, 40000, 0x1000_0000), (7, 0, 0x8000_0000)],
+    ids=["another source", "numbers begin anew", "timestamps jump"],
+)
+def test_a_stream_that_begins_anew_is_heard_within_a_tenth_of_a_second(
+    ssrc: int, sequence: int, timestamp: int
+) -> None:
+    payload = codecs.create("PCMU").encode(TONE)
+    other = sine(1000, RATE, TICK, level=-12)
+    later = codecs.create("PCMU").encode(other)
+
+    def stream() -> Iterator[tuple[float, bytes]]:
+        for number in range(100):
+            arrival = BEGIN + number * TICK
+            if number < 50:
+                yield arrival, rtp.build(96, False, number, number * 160, 7, payload)
+            else:
+                number_then = (sequence + number) & 0xFFFF if sequence else number
+                stamp = timestamp + number * 160
+                yield arrival, rtp.build(96, False, number_then, stamp, ssrc, later)
+
+    ear = Ear().listen(stream(), 98)
+    assert ear.session.counts.resynchronised == (sequence != 40000)
+    assert np.array_equal(ear.heard[20], ear.heard[21])
+    quiet = [tick for tick in range(20, 98) if np.abs(ear.heard[tick]).max() < 2000]
+    assert len(quiet) <= 5
+    assert min(quiet, default=50) >= 50
+    assert tone(ear.sound[60 * 160 :].astype(np.int16), RATE).frequency == pytest.approx(1000, 0.02)
