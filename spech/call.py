@@ -534,7 +534,8 @@ class Call:
     async def _redirect(self, event: events.Redirected) -> None:
         """Call the first of the new targets that there is a way to (RFC 3261 8.1.3.4).
 
-        By the account's proxy and transport where it has them, as any other call.
+        By the account's proxy and transport where it has them, as any other call; and not from
+        encrypted signalling to plain with the keys of a call that has to be encrypted.
         """
         endpoint = self._endpoint
         for target in event.targets:
@@ -542,10 +543,12 @@ class Call:
                 flows = await self._flows_to(target)
             except ServerUnreachable:
                 continue
+            if self.session.confidential and not all(flow.secure for flow in flows):
+                continue
             endpoint.agent.redirect(self.session, target, flows, endpoint.now())
             endpoint.flush()
             return
-        reason = "Redirected to an unknown host"
+        reason = "Redirected to where there is no way"
         endpoint.agent.hang_up(self.session, endpoint.now(), status=503, reason=reason)
         endpoint.flush()
 

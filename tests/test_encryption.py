@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,14 +22,19 @@ from spech import (
     LocalProtocolError,
     Phone,
     PortRange,
+    TlsSettings,
     open_phone,
 )
 from spech.audio_port import AudioPort
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
 from spech.rtp.dtls import Certificate
+from spech.sip.framing import StreamFramer
 from spech.sip.media_security import Policy
+from spech.sip.message import Request, response_to
+from spech.sip.parser import parse
 from spech.testing.audio import assert_silence, assert_tone, sine
+from spech.testing.certificates import self_signed
 from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
@@ -247,6 +254,57 @@ async def test_an_account_has_its_policy(autojump_clock: trio.testing.MockClock)
             assert "RTP/SAVP" in call.ladder()
         async with alice.call("sip:bob@127.0.0.1:9", encryption="off") as call:
             assert "RTP/AVP" in call.ladder()
+
+
+@pytest.mark.parametrize(("policy", "leaves"), [("required", False), ("sdes", True)])
+async def test_required_keys_do_not_follow_a_redirection_into_the_open(
+    policy: Policy, leaves: bool, tmp_path: Path
+) -> None:
+    """From TLS to UDP; who insists on SDES has them sent all the same."""
+    certificate, key = self_signed("127.0.0.1")
+    (tmp_path / "c.pem").write_bytes(certificate)
+    (tmp_path / "k.pem").write_bytes(key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
+    target = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+    await target.bind(LOOPBACK)
+
+    async def redirect(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        framer = StreamFramer()
+        moved = f"<sip:carol@127.0.0.1:{target.getsockname()[1]};transport=udp>"
+        with suppress(trio.BrokenResourceError):
+            async for data in stream:
+                for message in framer.receive(bytes(data)):
+                    request = parse(message)
+                    if isinstance(request, Request) and request.method == "INVITE":
+                        assert b"a=crypto" in request.body
+                        response = response_to(request, 302, headers=[("Contact", moved)])
+                        await stream.send_all(bytes(response))
+
+    with target, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+            port = listeners[0].transport_listener.socket.getsockname()[1]
+            nursery.start_soon(trio.serve_listeners, redirect, listeners)
+            account = Account(
+                f"sip:alice@127.0.0.1:{port}",
+                transport="tls",
+                tls=TlsSettings(ca_file=tmp_path / "c.pem"),
+                register=False,
+                encryption=policy,
+            )
+            async with (
+                open_phone(account, listen=LOOPBACK, ports=PORTS, drain=0.2) as phone,
+                phone.call("bob") as call,
+            ):
+                if leaves:
+                    assert b"a=crypto" in await target.recv(65_536)
+                else:
+                    with pytest.raises(CallFailed, match="503"):
+                        await call.answered(5)
+                    with pytest.raises(trio.TooSlowError), trio.fail_after(0.2):
+                        await target.recv(65_536)
+            nursery.cancel_scope.cancel()
 
 
 def test_an_unknown_policy_is_refused() -> None:

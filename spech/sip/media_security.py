@@ -127,6 +127,11 @@ class MediaSecurity:
         self._theirs: _Line | None = None
         self._dtls_offered = False
 
+    @property
+    def confidential(self) -> bool:
+        """Whether our descriptions hold keys that only encrypted signalling may carry."""
+        return self._policy == "required" and self._takes_sdes
+
     # ------------------------------------------------------------------ offering
 
     def offer(self) -> tuple[str, Attributes]:

@@ -150,6 +150,11 @@ class Negotiator:
                 static = rate == _COMFORT_NOISE_CLOCK
                 self._noise_types[rate] = _COMFORT_NOISE if static else self._free_number()
 
+    @property
+    def confidential(self) -> bool:
+        """Whether our descriptions hold keys that only encrypted signalling may carry."""
+        return self._security.confidential
+
     def offer(self) -> bytes:
         """A session description with every format, preferred first; hold is in its direction.
 

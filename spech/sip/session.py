@@ -197,6 +197,11 @@ class Session:
         self._invitation = Invitation(self, negotiator, target, flows)
         self._invitation.send(now)
 
+    @property
+    def confidential(self) -> bool:
+        """Whether our INVITE holds keys that only encrypted signalling may carry."""
+        return self._negotiator is not None and self._negotiator.confidential
+
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Follow a redirection that was reported with ``Redirected``."""
         if self.state is State.REDIRECTED and self._invitation is not None:
