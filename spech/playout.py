@@ -19,8 +19,10 @@ _NO_SOUND: Samples = np.zeros(0, np.int16)
 _HYSTERESIS = 0.25
 #: How much alike both sides of a splice have to be: nothing is in the first ticks, which leaves
 #: silence; then less with each tick that passes, and with each tick that the delay is wrong by.
+#: A delay that is too long costs no packet, so for that silence is waited for longer.
 _STRICTEST = 1.3
-_EASIER_A_TICK = 0.01
+_EASIER_EARLY = 0.01
+_EASIER_LATE = 0.005
 _EASIER_A_TICK_OFF = 0.15
 _EASIEST = 0.5
 #: Ticks of patience that a splice costs, so that they do not follow upon each other.
@@ -157,7 +159,7 @@ class Playout:
             if self._patience % _LEISURE:
                 self._patience += 1
                 return rest
-        likeness = _STRICTEST - _EASIER_A_TICK * self._patience
+        likeness = _STRICTEST - self._patience * (_EASIER_EARLY if spare < 0 else _EASIER_LATE)
         likeness = max(likeness - _EASIER_A_TICK_OFF * abs(spare) / samples, _EASIEST)
         self._patience += 1
         if steps > 0 and left < samples:
