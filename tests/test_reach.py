@@ -17,14 +17,16 @@ from spech import (
     open_phone,
 )
 from spech.candidates import RTP
+from spech.rtp import stun
 from spech.rtp.ice import IceState
+from spech.rtp.stun import Attribute, Kind
 from spech.sip import sdp
 from spech.sip.message import Request, Response
 from spech.sip.parser import parse
 from spech.testing.audio import sine
 from spech.testing.stun import StunServer, open_stun_server
 from spech.testing.talk import hear_tone
-from spech.testing.waiting import first
+from spech.testing.waiting import first, until
 
 RATE = 8000
 SAID = sine(1200, RATE, 1, level=-12)
@@ -118,6 +120,24 @@ async def test_who_does_no_ice_is_talked_to_all_the_same() -> None:
     async with phones(True, False) as pair, called(*pair) as call:
         await hear_oneself(call)
         assert call._media._stream.ice is None
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["by ICE", "plain"])
+async def test_strangers_who_check_get_no_answer_and_are_counted(ours: bool) -> None:
+    async with phones(ours, True) as pair, called(*pair) as call:
+        await hear_oneself(call)
+        media = descriptions(call, sent=True)[0].media[0]
+        name = media.attribute("ice-ufrag") or "nobody"
+        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as stranger:
+            await stranger.bind(("127.0.0.66", 0))
+            attributes = [(Attribute.USERNAME, f"{name}:x".encode())]
+            for password in (None, b"guessed"):
+                check = stun.build(Kind.REQUEST, bytes(12), attributes, password)
+                await stranger.sendto(check, ("127.0.0.1", media.port))
+            await until(lambda: call.statistics.dropped_invalid == 2)
+            with trio.move_on_after(0.2):
+                raise AssertionError(await stranger.recv(2048))
+        await hear_oneself(call)
 
 
 async def test_hold_and_resume_keep_the_way() -> None:

@@ -31,8 +31,8 @@ PACE = 0.05
 PATIENCE = 15.0
 """Seconds after which a component without a way is given up.
 
-RFC 8863 asks for 39.5, in which nobody goes on listening to silence; a check that is repeated by
-RFC 8489 has been sent five times by then.
+RFC 8863 asks for 39.5, in which nobody goes on listening to silence; a check has been sent nine
+times by then.
 """
 
 CONSENT = 5.0
@@ -45,7 +45,8 @@ KEEPALIVE = 15.0
 """Seconds between the indications of an agent that makes no checks (section 11)."""
 
 _RETRANSMISSION = 0.5
-_MOST_TRIES = 5
+_LONGEST_PAUSE = 2.0  # Doubled without end, a bad network would see too few of them in time.
+_MOST_TRIES = 9
 _NOMINATION = 0.3
 _MOST_PAIRS = 100
 
@@ -257,7 +258,7 @@ class IceAgent:
             self._fail(check.pair)
             return
         check.tries += 1
-        check.timeout *= 2
+        check.timeout = max(check.timeout, min(2 * check.timeout, _LONGEST_PAUSE))
         check.ends = now + check.timeout
         self._send(check.pair.component, check.datagram, check.pair.remote.address)
 
@@ -385,6 +386,9 @@ class IceAgent:
             raise RemoteProtocolError("a STUN response without the right credentials")
         del self._checks[message.transaction]
         pair = check.pair
+        conflict = message.error is not None and message.error[0] == 487
+        if conflict and check.controlling is self.controlling:
+            self._switch_role()
         if check.consent:
             if message.kind is Kind.SUCCESS and source == pair.remote.address:
                 pair.consented = now
@@ -392,9 +396,7 @@ class IceAgent:
             self._fail(pair)  # The way back is another one (section 7.2.5.2.1).
         elif message.kind is Kind.SUCCESS and message.mapped_address is not None:
             self._succeeded(check, now)
-        elif message.error is not None and message.error[0] == 487:
-            if check.controlling is self.controlling:
-                self._switch_role()
+        elif conflict:
             self._trigger(pair)
         else:
             self._fail(pair)

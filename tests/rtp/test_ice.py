@@ -366,6 +366,16 @@ def test_consent_is_asked_for_and_its_loss_ends_the_sending() -> None:
     assert caller.ice.destination(RTP) is None
 
 
+def test_a_conflict_of_roles_in_mid_call_is_settled_too() -> None:
+    network, caller, callee = make(1, cone(), None)
+    assert connect(caller, callee)
+    callee.ice.controlling = True  # As after an offer of its own that began nothing anew.
+    network.run(CONSENT_EXPIRES * 2)
+    assert connected(caller, callee)
+    assert caller.ice.controlling is not callee.ice.controlling
+    assert arrives(network, caller, callee)
+
+
 def test_reports_that_find_no_way_do_not_cost_the_call() -> None:
     network, caller, callee = make(1)
     theirs = callee.side()
