@@ -96,3 +96,14 @@ class CallList:
         if not appearance.live:
             raise Refused("no_such_call", "This call is over.")
         return appearance
+
+    def find_answered(self, call: str) -> Appearance:
+        """The call of that id, which is up.
+
+        Raises:
+            Refused: ``no_such_call``, ``not_answered``.
+        """
+        appearance = self.find_live(call)
+        if not appearance.answered:
+            raise Refused("not_answered", "The call is not answered yet.", "Wait for the answer.")
+        return appearance

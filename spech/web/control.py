@@ -127,6 +127,7 @@ class _Connection:
 
     async def _carry_out(self, command: messages.Command) -> messages.Outcome:
         switchboard = self._switchboard
+        handset = switchboard.handset
         match command:
             case messages.Dial(target=target):
                 return {"call": switchboard.dial(target).id}
@@ -139,35 +140,35 @@ class _Connection:
             case messages.Dismiss(call=call):
                 switchboard.dismiss(call)
             case messages.Dtmf(call=call, digits=digits):
-                switchboard.dtmf(call, digits)
+                handset.dtmf(call, digits)
             case messages.Press(call=call, digit=digit):
-                switchboard.press(call, digit)
+                handset.press(call, digit)
             case messages.Release(call=call, digit=digit):
-                switchboard.calls.find_live(call).keys.release(digit)
+                handset.release(call, digit)
             case messages.Mute(call=call, muted=muted):
-                switchboard.mute(call, muted)
+                handset.mute(call, muted)
             case messages.Hold(call=call, held=held):
-                switchboard.hold(call, held)
+                handset.hold(call, held)
             case messages.Merge(calls=calls):
-                return {"conference": switchboard.merge(calls)}
+                return {"conference": handset.merge(calls)}
             case messages.Split(call=call):
-                switchboard.split(call)
+                handset.split(call)
             case messages.Member(call=call, gain=gain, muted=muted):
-                switchboard.set_member(call, gain, muted)
+                handset.set_member(call, gain, muted)
             case messages.Record(call=call, format=format, stereo=stereo):
-                return {"recording": await switchboard.record(call, format, stereo=stereo)}
+                return {"recording": await handset.record(call, format, stereo=stereo)}
             case messages.PauseRecord(call=call, paused=paused):
-                switchboard.pause_record(call, paused)
+                handset.pause_record(call, paused)
             case messages.StopRecord(call=call):
-                await switchboard.stop_record(call)
+                await handset.stop_record(call)
             case messages.Recordings():
                 return {"recordings": await trio.to_thread.run_sync(switchboard.recordings.stored)}
             case messages.DeleteRecording(name=name):
                 await trio.to_thread.run_sync(switchboard.recordings.delete, name)
             case messages.Transfer(call=call, target=target):
-                switchboard.transfer(call, target)
+                handset.transfer(call, target)
             case messages.Connect(call=call, other=other):
-                switchboard.connect(call, other)
+                handset.connect(call, other)
             case messages.QualityHistory(call=call):
                 return {"samples": switchboard.calls.find(call).quality_history}
             case messages.Follow(call=call, accepted=accepted):

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 
 import msgspec
@@ -20,15 +18,12 @@ import trio
 
 from spech import codecs
 from spech.errors import (
-    CallEnded,
-    LocalProtocolError,
     VaultError,
 )
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
-from spech.web.handover import Handover
+from spech.web.handset import Handset, read_target
 from spech.web.line import Line
-from spech.web.merged import Merged, Place
 from spech.web.messages import (
     AccountState,
     AudioState,
@@ -40,7 +35,7 @@ from spech.web.messages import (
     State,
     VaultState,
 )
-from spech.web.recordings import Format, RecordingFolder
+from spech.web.recordings import RecordingFolder
 from spech.web.store import SavedAccount, Settings, Store
 from spech.web.trial import try_account
 
@@ -48,9 +43,6 @@ logger = logging.getLogger("spech.web")
 
 METER_SECONDS = 0.1
 QUALITY_BEATS = 10
-
-_DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
-_TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
 
 #: What a new account is offered: every provider has the first two, wideband where there is some.
 _SUGGESTED = ("PCMU", "PCMA", "G722")
@@ -96,13 +88,13 @@ class Switchboard:
         self._saving = trio.Lock()
         self._account_changed = trio.Event()
         self._line: Line | None = None
-        self._conferences = 0
         self.recordings = RecordingFolder(store.vault.folder / "recordings")
         self._spoilt = 0
         self._pages = 0
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
         self.calls = CallList(self.notify)
+        self.handset = Handset(self.calls, self.recordings, self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
         self.quality: dict[str, Quality] = {}
@@ -164,12 +156,10 @@ class Switchboard:
         """Begin an outgoing call to a number or a SIP URI; it goes on in a task of its own."""
         if self._line is None:
             raise Refused("no_account", "No SIP account is set up.", "Open Settings and enter one.")
-        target = target.strip()
-        if not _TARGET.fullmatch(target):
-            raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
+        target = read_target(target)
         self._refuse_when_full()
         appearance = self._line.dial(target)
-        self._hold_others(appearance)
+        self.handset.hold_others(appearance)
         return appearance
 
     def _refuse_when_full(self) -> None:
@@ -181,7 +171,7 @@ class Switchboard:
     def answer(self, call: str) -> None:
         """Answer an incoming call; who was talked to is put on hold."""
         appearance = self.calls.find_live(call)
-        self._hold_others(appearance)
+        self.handset.hold_others(appearance)
         appearance.accept()
 
     def hang_up(self, call: str) -> None:
@@ -203,96 +193,6 @@ class Switchboard:
         appearance.decline_referral()
         self.calls.forget(appearance)
 
-    def dtmf(self, call: str, digits: str) -> None:
-        """Send digits (RFC 4733) into an answered call."""
-        if not _DIGITS.fullmatch(digits):
-            raise Refused("bad_digits", "These keys cannot be sent.", "Use 0-9, *, # and A-D.")
-        appearance = self._find_answered(call)
-        assert appearance.call is not None
-        try:
-            appearance.call.send_dtmf(digits)
-        except LocalProtocolError as error:
-            raise Refused(
-                "bad_digits", "The other side takes no keys in this call.", str(error)
-            ) from error
-        except CallEnded as error:
-            raise Refused("no_such_call", "This call is over.") from error
-
-    def press(self, call: str, digit: str) -> None:
-        """Hold a key down in an answered call, until it is released."""
-        self._find_answered(call).keys.press(digit)
-
-    def mute(self, call: str, muted: bool) -> None:
-        """Send silence in place of the microphone, or the microphone again."""
-        for appearance in _together(self.calls.find_live(call)):
-            appearance.muted = muted
-        self.notify()
-
-    def hold(self, call: str, held: bool) -> None:
-        """Put the far end on hold, or talk on: then everybody else is put on hold.
-
-        Of a conference, that is all calls.
-        """
-        appearance = self._find_answered(call)
-        if not held:
-            self._hold_others(appearance)
-        for each in _together(appearance):
-            _hold(each, held)
-
-    def merge(self, calls: Sequence[str]) -> str:
-        """Bring answered calls into one conversation, and talk to all; the conference's id.
-
-        Where one is in a conference already, the others join it.
-        """
-        members = [self._find_answered(call) for call in dict.fromkeys(calls)]
-        if len(members) < 2:
-            raise Refused("no_such_call", "This takes two calls.")
-        conference = next((each.place.conference for each in members if each.place), None)
-        if conference is None:
-            self._conferences += 1
-            conference = Merged(f"r{self._conferences}")
-        muted = any(each.muted for each in members)
-        for each in (*conference.calls, *members):
-            _hold(each, False)
-        for each in members:
-            conference.take_in(each)
-        for each in conference.calls:
-            each.muted = muted
-            each.sit()
-        self._hold_others(members[0])
-        self.notify()
-        return conference.id
-
-    def split(self, call: str) -> None:
-        """Take a call out of its conference and talk to it alone; the others are put on hold."""
-        conference = self._find_member(call).conference
-        alone = self.calls.find_live(call)
-        conference.let_go(alone)
-        self._hold_others(alone)
-        self.notify()
-
-    def set_member(self, call: str, gain: float, muted: bool) -> None:
-        """How the others in a conference hear a call: ``gain`` decibels louder, or not at all."""
-        place = self._find_member(call)
-        place.gain, place.muted = gain, muted
-        self.calls.find_live(call).sit()
-        self.notify()
-
-    def transfer(self, call: str, target: str) -> None:
-        """Have the far end call ``target``; how it goes is in the state."""
-        target = target.strip()
-        if not _TARGET.fullmatch(target):
-            raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
-        self._hand_over(self._find_answered(call), Handover(target))
-
-    def connect(self, call: str, other: str) -> None:
-        """Connect the far ends of two calls with each other; how it goes is in the state."""
-        appearance, partner = self._find_answered(call), self._find_answered(other)
-        if appearance is partner:
-            raise Refused("no_such_call", "This takes two calls.")
-        self._hand_over(appearance, Handover(partner.display_name or partner.remote, partner.call))
-        partner.connected_by = appearance
-
     def follow(self, call: str, accepted: bool) -> Outcome:
         """Call whom the far end of a call wants us to talk to, or stay."""
         appearance = self.calls.find(call)
@@ -306,70 +206,8 @@ class Switchboard:
         self._refuse_when_full()
         new = self._line.follow(referral, appearance.referred_to)
         appearance.referral = None
-        self._hold_others(new)
+        self.handset.hold_others(new)
         return {"call": new.id}
-
-    def _hand_over(self, appearance: Appearance, handover: Handover) -> None:
-        if appearance.handover is not None and not appearance.handover.over:
-            raise Refused("busy", "This call is being passed on already.", "Wait for the outcome.")
-        appearance.hand_over(handover)
-        self.notify()
-
-    async def record(self, call: str, kind: Format, *, stereo: bool) -> str:
-        """Record a call, all of it in a conference; the name of the file."""
-        appearance = self.calls.find_live(call)
-        recording = appearance.recording
-        if recording is not None and not recording.stopped:
-            raise Refused("busy", "This call is being recorded already.")
-        if appearance.call is None:
-            raise Refused("not_answered", "There is no sound yet.", "Wait for the answer.")
-        try:
-            recording = self.recordings.begin(
-                appearance.call,
-                appearance.remote,
-                kind,
-                stereo=stereo,
-                now=datetime.now().astimezone(),
-            )
-        except CallEnded as error:
-            raise Refused("no_such_call", "This call is over.") from error
-        appearance.recording = recording
-        self.notify()
-        return recording.path.name
-
-    def pause_record(self, call: str, paused: bool) -> None:
-        """Leave out what is said, or record on; nothing happens where nothing is recorded."""
-        recording = self.calls.find_live(call).recording
-        if recording is not None:
-            recording.paused = paused
-            self.notify()
-
-    async def stop_record(self, call: str) -> None:
-        """Complete the recording of a call; nothing happens where there is none."""
-        appearance = self.calls.find(call)
-        if appearance.recording is not None:
-            await trio.to_thread.run_sync(appearance.recording.stop)
-            appearance.recording = None
-            self.notify()
-
-    def _find_member(self, call: str) -> Place:
-        place = self.calls.find_live(call).place
-        if place is None:
-            raise Refused("no_conference", "This call is in no conference.", "Merge it first.")
-        return place
-
-    def _find_answered(self, call: str) -> Appearance:
-        appearance = self.calls.find_live(call)
-        if not appearance.answered:
-            raise Refused("not_answered", "The call is not answered yet.", "Wait for the answer.")
-        return appearance
-
-    def _hold_others(self, appearance: Appearance) -> None:
-        """One is talked to at a time: nobody hears what is said to another."""
-        for other in self.calls.live:
-            if other not in _together(appearance):
-                with suppress(LocalProtocolError):
-                    other.hold(True)
 
     async def save_account(self, account: SavedAccount, *, keep_password: bool = False) -> None:
         """Try the account with a real REGISTER; store and use it only after a 200.
@@ -539,21 +377,6 @@ class Switchboard:
         """Something that the state shows has changed: wake all who wait for that."""
         self._changed.set()
         self._changed = trio.Event()
-
-
-def _together(appearance: Appearance) -> tuple[Appearance, ...]:
-    """The call, and those that are in a conference with it."""
-    place = appearance.place
-    return (appearance,) if place is None else tuple(place.conference.calls)
-
-
-def _hold(appearance: Appearance, held: bool) -> None:
-    try:
-        appearance.hold(held)
-    except LocalProtocolError as error:
-        raise Refused(
-            "not_answered", "The call is only just being answered.", "Try again."
-        ) from error
 
 
 @asynccontextmanager

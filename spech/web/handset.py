@@ -1,0 +1,211 @@
+"""The handset: what a person does in calls that are up, whichever page it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import trio
+
+from spech.errors import CallEnded, LocalProtocolError
+from spech.web.appearance import Appearance
+from spech.web.calls import CallList
+from spech.web.handover import Handover
+from spech.web.merged import Merged, Place
+from spech.web.messages import Refused
+from spech.web.recordings import Format, RecordingFolder
+
+_DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
+_TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
+
+
+def read_target(text: str) -> str:
+    """A number or an address as somebody typed it.
+
+    Raises:
+        Refused: ``bad_target``.
+    """
+    target = text.strip()
+    if not _TARGET.fullmatch(target):
+        raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
+    return target
+
+
+class Handset:
+    """Keys, hold, conferences, transfers and recordings of ``calls``.
+
+    ``notify`` is told of each change that a page shows. What cannot be done raises `Refused`, with
+    the codes of docs/protocol.md.
+    """
+
+    def __init__(
+        self, calls: CallList, recordings: RecordingFolder, notify: Callable[[], None]
+    ) -> None:
+        self._calls = calls
+        self._recordings = recordings
+        self._notify = notify
+        self._conferences = 0
+
+    def dtmf(self, call: str, digits: str) -> None:
+        """Send digits (RFC 4733) into an answered call."""
+        if not _DIGITS.fullmatch(digits):
+            raise Refused("bad_digits", "These keys cannot be sent.", "Use 0-9, *, # and A-D.")
+        appearance = self._calls.find_answered(call)
+        assert appearance.call is not None
+        try:
+            appearance.call.send_dtmf(digits)
+        except LocalProtocolError as error:
+            raise Refused(
+                "bad_digits", "The other side takes no keys in this call.", str(error)
+            ) from error
+        except CallEnded as error:
+            raise Refused("no_such_call", "This call is over.") from error
+
+    def press(self, call: str, digit: str) -> None:
+        """Hold a key down in an answered call, until it is released."""
+        self._calls.find_answered(call).keys.press(digit)
+
+    def release(self, call: str, digit: str) -> None:
+        """Let a key up; nothing happens when it is not down."""
+        self._calls.find_live(call).keys.release(digit)
+
+    def mute(self, call: str, muted: bool) -> None:
+        """Send silence in place of the microphone, or the microphone again."""
+        for appearance in _together(self._calls.find_live(call)):
+            appearance.muted = muted
+        self._notify()
+
+    def hold(self, call: str, held: bool) -> None:
+        """Put the far end on hold, or talk on: then everybody else is put on hold.
+
+        Of a conference, that is all calls.
+        """
+        appearance = self._calls.find_answered(call)
+        if not held:
+            self.hold_others(appearance)
+        for each in _together(appearance):
+            _hold(each, held)
+
+    def merge(self, calls: Sequence[str]) -> str:
+        """Bring answered calls into one conversation, and talk to all; the conference's id.
+
+        Where one is in a conference already, the others join it.
+        """
+        members = [self._calls.find_answered(call) for call in dict.fromkeys(calls)]
+        if len(members) < 2:
+            raise Refused("no_such_call", "This takes two calls.")
+        conference = next((each.place.conference for each in members if each.place), None)
+        if conference is None:
+            self._conferences += 1
+            conference = Merged(f"r{self._conferences}")
+        muted = any(each.muted for each in members)
+        for each in (*conference.calls, *members):
+            _hold(each, False)
+        for each in members:
+            conference.take_in(each)
+        for each in conference.calls:
+            each.muted = muted
+            each.sit()
+        self.hold_others(members[0])
+        self._notify()
+        return conference.id
+
+    def split(self, call: str) -> None:
+        """Take a call out of its conference and talk to it alone; the others are put on hold."""
+        conference = self._find_member(call).conference
+        alone = self._calls.find_live(call)
+        conference.let_go(alone)
+        self.hold_others(alone)
+        self._notify()
+
+    def set_member(self, call: str, gain: float, muted: bool) -> None:
+        """How the others in a conference hear a call: ``gain`` decibels louder, or not at all."""
+        place = self._find_member(call)
+        place.gain, place.muted = gain, muted
+        self._calls.find_live(call).sit()
+        self._notify()
+
+    def transfer(self, call: str, target: str) -> None:
+        """Have the far end call ``target``; how it goes is in the state."""
+        self._hand_over(self._calls.find_answered(call), Handover(read_target(target)))
+
+    def connect(self, call: str, other: str) -> None:
+        """Connect the far ends of two calls with each other; how it goes is in the state."""
+        appearance, partner = self._calls.find_answered(call), self._calls.find_answered(other)
+        if appearance is partner:
+            raise Refused("no_such_call", "This takes two calls.")
+        self._hand_over(appearance, Handover(partner.display_name or partner.remote, partner.call))
+        partner.connected_by = appearance
+
+    def _hand_over(self, appearance: Appearance, handover: Handover) -> None:
+        if appearance.handover is not None and not appearance.handover.over:
+            raise Refused("busy", "This call is being passed on already.", "Wait for the outcome.")
+        appearance.hand_over(handover)
+        self._notify()
+
+    async def record(self, call: str, kind: Format, *, stereo: bool) -> str:
+        """Record a call, all of it in a conference; the name of the file."""
+        appearance = self._calls.find_live(call)
+        recording = appearance.recording
+        if recording is not None and not recording.stopped:
+            raise Refused("busy", "This call is being recorded already.")
+        if appearance.call is None:
+            raise Refused("not_answered", "There is no sound yet.", "Wait for the answer.")
+        try:
+            recording = self._recordings.begin(
+                appearance.call,
+                appearance.remote,
+                kind,
+                stereo=stereo,
+                now=datetime.now().astimezone(),
+            )
+        except CallEnded as error:
+            raise Refused("no_such_call", "This call is over.") from error
+        appearance.recording = recording
+        self._notify()
+        return recording.path.name
+
+    def pause_record(self, call: str, paused: bool) -> None:
+        """Leave out what is said, or record on; nothing happens where nothing is recorded."""
+        recording = self._calls.find_live(call).recording
+        if recording is not None:
+            recording.paused = paused
+            self._notify()
+
+    async def stop_record(self, call: str) -> None:
+        """Complete the recording of a call; nothing happens where there is none."""
+        appearance = self._calls.find(call)
+        if appearance.recording is not None:
+            await trio.to_thread.run_sync(appearance.recording.stop)
+            appearance.recording = None
+            self._notify()
+
+    def _find_member(self, call: str) -> Place:
+        place = self._calls.find_live(call).place
+        if place is None:
+            raise Refused("no_conference", "This call is in no conference.", "Merge it first.")
+        return place
+
+    def hold_others(self, appearance: Appearance) -> None:
+        """One is talked to at a time: nobody hears what is said to another."""
+        for other in self._calls.live:
+            if other not in _together(appearance):
+                with suppress(LocalProtocolError):
+                    other.hold(True)
+
+
+def _together(appearance: Appearance) -> tuple[Appearance, ...]:
+    """The call, and those that are in a conference with it."""
+    place = appearance.place
+    return (appearance,) if place is None else tuple(place.conference.calls)
+
+
+def _hold(appearance: Appearance, held: bool) -> None:
+    try:
+        appearance.hold(held)
+    except LocalProtocolError as error:
+        raise Refused(
+            "not_answered", "The call is only just being answered.", "Try again."
+        ) from error
