@@ -16,9 +16,10 @@ from typing import Any
 
 import trio
 
+from spech.agreement import Agreed
 from spech.audio.room import Room
 from spech.audio.tones import tone
-from spech.media import Media, MediaParameters
+from spech.media import Media
 from spech.rtp.ports import PortPair
 
 TICKS = 500
@@ -62,7 +63,7 @@ def measure(members: int, together: bool, codecs: tuple[str, ...]) -> float:
         codec = codecs[number % len(codecs)]
         kind = {"PCMU": 0, "G722": 9}[codec]
         there = ("10.0.0.2", 30000)
-        media.configure(MediaParameters(codec, kind, kind, 101, 101, there, there))
+        media.configure(Agreed(codec, kind, kind, 101, 101, there, there))
         port = ports.enter_context(media.open_audio(8000))
         if together:
             media.join(room)

@@ -11,19 +11,20 @@ from typing import Final
 
 import trio
 
+from spech.agreement import Agreed
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
 from spech.audio_port import AudioPort
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
 from spech.keypad import Method
-from spech.media import Media, MediaParameters
+from spech.media import Media
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortPair
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.endpoint import Endpoint
 from spech.sip.flow import Flow
-from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.offer_answer import Negotiator
 from spech.sip.replaces import Replaces
 from spech.sip.session import Session
 from spech.sip.timeline import Entry, ladder, to_pcap
@@ -612,25 +613,7 @@ class Call:
         self.codec = agreed.codec
         self.held = agreed.direction in ("recvonly", "inactive")
         self._media.keypad.signals = self.session.timer.info_allowed
-        self._media.configure(
-            MediaParameters(
-                codec=agreed.codec,
-                payload_type_send=agreed.payload_type_send,
-                payload_type_receive=agreed.payload_type_receive,
-                telephone_event_send=agreed.telephone_event_send,
-                telephone_event_receive=agreed.telephone_event_receive,
-                remote=agreed.remote,
-                remote_rtcp=agreed.remote_rtcp,
-                direction=agreed.direction,
-                ptime_ms=agreed.ptime_ms,
-                fmtp=agreed.fmtp,
-                comfort_noise_send=agreed.comfort_noise_send,
-                comfort_noise_receive=agreed.comfort_noise_receive,
-                security=agreed.security,
-                extended_reports=agreed.extended_reports,
-                ice=agreed.ice,
-            )
-        )
+        self._media.configure(agreed)
 
     def _signal_digit(self, digit: str, duration_ms: int) -> None:
         with suppress(LocalProtocolError):  # It ended in this moment.

@@ -8,7 +8,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import trio
 
 from spech import codecs
+from spech.agreement import Agreed
 from spech.audio.dtmf import DigitDetector
 from spech.audio.level import SILENCE, PeakMeter, dbfs, peak
 from spech.audio.mixer import mix
@@ -25,10 +25,9 @@ from spech.audio.recorder import Recording, Recordings
 from spech.audio.room import Member, Room
 from spech.audio.volume import Volume
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
-from spech.candidates import RTCP, RTP, IceAgreement
+from spech.candidates import RTCP, RTP
 from spech.codecs import Codec, Samples
 from spech.errors import CallEnded, LocalProtocolError, PeerUnreachable
-from spech.keying import Security
 from spech.keypad import Key, Keypad, Method, read_keys
 from spech.playout import Playout
 from spech.rtp.clock import PERIOD
@@ -40,7 +39,7 @@ from spech.rtp.stream import Stream
 from spech.speech import Speech
 from spech.statistics import MediaStatistics, Monitor, Played, QualitySample
 
-__all__ = ["AudioPort", "Media", "MediaParameters", "Recording"]
+__all__ = ["AudioPort", "Media", "Recording"]
 
 _DEFAULT_RATE = 8000
 _RTCP_TICKS = 10
@@ -50,35 +49,6 @@ _METER_TICKS = 5
 _LAST_TICKS = 10
 _KEY_MS = 100
 _GAP_MS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class MediaParameters:
-    """What offer and answer agreed on, as seen by us.
-
-    ``codec`` is a name of the registry; payload types are those of each direction, None where no
-    telephone-event was agreed; ``direction`` is sendrecv, sendonly, recvonly or inactive;
-    ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what the peer
-    says about the codec; ``security`` is how the sound is encrypted, None where it is not;
-    ``extended_reports`` are the kinds of RTCP XR that it asks for; ``ice`` finds the way to the
-    peer in place of ``remote``.
-    """
-
-    codec: str
-    payload_type_send: int
-    payload_type_receive: int
-    telephone_event_send: int | None
-    telephone_event_receive: int | None
-    remote: tuple[str, int]
-    remote_rtcp: tuple[str, int]
-    direction: str = "sendrecv"
-    ptime_ms: int = 20
-    fmtp: str | None = None
-    security: Security | None = None
-    extended_reports: frozenset[str] = frozenset()
-    ice: IceAgreement | None = None
-    comfort_noise_send: int | None = None
-    comfort_noise_receive: int | None = None
 
 
 class Media:
@@ -163,7 +133,7 @@ class Media:
 
     # Negotiation
 
-    def configure(self, parameters: MediaParameters) -> None:
+    def configure(self, agreed: Agreed) -> None:
         """Take the outcome of an offer and answer: the first one, early media, or a re-INVITE.
 
         SSRC and sequence go on; the codec may change.
@@ -175,55 +145,55 @@ class Media:
         """
         if self._closed:
             return
-        remote, reachable = _numeric(parameters.remote)
-        remote_rtcp, _ = _numeric(parameters.remote_rtcp)
-        if self._codec is None or self._codec.name != parameters.codec:
-            codec = codecs.create(parameters.codec)
-            self._use_codec(codec, parameters.payload_type_receive)
+        remote, reachable = _numeric(agreed.remote)
+        remote_rtcp, _ = _numeric(agreed.remote_rtcp)
+        if self._codec is None or self._codec.name != agreed.codec:
+            codec = codecs.create(agreed.codec)
+            self._use_codec(codec, agreed.payload_type_receive)
         else:
             codec = self._codec
-        self._payload_type = parameters.payload_type_receive
-        events = parameters.telephone_event_send is not None
+        self._payload_type = agreed.payload_type_receive
+        events = agreed.telephone_event_send is not None
         if events is not self._events:
             self._events = events
             self.detects_tones = not events
         if codec.dtx:
             codec.suppress_silence(self._silence_suppression)
-        codec.configure(parameters.fmtp)
+        codec.configure(agreed.fmtp)
         self._reachable = reachable
-        self._sending = reachable and parameters.direction in ("sendrecv", "sendonly")
-        self._receiving = parameters.direction in ("sendrecv", "recvonly")
+        self._sending = reachable and agreed.direction in ("sendrecv", "sendonly")
+        self._receiving = agreed.direction in ("sendrecv", "recvonly")
         self._session.configure(
             clock_rate=codec.clock_rate,
-            audio_send=parameters.payload_type_send,
-            audio_receive=parameters.payload_type_receive,
-            event_send=parameters.telephone_event_send,
-            event_receive=parameters.telephone_event_receive,
-            noise_send=parameters.comfort_noise_send,
-            noise_receive=parameters.comfort_noise_receive,
+            audio_send=agreed.payload_type_send,
+            audio_receive=agreed.payload_type_receive,
+            event_send=agreed.telephone_event_send,
+            event_receive=agreed.telephone_event_receive,
+            noise_send=agreed.comfort_noise_send,
+            noise_receive=agreed.comfort_noise_receive,
         )
-        self._session.reports.wanted = parameters.extended_reports
-        self._stream.negotiate(remote, remote_rtcp, self._agent(parameters))
-        self._stream.secure(parameters.security)
+        self._session.reports.wanted = agreed.extended_reports
+        self._stream.negotiate(remote, remote_rtcp, self._agent(agreed))
+        self._stream.secure(agreed.security)
         self._speech.configure(
             codec,
             codec.rate // FRAMES_PER_SECOND,
-            parameters.ptime_ms,
+            agreed.ptime_ms,
             suppress=self._silence_suppression,
         )
         self._monitor.configure(
             codec,
-            parameters.payload_type_send,
-            codec.packet_samples(parameters.ptime_ms) / codec.rate,
+            agreed.payload_type_send,
+            codec.packet_samples(agreed.ptime_ms) / codec.rate,
         )
 
-    def _agent(self, parameters: MediaParameters) -> IceAgent | None:
+    def _agent(self, agreed: Agreed) -> IceAgent | None:
         """What finds the way to the peer: the one that does already, unless ICE begins anew."""
-        agreement, before = parameters.ice, self._stream.ice
+        agreement, before = agreed.ice, self._stream.ice
         if agreement is None or (before is not None and before.continues(agreement)):
             return before if agreement is not None else None
         components = {RTP}
-        if parameters.remote != parameters.remote_rtcp:
+        if agreed.remote != agreed.remote_rtcp:
             components |= {one.component for one in agreement.remote.candidates} & {RTCP}
         now = trio.current_time()
         return IceAgent(agreement, components, now, rng=self._rng, before=before)

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import trio
 
+from spech.agreement import Agreed
 from spech.audio.dtmf import DigitDetector
 from spech.audio.level import dbfs
 from spech.audio.tones import digit, tone
 from spech.codecs import Samples, create
 from spech.errors import CallEnded, LocalProtocolError, MediaError
-from spech.media import Media, MediaParameters
+from spech.media import Media
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.clock import MediaClock
@@ -92,9 +93,7 @@ class Side:
         host, port = self.peer
         kind = {"PCMU": 0, "PCMA": 8}.get(codec, 97)
         self.media.configure(
-            MediaParameters(
-                codec, kind, kind, event, event, self.peer, (host, port + 1), direction, ptime
-            )
+            Agreed(codec, kind, kind, event, event, self.peer, (host, port + 1), direction, ptime)
         )
 
     def packets(self) -> list[rtp.RtpPacket]:
@@ -237,9 +236,7 @@ async def test_what_the_next_packet_tells_of_a_lost_one_is_used(call: Call) -> N
     call.configure("opus")
     host, port = call.left.peer
     call.left.media.configure(
-        MediaParameters(
-            "opus", 97, 97, 101, 101, (host, port), (host, port + 1), fmtp="useinbandfec=1"
-        )
+        Agreed("opus", 97, 97, 101, 101, (host, port), (host, port + 1), fmtp="useinbandfec=1")
     )
     call.tick(20)
     count(call.right.media)
@@ -784,9 +781,7 @@ async def test_digits_have_a_number_for_each_direction(call: Call, sent: int) ->
     """We receive on the number of our description, or, leniently, on the number of theirs."""
     for side, send, receive in ((call.left, 96, 101), (call.right, sent, 96)):
         host, port = side.peer
-        side.media.configure(
-            MediaParameters("PCMU", 0, 0, send, receive, (host, port), (host, port + 1))
-        )
+        side.media.configure(Agreed("PCMU", 0, 0, send, receive, (host, port), (host, port + 1)))
     call.left.media.send_dtmf("12")
     call.right.media.send_dtmf("34")
     call.tick(40)
@@ -867,7 +862,7 @@ async def test_hostile_datagrams_are_dropped_counted_and_logged_once(
 async def test_nothing_is_sent_to_a_port_that_does_not_exist(call: Call) -> None:
     """RTP at port 65535 has no port above it for RTCP."""
     call.left.media.configure(
-        MediaParameters("PCMU", 0, 0, None, None, ("10.0.0.1", 65535), ("10.0.0.1", 65536))
+        Agreed("PCMU", 0, 0, None, None, ("10.0.0.1", 65535), ("10.0.0.1", 65536))
     )
     call.tick(1000)
     call.left.media.close()
@@ -986,9 +981,7 @@ async def test_who_speaks_needs_no_keepalive(call: Call) -> None:
 
 async def test_where_reports_share_the_port_they_keep_the_way_open(call: Call) -> None:
     peer = call.left.peer
-    call.left.media.configure(
-        MediaParameters("PCMU", 0, 0, None, None, peer, peer, direction="inactive")
-    )
+    call.left.media.configure(Agreed("PCMU", 0, 0, None, None, peer, peer, direction="inactive"))
     call.tick(50 * 40)
     sent = [datagram for datagram, destination in call.left.rtp.sent if destination == peer]
     assert len(sent) >= 4
@@ -1049,7 +1042,7 @@ async def test_a_call_over_real_sockets() -> None:
         right.on_digit = digits.append
         for media, peer in ((left, two), (right, one)):
             media.configure(
-                MediaParameters(
+                Agreed(
                     "PCMA", 8, 8, 101, 101, ("127.0.0.1", peer.port), ("127.0.0.1", peer.port + 1)
                 )
             )

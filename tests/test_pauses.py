@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from spech.agreement import Agreed
 from spech.audio.level import dbfs
 from spech.codecs import Samples, create
-from spech.media import Media, MediaParameters
+from spech.media import Media
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 from spech.testing.speech import SENTENCES, intelligibility, speak
@@ -41,7 +42,7 @@ class Line:
             pair = PortPair(here, reports, "10.0.0.1", port)  # type: ignore[arg-type]
             media = Media(pair, rng=random.Random(port), silence_suppression=suppression)
             media.configure(
-                MediaParameters(
+                Agreed(
                     codec, kind, kind, None, None, ("10.0.0.1", peer), ("10.0.0.1", peer + 1),
                     comfort_noise_send=number, comfort_noise_receive=number,
                 )

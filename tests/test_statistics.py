@@ -12,7 +12,7 @@ import trio.testing
 
 from spech import Call as PhoneCall
 from spech import Phone, PortRange, open_phone
-from spech.media import MediaParameters
+from spech.agreement import Agreed
 from spech.statistics import Played, QualitySample
 
 from .test_media import Call
@@ -109,7 +109,7 @@ async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
     for side in (call.left, call.right):
         host, port = side.peer
         side.media.configure(
-            MediaParameters(
+            Agreed(
                 "PCMU",
                 0,
                 0,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spech.agreement import Agreed
 from spech.sip.flow import Flow
-from spech.sip.offer_answer import Agreed
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:

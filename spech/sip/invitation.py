@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
 from spech.sip.events import MediaChanged
@@ -14,7 +15,7 @@ from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Tries
 from spech.sip.message import REASONS, Request, Response, response_to
-from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.offer_answer import Negotiator
 from spech.sip.requests import DialogRequest
 from spech.sip.timers import PATIENCE
 from spech.sip.transaction import ClientTransaction, ServerTransaction

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from spech.agreement import Agreed
 from spech.candidates import IceAgreement, local_candidates
 from spech.errors import RemoteProtocolError
-from spech.keying import Security
 from spech.sip import sdp
 from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
@@ -67,30 +67,6 @@ class AudioFormat:
             and clock_rate == self.clock_rate
             and channels == self.channels
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """What both ends agreed on for the audio stream, as seen by us; ``fmtp`` is theirs.
-
-    ``extended_reports`` are the kinds of RTCP XR that they ask for, of those that we know.
-    """
-
-    codec: str
-    payload_type_send: int
-    payload_type_receive: int
-    telephone_event_send: int | None
-    telephone_event_receive: int | None
-    remote: Address
-    remote_rtcp: Address
-    direction: str
-    ptime_ms: int
-    fmtp: str | None = None
-    security: Security | None = None
-    extended_reports: frozenset[str] = frozenset()
-    ice: IceAgreement | None = None
-    comfort_noise_send: int | None = None
-    comfort_noise_receive: int | None = None
 
 
 class Negotiator:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
 from spech.sip.events import MediaChanged
 from spech.sip.grammar import maybe_number
 from spech.sip.invitation import SDP, Fork
 from spech.sip.message import Response, response_to
-from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.offer_answer import Negotiator
 from spech.sip.requests import DialogRequest
 from spech.sip.session_timer import too_brief
 from spech.sip.transaction import ServerTransaction

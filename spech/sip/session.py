@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from spech.agreement import Agreed
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.caller import reason_of
 from spech.sip.capabilities import SUPPORTED
@@ -37,7 +38,7 @@ from spech.sip.info import DigitRequests, dtmf_digit
 from spech.sip.invitation import Fork, Invitation
 from spech.sip.layer import TransactionLayer
 from spech.sip.message import REASONS, Request, Response, response_to
-from spech.sip.offer_answer import Agreed, Negotiator
+from spech.sip.offer_answer import Negotiator
 from spech.sip.renegotiation import Renegotiation, busy
 from spech.sip.requests import DialogRequest
 from spech.sip.responder import Responder

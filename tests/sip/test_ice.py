@@ -6,10 +6,11 @@ import random
 
 import pytest
 
+from spech.agreement import Agreed
 from spech.candidates import RTCP, RTP, IceAgreement, local_candidates
 from spech.sip import sdp
 from spech.sip.ice import IceNegotiation
-from spech.sip.offer_answer import Agreed, AudioFormat, Negotiator
+from spech.sip.offer_answer import AudioFormat, Negotiator
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
 BASES = (("10.0.0.1", 4000), ("10.0.0.1", 4001))
