@@ -8,6 +8,7 @@ from spech.errors import (
     CallEnded,
     CallFailed,
     LocalProtocolError,
+    PeerUnreachable,
     PortsExhausted,
     ServerUnreachable,
 )
@@ -47,6 +48,7 @@ def test_errors_of_a_call() -> None:
     assert "does not answer" in in_words(ServerUnreachable("x"))[2]
     assert "neither a number" in in_words(LocalProtocolError("x"))[2]
     assert in_words(PortsExhausted("x"))[0] == "local"
+    assert "no way" in in_words(PeerUnreachable("x"))[2]
     assert in_words(KeyError("secret"))[2] == "The call failed inside the phone."
 
 
