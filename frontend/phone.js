@@ -454,6 +454,7 @@ export class Phone extends EventTarget {
     if (!this.#metSnapshot) {
       for (const call of this.lines) if (live(call) && !call.audio_attached) this.#mine.add(call.id);
     }
+    if (!this.#metSnapshot) for (const call of this.calls.filter(live)) this.#recallQuality(call.id);
     this.#metSnapshot = true;
     this.#changed();
   }
@@ -465,6 +466,15 @@ export class Phone extends EventTarget {
     if (call && !live(call) && left) this.#selected = left.id;
     const selected = this.selected;
     this.#companions = selected?.conference ? this.members(selected) : [];
+  }
+
+  /** A page that comes into a running call learns how it went until then. */
+  async #recallQuality(call) {
+    try {
+      this.#quality.recall(call, (await this.#control.command("quality_history", { call })).samples);
+    } catch {
+      // The call is over, or the server is away: there is nothing to draw then.
+    }
   }
 
   #receiveCall(call) {

@@ -19,8 +19,9 @@ export function lineGrade({ mos }) {
   return mos === null ? 0 : steps(MOS_FROM, (limit) => mos >= limit);
 }
 
+/** In percent of the worse direction; null for a second in which no page was asked. */
 export function pageLoss({ page }) {
-  return Math.max(page.microphone_loss_percent, page.speaker_loss_percent);
+  return page ? Math.max(page.microphone_loss_percent, page.speaker_loss_percent) : null;
 }
 
 export function pageGrade(report) {
@@ -32,7 +33,7 @@ export function grade(report) {
   return line === 0 ? 0 : Math.min(line, pageGrade(report));
 }
 
-/** The reports of the last minute for each call. */
+/** The reports of the last minute for each call; those from before the page came know of the line only. */
 export class QualityLog {
   #reports = new Map();
 
@@ -42,6 +43,11 @@ export class QualityLog {
     for (const [call, report] of Object.entries(reports)) {
       this.#reports.set(call, [...(this.#reports.get(call) ?? []), report].slice(-MINUTE));
     }
+  }
+
+  /** What the line did before this page came: `samples` as the server keeps them, the oldest first. */
+  recall(call, samples) {
+    this.#reports.set(call, [...samples, ...(this.#reports.get(call) ?? [])].slice(-MINUTE));
   }
 
   /** The oldest first; empty before there are any. */

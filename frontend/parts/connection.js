@@ -19,6 +19,9 @@ const HEIGHT = 36;
 const MOS = { from: 1, to: 4.5 };
 const LOSS = { from: 10, to: 0 };
 
+/** The newest report, once there is one that knows of both ways. */
+const current = (reports) => (reports.at(-1)?.page ? reports.at(-1) : null);
+
 function bars() {
   return h(
     "span",
@@ -67,8 +70,9 @@ export class Mark extends Part {
     const speaking = Boolean(call && live(call) && call.codec);
     show(this.button, speaking);
     if (!speaking) return;
-    const report = this.phone.quality(call).at(-1);
+    const report = current(this.phone.quality(call));
     const value = report ? grade(report) : 0;
+    this.button.setAttribute("aria-expanded", String(document.querySelector("spech-connection").opened));
     setGrade(this.button, value);
     setText(this.word, value ? t(`grade.${gradeName(value)}`) : "");
     setText(this.codec, codecInUse(call.codec, this.phone.state.codecs));
@@ -193,16 +197,21 @@ export class Connection extends Part {
     );
   }
 
+  get opened() {
+    return this.#open;
+  }
+
   /** Open and come into sight, or close. */
   toggle() {
     this.#fold(!this.#open);
-    if (this.#open) this.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (this.#open) this.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   }
 
   #fold(open) {
     this.#open = open;
     remember("connection", open);
-    this.refresh();
+    this.phone.dispatchEvent(new Event("quality"));
   }
 
   update() {
@@ -211,7 +220,7 @@ export class Connection extends Part {
     if (this.hidden) return;
     this.head.setAttribute("aria-expanded", String(this.#open));
     const reports = this.phone.quality(call);
-    const report = reports.at(-1);
+    const report = current(reports);
     show(this.body, this.#open);
     if (!this.#open) return;
     for (const way of [this.line, this.page]) show(way.element, Boolean(report));

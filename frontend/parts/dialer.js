@@ -156,6 +156,7 @@ export class Dialer extends Part {
 
   /** Typing works wherever the focus is, as long as it is not in another field. */
   #typedAnywhere(event) {
+    if (this.phone.reading !== null) return;
     if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || takesText(event.target))
       return;
     if (event.key === "Backspace") this.#eraseOne();

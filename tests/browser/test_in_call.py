@@ -224,6 +224,13 @@ def test_how_good_it_is_can_be_seen(registered: Telephone) -> None:
     # Asterisk reports after some seconds how long there and back takes.
     expect(registered.element("line-round_trip")).to_contain_text("ms")
     registered.picture("connection")
+    # A page that comes back knows how the line was before.
+    registered.page.wait_for_timeout(2000)
+    registered.reload()
+    expect(registered.element("verdict")).to_have_text("You hear each other well.")
+    line = registered.element("way-line").locator("path.spark-line")
+    seconds = len((line.get_attribute("d") or "").split("L"))
+    assert seconds > 5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
