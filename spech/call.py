@@ -142,7 +142,7 @@ class Call:
     @property
     def levels(self) -> tuple[float, float]:
         """The level of what we send and of what we hear, RMS in dBFS."""
-        return self._media.levels
+        return self._media.voices.levels
 
     @property
     def timeline(self) -> tuple[Entry, ...]:
@@ -152,34 +152,34 @@ class Call:
     @property
     def peaks(self) -> tuple[float, float]:
         """The highest samples of both in dBFS, falling by 20 dB in a second, for meters."""
-        return self._media.peaks
+        return self._media.voices.peaks
 
     @property
     def microphone_gain(self) -> float:
         """By how many decibels audio ports are heard louder by the far end; files stay the same."""
-        return self._media.microphone.gain
+        return self._media.voices.microphone.gain
 
     @microphone_gain.setter
     def microphone_gain(self, decibels: float) -> None:
-        self._media.microphone.gain = decibels
+        self._media.voices.microphone.gain = decibels
 
     @property
     def speaker_gain(self) -> float:
         """By how many decibels the far end is heard louder."""
-        return self._media.speaker.gain
+        return self._media.voices.speaker.gain
 
     @speaker_gain.setter
     def speaker_gain(self, decibels: float) -> None:
-        self._media.speaker.gain = decibels
+        self._media.voices.speaker.gain = decibels
 
     @property
     def automatic_gain(self) -> bool:
         """While true, speech in both directions is brought to one level, -19 dBFS."""
-        return self._media.microphone.automatic
+        return self._media.voices.microphone.automatic
 
     @automatic_gain.setter
     def automatic_gain(self, automatic: bool) -> None:
-        self._media.microphone.automatic = self._media.speaker.automatic = automatic
+        self._media.voices.microphone.automatic = self._media.voices.speaker.automatic = automatic
 
     def ladder(self) -> str:
         """What both ends said so far, as text to read: messages, timers, states, media changes."""
@@ -198,12 +198,12 @@ class Call:
     @property
     def muted(self) -> bool:
         """While true, silence is sent in place of what audio ports bring."""
-        return self._media.muted
+        return self._media.voices.muted
 
     @muted.setter
     def muted(self, muted: bool) -> None:
-        if muted != self._media.muted:
-            self._media.muted = muted
+        if muted != self._media.voices.muted:
+            self._media.voices.muted = muted
             self._notify()
 
     async def changed(self) -> None:
@@ -475,7 +475,7 @@ class Call:
     @property
     def member(self) -> Member | None:
         """Its place in a conference, None while it has none: gain, mute and level."""
-        return self._media.member
+        return self._media.voices.member
 
     def join(self, room: Room, *, gain: float = 0.0) -> Member:
         """Bring the far end into a room with others, out of the one before, if any.
@@ -492,7 +492,7 @@ class Call:
 
     def leave(self) -> None:
         """Go on alone, out of any room."""
-        self._media.leave()
+        self._media.voices.leave()
 
     async def collect_digits(
         self, count: int, timeout: float | None = None, terminator: str | None = "#"

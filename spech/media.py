@@ -6,24 +6,20 @@ import contextlib
 import ipaddress
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import trio
 
 from spech import codecs
 from spech.agreement import Agreed
 from spech.audio.dtmf import DigitDetector
-from spech.audio.level import SILENCE, PeakMeter, dbfs, peak
-from spech.audio.mixer import mix
 from spech.audio.player import Player
 from spech.audio.progress import ProgressTone
 from spech.audio.recorder import Recording, Recordings
 from spech.audio.room import Member, Room
-from spech.audio.volume import Volume
 from spech.audio_port import FRAMES_PER_SECOND, AudioPort
 from spech.candidates import RTCP, RTP
 from spech.codecs import Codec, Samples
@@ -38,6 +34,7 @@ from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 from spech.speech import Speech
 from spech.statistics import MediaStatistics, Monitor, Played, QualitySample
+from spech.voices import Voices
 
 __all__ = ["AudioPort", "Media", "Recording"]
 
@@ -45,7 +42,6 @@ _DEFAULT_RATE = 8000
 _RTCP_TICKS = 10
 _SAMPLE_TICKS = 50
 _STALLED_TICKS = 5
-_METER_TICKS = 5
 _LAST_TICKS = 10
 _KEY_MS = 100
 _GAP_MS = 60
@@ -61,7 +57,7 @@ class Media:
         certificate: ours, for DTLS-SRTP; without it only keys that were agreed on serve.
 
     Attributes:
-        muted: send silence in place of what the microphones say; files and digits still go.
+        voices: who speaks and listens at our end.
         on_digit: called with each digit that the peer sends, at its first packet.
         on_tones: called with each digit that is heard in the peer's sound.
         on_handshake: called when a handshake for encryption is done, with None, or cannot be, with
@@ -76,7 +72,6 @@ class Media:
         silence_suppression: bool = False,
         certificate: Certificate | None = None,
     ) -> None:
-        self.muted = False
         self._silence_suppression = silence_suppression
         self.on_digit: Callable[[str], None] | None = None
         self.on_tones: Callable[[str], None] | None = None
@@ -95,14 +90,8 @@ class Media:
         self._sending = self._receiving = self._reachable = False
         self._samples = self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
-        self._ports: list[AudioPort] = []
-        self._member: Member | None = None
+        self.voices = Voices()
         self._recordings = Recordings()
-        self._spoken: deque[Samples] = deque(maxlen=_METER_TICKS)
-        self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
-        self._peak_meters = PeakMeter(), PeakMeter()
-        self._microphone_volume: Volume | None = None
-        self._speaker_volume: Volume | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         self._ticks = 0
         self._now: float | None = None
@@ -223,8 +212,7 @@ class Media:
         codec, playout = self._codec, self._playout
         if codec is None or playout is None:
             self._stream.discard()
-            for port in self._ports:
-                port.take(port.rate)  # said to nobody; kept, it would be a delay for ever
+            self.voices.discard()
             return
         self._receive(now)
         if self._stream.unreachable:
@@ -237,17 +225,9 @@ class Media:
             heard = self._speech.silence
         elif self._detects_tones:
             self._detect(heard, codec.rate, lost=playout.bridged)
-        if self._speaker_volume is not None:
-            heard = self._speaker_volume.process(heard)
-        self._heard.append(heard)
-        member = self._member
-        if member is None or member.room is None:
-            for port in self._ports:
-                port.put(heard, codec.rate)
-            # Files and digits wait for the end of a hold; microphones do not.
-            microphone = self._microphones(codec.rate)
-        else:
-            microphone = self._converse(member, heard, codec.rate)
+        heard = self.voices.listen(heard)
+        # Files and digits wait for the end of a hold; microphones do not.
+        microphone = self.voices.exchange(heard, codec.rate, self._speech.silence)
         if self._sending and self._stream.ready and self._stream.protection.ready:
             spoken = self._speech.say(microphone, self._units)
         else:
@@ -296,8 +276,7 @@ class Media:
             if not playout.waiting:
                 break
             heard = playout.next(self._units, now + ahead * PERIOD)
-            for port in self._ports:
-                port.put(heard, codec.rate)
+            self.voices.play(heard, codec.rate)
             self._recordings.write(self._speech.silence, heard, codec.rate)
 
     def _notice_stall(self, now: float) -> None:
@@ -308,81 +287,29 @@ class Media:
                 self._session.skip(missed * self._units)
         self._now = now
 
-    def _microphones(self, rate: int) -> Samples:
-        silence = self._speech.silence
-        frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
-        spoken = mix(frames, len(silence)) if frames and not self.muted else silence
-        if self._microphone_volume is not None:
-            spoken = self._microphone_volume.process(spoken)
-        self._spoken.append(spoken)
-        return spoken
-
-    def _converse(self, member: Member, heard: Samples, rate: int) -> Samples:
-        """In a room: what the peer is to hear of the others, and of us."""
-        ours = self._microphones(rate)
-        to_peer, audible = member.exchange(heard, rate, ours if self._ports else None)
-        for port in self._ports:
-            port.put(audible, rate)
-        return to_peer
-
     # What a program does with a call
 
-    @property
-    def member(self) -> Member | None:
-        """Its place in a room with others, or None."""
-        member = self._member
-        return None if member is None or member.room is None else member
-
     def join(self, room: Room, gain: float = 0.0) -> Member:
-        """Bring the peer, and ourselves with it, into a room; out of the one before, if any.
-
-        Args:
-            room: where others are heard, and hear us.
-            gain: by how many decibels they hear the peer louder.
-
-        Raises:
-            CallEnded: the call is over.
-        """
+        """See :meth:`Call.join`."""
         self._require_open()
-        self.leave()
-        self._member = room.join(gain)
-        return self._member
+        return self.voices.join(room, gain)
 
-    def leave(self) -> None:
-        """Go on alone, out of any room."""
-        if self._member is not None:
-            self._member.leave()
-            self._member = None
-
-    @contextlib.contextmanager
-    def open_audio(self, rate: int | None = None) -> Iterator[AudioPort]:
-        """Open a microphone and a speaker of the program's own for the time of a ``with`` block.
-
-        Args:
-            rate: samples per second; the codec's rate if it is known already, or else 8000.
+    def open_audio(self, rate: int | None = None) -> AbstractContextManager[AudioPort]:
+        """See :meth:`Call.open_audio`.
 
         Raises:
             CallEnded: the call is over.
             ValueError: ``rate`` gives no whole number of samples in 20 ms.
         """
         self._require_open()
-        known = _DEFAULT_RATE if self._codec is None else self._codec.rate
-        port = AudioPort(known if rate is None else rate)
-        self._ports.append(port)
-        try:
-            yield port
-        finally:
-            port.close()
-            if port in self._ports:
-                self._ports.remove(port)
+        return self.voices.open(self._rate if rate is None else rate)
+
+    @property
+    def _rate(self) -> int:
+        return _DEFAULT_RATE if self._codec is None else self._codec.rate
 
     def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
-        """Queue a sound file behind what is played already; any format FFmpeg knows.
-
-        Args:
-            path: the file.
-            gain: decibels by which it is louder than it was recorded.
-            repeat: play it until :meth:`flush`.
+        """See :meth:`Call.play`.
 
         Raises:
             MediaError: it cannot be opened, or holds no sound.
@@ -392,12 +319,7 @@ class Media:
         self._speech.play(Player(path, gain=gain, repeat=repeat))
 
     def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
-        """Queue a tone of the network behind what is played already.
-
-        Args:
-            name: "ringback", "busy", "congestion" or "waiting".
-            country: two letters, ``de``; what E.180 recommends unless told otherwise.
-            seconds: how long; until :meth:`flush` unless told otherwise.
+        """See :meth:`Call.play_tone`.
 
         Raises:
             ValueError: there is no tone of that name.
@@ -467,25 +389,19 @@ class Media:
     def flush(self) -> None:
         """Forget what is queued: files, digits that have not begun, and what microphones said."""
         self._speech.flush()
-        for port in self._ports:
-            port.flush()
+        self.voices.flush()
         if not self._speech.busy:
             self._waiting.unpark_all()
 
     def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
-        """Record both sides until it is stopped or the call ends.
-
-        Args:
-            path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
-            stereo: what we say on the left and what the peer says on the right; else mixed.
+        """See :meth:`Call.record`.
 
         Raises:
             MediaError: the file cannot be created.
             CallEnded: the call is over.
         """
         self._require_open()
-        rate = _DEFAULT_RATE if self._codec is None else self._codec.rate
-        return self._recordings.start(path, rate, stereo=stereo)
+        return self._recordings.start(path, self._rate, stereo=stereo)
 
     @property
     def statistics(self) -> MediaStatistics:
@@ -516,35 +432,6 @@ class Media:
             delay_ms=1000.0 * playout.delay,
         )
 
-    @property
-    def peaks(self) -> tuple[float, float]:
-        """The highest samples of both over the last 100 ms, in dBFS; they fall by 20 dB/s."""
-        now = trio.current_time()
-        spoken, heard = (
-            meter.show(peak(np.concatenate(frames)) if frames else SILENCE, now)
-            for meter, frames in zip(self._peak_meters, (self._spoken, self._heard), strict=True)
-        )
-        return spoken, heard
-
-    @property
-    def microphone(self) -> Volume:
-        """How loud the microphones are for the peer; files and tones stay as they are."""
-        if self._microphone_volume is None:
-            self._microphone_volume = Volume()
-        return self._microphone_volume
-
-    @property
-    def speaker(self) -> Volume:
-        """How loud the peer is, for ports, rooms and recordings."""
-        if self._speaker_volume is None:
-            self._speaker_volume = Volume()
-        return self._speaker_volume
-
-    @property
-    def levels(self) -> tuple[float, float]:
-        """dBFS of what the microphones say and of what the peer says, over the last 100 ms."""
-        return _level(self._spoken), _level(self._heard)
-
     def close(self) -> None:
         """End the sound: say goodbye by RTCP, end ports and recordings. May be called again."""
         if self._closed:
@@ -558,9 +445,7 @@ class Media:
                 self._stream.send_rtcp(farewell)
             if not self._monitor.history:  # A short call has a mark as well.
                 self._monitor.sample(self._played)
-        for port in self._ports:
-            port.close()
-        self.leave()
+        self.voices.close()
         self._speech.flush()
         self._recordings.stop()
         self._waiting.unpark_all()
@@ -579,7 +464,3 @@ def _numeric(address: tuple[str, int]) -> tuple[tuple[str, int], bool]:
     host, port = address
     parsed = ipaddress.ip_address(host)
     return (str(parsed), port), port > 0 and not parsed.is_unspecified
-
-
-def _level(frames: deque[Samples]) -> float:
-    return dbfs(np.concatenate(frames)) if frames else SILENCE

@@ -672,10 +672,10 @@ async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
 
 async def test_muting_silences_the_microphone_and_not_the_files(call: Call, wav: Path) -> None:
     call.configure()
-    call.left.media.muted = True
+    call.left.media.voices.muted = True
     heard = await speak(call, tone((1000,), 0.5, 8000), 8000)
     assert not heard.any()
-    assert call.left.media.levels[0] == -96
+    assert call.left.media.voices.levels[0] == -96
     call.left.media.play(wav)
     assert frequency((await collect(call, 30))[1600:4000], 8000) == pytest.approx(700, abs=5)
 
@@ -691,9 +691,9 @@ async def test_a_silent_microphone_sends_silence_continuously(call: Call) -> Non
 async def test_levels_are_measured(call: Call) -> None:
     call.configure()
     await speak(call, tone((1000,), 0.5, 8000, level=-20), 8000)
-    assert call.left.media.levels[0] == pytest.approx(-20, abs=0.3)
-    assert call.right.media.levels[1] == pytest.approx(-20, abs=0.3)
-    assert call.right.media.levels[0] == -96
+    assert call.left.media.voices.levels[0] == pytest.approx(-20, abs=0.3)
+    assert call.right.media.voices.levels[1] == pytest.approx(-20, abs=0.3)
+    assert call.right.media.voices.levels[0] == -96
 
 
 async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
@@ -880,7 +880,7 @@ async def test_a_stranger_who_is_faster_is_neither_heard_nor_spoken_to(call: Cal
         call.right.rtp.waiting.append((datagram, ("10.6.6.6", 6666)))
     call.tick(5)
     assert {destination for _, destination in call.right.rtp.sent} == {call.right.peer}
-    assert call.right.media.levels[1] == -96
+    assert call.right.media.voices.levels[1] == -96
 
 
 async def test_only_the_peer_is_heard(call: Call) -> None:
@@ -1074,17 +1074,17 @@ async def test_a_call_over_real_sockets() -> None:
 
 async def test_gain_in_both_directions(call: Call) -> None:
     call.configure("L16/16000")
-    call.left.media.microphone.gain = -6
-    call.right.media.speaker.gain = 10
+    call.left.media.voices.microphone.gain = -6
+    call.right.media.voices.speaker.gain = 10
     heard = await speak(call, tone((1000,), 1, 16000, level=-30), 16000)
     assert dbfs(heard[8000:-1600]) == pytest.approx(-26, abs=0.2)
-    assert call.left.media.levels[0] == pytest.approx(-36, abs=0.2)
-    assert call.right.media.peaks[1] == pytest.approx(-23, abs=0.3)
+    assert call.left.media.voices.levels[0] == pytest.approx(-36, abs=0.2)
+    assert call.right.media.voices.peaks[1] == pytest.approx(-23, abs=0.3)
 
 
 async def test_a_peer_who_whispers_is_heard(call: Call) -> None:
     call.configure("L16/16000")
-    call.right.media.speaker.automatic = True
+    call.right.media.voices.speaker.automatic = True
     said = np.tile(speech(SENTENCES, 16000, peak=0.03), 2)
     heard = await speak(call, said, 16000)
     assert speech_level(said, 16000) < -45

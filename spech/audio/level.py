@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -12,6 +13,7 @@ SILENCE = -96.0
 """dBFS of digital silence, and the lowest level that is reported."""
 
 _FALL = 20.0
+_FRAMES = 5
 
 
 def dbfs(pcm: Samples) -> float:
@@ -36,15 +38,26 @@ def peak(pcm: Samples) -> float:
     return SILENCE if highest == 0 else max(SILENCE, 20 * math.log10(highest / 32768))
 
 
-class PeakMeter:
-    """The needle of a peak meter: up at once, down by 20 dB in a second, so that one sees it."""
+class Meter:
+    """How loud a sound is that goes on: over its last 100 ms."""
 
     def __init__(self) -> None:
+        self._frames: deque[Samples] = deque(maxlen=_FRAMES)
         self._shown = SILENCE
         self._at = 0.0
 
-    def show(self, present: float, now: float) -> float:
-        """Where the needle is, in dBFS, when the sound has its peak at ``present``."""
+    def note(self, frame: Samples) -> None:
+        """The next 20 ms."""
+        self._frames.append(frame)
+
+    @property
+    def level(self) -> float:
+        """Root mean square in dBFS."""
+        return dbfs(np.concatenate(self._frames)) if self._frames else SILENCE
+
+    def peak(self, now: float) -> float:
+        """Where the needle of a peak meter is: up at once, down by 20 dB in a second."""
+        present = peak(np.concatenate(self._frames)) if self._frames else SILENCE
         fallen = self._shown - _FALL * (now - self._at)
         self._shown, self._at = max(present, fallen, SILENCE), now
         return self._shown

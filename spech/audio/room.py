@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spech.audio.gain import Gain, Limiter
-from spech.audio.level import SILENCE, dbfs
+from spech.audio.level import Meter
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 
 _FRAMES_PER_SECOND = 50
 _KEPT = 4
 _WAITING = 2
-_METER_TICKS = 5
 _NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
@@ -62,7 +61,7 @@ class Member:
     def __init__(self, room: Room, gain: float) -> None:
         self._room: Room | None = room
         self._volume = Gain(gain)
-        self._heard: deque[Samples] = deque(maxlen=_METER_TICKS)
+        self._meter = Meter()
         self._rate = 0
         self._feeds: dict[int, _Feed] = {}
         self._joint, self._to_far, self._to_near = Limiter(), Limiter(), Limiter()
@@ -93,7 +92,7 @@ class Member:
     @property
     def level(self) -> float:
         """How loud the member is for the others: RMS over the last 100 ms, in dBFS."""
-        return dbfs(np.concatenate(self._heard)) if self._heard else SILENCE
+        return self._meter.level
 
     def exchange(
         self, far: Samples, rate: int, near: Samples | None = None
@@ -112,7 +111,7 @@ class Member:
             self._forget()
             self._rate = rate
         far = self._volume.process(far)
-        self._heard.append(far)
+        self._meter.note(far)
         said = far if near is None else self._joint.process(np.add(near, far, dtype=np.int32))
         for feed in self._feeds.values():
             feed.put(said)

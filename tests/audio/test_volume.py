@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from spech.audio.level import SILENCE, PeakMeter, dbfs, peak
+from spech.audio.level import SILENCE, Meter, dbfs, peak
 from spech.audio.tones import tone
 from spech.audio.volume import TARGET, Volume
 from spech.codecs import Samples
@@ -103,10 +103,17 @@ def test_off_is_no_work_and_by_hand_is_exact() -> None:
 
 
 def test_the_needle_falls_slowly() -> None:
-    meter = PeakMeter()
-    assert meter.show(peak(np.array([0, -32768], np.int16)), 10.0) == 0
-    assert meter.show(SILENCE, 10.5) == pytest.approx(-10)
-    assert meter.show(-3.0, 10.6) == -3
-    assert meter.show(SILENCE, 100.0) == SILENCE
+    meter = Meter()
+    assert meter.peak(9.0) == meter.level == SILENCE
+    meter.note(np.array([0, -32768], np.int16))
+    assert meter.peak(10.0) == 0
+    for _ in range(5):
+        meter.note(np.zeros(160, np.int16))
+    assert meter.peak(10.5) == pytest.approx(-10)
+    meter.note(tone((500,), 1, 8000, level=-6.01))
+    assert meter.peak(10.6) == pytest.approx(-3, abs=0.05)
+    for _ in range(5):
+        meter.note(np.zeros(160, np.int16))
+    assert meter.peak(100.0) == meter.level == SILENCE
     assert peak(np.zeros(10, np.int16)) == peak(np.zeros(0, np.int16)) == SILENCE
     assert peak(tone((500,), 1, 8000, level=-13.01)) == pytest.approx(-10, abs=0.05)
