@@ -91,7 +91,7 @@ export class CallView extends Part {
       },
       t("done"),
     );
-    this.after = h("div", { class: "after" }, this.again, this.done, this.story);
+    this.after = h("div", { class: "after" }, this.again, this.done);
     this.mark = document.createElement("spech-mark");
     this.append(
       this.avatar,
@@ -107,6 +107,7 @@ export class CallView extends Part {
       this.controls,
       this.hangup,
       this.after,
+      this.story,
       this.mark,
     );
     this.mark.phone = this.phone;
@@ -174,6 +175,7 @@ export class CallView extends Part {
     show(this.hangup, !ended);
     this.hangup.disabled = this.phone.leaves(call);
     show(this.after, ended);
+    show(this.story, ended);
     const waiting = this.phone.lines.findLast(live);
     setText(this.done, waiting ? t("back_to", { who: nameOf(waiting) }) : t("done"));
     show(this.again, ended && this.phone.account !== null);

@@ -6,6 +6,7 @@
 import { h, Part, setText, show } from "../dom.js";
 import { currentLanguage, inWords, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
+import { recall, remember } from "../memory.js";
 import { nameOf } from "../phone.js";
 
 const CHALLENGES = ["401", "407"];
@@ -31,6 +32,12 @@ export class Story extends Part {
     this.nothing = h("p", { class: "help", testid: "story-nothing" });
     this.capture = this.#download("capture", "pcap");
     this.text = this.#download("text", "txt");
+    this.notes = h("input", {
+      type: "checkbox",
+      testid: "story-notes",
+      checked: recall("notes", false),
+      onchange: () => this.#showNotes(),
+    });
     this.dialog = h(
       "dialog",
       { class: "sheet", testid: "story", "aria-labelledby": "story-title", onclose: () => this.phone.read(null) },
@@ -51,13 +58,26 @@ export class Story extends Part {
         ),
       ),
       h("div", { class: "sheet-body" }, this.ends, this.steps, this.nothing),
-      h("footer", { class: "sheet-foot" }, this.capture, this.text),
+      h(
+        "footer",
+        { class: "sheet-foot" },
+        this.capture,
+        this.text,
+        h("label", null, this.notes, t("story.notes")),
+      ),
     );
     // A click beside the sheet closes it; the dialog itself is only hit outside of its content.
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
     });
     this.append(this.dialog);
+    this.#showNotes();
+  }
+
+  /** Timers and states are for those who look for a fault. */
+  #showNotes() {
+    remember("notes", this.notes.checked);
+    this.steps.classList.toggle("without-notes", !this.notes.checked);
   }
 
   #download(name, ending) {

@@ -265,4 +265,8 @@ def test_the_story_grows_while_it_is_read(registered: Telephone) -> None:
     registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
     registered.element("story-open").click()
     expect(registered.element("steps")).to_contain_text("They answer.")
+    note = registered.element("steps").locator("li.note").first
+    expect(note).to_be_hidden()
+    registered.element("story-notes").check()
+    expect(note).to_be_visible()
     expect(registered.element("steps")).to_contain_text("They hang up.")
