@@ -610,7 +610,7 @@ class Call:
 
     def _configure(self, agreed: Agreed) -> None:
         self._agreed = agreed
-        self.codec = agreed.codec
+        self.codec = agreed.codec.partition(";")[0]  # Without its settings.
         self.held = agreed.direction in ("recvonly", "inactive")
         self._media.keypad.signals = self.session.timer.info_allowed
         self._media.configure(agreed)

@@ -21,8 +21,9 @@ def audio_formats(names: Sequence[str]) -> list[AudioFormat]:
 @cache
 def _audio_format(name: str) -> AudioFormat:
     codec = codecs.create(name)
+    _, mark, settings = name.partition(";")
     return AudioFormat(
-        codec.name,
+        codec.name + mark + settings,
         codec.encoding,
         codec.clock_rate,
         codec.payload_type,
@@ -30,4 +31,5 @@ def _audio_format(name: str) -> AudioFormat:
         codec.channels,
         codec.answer,
         comfort_noise=not codec.dtx,
+        ptime_ms=codec.ptime_ms,
     )

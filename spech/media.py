@@ -84,6 +84,7 @@ class Media:
         self._stream = Stream(pair, self._session, certificate)
         self._monitor = Monitor(self._session, self._stream)
         self._codec: Codec | None = None
+        self._chosen = ""
         self._payload_type = -1
         self._playout: Playout | None = None
         self._played_before = Played()
@@ -136,9 +137,10 @@ class Media:
             return
         remote, reachable = _numeric(agreed.remote)
         remote_rtcp, _ = _numeric(agreed.remote_rtcp)
-        if self._codec is None or self._codec.name != agreed.codec:
+        if self._codec is None or self._chosen != agreed.codec:
             codec = codecs.create(agreed.codec)
             self._use_codec(codec, agreed.payload_type_receive)
+            self._chosen = agreed.codec
         else:
             codec = self._codec
         self._payload_type = agreed.payload_type_receive

@@ -503,7 +503,8 @@ async def open_phone(
         listen: address and port for SIP, UDP and TCP; port 0 takes any free one, ``::`` means
             IPv6 and IPv4.
         ports: UDP ports for RTP and RTCP, two for each call.
-        codecs: names in order of preference (``spech.codecs.names()`` lists them).
+        codecs: names in order of preference (``spech.codecs.names()`` lists them), with settings
+            where wanted: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
         call_waiting: False to answer 486 (busy) to whoever calls during a call.
         silence_suppression: send no sound while nobody speaks, but comfort noise (RFC 3389) or what
             the codec has for it, where the far end agrees. That halves the traffic, and some PBXs

@@ -185,7 +185,14 @@ async def test_call_sends_digits_and_tells_those_that_come(tmp_path: Path) -> No
 async def test_call_offers_the_codecs_that_are_asked_for() -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
-            "call", "600", *account(exchange), "--codec", "l16,PCMA", "--duration", "0.2", "--json"
+            "call",
+            "600",
+            *account(exchange),
+            "--codec",
+            "l16;ptime=40, PCMA",
+            "--duration",
+            "0.2",
+            "--json",
         )
     assert outcome_of(result)["codec"] == "L16/16000"
 
@@ -369,4 +376,5 @@ async def test_tones_are_listed() -> None:
 async def test_codecs_are_listed() -> None:
     result = await spech("codecs")
     assert result.returncode == 0
-    assert re.search(r"PCMU +8000 Hz +64 kbit/s", result.stdout.decode())
+    assert re.search(r"PCMU +8000 Hz +64 kbit/s +built in", result.stdout.decode())
+    assert re.search(r"GSM +8000 Hz +13.2 kbit/s +libgsm", result.stdout.decode())

@@ -57,6 +57,44 @@ async def test_a_call_carries_a_tone_there_and_back(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "sent", "received"),
+    [
+        ("PCMU", "PCMU;ptime=40", 40, 20),
+        ("PCMU;ptime=60", "PCMU", 20, 60),
+        ("G729;ptime=10", "G729;ptime=30", 30, 10),
+        ("iLBC/30", "iLBC/30", 30, 30),
+        ("iLBC/30;ptime=60", "iLBC/20", 30, 60),
+        ("opus;ptime=10;bitrate=12000", "opus;bitrate=32000;ptime=60;complexity=0", 60, 10),
+    ],
+)
+async def test_each_side_sends_packets_as_long_as_the_other_one_asks_for(
+    ours: str, theirs: str, sent: int, received: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS, codecs=[theirs]) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS, codecs=[ours]) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(echo, bob)
+        async with alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call:
+            await call.answered()
+            assert call.codec == ours.partition(";")[0]
+            with call.open_audio(16000) as port:
+                before = call.statistics
+                heard = await talk(port, sine(700, 16000, 1, level=-18), 3)
+                after = call.statistics
+            assert_tone(heard[-16000:], 16000, 700, level=-18, level_tolerance=3, purity=0.8)
+        nursery.cancel_scope.cancel()
+    assert after.sent - before.sent == pytest.approx(3000 / sent, abs=3)
+    assert after.received - before.received == pytest.approx(3000 / received, abs=12)
+    if ours.startswith("opus"):
+        # Of a tone a little less; redundancy is taken out of the same bitrate.
+        bits = 8 * (after.sent_octets - before.sent_octets) / 3
+        assert 6000 < bits < 14000
+    assert after.lost == after.dropped_invalid == 0
+
+
 async def test_everything_at_once_is_offered_and_the_first_one_taken(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

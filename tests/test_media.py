@@ -776,6 +776,22 @@ async def test_packets_of_a_codec_of_another_rate_are_dropped_at_the_change(call
     assert 1 <= call.right.media.statistics.dropped_invalid <= 5
 
 
+async def test_sound_has_a_number_for_each_direction(call: Call) -> None:
+    """An answer may give a codec another number than the offer did (RFC 3264 section 6.1)."""
+    for side, send, receive in ((call.left, 110, 96), (call.right, 96, 110)):
+        host, port = side.peer
+        side.media.configure(
+            Agreed("L16/16000", send, receive, None, None, (host, port), (host, port + 1))
+        )
+    for _ in range(2):
+        heard = await speak(call, tone((1000,), 1, 16000), 16000)
+        assert noise(heard[4000:-4000], 16000, 1000) > 60
+        call.left, call.right = call.right, call.left
+    assert {packet.payload_type for packet in call.left.packets()} == {110}
+    assert {packet.payload_type for packet in call.right.packets()} == {96}
+    assert call.left.media.statistics.dropped_invalid == 0
+
+
 @pytest.mark.parametrize("sent", [96, 101])
 async def test_digits_have_a_number_for_each_direction(call: Call, sent: int) -> None:
     """We receive on the number of our description, or, leniently, on the number of theirs."""

@@ -38,10 +38,13 @@ def read_codecs(
     """Names of codecs, separated by commas, the preferred one first."""
     if value is None:
         return None
+    names = tuple(value.split(","))
     try:
-        return tuple(codecs.create(name).name for name in value.split(","))
+        for name in names:
+            codecs.create(name)
     except CodecUnavailable as error:
         raise click.BadParameter(str(error), ctx, param) from error
+    return names
 
 
 def read_address(
@@ -73,7 +76,8 @@ def codec_option(command: _Command) -> _Command:
         "codec_names",
         metavar="NAME,…",
         callback=read_codecs,
-        help="Codecs to offer, the preferred one first; `spech codecs` lists them.",
+        help="Codecs to offer, the preferred one first; `spech codecs` lists them. Settings may "
+        "follow a name: 'opus;bitrate=24000;complexity=8,PCMU;ptime=40'.",
     )(command)
 
 

@@ -5,6 +5,9 @@ A codec of your own joins by an entry point of the group ``spech.codecs`` that n
 
     [project.entry-points."spech.codecs"]
     mine = "my_package.my_codec:MAKER"
+
+Behind its name a codec may have settings, as parameters are written in SIP:
+``opus;bitrate=24000;complexity=8``. Every codec has ``ptime``, the milliseconds of a packet.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ DEFAULT = ("PCMU", "PCMA")
 ENTRY_POINTS = "spech.codecs"
 """The group of entry points by which other packages bring codecs."""
 
+_PTIMES = range(10, 201)
 _UNKNOWN = Impairment(10.0, 10.0)
 _ALIASES = {"l16": "l16/16000", "ilbc": "ilbc/20", "ulaw": "pcmu", "alaw": "pcma"}
 _OWN = (
@@ -61,10 +65,14 @@ _OWN = (
 def create(name: str) -> Codec:
     """Make a codec for one call; ``name`` as in :func:`names`, in any case, ``L16`` for L16/16000.
 
+    Settings may follow: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
+
     Raises:
-        CodecUnavailable: the name is unknown, or the codec's library is not installed.
+        CodecUnavailable: the name is unknown, the codec's library is not installed, or it has no
+            such setting.
     """
-    wanted = name.strip().lower()
+    plain, *settings = name.split(";")
+    wanted = plain.strip().lower()
     known = _makers()
     maker = known.get(_ALIASES.get(wanted, wanted))
     if maker is None:
@@ -73,7 +81,30 @@ def create(name: str) -> Codec:
     if not maker.info.available:
         package = maker.info.package
         raise CodecUnavailable(f"{maker.info.name} needs the package {package}, not installed here")
-    return maker.make()
+    chosen = dict(_setting(maker, text) for text in settings)
+    ptime = chosen.pop("ptime", None)
+    codec = maker.make(**chosen)
+    if ptime is not None:
+        codec.ptime_ms = ptime
+    return codec
+
+
+def _setting(maker: CodecMaker, text: str) -> tuple[str, int]:
+    """One ``name=number`` behind the name of a codec."""
+    known = {**maker.settings, "ptime": _PTIMES}
+    name, _, value = (part.strip() for part in text.partition("="))
+    name = name.lower()
+    if name not in known:
+        listed = " and ".join(known)
+        raise CodecUnavailable(f"{maker.info.name} has no setting {name!r}, only {listed}")
+    allowed = known[name]
+    # int() would take spaces, signs, underscores and the digits of other scripts too.
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) in allowed):
+        raise CodecUnavailable(
+            f"{name} of {maker.info.name} is a number from {allowed[0]} to {allowed[-1]}, "
+            f"not {value!r}"
+        )
+    return name, int(value)
 
 
 def names() -> tuple[str, ...]:

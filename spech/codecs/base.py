@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -27,7 +27,11 @@ class Codec(Protocol):
         payload_type: the static payload type (RFC 3551 section 6), or None for a dynamic one.
         fmtp: the parameters of ``a=fmtp`` that are offered, or None.
         dtx: whether the codec describes pauses by itself, and needs no comfort noise beside it.
+        ptime_ms: milliseconds of a packet that we ask for (RFC 8866 section 6.4), and that we send
+            where the peer asks for nothing.
     """
+
+    ptime_ms: int
 
     @property
     def name(self) -> str: ...
@@ -104,6 +108,7 @@ class BaseCodec:
         frame: samples that are encoded together; a packet holds whole frames.
         longest_ms: of a packet.
         dtx: whether it describes pauses by itself.
+        ptime_ms: of the packets that we ask for.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class BaseCodec:
         frame: int = 1,
         longest_ms: int = _LONGEST_PACKET_MS,
         dtx: bool = False,
+        ptime_ms: int = 20,
     ) -> None:
         self.name = name
         self.rate = rate
@@ -128,6 +134,7 @@ class BaseCodec:
         self.payload_type = payload_type
         self.fmtp = fmtp
         self.dtx = dtx
+        self.ptime_ms = ptime_ms
         self.frame = frame
         self._most_frames = rate * longest_ms // 1000 // frame
 
@@ -185,7 +192,8 @@ class CodecInfo:
 
     ``rate`` is that of the PCM in Hz, ``bitrate`` in bits per second of payload (an average where
     it varies); ``package`` names the system package that brings the codec's library, None where
-    none is needed; ``impairment`` is None where nothing is known about it.
+    none is needed; ``impairment`` is None where nothing is known about it. ``library`` is what
+    codes, empty for code of the codec's own.
     """
 
     name: str
@@ -194,14 +202,20 @@ class CodecInfo:
     available: bool
     package: str | None = None
     impairment: Impairment | None = None
+    library: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CodecMaker:
-    """What the registry keeps, and what an entry point of the group ``spech.codecs`` names."""
+    """What the registry keeps, and what an entry point of the group ``spech.codecs`` names.
+
+    ``settings`` are whole numbers that a program may choose: the names of keyword arguments that
+    ``make`` takes, and what they may be.
+    """
 
     info: CodecInfo
-    make: Callable[[], Codec]
+    make: Callable[..., Codec]
+    settings: Mapping[str, range] = field(default_factory=dict)
 
 
 def parameters(fmtp: str | None) -> dict[str, str]:

@@ -46,4 +46,6 @@ class G722Codec(BaseCodec):
 #: Ie,wb of ITU-T G.113 Appendix IV at 64 kbit/s. Bpl is that of G.711, concealed in the same way.
 _IMPAIRMENT = Impairment(13.0, 25.1, "wideband")
 
-MAKERS = (CodecMaker(CodecInfo("G722", _RATE, _BITRATE, True, None, _IMPAIRMENT), G722Codec),)
+_INFO = CodecInfo("G722", _RATE, _BITRATE, True, None, _IMPAIRMENT, "G722")
+
+MAKERS = (CodecMaker(_INFO, G722Codec),)

@@ -142,6 +142,6 @@ class G729Codec(BaseCodec):
 
 #: ITU-T G.113 Appendix I: G.729 Annex A, with Annex B.
 _IMPAIRMENT = Impairment(11.0, 19.0)
-_INFO = CodecInfo("G729", _RATE, 8000, LIBRARY.available, LIBRARY.package, _IMPAIRMENT)
+_INFO = CodecInfo("G729", _RATE, 8000, LIBRARY.available, LIBRARY.package, _IMPAIRMENT, "libbcg729")
 
 MAKERS = (CodecMaker(_INFO, G729Codec),)

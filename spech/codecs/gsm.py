@@ -65,6 +65,6 @@ class GsmCodec(BaseCodec):
 #: Ie of ITU-T G.113 Appendix I for the full rate. Bpl is that of the enhanced full rate there,
 #: since both repeat the last frame and fade.
 _IMPAIRMENT = Impairment(20.0, 10.0)
-_INFO = CodecInfo("GSM", _RATE, 13200, LIBRARY.available, LIBRARY.package, _IMPAIRMENT)
+_INFO = CodecInfo("GSM", _RATE, 13200, LIBRARY.available, LIBRARY.package, _IMPAIRMENT, "libgsm")
 
 MAKERS = (CodecMaker(_INFO, GsmCodec),)

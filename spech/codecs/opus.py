@@ -31,7 +31,8 @@ def _load() -> Any:
 opuslib = _load()
 
 _RATE = 48000
-_FRAME = 960
+_FRAME = 480  # 10 ms
+_FRAMES = (1, 2, 4, 6, 8, 10, 12)  # that libopus encodes together
 #: 32 kbit/s: the middle of what RFC 7587 section 3.1.1 names for fullband speech.
 _BITRATE = 32000
 #: Of 10. Above 5 mono speech at this bitrate gains nothing that is heard, and costs much more.
@@ -48,7 +49,7 @@ _BANDWIDTHS = ((8000, 1101), (12000, 1102), (16000, 1103), (24000, 1104), (48000
 
 
 class OpusCodec(BaseCodec):
-    """Opus at 48 kHz, mono.
+    """Opus at 48 kHz, mono; with the settings of ``opus;bitrate=24000;complexity=8``.
 
     Args:
         bitrate: bits per second, 6000 to 510000; the peer can ask for less.
@@ -95,9 +96,15 @@ class OpusCodec(BaseCodec):
         """libopus then sends a packet every 0.4 s in a pause."""
         self._suppress = wanted
 
+    def packet_samples(self, ptime_ms: int) -> int:
+        """10 ms where less than 20 are wanted, else as many times 20 as fit."""
+        frames = min(ptime_ms // 10, _FRAMES[-1])
+        return max(count for count in _FRAMES if count <= max(frames, 1)) * _FRAME
+
     def encode(self, pcm: Samples) -> bytes:
-        """One packet of 20, 40, 60, 80, 100 or 120 ms; nothing in a pause that is left out."""
-        self.require_frames(pcm)
+        """One packet of 10, 20, 40, 60, 80, 100 or 120 ms; nothing in a pause that is left out."""
+        if self.require_frames(pcm) not in _FRAMES:
+            raise ValueError(f"{len(pcm)} samples are no packet of opus")
         encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
         # opus_encode(): what has no more than two bytes does not need to be transmitted.
         return b"" if self._pauses and len(encoded) <= 2 else encoded
@@ -154,6 +161,9 @@ def _number(text: str | None, least: int, most: int, otherwise: int) -> int:
 #: Al-Ahmadi, Pocta and Melvin: Instrumental estimation of E-model equipment impairment factor
 #: parameters for super-wideband Opus codec (ISSC 2019); 31 kbit/s, variable, without redundancy.
 _IMPAIRMENT = Impairment(16.8, 10.4, "fullband")
-_INFO = CodecInfo("opus", _RATE, _BITRATE, opuslib is not None, "libopus0", _IMPAIRMENT)
+_INFO = CodecInfo(
+    "opus", _RATE, _BITRATE, opuslib is not None, "libopus0", _IMPAIRMENT, "libopus, by opuslib"
+)
+_SETTINGS = {"bitrate": range(6000, 510001), "complexity": range(11)}
 
-MAKERS = (CodecMaker(_INFO, OpusCodec),)
+MAKERS = (CodecMaker(_INFO, OpusCodec, _SETTINGS),)

@@ -221,7 +221,13 @@ def _count_frames(payload: bytes, layers: int) -> int:
 
 def _maker(rate: int, bitrate: int) -> CodecMaker:
     info = CodecInfo(
-        f"speex/{rate}", rate, bitrate, LIBRARY.available, LIBRARY.package, _IMPAIRMENTS[rate]
+        f"speex/{rate}",
+        rate,
+        bitrate,
+        LIBRARY.available,
+        LIBRARY.package,
+        _IMPAIRMENTS[rate],
+        "libspeex",
     )
     return CodecMaker(info, partial(SpeexCodec, rate))
 

@@ -25,6 +25,9 @@ _TELEPHONE_EVENT: Final = 101
 _COMFORT_NOISE: Final = 13
 _COMFORT_NOISE_CLOCK: Final = 8000
 
+#: The most that an RTP packet should hold (RFC 3551 4.2).
+_LONGEST_PACKET_MS: Final = 200
+
 #: Numbers that an RTP packet with the marker shares with RTCP on the same port (RFC 5761 4).
 _LIKE_RTCP: Final = range(64, 96)
 
@@ -47,7 +50,7 @@ class AudioFormat:
 
     ``name`` is what the media floors call it, the clock rate is in Hz. ``fmtp`` is offered;
     ``answer`` makes from the parameters that were offered those of the answer, and is ``fmtp``
-    again unless it is given.
+    again unless it is given. ``ptime_ms`` is the length of a packet that we ask for.
     """
 
     name: str
@@ -59,6 +62,7 @@ class AudioFormat:
     answer: Callable[[str | None], str | None] | None = field(default=None, compare=False)
     #: Whether comfort noise (RFC 3389) may stand beside it: it describes no pauses by itself.
     comfort_noise: bool = False
+    ptime_ms: int = 20
 
     def matches(self, encoding: str, clock_rate: int, channels: int) -> bool:
         """Whether an rtpmap means this codec (names ignore case, RFC 4855)."""
@@ -157,7 +161,7 @@ class Negotiator:
         # With DTLS-SRTP it saves a second handshake.
         self._mux = self._mux or any(name == "fingerprint" for name, _ in keys)
         self._lines[self._slot] = self._audio_line(
-            protocol, numbers, (*attributes, *keys), self.direction
+            protocol, numbers, (*attributes, *keys), self.direction, self._formats[0].ptime_ms
         )
         return self._describe()
 
@@ -254,7 +258,7 @@ class Negotiator:
             for theirs in description.media
         ]
         self._lines[self._slot] = self._audio_line(
-            media.protocol, numbers, (*attributes, *keys), agreed.direction
+            media.protocol, numbers, (*attributes, *keys), agreed.direction, form.ptime_ms
         )
         return self._describe(), replace(
             agreed,
@@ -345,12 +349,17 @@ class Negotiator:
                 media.port if mux else media.rtcp_port or min(media.port + 1, 65_535),
             ),
             direction=direction,
-            ptime_ms=media.ptime or 20,
+            ptime_ms=min(media.ptime or form.ptime_ms, media.maxptime or _LONGEST_PACKET_MS),
             extended_reports=_extended_reports(description, media),
         )
 
     def _audio_line(
-        self, protocol: str, numbers: list[str], attributes: sdp.Attributes, direction: str
+        self,
+        protocol: str,
+        numbers: list[str],
+        attributes: sdp.Attributes,
+        direction: str,
+        ptime_ms: int,
     ) -> sdp.MediaDescription:
         if self._rtcp_port is not None:
             attributes = (*attributes, ("rtcp", str(self._rtcp_port)))
@@ -361,7 +370,7 @@ class Negotiator:
             port=self._port,
             protocol=protocol,
             formats=tuple(numbers),
-            attributes=(*attributes, ("ptime", "20"), (direction, None)),
+            attributes=(*attributes, ("ptime", str(ptime_ms)), (direction, None)),
         )
 
     def _describe(self) -> bytes:

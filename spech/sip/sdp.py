@@ -85,7 +85,15 @@ class MediaDescription:
     @property
     def ptime(self) -> int | None:
         """The length of a packet in milliseconds that the author wants to receive."""
-        digits = (self.attribute("ptime") or "").strip(BLANK).partition(".")[0]
+        return self._milliseconds("ptime")
+
+    @property
+    def maxptime(self) -> int | None:
+        """The longest packet in milliseconds that the author takes (RFC 8866 section 6.4)."""
+        return self._milliseconds("maxptime")
+
+    def _milliseconds(self, name: str) -> int | None:
+        digits = (self.attribute(name) or "").strip(BLANK).partition(".")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 4:
             return None
         return int(digits) or None

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
 
+from spech import codecs
 from spech.audio.tones import tone
-from spech.codecs import Samples, opus
+from spech.codecs import Codec, Samples, opus
 from spech.codecs.opus import OpusCodec
 from spech.errors import RemoteProtocolError
 from spech.testing.speech import intelligibility
@@ -24,7 +25,7 @@ SIZE = 960
 pytestmark = pytest.mark.skipif(opus.opuslib is None, reason="libopus0 is not installed")
 
 
-def payloads(codec: OpusCodec, sound: Samples) -> list[bytes]:
+def payloads(codec: Codec, sound: Samples) -> list[bytes]:
     return [codec.encode(sound[at : at + SIZE]) for at in range(0, len(sound) - SIZE + 1, SIZE)]
 
 
@@ -67,6 +68,39 @@ def test_the_peer_can_ask_for_less_and_not_for_more(speech: Speech) -> None:
     assert bitrate(payloads(codec, said)) == pytest.approx(32000, rel=0.15)
     codec.configure("cbr=1")
     assert len({len(packet) for packet in payloads(codec, said)}) == 1
+
+
+def test_bitrate_and_complexity_are_the_programs_to_choose(speech: Speech) -> None:
+    said = speech(RATE)
+    sent = {}
+    for complexity in (0, 10):
+        codec = codecs.create(f"opus;bitrate=16000;complexity={complexity}")
+        sent[complexity] = payloads(codec, said)
+        assert bitrate(sent[complexity]) == pytest.approx(16000, rel=0.15)
+        heard = np.concatenate([codec.decode(packet) for packet in sent[complexity]])
+        assert intelligibility(said, heard, RATE) > 0.9
+    assert sent[0] != sent[10]
+    codec.configure("maxaveragebitrate=8000")
+    assert bitrate(payloads(codec, said)) == pytest.approx(8000, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("ptime", "milliseconds"),
+    [(1, 10), (10, 10), (19, 10), (20, 20), (30, 20), (60, 60), (200, 120)],
+)
+def test_packets_have_a_length_that_opus_knows(
+    ptime: int, milliseconds: int, speech: Speech
+) -> None:
+    """RFC 6716 section 3.2.1: frames of 10 and 20 ms, and packets of up to six of the latter."""
+    codec = OpusCodec()
+    size = codec.packet_samples(ptime)
+    assert size == milliseconds * 48
+    said = speech(RATE)[: 3 * RATE // size * size]
+    parts = [codec.decode(codec.encode(part)) for part in np.split(said, len(said) // size)]
+    assert {len(part) for part in parts} == {size}
+    assert intelligibility(said, np.concatenate(parts), RATE) > 0.95
+    with pytest.raises(ValueError, match="no packet of opus"):
+        codec.encode(np.zeros(1440, np.int16))
 
 
 @pytest.mark.parametrize(

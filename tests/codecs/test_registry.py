@@ -79,6 +79,42 @@ def test_a_codec_of_ones_own_joins(install: Install, caplog: pytest.LogCaptureFi
     assert "someones_codecs:gone" in caplog.text
 
 
+def test_settings_follow_a_name(install: Install) -> None:
+    class Loud(Quiet):
+        def __init__(self, gain: int = 1) -> None:
+            super().__init__()
+            self.gain = gain
+
+    info = CodecInfo("loud", 16000, 256000, available=True)
+    install(MAKER=CodecMaker(info, Loud, {"gain": range(1, 11)}))
+    assert codecs.create("loud").gain == 1  # type: ignore[attr-defined]
+    made = codecs.create(" Loud ; Gain = 7 ;ptime=40")
+    assert (made.name, made.ptime_ms) == ("quiet", 40)
+    assert made.gain == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("PCMU;bitrate=64000", "PCMU has no setting 'bitrate', only ptime"),
+        ("opus;bitrate=64000;gain=1", "no setting 'gain', only bitrate and complexity and ptime"),
+        ("opus;bitrate=5999", "bitrate of opus is a number from 6000 to 510000, not '5999'"),
+        ("opus;complexity=11", "complexity of opus is a number from 0 to 10, not '11'"),
+        ("PCMU;ptime=201", "ptime of PCMU is a number from 10 to 200, not '201'"),
+        ("PCMU;ptime=9", "not '9'"),
+        ("PCMU;ptime", "not ''"),
+        ("PCMU;ptime=²0", "not '²0'"),
+        ("PCMU;ptime=+20", r"not '\+20'"),
+        ("PCMU;ptime=" + "9" * 5000, "not '999"),
+        ("PCMU;", "no setting ''"),
+        (";ptime=20", "unknown codec"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, fault: str) -> None:
+    with pytest.raises(CodecUnavailable, match=fault):
+        codecs.create(name)
+
+
 def test_nobody_takes_the_place_of_another(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:

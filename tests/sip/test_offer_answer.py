@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -134,6 +135,35 @@ def test_ptime_and_rtcp_are_theirs_to_choose() -> None:
     _, agreed = ours().receive_offer(offer("a=ptime:30", "a=rtcp:7001"))
     assert agreed.ptime_ms == 30
     assert agreed.remote_rtcp == ("192.0.2.2", 7001)
+
+
+@pytest.mark.parametrize(
+    ("lines", "ptime"),
+    [
+        ((), 40),
+        (("a=maxptime:30",), 30),
+        (("a=ptime:60", "a=maxptime:50"), 50),
+        (("a=ptime:10", "a=maxptime:50"), 10),
+        (("a=maxptime:0",), 40),
+        (("a=ptime:9999",), 200),
+    ],
+)
+def test_no_packet_is_longer_than_they_take(lines: tuple[str, ...], ptime: int) -> None:
+    """RFC 8866 6.4. Where they ask for no length it is what we ask for."""
+    long = replace(PCMU, ptime_ms=40)
+    answer, agreed = ours(long).receive_offer(offer(*lines))
+    assert agreed.ptime_ms == ptime
+    assert sdp.parse(answer).media[0].ptime == 40
+    negotiator = ours(long)
+    assert sdp.parse(negotiator.offer()).media[0].ptime == 40
+    assert negotiator.receive_answer(offer(*lines)).ptime_ms == ptime
+
+
+def test_the_preferred_codec_says_how_long_packets_are_to_be() -> None:
+    long = replace(PCMU, ptime_ms=40)
+    assert sdp.parse(ours(PCMA, long).offer()).media[0].ptime == 20
+    answer, _ = ours(PCMA, long).receive_offer(offer())
+    assert sdp.parse(answer).media[0].ptime == 40
 
 
 MUX = "a=rtcp-mux"

@@ -163,6 +163,8 @@ def test_direction_of_the_session_reaches_media_that_is_built() -> None:
 )
 def test_ptime(line: str, ptime: int | None) -> None:
     assert audio(line).ptime == ptime
+    longest = line.replace("maxptime", "ptime").replace("ptime", "maxptime")
+    assert audio(longest).maxptime == (40 if "40" in line else ptime)
 
 
 @pytest.mark.parametrize(

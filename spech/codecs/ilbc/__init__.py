@@ -31,7 +31,12 @@ class IlbcCodec(BaseCodec):
     def __init__(self, mode: int) -> None:
         self._preferred = mode
         super().__init__(
-            f"iLBC/{mode}", RATE, encoding="iLBC", fmtp=f"mode={mode}", longest_ms=_LONGEST_MS
+            f"iLBC/{mode}",
+            RATE,
+            encoding="iLBC",
+            fmtp=f"mode={mode}",
+            longest_ms=_LONGEST_MS,
+            ptime_ms=mode,
         )
         self._decoder = Decoder()
         self._concealer = Concealer(RATE)
