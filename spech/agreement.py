@@ -17,10 +17,10 @@ class Agreed:
 
     ``codec`` is a name of the registry, with settings; payload types are those of each direction,
     None where no telephone-event or comfort noise was agreed; ``direction`` is sendrecv, sendonly,
-    recvonly or inactive; ``ptime_ms`` is the length of the packets that we send, 10 to 200; ``fmtp`` is what
-    the peer says about the codec; ``security`` is how the sound is encrypted, None where it is not;
-    ``extended_reports`` are the kinds of RTCP XR that the peer asks for, of those that we know;
-    ``ice`` finds the way to the peer in place of ``remote``.
+    recvonly or inactive; ``ptime_ms`` is the length of the packets that we send, 10 to 200;
+    ``fmtp`` is what the peer says about the codec; ``security`` is how the sound is encrypted,
+    None where it is not; ``extended_reports`` are the kinds of RTCP XR that the peer asks for, of
+    those that we know; ``ice`` finds the way to the peer in place of ``remote``.
     """
 
     codec: str
