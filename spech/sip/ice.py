@@ -12,10 +12,6 @@ from spech.sip import sdp
 from spech.sip.flow import numeric
 from spech.sip.grammar import maybe_number
 
-_ICE_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-#: Characters of a user fragment and a password that we make: 48 and 144 bits of randomness.
-_FRAGMENT: Final = 8
-_PASSWORD: Final = 24
 _MOST_CANDIDATES: Final = 100
 
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9+/]+")
@@ -125,10 +121,8 @@ class IceNegotiation:
         return lines
 
     def _new_credentials(self) -> tuple[str, str]:
-        def text(length: int) -> str:
-            return "".join(self._rng.choice(_ICE_CHARACTERS) for _ in range(length))
-
-        return text(_FRAGMENT), text(_PASSWORD)
+        # RFC 8445 5.3 asks for 24 and 128 bits; hexadecimal digits are among the characters.
+        return f"{self._rng.getrandbits(32):08x}", f"{self._rng.getrandbits(128):032x}"
 
 
 def _side(description: sdp.SessionDescription, media: sdp.MediaDescription) -> IceSide | None:
