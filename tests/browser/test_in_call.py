@@ -37,6 +37,12 @@ def second(telephone: Telephone, number: str) -> None:
     answered(telephone, number, 2)
 
 
+def hears(telephone: Telephone, frequency: float) -> None:
+    """The tone of the call that one is talking in, as soon as the page has its sound."""
+    in_call(telephone)
+    hear_tone(telephone, frequency)
+
+
 def loudness(heard: NDArray[np.int16], rate: int, frequency: float) -> float:
     """How much of that frequency there is, in dBFS."""
     window = np.hanning(len(heard))
@@ -84,28 +90,26 @@ def test_they_pass_us_on(registered: Telephone, pbx: Asterisk) -> None:
         registered.element("follow").click()
         registered.wait_for("spech.state.calls.some(call => call.remote === '601')")
         expect(registered.element("remote")).to_have_text("601")
-        in_call(registered)
-        hear_tone(registered, MILLIWATT)
+        hears(registered, MILLIWATT)
         registered.wait_for("spech.state.calls[0].state === 'ended'")
     assert pbx.channels() == 1
 
 
 def test_a_second_call_holds_the_first_and_a_click_changes_over(registered: Telephone) -> None:
     answered(registered, "601")
-    in_call(registered)
-    hear_tone(registered, MILLIWATT)
+    hears(registered, MILLIWATT)
     second(registered, "608")
-    hear_tone(registered, A4)
+    hears(registered, A4)
     first, other = registered.calls
     assert (first["on_hold"], other["on_hold"]) == (True, False)
     registered.picture("two-calls")
     registered.element(f"line-{first['id']}").click()
     registered.wait_for("spech.state.calls.map(call => call.on_hold).join() === 'false,true'")
-    hear_tone(registered, MILLIWATT)
+    hears(registered, MILLIWATT)
     registered.element("hangup").click()
     registered.element("dismiss").click()
     registered.wait_for("spech.state.calls.length === 1 && !spech.state.calls[0].on_hold")
-    hear_tone(registered, A4)
+    hears(registered, A4)
 
 
 def test_a_blind_transfer(registered: Telephone, pbx: Asterisk) -> None:
@@ -161,10 +165,10 @@ def test_merging_and_splitting(registered: Telephone, pbx: Asterisk) -> None:
     registered.element(f"member-mute-{milliwatt}").click()
     registered.wait_for("spech.state.calls[0].conference.muted")
     wait(lambda: loudness(*registered.hear(0.5), MILLIWATT) < -60)
-    hear_tone(registered, A4)
+    hears(registered, A4)
     registered.element(f"member-split-{a4}").click()
     registered.wait_for("spech.state.calls.map(call => call.on_hold).join() === 'true,false'")
-    hear_tone(registered, A4)
+    hears(registered, A4)
     assert pbx.channels() == 2
 
 
@@ -177,7 +181,7 @@ def test_a_conference_goes_on_without_one_of_its_members(registered: Telephone) 
     registered.element(f"member-end-{a4['id']}").click()
     registered.wait_for("spech.state.calls.some(call => call.state === 'ended')")
     expect(registered.element("remote")).to_have_text("601")
-    hear_tone(registered, MILLIWATT)
+    hears(registered, MILLIWATT)
 
 
 def test_recording(registered: Telephone, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The texts of the page: what it asks for is there in every language, and none is left over."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import spech
+from spech.web.app import frontend_folder
+
+FRONTEND = frontend_folder()
+SCRIPTS = "".join(path.read_text() for path in sorted(FRONTEND.rglob("*.js")))
+SERVER = "".join(
+    path.read_text() for path in sorted((Path(spech.__file__).parent / "web").glob("*.py"))
+)
+ENGLISH: dict[str, str] = json.loads((FRONTEND / "locales" / "en.json").read_text())
+OTHERS = sorted(path.stem for path in (FRONTEND / "locales").glob("*.json") if path.stem != "en")
+
+
+def asked_for(key: str) -> bool:
+    """Whether a script names the key, whole or as a template whose end is filled in."""
+    if f'"{key}"' in SCRIPTS:
+        return True
+    parts = key.split(".")
+    beginnings = [".".join(parts[:count]) + "." for count in range(1, len(parts))]
+    return any(f"`{beginning}${{" in SCRIPTS for beginning in beginnings)
+
+
+def test_every_text_that_is_asked_for_is_there() -> None:
+    asked = set(re.findall(r'\bt\(\s*"([^"]+)"', SCRIPTS))
+    assert asked
+    assert asked - set(ENGLISH) == set()
+
+
+def test_no_text_is_left_over() -> None:
+    assert [key for key in ENGLISH if not asked_for(key)] == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_language_has_them_all(language: str) -> None:
+    """With the same values filled in; and what it says for the server's sentences is still said."""
+    texts: dict[str, str] = json.loads((FRONTEND / "locales" / f"{language}.json").read_text())
+    fields = re.compile(r"\{\w+\}")
+    for key, text in ENGLISH.items():
+        assert set(fields.findall(texts[key])) == set(fields.findall(text)), key
+    sentences = [key[1:] for key in texts if key.startswith("=")]
+    assert sentences
+    assert [sentence for sentence in sentences if sentence not in SERVER] == []
