@@ -18,6 +18,8 @@ from spech.statistics import MediaStatistics, QualitySample
 
 #: Seconds within which a digit that came by two ways is one.
 _SAME_KEY: Final = 0.5
+#: Digits that are kept: nobody presses so many keys, but a far end may send them for ever.
+_MOST_DIGITS: Final = 1000
 
 
 class Sound(ABC):
@@ -26,7 +28,7 @@ class Sound(ABC):
     def __init__(self, media: Media) -> None:
         self._media = media
         self._changed = trio.Event()
-        #: Every digit that was received so far.
+        #: Every digit that was received so far, the last 1,000 of them.
         self.digits_received = ""
         self._digits = ""
         self._toned = ("", 0.0)
@@ -290,6 +292,6 @@ class Sound(ABC):
             self._take_digit(digit)
 
     def _take_digit(self, digit: str) -> None:
-        self.digits_received += digit
-        self._digits += digit
+        self.digits_received = (self.digits_received + digit)[-_MOST_DIGITS:]
+        self._digits = (self._digits + digit)[-_MOST_DIGITS:]
         self._notify()

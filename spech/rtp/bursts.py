@@ -48,18 +48,18 @@ class Bursts:
         self._packets += count
         self._since += count
 
-    def lost(self) -> None:
-        """One packet did not arrive, or came too late."""
-        self._packets += 1
-        self._lost += 1
+    def lost(self, count: int = 1) -> None:
+        """``count`` packets in a row, at least one, did not arrive, or came too late."""
+        self._packets += count
+        self._lost += count
         if self._since:
             self._runs += 1
         if self._since >= GMIN:
             self._close()
-            self._group_packets, self._group_lost = 1, 1
+            self._group_packets = self._group_lost = count
         else:
-            self._group_packets += self._since + 1
-            self._group_lost += 1
+            self._group_packets += self._since + count
+            self._group_lost += count
         self._since = 0
 
     def _close(self) -> None:

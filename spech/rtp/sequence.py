@@ -76,16 +76,19 @@ class SequenceTracker:
         """A packet that was counted as received came too late to be heard."""
         self._discarded.add(self.highest - ((self.highest - sequence) & SEQUENCE_MASK))
 
-    def settle(self) -> list[bool]:
-        """Whether each packet came in time, in the order of their numbers, where that is settled.
+    def settle(self) -> tuple[int, list[bool]]:
+        """How many packets were lost first, and whether each that follows came in time.
 
-        Each is told once. The last 32 may still be on their way, and are told the next time.
+        In the order of their numbers, each told once. The last 32 may still be on their way, and
+        are told the next time; of those before the last 256 nothing is remembered. Their number
+        comes from the peer, who may jump by millions in a second.
         """
         end = self.highest - _OVERTAKEN
-        first = self._settled + 1
-        if end < first:
-            return []
+        before = self._settled + 1
+        if end < before:
+            return 0, []
         self._settled = end
+        first = max(before, self.highest - _REMEMBERED + 1)
         seen = self._seen >> _OVERTAKEN
         came = [bool(seen >> (end - number) & 1) for number in range(first, end + 1)]
         if self._discarded:
@@ -93,7 +96,7 @@ class SequenceTracker:
                 if first <= number <= end:
                     came[number - first] = False
             self._discarded = {number for number in self._discarded if number > end}
-        return came
+        return first - before, came
 
     def update(self, sequence: int) -> Arrival:
         """Take the sequence number of a packet that arrived."""

@@ -301,7 +301,9 @@ class RtpSession:
         self._digits.reset()
 
     def _count_losses(self) -> None:
-        came = self._reception.sequence.settle()
+        gone, came = self._reception.sequence.settle()
+        if gone:
+            self._bursts.lost(gone)
         if all(came):
             self._bursts.arrived(len(came))
             return

@@ -77,18 +77,43 @@ def test_packets_settle_once_and_in_order() -> None:
         if number == 65560:
             tracker.update(65530)
     tracker.discard(65520)
-    settled = tracker.settle()
+    gone, settled = tracker.settle()
+    assert gone == 0
     assert len(settled) == 200 - 32
     lost = [65500 + index for index, came in enumerate(settled) if not came]
     assert lost == [65510, 65511, 65520, 65650]
-    assert tracker.settle() == []
+    assert tracker.settle() == (0, [])
     for number in range(65700, 65800):
         tracker.update(number & 0xFFFF)
-    assert tracker.settle() == [True] * 100
+    assert tracker.settle() == (0, [True] * 100)
 
 
 def test_what_a_new_source_lost_is_its_own() -> None:
     tracker = SequenceTracker()
     for number in [*range(100, 200), 40000, 40001, *range(40002, 40101)]:
         tracker.update(number)
-    assert tracker.settle() == [True] * (100 - 32)
+    assert tracker.settle() == (0, [True] * (100 - 32))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=20))
+def test_losses_in_a_row_count_like_one_by_one(runs: list[tuple[bool, int]]) -> None:
+    whole, single = Bursts(), Bursts()
+    for came, count in runs:
+        if came:
+            whole.arrived(count)
+            single.arrived(count)
+            continue
+        whole.lost(count)
+        for _ in range(count):
+            single.lost()
+    assert whole.summary() == single.summary()
+
+
+def test_a_peer_that_jumps_by_thousands_is_settled_in_one_step() -> None:
+    tracker = SequenceTracker()
+    for number in range(10_000):
+        tracker.update(number * 2_999 & 0xFFFF)
+    gone, settled = tracker.settle()
+    assert gone + len(settled) == 9_999 * 2_999 + 1 - 32
+    assert len(settled) == 256 - 32
+    assert not any(settled)

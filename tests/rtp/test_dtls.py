@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+import warnings
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import crypto
 
 from spech.keying import DtlsPeer
 from spech.rtp.dtls import PATIENCE, Association, Certificate, is_dtls
@@ -157,6 +160,24 @@ def test_a_forged_alert_ends_an_attempt_and_the_next_one_succeeds() -> None:
     wire.run()
     assert wire.left.keys is not None
     assert wire.right.keys is not None
+
+
+def test_a_certificate_that_a_stricter_reader_refuses_is_a_strangers() -> None:
+    odd = Certificate()
+    key = crypto.PKey.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        shown = crypto.X509()
+        shown.set_version(5)  # OpenSSL does not mind; there are three.
+        shown.gmtime_adj_notBefore(0)
+        shown.gmtime_adj_notAfter(60)
+        shown.set_pubkey(key)
+        shown.sign(key, "sha256")
+        odd.context.use_certificate(shown)
+        odd.context.use_privatekey(key)
+    wire = Wire(client(odd), server()).run()
+    assert wire.right.keys is None
+    assert wire.right.failure is not None
 
 
 def test_noise_in_between() -> None:
