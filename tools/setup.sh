@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
 # Playwright's own Node.js needs libatomic1.
-test_packages=(sip-tester baresip-core kamailio kamailio-websocket-modules tshark chromium libatomic1 espeak-ng debootstrap nftables iproute2)
+test_packages=(sip-tester baresip-core kamailio kamailio-websocket-modules tshark chromium libatomic1 espeak-ng pocketsphinx-testdata debootstrap nftables iproute2)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 say() { printf 'spech: %s\n' "$*"; }

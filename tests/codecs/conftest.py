@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 
 from spech.codecs import Codec, Samples
+from spech.testing.audio import read_wav
 from spech.testing.speech import SENTENCES, speak
 
 Carry = Callable[..., Samples]
@@ -25,6 +28,39 @@ def _speech(rate: int) -> Samples:
 def speech() -> Callable[[int], Samples]:
     """Ten seconds of English at a rate; the same every time."""
     return _speech
+
+
+#: Of Debian's pocketsphinx-testdata, at 16 kHz: a reader of LibriVox (in the public domain), and
+#: others who say numbers and names of cards.
+RECORDINGS = Path("/usr/share/pocketsphinx/test/data")
+#: The level of speech in tests of listening: ITU-T P.800, in dB below overload.
+LEVEL = -26
+
+
+@cache
+def _recorded(rate: int) -> tuple[Samples, ...]:
+    read = [read_wav(path)[0] for path in sorted(RECORDINGS.glob("librivox/*.wav"))]
+    cards = [read_wav(path)[0] for path in sorted(RECORDINGS.glob("cards/*.wav"))]
+    assert cards, f"no recorded speech in {RECORDINGS}: install pocketsphinx-testdata"
+    raw = [
+        np.fromfile(RECORDINGS / f"{name}.raw", "<i2").astype(np.int16)
+        for name in ("numbers", "something")
+    ]
+    return tuple(_at_level(sound, rate) for sound in (*read, *raw, np.concatenate(cards)))
+
+
+def _at_level(sound: Samples, rate: int) -> Samples:
+    resampled = soxr.resample(sound.astype(np.float64), 16000, rate, quality="VHQ")
+    scaled = resampled * (32768 * 10 ** (LEVEL / 20) / np.sqrt(np.mean(resampled**2)))
+    pcm = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+    pcm.setflags(write=False)
+    return pcm
+
+
+@pytest.fixture
+def recorded() -> Callable[[int], Sequence[Samples]]:
+    """What people said, at a rate: eight recordings of three to ten seconds."""
+    return _recorded
 
 
 @pytest.fixture

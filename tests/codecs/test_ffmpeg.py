@@ -1,4 +1,8 @@
-"""Our payloads in FFmpeg's decoders, and those of FFmpeg's encoders in ours."""
+"""Our payloads in FFmpeg's decoders, and those of FFmpeg's encoders in ours.
+
+``test_ilbc`` has iLBC, which FFmpeg reads from files. Of GSM, G.729, iLBC and Speex the FFmpeg in
+PyAV's wheel has decoders only.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ Speech = Callable[[int], Samples]
 Carry = Callable[..., Samples]
 
 DECODERS = {
+    "PCMU": ("pcm_mulaw", 8000),
+    "PCMA": ("pcm_alaw", 8000),
+    "L16/44100": ("pcm_s16be", 44100),
     "G722": ("g722", 16000),
     "opus": ("opus", 48000),
     "G729": ("g729", 8000),
@@ -25,7 +32,13 @@ DECODERS = {
     "speex/16000": ("speex", 16000),
     "speex/32000": ("speex", 32000),
 }
-ENCODERS = {"G722": ("g722", 16000), "opus": ("libopus", 48000)}
+ENCODERS = {
+    "PCMU": ("pcm_mulaw", 8000),
+    "PCMA": ("pcm_alaw", 8000),
+    "L16/44100": ("pcm_s16be", 44100),
+    "G722": ("g722", 16000),
+    "opus": ("libopus", 48000),
+}
 
 
 def context(name: str, rate: int, mode: str) -> AudioCodecContext:
