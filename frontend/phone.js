@@ -9,6 +9,7 @@
 import { recall, recallTab, remember, rememberTab } from "./memory.js";
 import { QualityLog } from "./quality.js";
 import { Recents } from "./recents.js";
+import { RecordingList } from "./recordings.js";
 import { Sound } from "./sound/sound.js";
 import { Tones } from "./sound/tones.js";
 
@@ -55,17 +56,15 @@ export class Phone extends EventTarget {
   #witnessed = new Set();
   #leaving = new Set();
   #ticker = 0;
-  /** Wall-clock times at which recordings began, by name. */
-  #recordedSince = new Map(recallTab("recorded", []));
-  #listedWhen = null;
-  #recordings = [];
   /** Those who were last in a conference with the selected call. */
   #companions = [];
   #quality = new QualityLog();
+  #recordings;
 
   constructor(control) {
     super();
     this.#control = control;
+    this.#recordings = new RecordingList(control, () => this.#changed());
     this.#sound = new Sound((call) => control.command("audio_ticket", { call }));
     control.addEventListener("state", () => this.#receiveState());
     control.addEventListener("quality", () => {
@@ -92,13 +91,12 @@ export class Phone extends EventTarget {
     return this.#tones;
   }
 
-  get state() {
-    return this.#control.state;
-  }
-
-  /** The recordings that are complete. */
   get recordings() {
     return this.#recordings;
+  }
+
+  get state() {
+    return this.#control.state;
   }
 
   get account() {
@@ -290,11 +288,6 @@ export class Phone extends EventTarget {
     return this.members(call).find((each) => each.recording)?.recording ?? null;
   }
 
-  /** Seconds since this page saw a recording begin. */
-  recorded({ name }) {
-    return Math.max(0, (Date.now() - (this.#recordedSince.get(name) ?? Date.now())) / 1000);
-  }
-
   record(call) {
     this.#command("record", { call });
   }
@@ -302,32 +295,6 @@ export class Phone extends EventTarget {
   stopRecording(call) {
     const recorded = this.members(call).find((each) => each.recording);
     if (recorded) this.#command("stop_record", { call: recorded.id });
-  }
-
-  async deleteRecording(name) {
-    await this.#control.command("delete_recording", { name });
-    await this.#list();
-  }
-
-  async #list() {
-    try {
-      const { recordings } = await this.#control.command("recordings");
-      this.#recordings = recordings.filter(({ name }) => !this.#recordedSince.has(name));
-    } catch (error) {
-      if (error.code !== "offline") throw error;
-    }
-    this.#changed();
-  }
-
-  /** Note when recordings begin, and ask which there are whenever one begins or ends. */
-  #followRecordings() {
-    const running = this.calls.flatMap(({ recording }) => (recording ? [recording.name] : []));
-    for (const name of running) if (!this.#recordedSince.has(name)) this.#recordedSince.set(name, Date.now());
-    for (const name of this.#recordedSince.keys()) if (!running.includes(name)) this.#recordedSince.delete(name);
-    rememberTab("recorded", [...this.#recordedSince]);
-    if (this.#listedWhen === running.join()) return;
-    this.#listedWhen = running.join();
-    this.#list();
   }
 
   /** Take a call out of its conference, to talk to it alone. */
@@ -435,7 +402,7 @@ export class Phone extends EventTarget {
     const present = new Set(this.calls.map((call) => call.id));
     for (const call of this.calls) this.#receiveCall(call);
     this.#followConference();
-    this.#followRecordings();
+    this.#recordings.follow(this.calls);
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
     for (const known of [

@@ -267,7 +267,7 @@ export class CallView extends Part {
     const seconds = this.phone.seconds(call);
     setText(this.timer, seconds === null ? "" : clock(seconds));
     const recording = this.phone.recording(call);
-    setText(this.recorded, recording ? clock(this.phone.recorded(recording)) : "");
+    setText(this.recorded, recording ? clock(this.phone.recordings.seconds(recording)) : "");
   }
 
   /** Let the halo follow the other side's voice. `speaker` in dBFS. */

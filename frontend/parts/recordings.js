@@ -134,7 +134,8 @@ export class Recordings extends Part {
   }
 
   update() {
-    const { recordings, view } = this.phone;
+    const { view } = this.phone;
+    const recordings = this.phone.recordings.complete;
     this.hidden = recordings.length === 0 || view === "settings" || view === "welcome";
     show(this.more, recordings.length > FIRST);
     setText(this.more, this.#all ? t("recordings.fewer") : t("recordings.all", { count: recordings.length }));
@@ -158,7 +159,7 @@ export class Recordings extends Part {
   async remove(name) {
     show(this.problem, false);
     try {
-      await this.phone.deleteRecording(name);
+      await this.phone.recordings.remove(name);
     } catch (error) {
       setText(this.problem, inWords(error).join(" "));
       show(this.problem, true);

@@ -1,0 +1,51 @@
+/** The recordings on the server: which there are, and since when the running ones go on. */
+
+import { recallTab, rememberTab } from "./memory.js";
+
+export class RecordingList {
+  /** Those that are complete, the newest first. */
+  complete = [];
+
+  #control;
+  #changed;
+  /** Wall-clock times at which this tab saw recordings begin, by name. */
+  #since = new Map(recallTab("recorded", []));
+  #running = null;
+
+  /** `changed` is called when the list is another one. */
+  constructor(control, changed) {
+    this.#control = control;
+    this.#changed = changed;
+  }
+
+  /** Seconds since a recording began. */
+  seconds({ name }) {
+    return Math.max(0, (Date.now() - (this.#since.get(name) ?? Date.now())) / 1000);
+  }
+
+  /** Note when recordings begin, and ask which there are whenever one begins or ends. */
+  follow(calls) {
+    const running = calls.flatMap(({ recording }) => (recording ? [recording.name] : []));
+    for (const name of running) if (!this.#since.has(name)) this.#since.set(name, Date.now());
+    for (const name of this.#since.keys()) if (!running.includes(name)) this.#since.delete(name);
+    rememberTab("recorded", [...this.#since]);
+    if (this.#running === running.join()) return;
+    this.#running = running.join();
+    this.#list();
+  }
+
+  async remove(name) {
+    await this.#control.command("delete_recording", { name });
+    await this.#list();
+  }
+
+  async #list() {
+    try {
+      const { recordings } = await this.#control.command("recordings");
+      this.complete = recordings.filter(({ name }) => !this.#since.has(name));
+    } catch (error) {
+      if (error.code !== "offline") throw error;
+    }
+    this.#changed();
+  }
+}
