@@ -10,6 +10,7 @@ import trio
 
 from spech import (
     Call,
+    IncomingCall,
     LocalProtocolError,
     PeerUnreachable,
     Phone,
@@ -43,13 +44,13 @@ async def phones(
         open_phone(listen=("127.0.0.2", 0), ports=PORTS, ice=theirs) as callee,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(echo, callee)
+        nursery.start_soon(echo, callee.incoming_calls())
         yield caller, callee
         nursery.cancel_scope.cancel()
 
 
-async def echo(phone: Phone) -> None:
-    incoming = await first(phone.incoming_calls())
+async def echo(arrivals: AsyncIterator[IncomingCall]) -> None:
+    incoming = await first(arrivals)
     async with incoming.answer() as call:
         with call.open_audio(RATE) as port:
             async for frame in port:
@@ -105,7 +106,7 @@ async def test_a_call_by_ice_over_ipv6() -> None:
         open_phone(listen=("::1", 0), ports=PORTS, ice=True) as callee,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(echo, callee)
+        nursery.start_soon(echo, callee.incoming_calls())
         with trio.fail_after(20):
             async with caller.call(f"sip:callee@[::1]:{callee.address[1]}") as call:
                 await call.answered(timeout=5)
@@ -214,8 +215,8 @@ async def test_a_far_end_without_a_way_ends_the_call_with_a_reason(
         except PeerUnreachable as error:
             reasons.append(str(error))
 
-    async def answer(phone: Phone) -> None:
-        incoming = await first(phone.incoming_calls())
+    async def answer(arrivals: AsyncIterator[IncomingCall]) -> None:
+        incoming = await first(arrivals)
         with telling():
             async with incoming.answer() as call:
                 await call.ended()
@@ -225,7 +226,7 @@ async def test_a_far_end_without_a_way_ends_the_call_with_a_reason(
         open_phone(listen=("127.0.0.2", 0), ports=PORTS, ice=True) as callee,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(answer, callee)
+        nursery.start_soon(answer, callee.incoming_calls())
         with telling():
             async with called(caller, callee) as call:
                 await call.ended()

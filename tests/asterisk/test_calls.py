@@ -152,8 +152,9 @@ async def test_early_media_is_heard_before_any_answer(
 
 
 async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> None:
+    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
     pbx.originate("alice", "Milliwatt")
-    incoming = await first(phone.incoming_calls())
+    incoming = await first(arrivals)
     assert incoming.called == "alice"
     async with incoming.answer() as call:
         with call.open_audio(RATE) as port:
@@ -164,15 +165,17 @@ async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> No
 async def test_asterisk_calls_and_is_declined(
     phone: Phone, pbx: Asterisk, trace: Callable[[], str]
 ) -> None:
+    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
     pbx.originate("alice", "Echo")
-    incoming = await first(phone.incoming_calls())
+    incoming = await first(arrivals)
     incoming.reject(486)
     await until(lambda: "SIP/2.0 486" in trace())
 
 
 async def test_asterisk_calls_and_gives_up(phone: Phone, pbx: Asterisk) -> None:
+    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
     pbx.originate("alice", "Echo")
-    incoming = await first(phone.incoming_calls())
+    incoming = await first(arrivals)
     assert not incoming.over
     pbx.command("channel request hangup all")
     with trio.fail_after(5):

@@ -56,8 +56,9 @@ async def test_it_calls_us_encrypted(pbx: Asterisk, ports: PortRange, user: str)
     ours = account(pbx, user, "off")
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
+        arrivals = phone.incoming_calls()  # From now on: the call may come at once.
         pbx.originate(user, "Milliwatt")
-        incoming = await first(phone.incoming_calls())
+        incoming = await first(arrivals)
         async with incoming.answer() as call:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 1004)

@@ -60,8 +60,9 @@ async def test_it_calls_us_by_ice(
     ours = account(pbx, user)
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports, ice=ice) as phone:
         await phone.registered(timeout=5)
+        arrivals = phone.incoming_calls()  # From now on: the call may come at once.
         pbx.originate(user, "Echo")
-        incoming = await first(phone.incoming_calls())
+        incoming = await first(arrivals)
         async with incoming.answer() as call:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=SAID, level=-18)
