@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import trio
 
@@ -59,7 +60,7 @@ class IncomingCall:
     def called(self) -> str:
         """The number or name that was called: the user part of the Request-URI."""
         assert self._session.invited_by is not None
-        return self._session.invited_by.uri.user or ""
+        return unquote(self._session.invited_by.uri.user or "")
 
     @property
     def call_id(self) -> str:

@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
+from urllib.parse import quote
 
 import trio
 
@@ -54,6 +55,9 @@ from spech.transfer import TransferRequest
 _log: Final = logging.getLogger("spech.phone")
 #: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
 _WAITING_ROOM: Final = 32
+
+#: Stands in the user part of a URI as it is (RFC 3261 25.1), beside letters, digits and ``-_.~``.
+_IN_USER: Final = "!*'()&=+$,;?/%"
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
 
@@ -327,7 +331,7 @@ class Phone:
         await self._correspondence.mailbox_changed()
 
     def complete(self, target: str) -> Uri:
-        """``target`` as a SIP URI; what is only a number is one at the account's server.
+        """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
 
         Raises:
             LocalProtocolError: it is neither.
@@ -337,6 +341,8 @@ class Phone:
             return parse_address(text)
         if "@" in text:
             return parse_address(f"sip:{text}")
+        if text[:4].lower() == "tel:":
+            text = text[4:].partition(";")[0]
         # What people put between digits to read them better (RFC 3966 5.1.1).
         number = text.translate(str.maketrans("", "", " -()./"))
         if not number:
@@ -344,7 +350,8 @@ class Phone:
         if self.account is None:
             raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
         domain = self.account.uri
-        return parse_address(str(Uri(domain.scheme, number, domain.host, domain.port)))
+        user = quote(number, safe=_IN_USER)
+        return parse_address(str(Uri(domain.scheme, user, domain.host, domain.port)))
 
     async def flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.

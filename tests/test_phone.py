@@ -264,6 +264,23 @@ async def test_targets_that_are_none(target: str) -> None:
                 pass
 
 
+@pytest.mark.parametrize(
+    ("target", "uri"),
+    [
+        ("+49 (30) 12-3", "sip:+4930123@127.0.0.1:5999"),
+        ("tel:+49-30-123;phone-context=example.org", "sip:+4930123@127.0.0.1:5999"),
+        ("TEL:110", "sip:110@127.0.0.1:5999"),
+        ("*21*5#", "sip:*21*5%23@127.0.0.1:5999"),
+        ("sip:+4930123@example.org;user=phone", "sip:+4930123@example.org;user=phone"),
+        ("bob@example.org", "sip:bob@example.org"),
+    ],
+)
+async def test_what_can_be_dialled(target: str, uri: str) -> None:
+    account = Account("sip:alice@127.0.0.1:5999", register=False)
+    async with open_phone(account, listen=LOOPBACK) as phone:
+        assert str(phone.complete(target)) == uri
+
+
 def test_an_account_hides_its_password() -> None:
     account = Account("sip:alice@example.org", password="hush")
     assert "hush" not in repr(account)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from spech.errors import RemoteProtocolError
 from spech.sip.grammar import maybe_number
@@ -42,7 +43,7 @@ def caller_of(request: Request) -> Caller:
 
 
 def _caller(address: NameAddr, *, asserted: bool) -> Caller:
-    number = address.uri.user or address.uri.host
+    number = unquote(address.uri.user or address.uri.host)
     return Caller(number, address.display_name or None, asserted)
 
 

@@ -22,6 +22,8 @@ from .test_extensions import called, invite, within
         ([("Remote-Party-ID", "<sip:77@x>;party=calling;privacy=off")], Caller("77", None, True)),
         ([("Remote-Party-ID", "<sip:77@x>;privacy=full")], Caller("bob", None, False)),
         ([("P-Asserted-Identity", "<<<")], Caller("bob", None, False)),
+        ([("P-Asserted-Identity", "<tel:+49301;cpc=priority>")], Caller("+49301", None, True)),
+        ([("P-Asserted-Identity", "<sip:%2A43%23@x>")], Caller("*43#", None, True)),
     ],
 )
 def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
