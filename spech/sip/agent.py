@@ -335,11 +335,13 @@ class UserAgent:
 
     def registered_at(self, host: str) -> bool:
         """Whether ``host`` is one of the servers that a registration of ours goes to."""
-        return any(
-            host == flow.remote[0]
-            for registration in self._registrations
-            for flow in registration.flows
-        )
+        return self._registration_at(host) is not None
+
+    def _registration_at(self, host: str) -> Registration | None:
+        for registration in self._registrations:
+            if any(host == flow.remote[0] for flow in registration.flows):
+                return registration
+        return None
 
     def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
         """A session got a request that does not concern the call itself."""
@@ -383,7 +385,8 @@ class UserAgent:
             self._serve(transaction, session, flow, now)
         except RemoteProtocolError as error:
             if not transaction.answered:
-                transaction.respond(response_to(request, error.status), now)
+                tag = session.local_tag if session else self.ids.tag()
+                transaction.respond(response_to(request, error.status, to_tag=tag), now)
             raise
 
     def _serve(
@@ -474,7 +477,7 @@ class UserAgent:
     def _receive_invite(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
         request = transaction.request
         caller = source_of(flow.remote[0])
-        refusal = self._refusal(request)
+        refusal = self._refusal(transaction)
         if refusal is None and not self._room.take(caller):
             refusal = 503, [self._retry_after()]
         if refusal is not None:
@@ -497,13 +500,19 @@ class UserAgent:
         self.timeline.open(session.call_id)
         self._callers[session] = caller
         session.receive_invite(transaction, now)
+        assert session.dialog is not None
+        registration = self._registration_at(session.dialog.flow.remote[0])
+        if registration is not None:
+            # Our server may ask who we are within this call as well (RFC 3261 22.2, 22.3).
+            session.identity = registration.identity.under(identity.address)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[origin(request)] = session
 
-    def _refusal(self, request: Request) -> Refusal | None:
+    def _refusal(self, transaction: ServerTransaction) -> Refusal | None:
         """Why an INVITE outside a dialog cannot be taken, or None."""
+        request = transaction.request
         if self._closed:
             return 480, []
-        if origin(request) in self._invited:
+        if origin(request) in self._invited or self.layer.merged(transaction):
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
         return invite_refusal(request, self.sessions)

@@ -129,8 +129,7 @@ class Dialog:
 
     def _follow(self, request: Request, flow: Flow) -> None:
         """Who is bound to a flow is reached by the latest: a NAT or a connection may be another."""
-        numeric = _version(request.via.host) != 0
-        if flow == self.set_up[0] or not (self.bound_to_flow or (numeric and _behind_nat(request))):
+        if flow == self.set_up[0] or not (self.bound_to_flow or _behind_nat(request)):
             return
         self.bound_to_flow = True
         self.set_up = (flow, *self.set_up[1:])
@@ -221,9 +220,9 @@ class Dialog:
 
 
 def _behind_nat(request: Request) -> bool:
-    """Whether it came from another address than its Via names."""
-    received = request.via.received
-    return received is not None and received != request.via.host
+    """Whether it came from another address than its Via names; a name says nothing."""
+    named, received = numeric(request.via.host), request.via.received
+    return named is not None and received is not None and named != numeric(received)
 
 
 def _version(host: str) -> int:

@@ -39,17 +39,16 @@ _HASHES: Final[dict[str, Callable[[bytes], str]]] = {
 }
 _STRENGTH: Final = list(_HASHES)
 
-#: A client remembers the nonces of this many realms, the latest ones.
-_MAX_REALMS: Final = 16
+#: A client remembers so many nonces, the latest ones. Servers of one realm may have one each.
+_MAX_NONCES: Final = 16
 
 _NONCE_COUNT: Final = re.compile(r"[0-9a-fA-F]{8}")
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """What a client has to remember of the last nonce of a realm."""
+    """What a client has to remember of a nonce."""
 
-    nonce: str
     cnonce: str
     count: int = 0
 
@@ -64,7 +63,9 @@ class DigestClient:
     user: str
     _password: str = field(repr=False)
     rng: random.Random = field(repr=False)
-    _exchanges: dict[str, _Exchange] = field(init=False, repr=False, default_factory=dict)
+    _exchanges: dict[tuple[str, str], _Exchange] = field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def answer(
         self, challenges: list[AuthHeader], method: str, uri: str, body: bytes
@@ -78,18 +79,19 @@ class DigestClient:
         if not usable:
             return None
         parameters, algorithm, qop = min(usable, key=lambda item: _strength(item[1]))
-        exchange = self._exchange(parameters["realm"], parameters["nonce"])
+        nonce = parameters["nonce"]
+        exchange = self._exchange(parameters["realm"], nonce)
         exchange.count += 1
         count = f"{exchange.count:08x}"
         answered = {
             "username": self.user,
             "realm": parameters["realm"],
-            "nonce": exchange.nonce,
+            "nonce": nonce,
             "uri": uri,
             "response": _response(
                 algorithm,
                 f"{self.user}:{parameters['realm']}:{self._password}",
-                (exchange.nonce, count, exchange.cnonce, qop),
+                (nonce, count, exchange.cnonce, qop),
                 f"{method}:{uri}",
                 body,
             ),
@@ -117,20 +119,19 @@ class DigestClient:
         """
         if challenge.parameters.get("stale", "").lower() == "true":
             return False
-        nonce = sent.parameters.get("nonce")
+        nonce = sent.parameters.get("nonce", "")
         fresh = sent.parameters.get("nc") == "00000001"
         if "nc" not in sent.parameters:  # Without qop nothing was counted on the wire.
-            known = self._exchanges.get(sent.parameters.get("realm", ""))
-            fresh = known is not None and known.nonce == nonce and known.count == 1
+            known = self._exchanges.get((sent.parameters.get("realm", ""), nonce))
+            fresh = known is not None and known.count == 1
         return fresh or challenge.parameters.get("nonce") == nonce
 
     def _exchange(self, realm: str, nonce: str) -> _Exchange:
-        known = self._exchanges.get(realm)
-        if known is not None and known.nonce == nonce:
+        known = self._exchanges.get((realm, nonce))
+        if known is not None:
             return known
-        fresh = _Exchange(nonce, f"{self.rng.getrandbits(64):016x}")
-        self._exchanges[realm] = fresh
-        if len(self._exchanges) > _MAX_REALMS:
+        fresh = self._exchanges[realm, nonce] = _Exchange(f"{self.rng.getrandbits(64):016x}")
+        if len(self._exchanges) > _MAX_NONCES:
             del self._exchanges[next(iter(self._exchanges))]
         return fresh
 

@@ -89,9 +89,13 @@ class Identity:
 
     def anonymous(self) -> Identity:
         """The same credentials under no name (RFC 3323 4.1)."""
-        hidden = Identity(ANONYMOUS, self.user, self._password, self._rng, self.route)
-        hidden.service_route = self.service_route
-        return hidden
+        return self.under(ANONYMOUS)
+
+    def under(self, address: NameAddr) -> Identity:
+        """The same credentials under another address."""
+        other = Identity(address, self.user, self._password, self._rng, self.route)
+        other.service_route = self.service_route
+        return other
 
     def accept_challenge(self, request: Request, response: Response) -> bool:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.

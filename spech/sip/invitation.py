@@ -82,6 +82,8 @@ class Invitation:
         self._context = session.context
         self._negotiator = negotiator
         self._target = target
+        #: Whom we wanted to call; a redirection does not change it (RFC 3261 8.1.3.4).
+        self._to = target
         self._flows = list(flows)
         self._body = negotiator.offer()
         #: What was to be secure all the way is not followed to where it is not (RFC 3261 26.2.2).
@@ -112,7 +114,7 @@ class Invitation:
                 ("Via", self._context.via(flow)),
                 ("Max-Forwards", "70"),
                 ("From", str(session.identity.address.with_tag(session.local_tag))),
-                ("To", f"<{self._target}>"),
+                ("To", f"<{self._to}>"),
                 ("Call-ID", session.call_id),
                 ("CSeq", f"{self._sequence} INVITE"),
                 ("Contact", self._context.contact(flow, session.identity.uri)),

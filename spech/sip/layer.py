@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from spech.sip.arrival import origin
 from spech.sip.flow import Address, Flow, Outgoing
 from spech.sip.ids import MAGIC_COOKIE
 from spech.sip.message import Request, Response
@@ -35,6 +36,8 @@ class TransactionLayer:
         self._shares = Shares(limit)
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
+        #: Of INVITEs outside dialogs that are under way, the copy that came first.
+        self._first: dict[tuple[str, str | None, int], ServerTransaction] = {}
         #: Peers that take no TCP, learned from requests that were too long for UDP.
         self._without_tcp: set[Address] = set()
 
@@ -83,7 +86,13 @@ class TransactionLayer:
             request, key, flow, self._timers, self._send, self._server_ended
         )
         self._servers[key] = transaction
+        if request.method == "INVITE" and request.to.tag is None:
+            self._first.setdefault(origin(request), transaction)
         return transaction
+
+    def merged(self, transaction: ServerTransaction) -> bool:
+        """Whether another copy of the INVITE came first, and has not been dealt with wholly."""
+        return self._first.get(origin(transaction.request)) is not transaction
 
     def transport_failed(self, flow: Flow, now: float) -> None:
         """Tell every transaction on ``flow`` that it broke."""
@@ -115,6 +124,10 @@ class TransactionLayer:
 
     def _server_ended(self, transaction: Transaction) -> None:
         if self._servers.pop(transaction.key, None) is not None:
+            if transaction.request.method == "INVITE":
+                one = origin(transaction.request)
+                if self._first.get(one) is transaction:
+                    del self._first[one]
             source = source_of(transaction.flow.remote[0])
             self._shares.give_back(source, _size(transaction.request))
 

@@ -223,14 +223,27 @@ class Registration:
         return True
 
     def _granted(self, request: Request, response: Response) -> int:
-        """Seconds for which the registrar bound us (RFC 3261 10.2.4)."""
-        ours = request.contact
+        """Seconds for which the registrar bound us (RFC 3261 10.2.4).
+
+        Something on the way may have rewritten our Contact so that it cannot be told from those of
+        other devices; then the shortest counts, since refreshing too early does no harm.
+        """
+        times: dict[bool, list[int]] = {True: [], False: []}
         for contact in response.contacts:
-            if ours is not None and contact.uri.equivalent(ours.uri):
-                granted = maybe_number(contact.parameter("expires") or "", 2**32 - 1)
-                if granted is not None:
-                    return min(granted, _MOST)
-        return self.expires if response.expires is None else min(response.expires, _MOST)
+            granted = maybe_number(contact.parameter("expires") or "", 2**32 - 1)
+            if granted is not None:
+                times[self._is_ours(contact, request)].append(min(granted, _MOST))
+        if times[True]:
+            return min(times[True])
+        if response.expires is not None:
+            return min(response.expires, _MOST)
+        return min([self.expires, *filter(None, times[False])])
+
+    def _is_ours(self, contact: NameAddr, request: Request) -> bool:
+        instance = contact.parameter("+sip.instance")
+        if instance and self._instance is not None:
+            return instance.strip('<>"') == self._instance
+        return request.contact is not None and contact.uri.equivalent(request.contact.uri)
 
     def _lengthen(self, response: Response) -> bool:
         """423 Interval Too Brief: take what the registrar asks for (RFC 3261 10.2.8)."""

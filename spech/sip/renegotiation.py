@@ -101,7 +101,11 @@ class Renegotiation:
         if sequence == self._fork.acknowledged:
             self._fork.acknowledge_again(self._context)
             return
-        credentials = self._pending.credentials if self._pending else []
+        if self._pending is None or sequence != self._pending.sequence:
+            # An earlier 2xx that was on its way for long: it wants its ACK, and means nothing now.
+            Fork(self._dialog).acknowledge(self._context, sequence, ())
+            return
+        credentials = self._pending.credentials
         self._pending = None
         self._put_off = 0
         self._refresh_target(response)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spech.sip.capabilities import SUPPORTED
 from spech.sip.invitation import SDP
 from spech.sip.message import Request, Response, response_to
 from spech.sip.repetition import Repetition
@@ -51,6 +52,8 @@ class Responder:
         if 101 <= status < 300:
             contact = self._context.contact(session.dialog.flow, session.identity.uri)
             more = [("Contact", contact), *more]
+        if 200 <= status < 300:  # RFC 3261 13.3.1.4
+            more.append(("Supported", ", ".join(SUPPORTED)))
         return response_to(
             request,
             status,

@@ -165,6 +165,9 @@ class Subscription:
         if response is not None and status < 300:
             self.status, self.reason = status, reason
             granted = self.expires if response.expires is None else response.expires
+            if granted == 0:
+                self._lost(status, "They let us subscribe for no time", now)
+                return
             self._granted(granted, now)
             if self._dialog is None:
                 self._context.timers.set(self, "first", now + PATIENCE)
@@ -182,7 +185,7 @@ class Subscription:
             self._lost(status, reason, now, final=status in _FINAL)
 
     def _granted(self, seconds: int, now: float) -> None:
-        seconds = min(seconds, _LONGEST)
+        seconds = min(max(seconds, 1), _LONGEST)
         self.expires_at = now + seconds
         fraction = self._context.rng.uniform(0.7, 0.85)
         self._context.timers.set(self, "expire", self.expires_at)

@@ -20,6 +20,7 @@ from spech.sip.uri import Uri
 from spech.testing.wire import FakeWire
 
 from .conftest import Pair, media
+from .test_extensions import invite, within
 
 
 class Accounted(Pair):
@@ -266,3 +267,48 @@ async def test_a_stranger_never_sees_our_credentials(way: str) -> None:
             assert len(stranger.heard) >= 2
             assert not any("Authorization" in request.headers for request in stranger.heard)
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_within_a_call_that_came_only_our_own_server_learns_who_we_are(
+    accounted: Accounted, home: bool
+) -> None:
+    pair = accounted
+    agent, flow = pair.alice.agent, pair.alice.flow_to(pair.bob)
+    server = pair.bob if home else pair.wire.peer("10.0.0.66", agent=False)
+    registration = agent.register(
+        pair.identity, Uri.parse("sip:10.0.0.2"), [flow], pair.wire.now, expires=300
+    )
+    pair.wire.run(0.1)
+    register = pair.bob.take("REGISTER")
+    assert isinstance(register, Request)
+    headers = [("Contact", f"{register.headers.get('Contact')};expires=300")]
+    pair.bob.send(response_to(register, 200, to_tag="r", headers=headers), pair.alice)
+    pair.wire.run(0.1)
+    assert registration.expires_at is not None
+
+    request = invite(body=media("10.0.0.2")(1).offer())
+    host = server.address[0]
+    changed = request.headers.set("Contact", f"<sip:bob@{host}>")
+    changed = changed.set("Via", f"SIP/2.0/UDP {host}:5060;branch=z9hG4bKhome")
+    request = request.replace(headers=changed)
+    server.send(request, pair.alice)
+    pair.wire.run(0.1)
+    event = pair.find(pair.alice, events.IncomingCall)
+    assert isinstance(event, events.IncomingCall)
+    agent.answer(event.session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(server.take("200 INVITE").to)
+    server.send(within(request, "ACK", 1, to), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, event.session)
+    pair.wire.run(0.1)
+    bye = server.take("BYE")
+    assert isinstance(bye, Request)
+    assert "Proxy-Authorization" not in bye.headers
+    challenge = [("Proxy-Authenticate", 'Digest realm="r", nonce="n", qop="auth"')]
+    server.send(response_to(bye, 407, headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    again = [message for message in server.inbox if isinstance(message, Request)]
+    assert [message.method for message in again] == (["BYE"] if home else [])
+    assert all("Proxy-Authorization" in message.headers for message in again)

@@ -96,6 +96,22 @@ def test_a_merged_request_is_refused(pair: Pair) -> None:
     assert "482 INVITE" in pair.kinds(pair.bob)  # RFC 3261 8.2.2.2
 
 
+def test_a_copy_of_an_invite_that_was_declined_does_not_ring_again(pair: Pair) -> None:
+    """As a proxy sends it that tries the bindings of one phone in turn (RFC 3261 8.2.2.2)."""
+    pair.call()
+    session = pair.incoming()
+    invite = next(p.message for p in pair.wire.log if p.kind == "INVITE")
+    pair.hang_up(pair.bob, session, 486)
+    pair.wire.run(0.1)
+    via = (invite.headers.get("Via") or "").replace("branch=", "branch=z9hG4bKx")
+    assert isinstance(invite, Request)
+    pair.alice.send(invite.replace(headers=invite.headers.set("Via", via)), pair.bob)
+    pair.wire.run(0.1)
+    assert pair.kinds(pair.bob)[-1] == "482 INVITE"
+    assert sum(isinstance(event, events.IncomingCall) for event in pair.bob.events) == 1
+    pair.quiet()
+
+
 def test_early_media_and_the_answer_without_a_body(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     pair.call()
@@ -174,6 +190,33 @@ def test_hold_and_resume(pair: Pair) -> None:
     resumed = pair.bob.events[-1]
     assert isinstance(resumed, events.MediaChanged)
     assert resumed.agreed.direction == "sendrecv"
+
+
+def test_an_answer_that_comes_late_once_more_changes_nothing(
+    scripted: Pair, sdp_answer: bytes
+) -> None:
+    """It wants its ACK; but what it agreed to has been changed since."""
+    pair = scripted
+    held = sdp_answer.replace(b"sendrecv", b"recvonly")
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    first = pair.bob.take("INVITE")
+    pair.reply(first, 200, body=held)
+    pair.wire.run(0.1)
+    pair.alice.agent.resume(session, pair.wire.now)
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.bob.inbox.clear()
+    pair.reply(first, 200, body=held)
+    pair.wire.run(0.1)
+    assert pair.bob.take("ACK").cseq.number == first.cseq.number
+    changes = [one for one in pair.alice.events if isinstance(one, events.MediaChanged)]
+    assert [change.agreed.direction for change in changes] == ["sendonly", "sendrecv"]
 
 
 def test_glare_is_resolved(pair: Pair) -> None:
@@ -320,3 +363,10 @@ def test_rubbish_is_dropped_and_counted_and_costs_no_call(pair: Pair, data: byte
     assert ours.state is State.CONFIRMED
     pair.hang_up(pair.alice, ours)
     pair.quiet()
+
+
+def test_the_answer_says_what_we_can_do(pair: Pair) -> None:
+    """Who wants to transfer the call looks for "replaces" there (RFC 3261 13.3.1.4)."""
+    pair.established()
+    (success,) = [p.message for p in pair.wire.log if p.kind == "200 INVITE"]
+    assert success.headers.values("Supported") == ["100rel", "timer", "replaces"]

@@ -152,6 +152,16 @@ def test_client_counts_the_uses_of_a_nonce() -> None:
     assert fresh.parameters["cnonce"] != answers[0].parameters["cnonce"]  # type: ignore[union-attr]
 
 
+def test_two_servers_of_one_realm_have_a_nonce_each() -> None:
+    alice = client()
+    proxy, registrar = challenge(nonce="p", qop="auth"), challenge(nonce="q", qop="auth")
+    for count in ("00000001", "00000002"):
+        for asked in (proxy, registrar):
+            answer = alice.answer([asked], "REGISTER", "sip:x", b"")
+            assert answer is not None
+            assert answer.parameters["nc"] == count
+
+
 def test_client_remembers_a_bounded_number_of_realms() -> None:
     alice = client()
     for number in range(100):

@@ -369,6 +369,7 @@ def test_a_redirection_is_followed_to_the_preferred_target() -> None:
     second = carol.take("INVITE")
     assert isinstance(second, Request)
     assert str(second.uri) == "sip:carol@10.0.0.3"
+    assert second.to == request.to  # RFC 3261 8.1.3.4
     assert second.call_id == request.call_id
     assert second.cseq.number == request.cseq.number + 1
 

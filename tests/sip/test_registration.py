@@ -204,3 +204,30 @@ def test_a_phone_names_itself_for_good(registrar: Registrar) -> None:
     assert contact.parameter("+sip.instance") == f"<{urn}>"
     assert contact.parameter("reg-id") == "1"
     assert "outbound" in registrar.seen[0][1].headers.values("Supported")
+
+
+@pytest.mark.parametrize(
+    ("contacts", "header", "granted"),
+    [
+        # Rewritten on the way, and known by its instance or not at all.
+        (['<sip:alice@192.0.2.9>;expires=60;+sip.instance="<urn:x>"'], None, 60),
+        (["<sip:alice@192.0.2.9>;expires=60"], None, 60),
+        (["<sip:alice@192.0.2.9>;expires=60", "<sip:alice@192.0.2.8>;expires=40"], None, 40),
+        (["<sip:alice@192.0.2.9>;expires=6000"], None, 300),
+        (["<sip:alice@192.0.2.9>;expires=60"], "120", 120),
+        # Ours counts where it is among those of others.
+        (["<sip:alice@192.0.2.9>;expires=60", "{ours};expires=200"], "120", 200),
+        ([], "90", 90),
+        ([], None, 300),
+    ],
+)
+def test_how_long_we_are_bound(contacts: list[str], header: str | None, granted: int) -> None:
+    def answer(request: Request, flow: Flow, now: float) -> Response:
+        ours = request.headers.get("Contact") or ""
+        headers = [("Contact", text.format(ours=ours)) for text in contacts]
+        if header is not None:
+            headers.append(("Expires", header))
+        return response_to(request, 200, headers=headers)
+
+    wire, _, registration = start(answer)
+    assert registration.expires_at == pytest.approx(wire.now - 2 + granted, abs=0.1)

@@ -266,6 +266,24 @@ def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer
     moved.take("BYE")
 
 
+def test_a_via_with_a_name_hides_no_contact(scripted: Pair) -> None:
+    """A proxy that signs with its name and stays out of the call is no NAT."""
+    pair = scripted
+    caller = pair.wire.peer("10.0.0.77", agent=False)
+    request = invite(body=media("10.0.0.77", 5000)(1).offer())
+    headers = request.headers.set("Contact", "<sip:bob@10.0.0.77>")
+    headers = headers.set("Via", "SIP/2.0/UDP proxy.example.com:5060;branch=z9hG4bKn")
+    session = called(pair, request.replace(headers=headers)).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("200 INVITE").to)
+    pair.bob.send(within(request, "ACK", 1, to), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    caller.take("BYE")
+
+
 # ---------------------------------------------------------------------- we move
 
 

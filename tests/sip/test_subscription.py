@@ -189,6 +189,16 @@ def test_too_short_an_interval_is_lengthened(notifier: Notifier) -> None:
     assert notifier.take().expires == 900
 
 
+def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    for pause in (5, 15, 30):
+        before = notifier.wire.now
+        notifier.answer(200, ("Expires", "0"))
+        assert subscription.state is State.WAITING
+        notifier.asked_again()
+        assert 0.7 * pause < notifier.wire.now - before < 1.3 * pause
+
+
 @pytest.mark.parametrize("status", [403, 404, 489, 603])
 def test_a_refusal_is_final(notifier: Notifier, status: int) -> None:
     subscription = notifier.subscribe()
