@@ -192,6 +192,14 @@ class Asterisk:
         lines = re.sub(rb"[\0-\x08]", b"", bytes(said)).decode(errors="replace")
         return lines.partition("\n")[2].replace("\r", "")
 
+    def share(self, name: str, content: bytes) -> str:
+        """Put a file where it can read it, and return the path by which it knows it."""
+        assert self.managed, "another machine's PBX does not see our files"
+        (self._directory / name).write_bytes(content)
+        _, root = find()
+        inside = self._directory if root is None else _inside(self._directory, root)
+        return str(inside / name)
+
     def channels(self) -> int:
         """How many channels are up, by ``core show channels count``."""
         found = re.search(r"(\d+) active channel", self.command("core show channels count"))

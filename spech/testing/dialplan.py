@@ -11,6 +11,7 @@ So have `info` and `inband`, named after the way in which digits go to and from 
          them back as digits, hangs up     603  busy
     607  echo behind a bridge, so that    608  a tone of 440 Hz until hang-up
          it can be transferred
+    609  the sound file that the global variable `speech` names without its ending, once
     700  only its state can be had: whether bob is busy
 
 Text messages between the accounts are passed on.
@@ -140,6 +141,11 @@ exten = 608,1,Answer()
  same = n,Playtones(440)
  same = n,Wait(600)
 
+exten = 609,1,Answer()
+ same = n,Playback(${speech})
+ same = n,Wait(1)
+ same = n,Hangup()
+
 exten = 700,hint,PJSIP/bob
 
 exten = _[a-z].,1,Dial(PJSIP/${EXTEN},30)
@@ -217,7 +223,7 @@ icesupport = yes
         "acl.conf": "",
         "cdr.conf": "[general]\nenable = no\n",
         "cel.conf": "[general]\nenable = no\n",
-        "codecs.conf": "",
+        "codecs.conf": "[speex]\nquality = 8\n",
         "dsp.conf": "",
         "sorcery.conf": "",
         "cli.conf": "",
