@@ -41,7 +41,7 @@ __all__ = ["AudioPort", "Media", "Recording"]
 _DEFAULT_RATE = 8000
 _RTCP_TICKS = 10
 _SAMPLE_TICKS = 50
-_STALLED_TICKS = 5
+_LONGEST_LATENESS = 0.11  # A little more than the clock makes up for.
 _LAST_TICKS = 10
 _KEY_MS = 100
 _GAP_MS = 60
@@ -96,6 +96,7 @@ class Media:
         self._waiting = trio.lowlevel.ParkingLot()
         self._ticks = 0
         self._now: float | None = None
+        self._due: float | None = None
         self._closed = False
         self._interrupted = False
 
@@ -282,11 +283,18 @@ class Media:
             self._recordings.write(self._speech.silence, heard, codec.rate)
 
     def _notice_stall(self, now: float) -> None:
-        """After a sleep of the machine, go on at the present instead of where it stopped."""
-        if self._now is not None:
-            missed = round((now - self._now) / PERIOD) - 1
-            if missed >= _STALLED_TICKS:
-                self._session.skip(missed * self._units)
+        """After a sleep of the machine, go on at the present instead of where it stopped.
+
+        The clock makes up for short stalls, and drops the ticks of long ones. Each tick is held
+        against when it was due: by the time since the last one, late itself, several stalls in a
+        row would leave our timestamps behind for good.
+        """
+        due = now if self._due is None else min(self._due, now)
+        if now - due > _LONGEST_LATENESS:
+            missed = int((now - due) / PERIOD)
+            self._session.skip(missed * self._units)
+            due += missed * PERIOD
+        self._due = due + PERIOD
         self._now = now
 
     # What a program does with a call

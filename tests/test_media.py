@@ -329,6 +329,35 @@ async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     assert (sound[-1].timestamp - sound[0].timestamp) & 0xFFFFFFFF == 34 * 160
 
 
+async def test_timestamps_keep_up_with_time_through_many_stalls(call: Call) -> None:
+    call.configure()
+    media = call.left.media
+    began = due = 100.0
+    for _ in range(20):
+        for _ in range(5):
+            media.tick(due)
+            due += TICK
+        media.tick(due + 0.07)  # Late, and made up for,
+        due += TICK + 0.1  # while the clock drops five ticks behind it.
+        media.tick(due + 0.005)
+        due += TICK
+    sent = call.left.packets()
+    spoken = (sent[-1].timestamp - sent[0].timestamp) / 8000
+    assert spoken == pytest.approx(due - TICK - began, abs=0.11)
+    assert [one.sequence for one in sent] == list(
+        range(sent[0].sequence, sent[0].sequence + len(sent))
+    )
+
+
+async def test_a_tick_that_is_late_is_no_stall(call: Call) -> None:
+    call.configure()
+    rng = random.Random(4)
+    for number in range(200):
+        call.left.media.tick(100.0 + number * TICK + rng.uniform(0, 0.1))
+    stamps = [packet.timestamp for packet in call.left.packets()]
+    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {160}
+
+
 async def test_digits_arrive_once_each(call: Call) -> None:
     call.configure()
     call.left.media.send_dtmf("1234*0#55", duration_ms=60, gap_ms=60)

@@ -166,7 +166,14 @@ class JitterBuffer:
                 # network counts once, however many packets it delays.
                 behind = ahead == 1 and 4 * elapsed < advance
         transit = arrived - entry.timestamp
-        if not behind or transit < self._ordered[0]:
+        if not behind:
+            if newest is not None and transit - self._due > self._maximum:
+                # Too late even for the longest delay, and not by one leap: the peer's clock stood
+                # still again and again. What was learned is of another line.
+                self._forget_transits()
+                self._begin_to_watch()
+            self._note_transit(transit)
+        elif transit < self._ordered[0]:
             self._note_transit(transit)
         if entry.order <= self._taken:
             return Verdict.LATE

@@ -261,3 +261,12 @@ def test_a_packet_that_is_longer_than_its_timestamps_say_is_played_all_the_same(
             buffer.played(UNITS)
             played += 1
     assert played > 90
+
+
+def test_a_peer_whose_clock_stands_still_again_and_again_is_not_taken_for_a_slow_line() -> None:
+    """Its timestamps fall behind by 100 ms at a time: nothing waits, and nothing is stale."""
+    line = Line(lambda number: 0.001 + 0.1 * min(max(0, number - 200) // 20, 20))
+    line.run(700)
+    assert line.buffer.delay < 0.7
+    assert line.verdicts.count(Verdict.LATE) == 0
+    assert line.buffer.discarded == 0
