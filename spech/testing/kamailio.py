@@ -41,8 +41,9 @@ loadmodule "websocket.so"
 modparam("usrloc", "db_mode", 0)
 modparam("nathelper|registrar", "received_avp", "$avp(RECEIVED)")
 modparam("xhttp", "url_match", "^/ws")
-
+{modules_of_strictness}
 request_route {{
+{strictness}
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     force_rport();
     if (has_totag()) {{
@@ -76,6 +77,29 @@ event_route[xhttp:request] {{
 }}
 """
 
+#: Topology hiding puts names of its own in Contact and Via; each nonce serves for a second, with a
+#: growing count.
+_STRICT_MODULES = """
+loadmodule "auth.so"
+loadmodule "topoh.so"
+modparam("auth", "nonce_expire", 1)
+modparam("auth", "nonce_count", 1)
+modparam("auth", "qop", "auth")
+modparam("topoh", "mask_key", "loopback")
+modparam("topoh", "mask_ip", "10.1.1.10")
+"""
+_STRICT_ROUTE = """
+    if (is_method("REGISTER")) {{
+        if (!pv_www_authenticate("$td", "{password}", "0")) {{ www_challenge("$td", "1"); exit; }}
+    }} else if (!is_method("ACK|CANCEL")) {{
+        if (!pv_proxy_authenticate("$fd", "{password}", "0")) {{
+            proxy_challenge("$fd", "1");
+            exit;
+        }}
+        consume_credentials();
+    }}
+"""
+
 
 def available() -> bool:
     """Whether Kamailio and its WebSocket module are installed."""
@@ -90,14 +114,28 @@ def _modules() -> str:
 
 
 @contextmanager
-def running(directory: Path, port: int, host: str = "127.0.0.1") -> Iterator[None]:
+def running(
+    directory: Path, port: int, host: str = "127.0.0.1", password: str | None = None
+) -> Iterator[None]:
     """Run it while the block runs: SIP over UDP and TCP on ``port``, WebSocket there at ``/ws``.
+
+    With ``password`` it is a strict one: it asks both ends of a call for it, at each request, and
+    hides them from each other (over UDP and TCP).
 
     Raises:
         RuntimeError: it did not start; the text is its own.
     """
     config, log = directory / "kamailio.cfg", directory / "kamailio.log"
-    config.write_text(_CONFIG.format(host=host, port=port, modules=_modules()))
+    strict = password is not None
+    config.write_text(
+        _CONFIG.format(
+            host=host,
+            port=port,
+            modules=_modules(),
+            modules_of_strictness=_STRICT_MODULES if strict else "",
+            strictness=_STRICT_ROUTE.format(password=password) if strict else "",
+        )
+    )
     command = ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]
     with (
         log.open("wb") as output,

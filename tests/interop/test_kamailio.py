@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
 import trio
 
-from spech import Account, CallEnded, IncomingCall, Phone, PortRange, open_phone
+from spech import Account, Call, CallEnded, IncomingCall, Phone, PortRange, open_phone
+from spech.sip.message import Request
+from spech.sip.parser import parse
 from spech.testing import kamailio
 from spech.testing.audio import assert_tone, sine
 from spech.testing.plugin import unavailable
 from spech.testing.talk import talk
+from spech.testing.waiting import first, until
 
 PORT = 38_900
+STRICT_PORT = 38_910
 PORTS = PortRange(38_200, 38_299)
 RATE = 8000
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if not kamailio.available():
-        unavailable("asterisk", "Kamailio is not installed; `make test` does it")
+    _installed()
     with kamailio.running(tmp_path_factory.mktemp("kamailio"), PORT):
         yield
 
 
-def account(user: str, transport: str) -> Account:
-    return Account(f"sip:{user}@127.0.0.1:{PORT}", transport=transport)
+@pytest.fixture(scope="module")
+def strict_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    _installed()
+    with kamailio.running(tmp_path_factory.mktemp("strict"), STRICT_PORT, password="hush"):
+        yield
+
+
+def _installed() -> None:
+    if not kamailio.available():
+        unavailable("asterisk", "Kamailio is not installed; `make test` does it")
+
+
+def account(user: str, transport: str, port: int = PORT, password: str | None = None) -> Account:
+    return Account(f"sip:{user}@127.0.0.1:{port}", transport=transport, password=password)
 
 
 async def echo(phone: Phone) -> None:
@@ -43,6 +58,7 @@ async def echo(phone: Phone) -> None:
             nursery.start_soon(serve, incoming)
 
 
+@pytest.mark.usefixtures("proxy")
 @pytest.mark.parametrize(
     ("ours", "theirs"), [("udp", "tcp"), ("tcp", "ws"), ("ws", "udp"), ("ws", "ws")]
 )
@@ -65,3 +81,51 @@ async def test_a_call_across_transports(ours: str, theirs: str) -> None:
                 await trio.sleep(0.05)
         assert call.ended_by == "local"
         nursery.cancel_scope.cancel()
+
+
+def requests(call: Call, method: str) -> list[Request]:
+    """Those that we sent, repetitions included."""
+    sent = [parse(entry.data) for entry in call.timeline if entry.sent]
+    return [one for one in sent if isinstance(one, Request) and one.method == method]
+
+
+@pytest.mark.usefixtures("strict_proxy")
+@pytest.mark.parametrize(("ours", "theirs"), [("udp", "udp"), ("udp", "tcp"), ("tcp", "udp")])
+async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: str) -> None:
+    """Nonces grow old within the call, and neither end sees the other one's address."""
+    answered: list[Call] = []
+
+    async def answer(arrivals: AsyncIterator[IncomingCall]) -> None:
+        async with (await first(arrivals)).answer() as call:
+            answered.append(call)
+            await call.ended()
+
+    bob_account = account("bob", theirs, STRICT_PORT, "hush")
+    alice_account = account("alice", ours, STRICT_PORT, "hush")
+    async with (
+        open_phone(bob_account, listen=("127.0.0.1", 0), ports=PORTS) as bob,
+        open_phone(alice_account, listen=("127.0.0.1", 0), ports=PORTS) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer, bob.incoming_calls())
+        await bob.registered(timeout=5)
+        await alice.registered(timeout=5)
+        async with alice.call("bob") as call:
+            await call.answered(timeout=5)
+            await until(lambda: answered and answered[0].session.is_up)
+            (there,) = answered
+            await trio.sleep(2.1)  # A nonce lives in whole seconds.
+            call.hold()
+            await until(lambda: there.held)
+            call.resume()
+            await until(lambda: not there.held)
+            there.hold()
+            await until(lambda: call.held)
+            there.hang_up()
+            await until(lambda: call.ended_by == "remote")
+    for one, count in ((call, 5), (there, 2)):
+        invites = requests(one, "INVITE")
+        assert len(invites) >= count, one.ladder()  # On a slow machine a nonce ages more often.
+        assert "Proxy-Authorization" in invites[-1].headers
+    assert all("10.1.1.10" in str(bye.uri) for bye in requests(there, "BYE"))
+    assert not requests(call, "BYE")
