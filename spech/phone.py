@@ -17,17 +17,16 @@ import logging
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Final
-from urllib.parse import quote
 
 import trio
 
-from spech.account import Account, parse_address
+from spech.account import Account
 from spech.binding import Binding, RegistrationStatus
 from spech.call import Call, EventChannel, run_call
 from spech.correspondence import Correspondence, Message, Subscription
+from spech.dialling import Dialling
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.formats import audio_formats
 from spech.incoming import Arrivals, IncomingCall
@@ -42,8 +41,6 @@ from spech.sip import events
 from spech.sip.agent import Screen
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.flow import Address, Flow
-from spech.sip.headers import NameAddr
-from spech.sip.identity import Identity
 from spech.sip.mailbox import Mailbox
 from spech.sip.media_security import MediaSecurity, Policy
 from spech.sip.resolver import Resolver
@@ -55,9 +52,6 @@ from spech.transfer import TransferRequest
 _log: Final = logging.getLogger("spech.phone")
 #: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
 _WAITING_ROOM: Final = 32
-
-#: Stands in the user part of a URI as it is (RFC 3261 25.1), beside letters, digits and ``-_.~``.
-_IN_USER: Final = "!*'()&=+$,;?/%"
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
 
@@ -85,18 +79,11 @@ class Phone:
         self.reach = reach
         self.silence_suppression = silence_suppression
         self.clock = MediaClock()
-        self._identity: Identity | None = None
+        self._dialling = Dialling(endpoint, account, rng)
         self._binding: Binding | None = None
-        if account is not None:
-            self._identity = Identity(
-                NameAddr(account.uri, account.display_name),
-                account.auth_user or account.uri.user or "",
-                account.password,
-                rng,
-                account.route,
-            )
-        if account is not None and self._identity is not None and account.register:
-            self._binding = Binding(endpoint, account, self._identity, self._servers, rng)
+        identity = self._dialling.identity
+        if account is not None and identity is not None and account.register:
+            self._binding = Binding(endpoint, account, identity, self._dialling.servers, rng)
             endpoint.on_broken = self._binding.receive_broken
         self._channels: dict[Session, trio.MemorySendChannel[events.SessionEvent]] = {}
         self._incoming: dict[Session, IncomingCall] = {}
@@ -187,7 +174,7 @@ class Phone:
             CodecUnavailable: a name in ``codecs`` is unknown or lacks its library.
         """
         uri = self.complete(target)
-        hidden = self._hidden_headers() if anonymous else ()
+        hidden = self._dialling.hidden_headers if anonymous else ()
         async with self._place(
             uri, target, codecs, caller, headers=hidden, encryption=encryption
         ) as call:
@@ -228,7 +215,7 @@ class Phone:
                 silence_suppression=self.silence_suppression,
                 certificate=self.certificate,
             )
-            identity = self._from(caller, uri, flows[0].local)
+            identity = self._dialling.caller(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
                 identity.anonymous() if headers else identity,
                 uri,
@@ -289,7 +276,9 @@ class Phone:
         """
         uri = self.complete(target)
         flows = await self.flows_to(uri)
-        await self._correspondence.send(self._from(None, uri, flows[0].local), uri, flows, text)
+        await self._correspondence.send(
+            self._dialling.caller(None, uri, flows[0].local), uri, flows, text
+        )
 
     def messages(self) -> AsyncIterator[Message]:
         """The text messages that come in: ``async for message in ...``. Endless.
@@ -317,7 +306,7 @@ class Phone:
         """
         uri = self.complete(target)
         flows = await self.flows_to(uri)
-        identity = self._from(None, uri, flows[0].local)
+        identity = self._dialling.caller(None, uri, flows[0].local)
         async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
             yield found
 
@@ -331,27 +320,8 @@ class Phone:
         await self._correspondence.mailbox_changed()
 
     def complete(self, target: str) -> Uri:
-        """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
-
-        Raises:
-            LocalProtocolError: it is neither.
-        """
-        text = target.strip()
-        if text.lower().startswith(("sip:", "sips:")):
-            return parse_address(text)
-        if "@" in text:
-            return parse_address(f"sip:{text}")
-        if text[:4].lower() == "tel:":
-            text = text[4:].partition(";")[0]
-        # What people put between digits to read them better (RFC 3966 5.1.1).
-        number = text.translate(str.maketrans("", "", " -()./"))
-        if not number:
-            raise LocalProtocolError("there is no number to call")
-        if self.account is None:
-            raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
-        domain = self.account.uri
-        user = quote(number, safe=_IN_USER)
-        return parse_address(str(Uri(domain.scheme, user, domain.host, domain.port)))
+        """See :meth:`Dialling.complete`."""
+        return self._dialling.complete(target)
 
     async def flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
@@ -361,40 +331,8 @@ class Phone:
         Raises:
             ServerUnreachable: the host is unknown, or has no address that we can send to.
         """
-        flows = await self._servers(uri)
+        flows = await self._dialling.servers(uri)
         return flows if self._binding is None else self._binding.nearest(flows)
-
-    async def _servers(self, uri: Uri) -> list[Flow]:
-        account, identity = self.account, self._identity
-        if account is None or identity is None:
-            return await self.endpoint.flows_to(uri)
-        if identity.routes:
-            hop = identity.routes[0].uri
-            if uri.scheme == "sips":
-                hop = replace(hop, scheme="sips")  # Safe all the way (RFC 3261 26.2.2).
-            return await self.endpoint.flows_to(hop, account.carrier)
-        if uri.host == account.uri.host and uri.port in (None, account.uri.port):
-            # Within the account's own domain: its server, port and transport included.
-            uri = replace(uri, port=account.uri.port)
-            return await self.endpoint.flows_to(uri, account.carrier)
-        return await self.endpoint.flows_to(uri)
-
-    def _from(self, caller: str | None, target: Uri, local: Address) -> Identity:
-        """Who calls ``target``. The password serves at the account's own servers only."""
-        if caller is None and self._identity is not None and self.account is not None:
-            identity = self._identity
-            ours = identity.routes or target.host == self.account.uri.host
-            return identity if ours else identity.without_password()
-        address = NameAddr.parse(f"<{caller}>") if caller else None
-        if address is None:
-            address = NameAddr(Uri("sip", "spech", *local))
-        return Identity(address, address.uri.user or "", None, self.rng)
-
-    def _hidden_headers(self) -> tuple[tuple[str, str], ...]:
-        """Privacy for everybody but our own server, which has to know whose call it is."""
-        if self.account is None:
-            return (("Privacy", "id"),)
-        return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self.account.uri}>"))
 
     def security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
         """Our side of the agreement on encryption, where the signalling takes one of ``flows``."""
