@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import trio
 
@@ -14,7 +13,7 @@ from spech.errors import CallEnded
 from spech.formats import audio_formats
 from spech.media import Media
 from spech.rtp.ports import lease
-from spech.sip.caller import Caller, caller_of
+from spech.sip.caller import Caller, caller_of, number_of
 from spech.sip.media_security import Policy
 from spech.sip.session import Session
 from spech.sip.timeline import Entry
@@ -42,7 +41,7 @@ class IncomingCall:
     def caller_number(self) -> str:
         """The user part of the caller's address, or its host; "anonymous" for who hides it.
 
-        Where a server vouches for the caller (RFC 3325), its word counts.
+        Where a server vouches for the caller (RFC 3325), its word counts; see :attr:`asserted`.
         """
         return self._caller.number
 
@@ -53,14 +52,16 @@ class IncomingCall:
 
     @property
     def asserted(self) -> bool:
-        """Whether a server vouches for the caller, not only the caller itself."""
-        return self._caller.asserted
+        """Whether the server that we are registered with vouches for the caller (RFC 3325 5)."""
+        assert self._session.dialog is not None
+        source = self._session.dialog.set_up[0].remote[0]
+        return self._caller.asserted and self._phone.endpoint.agent.registered_at(source)
 
     @property
     def called(self) -> str:
         """The number or name that was called: the user part of the Request-URI."""
         assert self._session.invited_by is not None
-        return unquote(self._session.invited_by.uri.user or "")
+        return number_of(self._session.invited_by.uri)
 
     @property
     def call_id(self) -> str:

@@ -39,6 +39,7 @@ from spech.rtp.ports import PortRange, lease
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
+from spech.sip.caller import caller_of
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.flow import Address, Flow
 from spech.sip.mailbox import Mailbox
@@ -421,8 +422,7 @@ class Phone:
         if old in self._incoming:
             self._incoming[new] = self._incoming.pop(old)
         assert new.invited_by is not None
-        caller = new.invited_by.from_.uri
-        call.adopt(new, caller.user or caller.host)
+        call.adopt(new, caller_of(new.invited_by).number)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from spech import (
 from spech.sip.flow import Flow
 from spech.sip.message import Request, Response, response_to
 from spech.sip.transport.hosts import LocalHosts
+from spech.sip.uri import Uri
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_200, 37_239)
@@ -359,6 +360,26 @@ async def test_a_caller_can_hide(autojump_clock: trio.testing.MockClock) -> None
     assert str(request.from_.uri) == "sip:anonymous@anonymous.invalid"
     assert request.headers.get("Privacy") == "id"
     assert "alice" in (request.headers.get("P-Preferred-Identity") or "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+async def test_only_our_own_server_vouches_for_callers(
+    autojump_clock: trio.testing.MockClock, host: str
+) -> None:
+    identity = (("P-Asserted-Identity", "<sip:+4930123@example.org>"),)
+    async with (
+        open_phone(listen=LOOPBACK, screen=Registrar()) as server,
+        open_phone(listen=(host, 0)) as caller,
+    ):
+        account = Account(f"sip:alice@127.0.0.1:{server.address[1]}")
+        async with open_phone(account, listen=LOOPBACK) as phone:
+            await phone.registered(timeout=5)
+            arrivals = phone.incoming_calls()
+            uri = Uri.parse(at(phone, "alice"))
+            async with caller._place(uri, "alice", None, None, headers=identity):
+                incoming = await anext(arrivals)
+                assert incoming.caller_number == "+4930123"
+                assert incoming.asserted is (host == "127.0.0.1")
 
 
 async def test_without_call_waiting_a_second_caller_hears_busy(

@@ -11,10 +11,12 @@ from spech.errors import RemoteProtocolError
 from spech.sip.grammar import maybe_number
 from spech.sip.headers import NameAddr
 from spech.sip.message import Request
+from spech.sip.uri import Uri
 
 _REASON: Final = re.compile(r"^\s*(SIP|Q\.850)\s*;(?:.*;)?\s*cause\s*=\s*(\d{1,3})", re.IGNORECASE)
 _TEXT: Final = re.compile(r';\s*text\s*=\s*"((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
+_BEGINS_NUMBER: Final = tuple("+0123456789")
 #: Who wants to stay unknown calls from here (RFC 3323 4.1).
 ANONYMOUS: Final = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')
 
@@ -43,8 +45,18 @@ def caller_of(request: Request) -> Caller:
 
 
 def _caller(address: NameAddr, *, asserted: bool) -> Caller:
-    number = unquote(address.uri.user or address.uri.host)
-    return Caller(number, address.display_name or None, asserted)
+    return Caller(number_of(address.uri), address.display_name or None, asserted)
+
+
+def number_of(uri: Uri) -> str:
+    """The number or name in ``uri`` as a person reads it; its host where it has none.
+
+    What telephone networks add to numbers is left out (RFC 3966 3): ``;verstat=``, ``;npdi``.
+    """
+    user = uri.user or uri.host
+    if user[:1] in _BEGINS_NUMBER:
+        user = user.partition(";")[0]
+    return unquote(user)
 
 
 def reason_of(request: Request) -> str | None:

@@ -351,8 +351,6 @@ class Session:
         if self._farewell_owed:
             self._bye(now)
             return
-        if self._renegotiation is not None:
-            self._renegotiation.proceed(now)
         if self.responder.answer_follows and self.is_up:
             assert self._negotiator is not None
             try:
@@ -361,6 +359,8 @@ class Session:
                 self.hang_up(now, error.status, "Not Acceptable Here")
                 return
             self.context.emit(MediaChanged(self, agreed))
+        if self._renegotiation is not None:
+            self._renegotiation.proceed(now)
 
     def receive_cancel(self, request: Request, now: float) -> None:
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
@@ -443,12 +443,13 @@ class Session:
     # ------------------------------------------------------------------ while it is up
 
     def change_direction(self, direction: str, now: float) -> None:
-        """Hold ("sendonly") or resume ("sendrecv") with a re-INVITE.
+        """Hold ("sendonly") or resume ("sendrecv") with a re-INVITE, after the ACK for our answer.
 
         Raises:
-            LocalProtocolError: the call is not up.
+            LocalProtocolError: the call is not answered.
         """
-        self._require(State.CONFIRMED, "change")
+        if self.state is not State.ANSWERED:
+            self._require(State.CONFIRMED, "change")
         assert self._renegotiation is not None
         self._renegotiation.change(direction, now)
 

@@ -23,6 +23,11 @@ from .test_extensions import called, invite, within
         ([("Remote-Party-ID", "<sip:77@x>;privacy=full")], Caller("bob", None, False)),
         ([("P-Asserted-Identity", "<<<")], Caller("bob", None, False)),
         ([("P-Asserted-Identity", "<tel:+49301;cpc=priority>")], Caller("+49301", None, True)),
+        (
+            [("P-Asserted-Identity", "<sip:+1215;verstat=TN-Validation-Passed@x;user=phone>")],
+            Caller("+1215", None, True),
+        ),
+        ([("P-Asserted-Identity", "<sip:a;b@x>")], Caller("a;b", None, True)),
         ([("P-Asserted-Identity", "<sip:%2A43%23@x>")], Caller("*43#", None, True)),
     ],
 )

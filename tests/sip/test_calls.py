@@ -17,6 +17,7 @@ from spech.sip.uri import Uri
 from spech.testing.wire import FakeWire
 
 from .conftest import Pair, media
+from .test_extensions import called, invite, within
 
 
 def test_a_call_from_ringing_to_bye(pair: Pair) -> None:
@@ -217,6 +218,26 @@ def test_an_answer_that_comes_late_once_more_changes_nothing(
     assert pair.bob.take("ACK").cseq.number == first.cseq.number
     changes = [one for one in pair.alice.events if isinstance(one, events.MediaChanged)]
     assert [change.agreed.direction for change in changes] == ["sendonly", "sendrecv"]
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_a_hold_before_the_ack_waits_for_it(scripted: Pair, offered: bool) -> None:
+    pair = scripted
+    request = invite(body=media("10.0.0.2")(1).offer() if offered else b"")
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    success = pair.bob.take("200 INVITE")
+    assert not [one for one in pair.bob.inbox if isinstance(one, Request)]
+    ack = within(request, "ACK", 1, str(success.to))
+    if not offered:
+        answer, _ = media("10.0.0.2")(1).receive_offer(success.body)
+        headers = ack.headers.add("Content-Type", "application/sdp")
+        ack = ack.replace(headers=headers, body=answer)
+    pair.bob.send(ack, pair.alice)
+    pair.wire.run(0.1)
+    assert b"a=sendonly" in pair.bob.take("INVITE").body
 
 
 def test_glare_is_resolved(pair: Pair) -> None:
