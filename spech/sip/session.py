@@ -346,12 +346,14 @@ class Session:
         """The ACK for a 2xx of ours."""
         if not self.responder.receive_ack(request):
             return
-        if self.state is State.ANSWERED:
+        first = self.state is State.ANSWERED
+        if first:
             self.state = State.CONFIRMED
         if self._farewell_owed:
             self._bye(now)
             return
-        if self.responder.answer_follows and self.is_up:
+        # Who owes us an answer in mid-call and brings none leaves the media as it was.
+        if self.responder.answer_follows and self.is_up and (first or request.body):
             assert self._negotiator is not None
             try:
                 agreed = self._negotiator.receive_answer(request.body)

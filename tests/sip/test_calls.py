@@ -240,6 +240,28 @@ def test_a_hold_before_the_ack_waits_for_it(scripted: Pair, offered: bool) -> No
     assert b"a=sendonly" in pair.bob.take("INVITE").body
 
 
+@pytest.mark.parametrize(("renewed", "method"), [(False, "BYE"), (True, None)])
+def test_an_ack_without_the_answer_that_was_due(
+    scripted: Pair, renewed: bool, method: str | None
+) -> None:
+    """Without any media there is no call; with some, it goes on."""
+    pair = scripted
+    request = invite(body=media("10.0.0.2")(1).offer() if renewed else b"")
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("200 INVITE").to)
+    pair.bob.send(within(request, "ACK", 1, to), pair.alice)
+    if renewed:
+        pair.bob.send(within(request, "INVITE", 2, to), pair.alice)
+        pair.wire.run(0.1)
+        assert pair.bob.take("200 INVITE").body
+        pair.bob.send(within(request, "ACK", 2, to), pair.alice)
+    pair.wire.run(0.1)
+    came = [one.method for one in pair.bob.inbox if isinstance(one, Request)]
+    assert came == ([] if method is None else [method])
+
+
 def test_glare_is_resolved(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.alice.agent.hold(ours, pair.wire.now)
