@@ -12,6 +12,8 @@ So have `info` and `inband`, named after the way in which digits go to and from 
     607  echo behind a bridge, so that    608  a tone of 440 Hz until hang-up
          it can be transferred
     609  the sound file that the global variable `speech` names without its ending, once
+    610  a tone of 440 Hz; after two seconds a re-INVITE changes to the codec that the global
+         variable `codec` names
     700  only its state can be had: whether bob is busy
 
 Text messages between the accounts are passed on.
@@ -144,6 +146,14 @@ exten = 608,1,Answer()
 exten = 609,1,Answer()
  same = n,Playback(${speech})
  same = n,Wait(1)
+ same = n,Hangup()
+
+exten = 610,1,Answer()
+ same = n,Playtones(440)
+ same = n,Wait(2)
+ same = n,Set(PJSIP_MEDIA_OFFER(audio)=!all,${codec})
+ same = n,Set(PJSIP_SEND_SESSION_REFRESH()=invite)
+ same = n,Wait(60)
  same = n,Hangup()
 
 exten = 700,hint,PJSIP/bob

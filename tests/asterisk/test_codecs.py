@@ -106,3 +106,26 @@ async def test_speech_that_asterisk_encodes(
             nursery.start_soon(hear, phone, name)
     poor = {name: score for name, score in scores.items() if score < LEAST.get(name, G711)}
     assert not poor, f"of {scores}"
+
+
+@pytest.mark.parametrize(("before", "after", "theirs"), [("PCMU", "G722", "g722")])
+async def test_a_codec_that_changes_in_mid_call(
+    asterisk: Asterisk, account: Account, ports: PortRange, before: str, after: str, theirs: str
+) -> None:
+    """By a re-INVITE: the tone goes on, at twice the sampling rate."""
+    if not asterisk.managed:
+        pytest.skip("a PBX elsewhere is not told what to change to")
+    asterisk.command(f"dialplan set global codec {theirs}")
+    async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
+        await phone.registered(timeout=5)
+        async with phone.call("610", codecs=[before, after]) as call:
+            await call.answered(timeout=5)
+            with call.open_audio(RATE) as port:
+                for codec in (before, after):
+                    with trio.fail_after(5):
+                        while call.codec != codec:
+                            await call.changed()
+                    heard = await listen(port, 1.2)
+                    assert call.codec == codec
+                    assert_tone(heard[-RATE // 2 :], RATE, 440, tolerance=2)
+            assert call.statistics.lost == 0
