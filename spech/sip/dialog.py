@@ -157,13 +157,16 @@ class Dialog:
     def _direct(self) -> list[Flow]:
         """The next hop where it is numeric, and can be reached from the set-up's address."""
         hop, first = self.next_hop, self.set_up[0]
-        transport = (hop.parameter("transport") or "udp").lower()
+        address = (hop.host, hop.port or 5060)
+        # UDP where none is named (RFC 3263 4.1); but who is there already keeps the connection.
+        unnamed = first.transport if address == first.remote else "udp"
+        transport = (hop.parameter("transport") or unnamed).lower()
         version = _version(hop.host)
         if hop.scheme != "sip" or transport not in _CLEAR:
             return []
         if not version or version != _version(first.local[0]):
             return []
-        return [replace(first, transport=transport, remote=(hop.host, hop.port or 5060), host="")]
+        return [replace(first, transport=transport, remote=address, host="")]
 
     def request(
         self,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spech.sip import events
+from spech.sip.dialog import Dialog
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Identity
 from spech.sip.message import Request, Response, response_to
@@ -282,6 +285,26 @@ def test_a_via_with_a_name_hides_no_contact(scripted: Pair) -> None:
     pair.hang_up(pair.alice, session)
     pair.wire.run(0.1)
     caller.take("BYE")
+
+
+@pytest.mark.parametrize(
+    ("contact", "transport"),
+    [
+        ("sip:bob@10.0.0.2", "tcp"),  # The connection that is there, whatever it leaves unsaid.
+        ("sip:bob@10.0.0.2;transport=udp", "udp"),
+        ("sip:bob@10.0.0.2:5070", "udp"),
+        ("sip:bob@10.0.0.9", "udp"),
+    ],
+)
+def test_a_contact_without_a_transport(scripted: Pair, contact: str, transport: str) -> None:
+    flow = replace(scripted.alice.flow_to(scripted.bob), transport="tcp")
+    scripted.call_unsent(flow)
+    (outgoing,) = scripted.alice.agent.to_send(scripted.wire.now)
+    request = scripted.read(outgoing)
+    assert isinstance(request, Request)
+    success = response_to(request, 200, to_tag="b1", headers=[("Contact", f"<{contact}>")])
+    dialog = Dialog.from_response(request, success, flow)
+    assert dialog.flow.transport == transport
 
 
 # ---------------------------------------------------------------------- we move
