@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from spech import codecs
+from spech.errors import CodecUnavailable
 from spech.sip.offer_answer import AudioFormat
 
 
@@ -13,8 +14,10 @@ def audio_formats(names: Sequence[str]) -> list[AudioFormat]:
     """The formats to negotiate, in the order of ``names``.
 
     Raises:
-        CodecUnavailable: a codec is unknown or lacks its library.
+        CodecUnavailable: a codec is unknown or lacks its library, or there is none at all.
     """
+    if not names:
+        raise CodecUnavailable("a call needs a codec, and none is named")
     return [_audio_format(name) for name in names]
 
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from spech import IncomingCall, Phone, PortRange, codecs, open_phone
+from spech import CodecUnavailable, IncomingCall, Phone, PortRange, codecs, open_phone
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
@@ -110,3 +110,9 @@ async def test_everything_at_once_is_offered_and_the_first_one_taken(
             assert call.codec == names[-1]
             assert np.isfinite(call.levels).all()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_phone_needs_a_codec() -> None:
+    with pytest.raises(CodecUnavailable, match="none is named"):
+        async with open_phone(listen=LOOPBACK, codecs=[]):
+            pass
