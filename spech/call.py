@@ -311,9 +311,15 @@ class Call(Sound):
         endpoint.flush()
 
     def move(self, host: str, leased: AbstractContextManager[PortPair]) -> None:
-        """Go on at another address of this machine, with ports leased there."""
+        """Go on at another address of this machine, with ports leased there.
+
+        Raises:
+            PortsExhausted, OSError: they cannot be leased. Everything stays as it was.
+        """
+        leases = ExitStack()
+        pair = leases.enter_context(leased)
         self._leases.close()  # Of an earlier move.
-        pair = self._leases.enter_context(leased)
+        self._leases = leases
         self._media.rebind(pair)
         endpoint = self._endpoint
         endpoint.agent.move(self.session, host, (host, pair.port), endpoint.now())

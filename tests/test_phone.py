@@ -25,6 +25,8 @@ from spech import (
     binding,
     open_phone,
 )
+from spech.audio.tones import tone
+from spech.audio.volume import TARGET
 from spech.sip.flow import Flow
 from spech.sip.message import Request, Response, response_to
 from spech.sip.transport.hosts import LocalHosts
@@ -32,6 +34,8 @@ from spech.sip.uri import Uri
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_200, 37_239)
+#: 20 ms of a tone of -24 dBFS.
+SAID = tone((400,), 0.02, 8000, level=-24.0).tobytes()
 
 
 def at(phone: Phone, user: str = "bob") -> str:
@@ -120,6 +124,33 @@ async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockC
         with pytest.raises(CallEnded):
             await call.collect_digits(1)
         call.hang_up()
+
+
+async def test_either_side_is_made_louder(autojump_clock: trio.testing.MockClock) -> None:
+    async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
+        await call.answered()
+        there = answered[0]
+        with call.open_audio() as ours, there.open_audio() as theirs:
+
+            async def say(seconds: float) -> None:
+                for _ in range(int(50 * seconds)):
+                    ours.send(SAID)
+                    theirs.send(SAID)
+                    await trio.sleep(0.02)
+
+            await say(1)
+            spoken, heard = call.levels
+            call.microphone_gain, call.speaker_gain = 6.0, -6.0
+            await say(1)
+            assert there.levels[1] == pytest.approx(spoken + 6, abs=0.5)
+            assert call.levels == pytest.approx((spoken + 6, heard - 6), abs=0.5)
+            call.microphone_gain = call.speaker_gain = 0.0
+            call.automatic_gain = True
+            assert call.automatic_gain
+            for _ in range(6):
+                await trio.sleep(0.4)
+                await say(0.7)
+            assert call.levels == pytest.approx((TARGET, TARGET), abs=1.0)
 
 
 async def test_digits_both_ways(autojump_clock: trio.testing.MockClock) -> None:

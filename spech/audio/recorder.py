@@ -94,11 +94,20 @@ class Recording:
         except queue.Full:
             self.dropped += 1
 
+    def finish(self) -> None:
+        """Take no more sound, and complete the file while others go on. May be called again."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._frames.full():  # The disk has stood still for a minute.
+            with contextlib.suppress(queue.Empty):
+                self._frames.get_nowait()
+                self.dropped += 1
+        self._frames.put_nowait(None)
+
     def stop(self) -> None:
         """Complete the file; waits for the disk, 2 s at most. May be called again."""
-        self._stopped = True
-        with contextlib.suppress(queue.Full):
-            self._frames.put(None, timeout=_STOP_PATIENCE if self._thread.is_alive() else 0)
+        self.finish()
         self._thread.join(_STOP_PATIENCE)
         if self._thread.is_alive():
             logger.warning("%s is incomplete: the disk does not answer", self.path)
@@ -152,7 +161,9 @@ class Recordings:
             self._running = [track for track in self._running if not track.recording.stopped]
 
     def stop(self) -> None:
-        """Complete all files."""
+        """Complete all files; waits for the disk, 2 s at most for each."""
+        for track in self._running:
+            track.recording.finish()  # Side by side, because the clock waits meanwhile.
         for track in self._running:
             track.recording.stop()
 

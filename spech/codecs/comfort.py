@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from spech.codecs.base import Samples
 
-PAYLOAD_TYPE = 13
-"""The static one, for a clock of 8 kHz (RFC 3551 section 6)."""
-
 _ORDER = 10
 _MOST_COEFFICIENTS = 32
 _QUIETEST = 127

@@ -181,11 +181,6 @@ class RtpSession:
         return self._remote_ssrc, self._reception.sequence.highest
 
     @property
-    def flowing(self) -> bool:
-        """Whether sound comes: not before the first packet, nor in a pause."""
-        return self.buffer.flowing
-
-    @property
     def waiting(self) -> bool:
         """Whether packets of sound wait in the jitter buffer."""
         return len(self.buffer) > 0

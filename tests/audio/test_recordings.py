@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import wave
 from pathlib import Path
 
 import av
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spech.audio import recorder
 from spech.audio.level import dbfs
 from spech.audio.recorder import Recording, Recordings
 from spech.audio.tones import tone
@@ -189,3 +192,30 @@ def test_what_does_not_fit_is_counted(tmp_path: Path, caplog: pytest.LogCaptureF
         recording._writer._bytes = 0xFFFFFFFF - 64  # type: ignore[attr-defined]
         recording.write(np.zeros(160, np.int16))
     assert recording.dropped == 1
+
+
+def test_a_disk_that_stands_still_holds_nobody_up_for_long(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(recorder, "_STOP_PATIENCE", 0.05)
+    monkeypatch.setattr(recorder, "_WAITING", 10)
+    goes_on = threading.Event()
+    recording = Recording(tmp_path / "a.wav", 8000)
+    write = recording._writer.write
+
+    def wait(samples: Samples) -> bool:
+        goes_on.wait()
+        return write(samples)
+
+    monkeypatch.setattr(recording._writer, "write", wait)
+    for _ in range(20):
+        recording.write(np.zeros(160, np.int16))
+    recording.stop()
+    assert "the disk does not answer" in caplog.text
+    assert recording.dropped >= 9
+    # What waited is written all the same, once it can be.
+    goes_on.set()
+    recording._thread.join()
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert file.getnframes() == (20 - recording.dropped) * 160
