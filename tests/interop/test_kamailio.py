@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
@@ -129,3 +129,53 @@ async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: s
         assert "Proxy-Authorization" in invites[-1].headers
     assert all("10.1.1.10" in str(bye.uri) for bye in requests(there, "BYE"))
     assert not requests(call, "BYE")
+
+
+@pytest.mark.usefixtures("strict_proxy")
+async def test_two_whom_the_proxy_hides_are_connected_with_each_other() -> None:
+    """By a Contact that leads nowhere but through the proxy, with credentials for the REFER too."""
+    calls: dict[str, list[Call]] = {"bob": [], "carol": []}
+
+    async def serve(phone: Phone, name: str, nursery: trio.Nursery) -> None:
+        async def answer(incoming: IncomingCall) -> None:
+            async with incoming.answer() as call:
+                calls[name].append(call)
+                nursery.start_soon(obey, call, name)
+                await call.ended()
+
+        async for incoming in phone.incoming_calls():
+            nursery.start_soon(answer, incoming)
+
+    async def obey(call: Call, name: str) -> None:
+        async for request in call.transfers():
+            async with request.follow() as further:
+                calls[name].append(further)
+                await further.ended()
+
+    async with AsyncExitStack() as stack:
+        bob, carol, alice = [
+            await stack.enter_async_context(
+                open_phone(
+                    account(name, "udp", STRICT_PORT, "hush"),
+                    listen=("127.0.0.1", 0),
+                    ports=PORTS,
+                )
+            )
+            for name in ("bob", "carol", "alice")
+        ]
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(serve, bob, "bob", nursery)
+        nursery.start_soon(serve, carol, "carol", nursery)
+        for phone in (bob, carol, alice):
+            await phone.registered(timeout=5)
+        async with alice.call("bob") as first_call, alice.call("carol") as second_call:
+            await first_call.answered(timeout=5)
+            await second_call.answered(timeout=5)
+            await until(lambda: all(one[0].session.is_up for one in calls.values()))
+            await first_call.transfer_to(second_call, timeout=5)
+        (at_carol,) = calls["carol"]
+        await until(lambda: len(calls["bob"]) == 2 and at_carol.remote == "bob")
+        assert calls["bob"][1].state == "answered"
+        calls["bob"][1].hang_up()
+        await until(lambda: at_carol.state == "ended")
+        nursery.cancel_scope.cancel()
