@@ -65,6 +65,7 @@ async def run(
     *,
     dial: str | None = None,
     codec: str = "PCMU",
+    ptime: int = 20,
     encryption: str | None = None,
     echo: bool = False,
     nat: str | None = None,
@@ -79,6 +80,7 @@ async def run(
         seconds: how long it stays; then it hangs up by itself and goes.
         dial: the SIP URI to call.
         codec: the one codec that it speaks.
+        ptime: milliseconds of a packet that it asks for.
         encryption: its word for it: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
         echo: say what it hears, as it plays it, in place of the tone.
         nat: its word for how it is reached: "ice", or None for its plain address. It does no ICE
@@ -94,7 +96,7 @@ async def run(
     """
     write_wav(directory / "tone.wav", sine(TONE_FREQUENCY, 8000, 30, level=TONE_LEVEL), 8000)
     (directory / "accounts").write_text(
-        f"<sip:baresip@{host}>;regint=0;answermode=auto;audio_codecs={codec}/8000/1"
+        f"<sip:baresip@{host}>;regint=0;answermode=auto;audio_codecs={codec}/8000/1;ptime={ptime}"
         + (f";mediaenc={encryption}" if encryption else "")
         + (f";medianat={nat}\n" if nat else "\n")
     )

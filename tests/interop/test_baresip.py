@@ -77,3 +77,29 @@ async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
                     await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID)
                     await talk(port, SAID, 1)
     assert_heard(there[0])
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(40, 60), (10, 30)])
+async def test_each_sends_packets_as_long_as_the_other_asks_for(
+    phone: Phone, tmp_path: Path, ours: int, theirs: int
+) -> None:
+    there: list[NDArray[np.int16]] = []
+
+    dial = "sip:spech@{}:{}".format(*phone.address)
+
+    async def other() -> None:
+        there.append(await baresip.run(tmp_path, PORT, 4, dial=dial, ptime=theirs))
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            incoming = await first(phone.incoming_calls())
+            async with incoming.answer([f"PCMU;ptime={ours}"]) as call:
+                with call.open_audio(RATE) as port:
+                    await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID)
+                    await talk(port, SAID, 1.5)
+    counted = call.statistics
+    # Eight octets in a millisecond of PCMU. What it sends first may be shorter.
+    assert counted.sent_octets / counted.sent == 8 * theirs
+    assert counted.received_octets / counted.received == pytest.approx(8 * ours, rel=0.02)
+    assert_heard(there[0])
