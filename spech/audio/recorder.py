@@ -99,11 +99,15 @@ class Recording:
         if self._stopped:
             return
         self._stopped = True
-        if self._frames.full():  # The disk has stood still for a minute.
-            with contextlib.suppress(queue.Empty):
-                self._frames.get_nowait()
-                self.dropped += 1
-        self._frames.put_nowait(None)
+        while True:
+            try:
+                self._frames.put_nowait(None)
+            except queue.Full:  # The disk has stood still for a minute.
+                with contextlib.suppress(queue.Empty):
+                    self._frames.get_nowait()
+                    self.dropped += 1
+            else:
+                return
 
     def stop(self) -> None:
         """Complete the file; waits for the disk, 2 s at most. May be called again."""
