@@ -25,6 +25,9 @@ PROFILES: Final = {
 _BUFFER: Final = 16_384
 #: The longest step that is surely taken for one forwards (RFC 3711 section 3.3.1).
 _STRIDE: Final = 0x4000
+#: Where rollovers are counted on at the most, a day of sound in packets of 20 ms. Each costs time,
+#: and their number is the peer's to say: it may jump by thousands with each packet.
+_FARTHEST: Final = 64 << 16
 _ffi: Final = cffi.FFI()
 
 
@@ -76,7 +79,7 @@ class Opener:
     def __init__(self, suite: str, key: bytes, heard: tuple[int, int] | None = None) -> None:
         self._session = _session(suite, key, Policy.SSRC_ANY_INBOUND)
         self._other: pylibsrtp.Session | None = None
-        if heard is not None and heard[1] > SEQUENCE_MASK:
+        if heard is not None and SEQUENCE_MASK < heard[1] <= _FARTHEST:
             self._other = _wound(suite, key, *heard)
 
     def open(self, packet: bytes) -> bytes:

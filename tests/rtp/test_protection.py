@@ -256,6 +256,14 @@ def test_a_peer_with_a_new_key_may_go_on_counting_rollovers() -> None:
     assert right.dropped == (1, 1, 0)
 
 
+def test_rollovers_that_no_call_can_have_are_not_counted_on() -> None:
+    key = bytes(range(30))
+    sealer = Sealer(SUITE, key)
+    packet = rtp.build(0, False, 5, 0, 7, bytes(160))
+    # Counting up to there would take for ever.
+    assert Opener(SUITE, key, heard=(7, 1 << 45)).open(sealer.seal(packet)) == packet
+
+
 def test_a_new_source_of_the_peer_is_heard() -> None:
     left, right = pair()
     right.hear(left.say())
