@@ -161,7 +161,10 @@ class Call(Sound):
         self._endpoint.flush()
 
     def hold(self) -> None:
-        """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4)."""
+        """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4).
+
+        Where it refuses, the call goes on as it was, and :attr:`on_hold` is false again.
+        """
         self._require_up()
         self._endpoint.agent.hold(self.session, self._endpoint.now())
         self._endpoint.flush()
@@ -356,6 +359,9 @@ class Call(Sound):
                     self._configure(self._agreed)
             case events.MediaChanged(_, agreed):
                 self._configure(agreed)
+            case events.ChangeRefused(_, direction, status):
+                _log.warning("call %s: hold or resume was refused with %d", self.call_id, status)
+                self.on_hold = direction == "sendonly"
             case events.DigitReceived(_, digit):
                 self._receive_digit(digit)
             case events.DigitSent(_, digit, status) if status >= 300:

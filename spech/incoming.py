@@ -61,7 +61,8 @@ class IncomingCall:
     def called(self) -> str:
         """The number or name that was called: the user part of the Request-URI."""
         assert self._session.invited_by is not None
-        return number_of(self._session.invited_by.uri)
+        uri = self._session.invited_by.uri
+        return number_of(uri) if uri.user else ""
 
     @property
     def call_id(self) -> str:

@@ -29,6 +29,8 @@ from spech.audio.tones import tone
 from spech.audio.volume import TARGET
 from spech.sip.flow import Flow
 from spech.sip.message import Request, Response, response_to
+from spech.sip.renegotiation import Renegotiation
+from spech.sip.transaction import ServerTransaction
 from spech.sip.transport.hosts import LocalHosts
 from spech.sip.uri import Uri
 
@@ -411,6 +413,26 @@ async def test_only_our_own_server_vouches_for_callers(
                 incoming = await anext(arrivals)
                 assert incoming.caller_number == "+4930123"
                 assert incoming.asserted is (host == "127.0.0.1")
+
+
+async def test_who_refuses_to_be_held_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(self: Renegotiation, transaction: ServerTransaction, now: float) -> None:
+        transaction.respond(response_to(transaction.request, 403), now)
+
+    monkeypatch.setattr(Renegotiation, "receive_invite", refuse)
+    async with two_phones() as (alice, bob, _), alice.call(at(bob)) as call:
+        await call.answered()
+        call.hold()
+        assert call.on_hold
+        with trio.fail_after(5):
+            while call.on_hold:
+                await call.changed()
+        assert call.state == "answered"
+    assert "hold or resume was refused with 403" in caplog.text
 
 
 async def test_without_call_waiting_a_second_caller_hears_busy(

@@ -70,6 +70,15 @@ class MediaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """They refuse our hold or resume: ``direction`` stays, "sendonly" while we hold."""
+
+    session: Session
+    direction: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class DigitReceived:
     """A digit came in an INFO request (RFC 4733 digits come with the media)."""
 
@@ -179,6 +188,7 @@ SessionEvent = (
     | Redirected
     | Answered
     | MediaChanged
+    | ChangeRefused
     | DigitReceived
     | DigitSent
     | CallEnded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog import Dialog
-from spech.sip.events import MediaChanged
+from spech.sip.events import ChangeRefused, MediaChanged
 from spech.sip.grammar import maybe_number
 from spech.sip.invitation import SDP, Fork
 from spech.sip.message import Response, response_to
@@ -37,6 +37,8 @@ class Renegotiation:
         self._pending: DialogRequest | None = None
         self._fork = Fork(dialog)
         self._wanted = False
+        #: The direction in force on our side, and the one that our INVITE asks for.
+        self._direction = self._asked = negotiator.direction
         #: How often in a row a change came at the wrong time for them.
         self._put_off = 0
 
@@ -74,6 +76,7 @@ class Renegotiation:
 
     def _invite(self, now: float) -> None:
         self._wanted = False
+        self._asked = self._negotiator.direction
         self._pending = self._request("INVITE", self._negotiator.offer(), now)
 
     def _request(self, method: str, body: bytes, now: float) -> DialogRequest:
@@ -118,6 +121,7 @@ class Renegotiation:
         except RemoteProtocolError as error:
             self._session.hang_up(now, error.status, str(error))
             return
+        self._direction = self._asked
         self._context.emit(MediaChanged(self._session, agreed))
         self.proceed(now)
 
@@ -153,6 +157,11 @@ class Renegotiation:
         else:
             # Any other refusal leaves the session as it was (14.1), and its timer running.
             session.timer.refresh_later(now)
+            if self._wanted:
+                self.proceed(now)  # Something else has been wished for since.
+            elif self._negotiator.direction != self._direction:
+                self._negotiator.direction = self._direction
+                self._context.emit(ChangeRefused(session, self._direction, status))
 
     def _pause(
         self, request: DialogRequest, status: int, response: Response | None
@@ -229,13 +238,15 @@ class Renegotiation:
         self, transaction: ServerTransaction, now: float
     ) -> tuple[bytes, Agreed] | None:
         try:
-            return self._negotiator.receive_offer(transaction.request.body)
+            answer = self._negotiator.receive_offer(transaction.request.body)
         except RemoteProtocolError as error:
             # 488 leaves the session as it was (RFC 3261 14.2).
             transaction.respond(
                 self._session.responder.response(transaction.request, error.status), now
             )
             return None
+        self._direction = self._negotiator.direction
+        return answer
 
 
 def busy(transaction: ServerTransaction, local_tag: str, seconds: int, now: float) -> None:

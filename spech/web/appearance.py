@@ -150,11 +150,7 @@ class Appearance:
         return self._call is not None and self._call.on_hold
 
     def hold(self, held: bool) -> None:
-        """Hold an answered call, or talk on.
-
-        Raises:
-            LocalProtocolError: we answered, and their word that they know is still on its way.
-        """
+        """Hold an answered call, or talk on."""
         if self.answered and self._call is not None and held != self._call.on_hold:
             (self._call.hold if held else self._call.resume)()
             self._call.muted = self._muted or held
@@ -193,6 +189,9 @@ class Appearance:
         if state is not None and not (self.direction == "incoming" and state == "trying"):
             self._state = state
             self._was_answered = self._was_answered or state == "answered"
+        if self._call is not None and self._call.muted != (self._muted or self._call.on_hold):
+            self.muted = self._muted  # The far end refused to be held.
+            self.sit()
         if self._call is not None and self._call.remote != self._named:
             # The far end went on as somebody else.
             self._named = self.remote = self._call.remote

@@ -262,6 +262,31 @@ def test_an_ack_without_the_answer_that_was_due(
     assert came == ([] if method is None else [method])
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_hold_that_is_refused_is_none(scripted: Pair, sdp_answer: bytes, resumed: bool) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    if resumed:  # Before they said anything.
+        pair.alice.agent.resume(session, pair.wire.now)
+    pair.reply(pair.bob.take("INVITE"), 403)
+    pair.wire.run(0.1)
+    refused = pair.find(pair.alice, events.ChangeRefused)
+    if resumed:
+        assert refused is None
+        assert b"a=sendrecv" in pair.bob.take("INVITE").body
+    else:
+        assert refused == events.ChangeRefused(session, "sendrecv", 403)
+        session.handle_timer("refresh", pair.wire.now)
+        pair.wire.run(0.1)
+        assert b"a=sendrecv" in pair.bob.take("INVITE").body
+    assert session.state is State.CONFIRMED
+
+
 def test_glare_is_resolved(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.alice.agent.hold(ours, pair.wire.now)
