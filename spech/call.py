@@ -194,6 +194,11 @@ class Call(Sound):
         """Status and reason of the transfer that we asked for last, None without any."""
         return None if self._transfer is None else (self._transfer.status, self._transfer.reason)
 
+    @property
+    def transfer_accepted(self) -> bool:
+        """Whether the far end agreed to the transfer that we asked for last."""
+        return self._transfer is not None and self._transfer.accepted
+
     async def transfer(self, target: str, timeout: float = 30.0) -> None:
         """Have the far end call ``target`` in our stead, then hang up (blind transfer, RFC 5589 6).
 
@@ -226,7 +231,7 @@ class Call(Sound):
             CallEnded: one of the calls is over.
             LocalProtocolError: one of the calls is not answered, or being transferred already.
         """
-        other._require_up()
+        await other._confirmed(timeout)
         if other.session.dialog is None or not other.session.is_up:
             raise LocalProtocolError("the other call is not answered")
         target = other.session.dialog.target
@@ -234,8 +239,15 @@ class Call(Sound):
         other.hang_up()
         await other.ended()
 
-    async def _refer(self, target: Uri, timeout: float) -> None:
+    async def _confirmed(self, timeout: float) -> None:
+        """Wait for the ACK of an answer of ours, if one is still on its way."""
+        with trio.move_on_after(timeout):
+            while self.state == "answered" and not self.session.is_up:
+                await self.changed()
         self._require_up()
+
+    async def _refer(self, target: Uri, timeout: float) -> None:
+        await self._confirmed(timeout)
         endpoint = self._endpoint
         transfer = self._transfer = endpoint.agent.transfer(self.session, target, endpoint.now())
         endpoint.flush()

@@ -182,10 +182,10 @@ class Phone:
             yield call
 
     def _follow(
-        self, referral: Referral, codecs: Sequence[str] | None
+        self, referral: Referral, codecs: Sequence[str] | None, caller: str | None
     ) -> AbstractAsyncContextManager[Call]:
         target = referral.target
-        return self._place(target, target.user or target.host, codecs, None, referral)
+        return self._place(target, target.user or target.host, codecs, caller, referral)
 
     @asynccontextmanager
     async def _place(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spech.call import Call
 
 #: Calls whom a referral names, as ``phone.call`` does.
-Place = Callable[[Referral, Sequence[str] | None], "AbstractAsyncContextManager[Call]"]
+Place = Callable[[Referral, Sequence[str] | None, str | None], "AbstractAsyncContextManager[Call]"]
 
 
 class TransferRequest:
@@ -48,11 +48,14 @@ class TransferRequest:
         self._flush()
 
     @asynccontextmanager
-    async def follow(self, codecs: Sequence[str] | None = None) -> AsyncIterator[Call]:
+    async def follow(
+        self, codecs: Sequence[str] | None = None, *, caller: str | None = None
+    ) -> AsyncIterator[Call]:
         """Call whom it names; leaving the block hangs that call up. The old call is not touched.
 
         Args:
             codecs: names in order of preference; the phone's own unless told otherwise.
+            caller: a SIP URI to call from, in place of the account's.
 
         Raises:
             CallEnded: it was rejected, or nobody waits for it any more.
@@ -63,7 +66,7 @@ class TransferRequest:
         if self._referral.over:
             raise CallEnded("The transfer is over.")
         try:
-            async with self._place(self._referral, codecs) as call:
+            async with self._place(self._referral, codecs, caller) as call:
                 yield call
         finally:
             self.reject(480)  # Who asked learns how it went at the latest now.

@@ -1,4 +1,4 @@
-"""A small exchange to try the phone with: accounts, a few extensions, calls between its users.
+"""A small exchange to try the phone with: accounts, extensions, calls between users, transfers.
 
     async with open_exchange(("127.0.0.1", 5060), {"alice": "secret"}) as exchange:
         ...register as sip:alice@127.0.0.1 and dial 600...

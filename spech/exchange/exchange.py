@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -72,7 +72,7 @@ class Exchange:
             await self._put_through(incoming)
             return
         async with incoming.answer() as call:
-            await extension.serve(call)
+            await _attend(call, self._address_of(extension.number), extension.serve)
         if extension.calls_back is not None:
             await trio.sleep(extension.calls_back)
             await self._call_back(extension, incoming.caller_number)
@@ -82,13 +82,14 @@ class Exchange:
         if contact is not None:
             async with self.phone.call(contact, caller=self._address_of(extension.number)) as call:
                 await call.answered(timeout=_PATIENCE)
-                await extension.serve(call)
+                await _attend(call, self._address_of(extension.number), extension.serve)
 
     async def _put_through(self, incoming: IncomingCall) -> None:
         """Connect the caller with another user."""
         contact = self._find(incoming.called)
         if contact is None:
-            incoming.reject(404)
+            # RFC 3261 21.4.18: known here, but nowhere to be found now.
+            incoming.reject(480 if self.registrar.knows(incoming.called) else 404)
             return
         caller = self._address_of(incoming.caller_number)
         async with self.phone.call(contact, caller=caller) as far:
@@ -105,8 +106,13 @@ class Exchange:
                     incoming.reject(error.status)
                     raise
                 ringing.cancel_scope.cancel()
+            called = self._address_of(incoming.called)
             async with incoming.answer() as near:
-                await _join(near, far)
+                await _attend(
+                    near,
+                    called,
+                    lambda near: _attend(far, caller, lambda far: _join(near, far)),
+                )
 
     def _find(self, user: str) -> str | None:
         contacts = self.registrar.contacts(user, trio.current_time())
@@ -114,6 +120,33 @@ class Exchange:
 
     def _address_of(self, user: str) -> str:
         return f"sip:{user}@{host_port(self.address)}"
+
+
+async def _attend(call: Call, partner: str, serve: Callable[[Call], Awaitable[None]]) -> None:
+    """Serve ``call``, which talks to ``partner``; where it transfers that one, serve the new call.
+
+    That one comes back to this exchange when it is to one of our own numbers, or takes the place of
+    a call that is here.
+    """
+
+    async def follow() -> None:
+        async for request in call.transfers():
+            # A few only: a long offer leaves UDP, and the registrar knows us by our UDP port.
+            offered = tuple(dict.fromkeys([*filter(None, [call.codec]), *codecs.DEFAULT]))
+            try:
+                async with request.follow(offered, caller=partner) as new:
+                    await new.answered(timeout=_PATIENCE)
+                    serving.cancel()
+                    await _attend(new, partner, serve)
+            except SpechError as error:
+                _log.info("transfer to %s: %s", request.target, error)
+
+    async with open_scope() as nursery:
+        with trio.CancelScope() as serving:
+            nursery.start_soon(follow)
+            await serve(call)
+        if not serving.cancel_called and call.state != "ended":
+            nursery.cancel_scope.cancel()  # The partner has left.
 
 
 async def _join(one: Call, other: Call) -> None:

@@ -50,6 +50,10 @@ class Registrar:
         self._digest = DigestServer(realm, rng, _NONCE_LIFETIME)
         self._bindings: dict[str, list[Binding]] = {}
 
+    def knows(self, user: str) -> bool:
+        """Whether ``user`` has an account, registered or not."""
+        return user in self._accounts
+
     def contacts(self, user: str, now: float) -> list[Uri]:
         """Where ``user`` can be reached, the newest place first."""
         return [binding.contact for binding in self._current(user, now)]
@@ -58,6 +62,8 @@ class Registrar:
         """The answer to a REGISTER, or to an INVITE that may not come in; else None."""
         if request.method not in ("REGISTER", "INVITE"):
             return None
+        if flow.remote == flow.local:
+            return None  # The exchange itself, which follows a transfer to one of its numbers.
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
             refusal = self._authenticate(request, user, now)

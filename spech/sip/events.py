@@ -62,6 +62,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Their ACK for our answer has come: from now on they can be asked for things."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class MediaChanged:
     """A new offer and answer: hold, resume, another address, another codec."""
 
@@ -187,6 +194,7 @@ SessionEvent = (
     | EarlyMedia
     | Redirected
     | Answered
+    | Confirmed
     | MediaChanged
     | ChangeRefused
     | DigitReceived

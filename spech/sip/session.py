@@ -23,6 +23,7 @@ from spech.sip.dialog import Dialog
 from spech.sip.events import (
     Answered,
     CallEnded,
+    Confirmed,
     DigitReceived,
     EarlyMedia,
     Event,
@@ -361,6 +362,8 @@ class Session:
                 self.hang_up(now, error.status, "Not Acceptable Here")
                 return
             self.context.emit(MediaChanged(self, agreed))
+        if first:
+            self.context.emit(Confirmed(self))
         if self._renegotiation is not None:
             self._renegotiation.proceed(now)
 

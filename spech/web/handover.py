@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
 from spech.web.messages import HandingOver
-from spech.web.texts import explain
+from spech.web.texts import explain, explain_refer
 
 if TYPE_CHECKING:
     from spech import Call
@@ -54,7 +54,10 @@ class Handover:
             self._call = call
             await transfer
         except CallFailed as error:
-            self._fault = error.status, explain(error.status, error.reason)
+            text = explain(error.status, error.reason)
+            if not call.transfer_accepted:
+                text = explain_refer(error.status, error.reason)
+            self._fault = error.status, text
         except LocalProtocolError:
             self._fault = 0, "This is neither a number nor a SIP address."
         except CallEnded:

@@ -11,7 +11,7 @@ from spech.sip.message import Message, Request, Response
 from spech.sip.parser import parse
 from spech.sip.timeline import Entry, masked_data
 from spech.web.messages import Step
-from spech.web.texts import explain
+from spech.web.texts import explain, explain_refer
 
 #: A request's meaning: as we send it, and as it comes.
 _REQUESTS: Final = {
@@ -106,6 +106,8 @@ def _response(message: Response, changed: bool) -> tuple[str, str]:
     status, method = message.status, message.cseq.method
     if status in (401, 407):
         return _CHALLENGE, _CHALLENGE
+    if status >= 300 and method == "REFER":
+        return "You do not go along.", explain_refer(status, message.reason)
     if status >= 300:
         text = explain(status, message.reason)
         return text, text

@@ -74,6 +74,13 @@ def explain(status: int, reason: str = "") -> str:
     return f"{general} ({status} {phrase})" if phrase else f"{general} ({status})"
 
 
+def explain_refer(status: int, reason: str = "") -> str:
+    """One plain sentence for the status with which a REFER was refused."""
+    if status in (403, 405, 501, 603):
+        return "The other side does not pass calls on."
+    return explain(status, reason)
+
+
 def in_words(error: BaseException) -> tuple[By, int | None, str]:
     """Who ended a call that failed, its SIP status, and a sentence for people."""
     match error:

@@ -182,8 +182,8 @@ async def test_a_declined_call_is_declined_for_the_caller() -> None:
     assert caught.value.status == 603
 
 
-@pytest.mark.parametrize("number", ["699", "bob"])
-async def test_what_is_not_there_is_not_found(number: str) -> None:
+@pytest.mark.parametrize(("number", "status"), [("699", 404), ("bob", 480)])
+async def test_what_is_not_there_is_not_found(number: str, status: int) -> None:
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as phone,
@@ -191,7 +191,7 @@ async def test_what_is_not_there_is_not_found(number: str) -> None:
     ):
         with pytest.raises(CallFailed) as caught:
             await call.answered(timeout=5)
-    assert caught.value.status == 404
+    assert caught.value.status == status
 
 
 async def test_a_wrong_password_is_refused() -> None:
@@ -213,3 +213,88 @@ async def test_who_leaves_is_not_found_any_more() -> None:
             await phone.registered(timeout=5)
             assert exchange.registrar.contacts("alice", trio.current_time())
         assert not exchange.registrar.contacts("alice", trio.current_time())
+
+
+async def test_a_transfer_to_an_extension_is_followed() -> None:
+    """Alice passes Bob on to 601 and leaves: he hears the tone in the call that he has."""
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await alice.registered(timeout=5)
+
+        async def be_bob() -> None:
+            async with bob.call("alice") as call:
+                await call.answered(timeout=5)
+                with call.open_audio() as port:
+                    heard = await listen(port, 3.0)
+            assert_tone(heard[-8000:], 8000, 440)
+
+        nursery.start_soon(be_bob)
+        async with (await next_call(alice)).answer() as call:
+            await call.answered(timeout=5)
+            await call.transfer("601")
+        assert call.transfer_progress == (200, "OK")
+
+
+async def test_an_extension_is_transferred_to_a_user() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+
+        async def be_bob() -> None:
+            incoming = await next_call(bob)
+            assert incoming.caller_number == "600"
+            async with incoming.answer() as call:
+                with call.open_audio() as port:
+                    heard = await talk(port, sine(700, 8000, 1), 1.5)
+            assert_tone(heard[4800:], 8000, 700)
+
+        nursery.start_soon(be_bob)
+        async with alice.call("600") as call:
+            await call.answered(timeout=5)
+            await call.transfer("bob")
+
+
+async def test_an_extension_and_a_user_are_connected() -> None:
+    """Attended: Alice has Bob and 601, and connects them."""
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+
+        async def be_bob() -> None:
+            async with (await next_call(bob)).answer() as call:
+                with call.open_audio() as port:
+                    heard = await listen(port, 3.0)
+            assert_tone(heard[-8000:], 8000, 440)
+
+        nursery.start_soon(be_bob)
+        async with alice.call("bob") as one, alice.call("601") as other:
+            await one.answered(timeout=5)
+            await other.answered(timeout=5)
+            await other.transfer_to(one)
+
+
+async def test_a_transfer_to_nobody_leaves_the_call_as_it_was() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        alice.call("600") as call,
+    ):
+        await call.answered(timeout=5)
+        with pytest.raises(CallFailed) as caught:
+            await call.transfer("699")
+        with call.open_audio() as port:
+            heard = await talk(port, sine(1000, 8000, 1), 1.5)
+    assert caught.value.status == 404
+    assert_tone(heard[4800:], 8000, 1000)

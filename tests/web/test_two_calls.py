@@ -91,7 +91,7 @@ async def test_a_call_is_passed_on(installation: Installation, page: Page) -> No
     ("called", "target", "status", "text"),
     [
         ("605", "601", 486, "The line is busy."),
-        ("600", "601", 603, "The call was declined."),
+        ("600", "601", 603, "The other side does not pass calls on."),
         ("605", "sip:a b@c:99999", 0, "This is neither a number nor a SIP address."),
     ],
 )
