@@ -17,7 +17,7 @@ from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 from spech.testing.speech import SENTENCES, intelligibility, speak
 
-from .test_media import FakeSocket
+from .media.conftest import FakeSocket
 
 NOISE = 13
 TICK = 0.02

@@ -15,7 +15,7 @@ from spech import Phone, PortRange, open_phone
 from spech.agreement import Agreed
 from spech.statistics import Played, QualitySample
 
-from .test_media import Call
+from .media.conftest import Call
 
 PORTS = PortRange(34_040, 34_059)
 
