@@ -28,7 +28,7 @@ from spech.testing.speech import speak
 RATE = 8000
 SAMPLES = 160
 TICK = 0.02
-PORT = 33960
+PORT = 30960
 LINE = Network(loss=0.05, jitter=0.04)
 #: Of the Harvard lists (IEEE 1969), two sentences in each of the parts that are scored.
 PARTS = (

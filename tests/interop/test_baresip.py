@@ -17,7 +17,7 @@ from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
 RATE = 8000
-PORT = 33940
+PORT = 30940
 SAID = sine(1200, RATE, 1, level=-12)
 
 

@@ -15,7 +15,7 @@ from spech.testing.talk import hear_tone, listen
 from spech.testing.waiting import first
 
 RATE = 8000
-PORT = 33900
+PORT = 30900
 
 
 @pytest.fixture(autouse=True)
