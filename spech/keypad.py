@@ -37,12 +37,8 @@ class Key:
     method: Method
     ticks: int
     gap_ticks: int
-    #: Whether it stays down, however long it has been.
+    #: Whether it stays down, however long it has been; let up, it lasts ``ticks`` at least.
     held: bool = False
-
-    def release(self) -> None:
-        """Let it up; it lasts ``ticks`` at least."""
-        self.held = False
 
 
 def read_keys(digits: str, method: Method, duration_ms: int, gap_ms: int) -> list[Key]:

@@ -182,8 +182,10 @@ class Media:
     def _agent(self, agreed: Agreed) -> IceAgent | None:
         """What finds the way to the peer: the one that does already, unless ICE begins anew."""
         agreement, before = agreed.ice, self._stream.ice
-        if agreement is None or (before is not None and before.continues(agreement)):
-            return before if agreement is not None else None
+        if agreement is None:
+            return None
+        if before is not None and before.continues(agreement):
+            return before
         components = {RTP}
         if agreed.remote != agreed.remote_rtcp:
             components |= {one.component for one in agreement.remote.candidates} & {RTCP}
@@ -371,7 +373,7 @@ class Media:
         try:
             yield
         finally:
-            keys[0].release()
+            keys[0].held = False
 
     def _press(self, keys: list[Key]) -> None:
         self._require_open()

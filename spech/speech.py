@@ -9,6 +9,7 @@ from spech.audio.player import Playlist, Source
 from spech.codecs.base import Codec, Samples
 from spech.keypad import Keypad
 from spech.pauses import Pauses
+from spech.rtp.sequence import TIMESTAMP_MASK
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
@@ -129,7 +130,7 @@ class Speech:
         while len(pending) >= size:
             behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
             payload = codec.encode(pending[:size])
-            timestamp = (session.timestamp - behind) & 0xFFFFFFFF
+            timestamp = (session.timestamp - behind) & TIMESTAMP_MASK
             self._send_packet(payload, timestamp)
             pending = pending[size:]
         self._pending = pending

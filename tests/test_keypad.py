@@ -128,7 +128,7 @@ def test_a_key_is_down_as_long_as_it_is_held(method: Method) -> None:
     line.keypad.queue([key])
     pressed = "".join(line.tick() for _ in range(500))
     assert set(pressed) == {{"rfc4733": "e", "info": "-", "inband": "t"}[method]} - {""}
-    key.release()
+    key.held = False
     rest = line.run()
     assert rest == {"rfc4733": "EEEs", "info": "----", "inband": "tsss"}[method]
     assert line.signalled == ([("9", 10020)] if method == "info" else [])
@@ -138,7 +138,7 @@ def test_a_key_that_is_let_up_early_is_still_heard() -> None:
     line = Line(events=True)
     key = Key("9", "auto", 5, 3, held=True)
     line.keypad.queue([key])
-    key.release()
+    key.held = False
     assert line.run() == "eeeeEEEs"
 
 

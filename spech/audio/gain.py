@@ -30,7 +30,6 @@ class Gain:
 
     def __init__(self, decibels: float = 0.0) -> None:
         self.muted = False
-        self._target = self._factor = 1.0
         self._limiter = Limiter()
         self.decibels = decibels
         self._factor = self._target

@@ -77,14 +77,6 @@ class Recording:
         """Whether it takes no more sound."""
         return self._stopped
 
-    def pause(self) -> None:
-        """Leave out what is said from now on."""
-        self.paused = True
-
-    def resume(self) -> None:
-        """Record again."""
-        self.paused = False
-
     def write(self, pcm: Samples) -> None:
         """Take the next samples, interleaved where there are two channels; returns at once."""
         if self._stopped or self.paused:

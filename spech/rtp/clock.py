@@ -35,15 +35,14 @@ class ClockStatistics:
     """What the clock counted since it was made.
 
     ``ticks``: slots worked through. ``late``: slots begun more than 5 ms after their deadline.
-    ``missed``: slots dropped after a stall of more than 100 ms. ``worst`` and ``total_lateness``
-    are in seconds.
+    ``missed``: slots dropped after a stall of more than 100 ms. ``worst`` is the
+    longest delay of one, in seconds.
     """
 
     ticks: int = 0
     late: int = 0
     missed: int = 0
     worst: float = 0.0
-    total_lateness: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +111,6 @@ class MediaClock:
     def _work(self, phase: int, now: float, lateness: float) -> None:
         statistics = self.statistics
         statistics.ticks += 1
-        statistics.total_lateness += lateness
         if lateness > statistics.worst:
             statistics.worst = lateness
         if lateness > _LATE_AFTER:

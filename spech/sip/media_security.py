@@ -53,9 +53,6 @@ _PLAIN: Final = ("RTP/AVP", "RTP/AVPF")
 _SECURE: Final = ("RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
 _DTLS_ONLY: Final = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
 
-#: The profiles of a media line that mean RTP.
-PROTOCOLS: Final = (*_PLAIN, *_SECURE)
-
 _CRYPTO: Final = re.compile(r"([0-9]{1,9})[ \t]+([A-Za-z0-9_]+)[ \t]+(\S+)((?:[ \t]+\S+)*)")
 _INLINE: Final = re.compile(
     r"inline:([A-Za-z0-9+/]{1,88}={0,2})(?:\|(?:2\^([0-9]{1,2})|([0-9]{1,15})))?", re.IGNORECASE
@@ -125,7 +122,8 @@ class MediaSecurity:
         self._agreed: Security | None = None
         self._protocol: str | None = None
         self._theirs: _Line | None = None
-        self._dtls_offered = False
+        #: Whether our last offer was one of DTLS-SRTP.
+        self.dtls_offered = False
 
     @property
     def confidential(self) -> bool:
@@ -141,7 +139,7 @@ class MediaSecurity:
         the encryption anew (RFC 4568 7.1.4).
         """
         protocol, attributes = self._offer()
-        self._dtls_offered = any(name == "fingerprint" for name, _ in attributes)
+        self.dtls_offered = any(name == "fingerprint" for name, _ in attributes)
         return protocol, attributes
 
     def _offer(self) -> tuple[str, Attributes]:
@@ -175,7 +173,7 @@ class MediaSecurity:
         if line is not None:
             self._theirs = line
             agreed = SrtpKeys(line.suite, self._ours[line.tag].key, line.key)
-        elif self._dtls_offered:
+        elif self.dtls_offered:
             agreed = self._their_dtls(description, media, answer=True)
         if agreed is None and not (media.protocol in _PLAIN and self._takes_plain):
             raise RemoteProtocolError("the answer is not encrypted as was offered", 488)
@@ -190,11 +188,7 @@ class MediaSecurity:
         Raises:
             RemoteProtocolError: 488, there is none that the policy allows.
         """
-        lines = [
-            media
-            for media in description.media
-            if media.kind == "audio" and media.port and media.protocol in PROTOCOLS
-        ]
+        lines = audio_lines(description)
         choices = [choice for media in lines if (choice := self._choice(description, media))]
         if not lines:
             raise RemoteProtocolError("no audio over RTP is offered", 488)
@@ -289,9 +283,7 @@ class MediaSecurity:
         if media.attribute("fingerprint") is None:
             attributes = (*attributes, *description.attributes)
         fingerprints = _fingerprints(attributes)
-        setup = media.attribute("setup") or next(
-            (value for name, value in description.attributes if name == "setup"), None
-        )
+        setup = media.attribute("setup") or description.attribute("setup")
         # RFC 4145 4.1: who says nothing offers "active", and answers "passive".
         setup = (setup or ("passive" if answer else "active")).lower()
         if not fingerprints or setup not in ("active", "passive", "actpass"):
@@ -320,6 +312,15 @@ class MediaSecurity:
                     ("setup", role if answer else "actpass"),
                 )
         return ()
+
+
+def audio_lines(description: SessionDescription) -> list[MediaDescription]:
+    """The media lines that mean audio over RTP, without those that are rejected."""
+    return [
+        media
+        for media in description.media
+        if media.kind == "audio" and media.port and media.protocol in (*_PLAIN, *_SECURE)
+    ]
 
 
 def _crypto_lines(media: MediaDescription) -> list[_Line]:

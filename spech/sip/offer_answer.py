@@ -16,7 +16,7 @@ from spech.sip import sdp
 from spech.sip.flow import Address, numeric
 from spech.sip.grammar import maybe_number
 from spech.sip.ice import IceNegotiation
-from spech.sip.media_security import PROTOCOLS, MediaSecurity
+from spech.sip.media_security import MediaSecurity, audio_lines
 
 #: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
 _DYNAMIC: Final = 96
@@ -159,7 +159,7 @@ class Negotiator:
         attributes.append(("rtcp-xr", " ".join(_EXTENDED_REPORTS.values())))
         protocol, keys = self._security.offer()
         # With DTLS-SRTP it saves a second handshake.
-        self._mux = self._mux or any(name == "fingerprint" for name, _ in keys)
+        self._mux = self._mux or self._security.dtls_offered
         self._lines[self._slot] = self._audio_line(
             protocol, numbers, (*attributes, *keys), self.direction, self._formats[0].ptime_ms
         )
@@ -180,8 +180,8 @@ class Negotiator:
             RemoteProtocolError: unreadable, or no codec in common (488).
         """
         description = sdp.parse(body)
-        media = _audio(description)
-        if media is None or media.port == 0:
+        media = next(iter(audio_lines(description)), None)
+        if media is None:
             raise RemoteProtocolError("the answer has no audio", 488)
         for text in media.formats:
             number = _number(text)
@@ -392,20 +392,13 @@ def _ways(agreed: Agreed) -> tuple[Address, ...]:
     return tuple(dict.fromkeys((agreed.remote, agreed.remote_rtcp)))
 
 
-def _audio(description: sdp.SessionDescription) -> sdp.MediaDescription | None:
-    for media in description.media:
-        if media.kind == "audio" and media.port and media.protocol in PROTOCOLS:
-            return media
-    return None
-
-
 def _extended_reports(
     description: sdp.SessionDescription, media: sdp.MediaDescription
 ) -> frozenset[str]:
     """Those of ``a=rtcp-xr``, which may stand at either level (RFC 3611 section 5.1)."""
     value = media.attribute("rtcp-xr")
     if value is None:
-        value = next((text for name, text in description.attributes if name == "rtcp-xr"), None)
+        value = description.attribute("rtcp-xr")
     named = {part.partition("=")[0] for part in (value or "").split()}
     return frozenset(named & _EXTENDED_REPORTS.keys())
 

@@ -16,6 +16,7 @@ from spech.statistics import QualitySample
 Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]
 Short = Annotated[str, msgspec.Meta(max_length=1024)]
+Digit = Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
 By = Literal["local", "remote"]
 Binding = Literal["registering", "registered", "failed"]
 Progress = Literal["trying", "ringing", "early", "answered"]
@@ -70,12 +71,12 @@ class Dtmf(_Command, frozen=True, tag="dtmf"):
 
 class Press(_Command, frozen=True, tag="press"):
     call: CallId
-    digit: Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
+    digit: Digit
 
 
 class Release(_Command, frozen=True, tag="release"):
     call: CallId
-    digit: Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
+    digit: Digit
 
 
 class Mute(_Command, frozen=True, tag="mute"):

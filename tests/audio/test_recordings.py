@@ -98,10 +98,7 @@ def test_the_rate_of_the_call_may_change(tmp_path: Path) -> None:
 def test_a_pause_leaves_no_gap(tmp_path: Path) -> None:
     with Recording(tmp_path / "a.wav", 8000) as recording:
         for number in range(100):
-            if number == 30:
-                recording.pause()
-            if number == 70:
-                recording.resume()
+            recording.paused = 30 <= number < 70
             recording.write(np.full(160, number + 1, np.int16))
     (sound,), _ = read(tmp_path / "a.wav")
     assert sound[::160].tolist() == [*range(1, 31), *range(71, 101)]
