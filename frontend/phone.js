@@ -6,6 +6,7 @@
  * `quality` once a second.
  */
 
+import { labelOf } from "./accounts.js";
 import { recall, recallTab, remember, rememberTab } from "./memory.js";
 import { QualityLog } from "./quality.js";
 import { Recents } from "./recents.js";
@@ -43,6 +44,7 @@ export class Phone extends EventTarget {
   error = null;
 
   #control;
+  #account = recall("account", null);
   #sound;
   #tones = new Tones();
   #selected = null;
@@ -99,8 +101,26 @@ export class Phone extends EventTarget {
     return this.#control.state;
   }
 
+  get accounts() {
+    return this.state?.accounts ?? [];
+  }
+
+  /** The account that calls go by: the one that was used last, the first one, or null. */
   get account() {
-    return this.state?.account ?? null;
+    return this.accounts.find(({ id }) => id === this.#account) ?? this.accounts[0] ?? null;
+  }
+
+  /** Have calls go by that account from now on. */
+  choose(account) {
+    this.#account = account;
+    remember("account", account);
+    this.#changed();
+  }
+
+  /** What the account of a call is called; empty where there is no other. */
+  accountName(call) {
+    const account = this.accounts.find(({ id }) => id === call.account);
+    return account && this.accounts.length > 1 ? labelOf(account, this.accounts) : "";
   }
 
   get calls() {
@@ -219,7 +239,7 @@ export class Phone extends EventTarget {
     remember("last", target);
     this.#sound.wake(this.state.audio.rate);
     try {
-      const { call } = await this.#control.command("dial", { target });
+      const { call } = await this.#control.command("dial", { target, account: this.account?.id ?? null });
       this.number = "";
       this.#take(call);
     } catch (error) {
@@ -366,8 +386,8 @@ export class Phone extends EventTarget {
     return this.#control.command("save_account", settings);
   }
 
-  forgetAccount() {
-    return this.#control.command("forget_account");
+  forgetAccount(account) {
+    return this.#control.command("forget_account", { account });
   }
 
   forgetRecent() {

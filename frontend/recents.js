@@ -15,6 +15,7 @@ export class Recents {
     const entry = {
       remote: call.remote,
       name: call.display_name,
+      account: call.account,
       direction: call.direction,
       missed: unanswered && !declined,
       declined,

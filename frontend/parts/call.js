@@ -168,7 +168,9 @@ export class CallView extends Part {
     this.status.dataset.state = call.state;
     const together = this.phone.members(call).length > 1;
     setAddress(this.name, together ? t("conference") : nameOf(call));
-    setAddress(this.address, !together && call.display_name ? call.remote : "");
+    const address = call.display_name ? call.remote : "";
+    const facts = together ? [] : [address, this.phone.accountName(call)];
+    setAddress(this.address, facts.filter(Boolean).join(" · "));
     this.classList.toggle("with-members", together);
     setText(this.status, this.#statusText(call));
     show(this.controls, !ended);
@@ -336,8 +338,9 @@ export class CallView extends Part {
   }
 
   #callAgain() {
-    const { remote } = this.phone.selected;
+    const { remote, account } = this.phone.selected;
     this.phone.dismiss(this.#shown);
+    this.phone.choose(account);
     this.phone.dial(remote);
   }
 

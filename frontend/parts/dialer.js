@@ -1,5 +1,6 @@
 /** The number field, the keypad and the call button. */
 
+import { labelOf } from "../accounts.js";
 import { h, Part, setText, show, takesText } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -18,6 +19,7 @@ export class Dialer extends Part {
   #error;
   #keypad;
   #back;
+  #from;
   #repeat = 0;
 
   build() {
@@ -66,11 +68,13 @@ export class Dialer extends Part {
       icon("back"),
       t("back_to_call"),
     );
+    this.#from = this.#buildFrom();
     this.append(
       h(
         "form",
         { class: "dial", onsubmit: (event) => this.#submit(event) },
         this.#back,
+        this.#from,
         h("div", { class: "number-row" }, this.#input, this.#erase),
         this.#error,
         this.#keypad,
@@ -82,7 +86,38 @@ export class Dialer extends Part {
     document.addEventListener("paste", (event) => this.#pastedAnywhere(event));
   }
 
+  /** Which account the call goes by: a question only where there are several. */
+  #buildFrom() {
+    const select = h("select", {
+      testid: "from",
+      "aria-label": t("account.from"),
+      title: t("account.from"),
+      onchange: () => this.phone.choose(select.value),
+    });
+    return h("div", { class: "from", hidden: true }, h("span", { class: "dot" }), select, icon("down"));
+  }
+
+  #showFrom() {
+    const { accounts, account } = this.phone;
+    show(this.#from, accounts.length > 1);
+    if (accounts.length < 2) return;
+    const select = this.#from.querySelector("select");
+    const texts = accounts.map((each) => {
+      const { state } = each.registration;
+      const label = labelOf(each, accounts);
+      return state === "registered" ? label : `${label} – ${t(`registration.${state}`)}`;
+    });
+    if (accounts.length !== select.length) select.replaceChildren(...accounts.map(() => h("option", null)));
+    for (const [index, option] of [...select.options].entries()) {
+      option.value = accounts[index].id;
+      setText(option, texts[index]);
+    }
+    select.value = account.id;
+    this.#from.dataset.state = account.registration.state;
+  }
+
   update() {
+    this.#showFrom();
     if (this.#input.value !== this.phone.number) this.#input.value = this.phone.number;
     const { error } = this.phone;
     show(this.#error, error !== null);

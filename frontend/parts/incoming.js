@@ -28,7 +28,9 @@ export class Incoming extends Part {
     this.hidden = ringing.length === 0;
   }
 
-  #card({ id, remote, display_name }) {
+  #card(call) {
+    const { id, remote, display_name } = call;
+    const account = this.phone.accountName(call);
     const who = h("h1", { class: "who", testid: "caller" });
     setAddress(who, display_name || remote);
     const address = h("p", { class: "address" });
@@ -42,7 +44,7 @@ export class Incoming extends Part {
         h("span", { class: "halo" }),
         h("span", { class: "face" }, icon("call")),
       ),
-      h("p", { class: "eyebrow" }, t("incoming")),
+      h("p", { class: "eyebrow" }, account ? t("incoming.to", { account }) : t("incoming")),
       who,
       address,
       h(

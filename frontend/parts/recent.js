@@ -54,7 +54,7 @@ export class Recent extends Part {
     const seen = kind !== entry.direction;
     return h(
       "button",
-      { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry.remote) },
+      { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry) },
       icon(kind === "declined" ? "hangup" : kind),
       h("span", { class: "recent-who" }, entry.name || entry.remote),
       h("span", { class: seen ? "recent-kind" : "unseen" }, t(`recent.${kind}`)),
@@ -62,7 +62,9 @@ export class Recent extends Part {
     );
   }
 
-  #pick(remote) {
+  /** One calls back by the account of the call. */
+  #pick({ remote, account }) {
+    if (account) this.phone.choose(account);
     this.phone.number = remote;
     this.phone.show("dialer");
     document.querySelector("[data-testid=call]")?.focus();

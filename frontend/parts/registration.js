@@ -1,8 +1,12 @@
-/** The account's state in the header, and the way into the settings. */
+/** The account's state in the header, the worst one where there are several, and the way into the settings. */
 
+import { labelOf } from "../accounts.js";
 import { h, Part, setText, show } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
+
+// The worst first.
+const STATES = ["failed", "registering", "registered"];
 
 export class Registration extends Part {
   build() {
@@ -29,16 +33,24 @@ export class Registration extends Part {
   }
 
   update() {
-    const { account, control, view } = this.phone;
-    const state = !control.connected ? "offline" : account ? account.registration.state : "none";
+    const { accounts, control, view } = this.phone;
+    const worst = STATES.find((each) => accounts.some(({ registration }) => registration.state === each));
+    const state = !control.connected ? "offline" : (worst ?? "none");
     this.badge.dataset.state = state;
     show(this.badge, state !== "none" && this.phone.state !== null);
-    if (state !== "none") setText(this.text, t(`registration.${state}`, { user: account?.user ?? "" }));
-    const { reason } = account?.registration ?? {};
-    this.badge.title = account
-      ? [`${account.user}@${account.server}`, reason].filter(Boolean).join(" – ")
-      : "";
+    if (state !== "none") setText(this.text, this.#words(state, accounts));
+    this.badge.title = accounts
+      .map(({ user, server, registration }) => [`${user}@${server}`, registration.reason].filter(Boolean).join(" – "))
+      .join("\n");
     this.gear.setAttribute("aria-pressed", String(view === "settings"));
+  }
+
+  #words(state, accounts) {
+    const failed = accounts.filter(({ registration }) => registration.state === "failed");
+    if (accounts.length > 1 && state === "registered") return t("registration.all", { count: accounts.length });
+    if (accounts.length > 1 && failed.length === 1 && state === "failed")
+      return t("registration.one", { account: labelOf(failed[0], accounts) });
+    return t(`registration.${state}`, { user: accounts[0]?.user ?? "" });
   }
 
   #toggle() {

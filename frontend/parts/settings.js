@@ -1,15 +1,17 @@
-/** The SIP account. Saving is a trial: the server stores nothing that did not register. */
+/** The SIP accounts, one at a time. Saving is a trial: the server stores nothing that did not register. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { currentLanguage, inWords, LANGUAGES, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { remember } from "../memory.js";
 import { live } from "../phone.js";
+import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
 
 const TRANSPORTS = ["udp", "tcp", "tls"];
 // What an account that was made elsewhere asks for besides is kept and shown by its name.
 const ENCRYPTION = ["off", "optional", "required"];
+const MOST_ACCOUNTS = 8;
 const SUCCESS_MS = 1100;
 // Which fields an error is about: the first one gets the focus.
 const CULPRITS = {
@@ -21,6 +23,8 @@ const CULPRITS = {
 
 export class Settings extends Part {
   #fields = {};
+  /** Id of the account that is shown, null for a new one. */
+  #edited = null;
   #opened = false;
   #busy = false;
   #sure = false;
@@ -29,6 +33,20 @@ export class Settings extends Part {
   build() {
     this.className = "settings";
     this.codecs = new Codecs();
+    this.accounts = new Accounts((id) => this.#turnTo(id));
+    this.add = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet small add",
+        testid: "account-add",
+        title: t("account.new"),
+        onclick: () => this.#turnTo(null),
+      },
+      icon("plus"),
+      h("span", null, t("account.new")),
+    );
+    this.name = this.#field("name", { placeholder: t("settings.name.example"), maxlength: 64 });
     this.error = h(
       "div",
       { class: "problem", role: "alert", testid: "settings-error", hidden: true },
@@ -74,14 +92,17 @@ export class Settings extends Part {
           icon("back"),
         ),
         h("h1", { tabindex: -1 }, t("settings")),
+        this.add,
       ),
       this.vault,
+      this.accounts.element,
       h(
         "form",
         { novalidate: true, onsubmit: (event) => this.#submit(event) },
         h(
           "fieldset",
           { class: "fields" },
+          this.name,
           h(
             "div",
             { class: "pair" },
@@ -224,32 +245,56 @@ export class Settings extends Part {
     return h("div", { class: "input select small" }, select, icon("down"));
   }
 
-  /** Called when the view opens: the form shows what is stored, and edits are not touched afterwards. */
+  /** Called when the view opens: with the account that is in trouble, or else the one that calls go by. */
   arrive() {
+    const { accounts, account } = this.phone;
+    const troubled = accounts.find(({ registration }) => registration.state === "failed");
+    this.#turnTo((troubled ?? account)?.id ?? null);
+  }
+
+  /** Show what is stored of that account, an empty form for null; edits are not touched afterwards. */
+  #turnTo(id) {
     if (this.#leaving) this.#rest();
+    if (this.#busy) return;
+    this.#edited = id;
     this.#opened = false;
     this.update();
-    (this.#fields.server.value ? this.querySelector("h1") : this.#fields.server).focus({
-      preventScroll: true,
-    });
+    const first = this.name.hidden ? this.#fields.server : this.#fields.name;
+    (id === null ? first : this.querySelector("h1")).focus({ preventScroll: true });
+  }
+
+  /** What is stored of the account that is shown, or null. */
+  get #stored() {
+    return this.phone.accounts.find(({ id }) => id === this.#edited) ?? null;
   }
 
   update() {
     const { state } = this.phone;
     if (!state) return;
+    if (this.#edited !== null && !this.#stored && !this.#busy) {
+      // It was removed, here or in another window.
+      this.#edited = this.phone.account?.id ?? null;
+      this.#opened = false;
+    }
+    const { accounts } = state;
+    this.accounts.update(accounts, this.#edited);
+    show(this.name, !this.accounts.element.hidden);
+    show(this.add, this.#edited !== null && accounts.length < MOST_ACCOUNTS);
     show(this.vault, state.vault.state === "damaged");
     setText(this.vault, state.vault.message);
-    show(this.forget, state.account !== null);
-    const talking = state.calls.some(live);
+    show(this.forget, this.#edited !== null);
+    const talking = state.calls.some((call) => live(call) && call.account === this.#edited);
     show(this.wait, talking && !this.#busy);
     this.save.disabled = this.#busy || talking;
-    this.forget.disabled = this.#busy || talking;
+    this.forget.disabled = this.#busy;
+    this.add.disabled = this.#busy;
     setText(this.version, `Spech ${state.version}`);
-    if (!this.#opened) this.#fill(state);
+    if (!this.#opened) this.#fill(this.#stored, state.codecs);
   }
 
-  #fill({ account, codecs }) {
+  #fill(account, codecs) {
     this.#opened = true;
+    this.#fields.name.value = account?.name ?? "";
     this.#fields.server.value = account?.server ?? "";
     this.#fields.port.value = account?.port ?? "";
     this.#fields.transport.value = account?.transport ?? "udp";
@@ -300,11 +345,13 @@ export class Settings extends Part {
       return null;
     }
     // An empty password field keeps the stored password, which is for its own server and user only.
-    const { account } = this.phone;
+    const account = this.#stored;
     const kept = account !== null && account.server === value("server") && account.user === value("user");
     const password = this.#fields.password.value || (kept ? null : "");
     if (account !== null && password === "") return complain("settings.need.password", "password");
     return {
+      account: this.#edited,
+      name: value("name"),
       server: value("server"),
       port,
       transport: value("transport"),
@@ -337,7 +384,7 @@ export class Settings extends Part {
     this.progress.dataset.kind = "busy";
     this.#show("settings.trying", { server: settings.server });
     try {
-      await this.phone.saveAccount(settings);
+      this.#edited = (await this.phone.saveAccount(settings)).account;
       this.progress.dataset.kind = "done";
       this.#show("settings.saved", { user: settings.user });
       this.#leaving = setTimeout(() => this.#leave(), SUCCESS_MS);
@@ -371,14 +418,13 @@ export class Settings extends Part {
   async #forget() {
     if (!this.#sure) {
       this.#sure = true;
-      setText(this.forget, t("settings.forget.sure"));
+      const ends = this.phone.calls.some((call) => live(call) && call.account === this.#edited);
+      setText(this.forget, t(ends ? "settings.forget.calls" : "settings.forget.sure"));
       return;
     }
     this.#unsure();
     try {
-      await this.phone.forgetAccount();
-      this.#opened = false;
-      this.update();
+      await this.phone.forgetAccount(this.#edited);
     } catch (error) {
       this.#fail(...inWords(error));
     }

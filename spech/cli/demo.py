@@ -56,6 +56,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
             async with open_exchange((_SIP_HOST, _free_sip_port()), accounts) as exchange:
                 # What the page's settings do: a real registration first, then the vault.
                 account = SavedAccount(
+                    id="a1",
                     server=_SIP_HOST,
                     port=exchange.address[1],
                     transport="udp",
@@ -65,7 +66,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
                 )
                 await try_account(account, _SIP_HOST)
                 store = Store(Vault(Path(folder)))
-                await trio.to_thread.run_sync(store.save, Settings(account=account))
+                await trio.to_thread.run_sync(store.save, Settings((account,)))
                 async with open_scope() as nursery:
                     serving = await nursery.start(
                         partial(

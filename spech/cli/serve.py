@@ -33,7 +33,7 @@ from spech.web.auth import is_loopback
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the vault with the SIP account  [default: $XDG_DATA_HOME/spech]",
+    help="Folder of the vault with the SIP accounts  [default: $XDG_DATA_HOME/spech]",
 )
 @click.option(
     "--sip-host",
@@ -45,7 +45,7 @@ from spech.web.auth import is_loopback
     "--sip-port",
     type=click.IntRange(0, 65535),
     default=0,
-    help="Local UDP port for SIP  [default: any]",
+    help="Local UDP port for SIP, for one of the accounts  [default: any]",
 )
 @click.option(
     "--allow-host",

@@ -128,9 +128,16 @@ class Telephone:
     def sign_in(self, pbx: Asterisk) -> None:
         self.fill_settings(pbx.host, pbx.port, "alice", PASSWORD)
         self.save_settings()
-        self.wait_for("spech.state.account?.registration.state === 'registered'")
+        self.await_registrations(1)
         self.element("settings-close").click()
         expect(self.element("number")).to_be_visible()
+
+    def await_registrations(self, count: int) -> None:
+        """Wait until there are that many accounts, all of them registered."""
+        self.wait_for(
+            f"spech.state.accounts.length === {count} && spech.state.accounts.every("
+            "account => account.registration.state === 'registered')"
+        )
 
     def dial(self, number: str) -> None:
         self.element("number").fill(number)

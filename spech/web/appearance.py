@@ -71,12 +71,14 @@ class Appearance:
     def __init__(
         self,
         id: str,
+        account: str,
         direction: Literal["incoming", "outgoing"],
         remote: str,
         display_name: str | None,
         began_at: float,
     ) -> None:
         self.id = id
+        self.account = account
         self.direction = direction
         self.remote = remote
         self.display_name = display_name
@@ -330,6 +332,7 @@ class Appearance:
         call = self._call
         return CallState(
             id=self.id,
+            account=self.account,
             direction=self.direction,
             remote=self.remote,
             display_name=self.display_name,

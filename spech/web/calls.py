@@ -42,15 +42,19 @@ class CallList:
         return len(self.live) >= CALL_LIMIT
 
     def begin(
-        self, direction: Literal["incoming", "outgoing"], remote: str, display_name: str | None
+        self,
+        account: str,
+        direction: Literal["incoming", "outgoing"],
+        remote: str,
+        display_name: str | None,
     ) -> Appearance:
-        """A new call; those that have ended leave the list for it."""
+        """A new call of an account; those that have ended leave the list for it."""
         for appearance in self:
             if not appearance.live:
                 self._drop(appearance)
         self._number += 1
         appearance = Appearance(
-            f"c{self._number}", direction, remote, display_name, trio.current_time()
+            f"c{self._number}", account, direction, remote, display_name, trio.current_time()
         )
         self._appearances[appearance.id] = appearance
         self._notify()

@@ -129,8 +129,8 @@ class _Connection:
         switchboard = self._switchboard
         handset = switchboard.handset
         match command:
-            case messages.Dial(target=target):
-                return {"call": switchboard.dial(target).id}
+            case messages.Dial(target=target, account=account):
+                return {"call": switchboard.dial(target, account).id}
             case messages.Answer(call=call):
                 switchboard.answer(call)
             case messages.Decline(call=call):
@@ -176,8 +176,10 @@ class _Connection:
             case messages.Timeline(call=call):
                 return {"steps": switchboard.calls.find_kept(call).story()}
             case messages.SaveAccount():
-                await switchboard.save_account(
+                id = await switchboard.accounts.save(
                     SavedAccount(
+                        id=command.account or "",
+                        name=command.name.strip(),
                         server=command.server.strip(),
                         port=command.port,
                         transport=command.transport,
@@ -188,8 +190,9 @@ class _Connection:
                     ),
                     keep_password=command.password is None,
                 )
-            case messages.ForgetAccount():
-                await switchboard.forget_account()
+                return {"account": id}
+            case messages.ForgetAccount(account=id):
+                await switchboard.accounts.forget(id)
             case messages.AudioTicket(call=call):
                 ticket = self._tickets.issue(
                     switchboard.calls.find_live(call).id, trio.current_time()

@@ -16,7 +16,7 @@ from spech.errors import SpechError
 from spech.scopes import open_scope
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, CallList
-from spech.web.messages import Binding, Refused, RegistrationState
+from spech.web.messages import AccountState, Binding, Refused, RegistrationState
 from spech.web.store import SavedAccount
 from spech.web.texts import first_of, in_words
 from spech.web.trial import library_account
@@ -33,6 +33,7 @@ logger = logging.getLogger("spech.web")
 REOPEN_SECONDS = 5.0
 
 _UNANSWERED = "The call was ended before it was answered."
+_CLOSED = "The call was ended because its account was removed."
 #: A phone that is not registered yet, or not any more, is about to be.
 _STATES: dict[str, Binding] = {
     "off": "registering",
@@ -43,17 +44,47 @@ _STATES: dict[str, Binding] = {
 
 
 class Line:
-    """Opens the phone of ``account`` and keeps ``calls`` in step with it.
+    """Opens the phone of ``account`` and keeps its part of ``calls`` in step with it.
 
     ``notify`` is told of each change that a page shows.
     """
 
     def __init__(self, account: SavedAccount, calls: CallList, notify: Callable[[], None]) -> None:
-        self._account = account
+        self.account = account
         self._calls = calls
         self._notify = notify
         self._place: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
-        self.registration = RegistrationState("registering", None, "")
+        self._scope = trio.CancelScope()
+        #: Set when the phone is closed for good: its calls are over and it is not registered.
+        self.closed = trio.Event()
+        self._registration = RegistrationState("registering", None, "")
+
+    @property
+    def state(self) -> AccountState:
+        """The account's part of the state feed. Holds no secret."""
+        account = self.account
+        return AccountState(
+            id=account.id,
+            name=account.name,
+            server=account.server,
+            port=account.port,
+            transport=account.transport,
+            user=account.user,
+            codecs=account.codecs,
+            encryption=account.encryption,
+            registration=self._registration,
+        )
+
+    @property
+    def calls(self) -> list[Appearance]:
+        """The calls of the account that are not over."""
+        return [each for each in self._calls.live if each.account == self.account.id]
+
+    def close(self) -> None:
+        """End the calls, each with its farewell, remove the registration and close the phone."""
+        for appearance in self.calls:
+            appearance.hang_up(text=_CLOSED, decline_status=480)
+        self._scope.cancel()
 
     def dial(self, target: str) -> Appearance:
         """Begin an outgoing call, which goes on in a task of its own.
@@ -75,39 +106,43 @@ class Line:
         if self._place is None:
             raise Refused(
                 "no_account",
-                f"The phone is not ready. {self.registration.reason}".strip(),
+                f"The phone is not ready. {self._registration.reason}".strip(),
                 "Try again in a moment, or check the settings.",
             )
-        appearance = self._calls.begin("outgoing", target, None)
+        appearance = self._calls.begin(self.account.id, "outgoing", target, None)
         self._place.send_nowait((appearance, place))
         return appearance
 
     async def run(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
-        """Keep the phone open until cancelled. One that cannot be opened is tried again.
+        """Keep the phone open until it is closed. One that cannot be opened is tried again.
 
         Args:
             listen: the local address for SIP.
             drain: seconds that farewells may take.
             stun: see :func:`spech.open_phone`.
         """
-        while True:
-            self._set_registration("registering", None, "")
-            try:
-                await self._run_phone(listen, drain, stun)
-            except* Exception as group:
-                error = first_of(group)
-                logger.error("The phone stopped, it is opened again", exc_info=error)
-                self._set_registration("failed", None, str(error) or type(error).__name__)
-            await trio.sleep(REOPEN_SECONDS)
+        try:
+            with self._scope:
+                while True:
+                    self._set_registration("registering", None, "")
+                    try:
+                        await self._run_phone(listen, drain, stun)
+                    except* Exception as group:
+                        error = first_of(group)
+                        logger.error("The phone stopped, it is opened again", exc_info=error)
+                        self._set_registration("failed", None, str(error) or type(error).__name__)
+                    await trio.sleep(REOPEN_SECONDS)
+        finally:
+            self.closed.set()
 
     async def _run_phone(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
         send, receive = trio.open_memory_channel["tuple[Appearance, Placing]"](CALL_LIMIT)
         with send, receive:
             async with (
                 spech.open_phone(
-                    library_account(self._account),
+                    library_account(self.account),
                     listen=listen,
-                    codecs=self._account.codecs,
+                    codecs=self.account.codecs,
                     drain=drain,
                     stun=stun,
                 ) as phone,
@@ -122,7 +157,7 @@ class Line:
                 finally:
                     self._place = None
                     # Also those that were still waiting to be placed.
-                    for appearance in self._calls.live:
+                    for appearance in self.calls:
                         if appearance.call is None:
                             appearance.end("local", None, _UNANSWERED, _now())
 
@@ -138,7 +173,7 @@ class Line:
                 incoming.reject(486)
                 continue
             appearance = self._calls.begin(
-                "incoming", incoming.caller_number, incoming.display_name
+                self.account.id, "incoming", incoming.caller_number, incoming.display_name
             )
             appearance.timeline = partial(getattr, incoming, "timeline")
             nursery.start_soon(self._run_incoming, incoming, appearance)
@@ -194,7 +229,7 @@ class Line:
         """They want to transfer us: the person decides."""
         async for request in call.transfers():
             target = parse_address(request.target)
-            ours = target.host == self._account.server
+            ours = target.host == self.account.server
             named = target.user or target.host
             appearance.ask(request, named if ours else f"{named}@{target.host}")
             self._notify()
@@ -219,7 +254,7 @@ class Line:
             self._notify()
 
     def _set_registration(self, state: Binding, status: int | None, reason: str) -> None:
-        self.registration = RegistrationState(state, status, reason)
+        self._registration = RegistrationState(state, status, reason)
         self._notify()
 
 

@@ -15,6 +15,7 @@ from spech.statistics import QualitySample
 
 Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]
+AccountId = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Short = Annotated[str, msgspec.Meta(max_length=1024)]
 Digit = Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
 By = Literal["local", "remote"]
@@ -46,6 +47,7 @@ class _Command(
 
 class Dial(_Command, frozen=True, tag="dial"):
     target: Short
+    account: AccountId | None = None
 
 
 class Answer(_Command, frozen=True, tag="answer"):
@@ -157,13 +159,15 @@ class SaveAccount(_Command, frozen=True, tag="save_account"):
     password: str | None
     codecs: Annotated[tuple[Short, ...], msgspec.Meta(max_length=64)]
     encryption: Policy = "off"
+    account: AccountId | None = None
+    name: Short = ""
 
     def __repr__(self) -> str:
         return f"SaveAccount({self.user!r} at {self.server!r}, password=…)"
 
 
 class ForgetAccount(_Command, frozen=True, tag="forget_account"):
-    pass
+    account: AccountId
 
 
 class AudioTicket(_Command, frozen=True, tag="audio_ticket"):
@@ -258,7 +262,9 @@ class RegistrationState(msgspec.Struct, frozen=True):
     reason: str
 
 
-class AccountState(msgspec.Struct, frozen=True):
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
     server: str
     port: int | None
     transport: str
@@ -328,6 +334,7 @@ class ReferralState(msgspec.Struct, frozen=True):
 
 class CallState(msgspec.Struct, frozen=True, kw_only=True):
     id: str
+    account: str
     direction: Literal["incoming", "outgoing"]
     remote: str
     display_name: str | None
@@ -353,7 +360,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows, except meters."""
 
     version: str
-    account: AccountState | None
+    accounts: tuple[AccountState, ...]
     vault: VaultState
     codecs: tuple[CodecState, ...]
     audio: AudioState

@@ -22,11 +22,14 @@ _USER_UNRESERVED = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, mark and user-unreserve
 class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One SIP account as it was entered in the page.
 
-    ``server`` is a host name or an address, ``port`` None means the transport's default,
-    ``codecs`` are names of the codec registry, the preferred one first, and ``encryption`` is one
-    of the policies of `spech.Account`.
+    ``id`` tells it from others, empty before it is stored. ``name`` is what its owner calls it,
+    empty for nothing in particular. ``server`` is a host name or an address, ``port`` None means
+    the transport's default, ``codecs`` are names of the codec registry, the preferred one first,
+    and ``encryption`` is one of the policies of `spech.Account`.
     """
 
+    id: str = ""
+    name: str = ""
     server: str
     port: int | None
     transport: str
@@ -45,8 +48,15 @@ class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         port = "" if self.port is None else f":{self.port}"
         return f"sip:{quote(self.user, safe=_USER_UNRESERVED)}@{host}{port}"
 
+    @property
+    def place(self) -> tuple[str, int | None, str]:
+        """Where it registers, and as whom: no two accounts share it."""
+        return self.server.lower(), self.port, self.user
+
     def fault(self, known_codecs: frozenset[str]) -> str | None:
         """What is wrong with the settings, in words for the person who entered them, or None."""
+        if len(self.name) > 64 or not self.name.isprintable():
+            return "The name of the account is not usable: it is too long."
         if not _HOST.fullmatch(self.server):
             return "The server must be a host name or an IP address, without sip: and without port."
         if self.port is not None and not 1 <= self.port <= 65535:
@@ -67,11 +77,25 @@ class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return None
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything the vault holds. ``version`` grows when a field changes its meaning."""
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="version"):
+    """What a vault holds. Its version grows when a field changes its meaning."""
 
-    version: int = 1
+
+class Settings(_Stored, frozen=True, tag=2):
+    """Everything the vault holds: the accounts, the first one first."""
+
+    accounts: tuple[SavedAccount, ...] = ()
+
+
+class _OneAccount(_Stored, frozen=True, tag=1):
+    """What a vault held when there was one account; the next save writes it as `Settings`."""
+
     account: SavedAccount | None = None
+
+    def settings(self) -> Settings:
+        if self.account is None:
+            return Settings()
+        return Settings((msgspec.structs.replace(self.account, id="a1"),))
 
 
 class Store:
@@ -90,12 +114,13 @@ class Store:
         if content is None:
             return None
         try:
-            settings = msgspec.json.decode(content, type=Settings)
+            stored = msgspec.json.decode(content, type=Settings | _OneAccount)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unreadable() from error
-        if settings.version != Settings().version:
-            raise self._unreadable()
-        return settings
+            raise VaultError(
+                f"{self.vault.path} was written by another version of Spech. Nothing was changed. "
+                "Use that version, or move the file away to start with empty settings."
+            ) from error
+        return stored.settings() if isinstance(stored, _OneAccount) else stored
 
     def save(self, settings: Settings) -> None:
         """Store ``settings`` in place of what was there.
@@ -105,9 +130,3 @@ class Store:
         """
         self.load()
         self.vault.write(msgspec.json.encode(settings))
-
-    def _unreadable(self) -> VaultError:
-        return VaultError(
-            f"{self.vault.path} was written by another version of Spech. Nothing was changed. "
-            "Use that version, or move the file away to start with empty settings."
-        )

@@ -1,31 +1,26 @@
-"""The switchboard: the phone of the saved account, its calls, and what pages are shown of them.
+"""The switchboard: the saved accounts, their calls, and what pages are shown of them.
 
-The server owns the calls; pages come and go. The phone runs in a task that is started again with
-the new account when the account changes, each call in a task of its own under the phone, so
-cancelling the switchboard gives every call the farewell that the library guarantees.
+The server owns the calls; pages come and go. Each account has a phone in a task of its own, and
+each call a task under its phone, so cancelling the switchboard gives every call the farewell that
+the library guarantees.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 
-import msgspec
 import trio
 
 from spech import codecs
-from spech.errors import (
-    VaultError,
-)
+from spech.web.accounts import Accounts
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
 from spech.web.handset import Handset, read_target
-from spech.web.line import Line
+from spech.web.lines import Lines
 from spech.web.messages import (
-    AccountState,
     AudioState,
     CodecState,
     Meters,
@@ -33,13 +28,9 @@ from spech.web.messages import (
     Quality,
     Refused,
     State,
-    VaultState,
 )
 from spech.web.recordings import RecordingFolder
-from spech.web.store import SavedAccount, Settings, Store
-from spech.web.trial import try_account
-
-logger = logging.getLogger("spech.web")
+from spech.web.store import Store
 
 METER_SECONDS = 0.1
 QUALITY_BEATS = 10
@@ -64,11 +55,7 @@ class Switchboard:
         drain: float,
         audio_port: int,
     ) -> None:
-        self._store = store
-        self._sip_listen = sip_listen
-        self._stun = stun
         self._grace = grace
-        self._drain = drain
         self.audio_port = audio_port
         self._codecs = tuple(
             CodecState(
@@ -81,19 +68,16 @@ class Switchboard:
             )
             for info in codecs.describe()
         )
-        self._available = frozenset(codec.name for codec in self._codecs if codec.available)
         self._version = version("spech")
-        self._settings: Settings | None = None
-        self._vault_fault = ""
-        self._saving = trio.Lock()
-        self._account_changed = trio.Event()
-        self._line: Line | None = None
         self.recordings = RecordingFolder(store.vault.folder / "recordings")
         self._spoilt = 0
         self._pages = 0
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
         self.calls = CallList(self.notify)
+        self.lines = Lines(self.calls, self.notify, listen=sip_listen, drain=drain, stun=stun)
+        available = frozenset(codec.name for codec in self._codecs if codec.available)
+        self.accounts = Accounts(store, self.lines, available, sip_listen[0])
         self.handset = Handset(self.calls, self.recordings, self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
@@ -104,27 +88,12 @@ class Switchboard:
     @property
     def state(self) -> State:
         """A whole snapshot for the state feed. Holds no secret."""
-        account, line = self._account, self._line
-        if self._vault_fault:
-            vault = VaultState("damaged", self._vault_fault)
-        else:
-            vault = VaultState("empty" if self._settings is None else "open", "")
         return State(
             version=self._version,
-            account=None
-            if account is None or line is None
-            else AccountState(
-                server=account.server,
-                port=account.port,
-                transport=account.transport,
-                user=account.user,
-                codecs=account.codecs,
-                encryption=account.encryption,
-                registration=line.registration,
-            ),
-            vault=vault,
+            accounts=tuple(line.state for line in self.lines),
+            vault=self.accounts.vault,
             codecs=self._codecs,
-            audio=AudioState(self.audio_port, self._rate(account)),
+            audio=AudioState(self.audio_port, self._rate()),
             grace_s=self._grace,
             calls=tuple(appearance.snapshot() for appearance in self.calls),
         )
@@ -152,13 +121,15 @@ class Switchboard:
 
     # Commands
 
-    def dial(self, target: str) -> Appearance:
-        """Begin an outgoing call to a number or a SIP URI; it goes on in a task of its own."""
-        if self._line is None:
-            raise Refused("no_account", "No SIP account is set up.", "Open Settings and enter one.")
+    def dial(self, target: str, account: str | None = None) -> Appearance:
+        """Begin an outgoing call to a number or a SIP URI; it goes on in a task of its own.
+
+        It goes by the account of that id, by the first one if none is named.
+        """
+        line = self.lines.choose(account)
         target = read_target(target)
         self._refuse_when_full()
-        appearance = self._line.dial(target)
+        appearance = line.dial(target)
         self.handset.hold_others(appearance)
         return appearance
 
@@ -197,74 +168,20 @@ class Switchboard:
         """Call whom the far end of a call wants us to talk to, or stay."""
         appearance = self.calls.find(call)
         referral = appearance.referral
-        if referral is None or self._line is None:
+        line = self.lines.get(appearance.account)
+        if referral is None or line is None:
             raise Refused("no_such_call", "Nobody asks for this any more.")
         if not accepted:
             appearance.decline_referral()
             self.notify()
             return {}
         self._refuse_when_full()
-        new = self._line.follow(referral, appearance.referred_to)
+        new = line.follow(referral, appearance.referred_to)
         appearance.referral = None
         self.handset.hold_others(new)
         return {"call": new.id}
 
-    async def save_account(self, account: SavedAccount, *, keep_password: bool = False) -> None:
-        """Try the account with a real REGISTER; store and use it only after a 200.
-
-        ``keep_password`` takes the stored password, which must be for the same user and server:
-        it is not shown to another one.
-
-        Raises:
-            Refused: with the codes of docs/protocol.md; then nothing was stored.
-        """
-        async with self._saving:
-            await self._open_vault()
-            if keep_password:
-                account = self._with_stored_password(account)
-            fault = account.fault(self._available)
-            if fault is not None:
-                raise Refused("bad_settings", fault)
-            self._refuse_during_calls()
-            await try_account(account, self._sip_listen[0])
-            self._refuse_during_calls()
-            await self._store_settings(Settings(account=account))
-
-    async def forget_account(self) -> None:
-        """Take the account out of the vault and close its phone."""
-        async with self._saving:
-            await self._open_vault()
-            self._refuse_during_calls()
-            if self._settings is not None:
-                await self._store_settings(Settings())
-
     # Tasks
-
-    async def load(self) -> None:
-        """Read the stored settings. A vault that cannot be opened is shown, never touched."""
-        try:
-            self._settings = await trio.to_thread.run_sync(self._store.load)
-            self._vault_fault = ""
-        except VaultError as error:
-            logger.error("%s", error)
-            self._vault_fault = str(error)
-
-    async def run_phone(self) -> None:
-        """Run the phone of the present account, for ever; anew whenever the account changes."""
-        while True:
-            self._account_changed = changed = trio.Event()
-            account = self._account
-            if account is None:
-                self._line = None
-                self.notify()
-                await changed.wait()
-                continue
-            self._line = Line(account, self.calls, self.notify)
-            self.notify()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._line.run, self._sip_listen, self._drain, self._stun)
-                await changed.wait()
-                nursery.cancel_scope.cancel()
 
     async def run_meters(self) -> None:
         """While a call is up, take fresh meters ten times a second, and its quality once."""
@@ -325,53 +242,9 @@ class Switchboard:
             return math.inf
         return max(self._absent_since, appearance.began_at) + self._grace
 
-    # Settings
-
-    def _with_stored_password(self, account: SavedAccount) -> SavedAccount:
-        stored = self._account
-        if stored is None or (stored.server, stored.user) != (account.server, account.user):
-            raise Refused(
-                "bad_settings",
-                "The password is missing.",
-                "Enter it again: a stored password is used for its own server and user only.",
-            )
-        return msgspec.structs.replace(account, password=stored.password)
-
-    async def _store_settings(self, settings: Settings) -> None:
-        # Shielded: the file and the running phone must not end up with different accounts.
-        with trio.CancelScope(shield=True):
-            try:
-                await trio.to_thread.run_sync(self._store.save, settings)
-            except VaultError as error:
-                raise Refused("vault_damaged", str(error)) from error
-        self._settings = settings
-        self._account_changed.set()
-
-    async def _open_vault(self) -> None:
-        """A vault that was damaged at the start may have been put in order since."""
-        if not self._vault_fault:
-            return
-        await self.load()
-        if self._vault_fault:
-            raise Refused("vault_damaged", self._vault_fault)
-        self._account_changed.set()
-
-    @property
-    def _account(self) -> SavedAccount | None:
-        return None if self._settings is None else self._settings.account
-
-    def _refuse_during_calls(self) -> None:
-        if self.calls.live:
-            raise Refused(
-                "bad_settings", "The account cannot be changed during a call.", "Hang up first."
-            )
-
-    def _rate(self, account: SavedAccount | None) -> int:
-        preferred = account.codecs[0] if account is not None else None
-        for codec in self._codecs:
-            if codec.name == preferred:
-                return codec.rate
-        return 8000
+    def _rate(self) -> int:
+        preferred = {line.account.codecs[0] for line in self.lines}
+        return max((codec.rate for codec in self._codecs if codec.name in preferred), default=8000)
 
     def notify(self) -> None:
         """Something that the state shows has changed: wake all who wait for that."""
@@ -392,8 +265,8 @@ async def open_switchboard(
     """Run a switchboard while the block runs; leaving it gives every call its farewell.
 
     Args:
-        store: where the account is kept.
-        sip_listen: the local address for SIP.
+        store: where the accounts are kept.
+        sip_listen: the local address for SIP; with several accounts, one takes its port.
         stun: see :func:`spech.open_phone`.
         grace: seconds that calls go on when no page is open.
         drain: seconds that farewells may take.
@@ -402,9 +275,9 @@ async def open_switchboard(
     switchboard = Switchboard(
         store, sip_listen=sip_listen, stun=stun, grace=grace, drain=drain, audio_port=audio_port
     )
-    await switchboard.load()
+    await switchboard.accounts.load()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(switchboard.run_phone)
+        nursery.start_soon(switchboard.lines.run)
         nursery.start_soon(switchboard.run_meters)
         nursery.start_soon(switchboard.run_deadlines)
         try:

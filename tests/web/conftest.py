@@ -31,7 +31,7 @@ PASSWORD = "open-sesame-42"
 
 
 class Exchange:
-    """The other side: registers alice, and answers by the number that is called.
+    """The other side: registers who knows the password, and answers by the number that is called.
 
     600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
     be transferred, 606 holds who calls from a digit on until ``patience_ends``, 607
@@ -41,15 +41,23 @@ class Exchange:
 
     def __init__(self) -> None:
         self.phone: spech.Phone
-        self.contact: str | None = None
+        #: Where who is registered can be called, by user.
+        self.contacts: dict[str, str] = {}
         self.refuse: int | None = None
         self.digits: list[str] = []
         #: Seconds between the two digits that 607 takes.
         self.between = 0.0
         self.patience_ends = trio.Event()
         self.heard: list[str] = []
+        #: Who called, in turn.
+        self.callers: list[str] = []
         self.listened: dict[str, NDArray[np.int16]] = {}
         self._digest = DigestServer("spech.test", random.Random(1), 60.0)
+
+    @property
+    def contact(self) -> str | None:
+        """Where alice can be called."""
+        return self.contacts.get("alice")
 
     @property
     def port(self) -> int:
@@ -71,11 +79,13 @@ class Exchange:
     def _bind(self, request: Request) -> Response:
         contact = request.contact
         assert contact is not None
+        user = request.to.uri.user
+        assert user is not None
         gone = request.expires == 0
         if not gone:
-            self.contact = str(contact.uri)
-        elif self.contact == str(contact.uri):
-            self.contact = None
+            self.contacts[user] = str(contact.uri)
+        elif self.contacts.get(user) == str(contact.uri):
+            del self.contacts[user]
         headers = [] if gone else [("Contact", f"<{contact.uri}>;expires=300")]
         return response_to(request, 200, to_tag="t", headers=headers)
 
@@ -85,6 +95,7 @@ class Exchange:
                 nursery.start_soon(self._serve_call, incoming)
 
     async def _serve_call(self, incoming: spech.IncomingCall) -> None:
+        self.callers.append(incoming.caller_number)
         match incoming.called:
             case "600":
                 async with incoming.answer() as call:
@@ -231,11 +242,13 @@ class Page:
         return call
 
     async def registered(self) -> None:
-        await self.until(
-            lambda state: (
-                state["account"] and state["account"]["registration"]["state"] == "registered"
-            )
-        )
+        """Wait until there is an account, and all are registered."""
+        await self.until(lambda state: set(bindings(state)) == {"registered"})
+
+
+def bindings(state: dict[str, Any]) -> list[str]:
+    """The states of the accounts' registrations."""
+    return [account["registration"]["state"] for account in state["accounts"]]
 
 
 @asynccontextmanager

@@ -167,8 +167,8 @@ async def test_what_cannot_be_done_is_told(page: Page) -> None:
     assert await code("dtmf", call=call, digits="12") == "not_answered"
     assert await code("dismiss", call=call) == "no_such_call"
     assert await code("decline", call=call) == "no_such_call"
-    assert (await page.refused("save_account", **_SETTINGS))["hint"] == "Hang up first."
-    assert await code("forget_account") == "bad_settings"
+    error = await page.refused("save_account", account="a1", **_SETTINGS)
+    assert error["hint"] == "Hang up first."
 
 
 _SETTINGS = {
@@ -259,8 +259,8 @@ async def test_encrypted_sound_is_told(installation: Installation, page: Page) -
     assert (await page.call_in_state("answered"))["encrypted"] is None
     await page.ask("hang_up", call="c1")
     await page.call_in_state("ended")
-    await page.ask("save_account", **installation.settings(encryption="sdes"))
-    await page.until(lambda state: state["account"]["encryption"] == "sdes")
+    await page.ask("save_account", account="a1", **installation.settings(encryption="sdes"))
+    await page.until(lambda state: state["accounts"][0]["encryption"] == "sdes")
     await page.registered()
     call = (await page.ask("dial", target="600"))["call"]
     seen = await page.until(

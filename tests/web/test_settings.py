@@ -17,7 +17,16 @@ from spech.errors import CodecUnavailable, ServerUnreachable
 from spech.web.store import SavedAccount, Settings, Store
 from spech.web.vault import Vault
 
-from .conftest import PASSWORD, PATIENCE, Exchange, Installation, Page, open_page, run_server
+from .conftest import (
+    PASSWORD,
+    PATIENCE,
+    Exchange,
+    Installation,
+    Page,
+    bindings,
+    open_page,
+    run_server,
+)
 
 
 def nothing_stored(folder: Path) -> bool:
@@ -34,14 +43,14 @@ def put_a_foreign_file(folder: Path) -> Path:
 async def test_before_anything_is_saved(installation: Installation) -> None:
     async with open_page(installation.url) as page:
         state = await page.until(lambda state: state)
-        assert state["account"] is None
+        assert state["accounts"] == []
         assert state["vault"] == {"state": "empty", "message": ""}
         assert state["calls"] == []
         assert state["grace_s"] == 30.0
         assert state["audio"] == {"port": installation.serving.audio_port, "rate": 8000}
         assert {"PCMU", "PCMA"} <= {codec["name"] for codec in state["codecs"]}
         assert (await page.refused("dial", target="600"))["code"] == "no_account"
-        await page.ask("forget_account")
+        assert (await page.refused("forget_account", account="a1"))["code"] == "no_such_account"
 
 
 async def test_a_good_account_is_stored_used_and_not_shown(
@@ -51,24 +60,26 @@ async def test_a_good_account_is_stored_used_and_not_shown(
     async with open_page(installation.url) as page:
         await page.ask("save_account", **installation.settings(codecs=["PCMA"]))
         await page.registered()
-        account = page.state["account"]
-        assert account == {
-            "server": "127.0.0.1",
-            "port": installation.exchange.port,
-            "transport": "udp",
-            "user": "alice",
-            "codecs": ["PCMA"],
-            "encryption": "off",
-            "registration": {"state": "registered", "status": 200, "reason": "OK"},
-        }
+        assert page.state["accounts"] == [
+            {
+                "id": "a1",
+                "name": "",
+                "server": "127.0.0.1",
+                "port": installation.exchange.port,
+                "transport": "udp",
+                "user": "alice",
+                "codecs": ["PCMA"],
+                "encryption": "off",
+                "registration": {"state": "registered", "status": 200, "reason": "OK"},
+            }
+        ]
         assert page.state["vault"] == {"state": "open", "message": ""}
         assert PASSWORD not in page.everything
     assert PASSWORD not in caplog.text
     assert PASSWORD.encode() not in (data_folder / "devices.vault").read_bytes()
     stored = Store(Vault(data_folder)).load()
     assert stored is not None
-    assert stored.account is not None
-    assert stored.account.password == PASSWORD
+    assert [account.password for account in stored.accounts] == [PASSWORD]
 
 
 async def test_the_next_start_registers_again(exchange: Exchange, data_folder: Path) -> None:
@@ -90,7 +101,7 @@ async def test_a_wrong_password(installation: Installation, data_folder: Path) -
         error = await page.refused("save_account", **installation.settings(password="wrong"))
         assert error["code"] == "wrong_password"
         assert nothing_stored(data_folder)
-        assert page.state["account"] is None
+        assert page.state["accounts"] == []
 
 
 async def test_another_refusal_is_put_in_words(installation: Installation) -> None:
@@ -173,8 +184,9 @@ async def test_unusable_settings(installation: Installation, changes: dict[str, 
 
 
 async def test_the_stored_password_can_be_kept(installation: Installation, page: Page) -> None:
-    await page.ask("save_account", **installation.settings(password=None, codecs=["PCMA"]))
-    await page.until(lambda state: state["account"]["codecs"] == ["PCMA"])
+    changed = installation.settings(password=None, codecs=["PCMA"])
+    assert await page.ask("save_account", account="a1", **changed) == {"account": "a1"}
+    await page.until(lambda state: state["accounts"][0]["codecs"] == ["PCMA"])
     await page.registered()
 
 
@@ -183,7 +195,7 @@ async def test_but_it_is_not_shown_to_another_server(
 ) -> None:
     for changes in ({"server": "localhost"}, {"user": "bob"}):
         error = await page.refused(
-            "save_account", **installation.settings(password=None, **changes)
+            "save_account", account="a1", **installation.settings(password=None, **changes)
         )
         assert error["code"] == "bad_settings"
         assert "password" in error["message"]
@@ -192,15 +204,16 @@ async def test_but_it_is_not_shown_to_another_server(
 async def test_a_failed_save_leaves_the_running_phone_alone(
     installation: Installation, page: Page
 ) -> None:
-    await page.refused("save_account", **installation.settings(password="wrong"))
+    wrong = installation.settings(password="wrong")
+    await page.refused("save_account", account="a1", **wrong)
     await page.registered()
     await page.ask("dial", target="600")
     await page.call_in_state("answered")
 
 
 async def test_forgetting(installation: Installation, data_folder: Path, page: Page) -> None:
-    await page.ask("forget_account")
-    await page.until(lambda state: state["account"] is None)
+    await page.ask("forget_account", account="a1")
+    await page.until(lambda state: state["accounts"] == [])
     assert page.state["vault"]["state"] == "open"
     assert Store(Vault(data_folder)).load() == Settings()
     while installation.exchange.contact is not None:  # noqa: ASYNC110, nothing tells of it
@@ -221,7 +234,7 @@ async def test_a_damaged_vault_is_shown_and_never_overwritten(
             assert str(vault) in shown["message"]
             for command, fields in (
                 ("save_account", installation.settings()),
-                ("forget_account", {}),
+                ("forget_account", {"account": "a1"}),
             ):
                 error = await page.refused(command, **fields)
                 assert error["code"] == "vault_damaged"
@@ -239,7 +252,7 @@ async def test_a_vault_that_gets_damaged_later(
 ) -> None:
     vault = data_folder / "devices.vault"
     vault.write_bytes(vault.read_bytes()[:-1])
-    error = await page.refused("save_account", **installation.settings())
+    error = await page.refused("save_account", account="a1", **installation.settings())
     assert error["code"] == "vault_damaged"
     await page.registered()
 
@@ -249,6 +262,7 @@ async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
 ) -> None:
     monkeypatch.setattr("spech.web.line.REOPEN_SECONDS", 0.05)
     account = SavedAccount(
+        id="a1",
         server="127.0.0.1",
         port=exchange.port,
         transport="udp",
@@ -256,7 +270,7 @@ async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
         password=PASSWORD,
         codecs=("PCMU",),
     )
-    Store(Vault(data_folder)).save(Settings(account=account))
+    Store(Vault(data_folder)).save(Settings((account,)))
     with (
         trio.fail_after(PATIENCE),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as occupied,
@@ -266,12 +280,8 @@ async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
             run_server(exchange, data_folder, sip_listen=occupied.getsockname()) as installation,
             open_page(installation.url) as page,
         ):
-            await page.until(
-                lambda state: (
-                    state["account"] and state["account"]["registration"]["state"] == "failed"
-                )
-            )
-            assert page.state["account"]["registration"]["reason"]
+            await page.until(lambda state: bindings(state) == ["failed"])
+            assert page.state["accounts"][0]["registration"]["reason"]
             assert (await page.refused("dial", target="600"))["code"] == "no_account"
             occupied.close()
             await page.registered()

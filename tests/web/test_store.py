@@ -13,6 +13,7 @@ from spech.web.vault import KEY_VARIABLE, Vault
 
 KNOWN = frozenset({"PCMU", "PCMA"})
 GOOD = SavedAccount(
+    id="a1",
     server="sip.example.org",
     port=5060,
     transport="udp",
@@ -30,28 +31,51 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_settings_come_back_as_they_were_stored(store: Store) -> None:
     assert store.load() is None
-    store.save(Settings(account=GOOD))
-    assert store.load() == Settings(account=GOOD)
+    second = msgspec.structs.replace(GOOD, id="a2", name="Work", user="bob")
+    store.save(Settings((GOOD, second)))
+    assert store.load() == Settings((GOOD, second))
     store.save(Settings())
     assert store.load() == Settings()
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b'{"version":2}', b'{"version":1,"news":3}', b"\xff\xfe"]
+    "content", [b"", b"[]", b"{", b"{}", b'{"version":3}', b'{"version":2,"news":3}', b"\xff\xfe"]
 )
 def test_content_of_another_version_is_refused_and_kept(store: Store, content: bytes) -> None:
     store.vault.write(content)
     with pytest.raises(VaultError, match="another version"):
         store.load()
     with pytest.raises(VaultError, match="another version"):
-        store.save(Settings(account=GOOD))
+        store.save(Settings((GOOD,)))
     assert store.vault.read() == content
+
+
+@pytest.mark.parametrize("encryption", ["", ',"encryption":"optional"'])
+def test_a_vault_of_one_account_is_read(store: Store, encryption: str) -> None:
+    """Written before there could be several."""
+    account = (
+        '{"server":"sip.example.org","port":5060,"transport":"udp","user":"alice",'
+        f'"password":"tr0ub4dor&3","codecs":["PCMU","PCMA"]{encryption}}}'
+    )
+    store.vault.write(f'{{"version":1,"account":{account}}}'.encode())
+    settings = store.load()
+    assert settings is not None
+    policy = "optional" if encryption else "off"
+    assert settings.accounts == (msgspec.structs.replace(GOOD, encryption=policy),)
+    store.save(settings)
+    assert store.load() == settings
+    assert b'"version":2' in (store.vault.read() or b"")
+
+
+def test_a_vault_without_its_one_account_is_read(store: Store) -> None:
+    store.vault.write(b'{"version":1,"account":null}')
+    assert store.load() == Settings()
 
 
 def test_no_password_is_shown() -> None:
     assert GOOD.password not in repr(GOOD)
-    assert GOOD.password not in repr(Settings(account=GOOD))
-    assert GOOD.password not in str(Settings(account=GOOD))
+    assert GOOD.password not in repr(Settings((GOOD,)))
+    assert GOOD.password not in str(Settings((GOOD,)))
 
 
 def test_what_is_good_has_no_fault() -> None:
@@ -63,6 +87,8 @@ def test_what_is_good_has_no_fault() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
+        ({"name": "a" * 65}, "name"),
+        ({"name": "a\nb"}, "name"),
         ({"server": ""}, "server"),
         ({"server": "sip:example.org"}, "server"),
         ({"server": "example.org:5060"}, "server"),

@@ -1,0 +1,159 @@
+"""The accounts: kept in the vault, changed only for what a registrar has accepted."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import trio
+
+from spech.errors import VaultError
+from spech.web.lines import Lines, no_such_account
+from spech.web.messages import Refused, VaultState
+from spech.web.store import SavedAccount, Settings, Store
+from spech.web.trial import try_account
+
+logger = logging.getLogger("spech.web")
+
+#: Accounts that may be set up.
+ACCOUNT_LIMIT = 8
+
+
+class Accounts:
+    """What is in ``store``, and the lines that go by it.
+
+    Args:
+        store: where the accounts are kept.
+        lines: told of each change.
+        codecs: the names that an account may choose.
+        host: the local address from which an account is tried.
+    """
+
+    def __init__(self, store: Store, lines: Lines, codecs: frozenset[str], host: str) -> None:
+        self._store = store
+        self._lines = lines
+        self._codecs = codecs
+        self._host = host
+        self._settings: Settings | None = None
+        self._fault = ""
+        self._saving = trio.Lock()
+
+    @property
+    def vault(self) -> VaultState:
+        """The vault's part of the state feed."""
+        if self._fault:
+            return VaultState("damaged", self._fault)
+        return VaultState("empty" if self._settings is None else "open", "")
+
+    async def load(self) -> None:
+        """Read what is stored. A vault that cannot be opened is shown, never touched."""
+        try:
+            self._settings = await trio.to_thread.run_sync(self._store.load)
+            self._fault = ""
+        except VaultError as error:
+            logger.error("%s", error)
+            self._fault = str(error)
+        self._lines.follow(self._all)
+
+    async def save(self, account: SavedAccount, *, keep_password: bool = False) -> str:
+        """Try the account with a real REGISTER; store and use it only after a 200.
+
+        Args:
+            account: takes the place of the one with its id; without an id it is a further one.
+            keep_password: take the stored password, which must be for the same user and server:
+                it is not shown to another one.
+
+        Returns:
+            The account's id.
+
+        Raises:
+            Refused: with the codes of docs/protocol.md; then nothing was stored.
+        """
+        async with self._saving:
+            await self._open_vault()
+            stored = self._find(account.id) if account.id else None
+            if keep_password:
+                account = _with_password(account, stored)
+            self._judge(account, [each for each in self._all if each is not stored])
+            self._refuse_during_calls(account.id)
+            await try_account(account, self._host)
+            self._refuse_during_calls(account.id)
+            if stored is None:
+                account = msgspec.structs.replace(account, id=self._free_id())
+                await self._keep((*self._all, account))
+            else:
+                await self._keep(tuple(account if each is stored else each for each in self._all))
+            return account.id
+
+    async def forget(self, id: str) -> None:
+        """Take an account out of the vault, end its calls and close its phone.
+
+        Raises:
+            Refused: ``no_such_account``, ``vault_damaged``.
+        """
+        async with self._saving:
+            await self._open_vault()
+            gone = self._find(id)
+            await self._keep(tuple(each for each in self._all if each is not gone))
+
+    @property
+    def _all(self) -> tuple[SavedAccount, ...]:
+        return () if self._settings is None else self._settings.accounts
+
+    def _find(self, id: str) -> SavedAccount:
+        for account in self._all:
+            if account.id == id:
+                return account
+        raise no_such_account()
+
+    def _free_id(self) -> str:
+        numbers = [int(account.id[1:]) for account in self._all]
+        return f"a{max(numbers, default=0) + 1}"
+
+    def _judge(self, account: SavedAccount, others: list[SavedAccount]) -> None:
+        fault = account.fault(self._codecs)
+        if fault is not None:
+            raise Refused("bad_settings", fault)
+        if account.place in [other.place for other in others]:
+            raise Refused("bad_settings", "This account is set up already.")
+        if len(others) == ACCOUNT_LIMIT:
+            raise Refused(
+                "account_limit",
+                f"{ACCOUNT_LIMIT} accounts are set up already.",
+                "Remove one of them first.",
+            )
+
+    def _refuse_during_calls(self, id: str) -> None:
+        line = self._lines.get(id)
+        if line is not None and line.calls:
+            raise Refused(
+                "bad_settings", "The account cannot be changed during a call.", "Hang up first."
+            )
+
+    async def _keep(self, accounts: tuple[SavedAccount, ...]) -> None:
+        settings = Settings(accounts)
+        # Shielded: the file and the running phones must not end up with different accounts.
+        with trio.CancelScope(shield=True):
+            try:
+                await trio.to_thread.run_sync(self._store.save, settings)
+            except VaultError as error:
+                raise Refused("vault_damaged", str(error)) from error
+        self._settings = settings
+        self._lines.follow(accounts)
+
+    async def _open_vault(self) -> None:
+        """A vault that was damaged at the start may have been put in order since."""
+        if self._fault:
+            await self.load()
+        if self._fault:
+            raise Refused("vault_damaged", self._fault)
+
+
+def _with_password(account: SavedAccount, stored: SavedAccount | None) -> SavedAccount:
+    if stored is None or (stored.server, stored.user) != (account.server, account.user):
+        raise Refused(
+            "bad_settings",
+            "The password is missing.",
+            "Enter it again: a stored password is used for its own server and user only.",
+        )
+    return msgspec.structs.replace(account, password=stored.password)

@@ -1,0 +1,105 @@
+"""The lines side by side: one for each account, independent of the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import trio
+
+from spech.web.calls import CallList
+from spech.web.line import Line
+from spech.web.messages import Refused
+from spech.web.store import SavedAccount
+
+
+class Lines:
+    """The lines of all accounts, in the order of the accounts, each run in a task of its own.
+
+    Args:
+        calls: where their calls appear.
+        notify: told of each change that a page shows.
+        listen: the local address for SIP; one phone takes its port, the others any.
+        drain: seconds that farewells may take.
+        stun: see :func:`spech.open_phone`.
+    """
+
+    def __init__(
+        self,
+        calls: CallList,
+        notify: Callable[[], None],
+        *,
+        listen: tuple[str, int],
+        drain: float,
+        stun: str | None,
+    ) -> None:
+        self._calls = calls
+        self._notify = notify
+        self._listen = listen
+        self._drain = drain
+        self._stun = stun
+        self._lines: dict[str, Line] = {}
+        #: Who has the port of ``listen``.
+        self._first: Line | None = None
+        self._begin, self._begun = trio.open_memory_channel[tuple[Line, Line | None]](math.inf)
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines.values())
+
+    def get(self, account: str) -> Line | None:
+        """The line of the account with that id."""
+        return self._lines.get(account)
+
+    def choose(self, account: str | None) -> Line:
+        """The line of the account with that id, of the first one for None.
+
+        Raises:
+            Refused: ``no_account``, ``no_such_account``.
+        """
+        if not self._lines:
+            raise Refused("no_account", "No SIP account is set up.", "Open Settings and enter one.")
+        line = next(iter(self)) if account is None else self.get(account)
+        if line is None:
+            raise no_such_account()
+        return line
+
+    def follow(self, accounts: Sequence[SavedAccount]) -> None:
+        """Have a line for each of ``accounts``: those of others close, one that changed is new."""
+        before = self._lines
+        self._lines = {}
+        for account in accounts:
+            old = before.pop(account.id, None)
+            if old is not None and old.account == account:
+                self._lines[account.id] = old
+                continue
+            self._lines[account.id] = line = Line(account, self._calls, self._notify)
+            self._begin.send_nowait((line, old))
+            if old is not None:
+                old.close()
+        for line in before.values():
+            line.close()
+        self._notify()
+
+    async def run(self) -> None:
+        """Run all lines until cancelled; what happens to one is nothing to the others."""
+        async with trio.open_nursery() as nursery:
+            async for line, old in self._begun:
+                nursery.start_soon(self._run, line, old)
+
+    async def _run(self, line: Line, old: Line | None) -> None:
+        if old is not None:
+            # Else its farewell would take the new registration along.
+            await old.closed.wait()
+        host, port = self._listen
+        if self._first is None:
+            self._first = line
+        try:
+            await line.run((host, port if self._first is line else 0), self._drain, self._stun)
+        finally:
+            if self._first is line:
+                self._first = None
+
+
+def no_such_account() -> Refused:
+    """The answer to an id that names no account."""
+    return Refused("no_such_account", "This account is gone.", "It was removed before.")

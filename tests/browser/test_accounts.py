@@ -1,0 +1,158 @@
+"""Several accounts in the page, registered at a real PBX side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from spech.testing.asterisk import Asterisk
+from spech.testing.dialplan import PASSWORD
+from spech.testing.page import Telephone
+from spech.testing.waiting import wait
+
+from .test_calls import hear_own_tone, hear_tone, in_call
+
+
+@pytest.fixture
+def both(registered: Telephone, pbx: Asterisk) -> Telephone:
+    """The page with the accounts of Alice and of Bob, who is called Office."""
+    registered.element("settings-open").click()
+    registered.element("account-add").click()
+    registered.element("set-name").fill("Office")
+    registered.fill_settings(pbx.host, pbx.port, "bob", PASSWORD)
+    registered.save_settings()
+    registered.await_registrations(2)
+    expect(registered.element("number")).to_be_visible()
+    return registered
+
+
+def hang_up(telephone: Telephone) -> None:
+    telephone.element("hangup").click()
+    telephone.wait_for("spech.state.calls.every(call => call.state === 'ended')")
+    telephone.element("dismiss").click()
+
+
+def test_one_account_asks_nothing(registered: Telephone) -> None:
+    """Neither the dialer nor the settings speak of accounts until there are two."""
+    expect(registered.element("registration")).to_have_text("alice")
+    expect(registered.element("from")).to_be_hidden()
+    registered.element("settings-open").click()
+    expect(registered.element("accounts")).to_be_hidden()
+    expect(registered.element("set-name")).to_be_hidden()
+
+
+def test_a_call_goes_by_the_chosen_account(both: Telephone, trace: Callable[[], str]) -> None:
+    both.picture("two-accounts")
+    expect(both.element("registration")).to_have_text("2 accounts")
+    for account, user in (("Office", "bob"), ("alice", "alice")):
+        both.element("from").select_option(label=account)
+        both.dial("600")
+        in_call(both)
+        hear_own_tone(both)
+        assert f"<sip:{user}@" in last_invite(trace())
+        hang_up(both)
+
+
+def last_invite(trace: str) -> str:
+    """The From header of the last INVITE that the PBX received."""
+    invite = trace[trace.rindex("INVITE sip:600@") :]
+    return invite[invite.index("From: ") :].partition("\n")[0]
+
+
+def test_the_last_used_account_is_remembered(both: Telephone) -> None:
+    both.element("from").select_option(label="Office")
+    both.reload()
+    expect(both.element("from").locator("option:checked")).to_have_text("Office")
+    both.dial("600")
+    in_call(both)
+    assert [call["account"] for call in both.calls] == ["a2"]
+
+
+@pytest.mark.parametrize(("user", "account"), [("alice", "alice"), ("bob", "Office")])
+def test_an_incoming_call_says_for_which(
+    both: Telephone, pbx: Asterisk, user: str, account: str
+) -> None:
+    pbx.originate(user, "Milliwatt")
+    expect(both.element("incoming")).to_contain_text(f"Incoming call for {account}")
+    both.picture(f"incoming-{user}")
+    both.element("answer").click()
+    in_call(both)
+    hear_tone(both, 1004)
+    hang_up(both)
+    pbx.await_channels(0)
+
+
+def test_a_wrong_password_hurts_no_other(both: Telephone, pbx: Asterisk) -> None:
+    both.element("settings-open").click()
+    both.element("account-a2").click()
+    expect(both.element("set-user")).to_have_value("bob")
+    both.element("set-password").fill("guessed")
+    both.save_settings()
+    expect(both.element("settings-error")).to_contain_text("password")
+    both.picture("two-accounts-settings")
+    both.await_registrations(2)
+    both.element("settings-close").click()
+    both.element("from").select_option(label="Office")
+    both.dial("600")
+    in_call(both)
+
+
+def test_each_account_has_its_codecs(both: Telephone, trace: Callable[[], str]) -> None:
+    both.element("settings-open").click()
+    both.element("account-a2").click()
+    for codec in ("PCMU", "G722"):
+        both.element(f"codec-{codec}").uncheck()
+    both.save_settings()
+    expect(both.element("number")).to_be_visible()
+    both.await_registrations(2)
+    chosen = both.page.evaluate("spech.state.accounts.map(account => account.codecs)")
+    assert chosen == [["PCMU", "PCMA", "G722"], ["PCMA"]]
+    for account, formats in (("alice", "0 8 9 "), ("Office", "8 ")):
+        both.element("from").select_option(label=account)
+        both.dial("600")
+        in_call(both)
+        trace_so_far = trace()
+        assert f"RTP/AVP {formats}" in trace_so_far[trace_so_far.rindex("INVITE sip:600@") :]
+        hang_up(both)
+
+
+def test_removing_one_hangs_up_and_leaves_the_other(
+    both: Telephone, pbx: Asterisk, trace: Callable[[], str]
+) -> None:
+    both.element("from").select_option(label="Office")
+    both.dial("600")
+    in_call(both)
+    both.element("settings-open").click()
+    expect(both.element("account-a2")).to_have_attribute("aria-pressed", "true")
+    forget = both.element("settings-forget")
+    forget.click()
+    expect(forget).to_have_text("Really remove it and hang up?")
+    forget.click()
+    both.await_registrations(1)
+    pbx.await_channels(0)
+    assert "BYE sip:" in trace()
+    assert "alice/sip:" in pbx.command("pjsip show aor alice")
+    wait(lambda: "bob/sip:" not in pbx.command("pjsip show aor bob"))
+    expect(both.element("accounts")).to_be_hidden()
+    expect(both.element("set-user")).to_have_value("alice")
+    both.element("settings-close").click()
+    both.status("account was removed")
+    both.element("dismiss").click()
+    both.dial("600")
+    in_call(both)
+    hear_own_tone(both)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_two_accounts_fit_a_small_screen(both: Telephone, language: str) -> None:
+    both.page.goto(f"{both.url}?raw&lang={language}")
+    both.wait_for("window.spech?.state")
+    both.await_registrations(2)
+    both.page.set_viewport_size({"width": 360, "height": 720})
+    for view in ("number", "settings-save"):
+        expect(both.element(view)).to_be_visible()
+        assert both.page.evaluate("document.documentElement.scrollWidth") <= 360
+        both.picture(f"small-two-accounts-{view}-{language}")
+        both.element("settings-open").click()
