@@ -4,6 +4,8 @@
  */
 
 const LONG_ADDRESS = 18;
+/** What no voice is softer than. */
+const QUIET_DBFS = -55;
 
 /**
  * Make an element. `on…` attributes are listeners, `testid` is short for `data-testid`;
@@ -31,6 +33,11 @@ export function setAddress(element, text) {
   const pieces = text.split(/(?<=@)/).flatMap((piece) => [document.createElement("wbr"), piece]);
   element.replaceChildren(...pieces.slice(1));
   element.classList.toggle("long", text.length > LONG_ADDRESS);
+}
+
+/** Let an element follow a voice, `level` in dBFS: the style sheet reads `--voice`, 0 to 1. */
+export function setVoice(element, level) {
+  element.style.setProperty("--voice", Math.max(0, Math.min(1, 1 - level / QUIET_DBFS)).toFixed(3));
 }
 
 /** Show or hide an element. */

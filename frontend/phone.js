@@ -440,8 +440,8 @@ export class Phone extends EventTarget {
     // The first snapshot after a reload or a crash: a call that nobody listens to becomes ours.
     if (!this.#metSnapshot) {
       for (const call of this.lines) if (live(call) && !call.audio_attached) this.#mine.add(call.id);
+      for (const call of this.calls.filter(live)) this.#recallQuality(call.id);
     }
-    if (!this.#metSnapshot) for (const call of this.calls.filter(live)) this.#recallQuality(call.id);
     this.#metSnapshot = true;
     this.#changed();
   }

@@ -1,12 +1,11 @@
 /** The selected call: who, what is happening, and what one can do about it. */
 
-import { h, Part, setAddress, setText, show, takesText } from "../dom.js";
+import { h, Part, setAddress, setText, setVoice, show, takesText } from "../dom.js";
 import { clock, inWords, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, nameOf } from "../phone.js";
 import { transferText } from "./transfer.js";
 
-const FLOOR_DBFS = -55;
 const DOUBLE_CLICK_MS = 600;
 /** What can be open between the call's name and its buttons, one at a time. */
 const PANELS = { keypad: "spech-keypad", transfer: "spech-transfer" };
@@ -274,8 +273,7 @@ export class CallView extends Part {
 
   /** Let the halo follow the other side's voice. `speaker` in dBFS. */
   breathe(speaker) {
-    const loud = Math.max(0, Math.min(1, 1 - speaker / FLOOR_DBFS));
-    this.avatar.style.setProperty("--voice", loud.toFixed(3));
+    setVoice(this.avatar, speaker);
   }
 
   #hangUp(event) {

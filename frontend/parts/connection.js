@@ -159,7 +159,6 @@ function milliseconds(value) {
   return value < 1 ? "< 1 ms" : `${number(value, value < 10 ? 1 : 0)} ms`;
 }
 
-
 export class Connection extends Part {
   #open = recall("connection", false);
 

@@ -1,11 +1,10 @@
 /** Who is in the conference: each with a lamp that follows the voice, a volume, and a way out. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setText, setVoice, show } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, nameOf } from "../phone.js";
 
-const FLOOR_DBFS = -55;
 // How loud a member may be made for everybody, in dB.
 const SOFTEST = -20;
 const LOUDEST = 12;
@@ -74,12 +73,6 @@ class Member {
       button.setAttribute("aria-label", button.title);
     }
   }
-
-  /** `level` of the voice in dBFS. */
-  shine(level) {
-    const loud = Math.max(0, Math.min(1, 1 - level / FLOOR_DBFS));
-    this.lamp.style.setProperty("--voice", loud.toFixed(2));
-  }
 }
 
 export class Members extends Part {
@@ -113,7 +106,7 @@ export class Members extends Part {
 
   #shine() {
     const { meters } = this.phone.control;
-    for (const [id, member] of this.#members) if (meters[id]) member.shine(meters[id].speaker);
+    for (const [id, member] of this.#members) if (meters[id]) setVoice(member.lamp, meters[id].speaker);
   }
 }
 

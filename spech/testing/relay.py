@@ -1,7 +1,7 @@
 """A network that misbehaves by a seed: a UDP relay on loopback between two ends of a stream.
 
-async with open_relay(("127.0.0.1", 40000), Network(loss=0.05, jitter=0.04), seed=1) as relay:
-    ...  # send RTP to relay.address instead
+    async with open_relay(("127.0.0.1", 40000), Network(loss=0.05), seed=1) as relay:
+        ...  # send RTP to relay.address instead
 
 What comes to ``relay.address`` goes on to the target as the network pleases; what the target sends
 back goes untouched to whoever spoke last. The same seed does the same to the same packets, in

@@ -21,7 +21,6 @@ from spech.playout import Playout
 from spech.rtp import packet as rtp
 from spech.rtp.session import RtpSession
 from spech.testing import baresip
-from spech.testing.plugin import unavailable
 from spech.testing.relay import Network, Relay, open_relay
 from spech.testing.speech import speak
 
@@ -39,11 +38,7 @@ PARTS = (
 )
 Sound = NDArray[np.int16]
 
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    if not baresip.available():
-        unavailable("asterisk", "baresip is not installed; `make test` does it")
+pytestmark = pytest.mark.usefixtures("baresip_installed")
 
 
 def respond(request: bytes, *more: str) -> bytes:

@@ -11,26 +11,14 @@ from numpy.typing import NDArray
 
 from spech import Phone
 from spech.testing import baresip
-from spech.testing.audio import assert_tone, sine, sounding
-from spech.testing.plugin import unavailable
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
-RATE = 8000
+from .conftest import RATE, SAID, assert_heard
+
 PORT = 30940
-SAID = sine(1200, RATE, 1, level=-12)
 
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    if not baresip.available():
-        unavailable("asterisk", "baresip is not installed; `make test` does it")
-
-
-def assert_heard(pcm: NDArray[np.int16]) -> None:
-    """The other end heard what we said; half a second out of it is measured."""
-    heard = sounding(pcm, RATE)
-    assert_tone(heard[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12)
+pytestmark = pytest.mark.usefixtures("baresip_installed")
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])

@@ -17,15 +17,13 @@ from spech import Call, Phone, open_phone
 from spech.candidates import RTP
 from spech.rtp.ice import IceState
 from spech.testing import baresip, network
-from spech.testing.audio import assert_tone, sine, sounding
 from spech.testing.network import INSIDE, OUTSIDE, ROUTER, Networks
-from spech.testing.plugin import unavailable
 from spech.testing.stun import open_stun_server
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
-RATE = 8000
-SAID = sine(1200, RATE, 1, level=-12)
+from .conftest import RATE, SAID, assert_heard
+
 STUN = f"stun:{OUTSIDE}"
 
 
@@ -126,16 +124,6 @@ def test_a_call_out_of_a_nat(
     )
 
 
-def installed() -> None:
-    if not baresip.available():
-        unavailable("asterisk", "baresip is not installed; `make test` does it")
-
-
-def assert_heard(pcm: NDArray[np.int16]) -> None:
-    heard = sounding(pcm, RATE)
-    assert_tone(heard[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12)
-
-
 async def talk_with_baresip(call: Call) -> None:
     with call.open_audio(RATE) as port:
         await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID, level=baresip.TONE_LEVEL)
@@ -145,11 +133,11 @@ async def talk_with_baresip(call: Call) -> None:
     assert agent.state is IceState.CONNECTED
 
 
+@pytest.mark.usefixtures("baresip_installed")
 @pytest.mark.parametrize("ice", [None, True])
 def test_baresip_calls_out_of_a_nat_by_ice(
     networks: Networks, tmp_path: Path, ice: bool | None
 ) -> None:
-    installed()
     meeting = Meeting(networks)
 
     async def outside() -> None:
@@ -188,8 +176,8 @@ def test_baresip_calls_out_of_a_nat_by_ice(
 
 # Version 1.0 knows no peer-reflexive candidates in this role, which a symmetric NAT would take.
 @pytest.mark.parametrize("networks", ["cone"], indirect=True)
+@pytest.mark.usefixtures("baresip_installed")
 def test_we_call_baresip_out_of_a_nat_by_ice(networks: Networks, tmp_path: Path) -> None:
-    installed()
     meeting = Meeting(networks)
     heard: list[NDArray[np.int16]] = []
 

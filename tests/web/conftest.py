@@ -280,6 +280,18 @@ async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
         nursery.cancel_scope.cancel()
 
 
+async def answered(page: Page, target: str) -> str:
+    """The id of a call that was placed and answered."""
+    call: str = (await page.ask("dial", target=target))["call"]
+    await page.until(lambda state: shown(state, call)["state"] == "answered")
+    return call
+
+
+def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
+    """A call as the state shows it."""
+    return next((each for each in state["calls"] if each["id"] == call), {"state": None})
+
+
 class Installation:
     """A running server, with what is needed to meet it."""
 

@@ -12,17 +12,7 @@ from trio_websocket import WebSocketConnection
 from spech.testing.audio import samples, sine
 from spech.web.audio import HEADER
 
-from .conftest import Installation, Page, connect
-
-
-async def answered(page: Page, target: str) -> str:
-    call: str = (await page.ask("dial", target=target))["call"]
-    await page.until(lambda state: shown(state, call)["state"] == "answered")
-    return call
-
-
-def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
-    return next((each for each in state["calls"] if each["id"] == call), {"state": None})
+from .conftest import Installation, Page, answered, connect, shown
 
 
 def has(pcm: Any, hertz: float) -> bool:

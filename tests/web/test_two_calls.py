@@ -12,18 +12,7 @@ import trio
 from spech.sip.timeline import from_pcap
 from spech.testing.waiting import until
 
-from .conftest import PASSWORD, Installation, Page
-
-
-async def answered(page: Page, target: str) -> str:
-    """The id of a call that was placed and answered."""
-    call: str = (await page.ask("dial", target=target))["call"]
-    await page.until(lambda state: shown(state, call)["state"] == "answered")
-    return call
-
-
-def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
-    return next((each for each in state["calls"] if each["id"] == call), {"state": None})
+from .conftest import PASSWORD, Installation, Page, answered, shown
 
 
 def holds(page: Page) -> list[bool]:
