@@ -11,7 +11,6 @@ import trio
 from spech.call import Call, EventChannel
 from spech.errors import CallEnded
 from spech.formats import audio_formats
-from spech.media import Media
 from spech.rtp.ports import lease
 from spech.sip.caller import Caller, caller_of, number_of
 from spech.sip.media_security import Policy
@@ -113,20 +112,8 @@ class IncomingCall:
         host = flow.local[0]
         try:
             with lease(host, phone.ports, phone.rng) as pair:
-                media = Media(
-                    pair,
-                    rng=phone.rng,
-                    silence_suppression=phone.silence_suppression,
-                    certificate=phone.certificate,
-                )
                 formats = audio_formats(codecs or phone.codecs)
-                negotiator = await phone.reach.negotiators(
-                    endpoint,
-                    pair,
-                    formats,
-                    lambda: phone.security([flow], encryption),
-                    comfort_noise=phone.silence_suppression,
-                )
+                media, negotiator = await phone.equip(pair, formats, [flow], encryption)
                 if self.over:
                     raise CallEnded("The caller gave up.")
                 call = Call(

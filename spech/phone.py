@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from typing import Final
@@ -35,7 +35,7 @@ from spech.reach import Reach
 from spech.roaming import roam
 from spech.rtp.clock import MediaClock
 from spech.rtp.dtls import Certificate
-from spech.rtp.ports import PortRange, lease
+from spech.rtp.ports import PortPair, PortRange, lease
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
@@ -44,6 +44,7 @@ from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.flow import Address, Flow
 from spech.sip.mailbox import Mailbox
 from spech.sip.media_security import MediaSecurity, Policy
+from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.resolver import Resolver
 from spech.sip.session import Session
 from spech.sip.transfer import Referral
@@ -76,9 +77,8 @@ class Phone:
         self.ports = ports
         self.codecs = tuple(codecs)
         self.rng = rng
-        #: How the sound of its calls is reached from outside.
-        self.reach = reach
-        self.silence_suppression = silence_suppression
+        self._reach = reach
+        self._silence_suppression = silence_suppression
         self.clock = MediaClock()
         self._dialling = Dialling(endpoint, account, rng)
         self._binding: Binding | None = None
@@ -106,7 +106,7 @@ class Phone:
         return tuple(self._calls)
 
     @cached_property
-    def certificate(self) -> Certificate:
+    def _certificate(self) -> Certificate:
         """What our end of a DTLS-SRTP handshake shows."""
         return Certificate()
 
@@ -203,19 +203,7 @@ class Phone:
         flows = await self.flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
-            negotiator = await self.reach.negotiators(
-                endpoint,
-                pair,
-                formats,
-                lambda: self.security(flows, encryption),
-                comfort_noise=self.silence_suppression,
-            )
-            media = Media(
-                pair,
-                rng=self.rng,
-                silence_suppression=self.silence_suppression,
-                certificate=self.certificate,
-            )
+            media, negotiator = await self.equip(pair, formats, flows, encryption)
             identity = self._dialling.caller(caller, uri, flows[0].local)
             session = endpoint.agent.invite(
                 identity.anonymous() if headers else identity,
@@ -239,6 +227,32 @@ class Phone:
             endpoint.flush()
             async with self.run(call, media, channel):
                 yield call
+
+    async def equip(
+        self,
+        pair: PortPair,
+        formats: Sequence[AudioFormat],
+        flows: Sequence[Flow],
+        encryption: Policy | None,
+    ) -> tuple[Media, Callable[[int], Negotiator]]:
+        """The sound of a call on the sockets of ``pair``, and what makes its offers and answers.
+
+        ``flows`` are those that its signalling may take.
+        """
+        negotiator = await self._reach.negotiators(
+            self.endpoint,
+            pair,
+            formats,
+            lambda: self._security(flows, encryption),
+            comfort_noise=self._silence_suppression,
+        )
+        media = Media(
+            pair,
+            rng=self.rng,
+            silence_suppression=self._silence_suppression,
+            certificate=self._certificate,
+        )
+        return media, negotiator
 
     @asynccontextmanager
     async def run(self, call: Call, media: Media, channel: EventChannel) -> AsyncIterator[None]:
@@ -335,7 +349,7 @@ class Phone:
         flows = await self._dialling.servers(uri)
         return flows if self._binding is None else self._binding.nearest(flows)
 
-    def security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
+    def _security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
         """Our side of the agreement on encryption, where the signalling takes one of ``flows``."""
         policy = encryption or (self.account.encryption if self.account else "off")
         secure = all(flow.secure for flow in flows)
@@ -343,7 +357,7 @@ class Phone:
             policy,
             signalling_secure=secure,
             rng=self.rng,
-            fingerprint=self.certificate.fingerprint,
+            fingerprint=self._certificate.fingerprint,
         )
 
     def _listen(self, session: Session) -> EventChannel:
