@@ -106,19 +106,18 @@ class Endpoint:
 
     def _send(self, outgoing: Outgoing) -> bool:
         flow = outgoing.flow
-        carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+        carrier = self._carrier(flow.target)
         return carrier is not None and carrier.send(outgoing)
 
     def moved(self, flow: Flow) -> bool:
         """Whether this machine is on another network than when ``flow`` was found."""
-        carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+        carrier = self._carrier(flow.target)
         return carrier is not None and carrier.moved(flow)
 
     def present(self, flow: Flow) -> Flow:
         """The same flow from the address that we have now."""
-        target = Target(flow.transport, flow.remote, flow.host)
-        carrier = self._carrier(target)
-        return flow if carrier is None else carrier.flow_to(target)
+        carrier = self._carrier(flow.target)
+        return flow if carrier is None else carrier.flow_to(flow.target)
 
     def keep(self, flow: Flow) -> None:
         """Keep ``flow`` alive: somebody has to reach us by it."""
@@ -228,7 +227,7 @@ class Endpoint:
         while True:
             await trio.sleep(_KEEPALIVE_SECONDS)
             for flow in self._kept:
-                carrier = self._carrier(Target(flow.transport, flow.remote, flow.host))
+                carrier = self._carrier(flow.target)
                 if carrier is not None:
                     carrier.keep_alive(flow)
 

@@ -65,6 +65,11 @@ class Flow:
         """Whether the transport encrypts."""
         return self.transport in ("tls", "wss")
 
+    @property
+    def target(self) -> Target:
+        """The place at its other end."""
+        return Target(self.transport, self.remote, self.host)
+
     def __str__(self) -> str:
         return f"{self.transport}:{host_port(self.remote)}"
 
