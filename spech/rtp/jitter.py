@@ -25,7 +25,12 @@ from collections import deque
 from typing import NamedTuple
 
 from spech.rtp.packet import RtpPacket
-from spech.rtp.sequence import SEQUENCE_MASK, sequence_difference, timestamp_difference
+from spech.rtp.sequence import (
+    SEQUENCE_MASK,
+    TIMESTAMP_MASK,
+    sequence_difference,
+    timestamp_difference,
+)
 
 LONGEST_DELAY = 0.3
 """Seconds above which the delay never grows."""
@@ -153,7 +158,7 @@ class JitterBuffer:
             entry = _Entry(packet.sequence, packet.timestamp, packet)
         else:
             ahead = sequence_difference(packet.sequence, newest.order & SEQUENCE_MASK)
-            advance = timestamp_difference(packet.timestamp, newest.timestamp & 0xFFFFFFFF)
+            advance = timestamp_difference(packet.timestamp, newest.timestamp & TIMESTAMP_MASK)
             entry = _Entry(newest.order + ahead, newest.timestamp + advance, packet)
             elapsed = arrived - self._newest_arrival
             if ahead > 0 and not -self._early <= elapsed - advance <= self._maximum:

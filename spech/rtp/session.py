@@ -120,6 +120,7 @@ class RtpSession:
         if clock_rate != self._clock_rate:
             self._clock_rate = clock_rate
             self._audio_before = -1
+            self.counts.overflowed += self.buffer.discarded
             self.buffer = JitterBuffer(clock_rate)
             self._forget_source()
 

@@ -80,11 +80,6 @@ class StunMessage:
         """The value of the first attribute of that type (section 14)."""
         return next((value for kind, value in self.attributes if kind == attribute), None)
 
-    def number(self, attribute: Attribute) -> int | None:
-        """An attribute that is a number: PRIORITY, and the tie-breakers of ICE."""
-        value = self.get(attribute)
-        return None if value is None else int.from_bytes(value, "big")
-
     def is_authentic(self, password: bytes) -> bool:
         """Whether MESSAGE-INTEGRITY was made with that password (section 9.1.3)."""
         if self._signature is None:

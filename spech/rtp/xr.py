@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from spech.rtp.bursts import GMIN
+
 RECEIVER_ROUND_TRIP: Final = "rcvr-rtt"
 VOIP_METRICS: Final = "voip-metrics"
 """The two kinds of block that are exchanged here, as ``a=rtcp-xr`` names them (section 5.1)."""
@@ -14,7 +16,6 @@ _REFERENCE: Final = 4
 _DELAYS: Final = 5
 _METRICS: Final = 7
 _UNKNOWN: Final = 127
-_GMIN: Final = 16
 # Standard concealment, an adaptive jitter buffer (section 4.7.6).
 _CONFIGURATION: Final = 0b11_11_0000
 _METRICS_BLOCK: Final = struct.Struct("!I4B4H4B4BBx3H")
@@ -123,7 +124,7 @@ def _build_block(block: Block) -> bytes:
         _UNKNOWN,  # signal level, noise level, residual echo: not measured
         _UNKNOWN,
         _UNKNOWN,
-        _GMIN,
+        GMIN,
         _UNKNOWN if block.rating is None else round(block.rating),
         _UNKNOWN,  # no other network's rating
         _mark(block.mos_listening),

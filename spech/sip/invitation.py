@@ -265,12 +265,7 @@ class Invitation:
             fork.agreed, fork.settled = known.agreed, known.settled
             fork.dialog.local_sequence = known.dialog.local_sequence
             fork.dialog.remote_sequence = known.dialog.remote_sequence
-        credentials = [
-            (name, value)
-            for name, value in transaction.request.headers
-            if name in ("Authorization", "Proxy-Authorization")
-        ]
-        fork.acknowledge(self._context, sequence, credentials)
+        fork.acknowledge(self._context, sequence, transaction.request.credentials)
         self._context.locate(fork.dialog)
         self._session.accepted(fork, response, now)
 

@@ -235,6 +235,15 @@ class Request(_Accessors):
             raise LocalProtocolError(f"unusable method or version: {self.method[:32]!r}")
         return self._serialise(f"{self.method} {self.uri} {self.version}")
 
+    @property
+    def credentials(self) -> list[tuple[str, str]]:
+        """The authorization headers; an ACK repeats those of its INVITE (RFC 3261 22.1)."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if name in ("Authorization", "Proxy-Authorization")
+        ]
+
     def replace(
         self,
         *,

@@ -67,12 +67,8 @@ class DialogRequest:
 
     @property
     def credentials(self) -> list[tuple[str, str]]:
-        """The authorization headers it carried; an ACK repeats them (RFC 3261 22.1)."""
-        return [
-            (name, value)
-            for name, value in self._transaction.request.headers
-            if name in ("Authorization", "Proxy-Authorization")
-        ]
+        """The authorization headers of the last try."""
+        return self._transaction.request.credentials
 
     def _send(self, now: float, sequence: int | None = None) -> None:
         flow, headers = self._flow, self._headers

@@ -84,3 +84,14 @@ def test_a_number_that_became_that_of_digits_is_no_sound(session: RtpSession) ->
     session.check(sound(101))
     configure(session, 0)
     assert session.receive(event(7), 1.0) == "5"
+
+
+def test_what_was_dropped_stays_counted_when_the_clock_changes(session: RtpSession) -> None:
+    for number in range(60):
+        packet = RtpPacket(0, False, number, number * 160, 7, b"sound")
+        session.receive(packet, number * 0.02)
+    assert session.buffer.take(1.6) is not None
+    before = session.discarded
+    assert before > 0
+    configure(session, 97, clock_rate=48000)
+    assert session.discarded == before
