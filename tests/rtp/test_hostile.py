@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import struct
 from collections.abc import Iterator
@@ -20,28 +19,11 @@ from spech.rtp.dtls import Certificate
 from spech.rtp.ports import PortPair
 from spech.rtp.srtp import Sealer
 
+from .conftest import FakeSocket
+
 PEER, PEER_RTCP = ("127.0.0.2", 4000), ("127.0.0.2", 4001)
 KEY = bytes(range(30))
 SUITE = "AES_CM_128_HMAC_SHA1_80"
-
-
-class Mailbox:
-    """A socket in which datagrams wait."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[bytes, tuple[str, int]]] = []
-
-    def recvmsg_into(
-        self, buffers: list[bytearray], _: int
-    ) -> tuple[int, list[object], int, tuple[str, int]]:
-        if not self.waiting:
-            raise BlockingIOError(errno.EAGAIN, "nothing waits")
-        data, source = self.waiting.pop(0)
-        buffers[0][: len(data)] = data
-        return len(data), [], 0, source
-
-    def sendto(self, data: bytes, destination: tuple[str, int]) -> None:
-        pass
 
 
 class Attacker:
@@ -156,7 +138,7 @@ async def test_no_datagram_ends_a_call(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     rng = random.Random(seed)
-    boxes = Mailbox(), Mailbox()
+    boxes = FakeSocket(), FakeSocket()
     pair = PortPair(*boxes, "127.0.0.1", 6000)  # type: ignore[arg-type]
     media = Media(pair, rng=random.Random(seed), certificate=Certificate())
     agreed = Agreed(

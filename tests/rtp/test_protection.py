@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import random
-from typing import Any
 
 import pytest
 
@@ -16,29 +14,12 @@ from spech.rtp.session import RtpSession
 from spech.rtp.srtp import PROFILES, Opener, Sealer
 from spech.rtp.stream import Stream
 
-Address = tuple[str, int]
+from .conftest import Address, FakeSocket
+
 LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
 STRANGER = ("203.0.113.5", 6000)
 LENGTHS = {"AEAD_AES_256_GCM": 44, "AEAD_AES_128_GCM": 28}
 SUITE = "AES_CM_128_HMAC_SHA1_80"
-
-
-class Socket:
-    def __init__(self) -> None:
-        self.waiting: list[tuple[bytes, Address]] = []
-        self.sent: list[bytes] = []
-        self.to: list[Address] = []
-
-    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
-        if not self.waiting:
-            raise BlockingIOError(errno.EAGAIN, "nothing waits")
-        data, source = self.waiting.pop(0)
-        buffers[0][: len(data)] = data
-        return len(data), [], 0, source
-
-    def sendto(self, data: bytes, destination: Address) -> None:
-        self.sent.append(data)
-        self.to.append(destination)
 
 
 class Side:
@@ -58,7 +39,7 @@ class Side:
         self.session.configure(
             clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
         )
-        self.media, self.control = Socket(), Socket()
+        self.media, self.control = FakeSocket(), FakeSocket()
         pair = PortPair(self.media, self.control, *here)  # type: ignore[arg-type]
         self.stream = Stream(pair, self.session, certificate)
         self.stream.negotiate(there, (there[0], there[1] + 1))

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from spech.errors import LocalProtocolError
 from spech.sip import events
 from spech.sip.flow import Flow, Outgoing
-from spech.sip.headers import NameAddr
+from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Identity
-from spech.sip.message import Message, Request, Response
+from spech.sip.message import Message, Request, Response, response_to
 from spech.sip.offer_answer import AudioFormat, Negotiator
 from spech.sip.parser import parse
 from spech.sip.session import Session
@@ -101,7 +102,7 @@ class Pair:
         for peer in (self.alice, self.bob):
             try:
                 agent = peer.agent
-            except Exception:
+            except LocalProtocolError:  # A test plays him.
                 continue
             assert agent.sessions == ()
             assert len(agent.layer) == 0
@@ -112,8 +113,6 @@ class Pair:
         self, request: Request | Response, status: int, tag: str = "b1", body: bytes = b""
     ) -> None:
         """Bob, played by the test, answers ``request``."""
-        from spech.sip.message import response_to
-
         assert isinstance(request, Request)
         headers = [("Contact", "<sip:bob@10.0.0.2>")]
         kind = "application/sdp" if body else None
@@ -121,6 +120,25 @@ class Pair:
             request, status, to_tag=tag, headers=headers, body=body, content_type=kind
         )
         self.bob.send(response, self.alice)
+
+    def ask(
+        self, method: str, heard: Message, *headers: tuple[str, str], body: bytes = b""
+    ) -> None:
+        """Bob, played by the test, sends the first request of his in the dialog of ``heard``.
+
+        That is a request of Alice's with Bob's tag, or a response to one.
+        """
+        pairs = [
+            ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{method}"),
+            ("Max-Forwards", "70"),
+            ("From", str(heard.to)),
+            ("To", str(heard.from_)),
+            ("Call-ID", heard.call_id),
+            ("CSeq", f"1 {method}"),
+            *headers,
+        ]
+        request = Request(method, Uri.parse("sip:alice@10.0.0.1"), Headers(pairs), body)
+        self.bob.send(request, self.alice)
 
 
 @pytest.fixture

@@ -195,18 +195,10 @@ def test_an_update_of_early_media(
     )
     pair.bob.send(progress, pair.alice)
     pair.wire.run(0.1)
-    pairs = [
-        ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKu1"),
-        ("Max-Forwards", "70"),
-        ("From", str(progress.to)),
-        ("To", str(request.from_)),
-        ("Call-ID", request.call_id),
-        ("CSeq", "1 UPDATE"),
-        ("Contact", "<sip:bob@10.0.0.2>"),
-    ]
+    more = [("Contact", "<sip:bob@10.0.0.2>")]
     if body:
-        pairs.append(("Content-Type", "application/sdp"))
-    pair.bob.send(Request("UPDATE", Uri.parse("sip:a@10.0.0.1"), Headers(pairs), body), pair.alice)
+        more.append(("Content-Type", "application/sdp"))
+    pair.ask("UPDATE", progress, *more, body=body)
     pair.wire.run(0.1)
     response = pair.bob.take(answer)
     assert response.to.tag == request.from_.tag
