@@ -73,8 +73,7 @@ export class Dialer extends Part {
       h(
         "form",
         { class: "dial", onsubmit: (event) => this.#submit(event) },
-        this.#back,
-        this.#from,
+        h("div", { class: "dial-head" }, this.#back, this.#from),
         h("div", { class: "number-row" }, this.#input, this.#erase),
         this.#error,
         this.#keypad,
@@ -92,7 +91,10 @@ export class Dialer extends Part {
       testid: "from",
       "aria-label": t("account.from"),
       title: t("account.from"),
-      onchange: () => this.phone.choose(select.value),
+      onchange: () => {
+        this.phone.choose(select.value);
+        this.arrive();
+      },
     });
     return h("div", { class: "from", hidden: true }, h("span", { class: "dot" }), select, icon("down"));
   }

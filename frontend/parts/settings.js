@@ -1,12 +1,12 @@
 /** The SIP accounts, one at a time. Saving is a trial: the server stores nothing that did not register. */
 
 import { h, Part, setText, show } from "../dom.js";
-import { currentLanguage, inWords, LANGUAGES, t } from "../i18n.js";
+import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { remember } from "../memory.js";
 import { live } from "../phone.js";
 import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
+import { countryChoice, languageChoice } from "./habits.js";
 
 const TRANSPORTS = ["udp", "tcp", "tls"];
 // What an account that was made elsewhere asks for besides is kept and shown by its name.
@@ -143,7 +143,7 @@ export class Settings extends Part {
       h(
         "div",
         { class: "foot" },
-        h("div", { class: "habits" }, this.#language(), this.#country()),
+        h("div", { class: "habits" }, languageChoice(), countryChoice(this.phone.tones)),
         this.forget,
         this.version,
       ),
@@ -205,44 +205,6 @@ export class Settings extends Part {
       icon("eye"),
     );
     return this.#field("password", { type: "password", autocomplete: "new-password" }, reveal);
-  }
-
-  #language() {
-    const select = h(
-      "select",
-      {
-        testid: "language",
-        "aria-label": t("language"),
-        onchange: () => {
-          remember("language", select.value);
-          location.reload();
-        },
-      },
-      ...Object.entries(LANGUAGES).map(([value, name]) =>
-        h("option", { value, selected: value === currentLanguage() }, name),
-      ),
-    );
-    return h("div", { class: "input select small" }, select, icon("down"));
-  }
-
-  /** Whose tones one hears: a habit of the person, kept by the browser. */
-  #country() {
-    const { tones } = this.phone;
-    const select = h("select", {
-      testid: "country",
-      "aria-label": t("country"),
-      title: t("country"),
-      onchange: () => tones.choose(select.value),
-    });
-    const names = new Intl.DisplayNames([currentLanguage()], { type: "region" });
-    Promise.all([tones.table(), tones.country()]).then(([table, country]) => {
-      const options = Object.keys(table)
-        .map((code) => [code, code ? names.of(code.toUpperCase()) : t("country.none")])
-        .sort(([code, one], [, other]) => (code ? one.localeCompare(other, currentLanguage()) : -1));
-      select.append(...options.map(([value, name]) => h("option", { value }, name)));
-      select.value = country;
-    });
-    return h("div", { class: "input select small" }, select, icon("down"));
   }
 
   /** Called when the view opens: with the account that is in trouble, or else the one that calls go by. */

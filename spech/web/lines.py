@@ -39,7 +39,7 @@ class Lines:
         self._drain = drain
         self._stun = stun
         self._lines: dict[str, Line] = {}
-        #: Who has the port of ``listen``.
+        #: Who has the port of ``listen``, until it is closed.
         self._first: Line | None = None
         self._begin, self._begun = trio.open_memory_channel[tuple[Line, Line | None]](math.inf)
 
@@ -84,6 +84,8 @@ class Lines:
         """Run all lines until cancelled; what happens to one is nothing to the others."""
         async with trio.open_nursery() as nursery:
             async for line, old in self._begun:
+                if self._first in (None, old):
+                    self._first = line
                 nursery.start_soon(self._run, line, old)
 
     async def _run(self, line: Line, old: Line | None) -> None:
@@ -91,8 +93,6 @@ class Lines:
             # Else its farewell would take the new registration along.
             await old.closed.wait()
         host, port = self._listen
-        if self._first is None:
-            self._first = line
         try:
             await line.run((host, port if self._first is line else 0), self._drain, self._stun)
         finally:

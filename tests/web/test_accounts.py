@@ -146,11 +146,17 @@ async def test_a_broken_one_hinders_no_other(exchange: Exchange, data_folder: Pa
             await page.call_in_state("answered")
 
 
-async def test_one_port_serves_one_of_them(exchange: Exchange, data_folder: Path) -> None:
-    """With a port that was asked for, the second account takes another."""
+async def test_the_first_account_has_the_port_that_was_asked_for(
+    exchange: Exchange, data_folder: Path
+) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         listen = free.getsockname()
+
+    def at_the_port() -> list[str]:
+        address = f"@127.0.0.1:{listen[1]}"
+        return [user for user, contact in exchange.contacts.items() if address in contact]
+
     with trio.fail_after(PATIENCE):
         async with (
             run_server(exchange, data_folder, sip_listen=listen) as installation,
@@ -159,9 +165,18 @@ async def test_one_port_serves_one_of_them(exchange: Exchange, data_folder: Path
             await page.ask("save_account", **installation.settings())
             await page.ask("save_account", **installation.settings(user="bob"))
             await page.until(lambda state: bindings(state) == ["registered"] * 2)
-            ports = {user: contact.split(":")[2] for user, contact in exchange.contacts.items()}
-            assert ports["alice"].startswith(str(listen[1]))
-            assert not ports["bob"].startswith(str(listen[1]))
+            assert at_the_port() == ["alice"]
+            changed = installation.settings(codecs=["PCMA"])
+            await page.ask("save_account", account="a1", **changed)
+            await page.until(lambda state: state["accounts"][0]["codecs"] == ["PCMA"])
+            await page.until(lambda state: bindings(state) == ["registered"] * 2)
+            assert at_the_port() == ["alice"]
+        async with (
+            run_server(exchange, data_folder, sip_listen=listen) as installation,
+            open_page(installation.url) as page,
+        ):
+            await page.until(lambda state: bindings(state) == ["registered"] * 2)
+            assert at_the_port() == ["alice"]
 
 
 async def test_the_same_account_twice_is_refused(installation: Installation, pair: Page) -> None:
