@@ -74,11 +74,10 @@ class NoiseGenerator:
 
     Args:
         rate, clock_rate: as for :class:`NoiseAnalyzer`.
-        seed: of the noise.
     """
 
-    def __init__(self, rate: int, clock_rate: int, seed: int = 0) -> None:
-        self._random = np.random.default_rng(seed)
+    def __init__(self, rate: int, clock_rate: int) -> None:
+        self._random = np.random.default_rng(0)
         self._size = rate // 50
         # Two windows that overlap by half have the power of one: sin² + cos².
         self._window = np.sin(np.pi * (np.arange(2 * self._size) + 0.5) / (2 * self._size))

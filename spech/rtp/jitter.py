@@ -33,8 +33,11 @@ from spech.rtp.sequence import (
 )
 
 LONGEST_DELAY = 0.3
-"""Seconds above which the delay never grows."""
+"""Seconds above which the delay never grows; what waits as much longer than its target is dropped."""
 
+_SHORTEST_DELAY = 0.01
+#: Seconds that packets wait until enough is known of the line.
+_INITIAL_DELAY = 0.04
 _CAPACITY = 100
 _REMEMBERED = 400
 #: Of so many packets one more may be late: 4 of 400, the one at the edge included.
@@ -70,10 +73,6 @@ class JitterBuffer:
 
     Args:
         clock_rate: the RTP clock in Hz, in which all ``units`` are counted.
-        initial: seconds that packets wait until enough is known of the line.
-        minimum: seconds below which the target never falls.
-        maximum: seconds above which it never grows. What waits as much longer than the target is
-            dropped.
 
     Attributes:
         discarded: packets that were dropped because too much waited.
@@ -82,24 +81,17 @@ class JitterBuffer:
         resumed: whether the peer made a pause before the packet that was taken last.
     """
 
-    def __init__(
-        self,
-        clock_rate: int,
-        *,
-        initial: float = 0.04,
-        minimum: float = 0.01,
-        maximum: float = LONGEST_DELAY,
-    ) -> None:
+    def __init__(self, clock_rate: int) -> None:
         self.discarded = 0
         self.spare = 0
         self.resumed = False
         self._clock_rate = clock_rate
-        self._minimum = int(minimum * clock_rate)
-        self._maximum = int(maximum * clock_rate)
+        self._minimum = int(_SHORTEST_DELAY * clock_rate)
+        self._maximum = int(LONGEST_DELAY * clock_rate)
         self._pause = int(_PAUSE_SECONDS * clock_rate)
         self._slack = int(_SLACK_SECONDS * clock_rate)
         self._early = int(_EARLY_SECONDS * clock_rate)
-        self._initial = self._target = int(initial * clock_rate)
+        self._initial = self._target = int(_INITIAL_DELAY * clock_rate)
         self.reset()
 
     def __len__(self) -> int:
