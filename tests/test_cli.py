@@ -263,6 +263,7 @@ async def test_a_host_that_is_unknown_is_3() -> None:
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", "no-such-file.wav"),
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", __file__),
         ("call", "600", "--account", "sip:alice@127.0.0.1", "--tone", "de/melody"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--tone", "xx/busy"),
         ("bridge", "--websocket", "ws://127.0.0.1/"),
         ("bridge", "--websocket", "http://127.0.0.1/", "--listen", "127.0.0.1:0"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1"),

@@ -25,7 +25,7 @@ from spech import (
     open_phone,
 )
 from spech.audio.player import Player
-from spech.audio.progress import TONES
+from spech.audio.progress import TONES, countries
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -193,8 +193,13 @@ def call(
             Player(play).close()
         except MediaError as error:
             raise click.BadParameter(str(error), param_hint="--play") from error
-    if tone is not None and tone.rpartition("/")[2] not in TONES:
-        raise click.BadParameter(f"one of {', '.join(TONES)}", param_hint="--tone")
+    if tone is not None:
+        country, _, name = tone.rpartition("/")
+        if name not in TONES:
+            raise click.BadParameter(f"one of {', '.join(TONES)}", param_hint="--tone")
+        if country and country.lower() not in countries():
+            known = ", ".join(filter(None, countries()))
+            raise click.BadParameter(f"the countries are {known}", param_hint="--tone")
     if account is not None and no_register:
         account = replace(account, register=False)
     plan = Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import click
@@ -24,8 +25,9 @@ def explain(error: SpechError) -> str:
     if not isinstance(error, RegistrationFailed):
         return f"Could not reach the server: {error}"
     if error.status in (401, 403, 407):
+        unset = "" if PASSWORD_VARIABLE in os.environ else ", which is not set"
         return (
             f"Could not register: the server does not accept this user and password ({error}). "
-            f"The password is taken from {PASSWORD_VARIABLE}."
+            f"The password is taken from {PASSWORD_VARIABLE}{unset}."
         )
     return f"Could not register: {error}"
