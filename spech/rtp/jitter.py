@@ -33,7 +33,7 @@ from spech.rtp.sequence import (
 )
 
 LONGEST_DELAY = 0.3
-"""Seconds above which the delay never grows; what waits as much longer than its target is dropped."""
+"""Seconds above which the delay never grows; what waits as much longer than it is dropped."""
 
 _SHORTEST_DELAY = 0.01
 #: Seconds that packets wait until enough is known of the line.
