@@ -22,7 +22,8 @@ from spech.sip.transaction import ClientTransaction, ServerTransaction
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context, Session
+    from spech.sip.context import Context
+    from spech.sip.session import Session
 
 SDP: Final = "application/sdp"
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).

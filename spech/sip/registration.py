@@ -6,13 +6,13 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
+from spech.sip.context import Context
 from spech.sip.events import RegistrationChanged
 from spech.sip.flow import Flow
 from spech.sip.grammar import maybe_number
 from spech.sip.headers import Headers, NameAddr
 from spech.sip.identity import Identity, Tries
 from spech.sip.message import REASONS, Request, Response
-from spech.sip.session import Context
 from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
 

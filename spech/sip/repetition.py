@@ -15,7 +15,7 @@ from spech.sip.timers import PATIENCE, T1, T2
 from spech.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context
+    from spech.sip.context import Context
 
 
 class Repetition:

@@ -12,7 +12,7 @@ from spech.sip.message import Response
 from spech.sip.transaction import ClientTransaction
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context
+    from spech.sip.context import Context
 
 #: Hears the end of a request: status, the response (None where nobody answered), and the time.
 Done = Callable[[int, Response | None, float], None]

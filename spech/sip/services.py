@@ -24,7 +24,8 @@ from spech.sip.transfer import Transfers
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context, Session
+    from spech.sip.context import Context
+    from spech.sip.session import Session
 
 
 class Services:

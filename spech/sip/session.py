@@ -11,14 +11,14 @@ Pure: time comes in as ``now`` in seconds, bytes leave through the context.
 from __future__ import annotations
 
 import enum
-import random
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from spech.agreement import Agreed
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.caller import reason_of
 from spech.sip.capabilities import SUPPORTED
+from spech.sip.context import Context
 from spech.sip.dialog import Dialog
 from spech.sip.events import (
     Answered,
@@ -26,25 +26,21 @@ from spech.sip.events import (
     Confirmed,
     DigitReceived,
     EarlyMedia,
-    Event,
     IncomingCall,
     MediaChanged,
     Redirected,
     Ringing,
 )
-from spech.sip.flow import Address, Flow, Outgoing
+from spech.sip.flow import Address, Flow
 from spech.sip.identity import Identity
-from spech.sip.ids import Identifiers
 from spech.sip.info import DigitRequests, dtmf_digit
 from spech.sip.invitation import Fork, Invitation
-from spech.sip.layer import TransactionLayer
 from spech.sip.message import REASONS, Request, Response, response_to
 from spech.sip.offer_answer import Negotiator
 from spech.sip.renegotiation import Renegotiation, busy
 from spech.sip.requests import DialogRequest
 from spech.sip.responder import Responder
 from spech.sip.session_timer import LEAST, SessionTimer
-from spech.sip.timers import TimerSet
 from spech.sip.transaction import ServerTransaction
 from spech.sip.uri import Uri
 
@@ -97,29 +93,6 @@ FAREWELL: Final[dict[State, Farewell]] = {
     State.CLOSING: Farewell.NOTHING,
     State.ENDED: Farewell.NOTHING,
 }
-
-
-class Context(Protocol):
-    """What a session needs of its user agent."""
-
-    rng: random.Random
-    ids: Identifiers
-    timers: TimerSet
-    layer: TransactionLayer
-
-    def via(self, flow: Flow) -> str: ...
-    def contact(self, flow: Flow, uri: Uri) -> str: ...
-    def locate(self, dialog: Dialog) -> None: ...
-    def learn_address(self, flow: Flow, seen: Address) -> bool: ...
-    def standard_headers(self) -> list[tuple[str, str]]: ...
-    def emit(self, event: Event) -> None: ...
-    def send(self, outgoing: Outgoing) -> None: ...
-    def note(self, call_id: str, text: str) -> None: ...
-    def forget(self, session: Session) -> None: ...
-    def registered_at(self, host: str) -> bool: ...
-    def receive_within(
-        self, session: Session, transaction: ServerTransaction, now: float
-    ) -> None: ...
 
 
 class Session:

@@ -14,7 +14,7 @@ from spech.sip.transaction import ClientTransaction
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context
+    from spech.sip.context import Context
 
 
 class StandaloneRequest:

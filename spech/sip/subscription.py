@@ -25,7 +25,7 @@ from spech.sip.transaction import ServerTransaction
 from spech.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from spech.sip.session import Context
+    from spech.sip.context import Context
 
 #: Seconds to wait after the first, second, ... failure in a row.
 _BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
