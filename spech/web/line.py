@@ -129,7 +129,8 @@ class Line:
                         await self._run_phone(listen, drain, stun)
                     except* Exception as group:
                         error = first_of(group)
-                        logger.error("The phone stopped, it is opened again", exc_info=error)
+                        address = self.account.address
+                        logger.error("The phone of %s is opened again", address, exc_info=error)
                         self._set_registration("failed", None, str(error) or type(error).__name__)
                     await trio.sleep(REOPEN_SECONDS)
         finally:
