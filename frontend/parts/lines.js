@@ -43,7 +43,7 @@ export class Lines extends Part {
         this.append(row);
       }
       const row = this.#rows.get(call.id);
-      row.dataset.state = call.on_hold || call.held ? "waiting" : call.state;
+      row.dataset.state = live(call) && (call.on_hold || call.held) ? "waiting" : call.state;
       const isSelected = call.id === selected?.id || (selected && together(call, selected));
       row.setAttribute("aria-pressed", String(Boolean(isSelected)));
       const recording = live(call) ? this.phone.recording(call) : null;
