@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from spech import codecs
-from spech.codecs.base import Codec, Impairment
+from spech.codecs.base import Codec
 from spech.emodel import mean_opinion_score, transmission_rating
 from spech.rtp.bursts import BurstSummary
 from spech.rtp.jitter import LONGEST_DELAY
@@ -155,7 +155,7 @@ class Monitor:
         self._stream = stream
         session.reports.measure = self._metrics
         self._codec: Codec | None = None
-        self._impairment = Impairment(0.0, 25.1)
+        self._impairment = codecs.impairment(codecs.DEFAULT[0])
         self._payload_type: int | None = None
         self._packet_ms = _TICK_MS
         self._counters: deque[_Counters] = deque([_Counters()], maxlen=_RECENT + 1)

@@ -19,7 +19,15 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
-from spech.codecs.base import BaseCodec, Codec, CodecInfo, CodecMaker, Impairment, Samples
+from spech.codecs.base import (
+    BaseCodec,
+    Codec,
+    CodecInfo,
+    CodecMaker,
+    Impairment,
+    Samples,
+    band_of,
+)
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
 
@@ -125,11 +133,7 @@ def impairment(name: str) -> Impairment:
     maker = _makers().get(name.lower())
     if maker is None:
         return _UNKNOWN
-    rate = maker.info.rate
-    return maker.info.impairment or replace(
-        _UNKNOWN,
-        band="narrowband" if rate < 16000 else "wideband" if rate < 32000 else "fullband",
-    )
+    return maker.info.impairment or replace(_UNKNOWN, band=band_of(maker.info.rate))
 
 
 @cache

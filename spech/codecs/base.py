@@ -173,6 +173,10 @@ class BaseCodec:
         return self.conceal(samples)
 
 
+Band = Literal["narrowband", "wideband", "fullband"]
+"""The scales of the E-model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Impairment:
     """What a codec costs on the scale of the E-model (ITU-T G.107, G.107.1, G.107.2).
@@ -183,7 +187,7 @@ class Impairment:
 
     equipment: float
     robustness: float
-    band: Literal["narrowband", "wideband", "fullband"] = "narrowband"
+    band: Band = "narrowband"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,11 @@ class CodecMaker:
     info: CodecInfo
     make: Callable[..., Codec]
     settings: Mapping[str, range] = field(default_factory=dict)
+
+
+def band_of(rate: int) -> Band:
+    """The scale on which sound of that sampling rate, in Hz, is judged."""
+    return "narrowband" if rate < 16000 else "wideband" if rate < 32000 else "fullband"
 
 
 def parameters(fmtp: str | None) -> dict[str, str]:

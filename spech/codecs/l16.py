@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
+from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, band_of
 from spech.codecs.conceal import Concealer
 
 _RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -99,11 +99,7 @@ _FILTER = _design()
 
 def _impairment(rate: int) -> Impairment:
     """PCM is what the scales are made of: Ie is 0. Bpl is that of G.711, concealed alike."""
-    return Impairment(
-        0.0,
-        25.1,
-        "narrowband" if rate < 16000 else "wideband" if rate < 32000 else "fullband",
-    )
+    return Impairment(0.0, 25.1, band_of(rate))
 
 
 def _maker(rate: int) -> CodecMaker:
