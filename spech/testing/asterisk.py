@@ -27,6 +27,7 @@ from spech.account import Account
 
 from . import dialplan as configuration
 from .certificates import self_signed
+from .network import SYSTEM_PATH, addresses
 from .waiting import wait
 
 #: SIP ports are taken from here upwards, four for each PBX that runs at once.
@@ -142,7 +143,7 @@ class Asterisk:
                 dialplan=self._dialplan,
                 modules=self._modules,
                 extra=self._files,
-                addresses=_addresses(),
+                addresses=addresses(),
             )
             certificate, key = self_signed(self.host)
             self.certificate_file = self._directory / configuration.CERTIFICATE
@@ -285,15 +286,6 @@ def _reserved_port(host: str) -> Iterator[int]:
     raise AsteriskUnavailable(f"no free SIP port from {FIRST_PORT} upwards")
 
 
-def _addresses() -> list[str]:
-    """The IPv4 addresses of this machine; none where ``ip`` is not there to tell them."""
-    program = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        return []
-    told = subprocess.run([program, "-4", "-o", "address"], capture_output=True, check=True)
-    return re.findall(r"inet ([0-9.]+)", told.stdout.decode())
-
-
 def _name_this_machine(root: Path) -> None:
     """Asterisk looks its own host name up, and stalls for seconds where nothing knows it."""
     hosts = root / "etc/hosts"
@@ -317,7 +309,7 @@ def _process(command: list[str], console: Path) -> Iterator[subprocess.Popen[byt
     """Run a program in a process group of its own; it goes down with the block, or with us."""
     # The kernel ends it should this process die without leaving the block.
     watched = ["setpriv", "--pdeathsig", "KILL", *command]
-    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    environment = {**os.environ, "PATH": SYSTEM_PATH}
     with (
         console.open("wb") as output,
         subprocess.Popen(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -28,6 +29,9 @@ OUTSIDE = "203.0.113.2"
 OTHER = "203.0.113.3"
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+
+#: Where system programs are looked for, which not everybody's path has.
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 #: ``fully-random`` gives each flow another port: the NAT is symmetric then.
 _RULES = """
@@ -57,9 +61,18 @@ class NetworkUnavailable(Exception):
 def why_not() -> str | None:
     """What is missing for a network of one's own, None when nothing is."""
     for program in ("ip", "nft"):
-        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        if shutil.which(program, path=SYSTEM_PATH) is None:
             return f"{program} is not installed"
     return None if os.geteuid() == 0 else "networks are for root to make"
+
+
+def addresses() -> list[str]:
+    """The IPv4 addresses of this machine; none where ``ip`` is not there to tell them."""
+    program = shutil.which("ip", path=SYSTEM_PATH)
+    if program is None:
+        return []
+    told = subprocess.run([program, "-4", "-o", "address"], capture_output=True, check=True)
+    return re.findall(r"inet ([0-9.]+)", told.stdout.decode())
 
 
 class Networks:
@@ -144,7 +157,7 @@ def _wire(host: str, address: str, router: str, name: str, address_there: str) -
 
 
 def _run(*command: str, text: str = "") -> None:
-    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    environment = {**os.environ, "PATH": SYSTEM_PATH}
     done = subprocess.run(
         command, input=text, capture_output=True, text=True, check=False, env=environment
     )
