@@ -72,14 +72,15 @@ class Media:
         silence_suppression: bool = False,
         certificate: Certificate | None = None,
     ) -> None:
-        self._silence_suppression = silence_suppression
+        self.voices = Voices()
         self.on_digit: Callable[[str], None] | None = None
         self.on_tones: Callable[[str], None] | None = None
+        self.on_handshake: Callable[[str | None], None] | None = None
+        self._silence_suppression = silence_suppression
         self._events: bool | None = None
         self._detects_tones = False
         self._detector: DigitDetector | None = None
         self._rng = rng
-        self.on_handshake: Callable[[str | None], None] | None = None
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session, certificate)
         self._monitor = Monitor(self._session, self._stream)
@@ -91,7 +92,6 @@ class Media:
         self._sending = self._receiving = self._reachable = False
         self._samples = self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
-        self.voices = Voices()
         self._recordings = Recordings()
         self._waiting = trio.lowlevel.ParkingLot()
         self._ticks = 0

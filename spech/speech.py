@@ -30,13 +30,13 @@ class Speech:
 
     def __init__(self, session: RtpSession, stream: Stream) -> None:
         self.silence: Samples = _NO_SOUND
+        self.keypad = Keypad(session)
         self._session = session
         self._stream = stream
         self._codec: Codec | None = None
         self._packet_samples = 0
         self._pending: Samples = _NO_SOUND
         self._tail = 0
-        self.keypad = Keypad(session)
         self._pauses: Pauses | None = None
         self._plays = Playlist()
 
