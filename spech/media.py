@@ -90,7 +90,7 @@ class Media:
         self._playout: Playout | None = None
         self._played_before = Played()
         self._sending = self._receiving = self._reachable = False
-        self._samples = self._units = self._fraction = 0
+        self._units = self._fraction = 0
         self._speech = Speech(self._session, self._stream)
         self._recordings = Recordings()
         self._waiting = trio.lowlevel.ParkingLot()
@@ -201,8 +201,7 @@ class Media:
             before = None
         earlier = (-1 if self._payload_type == payload_type else self._payload_type, before)
         self._codec = codec
-        self._samples = codec.rate // FRAMES_PER_SECOND
-        self._playout = Playout(self._session, codec, self._samples, earlier)
+        self._playout = Playout(self._session, codec, codec.rate // FRAMES_PER_SECOND, earlier)
 
     # The clock
 

@@ -62,6 +62,10 @@ class RtpSession:
         epoch: what to add to ``now`` to get seconds since 1970, for NTP timestamps.
 
     Attributes:
+        ssrc: our source; it changes after a collision, and with our key.
+        timestamp: of what is sent in this tick, on the RTP clock.
+        counts: packets and octets, both ways.
+        reports: what both ends tell each other of them.
         buffer: where the packets of sound wait; another one when the clock rate changes.
     """
 
