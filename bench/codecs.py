@@ -23,11 +23,12 @@ ROUNDS = 3
 def cost(name: str) -> tuple[float, float]:
     """Per cent of a core for encoding and for decoding one call."""
     best = [np.inf, np.inf]
+    codec = codecs.create(name)
+    said = speak(SENTENCES, codec.rate)
+    size = codec.packet_samples(20)
+    packets = [said[at : at + size] for at in range(0, len(said) - size + 1, size)]
     for _ in range(ROUNDS):
         codec = codecs.create(name)
-        said = speak(SENTENCES, codec.rate)
-        size = codec.packet_samples(20)
-        packets = [said[at : at + size] for at in range(0, len(said) - size + 1, size)]
         began = time.process_time()
         payloads = [codec.encode(packet) for packet in packets]
         encoded = time.process_time()
