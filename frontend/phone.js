@@ -7,6 +7,7 @@
  */
 
 import { labelOf } from "./accounts.js";
+import { Durations } from "./durations.js";
 import { recall, recallTab, remember, rememberTab } from "./memory.js";
 import { QualityLog } from "./quality.js";
 import { Recents } from "./recents.js";
@@ -17,8 +18,6 @@ import { Tones } from "./sound/tones.js";
 // The line is taken, or nobody wants to talk; everything else is the network's trouble.
 const BUSY = [480, 486, 600, 603];
 const SILENCE_DBFS = -100;
-// Snapshots differ by the network's delay; the timer follows only what is more than that.
-const TIMER_SLACK_MS = 400;
 
 /** A number without the marks people write into it; a SIP address as it is. */
 export function tidy(text) {
@@ -50,8 +49,7 @@ export class Phone extends EventTarget {
   #selected = null;
   #mine = new Set(recallTab("mine", []));
   #metSnapshot = false;
-  #startedAt = new Map();
-  #lengths = new Map();
+  #durations = new Durations();
   #digits = new Map();
   #keysSent = Promise.resolve();
   #seen = new Set();
@@ -147,12 +145,8 @@ export class Phone extends EventTarget {
   }
 
   #missed(call) {
-    return (
-      call.direction === "incoming" &&
-      !live(call) &&
-      call.answered_s === null &&
-      !this.#startedAt.has(call.id)
-    );
+    const answered = call.answered_s !== null || this.seconds(call) !== null;
+    return call.direction === "incoming" && !live(call) && !answered;
   }
 
   /** The call that the view shows and whose sound is played. */
@@ -187,9 +181,7 @@ export class Phone extends EventTarget {
 
   /** Seconds since the answer, the length of an ended call, or null if it was never answered. */
   seconds(call) {
-    if (this.#lengths.has(call.id)) return this.#lengths.get(call.id);
-    const start = this.#startedAt.get(call.id);
-    return start === undefined ? null : Math.max(0, (performance.now() - start) / 1000);
+    return this.#durations.seconds(call);
   }
 
   /** The digits that were sent in this call by this page. */
@@ -426,8 +418,7 @@ export class Phone extends EventTarget {
     // A call that we just dialled may not be in this snapshot yet, hence `seen`.
     if (!this.#metSnapshot) this.#seen = new Set(this.#mine);
     for (const known of [
-      this.#startedAt,
-      this.#lengths,
+      this.#durations,
       this.#digits,
       this.#mine,
       this.#witnessed,
@@ -466,15 +457,9 @@ export class Phone extends EventTarget {
 
   #receiveCall(call) {
     if (live(call)) this.#witnessed.add(call.id);
-    if (call.answered_s !== null && !this.#lengths.has(call.id)) {
-      const start = this.#control.receivedAt - call.answered_s * 1000;
-      const known = this.#startedAt.get(call.id);
-      if (known === undefined || Math.abs(known - start) > TIMER_SLACK_MS)
-        this.#startedAt.set(call.id, start);
-    }
-    if (live(call) || this.#lengths.has(call.id)) return;
-    const seconds = this.seconds(call);
-    this.#lengths.set(call.id, seconds);
+    this.#durations.note(call, this.#control.receivedAt);
+    if (live(call) || this.#durations.over(call.id)) return;
+    const seconds = this.#durations.end(call);
     if (this.#saw(call)) {
       if (this.#mine.has(call.id) && call.ended.by === "remote") this.#tellEnd(call, seconds);
       this.recents.note(call, seconds);
@@ -515,6 +500,6 @@ export class Phone extends EventTarget {
 
   /** A call that we just dialled or answered and that no snapshot shows yet as ours to hear. */
   #pending() {
-    return this.#mine.has(this.#selected) && !this.#lengths.has(this.#selected) ? this.#selected : null;
+    return this.#mine.has(this.#selected) && !this.#durations.over(this.#selected) ? this.#selected : null;
   }
 }
