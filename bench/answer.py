@@ -5,12 +5,12 @@ python bench/answer.py PORT
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import trio
 
 from spech import IncomingCall, open_phone
+from spech.cli.running import spare_collections
 
 
 async def answer(incoming: IncomingCall) -> None:
@@ -28,5 +28,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # As the programs of the command line do: see spech/cli/running.py.
+    spare_collections()  # As the programs of the command line do.
     trio.run(main)

@@ -152,7 +152,7 @@ class _Accessors:
         """Whom the request was first meant for."""
         return NameAddr.parse(self._required("To"))
 
-    @property
+    @_lazy
     def call_id(self) -> str:
         """The Call-ID, compared byte by byte."""
         return self._required("Call-ID")
