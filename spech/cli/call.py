@@ -57,7 +57,8 @@ class Plan:
     encryption: Policy
     stun: str | None
     play: Path | None
-    tone: str | None
+    #: Country and name.
+    tone: tuple[str, str] | None
     record: Path | None
     stereo: bool
     dtmf: str | None
@@ -113,6 +114,21 @@ class Outcome:
         self.summary = str(counted)
 
 
+def read_tone(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, str] | None:
+    """``[COUNTRY/]NAME``, in two."""
+    if value is None:
+        return None
+    country, _, name = value.rpartition("/")
+    if name not in TONES:
+        raise click.BadParameter(f"one of {', '.join(TONES)}", ctx, param)
+    if country and country.lower() not in countries():
+        known = ", ".join(filter(None, countries()))
+        raise click.BadParameter(f"the countries are {known}", ctx, param)
+    return country, name
+
+
 @click.command(short_help="Place a call: play, record, send digits.")
 @click.argument("target")
 @account_option
@@ -128,6 +144,7 @@ class Outcome:
 @click.option(
     "--tone",
     metavar="[COUNTRY/]NAME",
+    callback=read_tone,
     help="Tone to play until the end: ringback, busy, congestion, waiting; see `spech tones`.",
 )
 @click.option(
@@ -172,7 +189,7 @@ def call(
     encryption: Policy,
     stun: str | None,
     play: Path | None,
-    tone: str | None,
+    tone: tuple[str, str] | None,
     record: Path | None,
     stereo: bool,
     dtmf: str | None,
@@ -193,13 +210,6 @@ def call(
             Player(play).close()
         except MediaError as error:
             raise click.BadParameter(str(error), param_hint="--play") from error
-    if tone is not None:
-        country, _, name = tone.rpartition("/")
-        if name not in TONES:
-            raise click.BadParameter(f"one of {', '.join(TONES)}", param_hint="--tone")
-        if country and country.lower() not in countries():
-            known = ", ".join(filter(None, countries()))
-            raise click.BadParameter(f"the countries are {known}", param_hint="--tone")
     if account is not None and no_register:
         account = replace(account, register=False)
     plan = Plan(
@@ -292,7 +302,7 @@ async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
         if plan.play is not None:
             call.play(plan.play)
         if plan.tone is not None:
-            country, _, name = plan.tone.rpartition("/")
+            country, name = plan.tone
             call.play_tone(name, country=country, seconds=plan.duration)
         async with open_scope() as nursery:
 
