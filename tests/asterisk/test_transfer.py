@@ -74,7 +74,8 @@ async def test_an_attended_transfer_of_two_calls(
             await one.answered(timeout=5)
             await other.answered(timeout=5)
             await bridged(pbx)
-            await until(lambda: one.statistics.received > 10)
+            # Asterisk hangs a leg up that it moves before its echo has begun.
+            await until(lambda: min(one.statistics.received, other.statistics.received) > 10)
             await one.transfer_to(other, timeout=10)
             assert (one.state, other.state) == ("ended", "ended")
         transferred.set()
