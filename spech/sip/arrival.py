@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
-from spech.sip.flow import Flow
+from spech.sip.flow import Flow, numeric
 from spech.sip.message import Request
 
 
@@ -40,9 +39,5 @@ def traced(request: Request, flow: Flow) -> tuple[Request, Flow]:
 
 
 def _same_host(name: str, host: str) -> bool:
-    if name == host:
-        return True
-    try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(host)
-    except ValueError:
-        return False
+    address = numeric(name)
+    return address is not None and address == numeric(host)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import dns.resolver
 import trio
 
 from spech.errors import ServerUnreachable
-from spech.sip.flow import DEFAULT_PORTS, Address, Target
+from spech.sip.flow import DEFAULT_PORTS, Address, Target, numeric
 from spech.sip.uri import Uri
 
 #: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
@@ -118,7 +117,7 @@ class Resolver:
         """Host names and ports in the order of RFC 3263 4.1 and 4.2."""
         carrier = chosen or "udp"
         plain = [_Server(carrier, host, port or DEFAULT_PORTS.get(carrier, 5060))]
-        if port is not None or _is_numeric(host) or self._in_file(host):
+        if port is not None or numeric(host) is not None or self._in_file(host):
             return plain
         if chosen is not None:
             if chosen not in _SRV_NAMES:
@@ -176,8 +175,9 @@ class Resolver:
 
     async def _addresses(self, host: str) -> list[str]:
         """Numeric addresses, IPv4 first."""
-        if _is_numeric(host):
-            return [str(ipaddress.ip_address(host))]
+        address = numeric(host)
+        if address is not None:
+            return [str(address)]
         if listed := self._in_file(host):
             return listed
         found: list[str] = []
@@ -195,7 +195,7 @@ class Resolver:
             lines = []
         for line in lines:
             words = line.partition("#")[0].lower().split()
-            if len(words) > 1 and name in words[1:] and _is_numeric(words[0]):
+            if len(words) > 1 and name in words[1:] and numeric(words[0]) is not None:
                 found.append(words[0])
         if not found and (name == "localhost" or name.endswith(".localhost")):
             return ["127.0.0.1", "::1"]  # RFC 6761 6.3
@@ -226,11 +226,3 @@ class Resolver:
             del self._known[next(iter(self._known))]
         self._known[key] = (now + keep, records)
         return records
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
