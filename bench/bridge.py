@@ -31,7 +31,7 @@ from servers import Server
 
 from spech import codecs
 from spech.audio.tones import tone
-from spech.testing import sipp
+from tests.peers import sipp
 
 #: Calls begun per second while a load is built up, and seconds until it has settled.
 _RAMP = 25

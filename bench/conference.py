@@ -19,7 +19,7 @@ import trio
 from spech.agreement import Agreed
 from spech.audio.room import Room
 from spech.audio.tones import tone
-from spech.media import Media
+from spech.media.engine import Media
 from spech.rtp.ports import PortPair
 
 TICKS = 500

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from spech.sip.message import Request
-from spech.sip.parser import parse, validate
+from spech.sip.message.message import Request
+from spech.sip.message.parser import parse, validate
 
 _ROUNDS = 9
 #: Seconds of each measurement.

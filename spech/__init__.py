@@ -3,14 +3,8 @@
 Start with :func:`open_phone`. What a name promises stands in its own docstring.
 """
 
-from spech.account import Account
 from spech.audio.recorder import Recording
 from spech.audio.room import Member
-from spech.audio_port import AudioPort
-from spech.binding import RegistrationStatus
-from spech.call import Call
-from spech.conference import Conference, open_conference
-from spech.correspondence import Message, Subscription
 from spech.errors import (
     CallEnded,
     CallFailed,
@@ -27,15 +21,21 @@ from spech.errors import (
     SpechError,
     VaultError,
 )
-from spech.incoming import IncomingCall
-from spech.phone import Phone, open_phone
+from spech.media.port import AudioPort
+from spech.media.statistics import MediaStatistics, QualitySample
+from spech.phone.account import Account
+from spech.phone.binding import RegistrationStatus
+from spech.phone.call import Call
+from spech.phone.conference import Conference, open_conference
+from spech.phone.correspondence import Message, Subscription
+from spech.phone.incoming import IncomingCall
+from spech.phone.phone import Phone, open_phone
+from spech.phone.transfer import TransferRequest
 from spech.rtp.ports import PortRange
-from spech.sip.dialog_info import DialogInfo, DialogState
-from spech.sip.mailbox import Mailbox, MessageCount
-from spech.sip.presence import Presence, PresenceTuple
 from spech.sip.transport.tls import TlsSettings
-from spech.statistics import MediaStatistics, QualitySample
-from spech.transfer import TransferRequest
+from spech.sip.watching.dialog_info import DialogInfo, DialogState
+from spech.sip.watching.mailbox import Mailbox, MessageCount
+from spech.sip.watching.presence import Presence, PresenceTuple
 
 __all__ = [
     "Account",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
-from spech.bridge import Bridge, Target
+from spech.bridge.bridge import Bridge, Target
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -16,7 +16,7 @@ from spech.cli.options import (
 )
 from spech.cli.serve import run_server
 from spech.codecs import DEFAULT
-from spech.sip.flow import host_port
+from spech.sip.transaction.flow import host_port
 
 
 def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Target:

@@ -36,7 +36,7 @@ from spech.cli.options import (
 )
 from spech.cli.running import run
 from spech.scopes import open_scope
-from spech.sip.media_security import Policy
+from spech.sip.description.media_security import Policy
 
 ANSWERED: Final = 0
 NOT_ANSWERED: Final = 1

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spech import Account, CodecUnavailable, LocalProtocolError, codecs
-from spech.reach import stun_server
-from spech.sip.media_security import POLICIES
+from spech.phone.reach import stun_server
+from spech.sip.description.media_security import POLICIES
 
 PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
 WEB_PASSWORD_VARIABLE: Final = "SPECH_WEB_PASSWORD"

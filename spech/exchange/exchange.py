@@ -26,7 +26,7 @@ from spech import (
 from spech.exchange.extensions import EXTENSIONS, Extension
 from spech.exchange.registrar import Registrar
 from spech.scopes import open_scope
-from spech.sip.flow import host_port
+from spech.sip.transaction.flow import host_port
 
 _log: Final = logging.getLogger("spech.exchange")
 #: Seconds that somebody's phone rings before the exchange gives up.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.digest import DigestServer, Verdict
-from spech.sip.flow import Flow
-from spech.sip.headers import AuthHeader, NameAddr
-from spech.sip.message import Request, Response, response_to
-from spech.sip.uri import Uri
+from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.message.headers import AuthHeader, NameAddr
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
 
 #: Seconds that a registration lasts: at least, where nothing is asked for, and at most.
 MIN_EXPIRES: Final = 10

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from spech.keying import DtlsPeer, SrtpKeys
-from spech.rtp.source import Address
+from spech.addresses import Address
+from spech.agreement import DtlsPeer, SrtpKeys
 
 #: Seconds in which the handshake has to be done.
 PATIENCE: Final = 20.0

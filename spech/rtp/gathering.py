@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
 from spech.rtp.ports import PortPair
-from spech.rtp.stun import Address, Kind
+from spech.rtp.stun import Kind
 
 #: Seconds after which a request is repeated. RFC 8489 begins with half a second, but somebody is
 #: waiting for the call to be made: whoever is that slow is done without.

@@ -19,7 +19,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spech.candidates import RTP, Address, Candidate, IceAgreement, priority
+from spech.addresses import Address
+from spech.agreement import RTP, Candidate, IceAgreement, priority
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
 from spech.rtp.pairs import Input, Pair, PairState, usable

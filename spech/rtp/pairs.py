@@ -6,7 +6,8 @@ import enum
 import ipaddress
 from dataclasses import dataclass
 
-from spech.candidates import Address, Candidate, priority
+from spech.addresses import Address
+from spech.agreement import Candidate, priority
 
 
 class PairState(enum.Enum):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spech.candidates import RTP
-from spech.keying import DtlsPeer, Security, SrtpKeys
+from spech.addresses import Address
+from spech.agreement import RTP, DtlsPeer, Security, SrtpKeys
 from spech.rtp.dtls import Association, Certificate
-from spech.rtp.source import Address
 from spech.rtp.srtp import Opener, Replayed, Sealer, Unauthentic
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from spech.addresses import Address
 from spech.rtp.sequence import SEQUENCE_MASK
-
-Address = tuple[str, int]
 
 LEARNING = 10.0
 """Seconds after the negotiation in which another host may be latched onto."""

@@ -12,16 +12,16 @@ import struct
 import time
 from collections import deque
 
-from spech.candidates import RTCP, RTP
+from spech.addresses import Address
+from spech.agreement import RTCP, RTP, Security
 from spech.errors import RemoteProtocolError
-from spech.keying import Security
 from spech.rtp import packet as rtp
 from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
 from spech.rtp.protection import Protection
 from spech.rtp.session import RtpSession
-from spech.rtp.source import Address, SourceFilter
+from spech.rtp.source import SourceFilter
 from spech.rtp.stun import is_stun
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from spech.addresses import Address
 from spech.errors import RemoteProtocolError
 
-Address = tuple[str, int]
 Attributes = Sequence[tuple[int, bytes]]
 
 MAGIC = 0x2112A442

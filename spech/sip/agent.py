@@ -14,31 +14,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.arrival import origin, traced
-from spech.sip.body import opened
-from spech.sip.capabilities import ALLOW, Refusal
-from spech.sip.dialog import Dialog
+from spech.sip.call.replaces import replaced
+from spech.sip.call.session import Session
+from spech.sip.call.transfer import Referral, Transfer
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.capabilities import ALLOW, Refusal
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Identity
 from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
-from spech.sip.flow import Address, Flow, Outgoing, host_port
-from spech.sip.headers import NameAddr
-from spech.sip.identity import Identity
-from spech.sip.ids import Identifiers
-from spech.sip.layer import TransactionLayer
-from spech.sip.message import Request, Response, response_to
-from spech.sip.offer_answer import Negotiator
-from spech.sip.parser import parse, salvage, validate
+from spech.sip.message.body import opened
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.ids import Identifiers
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.parser import parse, salvage, validate
+from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration
-from spech.sip.replaces import replaced
 from spech.sip.services import Services, invite_refusal
-from spech.sip.session import Session
-from spech.sip.shares import Shares, source_of
-from spech.sip.subscription import Subscription
 from spech.sip.timeline import Note, Timeline
-from spech.sip.timers import TimerSet
-from spech.sip.transaction import ServerTransaction, Transaction
-from spech.sip.transfer import Referral, Transfer
-from spech.sip.uri import Uri
+from spech.sip.transaction.arrival import origin, traced
+from spech.sip.transaction.flow import Flow, Outgoing, host_port
+from spech.sip.transaction.layer import TransactionLayer
+from spech.sip.transaction.shares import Shares, source_of
+from spech.sip.transaction.timers import TimerSet
+from spech.sip.transaction.transaction import ServerTransaction, Transaction
+from spech.sip.watching.subscription import Subscription
 
 USER_AGENT: Final = "Spech"
 
@@ -54,7 +55,7 @@ class UserAgent:
         screen: asked about every request outside a dialog but ACK and CANCEL. A registrar serves
             REGISTER by it, a server authenticates by it.
         max_sessions: incoming calls at once, of which one source gets at most half
-            (:class:`~spech.sip.shares.Shares`); further INVITEs are answered 503.
+            (:class:`~spech.sip.transaction.shares.Shares`); further INVITEs are answered 503.
     """
 
     def __init__(

@@ -17,13 +17,15 @@ from typing import Final
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import ServerUnreachable
 from spech.scopes import open_scope
 from spech.sip.agent import Screen, UserAgent
-from spech.sip.dialog import Dialog
+from spech.sip.dialog.dialog import Dialog
 from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
-from spech.sip.flow import Address, Flow, Outgoing, Target
+from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
+from spech.sip.transaction.flow import Flow, Outgoing, Target
 from spech.sip.transport import Arrival, Transport
 from spech.sip.transport.connections import ConnectionTransport, Door, Opener
 from spech.sip.transport.stream import accept_tcp, open_tcp
@@ -31,7 +33,6 @@ from spech.sip.transport.stream import listen as listen_tcp
 from spech.sip.transport.tls import TlsAcceptor, TlsConnector, TlsSettings
 from spech.sip.transport.udp import UdpTransport
 from spech.sip.transport.websocket import WebSocketConnector
-from spech.sip.uri import Uri
 
 _log: Final = logging.getLogger("spech.sip")
 #: Sources that have been logged are remembered up to this number.

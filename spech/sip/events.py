@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spech.agreement import Agreed
-from spech.sip.flow import Flow
-from spech.sip.uri import Uri
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
 
 if TYPE_CHECKING:
-    from spech.sip.content import Content
-    from spech.sip.dialog import Dialog
-    from spech.sip.mailbox import Mailbox
-    from spech.sip.message import Request
+    from spech.sip.call.session import Session
+    from spech.sip.call.transfer import Referral, Transfer
+    from spech.sip.dialog.dialog import Dialog
+    from spech.sip.message.message import Request
     from spech.sip.registration import Registration
-    from spech.sip.session import Session
-    from spech.sip.subscription import Subscription
-    from spech.sip.transfer import Referral, Transfer
+    from spech.sip.watching.content import Content
+    from spech.sip.watching.mailbox import Mailbox
+    from spech.sip.watching.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from spech.sip.context import Context
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.identity import Identity, Tries
 from spech.sip.events import RegistrationChanged
-from spech.sip.flow import Flow
-from spech.sip.grammar import maybe_number
-from spech.sip.headers import Headers, NameAddr
-from spech.sip.identity import Identity, Tries
-from spech.sip.message import REASONS, Request, Response
-from spech.sip.transaction import ClientTransaction
-from spech.sip.uri import Uri
+from spech.sip.message.grammar import maybe_number
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import REASONS, Request, Response
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.transaction import ClientTransaction
 
 #: The longest binding that is believed, in seconds.
 _MOST: Final = 86_400

@@ -15,9 +15,10 @@ import dns.nameserver
 import dns.resolver
 import trio
 
+from spech.addresses import Address, numeric
 from spech.errors import ServerUnreachable
-from spech.sip.flow import DEFAULT_PORTS, Address, Target, numeric
-from spech.sip.uri import Uri
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import DEFAULT_PORTS, Target
 
 #: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
 _SERVICES: Final = {

@@ -6,26 +6,33 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.capabilities import ALLOW, ALLOW_EVENTS, Refusal, content_type, options, refusal
-from spech.sip.content import ACCEPT, read
-from spech.sip.event_header import EventHeader
+from spech.sip.call.replaces import replaced
+from spech.sip.call.session_timer import LEAST, too_brief
+from spech.sip.call.transfer import Transfers
+from spech.sip.dialog.capabilities import (
+    ALLOW,
+    ALLOW_EVENTS,
+    Refusal,
+    content_type,
+    options,
+    refusal,
+)
+from spech.sip.dialog.identity import Identity
+from spech.sip.dialog.requests import Done
+from spech.sip.dialog.standalone import StandaloneRequest
 from spech.sip.events import MailboxChanged, MessageReceived
-from spech.sip.flow import Flow
-from spech.sip.identity import Identity
-from spech.sip.mailbox import Mailbox
-from spech.sip.message import Request, response_to
-from spech.sip.replaces import replaced
-from spech.sip.requests import Done
-from spech.sip.session_timer import LEAST, too_brief
-from spech.sip.standalone import StandaloneRequest
-from spech.sip.subscription import State, Subscription
-from spech.sip.transaction import ServerTransaction
-from spech.sip.transfer import Transfers
-from spech.sip.uri import Uri
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.transaction import ServerTransaction
+from spech.sip.watching.content import ACCEPT, read
+from spech.sip.watching.event_header import EventHeader
+from spech.sip.watching.mailbox import Mailbox
+from spech.sip.watching.subscription import State, Subscription
 
 if TYPE_CHECKING:
-    from spech.sip.context import Context
-    from spech.sip.session import Session
+    from spech.sip.call.session import Session
+    from spech.sip.dialog.context import Context
 
 
 class Services:

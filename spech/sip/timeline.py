@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from spech.addresses import Address
 from spech.errors import RemoteProtocolError
-from spech.sip.flow import Address, Flow, host_port
-from spech.sip.headers import masked
-from spech.sip.message import Request
-from spech.sip.parser import parse
+from spech.sip.message.headers import masked
+from spech.sip.message.message import Request
+from spech.sip.message.parser import parse
+from spech.sip.transaction.flow import Flow, host_port
 
 #: Calls that are remembered, and what is remembered of each.
 _CALLS: Final = 1000

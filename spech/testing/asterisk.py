@@ -23,12 +23,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from spech.account import Account
+from spech.phone.account import Account
+from spech.testing.certificates import self_signed
+from spech.testing.network import SYSTEM_PATH, addresses
+from spech.testing.waiting import wait
 
 from . import dialplan as configuration
-from .certificates import self_signed
-from .network import SYSTEM_PATH, addresses
-from .waiting import wait
 
 #: SIP ports are taken from here upwards, four for each PBX that runs at once.
 FIRST_PORT = 35060

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from .asterisk import Asterisk, AsteriskUnavailable
+from spech.testing.asterisk import Asterisk, AsteriskUnavailable
 
 
 def unavailable(what: str, reason: str) -> NoReturn:

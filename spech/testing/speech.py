@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from .audio import Pcm, samples
+from spech.testing.audio import Pcm, samples
 
 #: Sentences of the Harvard list (IEEE 1969), which balances the sounds of English.
 SENTENCES = (

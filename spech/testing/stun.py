@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
-from spech.rtp.stun import Address, Kind
+from spech.rtp.stun import Kind
 
 
 class StunServer:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import Pcm, Tone, assert_tone
+from spech.testing.audio import Pcm, Tone, assert_tone
 
 #: Seconds of sound that a tone is looked for in at a time, and in how many of them.
 _WINDOW = 0.5

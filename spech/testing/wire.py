@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from spech.addresses import Address
 from spech.errors import LocalProtocolError
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.events import Event
-from spech.sip.flow import Address, Flow, Outgoing
-from spech.sip.message import Message, Request, Response
-from spech.sip.parser import parse
+from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.parser import parse
+from spech.sip.transaction.flow import Flow, Outgoing
 
 #: Virtual seconds that a packet takes when no delay is asked for.
 LATENCY: Final = 0.01

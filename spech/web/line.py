@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 import spech
-from spech.account import parse_address
 from spech.errors import SpechError
+from spech.phone.account import parse_address
 from spech.scopes import open_scope
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, CallList

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from spech.errors import SpechError
-from spech.sip.media_security import Policy
-from spech.statistics import QualitySample
+from spech.media.statistics import QualitySample
+from spech.sip.description.media_security import Policy
 
 Id = Annotated[str, msgspec.Meta(max_length=128)] | int
 CallId = Annotated[str, msgspec.Meta(max_length=32)]

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 import trio
 
-from spech.statistics import MediaStatistics
+from spech.media.statistics import MediaStatistics
 from spech.web.messages import PageLeg, Quality
 
 _RECENT: Final = 5

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from spech.errors import VaultError
-from spech.sip.media_security import Policy
+from spech.sip.description.media_security import Policy
 from spech.web.vault import Vault
 
 #: What a page may choose to carry SIP over.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.flow import host_port
-from spech.sip.message import Message, Request, Response
-from spech.sip.parser import parse
+from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, masked_data
+from spech.sip.transaction.flow import host_port
 from spech.web.messages import Step
 from spech.web.texts import explain, explain_refer
 

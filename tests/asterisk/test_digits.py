@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from spech import Account, Call, Phone, PortRange, open_phone
-from spech.keypad import Method
+from spech.media.keypad import Method
 from spech.rtp.source import SourceFilter
 from spech.rtp.stream import Stream
 from spech.testing.asterisk import Asterisk

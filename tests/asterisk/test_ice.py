@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech import Account, Call, PortRange, open_phone
-from spech.candidates import RTCP, RTP
+from spech.agreement import RTCP, RTP
 from spech.rtp.ice import IceState
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import sine

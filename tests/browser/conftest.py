@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import sine, write_wav
-from spech.testing.page import Server, Telephone
 from spech.testing.plugin import unavailable
+
+from .page import Server, Telephone
 
 #: What the microphone hears, in Hz and dBFS.
 TONE = 700.0

@@ -9,9 +9,9 @@ from playwright.sync_api import expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
-from spech.testing.page import Telephone
 from spech.testing.waiting import wait
 
+from .page import Telephone
 from .test_calls import hear_own_tone, hear_tone, in_call
 
 

@@ -9,8 +9,9 @@ from playwright.sync_api import BrowserContext, expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, assert_tone
-from spech.testing.page import Server, Telephone
 from spech.testing.waiting import wait
+
+from .page import Server, Telephone
 
 # As in conftest.py, which plays it into the microphone.
 TONE = 700.0

@@ -13,10 +13,10 @@ from playwright.sync_api import expect
 from spech.sip.timeline import from_pcap
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, read_wav
-from spech.testing.page import Telephone
 from spech.testing.waiting import wait
 
 from .neighbour import Neighbour
+from .page import Telephone
 from .test_calls import TONE, hear_own_tone, hear_tone, in_call
 
 #: What 601 and 608 play, in Hz.

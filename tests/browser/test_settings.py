@@ -13,9 +13,9 @@ from playwright.sync_api import expect
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_tone
 from spech.testing.dialplan import PASSWORD
-from spech.testing.page import Server, Telephone
 from spech.testing.waiting import wait
 
+from .page import Server, Telephone
 from .test_calls import hear_own_tone, in_call
 from .test_in_call import loudness
 

@@ -8,11 +8,11 @@ import pytest
 
 from spech.exchange import Registrar
 from spech.exchange.registrar import MAX_EXPIRES, MIN_EXPIRES
-from spech.sip.digest import DigestClient
-from spech.sip.flow import Flow
-from spech.sip.headers import AuthHeader
-from spech.sip.message import Request, Response
-from spech.sip.parser import parse
+from spech.sip.dialog.digest import DigestClient
+from spech.sip.message.headers import AuthHeader
+from spech.sip.message.message import Request, Response
+from spech.sip.message.parser import parse
+from spech.sip.transaction.flow import Flow
 
 FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.9", 5060))
 

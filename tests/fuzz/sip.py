@@ -19,15 +19,15 @@ with atheris.instrument_imports(include=["spech"]):
     from spech.errors import RemoteProtocolError
     from spech.sip import events
     from spech.sip.agent import UserAgent
-    from spech.sip.flow import Flow
-    from spech.sip.framing import StreamFramer
-    from spech.sip.headers import NameAddr
-    from spech.sip.identity import Identity
-    from spech.sip.message import Request, Response, response_to
-    from spech.sip.offer_answer import AudioFormat, Negotiator
-    from spech.sip.parser import parse
+    from spech.sip.description.offer_answer import AudioFormat, Negotiator
+    from spech.sip.dialog.identity import Identity
+    from spech.sip.message.framing import StreamFramer
+    from spech.sip.message.headers import NameAddr
+    from spech.sip.message.message import Request, Response, response_to
+    from spech.sip.message.parser import parse
+    from spech.sip.message.uri import Uri
     from spech.sip.timeline import ladder, to_pcap
-    from spech.sip.uri import Uri
+    from spech.sip.transaction.flow import Flow
 
 _DATAGRAM = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
 _STREAM = Flow("tcp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))

@@ -17,7 +17,7 @@ import pytest
 from spech.agreement import Agreed
 from spech.audio.tones import tone
 from spech.codecs import Samples
-from spech.media import Media
+from spech.media.engine import Media
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 

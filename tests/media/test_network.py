@@ -13,7 +13,7 @@ from spech.agreement import Agreed
 from spech.audio.level import dbfs
 from spech.audio.tones import tone
 from spech.codecs import create
-from spech.media import Media
+from spech.media.engine import Media
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.clock import MediaClock

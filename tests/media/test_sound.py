@@ -14,7 +14,7 @@ from spech.agreement import Agreed
 from spech.audio.level import dbfs
 from spech.audio.tones import tone
 from spech.codecs import Samples, create
-from spech.media import Media
+from spech.media.engine import Media
 from spech.testing.audio import speech_level
 from spech.testing.speech import SENTENCES
 from spech.testing.speech import speak as speech

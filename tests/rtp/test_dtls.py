@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import crypto
 
-from spech.keying import DtlsPeer
+from spech.agreement import DtlsPeer
 from spech.rtp.dtls import PATIENCE, Association, Certificate, is_dtls
 
 LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)

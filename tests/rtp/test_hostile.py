@@ -9,10 +9,16 @@ from collections.abc import Iterator
 import pytest
 import trio.testing
 
-from spech.agreement import Agreed
-from spech.candidates import IceAgreement, IceSide, local_candidates
-from spech.keying import DtlsPeer, Security, SrtpKeys
-from spech.media import Media
+from spech.agreement import (
+    Agreed,
+    DtlsPeer,
+    IceAgreement,
+    IceSide,
+    Security,
+    SrtpKeys,
+    local_candidates,
+)
+from spech.media.engine import Media
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp, stun, xr
 from spech.rtp.dtls import Certificate

@@ -11,16 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from spech.candidates import (
-    RTCP,
-    RTP,
-    Address,
-    Candidate,
-    IceAgreement,
-    IceSide,
-    local_candidates,
-    priority,
-)
+from spech.addresses import Address
+from spech.agreement import RTCP, RTP, Candidate, IceAgreement, IceSide, local_candidates, priority
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
 from spech.rtp.ice import CONSENT_EXPIRES, KEEPALIVE, PATIENCE, IceAgent, IceState

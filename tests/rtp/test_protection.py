@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from spech.keying import DtlsPeer, SrtpKeys
+from spech.agreement import DtlsPeer, SrtpKeys
 from spech.rtp import packet as rtp
 from spech.rtp.dtls import PATIENCE, Certificate
 from spech.rtp.ports import PortPair

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from spech.rtp.source import LEARNING, PROBATION, SILENCE, Address, SourceFilter
+from spech.addresses import Address
+from spech.rtp.source import LEARNING, PROBATION, SILENCE, SourceFilter
 
 NAMED = ("192.0.2.1", 4000)
 OTHER_PORT = ("192.0.2.1", 4999)

@@ -8,14 +8,14 @@ import pytest
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
-from spech.sip.flow import Flow, Outgoing
-from spech.sip.headers import Headers, NameAddr
-from spech.sip.identity import Identity
-from spech.sip.message import Message, Request, Response, response_to
-from spech.sip.offer_answer import AudioFormat, Negotiator
-from spech.sip.parser import parse
-from spech.sip.session import Session
-from spech.sip.uri import Uri
+from spech.sip.call.session import Session
+from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import Message, Request, Response, response_to
+from spech.sip.message.parser import parse
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow, Outgoing
 from spech.testing.wire import FakeWire, Peer
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from spech.sip.flow import Address, Flow, Outgoing
-from spech.sip.headers import Headers, NameAddr
-from spech.sip.message import Message, Request, Response
-from spech.sip.parser import parse
+from spech.addresses import Address
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.parser import parse
+from spech.sip.transaction.flow import Flow, Outgoing
 from spech.testing.wire import FakeWire, Peer
 
 

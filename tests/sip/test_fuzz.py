@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from spech.errors import RemoteProtocolError
 from spech.sip import events
 from spech.sip.agent import UserAgent
-from spech.sip.flow import Flow
-from spech.sip.framing import StreamFramer
-from spech.sip.headers import NameAddr
-from spech.sip.identity import Identity
-from spech.sip.message import Request, response_to
-from spech.sip.offer_answer import AudioFormat, Negotiator
-from spech.sip.parser import MAX_MESSAGE, parse, parse_head
-from spech.sip.timers import PATIENCE
-from spech.sip.uri import Uri
+from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.framing import StreamFramer
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.parser import MAX_MESSAGE, parse, parse_head
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.timers import PATIENCE
 
 PROPERTY = settings(deadline=None, derandomize=True, database=None)
 FLOW = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))

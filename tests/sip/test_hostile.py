@@ -9,16 +9,16 @@ import pytest
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
-from spech.sip.flow import Flow
-from spech.sip.headers import Headers, NameAddr
-from spech.sip.identity import Identity
-from spech.sip.message import Request, Response, response_to
-from spech.sip.session import Session, State
-from spech.sip.uri import Uri
+from spech.sip.call.session import Session, State
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
+from .call.test_extensions import called, invite, within
 from .conftest import Pair, media
-from .test_extensions import called, invite, within
 
 #: Texts that some reader of digits takes for a number, and that are none for us.
 NUMBERS = ["\u00b2", "\u0661", "9" * 5000, "-1", "1e9", "0x10", "", "NaN"]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from spech.sip.digest import DigestServer, Verdict
-from spech.sip.flow import Flow
-from spech.sip.headers import AuthHeader, NameAddr
-from spech.sip.identity import Identity
-from spech.sip.message import Request, Response, response_to
+from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import AuthHeader, NameAddr
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration, State
-from spech.sip.uri import Uri
+from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media

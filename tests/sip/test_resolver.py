@@ -18,9 +18,10 @@ import trio
 import trio.testing
 
 from spech import ServerUnreachable
-from spech.sip.flow import Address, Target
+from spech.addresses import Address
+from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
-from spech.sip.uri import Uri
+from spech.sip.transaction.flow import Target
 
 ZONE = (
     ("full.test.", "NAPTR", '20 50 "s" "SIP+D2U" "" _sip._udp.full.test.'),

@@ -14,15 +14,15 @@ from collections.abc import Callable
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
-from spech.sip.flow import Flow
-from spech.sip.headers import NameAddr
-from spech.sip.identity import Identity
+from spech.sip.call.replaces import Replaces
+from spech.sip.call.session import Session, State
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration
 from spech.sip.registration import State as Registered
-from spech.sip.replaces import Replaces
-from spech.sip.session import Session, State
-from spech.sip.timers import PATIENCE
-from spech.sip.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.timers import PATIENCE
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from spech.errors import RemoteProtocolError
-from spech.sip.digest import DigestServer
-from spech.sip.flow import Flow
-from spech.sip.parser import parse
+from spech.sip.dialog.digest import DigestServer
+from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, Timeline, from_pcap, ladder, masked_data, to_pcap
+from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
+from .call.test_calls import challenging
 from .conftest import Pair
-from .test_calls import challenging
 
 
 @pytest.fixture

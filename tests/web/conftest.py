@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 import spech
-from spech.sip.digest import DigestServer, Verdict
-from spech.sip.flow import Flow
-from spech.sip.headers import AuthHeader
-from spech.sip.message import Request, Response, response_to
+from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.message.headers import AuthHeader
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.transaction.flow import Flow
 from spech.testing.audio import sine
 from spech.testing.talk import talk
 from spech.web.app import Serving, serve

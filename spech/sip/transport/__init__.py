@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from spech.sip.flow import Flow, Outgoing, Target
+from spech.sip.transaction.flow import Flow, Outgoing, Target
 
 #: A whole message and the flow that it came by.
 Arrival = tuple[bytes, Flow]

@@ -18,8 +18,9 @@ from typing import Final, Protocol
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import RemoteProtocolError
-from spech.sip.flow import DEFAULT_PORTS, Address, Flow, Outgoing, Target
+from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing, Target
 from spech.sip.transport import Pump
 from spech.sip.transport.hosts import LocalHosts, family
 

@@ -9,9 +9,10 @@ from typing import Final
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Address, Flow, host_port
-from spech.sip.framing import StreamFramer
+from spech.sip.message.framing import StreamFramer
+from spech.sip.transaction.flow import Flow, host_port
 from spech.sip.transport.connections import Link
 from spech.sip.transport.hosts import family
 

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from spech.errors import LocalProtocolError
-from spech.sip.flow import Flow
+from spech.sip.transaction.flow import Flow
 from spech.sip.transport.connections import Link
 from spech.sip.transport.stream import CONNECT_SECONDS, StreamLink, connect
 

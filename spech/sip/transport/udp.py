@@ -8,8 +8,9 @@ from typing import Final
 
 import trio
 
+from spech.addresses import Address
 from spech.errors import ServerUnreachable
-from spech.sip.flow import Address, Flow, Outgoing, Target, host_port
+from spech.sip.transaction.flow import Flow, Outgoing, Target, host_port
 from spech.sip.transport import Arrival, Pump
 from spech.sip.transport.hosts import LocalHosts, family
 

@@ -9,8 +9,8 @@ from typing import Final
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
-from spech.sip.flow import Flow, host_port
-from spech.sip.parser import MAX_MESSAGE
+from spech.sip.message.parser import MAX_MESSAGE
+from spech.sip.transaction.flow import Flow, host_port
 from spech.sip.transport.connections import Link
 from spech.sip.transport.stream import CONNECT_SECONDS, PONG_SECONDS, Stream, connect
 from spech.sip.transport.tls import TlsConnector

@@ -1,0 +1,1 @@
+"""A call and a WebSocket that carries its sound, for bots and recorders."""

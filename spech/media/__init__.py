@@ -1,0 +1,1 @@
+"""The sound of a call: where RTP and codecs meet."""

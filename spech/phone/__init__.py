@@ -1,0 +1,1 @@
+"""The library: phones, accounts and calls under Trio."""

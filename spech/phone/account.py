@@ -1,0 +1,107 @@
+"""An account at a SIP server: who we are, and how to get there."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.description.media_security import POLICIES, Policy
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import TRANSPORTS
+from spech.sip.transport.tls import TlsSettings
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account at a SIP server.
+
+    Args:
+        address: the address of record, ``sip:user@host[:port]``; host and port are also the
+            registrar and where calls are sent. ``;transport=tcp`` behind it chooses the transport.
+        password: for digest authentication, None where none is asked for.
+        auth_user: the user name for authentication, where it differs from that of the address.
+        display_name: the name that people see when we call.
+        transport: "udp", "tcp", "tls", "ws" or "wss"; None for what the server's domain
+            recommends, UDP where it does not say.
+        proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
+        tls: whom to trust over "tls" and "wss", and our own certificate.
+        websocket_path: where the server takes WebSockets, for "ws" and "wss".
+        encryption: of the sound: "off" (the default) offers plain calls and takes encrypted ones
+            where nothing else is offered; "optional" encrypts where the other side can, and is
+            plain else; "required" takes no plain call: keys travel in the signalling (SDES) where
+            that is encrypted, and else come from a handshake (DTLS-SRTP); "sdes" and "dtls"
+            require the one or the other.
+        expires: seconds for which each registration is asked for.
+        register: False to place calls without registering.
+
+    Raises:
+        LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport or
+            ``encryption`` is unknown.
+    """
+
+    address: str
+    password: str | None = field(default=None, repr=False, kw_only=True)
+    auth_user: str | None = field(default=None, kw_only=True)
+    display_name: str | None = field(default=None, kw_only=True)
+    transport: str | None = field(default=None, kw_only=True)
+    proxy: str | None = field(default=None, kw_only=True)
+    tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
+    websocket_path: str = field(default="/ws", kw_only=True)
+    encryption: Policy = field(default="off", kw_only=True)
+    expires: int = field(default=300, kw_only=True)
+    register: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.uri.user:
+            raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
+        if self.carrier is not None and self.carrier not in TRANSPORTS:
+            raise LocalProtocolError(
+                f"unknown transport {self.carrier!r}: it is one of {', '.join(TRANSPORTS)}"
+            )
+        if self.encryption not in POLICIES:
+            raise LocalProtocolError(
+                f"unknown encryption {self.encryption!r}: it is one of {', '.join(POLICIES)}"
+            )
+        if self.proxy is not None:
+            parse_address(self.proxy)
+
+    @property
+    def uri(self) -> Uri:
+        """The address of record, parsed."""
+        return parse_address(self.address).without("transport")
+
+    @property
+    def carrier(self) -> str | None:
+        """The transport that was chosen, in lower case, or None."""
+        chosen = parse_address(self.address).parameter("transport") or self.transport
+        return chosen.lower() if chosen else None
+
+    @property
+    def route(self) -> NameAddr | None:
+        """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
+        if self.proxy is None:
+            return None
+        uri = parse_address(self.proxy)
+        return NameAddr(uri if uri.parameter("lr") is not None else uri.with_parameters(lr=None))
+
+    @property
+    def instance(self) -> str:
+        """A name for this machine's phone, the same after each start (RFC 5626 4.1)."""
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.address} on {uuid.getnode():x}").urn
+
+
+def parse_address(text: str) -> Uri:
+    """A SIP URI that a person or a program wrote.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    try:
+        uri = Uri.parse(text)
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
+    if uri.scheme not in ("sip", "sips"):
+        raise LocalProtocolError(f"{text!r} is not a SIP address")
+    return uri

@@ -1,0 +1,195 @@
+"""The account's binding at its registrar: made, watched, made anew."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from spech.errors import RegistrationFailed, ServerUnreachable
+from spech.phone.account import Account
+from spech.scopes import open_scope
+from spech.sip.dialog.identity import Identity
+from spech.sip.endpoint import Endpoint
+from spech.sip.message.uri import Uri
+from spech.sip.registration import Registration, State
+from spech.sip.transaction.flow import Flow
+
+#: Seconds between attempts to find the registrar's address.
+_LOOK_UP_AGAIN: Final = 15.0
+#: Seconds between two looks at whether the machine slept, or is on another network.
+_LOOK_AROUND: Final = 5.0
+#: Seconds to wait before a broken flow to the registrar is made anew, doubled with each one in a
+#: row, and when a flow has lived long enough for the row to end (RFC 5626 4.5).
+_FIRST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 1800.0
+_GOOD_FLOW: Final = 120.0
+_REMEMBERED_FAULTS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationStatus:
+    """How the account's registration stands.
+
+    ``state`` is "off", "registering", "registered" or "failed"; ``status`` and ``reason`` are the
+    registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
+    """
+
+    state: str
+    status: int | None = None
+    reason: str = ""
+    expires_at: float | None = None
+
+
+class Binding:
+    """Keeps one account bound. The user agent refreshes; this looks after all else.
+
+    ``flows_to`` says where requests to the registrar go.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        account: Account,
+        identity: Identity,
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
+        rng: random.Random,
+    ) -> None:
+        #: How it stands.
+        self.status = RegistrationStatus("registering")
+        self._endpoint = endpoint
+        self._account = account
+        self._identity = identity
+        self._flows_to = flows_to
+        self._rng = rng
+        self._changed = trio.Event()
+        self._unreachable: ServerUnreachable | None = None
+        #: The flow that the registrar reaches us by, and why connections ended lately.
+        self._bound: Flow | None = None
+        self._lost = trio.Event()
+        self._faults: dict[Flow, str] = {}
+
+    async def made(self, timeout: float | None) -> None:
+        """Wait until the account is registered. See :meth:`spech.Phone.registered`."""
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while self.status.state == "registering":
+                await self.changed()
+        if self.status.state == "registered":
+            return
+        if self._unreachable is not None:
+            raise self._unreachable
+        if self.status.state == "registering":
+            host = self._account.uri.host
+            raise ServerUnreachable(f"{host} did not answer within {timeout:g} s.")
+        raise RegistrationFailed(self.status.status or 408, self.status.reason)
+
+    def nearest(self, flows: Sequence[Flow]) -> list[Flow]:
+        """``flows`` with the server first that we are bound at: it answers, and knows us."""
+        return sorted(flows, key=lambda flow: flow != self._bound)
+
+    async def changed(self) -> None:
+        """Wait for the next change of :attr:`status`."""
+        await self._changed.wait()
+
+    def _set(self, status: RegistrationStatus) -> None:
+        self.status = status
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # ------------------------------------------------------------------ keeping it
+
+    async def run(self) -> None:
+        """Find the registrar, bind the account, and keep it bound until cancelled."""
+        uri = self._account.uri
+        registrar = Uri(uri.scheme, None, uri.host, uri.port)
+        flows = await self._find(registrar)
+        registration = self._endpoint.agent.register(
+            self._identity,
+            registrar,
+            flows,
+            self._endpoint.now(),
+            expires=self._account.expires,
+            instance=self._account.instance,
+        )
+        self._endpoint.flush()
+        async with open_scope() as nursery:
+            nursery.start_soon(self._mend, registration)
+            nursery.start_soon(self._look_around, registration)
+
+    async def _mend(self, registration: Registration) -> None:
+        """A connection that broke is made anew, after the pause of RFC 5626 4.5."""
+        failures = 0
+        while True:
+            since = trio.current_time()
+            await self._lost.wait()
+            failures = failures + 1 if trio.current_time() - since < _GOOD_FLOW else 0
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
+            await trio.sleep(self._rng.uniform(0.5, 1.0) * pause)
+            self._lost = trio.Event()
+            await self._renew(registration)
+
+    async def _look_around(self, registration: Registration) -> None:
+        """After a sleep of the machine, or on another network, nobody would find us."""
+        slept = _seconds_asleep()
+        while True:
+            await trio.sleep(_LOOK_AROUND)
+            before, slept = slept, _seconds_asleep()
+            if slept - before > 1.0 or self._endpoint.moved(registration.flow):
+                await self._renew(registration)
+
+    async def _renew(self, registration: Registration) -> None:
+        flows = await self._find(registration.registrar)
+        registration.register(flows, self._endpoint.now())
+        self._endpoint.flush()
+
+    async def _find(self, registrar: Uri) -> list[Flow]:
+        while True:
+            try:
+                return await self._flows_to(registrar)
+            except ServerUnreachable as error:
+                self._unreachable = error
+                self._set(RegistrationStatus("failed", None, str(error)))
+                await trio.sleep(_LOOK_UP_AGAIN)
+
+    # ------------------------------------------------------------------ what happens to it
+
+    def receive_broken(self, flow: Flow, reason: str) -> None:
+        """A connection broke; where we are bound through it, nobody can reach us."""
+        self._faults[flow] = reason
+        while len(self._faults) > _REMEMBERED_FAULTS:
+            del self._faults[next(iter(self._faults))]
+        if flow == self._bound and self.status.state == "registered":
+            self._set(RegistrationStatus("registering", None, f"Connection {reason}."))
+            self._lost.set()
+
+    def receive(self, registration: Registration) -> None:
+        """The user agent says that something changed."""
+        self._unreachable = None
+        if self._bound is not None:
+            self._endpoint.release(self._bound)
+            self._bound = None
+        if registration.state is State.REGISTERED:
+            self._bound = registration.flow
+            self._endpoint.keep(self._bound)
+        if registration.state is State.FAILED and not registration.answered:
+            host = registration.registrar.host
+            fault = self._faults.pop(registration.flow, None)
+            self._unreachable = ServerUnreachable(
+                f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."
+            )
+        state = "off" if registration.state is State.REMOVED else registration.state.value
+        self._set(
+            RegistrationStatus(
+                state, registration.status, registration.reason, registration.expires_at
+            )
+        )
+
+
+def _seconds_asleep() -> float:
+    """How long this machine has been suspended since it started; it stops other clocks."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()

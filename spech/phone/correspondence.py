@@ -1,0 +1,221 @@
+"""What a phone does besides calls: text messages, and watching the state of others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from spech.errors import LocalProtocolError, RequestFailed
+from spech.sip import events
+from spech.sip.dialog.identity import Identity
+from spech.sip.endpoint import Endpoint
+from spech.sip.message.message import REASONS, Response
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.watching.content import Content
+from spech.sip.watching.mailbox import Mailbox
+from spech.sip.watching.subscription import State
+from spech.sip.watching.subscription import Subscription as Pure
+
+#: Messages that wait for ``messages()``; who sends a further one hears 480.
+_WAITING_MESSAGES: Final = 100
+#: States of a subscription that wait to be looked at; each is whole, so the oldest may go.
+_WAITING_STATES: Final = 16
+#: Bytes of a text: with its headers it must stay below 1,300 (RFC 3428 8).
+LONGEST_TEXT: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A text message that came. ``sender`` is a SIP URI, as the sender says; not proven."""
+
+    sender: str
+    text: str
+    display_name: str | None = None
+
+
+class Subscription(AsyncIterator[Content]):
+    """Somebody's state as it changes. Made by :meth:`Phone.subscribe`.
+
+    Iterating gives the values :class:`Mailbox`, :class:`DialogInfo` or :class:`Presence`, the
+    present one first. It ends when the other end says that there is nothing to tell any more.
+    """
+
+    def __init__(self, pure: Pure) -> None:
+        self._pure = pure
+        self._states: deque[Content] = deque(maxlen=_WAITING_STATES)
+        self._changed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self._pure.package} {self._pure.target} {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """How it stands.
+
+        "subscribing", "pending" (it waits for permission), "active", "waiting" (lost, and tried
+        again by itself), "leaving" or "ended".
+        """
+        return self._pure.state.value
+
+    @property
+    def content(self) -> Content | None:
+        """The state that was told last, None before the first."""
+        return self._pure.content
+
+    async def changed(self) -> None:
+        """Wait for the next change of :attr:`state` or :attr:`content`."""
+        await self._changed.wait()
+
+    async def __anext__(self) -> Content:
+        """The next state.
+
+        Raises:
+            RequestFailed: it was refused, now or when it was to be renewed.
+            StopAsyncIteration: the other end ended it for good.
+        """
+        while not self._states:
+            if self._pure.state in (State.ENDED, State.LEAVING):
+                if self._pure.reason == "noresource" or self._pure.state is State.LEAVING:
+                    raise StopAsyncIteration
+                raise RequestFailed(self._pure.status, self._pure.reason)
+            await self.changed()
+        await trio.lowlevel.checkpoint()
+        return self._states.popleft()
+
+    def receive(self, content: Content | None) -> None:
+        """Something changed; ``content`` is a new state."""
+        if content is not None:
+            self._states.append(content)
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+class _Messages(AsyncIterator[Message]):
+    """Waiting messages. No generator: it may be left at any time."""
+
+    def __init__(self, correspondence: Correspondence) -> None:
+        self._correspondence = correspondence
+
+    async def __anext__(self) -> Message:
+        return await self._correspondence.next_message()
+
+
+class Correspondence:
+    """The messages and subscriptions of one phone."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._subscriptions: dict[Pure, Subscription] = {}
+        self._messages_in, self._messages = trio.open_memory_channel[Message](_WAITING_MESSAGES)
+        #: The last that a server told of its own accord.
+        self.mailbox: Mailbox | None = None
+        self._mailbox_changed = trio.Event()
+
+    # ------------------------------------------------------------------ messages
+
+    async def send(self, identity: Identity, uri: Uri, flows: Sequence[Flow], text: str) -> None:
+        """See :meth:`Phone.send_message`."""
+        body = text.encode()
+        if len(body) > LONGEST_TEXT:
+            raise LocalProtocolError(f"a text of {len(body)} bytes; {LONGEST_TEXT} are possible")
+        endpoint = self._endpoint
+        ended = trio.Event()
+        outcome: list[tuple[int, str]] = []
+
+        def done(status: int, response: Response | None, now: float) -> None:
+            reason = REASONS.get(status, "") if response is None else response.reason
+            outcome.append((status, reason))
+            ended.set()
+
+        endpoint.agent.services.request(
+            identity,
+            "MESSAGE",
+            uri,
+            flows,
+            endpoint.now(),
+            headers=[("Content-Type", "text/plain;charset=utf-8")],
+            body=body,
+            done=done,
+        )
+        endpoint.flush()
+        await ended.wait()
+        status, reason = outcome[0]
+        if status >= 300:
+            raise RequestFailed(status, reason)
+
+    def messages(self) -> AsyncIterator[Message]:
+        """See :meth:`Phone.messages`."""
+        self._endpoint.agent.services.takes_messages = True
+        return _Messages(self)
+
+    async def next_message(self) -> Message:
+        """The next message; then there is room for another one."""
+        message = await self._messages.receive()
+        self._endpoint.agent.services.takes_messages = True
+        return message
+
+    def _receive_message(self, event: events.MessageReceived) -> None:
+        sender = event.request.from_
+        self._messages_in.send_nowait(
+            Message(sender.uri.address, event.text, sender.display_name or None)
+        )
+        if self._messages_in.statistics().current_buffer_used >= _WAITING_MESSAGES:
+            self._endpoint.agent.services.takes_messages = False
+
+    # ------------------------------------------------------------------ subscriptions
+
+    async def mailbox_changed(self) -> None:
+        """See :meth:`Phone.mailbox_changed`."""
+        await self._mailbox_changed.wait()
+
+    @asynccontextmanager
+    async def subscribe(
+        self, identity: Identity, uri: Uri, flows: Sequence[Flow], package: str, expires: int
+    ) -> AsyncIterator[Subscription]:
+        """See :meth:`Phone.subscribe`."""
+        endpoint = self._endpoint
+        pure = endpoint.agent.services.subscribe(
+            identity, uri, package, flows, endpoint.now(), expires=expires
+        )
+        subscription = self._subscriptions[pure] = Subscription(pure)
+        endpoint.flush()
+        try:
+            yield subscription
+        finally:
+            # No await here, so nothing can interrupt it.
+            pure.unsubscribe(endpoint.now())
+            endpoint.flush()
+            self._subscriptions.pop(pure, None)
+
+    # ------------------------------------------------------------------ events
+
+    def receive(
+        self,
+        event: events.SubscriptionChanged
+        | events.Notified
+        | events.MailboxChanged
+        | events.MessageReceived,
+    ) -> None:
+        """Something happened."""
+        match event:
+            case events.MessageReceived():
+                self._receive_message(event)
+            case events.MailboxChanged(mailbox):
+                self.mailbox = mailbox
+                self._mailbox_changed.set()
+                self._mailbox_changed = trio.Event()
+            case events.SubscriptionChanged(pure):
+                self._tell(pure, None)
+            case events.Notified(pure, content):
+                self._tell(pure, content)
+
+    def _tell(self, pure: Pure, content: Content | None) -> None:
+        subscription = self._subscriptions.get(pure)
+        if subscription is not None:
+            subscription.receive(content)

@@ -1,0 +1,106 @@
+"""From what a person dials to a server: who calls, whom, and by which way."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Final
+from urllib.parse import quote
+
+from spech.addresses import Address
+from spech.errors import LocalProtocolError
+from spech.phone.account import Account, parse_address
+from spech.sip.dialog.identity import Identity
+from spech.sip.endpoint import Endpoint
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+
+#: Stands in the user part of a URI as it is (RFC 3261 25.1), beside letters, digits and ``-_.~``.
+_IN_USER: Final = "!*'()&=+$,;?/%"
+
+
+class Dialling:
+    """How the calls and requests of one phone find their way.
+
+    Attributes:
+        identity: who the account is, None without one.
+    """
+
+    def __init__(self, endpoint: Endpoint, account: Account | None, rng: random.Random) -> None:
+        self._endpoint = endpoint
+        self._account = account
+        self._rng = rng
+        self.identity: Identity | None = None
+        if account is not None:
+            self.identity = Identity(
+                NameAddr(account.uri, account.display_name),
+                account.auth_user or account.uri.user or "",
+                account.password,
+                rng,
+                account.route,
+            )
+
+    def complete(self, target: str) -> Uri:
+        """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
+
+        Raises:
+            LocalProtocolError: it is neither.
+        """
+        text = target.strip()
+        if text.lower().startswith(("sip:", "sips:")):
+            return parse_address(text)
+        if "@" in text:
+            return parse_address(f"sip:{text}")
+        if text[:4].lower() == "tel:":
+            text = text[4:].partition(";")[0]
+        # What people put between digits to read them better (RFC 3966 5.1.1).
+        number = text.translate(str.maketrans("", "", " -()./"))
+        if not number:
+            raise LocalProtocolError("there is no number to call")
+        if self._account is None:
+            raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
+        domain = self._account.uri
+        user = quote(number, safe=_IN_USER)
+        return parse_address(str(Uri(domain.scheme, user, domain.host, domain.port)))
+
+    async def servers(self, uri: Uri) -> list[Flow]:
+        """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
+
+        Raises:
+            ServerUnreachable: the host is unknown, or has no address that we can send to.
+        """
+        account, identity = self._account, self.identity
+        if account is None or identity is None:
+            return await self._endpoint.flows_to(uri)
+        if identity.routes:
+            hop = identity.routes[0].uri
+            if uri.scheme == "sips":
+                hop = replace(hop, scheme="sips")  # Safe all the way (RFC 3261 26.2.2).
+            return await self._endpoint.flows_to(hop, account.carrier)
+        if uri.host == account.uri.host and uri.port in (None, account.uri.port):
+            # Within the account's own domain: its server, port and transport included.
+            uri = replace(uri, port=account.uri.port)
+            return await self._endpoint.flows_to(uri, account.carrier)
+        return await self._endpoint.flows_to(uri)
+
+    def caller(self, caller: str | None, target: Uri, local: Address) -> Identity:
+        """Who calls ``target``: ``caller``, or else the account.
+
+        The password serves at the account's own servers only.
+        """
+        if caller is None and self.identity is not None and self._account is not None:
+            identity = self.identity
+            ours = identity.routes or target.host == self._account.uri.host
+            return identity if ours else identity.without_password()
+        address = NameAddr.parse(f"<{caller}>") if caller else None
+        if address is None:
+            address = NameAddr(Uri("sip", "spech", *local))
+        return Identity(address, address.uri.user or "", None, self._rng)
+
+    @property
+    def hidden_headers(self) -> tuple[tuple[str, str], ...]:
+        """Privacy for everybody but our own server, which has to know whose call it is."""
+        if self._account is None:
+            return (("Privacy", "id"),)
+        return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self._account.uri}>"))

@@ -1,0 +1,297 @@
+"""What a program does with the sound of a call, and with the digits in it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from spech.audio.recorder import Recording
+from spech.audio.room import Member, Room
+from spech.media.engine import Media
+from spech.media.keypad import Method
+from spech.media.port import AudioPort
+from spech.media.statistics import MediaStatistics, QualitySample
+
+#: Seconds within which a digit that came by two ways is one.
+_SAME_KEY: Final = 0.5
+#: Digits that are kept: nobody presses so many keys, but a far end may send them for ever.
+_MOST_DIGITS: Final = 1000
+
+
+class Sound(ABC):
+    """The sound of a call. The half of :class:`~spech.Call` that signalling has no part in."""
+
+    def __init__(self, media: Media) -> None:
+        self._media = media
+        self._changed = trio.Event()
+        #: Every digit that was received so far, the last 1,000 of them.
+        self.digits_received = ""
+        self._digits = ""
+        self._toned = ("", 0.0)
+        media.on_digit = self._receive_digit
+        media.on_tones = self._receive_tones
+
+    @abstractmethod
+    def _require_up(self) -> None:
+        """Raise :class:`~spech.errors.CallEnded` when there is nobody to hear us any more."""
+
+    async def changed(self) -> None:
+        """Wait for the next change of state, codec, digits or mute."""
+        await self._changed.wait()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # ------------------------------------------------------------------ how it is
+
+    @property
+    def statistics(self) -> MediaStatistics:
+        """What was sent, received, lost and late so far, and what a listener would say of it."""
+        return self._media.statistics
+
+    @property
+    def quality_history(self) -> tuple[QualitySample, ...]:
+        """The same second by second; of a call longer than ten minutes, coarser."""
+        return self._media.quality_history
+
+    @property
+    def encrypted(self) -> str | None:
+        """How the sound is encrypted: "SDES" or "DTLS", None where it is not (yet)."""
+        return self._media.encrypted
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The level of what we send and of what we hear, RMS in dBFS."""
+        return self._media.voices.levels
+
+    @property
+    def peaks(self) -> tuple[float, float]:
+        """The highest samples of both in dBFS, falling by 20 dB in a second, for meters."""
+        return self._media.voices.peaks
+
+    # ------------------------------------------------------------------ how loud it is
+
+    @property
+    def microphone_gain(self) -> float:
+        """By how many decibels audio ports are heard louder by the far end; files stay the same."""
+        return self._media.voices.microphone.gain
+
+    @microphone_gain.setter
+    def microphone_gain(self, decibels: float) -> None:
+        self._media.voices.microphone.gain = decibels
+
+    @property
+    def speaker_gain(self) -> float:
+        """By how many decibels the far end is heard louder."""
+        return self._media.voices.speaker.gain
+
+    @speaker_gain.setter
+    def speaker_gain(self, decibels: float) -> None:
+        self._media.voices.speaker.gain = decibels
+
+    @property
+    def automatic_gain(self) -> bool:
+        """While true, speech in both directions is brought to one level, -19 dBFS."""
+        return self._media.voices.microphone.automatic
+
+    @automatic_gain.setter
+    def automatic_gain(self, automatic: bool) -> None:
+        self._media.voices.microphone.automatic = self._media.voices.speaker.automatic = automatic
+
+    @property
+    def muted(self) -> bool:
+        """While true, silence is sent in place of what audio ports bring."""
+        return self._media.voices.muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        if muted != self._media.voices.muted:
+            self._media.voices.muted = muted
+            self._notify()
+
+    # ------------------------------------------------------------------ what is said and heard
+
+    def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
+        """Play a sound file to the far end, after what plays already.
+
+        Args:
+            path: of any format that FFmpeg knows.
+            gain: decibels by which it is louder than it was recorded.
+            repeat: play it until :meth:`flush`.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        self._require_up()
+        self._media.play(path, gain=gain, repeat=repeat)
+
+    def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
+        """Play a tone of the network to the far end, after what plays already (ITU-T E.180).
+
+        Args:
+            name: "ringback", "busy", "congestion" or "waiting".
+            country: whose tone, ``de``; where it is not known, the one that is recommended.
+            seconds: how long; until :meth:`flush` unless told otherwise.
+
+        Raises:
+            ValueError: there is no tone of that name.
+        """
+        self._require_up()
+        self._media.play_tone(name, country=country, seconds=seconds)
+
+    def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
+        """Record both sides into one file until the call ends; all of it, in a conference.
+
+        What comes back is a context manager that ends the recording earlier. Where the disk refuses
+        later on, the recording ends (see :attr:`Recording.error`) and the call does not.
+
+        Args:
+            path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
+            stereo: what the far end hears on the left, what it says on the right; else mixed.
+
+        Raises:
+            MediaError: the file cannot be written.
+        """
+        self._require_up()
+        return self._media.record(path, stereo=stereo)
+
+    def flush(self) -> None:
+        """Drop what is queued to be sent: sounds, digits, audio."""
+        self._media.flush()
+
+    def open_audio(self, rate: int | None = None) -> AbstractContextManager[AudioPort]:
+        """A port for PCM: signed 16-bit little-endian mono in 20 ms frames, both ways.
+
+        Args:
+            rate: of the PCM, in Hz; that of the codec unless told otherwise.
+        """
+        self._require_up()
+        return self._media.open_audio(rate)
+
+    @property
+    def member(self) -> Member | None:
+        """Its place in a conference, None while it has none: gain, mute and level."""
+        return self._media.voices.member
+
+    def join(self, room: Room, *, gain: float = 0.0) -> Member:
+        """Bring the far end into a room with others, out of the one before, if any.
+
+        Whoever speaks through this call's own audio ports comes along: is heard by the whole room
+        and hears it. See :func:`~spech.phone.conference.open_conference` for more than calls.
+
+        Args:
+            room: whoever joins it hears all others.
+            gain: by how many decibels the others hear the far end louder.
+        """
+        self._require_up()
+        return self._media.join(room, gain)
+
+    def leave(self) -> None:
+        """Go on alone, out of any room."""
+        self._media.voices.leave()
+
+    # ------------------------------------------------------------------ digits
+
+    def send_dtmf(
+        self,
+        digits: str,
+        *,
+        duration_ms: int = 100,
+        gap_ms: int = 60,
+        method: Method = "auto",
+    ) -> None:
+        """Queue ``digits`` behind those that wait already.
+
+        Telephone events and tones take the place of all other sound while they last.
+
+        Args:
+            digits: of ``0-9 * # A-D``. Between them ``,`` and ``p`` are pauses of 2 s as in a
+                phone's contacts, ``w`` is one of 0.5 s as in the dial strings of PBXs.
+            duration_ms: length of each, in steps of 20 ms.
+            gap_ms: silence after each, no less than 40 ms.
+            method: "rfc4733" (telephone events), "info" (INFO requests with
+                ``application/dtmf-relay``) or "inband" (tones, ITU-T Q.23). "auto" takes the
+                first of them that the far end takes when the turn of the digit comes.
+
+        Raises:
+            LocalProtocolError: neither digit nor pause; the far end does not take ``method``; or
+                no sound has been agreed on yet.
+            ValueError: a length makes no sense, or there is no such method.
+        """
+        self._require_up()
+        self._media.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms, method=method)
+
+    def press(self, digit: str, *, method: Method = "auto") -> AbstractContextManager[None]:
+        """Hold a key down for the time of a ``with`` block, 100 ms at the least.
+
+        It waits for its turn behind the digits that are queued. In INFO it is sent when it is let
+        up, because its length goes with it.
+
+        Raises:
+            LocalProtocolError: as for :meth:`send_dtmf`, or it is not one digit.
+        """
+        self._require_up()
+        return self._media.press(digit, method=method)
+
+    @property
+    def detects_tones(self) -> bool:
+        """Whether digits are looked for in the far end's sound (ITU-T Q.24).
+
+        By itself that is so where no telephone-event was agreed on, and until a digit comes by
+        another way: some gateways leave the tones in the sound beside it.
+        """
+        return self._media.detects_tones
+
+    @detects_tones.setter
+    def detects_tones(self, detects: bool) -> None:
+        self._media.detects_tones = detects
+
+    async def collect_digits(
+        self, count: int, timeout: float | None = None, terminator: str | None = "#"
+    ) -> str:
+        """Take the next ``count`` digits, fewer after ``terminator`` or when the time is over.
+
+        Digits that came earlier and were not collected yet count. The terminator is not returned.
+
+        Args:
+            count: how many digits.
+            timeout: seconds for all of them together.
+            terminator: a digit that ends the entry, or None.
+
+        Raises:
+            CallEnded: the call ended first.
+        """
+        taken = ""
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while len(taken) < count:
+                while not self._digits:
+                    self._require_up()
+                    await self.changed()
+                digit, self._digits = self._digits[0], self._digits[1:]
+                if digit == terminator:
+                    break
+                taken += digit
+        return taken
+
+    def _receive_tones(self, digit: str) -> None:
+        """A digit was heard in the sound."""
+        self._toned = (digit, trio.current_time())
+        self._take_digit(digit)
+
+    def _receive_digit(self, digit: str) -> None:
+        """A digit came as a telephone event or in INFO. Its tones may be in the sound as well."""
+        self._media.detects_tones = False
+        toned, at = self._toned
+        self._toned = ("", 0.0)
+        if digit != toned or trio.current_time() - at > _SAME_KEY:
+            self._take_digit(digit)
+
+    def _take_digit(self, digit: str) -> None:
+        self.digits_received = (self.digits_received + digit)[-_MOST_DIGITS:]
+        self._digits = (self._digits + digit)[-_MOST_DIGITS:]
+        self._notify()

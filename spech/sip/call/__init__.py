@@ -1,0 +1,1 @@
+"""Calls: INVITE sessions, their farewell, and what happens within them."""

@@ -1,0 +1,312 @@
+"""Our INVITE: where it goes, who answers, how it is taken back (RFC 3261 13.2, 9.1; RFC 3262)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from spech.agreement import Agreed
+from spech.errors import RemoteProtocolError
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Tries
+from spech.sip.dialog.requests import DialogRequest
+from spech.sip.events import MediaChanged
+from spech.sip.message.grammar import maybe_number
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import REASONS, Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow, Outgoing
+from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from spech.sip.call.session import Session
+    from spech.sip.dialog.context import Context
+
+SDP: Final = "application/sdp"
+#: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
+_MOST_REDIRECTIONS: Final = 5
+#: How many ends may answer one INVITE (RFC 5393 gives a request a breadth of 60).
+_FORKS: Final = 60
+
+
+@dataclass(slots=True)
+class Fork:
+    """One answerer of our INVITE: an object of its own for every early dialog."""
+
+    dialog: Dialog
+    agreed: Agreed | None = None
+    #: The CSeq number of the INVITE that was acknowledged last.
+    acknowledged: int | None = None
+    #: The RSeq of the last reliable provisional response (RFC 3262 4).
+    reliable: int | None = None
+    #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
+    settled: bool = False
+    _credentials: Sequence[tuple[str, str]] = ()
+    _acks: list[Outgoing] = field(default_factory=list)
+
+    def acknowledge(
+        self, context: Context, sequence: int, credentials: Sequence[tuple[str, str]]
+    ) -> None:
+        """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4)."""
+        self.acknowledged = sequence
+        self._credentials = credentials
+        self._acks.clear()
+        self.acknowledge_again(context)
+
+    def acknowledge_again(self, context: Context) -> None:
+        """The same for a repeated 2xx. Who repeats it twice does not get it: another way then."""
+        flows = self.dialog.flows
+        flow = flows[len(self._acks) // 2 % len(flows)]
+        ack = self._acks[-1] if self._acks else None
+        if ack is None or ack.flow != flow:
+            request = self.dialog.request(
+                "ACK", context.via(flow), sequence=self.acknowledged, headers=self._credentials
+            )
+            ack = Outgoing(bytes(request), flow)
+        self._acks.append(ack)
+        context.send(ack)
+
+
+class Invitation:
+    """One INVITE of ours with all its tries: credentials, further servers, redirections.
+
+    What it learns it tells its session, which decides.
+    """
+
+    def __init__(
+        self, session: Session, negotiator: Negotiator, target: Uri, flows: Sequence[Flow]
+    ) -> None:
+        self._session = session
+        self._context = session.context
+        self._negotiator = negotiator
+        self._target = target
+        #: Whom we wanted to call; a redirection does not change it (RFC 3261 8.1.3.4).
+        self._to = target
+        self._flows = list(flows)
+        self._body = negotiator.offer()
+        #: What was to be secure all the way is not followed to where it is not (RFC 3261 26.2.2).
+        self._schemes = ("sips",) if target.scheme == "sips" else ("sip", "sips")
+        self._sequence = self._context.ids.sequence()
+        self._tries = Tries()
+        self._redirections = 0
+        self._forks: dict[str, Fork] = {}
+        self._transaction: ClientTransaction | None = None
+
+    @property
+    def dialogs(self) -> tuple[Dialog, ...]:
+        """The dialogs that its responses have made so far."""
+        return tuple(fork.dialog for fork in self._forks.values())
+
+    def agreed(self, tag: str | None) -> Agreed | None:
+        """What the early dialog with that remote tag has agreed on."""
+        fork = self._forks.get(tag or "")
+        return fork.agreed if fork else None
+
+    def send(self, now: float) -> None:
+        """Send it, with a new branch and CSeq number."""
+        session = self._session
+        session.start_over()
+        flow = self._flows[0]
+        headers = Headers(
+            [
+                ("Via", self._context.via(flow)),
+                ("Max-Forwards", "70"),
+                ("From", str(session.identity.address.with_tag(session.local_tag))),
+                ("To", f"<{self._to}>"),
+                ("Call-ID", session.call_id),
+                ("CSeq", f"{self._sequence} INVITE"),
+                ("Contact", self._context.contact(flow, session.identity.uri)),
+                *session.invite_headers(),
+                *session.headers,
+                ("Content-Type", SDP),
+            ]
+        )
+        request = session.identity.sign(Request("INVITE", self._target, headers, self._body))
+        self._sequence += 1
+        self._forks.clear()
+        self._transaction = self._context.layer.request(request, flow, self, now)
+
+    def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
+        """Call again where a 3xx pointed."""
+        identity = self._session.identity
+        if target.host != self._target.host and not identity.routes:
+            # A stranger: it has no business with our credentials. A server of ours on the way has.
+            self._session.identity = identity.without_password()
+        self._target = target
+        self._flows = list(flows)
+        self.send(now)
+
+    def cancel(self, now: float) -> None:
+        """CANCEL. Only after a provisional response (RFC 3261 9.1)."""
+        assert self._transaction is not None
+        transaction = self._transaction
+        self._context.layer.request(transaction.cancel(), transaction.flow, self, now)
+        # RFC 3261 9.1: without a final response within 64*T1 the call is considered cancelled.
+        self._context.timers.set(self._session, "cancel", now + PATIENCE)
+
+    def abandon(self) -> None:
+        """Stop waiting for a final response."""
+        if self._transaction is not None:
+            self._transaction.abandon()
+
+    # ------------------------------------------------------------------ responses
+
+    def receive_response(
+        self, transaction: ClientTransaction, response: Response, now: float
+    ) -> None:
+        """A response to the INVITE. What answers our CANCEL does not matter: the INVITE's does."""
+        if transaction.request.method != "INVITE":
+            return
+        if 200 <= response.status < 300:
+            self._accepted(transaction, response, now)
+        elif transaction is not self._transaction:
+            return
+        elif response.status < 200:
+            self._provisional(transaction, response, now)
+        else:
+            self._refused(transaction, response, now)
+
+    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """Nobody answered (408), or it could not be sent (503)."""
+        if transaction is not self._transaction:
+            return
+        if self._session.still_calling and len(self._flows) > 1:
+            self._next_server(now)
+        else:
+            self._session.refused(status, REASONS[status], now)
+
+    def _fork(self, transaction: ClientTransaction, response: Response) -> Fork:
+        tag = response.to.tag or ""
+        fork = self._forks.get(tag)
+        if fork is None:
+            if len(self._forks) >= _FORKS:
+                raise RemoteProtocolError("too many forks of one call")
+            request, flow = transaction.request, transaction.flow
+            further = self._flows[1:] if transaction is self._transaction else ()
+            dialog = Dialog.from_response(request, response, flow, further)
+            fork = self._forks[tag] = Fork(dialog)
+        return fork
+
+    def _provisional(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        if not self._session.heard_from(now) or response.status == 100:
+            return
+        agreed: Agreed | None = None
+        if response.to.tag is not None:
+            fork = self._fork(transaction, response)
+            if not self._acknowledge_provisional(fork, transaction, response, now):
+                return
+            if response.body and not fork.settled:
+                try:
+                    agreed = self._negotiator.receive_answer(response.body)
+                except RemoteProtocolError:
+                    agreed = None  # No early media then; the final answer decides.
+                fork.agreed = agreed or fork.agreed
+                reliable = "100rel" in response.headers.values("Require")
+                fork.settled |= reliable and agreed is not None
+        self._session.progressed(response, agreed)
+
+    def _acknowledge_provisional(
+        self, fork: Fork, transaction: ClientTransaction, response: Response, now: float
+    ) -> bool:
+        """PRACK where it is asked for (RFC 3262 4). False for a repetition, or one out of order."""
+        number = maybe_number((response.headers.get("RSeq") or "").strip(), 2**32 - 1)
+        if "100rel" not in response.headers.values("Require") or number is None:
+            return True
+        if fork.reliable is not None and number != fork.reliable + 1:
+            return False
+        fork.reliable = number
+        rack = f"{number} {transaction.request.cseq.number} INVITE"
+        session = self._session
+        self._context.locate(fork.dialog)
+        DialogRequest(
+            self._context, session.identity, fork.dialog, "PRACK", now, headers=[("RAck", rack)]
+        )
+        return True
+
+    def receive_update(self, transaction: ServerTransaction, now: float) -> None:
+        """UPDATE in an early dialog: a new target, or early media elsewhere (RFC 3311 5.2)."""
+        session = self._session
+        request = transaction.request
+        fork = self._forks[request.from_.tag or ""]
+        status, body = 200, b""
+        if request.body and not fork.settled:
+            status = 491  # Our own offer still waits for its answer.
+        elif request.body:
+            try:
+                body, fork.agreed = self._negotiator.receive_offer(request.body)
+            except RemoteProtocolError as error:
+                status = error.status
+        contact = self._context.contact(fork.dialog.flow, session.identity.uri)
+        response = response_to(
+            request,
+            status,
+            to_tag=session.local_tag,
+            headers=[("Contact", contact), *self._context.standard_headers()],
+            body=body,
+            content_type=SDP if body else None,
+        )
+        transaction.respond(response, now)
+        if body and fork.agreed is not None:
+            self._context.emit(MediaChanged(session, fork.agreed))
+
+    def _accepted(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        sequence = transaction.request.cseq.number
+        known = self._forks.get(response.to.tag or "")
+        if known is not None and sequence == known.acknowledged:
+            known.acknowledge_again(self._context)
+            return
+        # The dialog is built anew from the 2xx, whose route set counts (RFC 3261 13.2.2.4); what
+        # has been sent in the early one keeps its place in the numbering.
+        self._forks.pop(response.to.tag or "", None)
+        fork = self._fork(transaction, response)
+        if known is not None:
+            fork.agreed, fork.settled = known.agreed, known.settled
+            fork.dialog.local_sequence = known.dialog.local_sequence
+            fork.dialog.remote_sequence = known.dialog.remote_sequence
+        fork.acknowledge(self._context, sequence, transaction.request.credentials)
+        self._context.locate(fork.dialog)
+        self._session.accepted(fork, response, now)
+
+    def _refused(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+        session = self._session
+        if session.still_calling:
+            if self._tries.again(session.identity, transaction.request, response):
+                self.send(now)
+                return
+            if response.status == 422 and session.timer.lengthen(response):
+                self.send(now)
+                return
+            if response.status == 503 and len(self._flows) > 1:
+                self._next_server(now)
+                return
+            if response.status in (301, 302, 305) and self._redirected(response):
+                return
+        session.refused(response.status, response.reason, now)
+
+    def _redirected(self, response: Response) -> bool:
+        targets = tuple(
+            contact.uri
+            for contact in sorted(response.contacts, key=_preference, reverse=True)
+            if contact.uri.scheme in self._schemes and contact.uri != self._target
+        )
+        self._redirections += 1
+        if not targets or self._redirections > _MOST_REDIRECTIONS:
+            return False
+        self._session.redirected(targets)
+        return True
+
+    def _next_server(self, now: float) -> None:
+        """Failover: a new transaction towards the next server (RFC 3263 4.3)."""
+        self._flows.pop(0)
+        self.send(now)
+
+
+def _preference(contact: NameAddr) -> float:
+    """The q of a Contact, 1 where it has none (RFC 3261 20.10)."""
+    try:
+        return float(contact.parameter("q") or 1)
+    except ValueError:
+        return 1.0

@@ -1,0 +1,59 @@
+"""A response that is repeated until the other end says that it came.
+
+That is a 2xx to INVITE until its ACK (RFC 3261 13.3.1.4), and a reliable provisional response until
+its PRACK (RFC 3262 3). Both go at T1, doubling; a 2xx up to T2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from spech.sip.message.message import Response
+from spech.sip.transaction.flow import Outgoing
+from spech.sip.transaction.timers import PATIENCE, T1, T2
+from spech.sip.transaction.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from spech.sip.dialog.context import Context
+
+
+class Repetition:
+    """Repeats ``response`` on a timer named ``name`` of ``owner``, who passes the timer on."""
+
+    def __init__(
+        self,
+        context: Context,
+        owner: Hashable,
+        name: str,
+        transaction: ServerTransaction,
+        response: Response,
+        now: float,
+    ) -> None:
+        self.transaction = transaction
+        #: The CSeq number of the request that is answered.
+        self.sequence = response.cseq.number
+        self._context = context
+        self._owner = owner
+        self._name = name
+        self._outgoing = Outgoing(bytes(response), transaction.flow)
+        self._deadline = now + PATIENCE
+        self._interval = T1
+        transaction.respond(response, now)
+        context.timers.set(owner, name, now + T1)
+
+    def handle_timer(self, now: float) -> bool:
+        """Repeat. False when 64*T1 have passed and nobody has said anything."""
+        if now >= self._deadline:
+            return False
+        self._context.send(self._outgoing)
+        self._interval *= 2
+        if self._name == "2xx":
+            self._interval = min(self._interval, T2)
+        at = min(now + self._interval, self._deadline)
+        self._context.timers.set(self._owner, self._name, at)
+        return True
+
+    def stop(self) -> None:
+        """It came."""
+        self._context.timers.clear(self._owner, self._name)

@@ -1,0 +1,148 @@
+"""Our responses to their INVITEs, repeated where nobody confirms them.
+
+A 2xx wants an ACK (RFC 3261 13.3.1.4), a reliable provisional response a PRACK (RFC 3262 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spech.sip.call.invitation import SDP
+from spech.sip.call.repetition import Repetition
+from spech.sip.dialog.capabilities import SUPPORTED
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.transaction.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from spech.sip.call.session import Session
+
+
+class Responder:
+    """Answers the INVITEs of one session: the first one, where they called, and later ones."""
+
+    def __init__(self, session: Session, first: ServerTransaction | None) -> None:
+        self._session = session
+        self._context = session.context
+        self._first = first
+        self._accepting: Repetition | None = None
+        self._offered = False
+        self._reliable: Repetition | None = None
+        self._reliable_number = 0
+
+    @property
+    def waits_for_ack(self) -> bool:
+        """Whether a 2xx is out and not yet acknowledged."""
+        return self._accepting is not None
+
+    def response(
+        self,
+        request: Request,
+        status: int,
+        *,
+        body: bytes = b"",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        """A response within the session, with our Contact where it makes or keeps a dialog."""
+        session = self._session
+        assert session.dialog is not None
+        more = [*headers, *self._context.standard_headers()]
+        if status == 488:  # RFC 3261 20.43: 305, incompatible media format.
+            more.append(("Warning", '305 spech "No media description in common"'))
+        if 101 <= status < 300:
+            contact = self._context.contact(session.dialog.flow, session.identity.uri)
+            more = [("Contact", contact), *more]
+        if 200 <= status < 300:  # RFC 3261 13.3.1.4
+            more.append(("Supported", ", ".join(SUPPORTED)))
+        return response_to(
+            request,
+            status,
+            to_tag=session.local_tag,
+            headers=more,
+            body=body,
+            content_type=SDP if body else None,
+        )
+
+    def ring(self, now: float) -> None:
+        """Send 180 Ringing, reliably where the caller requires that (RFC 3262 3).
+
+        A caller that requires it and brought no offer would have to get ours with it, and we have
+        no ports yet: then only the answer tells it anything.
+        """
+        assert self._first is not None
+        request = self._first.request
+        if "100rel" not in request.headers.values("Require"):
+            self._first.respond(self.response(request, 180), now)
+        elif request.body and self._reliable is None:
+            self._reliable_number = self._context.rng.randrange(1, 1 << 16)
+            headers = [("Require", "100rel"), ("RSeq", str(self._reliable_number))]
+            response = self.response(request, 180, headers=headers)
+            self._reliable = Repetition(
+                self._context, self._session, "1xx", self._first, response, now
+            )
+
+    def decline(self, status: int, now: float) -> None:
+        """A final failure response to the first INVITE, if it has had none."""
+        if self._first is not None and not self._first.answered:
+            self._first.respond(self.response(self._first.request, status), now)
+
+    def accept(
+        self, transaction: ServerTransaction, body: bytes, now: float, *, offered: bool = False
+    ) -> None:
+        """Send a 2xx to an INVITE and repeat it until its ACK comes.
+
+        ``offered`` says that ``body`` is our offer, whose answer comes with the ACK.
+        """
+        transaction.acknowledged = self._session.receive_ack
+        headers = self._session.timer.receive_request(transaction.request, now)
+        response = self.response(transaction.request, 200, body=body, headers=headers)
+        if self._reliable is not None:
+            self._reliable.stop()  # A PRACK for it may still be on its way (RFC 3262 3).
+        self._accepting = Repetition(
+            self._context, self._session, "2xx", transaction, response, now
+        )
+        self._offered = offered
+
+    def receive_ack(self, request: Request) -> bool:
+        """Whether the ACK is the one we wait for; then repeating ends."""
+        if self._accepting is None or request.cseq.number != self._accepting.sequence:
+            return False
+        self._accepting.stop()
+        self._accepting = None
+        return True
+
+    @property
+    def answer_follows(self) -> bool:
+        """Whether the last 2xx carried our offer, so that its ACK has the answer."""
+        return self._offered
+
+    @property
+    def offer_is_open(self) -> bool:
+        """Whether an offer of ours is out, whose answer their ACK will bring."""
+        return self._accepting is not None and self._offered
+
+    def receive_prack(self, transaction: ServerTransaction, now: float) -> None:
+        """PRACK names the response that it acknowledges (RFC 3262 7.2)."""
+        request = transaction.request
+        reliable = self._reliable
+        status = 481
+        if reliable is not None:
+            rack = [str(self._reliable_number), str(reliable.sequence), "INVITE"]
+            if (request.headers.get("RAck") or "").split() == rack:
+                reliable.stop()
+                self._reliable = None
+                status = 200
+        tag = self._session.local_tag
+        transaction.respond(response_to(request, status, to_tag=tag), now)
+
+    def repeat(self, name: str, now: float) -> bool:
+        """Serve the timer "2xx" or "1xx". False when nobody will confirm any more."""
+        repetition = self._accepting if name == "2xx" else self._reliable
+        return repetition is None or repetition.handle_timer(now)
+
+    def stop(self) -> None:
+        """Repeat nothing any more."""
+        for repetition in (self._accepting, self._reliable):
+            if repetition is not None:
+                repetition.stop()
+        self._accepting = self._reliable = None

@@ -1,0 +1,547 @@
+"""The INVITE session: a call, from the first INVITE to the farewell (RFC 3261 13-15).
+
+However a call ends, the far end is told in the way that its state asks for. :data:`FAREWELL` is
+that rule, and :meth:`Session.hang_up` the only place that applies it. What a session does besides
+lives next door: our INVITE in :mod:`~spech.sip.call.invitation`, our answers to theirs in
+:mod:`~spech.sip.call.responder`, changes of the media in :mod:`~spech.sip.call.renegotiation`.
+
+Pure: time comes in as ``now`` in seconds, bytes leave through the context.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+from spech.addresses import Address
+from spech.agreement import Agreed
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.call.info import DigitRequests, dtmf_digit
+from spech.sip.call.invitation import Fork, Invitation
+from spech.sip.call.renegotiation import Renegotiation, busy
+from spech.sip.call.responder import Responder
+from spech.sip.call.session_timer import LEAST, SessionTimer
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.caller import reason_of
+from spech.sip.dialog.capabilities import SUPPORTED
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Identity
+from spech.sip.dialog.requests import DialogRequest
+from spech.sip.events import (
+    Answered,
+    CallEnded,
+    Confirmed,
+    DigitReceived,
+    EarlyMedia,
+    IncomingCall,
+    MediaChanged,
+    Redirected,
+    Ringing,
+)
+from spech.sip.message.message import REASONS, Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.transaction import ServerTransaction
+
+#: Seconds until a call that nobody answers is given up, and between two 180s.
+_UNANSWERED: Final = 180
+_RING_AGAIN: Final = 60.0
+#: Seconds in which the program can answer before 100 says that there is somebody (17.2.1).
+_TRYING: Final = 0.2
+#: Seconds after a provisional response within which another one is due. They come each minute
+#: (RFC 3261 13.3.1.1); proxies wait for more than three (16.6, timer C).
+_SILENT: Final = 185.0
+
+
+class State(enum.Enum):
+    """Where a session is."""
+
+    CALLING = "we called, nothing heard yet"
+    RINGING = "we called, a provisional response came"
+    REDIRECTED = "we called and were sent elsewhere, not yet called there"
+    CANCELLING = "we cancelled, the final response is still to come"
+    INCOMING = "they called, not yet answered"
+    ANSWERED = "we answered, no ACK yet"
+    CONFIRMED = "confirmed"
+    CLOSING = "BYE sent"
+    ENDED = "ended"
+
+
+class Farewell(enum.Enum):
+    """How a session is left."""
+
+    CANCEL_LATER = "wait for a provisional response, then CANCEL"  # RFC 3261 9.1
+    CANCEL = "CANCEL"
+    DECLINE = "a final failure response"
+    BYE_LATER = "wait for the ACK or 64*T1, then BYE"  # RFC 3261 15
+    BYE = "BYE"
+    FORGET = "nothing: nobody waits for us"
+    NOTHING = "nothing: it has been said"
+
+
+#: The farewell in each state. A 2xx that crosses our CANCEL, or comes from a further fork, is
+#: acknowledged and then ended with BYE: see :meth:`Session.accepted`.
+FAREWELL: Final[dict[State, Farewell]] = {
+    State.CALLING: Farewell.CANCEL_LATER,
+    State.RINGING: Farewell.CANCEL,
+    State.REDIRECTED: Farewell.FORGET,
+    State.CANCELLING: Farewell.NOTHING,
+    State.INCOMING: Farewell.DECLINE,
+    State.ANSWERED: Farewell.BYE_LATER,
+    State.CONFIRMED: Farewell.BYE,
+    State.CLOSING: Farewell.NOTHING,
+    State.ENDED: Farewell.NOTHING,
+}
+
+
+class Session:
+    """One call.
+
+    The program's handle: commands are methods of :class:`~spech.sip.agent.UserAgent`, what happens
+    comes back as events that name this object.
+    """
+
+    def __init__(
+        self, context: Context, identity: Identity, call_id: str, *, outgoing: bool
+    ) -> None:
+        self.context = context
+        self.identity = identity
+        self.call_id = call_id
+        self.local_tag = context.ids.tag()
+        self.outgoing = outgoing
+        self._state = State.CALLING if outgoing else State.INCOMING
+        #: The confirmed dialog, or None while there is none.
+        self.dialog: Dialog | None = None
+        #: The INVITE that came, for an incoming call.
+        self.invited_by: Request | None = None
+        #: Who ended it, status and reason, once it is over.
+        self.ended: CallEnded | None = None
+        self.timer = SessionTimer(context.timers, self)
+        #: What our INVITE carries beside the usual.
+        self.headers: tuple[tuple[str, str], ...] = ()
+        #: The call whose place this one takes when it is answered (RFC 3891).
+        self.replaces: Session | None = None
+        #: Whether the program follows transfers; otherwise they are declined.
+        self.takes_transfers = False
+        self._invitation: Invitation | None = None
+        self._negotiator: Negotiator | None = None
+        self._renegotiation: Renegotiation | None = None
+        self._invited: ServerTransaction | None = None
+        #: What we answer to their INVITEs.
+        self.responder = Responder(self, None)
+        #: The digits that we send in INFO requests.
+        self.digits = DigitRequests(self)
+        self._farewell_owed = False
+        self._leaving: DialogRequest | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session is."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self.context.note(self.call_id, f"now {state.name}: {state.value}")
+
+    def __str__(self) -> str:
+        return "the session"
+
+    def __repr__(self) -> str:
+        return f"<Session {self.call_id} {self.state.name}>"
+
+    @property
+    def pending(self) -> bool:
+        """Whether a farewell is still on its way."""
+        return self.state in (State.CANCELLING, State.CLOSING) or self._farewell_owed
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the call is answered and acknowledged."""
+        return self.state is State.CONFIRMED
+
+    # ------------------------------------------------------------------ calling
+
+    def invite(
+        self, negotiator: Negotiator, target: Uri, flows: Sequence[Flow], now: float
+    ) -> None:
+        """Call ``target``, trying ``flows`` in turn."""
+        self._negotiator = negotiator
+        self._invitation = Invitation(self, negotiator, target, flows)
+        self._invitation.send(now)
+
+    @property
+    def confidential(self) -> bool:
+        """Whether our INVITE holds keys that only encrypted signalling may carry."""
+        return self._negotiator is not None and self._negotiator.confidential
+
+    def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
+        """Follow a redirection that was reported with ``Redirected``."""
+        if self.state is State.REDIRECTED and self._invitation is not None:
+            self._invitation.redirect(target, flows, now)
+
+    def invite_headers(self, *, in_dialog: bool = False) -> list[tuple[str, str]]:
+        """What INVITE and UPDATE carry beside the usual."""
+        return [
+            *self.context.standard_headers(),
+            ("Supported", ", ".join(one for one in SUPPORTED if not in_dialog or one != "100rel")),
+            *self.timer.proposal(),
+        ]
+
+    @property
+    def still_calling(self) -> bool:
+        """Whether our INVITE may be tried again: nobody has answered or hung up."""
+        return self.state in (State.CALLING, State.RINGING) and not self._farewell_owed
+
+    def start_over(self) -> None:
+        """Our INVITE goes out anew, and nothing has been heard of it yet."""
+        self.state = State.CALLING
+
+    def heard_from(self, now: float) -> bool:
+        """A provisional response came. False when nobody is interested any more."""
+        if self.state not in (State.CALLING, State.RINGING):
+            return False
+        self.state = State.RINGING
+        self.context.timers.set(self, "silent", now + _SILENT)
+        if self._farewell_owed:
+            self._cancel(now)
+            return False
+        return True
+
+    def progressed(self, response: Response, agreed: Agreed | None) -> None:
+        """A provisional response said more than 100."""
+        if agreed is not None:
+            self.context.emit(EarlyMedia(self, response.status, agreed))
+        else:
+            self.context.emit(Ringing(self, response.status, response.reason))
+
+    def redirected(self, targets: tuple[Uri, ...]) -> None:
+        """A 3xx: the program resolves the names and calls :meth:`redirect`."""
+        self.state = State.REDIRECTED
+        self.context.emit(Redirected(self, targets))
+
+    def refused(self, status: int, reason: str, now: float) -> None:
+        """The final answer to our INVITE is no, or silence."""
+        if self._farewell_owed or self.state is State.CANCELLING:
+            self._finish("local", 487, REASONS[487])
+        elif self.state in (State.CALLING, State.RINGING):
+            self._finish("remote", status, reason)
+
+    def accepted(self, fork: Fork, response: Response, now: float) -> None:
+        """A 2xx, acknowledged already."""
+        if self.dialog is not None:
+            # Another fork answered as well. It is told goodbye (RFC 3261 13.2.2.4).
+            DialogRequest(self.context, self.identity, fork.dialog, "BYE", now)
+            return
+        wanted = self.still_calling
+        self.dialog = fork.dialog
+        self.context.timers.clear(self, "cancel")
+        self._stop_waiting()
+        if not wanted:
+            self._bye(now)  # It crossed our CANCEL.
+            return
+        self.state = State.CONFIRMED
+        self.timer.receive_response(response, now)
+        assert self._negotiator is not None
+        agreed = fork.agreed
+        try:
+            # After an answer that came reliably there is no other one (RFC 3261 13.2.1).
+            if agreed is None or (response.body and not fork.settled):
+                agreed = self._negotiator.receive_answer(response.body)
+        except RemoteProtocolError as error:
+            self.hang_up(now, error.status, str(error))
+            return
+        self._renegotiation = Renegotiation(self, fork.dialog, self._negotiator)
+        self.context.emit(Answered(self, agreed))
+
+    # ------------------------------------------------------------------ being called
+
+    def receive_invite(self, transaction: ServerTransaction, now: float) -> None:
+        """An INVITE outside any dialog: tell the program, and say 100 if it takes its time."""
+        request = transaction.request
+        self.invited_by = request
+        self._invited = transaction
+        self.responder = Responder(self, transaction)
+        self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
+        self.context.timers.set(self, "trying", now + _TRYING)
+        patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
+        self.context.timers.set(self, "unanswered", now + patience)
+        self.context.emit(IncomingCall(self))
+
+    def ring(self, now: float) -> None:
+        """Send 180 Ringing."""
+        self._require(State.INCOMING, "ring")
+        self.context.timers.clear(self, "trying")
+        self.responder.ring(now)
+        self.context.timers.set(self, "ring", now + _RING_AGAIN)
+
+    def answer(self, negotiator: Negotiator, now: float) -> None:
+        """Answer the call with 200.
+
+        Raises:
+            LocalProtocolError: it was answered or has ended.
+            RemoteProtocolError: their offer has nothing in common with ours; the call has been
+                refused with 488.
+        """
+        self._require(State.INCOMING, "answer")
+        assert self._invited is not None
+        assert self.dialog is not None
+        self._negotiator = negotiator
+        request = self._invited.request
+        agreed: Agreed | None = None
+        try:
+            if request.body:
+                body, agreed = negotiator.receive_offer(request.body)
+            else:
+                body = negotiator.offer()
+        except RemoteProtocolError as error:
+            self.hang_up(now, error.status, "Not Acceptable Here")
+            raise
+        try:
+            self.responder.accept(self._invited, body, now, offered=agreed is None)
+        except LocalProtocolError:
+            self._finish("local", 503, REASONS[503])  # Its transaction is gone: a broken flow.
+            raise
+        self.state = State.ANSWERED
+        self._stop_waiting()
+        self.context.locate(self.dialog)
+        self._renegotiation = Renegotiation(self, self.dialog, negotiator)
+        self.context.emit(Answered(self, agreed))
+
+    def refuse_brief(self, transaction: ServerTransaction, now: float) -> None:
+        """422: the session interval is too small (RFC 4028 9)."""
+        headers = [("Min-SE", str(LEAST))]
+        response = self.responder.response(transaction.request, 422, headers=headers)
+        transaction.respond(response, now)
+
+    def receive_ack(self, request: Request, now: float) -> None:
+        """The ACK for a 2xx of ours."""
+        if not self.responder.receive_ack(request):
+            return
+        first = self.state is State.ANSWERED
+        if first:
+            self.state = State.CONFIRMED
+        if self._farewell_owed:
+            self._bye(now)
+            return
+        # Who owes us an answer in mid-call and brings none leaves the media as it was.
+        if self.responder.answer_follows and self.is_up and (first or request.body):
+            assert self._negotiator is not None
+            try:
+                agreed = self._negotiator.receive_answer(request.body)
+            except RemoteProtocolError as error:
+                self.hang_up(now, error.status, "Not Acceptable Here")
+                return
+            self.context.emit(MediaChanged(self, agreed))
+        if first:
+            self.context.emit(Confirmed(self))
+        if self._renegotiation is not None:
+            self._renegotiation.proceed(now)
+
+    def receive_cancel(self, request: Request, now: float) -> None:
+        """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
+        if self.state is State.INCOMING:
+            self.responder.decline(487, now)
+            self._finish("remote", 487, reason_of(request) or REASONS[487])
+
+    # ------------------------------------------------------------------ the farewell
+
+    def hang_up(self, now: float, status: int | None = None, reason: str | None = None) -> None:
+        """Leave the call, whatever its state. Calling it again does nothing.
+
+        ``status`` is what an incoming call that was not answered is declined with: 480 unless
+        told otherwise.
+        """
+        farewell = FAREWELL[self.state]
+        if self._farewell_owed or farewell is Farewell.NOTHING:
+            return
+        match farewell:
+            case Farewell.CANCEL_LATER | Farewell.BYE_LATER:
+                self._farewell_owed = True
+            case Farewell.CANCEL:
+                self._cancel(now)
+            case Farewell.DECLINE:
+                status = status or 480
+                self.responder.decline(status, now)
+                self.state = State.ENDED
+            case Farewell.FORGET:
+                self.state = State.ENDED
+            case Farewell.BYE:
+                self._bye(now)
+        if status is None:
+            status = 200 if farewell in (Farewell.BYE, Farewell.BYE_LATER) else 487
+        self._over("local", status, reason or REASONS.get(status, ""))
+
+    def _stop_waiting(self) -> None:
+        for name in ("trying", "ring", "unanswered", "silent"):
+            self.context.timers.clear(self, name)
+
+    def _cancel(self, now: float) -> None:
+        assert self._invitation is not None
+        self._farewell_owed = False
+        self.state = State.CANCELLING
+        self._invitation.cancel(now)
+
+    def _bye(self, now: float) -> None:
+        assert self.dialog is not None
+        self._farewell_owed = False
+        self.state = State.CLOSING
+        self.responder.stop()
+        self.timer.stop()
+        self._leaving = DialogRequest(
+            self.context, self.identity, self.dialog, "BYE", now, done=self._left
+        )
+
+    def _left(self, status: int, response: Response | None, now: float) -> None:
+        if status == 500 and self._leaving is not None and self._leaving.overtaken:
+            self._bye(now)  # News of a transfer came before it (RFC 3261 12.2.2).
+        else:
+            self._finish("local", 200, REASONS[200])
+
+    def _over(self, by: str, status: int, reason: str) -> None:
+        """Tell the program, once."""
+        if self.ended is None:
+            self.ended = CallEnded(self, by, status, reason)
+            self.context.emit(self.ended)
+        self.context.timers.clear(self, "glare")
+        if self._renegotiation is not None:
+            self._renegotiation.stop()
+        self._stop_waiting()
+        if self.state is State.ENDED:
+            self.context.timers.clear_all(self)
+            self.context.forget(self)
+
+    def _finish(self, by: str, status: int, reason: str) -> None:
+        self._farewell_owed = False
+        self.state = State.ENDED
+        self._over(by, status, reason)
+
+    # ------------------------------------------------------------------ while it is up
+
+    def change_direction(self, direction: str, now: float) -> None:
+        """Hold ("sendonly") or resume ("sendrecv") with a re-INVITE, after the ACK for our answer.
+
+        Raises:
+            LocalProtocolError: the call is not answered.
+        """
+        if self.state is not State.ANSWERED:
+            self._require(State.CONFIRMED, "change")
+        assert self._renegotiation is not None
+        self._renegotiation.change(direction, now)
+
+    def move(self, host: str, media: Address, now: float) -> None:
+        """This machine is at ``host`` now, and takes RTP at ``media``: tell the far end.
+
+        A call that is not answered yet goes on as it can; only its farewell uses the new address.
+        """
+        for dialog in self.dialogs:
+            dialog.move(host)
+            self.context.locate(dialog)
+        if self._negotiator is not None:
+            self._negotiator.move(*media)
+            if self._renegotiation is not None and self.state in (State.ANSWERED, State.CONFIRMED):
+                self._renegotiation.change(self._negotiator.direction, now)
+
+    def receive_request(self, transaction: ServerTransaction, now: float) -> None:
+        """A request within this session's dialogs, ACK and CANCEL excepted."""
+        request = transaction.request
+        dialog = self._dialog_of(request)
+        if dialog is None:
+            transaction.respond(response_to(request, 481, to_tag=self.local_tag), now)
+            return
+        try:
+            dialog.receive_request(request, transaction.flow)
+        except RemoteProtocolError as error:
+            transaction.respond(response_to(request, error.status, to_tag=self.local_tag), now)
+            return
+        if dialog is self.dialog and self.is_up:
+            self.context.locate(dialog)
+        match request.method:
+            case "BYE":
+                self._receive_bye(transaction, now)
+            case "INVITE" if (
+                self.is_up and self._renegotiation and not self.responder.waits_for_ack
+            ):
+                self._renegotiation.receive_invite(transaction, now)
+            case "UPDATE" if self._renegotiation and self.state in (
+                State.ANSWERED,
+                State.CONFIRMED,
+            ):
+                self._renegotiation.receive_update(transaction, now)
+            case "UPDATE" if self.state is State.RINGING and self._invitation:
+                self._invitation.receive_update(transaction, now)
+            case "UPDATE" if self.state is State.INCOMING and not request.body:
+                # It asks no more than a new target, and waits for nothing (RFC 3311 5.2).
+                transaction.respond(self.responder.response(request, 200), now)
+            case "INVITE" | "UPDATE":
+                busy(transaction, self.local_tag, self.context.rng.randrange(1, 10), now)
+            case "PRACK":
+                self.responder.receive_prack(transaction, now)
+            case "INFO":
+                transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
+                digit = dtmf_digit(request)
+                if digit is not None and self.is_up:
+                    self.context.emit(DigitReceived(self, digit))
+            case _:
+                self.context.receive_within(self, transaction, now)
+
+    @property
+    def dialogs(self) -> list[Dialog]:
+        """The dialogs of this session, early ones and the confirmed one."""
+        dialogs = [self.dialog] if self.dialog else []
+        if self._invitation is not None:
+            dialogs += self._invitation.dialogs
+        return dialogs
+
+    def _dialog_of(self, request: Request) -> Dialog | None:
+        tag = request.from_.tag
+        return next((dialog for dialog in self.dialogs if dialog.remote.tag == tag), None)
+
+    def _receive_bye(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
+        if self.dialog is None or self.dialog.remote.tag != request.from_.tag:
+            return  # One early dialog of several; the others may still be answered.
+        self.responder.decline(487, now)  # What still waits (RFC 3261 15.1.2).
+        self.responder.stop()
+        if self.state is not State.CLOSING:
+            self._finish("remote", 200, reason_of(request) or REASONS[200])
+
+    # ------------------------------------------------------------------ timers
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve the session's own timers."""
+        match name:
+            case "2xx" if not self.responder.repeat(name, now):
+                # RFC 3261 13.3.1.4: no ACK for 64*T1, so the session is ended with BYE.
+                self._bye(now)
+                self._over("local", 408, "No ACK")
+            case "1xx" if not self.responder.repeat(name, now):
+                self.hang_up(now, 504, "No PRACK")  # RFC 3262 3: a 5xx.
+            case "cancel":
+                if self._invitation is not None:
+                    self._invitation.abandon()
+                self._finish("local", 487, REASONS[487])
+            case "glare" if self.is_up and self._renegotiation:
+                self._renegotiation.handle_glare(now)
+            case "refresh" if self.is_up and self._renegotiation:
+                self._renegotiation.refresh(now)
+            case "trying" if self._invited is not None and self._invited.silent:
+                self._invited.respond(response_to(self._invited.request, 100), now)
+            case "ring" if self.state is State.INCOMING:
+                self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
+            case "unanswered" if self.state is State.INCOMING:
+                # Nobody picked up, and perhaps the caller has vanished; 13.3.1 for its Expires.
+                expires = self.invited_by.expires if self.invited_by else None
+                self.hang_up(now, 480 if expires is None else 487, "Not answered")
+            case "silent" if self.state is State.RINGING:
+                self.hang_up(now, 408, "Nothing more was heard")
+            case "expire" if self.is_up:
+                self.hang_up(now, 408, "Session expired")  # RFC 4028 10
+
+    def _require(self, state: State, what: str) -> None:
+        if self.state is not state:
+            raise LocalProtocolError(f"cannot {what}: the call is {self.state.name.lower()}")

@@ -1,0 +1,1 @@
+"""Session descriptions, and the negotiation of one audio stream."""

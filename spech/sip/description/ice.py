@@ -1,0 +1,186 @@
+"""ICE in offers and answers (RFC 8839): our side of it for one session, in plain values."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from spech.addresses import Address, numeric
+from spech.agreement import RTCP, RTP, Candidate, IceAgreement, IceSide
+from spech.sip.description import sdp
+from spech.sip.message.grammar import maybe_number
+
+_MOST_CANDIDATES: Final = 100
+
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9+/]+")
+_CANDIDATE: Final = re.compile(
+    r"(?P<foundation>[A-Za-z0-9+/]{1,32})[ ]+(?P<component>[0-9]{1,3})[ ]+(?P<transport>\S+)[ ]+"
+    r"(?P<priority>[0-9]{1,10})[ ]+(?P<host>\S+)[ ]+(?P<port>[0-9]{1,5})[ ]+typ[ ]+(?P<kind>\S+)"
+    r"(?:[ ]+raddr[ ]+(?P<related>\S+)[ ]+rport[ ]+(?P<related_port>[0-9]{1,5}))?"
+)
+
+_Lines = list[tuple[str, str | None]]
+
+
+class IceNegotiation:
+    """What our offers and answers say about ICE, and what theirs mean.
+
+    Args:
+        candidates: where we can be reached.
+        offers: whether our offers speak of it before theirs did.
+        lite: answer as a side that makes no checks (RFC 8445 2.5), unless they are such a one.
+        rng: makes the credentials.
+    """
+
+    def __init__(
+        self, candidates: Sequence[Candidate], *, offers: bool, lite: bool, rng: random.Random
+    ) -> None:
+        #: Whether our offers speak of ICE: as was wished at first, then as was agreed.
+        self.offered = offers
+        self._candidates = tuple(candidates)
+        self._lite_answers = lite
+        self._lite = False
+        self._rng = rng
+        self._credentials = self._new_credentials()
+        self._known: tuple[str, str] | None = None
+
+    def move(self, candidates: Sequence[Candidate]) -> None:
+        """We are reached elsewhere: begin anew with the next offer (RFC 8839 4.4.1.1.1)."""
+        self._candidates = tuple(candidates)
+        self._credentials = self._new_credentials()
+        self._known = None
+
+    @property
+    def session_lines(self) -> tuple[tuple[str, str | None], ...]:
+        """What stands at the session level (RFC 8839 5.3)."""
+        return (("ice-lite", None),) if self.offered and self._lite else ()
+
+    def offer(self) -> _Lines:
+        """The lines of an offer's audio stream."""
+        return self._lines((RTP, RTCP)) if self.offered else []
+
+    def receive_answer(
+        self,
+        description: sdp.SessionDescription,
+        media: sdp.MediaDescription,
+        defaults: Sequence[Address],
+    ) -> IceAgreement | None:
+        """What an answer to an offer of ours agrees to; None where it does without ICE.
+
+        ``defaults`` are where the description sends RTP, and RTCP unless it shares that port,
+        without ICE (by c=, m= and a=rtcp).
+        """
+        theirs = _side(description, media) if self.offered else None
+        if theirs is None or not _matches(theirs, defaults):
+            return None
+        self._known = (theirs.fragment, theirs.password)
+        # A lite side never decides (RFC 8445 6.1.1); of two full ones, the offerer does.
+        return IceAgreement(self._side(), theirs, not self._lite)
+
+    def receive_offer(
+        self,
+        description: sdp.SessionDescription,
+        media: sdp.MediaDescription,
+        defaults: Sequence[Address],
+    ) -> tuple[_Lines, IceAgreement | None]:
+        """The lines of the answer's audio stream, and what was agreed."""
+        theirs = _side(description, media)
+        self.offered = theirs is not None and bool(self._candidates)
+        if theirs is None or not self._candidates:
+            return [], None
+        if not _matches(theirs, defaults):
+            # Something on the way rewrote their address, and would not let checks through
+            # (RFC 8839 4.2.5).
+            self.offered = False
+            return [("ice-mismatch", None)], None
+        credentials = (theirs.fragment, theirs.password)
+        if self._known is not None and credentials != self._known:
+            self._credentials = self._new_credentials()  # They begin anew.
+        self._known = credentials
+        self._lite = self._lite_answers and not theirs.lite
+        lines = self._lines((RTP, RTCP)[: len(defaults)])
+        return lines, IceAgreement(self._side(), theirs, theirs.lite)
+
+    def _side(self) -> IceSide:
+        return IceSide(*self._credentials, self._candidates, self._lite)
+
+    def _lines(self, components: Sequence[int]) -> _Lines:
+        fragment, password = self._credentials
+        lines: _Lines = [
+            ("ice-ufrag", fragment),
+            ("ice-pwd", password),
+            ("ice-options", "ice2"),
+        ]
+        lines += [
+            ("candidate", _candidate_line(candidate))
+            for candidate in self._candidates
+            if candidate.component in components
+        ]
+        return lines
+
+    def _new_credentials(self) -> tuple[str, str]:
+        # RFC 8445 5.3 asks for 24 and 128 bits; hexadecimal digits are among the characters.
+        return f"{self._rng.getrandbits(32):08x}", f"{self._rng.getrandbits(128):032x}"
+
+
+def _side(description: sdp.SessionDescription, media: sdp.MediaDescription) -> IceSide | None:
+    """What their description says; None where it has nothing usable."""
+
+    def credential(name: str, least: int) -> str | None:
+        value = media.attribute(name) or description.attribute(name) or ""
+        return value if least <= len(value) <= 256 and _CREDENTIAL.fullmatch(value) else None
+
+    fragment, password = credential("ice-ufrag", 4), credential("ice-pwd", 22)
+    values = [value for name, value in media.attributes if name == "candidate" and value]
+    candidates = [_candidate(value) for value in values[:_MOST_CANDIDATES]]
+    found = tuple(candidate for candidate in candidates if candidate is not None)
+    if fragment is None or password is None or not found:
+        return None
+    if media.attribute("ice-mismatch") is not None:
+        return None
+    return IceSide(fragment, password, found, description.attribute("ice-lite") is not None)
+
+
+def _candidate(text: str) -> Candidate | None:
+    """A candidate line; None where it is malformed, no UDP, or names a host (RFC 8839 5.1)."""
+    match = _CANDIDATE.match(text)
+    if match is None or match["transport"].upper() != "UDP":
+        return None
+    component = maybe_number(match["component"], 256)
+    priority = maybe_number(match["priority"], 2**31 - 1)
+    host, port = numeric(match["host"]), maybe_number(match["port"], 65535)
+    if not component or not priority or host is None or not port:
+        return None
+    related: Address | None = None
+    if match["related"] is not None:
+        related = match["related"], maybe_number(match["related_port"], 65535) or 0
+    address = str(host), port
+    return Candidate(match["foundation"], component, priority, address, match["kind"], related)
+
+
+def _candidate_line(candidate: Candidate) -> str:
+    host, port = candidate.address
+    text = (
+        f"{candidate.foundation} {candidate.component} UDP {candidate.priority} {host} {port}"
+        f" typ {candidate.kind}"
+    )
+    if candidate.related is not None:
+        text += " raddr {} rport {}".format(*candidate.related)
+    return text
+
+
+def _matches(side: IceSide, defaults: Sequence[Address]) -> bool:
+    """Whether the default destinations are among the candidates (RFC 8839 4.2.5).
+
+    0.0.0.0 and :: are no destinations, but a hold of RFC 2543, or candidates still to come.
+    """
+    for component, (host, port) in enumerate(defaults, RTP):
+        address = numeric(host)
+        if address is None or address.is_unspecified:
+            continue
+        named = [one.address for one in side.candidates if one.component == component]
+        if (component == RTP or named) and (str(address), port) not in named:
+            return False
+    return True

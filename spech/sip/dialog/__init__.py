@@ -1,0 +1,1 @@
+"""Dialogs, requests with credentials, and identities."""

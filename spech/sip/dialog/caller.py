@@ -1,0 +1,76 @@
+"""Who calls, and why a call ended, as far as the messages tell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from spech.errors import RemoteProtocolError
+from spech.sip.message.grammar import maybe_number
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.message import Request
+from spech.sip.message.uri import Uri
+
+_REASON: Final = re.compile(r"^\s*(SIP|Q\.850)\s*;(?:.*;)?\s*cause\s*=\s*(\d{1,3})", re.IGNORECASE)
+_TEXT: Final = re.compile(r';\s*text\s*=\s*"((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+
+_BEGINS_NUMBER: Final = tuple("+0123456789")
+#: Who wants to stay unknown calls from here (RFC 3323 4.1).
+ANONYMOUS: Final = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller. ``asserted`` says that a server vouches for it, not only the caller."""
+
+    number: str
+    display_name: str | None
+    asserted: bool
+
+
+def caller_of(request: Request) -> Caller:
+    """The caller of an INVITE: P-Asserted-Identity (RFC 3325), Remote-Party-ID, or From."""
+    for name in ("P-Asserted-Identity", "Remote-Party-ID"):
+        for value in request.headers.values(name):
+            try:
+                found = NameAddr.parse(value)
+            except RemoteProtocolError:
+                continue
+            if (found.parameter("privacy") or "off").lower() != "off":
+                continue  # A Remote-Party-ID that asks not to be shown.
+            return _caller(found, asserted=True)
+    return _caller(request.from_, asserted=False)
+
+
+def _caller(address: NameAddr, *, asserted: bool) -> Caller:
+    return Caller(number_of(address.uri), address.display_name or None, asserted)
+
+
+def number_of(uri: Uri) -> str:
+    """The number or name in ``uri`` as a person reads it; its host where it has none.
+
+    What telephone networks add to numbers is left out (RFC 3966 3): ``;verstat=``, ``;npdi``.
+    """
+    user = uri.user or uri.host
+    if user[:1] in _BEGINS_NUMBER:
+        user = user.partition(";")[0]
+    return unquote(user)
+
+
+def reason_of(request: Request) -> str | None:
+    """Why the other end ends a call, in its own words (RFC 3326), or None.
+
+    A CANCEL for a call that was taken on another phone says ``Call completed elsewhere``.
+    """
+    for value in request.headers.values("Reason"):
+        found = _REASON.match(value)
+        if found is None:
+            continue
+        text = _TEXT.search(value)
+        if text is not None and text[1]:
+            return re.sub(r"\\(.)", r"\1", text[1])[:100]
+        if found[1].upper() == "SIP" and maybe_number(found[2], 999) == 200:
+            return "Call completed elsewhere"
+    return None

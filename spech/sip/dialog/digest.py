@@ -1,0 +1,271 @@
+"""Digest authentication, both sides (RFC 7616, and RFC 8760 for SIP).
+
+The nonce counts and client nonces that make a captured answer useless a second time are kept here;
+which message carries them, and which user they belong to, is the caller's matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from spech.sip.message.headers import AuthHeader
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sha512_256(data: bytes) -> str:
+    return hashlib.new("sha512_256", data).hexdigest()
+
+
+#: The algorithms by name, the strongest first. The last member of SHA-2 comes from OpenSSL, which
+#: may have been built without it.
+_HASHES: Final[dict[str, Callable[[bytes], str]]] = {
+    **({"SHA-512-256": _sha512_256} if "sha512_256" in hashlib.algorithms_available else {}),
+    "SHA-256": _sha256,
+    "MD5": _md5,
+}
+_STRENGTH: Final = list(_HASHES)
+
+#: A client remembers so many nonces, the latest ones. Servers of one realm may have one each.
+_MAX_NONCES: Final = 16
+
+_NONCE_COUNT: Final = re.compile(r"[0-9a-fA-F]{8}")
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What a client has to remember of a nonce."""
+
+    cnonce: str
+    count: int = 0
+
+
+@dataclass(slots=True)
+class DigestClient:
+    """Answers the challenges of servers with one user's password.
+
+    ``rng`` yields the client nonces; give it a :class:`random.SystemRandom` outside of tests.
+    """
+
+    user: str
+    _password: str = field(repr=False)
+    rng: random.Random = field(repr=False)
+    _exchanges: dict[tuple[str, str], _Exchange] = field(
+        init=False, repr=False, default_factory=dict
+    )
+
+    def answer(
+        self, challenges: list[AuthHeader], method: str, uri: str, body: bytes
+    ) -> AuthHeader | None:
+        """Credentials for the strongest challenge that can be answered, or ``None``.
+
+        ``uri`` is the Request-URI as it is sent. Answering the same challenge again counts the
+        nonce up, so that later requests need not be challenged first (RFC 7616 section 3.4).
+        """
+        usable = [found for challenge in challenges if (found := _usable(challenge))]
+        if not usable:
+            return None
+        parameters, algorithm, qop = min(usable, key=lambda item: _strength(item[1]))
+        nonce = parameters["nonce"]
+        exchange = self._exchange(parameters["realm"], nonce)
+        exchange.count += 1
+        count = f"{exchange.count:08x}"
+        answered = {
+            "username": self.user,
+            "realm": parameters["realm"],
+            "nonce": nonce,
+            "uri": uri,
+            "response": _response(
+                algorithm,
+                f"{self.user}:{parameters['realm']}:{self._password}",
+                (nonce, count, exchange.cnonce, qop),
+                f"{method}:{uri}",
+                body,
+            ),
+        }
+        if "algorithm" in parameters:
+            answered["algorithm"] = parameters["algorithm"]
+        if "opaque" in parameters:
+            answered["opaque"] = parameters["opaque"]
+        if qop is not None:
+            answered |= {"qop": qop, "cnonce": exchange.cnonce, "nc": count}
+        elif algorithm.endswith("-SESS"):
+            answered["cnonce"] = exchange.cnonce
+        return AuthHeader("Digest", answered)
+
+    def can_answer(self, challenges: list[AuthHeader]) -> bool:
+        """Whether there is a challenge among them whose algorithm and qop are known here."""
+        return any(_usable(challenge) for challenge in challenges)
+
+    def rejected(self, challenge: AuthHeader, sent: AuthHeader) -> bool:
+        """Whether ``challenge`` refuses what was ``sent``, so that trying again is useless.
+
+        A nonce that had served before may simply have aged, also where the server does not say
+        ``stale``. The refusal of a fresh one, or of one that the server goes on using, is a
+        refusal of the password.
+        """
+        if challenge.parameters.get("stale", "").lower() == "true":
+            return False
+        nonce = sent.parameters.get("nonce", "")
+        fresh = sent.parameters.get("nc") == "00000001"
+        if "nc" not in sent.parameters:  # Without qop nothing was counted on the wire.
+            known = self._exchanges.get((sent.parameters.get("realm", ""), nonce))
+            fresh = known is not None and known.count == 1
+        return fresh or challenge.parameters.get("nonce") == nonce
+
+    def _exchange(self, realm: str, nonce: str) -> _Exchange:
+        known = self._exchanges.get((realm, nonce))
+        if known is not None:
+            return known
+        fresh = self._exchanges[realm, nonce] = _Exchange(f"{self.rng.getrandbits(64):016x}")
+        if len(self._exchanges) > _MAX_NONCES:
+            del self._exchanges[next(iter(self._exchanges))]
+        return fresh
+
+
+class Verdict(Enum):
+    """What a server finds out about credentials."""
+
+    #: They are right.
+    OK = "ok"
+    #: The password is right, but the nonce is too old, unknown or was used already: challenge
+    #: again with ``stale=True``, and the client tries again without asking its user.
+    STALE = "stale"
+    #: They are wrong.
+    WRONG = "wrong"
+
+
+class DigestServer:
+    """Challenges clients and verifies their credentials for one realm.
+
+    Nonces carry their time of issue and are signed, so a flood of requests without credentials
+    leaves nothing behind. ``lifetime`` is how long a nonce may be used, in seconds; ``rng`` yields
+    the signing key, so give it a :class:`random.SystemRandom` outside of tests.
+    """
+
+    def __init__(self, realm: str, rng: random.Random, lifetime: float) -> None:
+        self.realm = realm
+        self.lifetime = lifetime
+        self._rng = rng
+        self._key = rng.randbytes(32)
+        #: The highest count and the time of the first use of each nonce, in order of first use.
+        self._used: dict[str, tuple[int, float]] = {}
+
+    def challenge(self, now: float, stale: bool = False) -> list[AuthHeader]:
+        """The challenges to send, each in a header of its own, the preferred one first."""
+        unsigned = f"{int(now * 1000):x}.{self._rng.getrandbits(64):016x}"
+        nonce = f"{unsigned}.{self._sign(unsigned)}"
+        challenges = []
+        for algorithm in ("SHA-256", "MD5"):
+            parameters = {"realm": self.realm, "nonce": nonce}
+            parameters |= {"algorithm": algorithm, "qop": "auth"}
+            if stale:
+                parameters["stale"] = "true"
+            challenges.append(AuthHeader("Digest", parameters))
+        return challenges
+
+    def verify(self, auth: AuthHeader, method: str, password: str, now: float) -> Verdict:
+        """Judges the credentials of a request whose user has ``password``.
+
+        A nonce count that does not grow is a replay and refused as stale. Credentials without
+        ``qop`` (RFC 2069) have no count, so their nonce serves once.
+        """
+        given = auth.parameters
+        algorithm = given.get("algorithm", "MD5").upper()
+        qop = given.get("qop")
+        count = given.get("nc", "")
+        if auth.scheme.lower() != "digest" or given.get("realm") != self.realm:
+            return Verdict.WRONG
+        if algorithm not in ("SHA-256", "MD5") or qop not in (None, "auth"):
+            return Verdict.WRONG
+        if qop is not None and not _NONCE_COUNT.fullmatch(count):
+            return Verdict.WRONG
+        nonce = given.get("nonce", "")
+        expected = _response(
+            algorithm,
+            f"{given.get('username', '')}:{self.realm}:{password}",
+            (nonce, count, given.get("cnonce", ""), qop),
+            f"{method}:{given.get('uri', '')}",
+            b"",
+        )
+        if not hmac.compare_digest(expected.encode(), given.get("response", "").lower().encode()):
+            return Verdict.WRONG
+        if not self._is_current(nonce, now):
+            return Verdict.STALE
+        number = int(count, 16) if qop is not None else 1
+        highest, first_used = self._used.get(nonce, (0, now))
+        if number <= highest:
+            return Verdict.STALE
+        self._used[nonce] = (number, first_used)
+        self._forget(now)
+        return Verdict.OK
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def _is_current(self, nonce: str, now: float) -> bool:
+        unsigned, _, signature = nonce.rpartition(".")
+        if not hmac.compare_digest(self._sign(unsigned).encode(), signature.encode()):
+            return False
+        issued = int(unsigned.partition(".")[0], 16) / 1000
+        return now - issued <= self.lifetime
+
+    def _forget(self, now: float) -> None:
+        while self._used:
+            nonce, (_, first_used) = next(iter(self._used.items()))
+            if now - first_used <= self.lifetime:
+                break
+            del self._used[nonce]
+
+
+def _usable(challenge: AuthHeader) -> tuple[dict[str, str], str, str | None] | None:
+    """Parameters, algorithm in upper case and chosen qop of a challenge that we can answer."""
+    parameters = dict(challenge.parameters)
+    algorithm = parameters.get("algorithm", "MD5").upper()
+    if challenge.scheme.lower() != "digest" or algorithm.removesuffix("-SESS") not in _HASHES:
+        return None
+    if "realm" not in parameters or "nonce" not in parameters:
+        return None
+    if "qop" not in parameters:
+        return parameters, algorithm, None
+    offered = [word.strip().lower() for word in parameters["qop"].split(",")]
+    for qop in ("auth", "auth-int"):
+        if qop in offered:
+            return parameters, algorithm, qop
+    return None
+
+
+def _strength(algorithm: str) -> int:
+    return _STRENGTH.index(algorithm.removesuffix("-SESS"))
+
+
+def _response(
+    algorithm: str,
+    secret: str,
+    once: tuple[str, str, str, str | None],
+    target: str,
+    body: bytes,
+) -> str:
+    """RFC 7616 section 3.4.1. ``once`` is nonce, nonce count, client nonce and qop."""
+    digest = _HASHES[algorithm.removesuffix("-SESS")]
+    nonce, count, cnonce, qop = once
+    first = digest(secret.encode())
+    if algorithm.endswith("-SESS"):
+        first = digest(f"{first}:{nonce}:{cnonce}".encode())
+    second = digest((f"{target}:{digest(body)}" if qop == "auth-int" else target).encode())
+    if qop is None:
+        return digest(f"{first}:{nonce}:{second}".encode())
+    return digest(f"{first}:{nonce}:{count}:{cnonce}:{qop}:{second}".encode())

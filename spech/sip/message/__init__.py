@@ -1,0 +1,1 @@
+"""SIP messages: text to typed, frozen values and back."""

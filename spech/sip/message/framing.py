@@ -1,0 +1,98 @@
+"""Messages out of a byte stream: TCP, TLS, WebSocket text cut at will (RFC 3261 section 18.3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.message.parser import HEAD_END, MAX_MESSAGE, content_length, parse_head
+
+_LINE_END: Final = b"\r\n"
+
+
+class StreamFramer:
+    """Cuts the bytes of one connection into messages; it reads heads as the parser does.
+
+    ``pings`` counts the keepalives (CRLFCRLF between messages, RFC 5626 section 4.4.1) received so
+    far; each is to be answered with one CRLF. A single CRLF, the answer to ours, is dropped.
+    """
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self._buffer = bytearray()
+        #: Where to go on looking for the end of the head.
+        self._searched = 0
+        #: Bytes of the message in the buffer, once its head is known.
+        self._length: int | None = None
+        self._failure: RemoteProtocolError | None = None
+
+    def __len__(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """The messages that are complete now, each fit for ``parser.parse``.
+
+        Raises:
+            RemoteProtocolError: when it cannot be said where a message ends: 400 for an unusable
+                head or no Content-Length, 513 for one that is too long. Messages before it are
+                returned first, the next call raises. Nothing more can be read then: the
+                connection is to be closed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._buffer += data
+        messages: list[bytes] = []
+        try:
+            while (message := self._next()) is not None:
+                messages.append(message)
+        except RemoteProtocolError as error:
+            self._failure = error
+            self._buffer.clear()
+            if not messages:
+                raise
+        return messages
+
+    def _next(self) -> bytes | None:
+        if self._length is None:
+            self._length = self._measure()
+        if self._length is None or len(self._buffer) < self._length:
+            return None
+        message = bytes(self._buffer[: self._length])
+        del self._buffer[: self._length]
+        self._length = None
+        self._searched = 0
+        return message
+
+    def _measure(self) -> int | None:
+        if self._searched == 0 and not self._skip_keepalives():
+            return None
+        end = HEAD_END.search(self._buffer, self._searched)
+        if end is None:
+            if len(self._buffer) > MAX_MESSAGE:
+                raise RemoteProtocolError("a head without an end", 513)
+            # The last two bytes may be the beginning of the empty line.
+            self._searched = max(0, len(self._buffer) - 2)
+            return None
+        _, headers = parse_head(bytes(self._buffer[: end.start()]))
+        length = content_length(headers)
+        if length is None:
+            raise RemoteProtocolError("a message on a stream needs Content-Length")
+        if end.end() + length > MAX_MESSAGE:
+            raise RemoteProtocolError(f"a message of {end.end() + length} bytes", 513)
+        return end.end() + length
+
+    def _skip_keepalives(self) -> bool:
+        """Takes the line ends before a message away. False while more may belong to them."""
+        position = 0
+        while self._buffer.startswith(_LINE_END * 2, position):
+            self.pings += 1
+            position += 4
+        rest = len(self._buffer) - position
+        if rest <= 3 and (_LINE_END * 2).startswith(self._buffer[position:]):
+            del self._buffer[:position]
+            return False
+        while position < len(self._buffer) and self._buffer[position] in _LINE_END:
+            position += 1
+        del self._buffer[:position]
+        return bool(self._buffer)

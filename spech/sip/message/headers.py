@@ -1,0 +1,404 @@
+"""SIP header fields: the ordered multimap, and the values with an inner structure.
+
+What is read comes out unquoted and unescaped; what is written is quoted wherever it must be.
+(RFC 3261 sections 7.3 and 20.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.message.grammar import (
+    BLANK,
+    CANONICAL_NAMES,
+    HOST,
+    PLAIN_PARAMETERS,
+    QUOTED,
+    TOKEN,
+    Parameters,
+    canonical,
+    find_parameter,
+    format_parameters,
+    has_forbidden,
+    parse_parameters,
+    quote,
+    read_number,
+    set_parameter,
+    split_list,
+    split_parameters,
+    unquote,
+)
+from spech.sip.message.uri import PLAIN_URI, Uri
+
+__all__ = [
+    "AuthHeader",
+    "CSeq",
+    "Headers",
+    "NameAddr",
+    "Via",
+    "masked",
+    "parse_parameters",
+    "split_list",
+]
+
+_SECRET: Final = frozenset({"Authorization", "Proxy-Authorization"})
+_URI_PASSWORD: Final = re.compile(r'(sips?:[^@\s:<>"]{1,256}):[^@\s<>"]{0,256}@', re.I)
+
+
+def masked(name: str, value: str) -> str:
+    """A header value fit for a log: no credentials, no password inside a URI."""
+    if name in _SECRET:
+        return f"{value.partition(' ')[0]} ***"
+    return _URI_PASSWORD.sub(r"\1:***@", value)
+
+
+class Headers:
+    """An immutable, ordered multimap of header lines. Names are canonical, see :func:`canonical`.
+
+    Raises:
+        LocalProtocolError: when a name is no token or a value holds a line break or another
+            control character, so that no value can begin a header of its own.
+    """
+
+    __slots__ = ("_index", "_pairs")
+
+    _pairs: tuple[tuple[str, str], ...]
+    _index: dict[str, list[str]] | None
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = tuple(_checked(name, value) for name, value in pairs)
+        self._index = None
+
+    @classmethod
+    def trusted(cls, pairs: tuple[tuple[str, str], ...]) -> Headers:
+        """For pairs whose names are canonical and whose values were checked already."""
+        headers = cls.__new__(cls)
+        headers._pairs = pairs
+        headers._index = None
+        return headers
+
+    def _by_name(self) -> dict[str, list[str]]:
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for name, value in self._pairs:
+                if name in index:
+                    index[name].append(value)
+                else:
+                    index[name] = [value]
+        return index
+
+    def get(self, name: str) -> str | None:
+        """The value of the first line of that name."""
+        found = self._by_name().get(canonical(name))
+        return found[0] if found else None
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all lines of that name, not split at commas."""
+        return list(self._by_name().get(canonical(name), ()))
+
+    def values(self, name: str) -> list[str]:
+        """The values of all lines of that name, split at commas.
+
+        For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those
+        where a comma means something else (Date, WWW-Authenticate, Authorization).
+        """
+        found = self._by_name().get(canonical(name))
+        if found is None:
+            return []
+        if len(found) == 1:
+            return split_list(found[0])
+        return [part for value in found for part in split_list(value)]
+
+    def set(self, name: str, value: str) -> Headers:
+        """With one line of that name, in the place of the first one, or else at the end."""
+        pair = _checked(name, value)
+        if pair[0] not in self._by_name():
+            return Headers.trusted((*self._pairs, pair))
+        pairs: list[tuple[str, str]] = []
+        placed = False
+        for line in self._pairs:
+            if line[0] != pair[0]:
+                pairs.append(line)
+            elif not placed:
+                pairs.append(pair)
+                placed = True
+        return Headers.trusted(tuple(pairs))
+
+    def add(self, name: str, value: str) -> Headers:
+        """With one more line at the end."""
+        return Headers.trusted((*self._pairs, _checked(name, value)))
+
+    def prepend(self, name: str, value: str) -> Headers:
+        """With one more line at the top, where a new Via belongs."""
+        return Headers.trusted((_checked(name, value), *self._pairs))
+
+    def behind(self, pairs: Iterable[tuple[str, str]]) -> Headers:
+        """Behind lines of another message, which were checked there."""
+        return Headers.trusted((*pairs, *self._pairs))
+
+    def remove(self, name: str) -> Headers:
+        """Without the lines of that name."""
+        name = canonical(name)
+        return Headers.trusted(tuple(pair for pair in self._pairs if pair[0] != name))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and canonical(name) in self._by_name()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self._pairs == other._pairs
+
+    def __hash__(self) -> int:
+        return hash(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Headers({[(name, masked(name, value)) for name, value in self._pairs]!r})"
+
+
+def _checked(name: str, value: str) -> tuple[str, str]:
+    known = CANONICAL_NAMES.get(name)
+    if known is None:
+        if not TOKEN.fullmatch(name):
+            raise LocalProtocolError(f"unusable header name {name[:32]!r}")
+        known = canonical(name)
+    if has_forbidden(value):
+        raise LocalProtocolError(f"a line break or another control character in {known}")
+    return known, value.strip(BLANK)
+
+
+_NAME_ADDR: Final = re.compile(
+    r'(?:("[^"\\]*(?:\\.[^"\\]*)*")[ \t]*|([^<"]*))<([^<>]*)>[ \t]*(;.*)?', re.DOTALL
+)
+
+
+#: What nearly every address in brackets looks like: nothing to unescape, a plain URI, parameters
+#: of tokens.
+_PLAIN_NAME_ADDR: Final = re.compile(
+    r'(?:"([^"\\]*)"[ ]?|([A-Za-z0-9\-.!%*_+`~ ]*))<' + PLAIN_URI + f">({PLAIN_PARAMETERS})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """A value of From, To, Contact, Route and their like (RFC 3261 section 20.10)."""
+
+    uri: Uri
+    display_name: str | None = None
+    parameters: Parameters = ()
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        """Reads ``"Name" <uri>;parameters`` or ``uri;parameters``.
+
+        Without brackets, parameters belong to the header and not to the URI (section 20.10).
+
+        Raises:
+            RemoteProtocolError: 400, when it is neither.
+        """
+        plain_match = _PLAIN_NAME_ADDR.fullmatch(text)
+        if plain_match is not None:
+            quoted, plain, scheme, user, host, digits, within, listed = plain_match.groups()
+            return cls(
+                Uri.of_plain(scheme, user, host, digits, within),
+                quoted or (plain and plain.strip(" ")) or None,
+                split_parameters(listed) if listed else (),
+            )
+        text = text.strip(BLANK)
+        if "<" not in text:
+            bare, semicolon, listed = text.partition(";")
+            if "?" in bare:
+                raise RemoteProtocolError("a URI with headers must stand in brackets")
+            return cls(Uri.parse(bare), None, parse_parameters(listed) if semicolon else ())
+        match = _NAME_ADDR.fullmatch(text)
+        if match is None:
+            raise RemoteProtocolError(f"unusable address {masked('', text)[:64]!r}")
+        quoted, plain, uri, listed = match.groups()
+        name = unquote(quoted) if quoted else plain.strip(BLANK)
+        return cls(Uri.parse(uri), name or None, parse_parameters(listed) if listed else ())
+
+    def __str__(self) -> str:
+        # The brackets are always written: they keep the URI's parameters apart from ours.
+        name = f"{quote(self.display_name)} " if self.display_name else ""
+        return f"{name}<{self.uri}>{format_parameters(self.parameters)}"
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a parameter, ``""`` when it stands without one, ``None`` when absent."""
+        return find_parameter(self.parameters, name.lower())
+
+    @property
+    def tag(self) -> str | None:
+        """The tag of From and To (RFC 3261 section 19.3)."""
+        return self.parameter("tag") or None
+
+    def with_tag(self, tag: str) -> NameAddr:
+        """The same address with this tag."""
+        return replace(self, parameters=set_parameter(self.parameters, "tag", tag))
+
+
+_VIA: Final = re.compile(
+    r"SIP[ \t]*/[ \t]*([0-9]+\.[0-9]+)[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+"
+    r"(?:\[([0-9A-Fa-f:.]+)\]|([^ \t;:\[\]]+))[ \t]*(?::[ \t]*([0-9]+)[ \t]*)?(;.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+#: What nearly every Via looks like.
+_PLAIN_VIA: Final = re.compile(
+    r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
+    r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?" + f"({PLAIN_PARAMETERS})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via value (RFC 3261 section 20.42). ``transport`` is upper case.
+
+    Any ``version`` can be read, so that a request of another version can be refused with 505.
+    """
+
+    transport: str
+    host: str
+    port: int | None = None
+    parameters: Parameters = ()
+    version: str = "2.0"
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """Reads ``SIP/2.0/UDP host:port;branch=...``.
+
+        Raises:
+            RemoteProtocolError: 400, when it is something else.
+        """
+        match = _PLAIN_VIA.fullmatch(text)
+        if match is not None:
+            transport, host, digits, listed = match.groups()
+            port = None if digits is None else int(digits)
+            return cls(transport, host, port, split_parameters(listed) if listed else ())
+        match = _VIA.fullmatch(text.strip(BLANK))
+        if match is None:
+            raise RemoteProtocolError(f"unusable Via {text[:64]!r}")
+        version, transport, ipv6, host, digits, listed = match.groups()
+        if ipv6 is None and not HOST.fullmatch(host):
+            raise RemoteProtocolError(f"unusable host in Via {text[:64]!r}")
+        port = None if digits is None else read_number(digits, 65535, "port in Via")
+        parameters = parse_parameters(listed) if listed else ()
+        return cls(transport.upper(), ipv6 or host, port, parameters, version)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        sent_by = f"{self.transport} {host}{port}"
+        return f"SIP/{self.version}/{sent_by}{format_parameters(self.parameters)}"
+
+    @property
+    def branch(self) -> str | None:
+        """What names the transaction; unique if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
+        return find_parameter(self.parameters, "branch") or None
+
+    @property
+    def received(self) -> str | None:
+        """The address that the request came from, without brackets (section 18.2.1)."""
+        value = find_parameter(self.parameters, "received")
+        return value.strip("[]") or None if value else None
+
+    @property
+    def rport(self) -> str | None:
+        """``""`` asks for the source port to be filled in (RFC 3581), ``None`` does not."""
+        return find_parameter(self.parameters, "rport")
+
+    def with_parameter(self, name: str, value: str | None) -> Via:
+        """The same Via with this parameter; ``None`` makes it one without a value."""
+        return replace(self, parameters=set_parameter(self.parameters, name, value))
+
+
+_PLAIN_CSEQ: Final = re.compile(r"([0-9]{1,9}) ([A-Z]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """The sequence number and method of a request (RFC 3261 section 20.16)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """Reads ``1 INVITE``.
+
+        Raises:
+            RemoteProtocolError: 400, when it is something else or beyond 32 bits.
+        """
+        plain = _PLAIN_CSEQ.fullmatch(text)
+        if plain is not None:
+            return cls(int(plain[1]), plain[2])
+        words = text.split()
+        if len(words) != 2 or not TOKEN.fullmatch(words[1]):
+            raise RemoteProtocolError(f"unusable CSeq {text[:64]!r}")
+        return cls(read_number(words[0], 2**32 - 1, "CSeq"), words[1])
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+#: Written without quotes (RFC 7616 sections 3.3 and 3.4); ``qop`` only in credentials.
+_UNQUOTED: Final = frozenset({"algorithm", "nc", "stale", "userhash"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AuthHeader:
+    """A challenge or credentials: WWW-Authenticate, Authorization and their proxy twins.
+
+    Names of parameters are lower case, values are without quotes.
+    """
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> AuthHeader:
+        """Reads ``Digest realm="...", nonce="..."``.
+
+        Raises:
+            RemoteProtocolError: 400, when it is something else.
+        """
+        scheme, _, listed = text.strip(BLANK).partition(" ")
+        if not TOKEN.fullmatch(scheme):
+            raise RemoteProtocolError("unusable authentication scheme")
+        parameters: dict[str, str] = {}
+        for piece in split_list(listed):
+            name, equals, value = piece.partition("=")
+            name, value = name.strip(BLANK).lower(), value.strip(BLANK)
+            if not equals or not TOKEN.fullmatch(name):
+                raise RemoteProtocolError(f"unusable parameter of {scheme} authentication")
+            if value.startswith('"'):
+                if not QUOTED.fullmatch(value):
+                    raise RemoteProtocolError(f"unusable value of {name[:32]!r} in {scheme}")
+                value = unquote(value)
+            parameters.setdefault(name, value)
+        return cls(scheme, parameters)
+
+    def __str__(self) -> str:
+        credentials = "response" in self.parameters
+        pieces = []
+        for name, value in self.parameters.items():
+            bare = name in _UNQUOTED or (name == "qop" and credentials)
+            if bare and TOKEN.fullmatch(value):
+                pieces.append(f"{name}={value}")
+            else:
+                pieces.append(f"{name}={quote(value)}")
+        return f"{self.scheme} {', '.join(pieces)}" if pieces else self.scheme
+
+    def __repr__(self) -> str:
+        # A response can be guessed against offline, so it stays out of logs.
+        shown = {k: "***" if k == "response" else v for k, v in self.parameters.items()}
+        return f"AuthHeader({self.scheme!r}, {shown!r})"

@@ -1,0 +1,370 @@
+"""Requests and responses (RFC 3261 sections 7 and 8).
+
+Messages are immutable. Their typed accessors read a header at its first use and keep the result;
+they raise :class:`RemoteProtocolError` (400) when the header is missing or malformed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
+
+from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.message.grammar import FORBIDDEN, TOKEN, VERSION, read_number
+from spech.sip.message.headers import CSeq, Headers, NameAddr, Via, masked, split_list
+from spech.sip.message.uri import Uri
+
+T = TypeVar("T")
+
+#: Standard reason phrases (RFC 3261 section 21 and the IANA registry).
+REASONS: Final[dict[int, str]] = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    199: "Early Dialog Terminated",
+    200: "OK",
+    202: "Accepted",
+    204: "No Notification",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy",
+    380: "Alternative Service",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    410: "Gone",
+    412: "Conditional Request Failed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    428: "Use Identity Header",
+    429: "Provide Referrer Identity",
+    430: "Flow Failed",
+    433: "Anonymity Disallowed",
+    436: "Bad Identity-Info",
+    437: "Unsupported Certificate",
+    438: "Invalid Identity Header",
+    439: "First Hop Lacks Outbound Support",
+    440: "Max-Breadth Exceeded",
+    469: "Bad Info Package",
+    470: "Consent Needed",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    485: "Ambiguous",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
+    493: "Undecipherable",
+    494: "Security Agreement Required",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    580: "Precondition Failure",
+    600: "Busy Everywhere",
+    603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
+    607: "Unwanted",
+    608: "Rejected",
+}
+
+#: Methods whose responses can set up a dialog, so that they carry Record-Route back.
+_DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+
+
+#: Characters of one value that a line of a log shows at most.
+_LOGGED: Final = 160
+
+
+class _lazy(Generic[T]):  # noqa: N801 - It is used like the built-in property.
+    """A property that is computed once. Unlike ``functools.cached_property`` of Python 3.11 it
+    takes no lock: a message belongs to one task.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, message: Any, owner: type | None = None) -> T:
+        value = message.__dict__[self._name] = self._compute(message)
+        return value
+
+
+class _Accessors:
+    """What requests and responses have in common."""
+
+    headers: Headers
+    body: bytes
+
+    def _required(self, name: str) -> str:
+        value = self.headers.get(name)
+        if not value:
+            raise RemoteProtocolError(f"{name} is missing")
+        return value
+
+    @_lazy
+    def vias(self) -> tuple[Via, ...]:
+        """All Via values, the topmost first."""
+        values = self.headers.values("Via")
+        return (self.via, *map(Via.parse, values[1:])) if len(values) > 1 else (self.via,)
+
+    @_lazy
+    def via(self) -> Via:
+        """The topmost Via, which is all that an answer needs: those below may be unusable."""
+        values = split_list(self._required("Via"))
+        if not values:
+            raise RemoteProtocolError("Via is empty")
+        return Via.parse(values[0])
+
+    @_lazy
+    def from_(self) -> NameAddr:
+        """Who sent the request."""
+        return NameAddr.parse(self._required("From"))
+
+    @_lazy
+    def to(self) -> NameAddr:
+        """Whom the request was first meant for."""
+        return NameAddr.parse(self._required("To"))
+
+    @_lazy
+    def call_id(self) -> str:
+        """The Call-ID, compared byte by byte."""
+        return self._required("Call-ID")
+
+    @_lazy
+    def cseq(self) -> CSeq:
+        """Number and method of the request, or of the request that is answered."""
+        return CSeq.parse(self._required("CSeq"))
+
+    @_lazy
+    def contacts(self) -> tuple[NameAddr, ...]:
+        """All Contact values; none for ``*``."""
+        values = self.headers.values("Contact")
+        return () if values == ["*"] else tuple(NameAddr.parse(value) for value in values)
+
+    @property
+    def contact(self) -> NameAddr | None:
+        """The first Contact value; ``None`` when there is none, and for ``*``."""
+        return self.contacts[0] if self.contacts else None
+
+    @property
+    def contact_is_star(self) -> bool:
+        """Whether Contact is ``*``: remove all bindings (section 10.2.2)."""
+        return self.headers.values("Contact") == ["*"]
+
+    @_lazy
+    def routes(self) -> tuple[NameAddr, ...]:
+        """The Route set, in order."""
+        return tuple(NameAddr.parse(value) for value in self.headers.values("Route"))
+
+    @_lazy
+    def record_routes(self) -> tuple[NameAddr, ...]:
+        """The Record-Route values, in order."""
+        return tuple(NameAddr.parse(value) for value in self.headers.values("Record-Route"))
+
+    @property
+    def expires(self) -> int | None:
+        """The Expires header in seconds."""
+        value = self.headers.get("Expires")
+        return None if value is None else read_number(value, 2**32 - 1, "Expires")
+
+    def _serialise(self, start: str) -> bytes:
+        if FORBIDDEN.search(start):
+            raise LocalProtocolError("a line break or another control character in a start line")
+        lines = [start]
+        lines += [f"{n}: {v}" for n, v in self.headers if n != "Content-Length"]
+        lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
+        return "\r\n".join(lines).encode() + self.body
+
+    def _summarise(self, start: str) -> str:
+        parts = [_shortened(masked("", start))]
+        for name in ("CSeq", "Call-ID", "From", "To", "Authorization", "Proxy-Authorization"):
+            value = self.headers.get(name)
+            if value is not None:
+                parts.append(f"{name}={_shortened(masked(name, value))}")
+        if self.body:
+            kind = self.headers.get("Content-Type") or "unknown type"
+            parts.append(f"{len(self.body)} bytes of {_shortened(kind)}")
+        line = " | ".join(parts)
+        # A peer's text must not move the terminal's cursor or begin a line of its own.
+        return line if line.isprintable() else line.encode("unicode_escape").decode()
+
+
+@dataclass(frozen=True)
+class Request(_Accessors):
+    """A SIP request. ``bytes(request)`` is its wire form, with Content-Length set from the body.
+
+    Raises:
+        LocalProtocolError: from ``bytes()``, when the method is no token.
+    """
+
+    method: str
+    uri: Uri
+    headers: Headers
+    body: bytes = field(default=b"", repr=False)  # It may hold keys.
+    version: str = "SIP/2.0"
+
+    def __bytes__(self) -> bytes:
+        if not TOKEN.fullmatch(self.method) or not VERSION.fullmatch(self.version):
+            raise LocalProtocolError(f"unusable method or version: {self.method[:32]!r}")
+        return self._serialise(f"{self.method} {self.uri} {self.version}")
+
+    @property
+    def credentials(self) -> list[tuple[str, str]]:
+        """The authorization headers; an ACK repeats those of its INVITE (RFC 3261 22.1)."""
+        return [
+            (name, value)
+            for name, value in self.headers
+            if name in ("Authorization", "Proxy-Authorization")
+        ]
+
+    def replace(
+        self,
+        *,
+        method: str | None = None,
+        uri: Uri | None = None,
+        headers: Headers | None = None,
+        body: bytes | None = None,
+    ) -> Request:
+        """The same request with these parts exchanged."""
+        return replace(
+            self,
+            method=self.method if method is None else method,
+            uri=self.uri if uri is None else uri,
+            headers=self.headers if headers is None else headers,
+            body=self.body if body is None else body,
+        )
+
+    def summary(self) -> str:
+        """One line for a log; credentials and passwords are masked."""
+        return self._summarise(f"{self.method} {self.uri}")
+
+
+@dataclass(frozen=True)
+class Response(_Accessors):
+    """A SIP response. ``bytes(response)`` is its wire form, with Content-Length set.
+
+    Raises:
+        LocalProtocolError: from ``bytes()``, when status or reason cannot stand in a status line.
+    """
+
+    status: int
+    reason: str
+    headers: Headers
+    body: bytes = field(default=b"", repr=False)  # It may hold keys.
+    version: str = "SIP/2.0"
+
+    @_lazy
+    def contacts(self) -> tuple[NameAddr, ...]:
+        """The Contact values that can be read; none for ``*``.
+
+        The others are left out: a registrar lists the bindings of all devices, and what another
+        one wrote must not spoil ours.
+        """
+        found: list[NameAddr] = []
+        for value in self.headers.values("Contact"):
+            with suppress(RemoteProtocolError):
+                found.append(NameAddr.parse(value))
+        return tuple(found)
+
+    def __bytes__(self) -> bytes:
+        if not 100 <= self.status <= 699 or not VERSION.fullmatch(self.version):
+            raise LocalProtocolError(f"unusable status or version: {self.status}")
+        return self._serialise(f"{self.version} {self.status} {self.reason}")
+
+    def replace(
+        self,
+        *,
+        status: int | None = None,
+        reason: str | None = None,
+        headers: Headers | None = None,
+        body: bytes | None = None,
+    ) -> Response:
+        """The same response with these parts exchanged."""
+        return replace(
+            self,
+            status=self.status if status is None else status,
+            reason=self.reason if reason is None else reason,
+            headers=self.headers if headers is None else headers,
+            body=self.body if body is None else body,
+        )
+
+    def summary(self) -> str:
+        """One line for a log; credentials and passwords are masked."""
+        return self._summarise(f"{self.status} {self.reason}")
+
+
+Message = Request | Response
+
+
+def response_to(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+    content_type: str | None = None,
+) -> Response:
+    """The response to a request, with the headers that RFC 3261 section 8.2.6 has it copy.
+
+    They are copied as they came, so that even a request that is refused as malformed gets its
+    answer. ``to_tag`` is added to To unless it has a tag already.
+    """
+    copied = [("Via", value) for value in request.headers.get_all("Via")]
+    if 100 < status < 300 and request.method in _DIALOG_FORMING:
+        # Section 12.1.1: including the URIs and parameters, and in the same order.
+        copied += [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        value = request.headers.get(name)
+        if value is None:
+            continue
+        if name == "To" and to_tag is not None and not _has_tag(request):
+            value = f"{value};tag={to_tag}"
+        copied.append((name, value))
+    if status == 100:
+        # Section 8.2.6.1: the sender of the request measures its round trip by it.
+        copied += [("Timestamp", value) for value in request.headers.get_all("Timestamp")[:1]]
+    added = [*headers]
+    if content_type is not None:
+        added.append(("Content-Type", content_type))
+    phrase = REASONS.get(status, "Unknown") if reason is None else reason
+    return Response(status, phrase, Headers(added).behind(copied), body)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LOGGED else f"{text[:_LOGGED]}..."
+
+
+def _has_tag(request: Request) -> bool:
+    try:
+        return request.to.tag is not None
+    except RemoteProtocolError:
+        return False

@@ -1,0 +1,71 @@
+"""Where messages come from and go to, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from spech.addresses import Address
+
+
+def host_port(address: Address) -> str:
+    """``host:port`` as a URI or Via has it, IPv6 in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+#: The transports there are, as Via and ``;transport=`` write them.
+TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+#: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
+DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place to send to: transport, numeric address, and the host name that led there."""
+
+    transport: str
+    address: Address
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A path between us and one peer: transport, our address, theirs.
+
+    For UDP every peer is a flow of the one socket; for streams a flow is one connection, and
+    ``local`` is where we take connections ourselves. ``host`` is the name that the peer's
+    certificate must hold (TLS, WSS) or that its web server is asked by (WS); else it is empty.
+    """
+
+    transport: str
+    local: Address
+    remote: Address
+    host: str = ""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport retransmits by itself (RFC 3261 17)."""
+        return self.transport != "udp"
+
+    @property
+    def secure(self) -> bool:
+        """Whether the transport encrypts."""
+        return self.transport in ("tls", "wss")
+
+    @property
+    def target(self) -> Target:
+        """The place at its other end."""
+        return Target(self.transport, self.remote, self.host)
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{host_port(self.remote)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Bytes that the stack wants sent, and who hears when they cannot be."""
+
+    data: bytes
+    flow: Flow
+    sender: object = None

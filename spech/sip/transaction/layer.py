@@ -1,0 +1,169 @@
+"""Matches messages to transactions (RFC 3261 17.1.3 and 17.2.3), and creates transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from spech.addresses import Address
+from spech.sip.message.ids import MAGIC_COOKIE
+from spech.sip.message.message import Request, Response
+from spech.sip.transaction.arrival import origin
+from spech.sip.transaction.flow import Flow, Outgoing
+from spech.sip.transaction.shares import Shares, source_of
+from spech.sip.transaction.timers import TimerSet
+from spech.sip.transaction.transaction import (
+    ClientTransaction,
+    ClientUser,
+    Key,
+    ServerTransaction,
+    Transaction,
+)
+
+#: Bytes of the longest request that goes by UDP where the path's MTU is unknown (RFC 3261 18.1.1).
+LARGEST_DATAGRAM: Final = 1300
+_REMEMBERED: Final = 1000
+#: What a server transaction takes in memory besides the text of its request, in bytes.
+_OVERHEAD: Final = 8192
+
+
+class TransactionLayer:
+    """All transactions of one user agent.
+
+    ``limit`` bounds the memory of the server transactions alive at once, in bytes: a request as
+    phones send it takes about 9,000. What there is, sources share; see :class:`Shares`.
+    """
+
+    def __init__(
+        self, timers: TimerSet, send: Callable[[Outgoing], None], *, limit: int = 100_000_000
+    ) -> None:
+        self._timers = timers
+        self._send = send
+        self._shares = Shares(limit)
+        self._clients: dict[Key, ClientTransaction] = {}
+        self._servers: dict[Key, ServerTransaction] = {}
+        #: Of INVITEs outside dialogs that are under way, the copy that came first.
+        self._first: dict[tuple[str, str | None, int], ServerTransaction] = {}
+        #: Peers that take no TCP, learned from requests that were too long for UDP.
+        self._without_tcp: set[Address] = set()
+
+    def request(
+        self, request: Request, flow: Flow, user: ClientUser, now: float
+    ) -> ClientTransaction:
+        """Send ``request`` over ``flow``; ``user`` hears what becomes of it."""
+        key = (request.via.branch or "", request.method)
+        fallback = None
+        if (
+            flow.transport == "udp"
+            and flow.remote not in self._without_tcp
+            and len(bytes(request)) > LARGEST_DATAGRAM
+        ):
+            fallback = (request, flow)
+            request, flow = _over_tcp(request, flow)
+        transaction = ClientTransaction(
+            request, key, flow, user, self._timers, self._send, self._client_ended, fallback
+        )
+        self._clients[key] = transaction
+        transaction.start(now)
+        return transaction
+
+    def receive_response(self, response: Response, now: float) -> bool:
+        """Give a response to its transaction. False when it has none, or did not need it."""
+        key = (response.via.branch or "", response.cseq.method)
+        transaction = self._clients.get(key)
+        return transaction is not None and transaction.receive(response, now)
+
+    def match(self, request: Request, method: str | None = None) -> ServerTransaction | None:
+        """The server transaction of ``request``, or of what an ACK or a CANCEL refers to."""
+        if method is None:
+            method = "INVITE" if request.method == "ACK" else request.method
+        return self._servers.get(server_key(request, method))
+
+    def serve(self, request: Request, flow: Flow, *, essential: bool) -> ServerTransaction | None:
+        """A transaction for a request that matched none; None when there is no room.
+
+        ``essential`` requests belong to a call that we have: no flood may keep them out.
+        """
+        source, size = source_of(flow.remote[0]), _size(request)
+        if not self._shares.take(source, size, entitled=essential):
+            return None
+        key = server_key(request, request.method)
+        transaction = ServerTransaction(
+            request, key, flow, self._timers, self._send, self._server_ended
+        )
+        self._servers[key] = transaction
+        if request.method == "INVITE" and request.to.tag is None:
+            self._first.setdefault(origin(request), transaction)
+        return transaction
+
+    def merged(self, transaction: ServerTransaction) -> bool:
+        """Whether another copy of the INVITE came first, and has not been dealt with wholly."""
+        return self._first.get(origin(transaction.request)) is not transaction
+
+    def transport_failed(self, flow: Flow, now: float) -> None:
+        """Tell every transaction on ``flow`` that it broke."""
+        everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
+        for transaction in everyone:
+            if transaction.flow == flow:
+                if isinstance(transaction, ClientTransaction) and transaction.can_fall_back:
+                    if len(self._without_tcp) >= _REMEMBERED:
+                        self._without_tcp.clear()
+                    self._without_tcp.add(flow.remote)
+                transaction.transport_failed(now)
+
+    @property
+    def pending(self) -> int:
+        """How many transactions still wait for the other end."""
+        everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
+        return sum(transaction.pending for transaction in everyone)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the server transactions are reckoned to take."""
+        return self._shares.lent
+
+    def __len__(self) -> int:
+        return len(self._clients) + len(self._servers)
+
+    def _client_ended(self, transaction: Transaction) -> None:
+        self._clients.pop(transaction.key, None)
+
+    def _server_ended(self, transaction: Transaction) -> None:
+        if self._servers.pop(transaction.key, None) is not None:
+            if transaction.request.method == "INVITE":
+                one = origin(transaction.request)
+                if self._first.get(one) is transaction:
+                    del self._first[one]
+            source = source_of(transaction.flow.remote[0])
+            self._shares.give_back(source, _size(transaction.request))
+
+
+def _size(request: Request) -> int:
+    return _OVERHEAD + len(request.body) + sum(len(n) + len(v) for n, v in request.headers)
+
+
+def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
+    """The same for TCP: its Via says so (RFC 3261 18.1.1)."""
+    first, *rest = request.headers.get_all("Via")
+    headers = request.headers.remove("Via")
+    for value in reversed([first.replace("/UDP ", "/TCP ", 1), *rest]):
+        headers = headers.prepend("Via", value)
+    return request.replace(headers=headers), replace(flow, transport="tcp")
+
+
+def server_key(request: Request, method: str) -> Key:
+    """What names a server transaction (RFC 3261 17.2.3)."""
+    via = request.via
+    branch = via.branch or ""
+    # The cookie alone names nothing (RFC 4475 3.2.1).
+    if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:
+        return (branch, via.host.lower(), str(via.port or 5060), method)
+    # An RFC 2543 peer. Its ACK carries our To tag, so To is left out of the key.
+    return (
+        request.call_id,
+        str(request.cseq.number),
+        request.from_.tag or "",
+        str(via),
+        method,
+    )

@@ -1,0 +1,316 @@
+"""Runs one transaction table of :mod:`spech.sip.transaction.state`.
+
+A transaction matches, retransmits and gives up; what a message means is its user's business. The
+Via branch names it (RFC 3261 17.1.3, 17.2.3). Pure: the clock comes in as ``now``, seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from spech.errors import LocalProtocolError
+from spech.sip.message.message import Request, Response
+from spech.sip.transaction import state as tables
+from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing
+from spech.sip.transaction.state import Action, Input, State
+from spech.sip.transaction.timers import PATIENCE, T1, T2, T4, TimerSet
+
+#: (branch, sent-by, method), or what RFC 2543 peers offer in its stead.
+Key = tuple[str, ...]
+
+
+class ClientUser(Protocol):
+    """Who sent a request and waits for what comes back."""
+
+    def receive_response(
+        self, transaction: ClientTransaction, response: Response, now: float
+    ) -> None:
+        """A response arrived that is not a retransmission (2xx to INVITE may repeat)."""
+
+    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """No response: 408 for a timeout, 503 for a transport error (RFC 3261 8.1.3.1)."""
+
+
+class Transaction:
+    """What client and server transactions share: a state, a table, timers, the last message."""
+
+    table: tables.Table
+    #: Timers that are zero on a reliable transport, or not used there at all.
+    _unreliable_only = frozenset("AEG")
+    _zero_when_reliable = frozenset("DIJK")
+
+    def __init__(
+        self,
+        request: Request,
+        key: Key,
+        flow: Flow,
+        state: State,
+        timers: TimerSet,
+        send: Callable[[Outgoing], None],
+        ended: Callable[[Transaction], None],
+    ) -> None:
+        self.request = request
+        self.key = key
+        self.flow = flow
+        self.state = state
+        self._timers = timers
+        self._send = send
+        self._ended = ended
+        self._last: bytes | None = None
+        self._interval = T1
+
+    @property
+    def pending(self) -> bool:
+        """Whether the other end still owes us something, so that leaving now would be rude."""
+        raise LocalProtocolError("a bare transaction has no table")
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of its request."""
+        return self.request.call_id
+
+    def __str__(self) -> str:
+        return f"{self.request.method} ({self.state.value})"
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve the timer ``name`` (one letter)."""
+        self._feed(Input[f"TIMER_{name}"], now)
+
+    def transport_failed(self, now: float) -> None:
+        """The flow broke; a state that does not care absorbs it."""
+        self._feed(Input.TRANSPORT_ERROR, now)
+
+    def abandon(self) -> None:
+        """Forget the transaction without another word."""
+        self._enter(State.TERMINATED)
+
+    def _enter(self, state: State) -> None:
+        if state is State.TERMINATED and self.state is not State.TERMINATED:
+            self.state = state
+            self._timers.clear_all(self)
+            self._ended(self)
+        self.state = state
+
+    def _feed(self, given: Input, now: float, message: Request | Response | None = None) -> bool:
+        """Take one step. False when the state has no place for ``given``."""
+        transition = self.table.get(self.state, {}).get(given)
+        if transition is None:
+            return False
+        state, actions = transition
+        self._enter(state)
+        for action in actions:
+            self._act(action, now, message)
+        return True
+
+    def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
+        if action is Action.SEND:
+            assert message is not None
+            self._last = bytes(message)
+            self._send(Outgoing(self._last, self.flow, self))
+        elif action is Action.RETRANSMIT:
+            if self._last is not None:
+                self._send(Outgoing(self._last, self.flow, self))
+        else:
+            word, _, letter = action.value.partition(" ")
+            if word == "start":
+                self._start(letter, now)
+            elif word == "stop":
+                self._timers.clear(self, letter)
+
+    def _start(self, letter: str, now: float) -> None:
+        if self.flow.reliable:
+            if letter in self._unreliable_only:
+                return
+            if letter in self._zero_when_reliable:
+                self._timers.set(self, letter, now)
+                return
+        self._timers.set(self, letter, now + self._delay(letter))
+
+    def _delay(self, letter: str) -> float:
+        if letter in "AEG":
+            # A doubles without limit, E and G up to T2 (17.1.1.2, 17.1.2.2, 17.2.1); in Proceeding
+            # E stays at T2.
+            if letter == "E" and self.state is State.PROCEEDING:
+                return T2
+            delay = self._interval
+            self._interval = delay * 2 if letter == "A" else min(delay * 2, T2)
+            return delay
+        if letter in "IK":
+            return T4
+        return PATIENCE
+
+
+class ClientTransaction(Transaction):
+    """A request of ours, made by :meth:`spech.sip.transaction.layer.TransactionLayer.request`."""
+
+    def __init__(
+        self,
+        request: Request,
+        key: Key,
+        flow: Flow,
+        user: ClientUser,
+        timers: TimerSet,
+        send: Callable[[Outgoing], None],
+        ended: Callable[[Transaction], None],
+        fallback: tuple[Request, Flow] | None = None,
+    ) -> None:
+        invite = request.method == "INVITE"
+        self.table = tables.INVITE_CLIENT if invite else tables.CLIENT
+        start = State.CALLING if invite else State.TRYING
+        super().__init__(request, key, flow, start, timers, send, ended)
+        self._user = user
+        self._fallback = fallback
+
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether it went by TCP for its length only, and nothing has come back."""
+        return self._fallback is not None and self.state in (State.CALLING, State.TRYING)
+
+    def transport_failed(self, now: float) -> None:
+        """The flow broke: UDP then, if TCP was for the length only (RFC 3261 18.1.1)."""
+        if self._fallback is None or not self.can_fall_back:
+            super().transport_failed(now)
+            return
+        self.request, self.flow = self._fallback
+        self._fallback = None
+        self._timers.clear_all(self)
+        self.start(now)
+
+    @property
+    def pending(self) -> bool:
+        return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
+
+    def start(self, now: float) -> None:
+        """Send the request for the first time."""
+        for action in (
+            (Action.SEND, Action.START_A, Action.START_B)
+            if self.request.method == "INVITE"
+            else (Action.SEND, Action.START_E, Action.START_F)
+        ):
+            self._act(action, now, self.request)
+
+    def receive(self, response: Response, now: float) -> bool:
+        """A response with our branch. False when it was absorbed."""
+        if response.status < 200:
+            given = Input.PROVISIONAL
+        elif response.status < 300:
+            given = Input.SUCCESS
+        else:
+            given = Input.FAILURE
+        return self._feed(given, now, response)
+
+    def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
+        if action is Action.DELIVER:
+            assert isinstance(message, Response)
+            self._user.receive_response(self, message, now)
+        elif action is Action.ACK:
+            assert isinstance(message, Response)
+            self._send(Outgoing(bytes(self._acknowledge(message)), self.flow))
+        elif action is Action.TIMEOUT:
+            self._user.receive_failure(self, 408, now)
+        elif action is Action.TRANSPORT_FAILURE:
+            self._user.receive_failure(self, 503, now)
+        else:
+            super()._act(action, now, message)
+
+    def _acknowledge(self, response: Response) -> Request:
+        """The ACK for a failure: same branch, the response's To (RFC 3261 17.1.1.3)."""
+        return derived(self.request, "ACK", to=response.headers.get("To"))
+
+    def cancel(self) -> Request:
+        """The CANCEL that matches this INVITE (RFC 3261 9.1)."""
+        return derived(self.request, "CANCEL")
+
+
+def derived(request: Request, method: str, to: str | None = None) -> Request:
+    """ACK or CANCEL of ``request``: same URI, top Via, From, Call-ID, CSeq number and Route."""
+    headers = request.headers
+    pairs = [("Via", headers.get_all("Via")[0]), ("Max-Forwards", "70")]
+    pairs += [("Route", value) for value in headers.get_all("Route")]
+    pairs += [
+        ("From", headers.get("From") or ""),
+        ("To", to or headers.get("To") or ""),
+        ("Call-ID", request.call_id),
+        ("CSeq", f"{request.cseq.number} {method}"),
+    ]
+    return Request(method, request.uri, type(headers)(pairs))
+
+
+class ServerTransaction(Transaction):
+    """A request of theirs. ``acknowledged`` gets the ACK of a 2xx where it shares the branch."""
+
+    def __init__(
+        self,
+        request: Request,
+        key: Key,
+        flow: Flow,
+        timers: TimerSet,
+        send: Callable[[Outgoing], None],
+        ended: Callable[[Transaction], None],
+    ) -> None:
+        invite = request.method == "INVITE"
+        self.table = tables.INVITE_SERVER if invite else tables.SERVER
+        start = State.PROCEEDING if invite else State.TRYING
+        super().__init__(request, key, flow, start, timers, send, ended)
+        self.acknowledged: Callable[[Request, float], None] | None = None
+
+    def transport_failed(self, now: float) -> None:
+        """Their connection broke: the answer goes by a new one to where their Via is (18.2.2)."""
+        back = self.flow
+        if self.flow.transport in ("tcp", "tls") and not self.answered:
+            port = self.request.via.port or DEFAULT_PORTS[self.flow.transport]
+            back = replace(self.flow, remote=(self.flow.remote[0], port))
+        if back == self.flow:
+            super().transport_failed(now)
+        else:
+            self.flow = back
+
+    @property
+    def pending(self) -> bool:
+        if self.request.method == "INVITE":
+            return self.state in (State.PROCEEDING, State.COMPLETED)
+        return self.state in (State.TRYING, State.PROCEEDING)
+
+    def receive(self, request: Request, now: float) -> bool:
+        """The same request again, or an ACK. False when it was absorbed."""
+        given = Input.ACK if request.method == "ACK" else Input.REQUEST
+        return self._feed(given, now, request)
+
+    def respond(self, response: Response, now: float) -> None:
+        """Send ``response``.
+
+        Raises:
+            LocalProtocolError: a final response has been sent already.
+        """
+        if response.status < 200:
+            given = Input.SEND_PROVISIONAL
+        elif response.status < 300:
+            given = Input.SEND_SUCCESS
+        else:
+            given = Input.SEND_FAILURE
+        if not self._feed(given, now, response):
+            raise LocalProtocolError(
+                f"{self.request.method} is {self.state.value}: too late for a {response.status}"
+            )
+
+    @property
+    def silent(self) -> bool:
+        """Whether no response at all has gone out."""
+        return self._last is None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a final response has gone out."""
+        return self.state not in (State.TRYING, State.PROCEEDING)
+
+    def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
+        if action is Action.DELIVER:
+            assert isinstance(message, Request)
+            if self.acknowledged is not None:
+                self.acknowledged(message, now)
+        elif action in (Action.TIMEOUT, Action.TRANSPORT_FAILURE):
+            pass  # Our answer was not acknowledged; there is nothing left to do about it.
+        else:
+            super()._act(action, now, message)

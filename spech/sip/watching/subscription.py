@@ -1,0 +1,314 @@
+"""A subscription of ours to somebody's state, kept alive (RFC 6665 4.1). Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from spech.errors import RemoteProtocolError
+from spech.sip.dialog.capabilities import content_type
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Identity
+from spech.sip.dialog.requests import DialogRequest
+from spech.sip.dialog.standalone import StandaloneRequest
+from spech.sip.events import Notified, SubscriptionChanged
+from spech.sip.message.grammar import maybe_number
+from spech.sip.message.message import REASONS, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.transaction import ServerTransaction
+from spech.sip.watching import content
+from spech.sip.watching.content import Content
+from spech.sip.watching.dialog_info import DialogInfo
+from spech.sip.watching.event_header import EventHeader, SubscriptionState
+
+if TYPE_CHECKING:
+    from spech.sip.dialog.context import Context
+
+#: Seconds to wait after the first, second, ... failure in a row.
+_BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
+#: Refusals that trying again does not change (RFC 6665 4.1.2.2 lists most of them).
+_FINAL: Final = frozenset(
+    {400, 401, 403, 404, 405, 407, 410, 414, 416, 420, 481, 482, 483, 484, 485, 489, 501, 603, 604}
+)
+#: Why a notifier ended it, where asking again is of no use (4.1.3).
+_HOPELESS: Final = frozenset({"rejected", "noresource", "invariant"})
+#: Why it ended, where it may be asked for again at once.
+_AT_ONCE: Final = frozenset({"deactivated", "timeout"})
+_LONGEST: Final = 86_400
+
+
+class State(enum.Enum):
+    """Where a subscription is."""
+
+    SUBSCRIBING = "subscribing"
+    PENDING = "pending"
+    ACTIVE = "active"
+    WAITING = "waiting"  # It ended or failed, and will be tried again.
+    LEAVING = "leaving"
+    ENDED = "ended"
+
+
+class Subscription:
+    """One subscription. It renews itself, and is made anew when it was lost and that may help.
+
+    ``status`` and ``reason`` are those of the last final response to SUBSCRIBE, or of the notifier
+    who ended it; ``content`` is the last state that was told.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        book: dict[tuple[str, str], Subscription],
+        identity: Identity,
+        target: Uri,
+        package: str,
+        expires: int,
+    ) -> None:
+        self.target = target
+        self.package = package
+        self.expires = expires
+        self.state = State.SUBSCRIBING
+        self.status: int | None = None
+        self.reason = ""
+        self.content: Content | None = None
+        self.call_id = ""
+        #: When it ends unless it is renewed, on the caller's clock.
+        self.expires_at: float | None = None
+        self._context = context
+        self._book = book
+        self._identity = identity
+        self._flows: list[Flow] = []
+        self._tag = ""
+        self._dialog: Dialog | None = None
+        self._first: StandaloneRequest | None = None
+        self._failures = 0
+
+    def __str__(self) -> str:
+        return "the subscription"
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.package} {self.target} {self.state.value}>"
+
+    # ------------------------------------------------------------------ from our side
+
+    def subscribe(self, flows: Sequence[Flow], now: float) -> None:
+        """Ask for it, trying ``flows`` in turn."""
+        self._drop()
+        self._flows = list(flows)
+        self.state = State.SUBSCRIBING
+        self._first = StandaloneRequest(
+            self._context,
+            self._identity,
+            "SUBSCRIBE",
+            self.target,
+            flows,
+            now,
+            headers=self._headers(self.expires),
+            contact=True,
+            done=self._answered,
+        )
+        self.call_id, self._tag = self._first.call_id, self._first.tag
+        self._book[self.call_id, self._tag] = self
+
+    def unsubscribe(self, now: float) -> None:
+        """End it (4.1.2.3). Idempotent."""
+        if self.state in (State.LEAVING, State.ENDED):
+            return
+        if self._dialog is None:
+            # Without a NOTIFY there is no dialog yet; the first one will hear 481, which ends it.
+            if self._first is not None:
+                self._first.abandon()
+            self._end(State.ENDED)
+            return
+        self._context.timers.clear_all(self)
+        self._set(State.LEAVING)
+        self._renew(0, now)
+        self._context.timers.set(self, "expire", now + PATIENCE)
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve "refresh", "expire", "first" and "retry"."""
+        if self.state is State.LEAVING:
+            self._end(State.ENDED)
+        elif name == "refresh":
+            self._renew(self.expires, now)
+        elif name == "first":
+            self._lost(408, "No NOTIFY came", now)  # Timer N (4.1.2.4).
+        else:
+            self.subscribe(self._flows, now)
+
+    def _headers(self, expires: int) -> list[tuple[str, str]]:
+        return [
+            ("Event", self.package),
+            ("Expires", str(expires)),
+            ("Accept", content.ACCEPT[self.package]),
+        ]
+
+    def _renew(self, expires: int, now: float) -> None:
+        assert self._dialog is not None
+        DialogRequest(
+            self._context,
+            self._identity,
+            self._dialog,
+            "SUBSCRIBE",
+            now,
+            headers=self._headers(expires),
+            done=self._answered,
+        )
+
+    def _answered(self, status: int, response: Response | None, now: float) -> None:
+        if self.state in (State.LEAVING, State.ENDED, State.WAITING):
+            return
+        reason = REASONS.get(status, "") if response is None else response.reason
+        if response is not None and status < 300:
+            self.status, self.reason = status, reason
+            granted = self.expires if response.expires is None else response.expires
+            if granted == 0:
+                self._lost(status, "They let us subscribe for no time", now)
+                return
+            self._granted(granted, now)
+            if self._dialog is None:
+                self._context.timers.set(self, "first", now + PATIENCE)
+        elif status == 423 and response is not None and self._lengthen(response):
+            if self._dialog is None:
+                self.subscribe(self._flows, now)
+            else:
+                self._renew(self.expires, now)
+        elif self._dialog is not None and status == 481:
+            self.subscribe(self._flows, now)  # They forgot us.
+        elif self._dialog is not None and status not in _FINAL:
+            # It lives until it expires; there may be time for another try (4.1.2.2).
+            self._context.timers.set(self, "refresh", now + self._pause())
+        else:
+            self._lost(status, reason, now, final=status in _FINAL)
+
+    def _granted(self, seconds: int, now: float) -> None:
+        seconds = min(max(seconds, 1), _LONGEST)
+        self.expires_at = now + seconds
+        fraction = self._context.rng.uniform(0.7, 0.85)
+        self._context.timers.set(self, "expire", self.expires_at)
+        self._context.timers.set(self, "refresh", now + max(seconds * fraction, 1.0))
+        if self._dialog is None:
+            self._context.timers.clear(self, "refresh")
+
+    def _lengthen(self, response: Response) -> bool:
+        """423 Interval Too Brief: take what the notifier asks for."""
+        least = maybe_number((response.headers.get("Min-Expires") or "").strip(), _LONGEST)
+        if least is None or least <= self.expires:
+            return False
+        self.expires = least
+        return True
+
+    # ------------------------------------------------------------------ from their side
+
+    def receive_notify(self, transaction: ServerTransaction, now: float) -> None:
+        """The notifier tells the state (4.1.3)."""
+        request = transaction.request
+        event = EventHeader.of(request)
+        state = SubscriptionState.of(request)
+        try:
+            if event is None or event.package != self.package:
+                raise RemoteProtocolError("another event", 481)
+            if state is None:
+                raise RemoteProtocolError("no Subscription-State", 400)
+            self._enter_dialog(transaction)
+            told = self._read(transaction)
+        except RemoteProtocolError as error:
+            headers = [("Accept", content.ACCEPT[self.package])] if error.status == 415 else []
+            transaction.respond(response_to(request, error.status, headers=headers), now)
+            return
+        transaction.respond(response_to(request, 200), now)
+        self._context.timers.clear(self, "first")
+        self._failures = 0
+        if told is not None:
+            self._tell(told, now)
+        if state.word == "terminated":
+            self._terminated(state, now)
+        elif self.state is not State.LEAVING:
+            seconds = self.expires if state.expires is None else state.expires
+            left = self.expires if self.expires_at is None else self.expires_at - now
+            self._granted(int(min(seconds, max(left, 1))), now)
+            self._set(State.PENDING if state.word == "pending" else State.ACTIVE)
+
+    def _enter_dialog(self, transaction: ServerTransaction) -> None:
+        """The first NOTIFY makes the dialog; one by another fork is refused (4.4.1, 5.4.9)."""
+        request = transaction.request
+        if self._dialog is None:
+            assert self._first is not None
+            self._dialog = Dialog.from_request(request, self._tag, transaction.flow)
+            self._dialog.local_sequence = self._first.sequence
+        elif self._dialog.remote.tag != request.from_.tag:
+            raise RemoteProtocolError("another notifier", 481)
+        else:
+            self._dialog.receive_request(request, transaction.flow)
+        self._context.locate(self._dialog)
+
+    def _read(self, transaction: ServerTransaction) -> Content | None:
+        request = transaction.request
+        if not request.body:
+            return None
+        return content.read(self.package, content_type(request), request.body)
+
+    def _tell(self, told: Content, now: float) -> None:
+        if isinstance(told, DialogInfo):
+            earlier = self.content if isinstance(self.content, DialogInfo) else None
+            if earlier is not None and told.version <= earlier.version and not told.full:
+                return  # An old one (RFC 4235 3.2).
+            whole = told.after(earlier)
+            if whole is None:
+                # Something was missed: renewing brings the whole state (RFC 4235 3.7).
+                if self.state is not State.LEAVING:
+                    self._renew(self.expires, now)
+                return
+            told = whole
+        self.content = told
+        self._context.emit(Notified(self, told))
+
+    def _terminated(self, state: SubscriptionState, now: float) -> None:
+        if self.state is State.LEAVING:
+            self._end(State.ENDED)
+            return
+        reason = state.reason or ""
+        self.status, self.reason = None, reason
+        if reason in _HOPELESS:
+            self._end(State.ENDED)
+        elif reason in _AT_ONCE and state.retry_after is None:
+            # A second's pause keeps a notifier that does it each time from becoming a loop.
+            self._wait(1.0, now)
+        else:
+            self._wait(float(state.retry_after or self._pause()), now)
+
+    # ------------------------------------------------------------------ the end, and anew
+
+    def _lost(self, status: int, reason: str, now: float, *, final: bool = False) -> None:
+        self.status, self.reason = status, reason
+        if final:
+            self._end(State.ENDED)
+        else:
+            self._wait(self._pause(), now)
+
+    def _pause(self) -> float:
+        pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        self._failures += 1
+        return pause * self._context.rng.uniform(0.8, 1.2)
+
+    def _wait(self, seconds: float, now: float) -> None:
+        self._end(State.WAITING)
+        self._context.timers.set(self, "retry", now + seconds)
+
+    def _end(self, state: State) -> None:
+        self._drop()
+        self._set(state)
+
+    def _drop(self) -> None:
+        self._context.timers.clear_all(self)
+        self._book.pop((self.call_id, self._tag), None)
+        self._dialog = self._first = None
+        self.expires_at = None
+
+    def _set(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self._context.emit(SubscriptionChanged(self))

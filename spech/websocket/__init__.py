@@ -1,0 +1,1 @@
+"""Binary WebSocket frames that carry sound within the media tick."""

@@ -1,0 +1,180 @@
+"""The web phone under a real browser's fingers, and the server behind it.
+
+Needs Playwright (``pip install spech[dev]``) and a browser that it can drive.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Locator, Page, expect
+
+from spech.testing.asterisk import Asterisk
+from spech.testing.dialplan import PASSWORD
+
+_STOP_SECONDS = 15.0
+_WAIT_SECONDS = 15.0
+# `spech serve` as it is, but that it gives up calls without a page sooner.
+_SERVE = """
+import functools, sys
+from spech.cli import main
+from spech.web import app
+app.serve = functools.partial(app.serve, grace=float(sys.argv.pop(1)))
+main()
+"""
+
+
+class Server:
+    """A ``spech serve`` process on ports of its own, running inside a ``with`` block.
+
+    Args:
+        data: its data folder.
+        grace: seconds that a call outlives its last page.
+
+    Attributes:
+        url: the page's address.
+        process: the running process.
+    """
+
+    def __init__(self, data: Path, *, grace: float) -> None:
+        self.url = ""
+        self._command = [sys.executable, "-c", _SERVE, str(grace), "serve", "--data", str(data)]
+        self._command += ["--port", "0", "--audio-port", "0", "--sip-host", "127.0.0.1"]
+
+    def __enter__(self) -> Server:
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://[^\s/]+/", line):
+                self.url = found[0]
+                return self
+        raise AssertionError(f"spech serve ended with status {self.process.wait()}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self.process:
+            if self.process.poll() is None:
+                self.stop()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait until the process is gone, and return its exit status."""
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Telephone:
+    """The page, in the words of one who uses it."""
+
+    def __init__(self, page: Page, url: str, pictures: Path) -> None:
+        self.page = page
+        self.url = url
+        self.pictures = pictures
+        #: Exceptions that the page's scripts did not catch.
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self) -> None:
+        # `raw` leaves the microphone as it is: what cleans up speech takes a tone for noise.
+        self.page.goto(f"{self.url}?raw")
+        self.wait_for("window.spech?.state")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.wait_for("window.spech?.state")
+
+    def element(self, name: str) -> Locator:
+        return self.page.get_by_test_id(name)
+
+    def status(self, text: str) -> None:
+        """Wait until the call's status reads like that."""
+        expect(self.element("status")).to_contain_text(text)
+
+    def fill_settings(self, server: str, port: int, user: str, password: str) -> None:
+        if not self.element("set-server").is_visible():
+            welcome = self.element("welcome-settings")
+            (welcome if welcome.is_visible() else self.element("settings-open")).click()
+        self.element("set-server").fill(server)
+        self.element("set-port").fill(str(port))
+        self.element("set-transport").select_option("udp")
+        self.element("set-user").fill(user)
+        self.element("set-password").fill(password)
+
+    def save_settings(self) -> None:
+        self.element("settings-save").click()
+
+    def sign_in(self, pbx: Asterisk) -> None:
+        self.fill_settings(pbx.host, pbx.port, "alice", PASSWORD)
+        self.save_settings()
+        self.await_registrations(1)
+        self.element("settings-close").click()
+        expect(self.element("number")).to_be_visible()
+
+    def await_registrations(self, count: int) -> None:
+        """Wait until there are that many accounts, all of them registered."""
+        self.wait_for(
+            f"spech.state.accounts.length === {count} && spech.state.accounts.every("
+            "account => account.registration.state === 'registered')"
+        )
+
+    def dial(self, number: str) -> None:
+        self.element("number").fill(number)
+        self.element("call").click()
+
+    def hear(self, seconds: float) -> tuple[NDArray[np.int16], int]:
+        """What the page plays during that time, and its rate in Hz."""
+        heard = self.page.evaluate("async (seconds) => spech.capture(seconds)", seconds)
+        samples = np.array(heard["samples"])
+        return np.round(samples * 32768).clip(-32768, 32767).astype(np.int16), heard["rate"]
+
+    def press(self, keys: str) -> None:
+        names = {"*": "star", "#": "hash"}
+        for key in keys:
+            self.element(f"key-{names.get(key, key)}").click()
+
+    @property
+    def calls(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self.page.evaluate("spech.state.calls")
+        return found
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true.
+
+        Playwright's own ``wait_for_function`` needs ``eval``, which the page's policy forbids.
+
+        Raises:
+            TimeoutError: it is not true within fifteen seconds; the text shows the state.
+        """
+        give_up = time.monotonic() + _WAIT_SECONDS
+        while not self.page.evaluate(f"Boolean({condition})"):
+            if time.monotonic() > give_up:
+                state = self.page.evaluate("JSON.stringify(window.spech?.state)")
+                raise TimeoutError(f"not true in time: {condition}\n{state}")
+            self.page.wait_for_timeout(20)
+
+    def picture(self, name: str) -> None:
+        """Keep how it looks now, for people to look at."""
+        self.pictures.mkdir(exist_ok=True)
+        self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")

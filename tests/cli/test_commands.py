@@ -1,0 +1,381 @@
+"""The commands as people run them: processes, exit statuses, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+
+from spech import PortRange
+from spech.exchange import Exchange, open_exchange
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.parser import parse
+from spech.testing.audio import assert_tone, read_wav, sine, sounding, write_wav
+from spech.testing.waiting import until
+
+KEYS = [
+    "target",
+    "answered",
+    "status",
+    "reason",
+    "codec",
+    "encrypted",
+    "duration_s",
+    "ended_by",
+    "rtp",
+    "quality",
+    "dtmf_received",
+]
+
+
+@asynccontextmanager
+async def exchange_is_open() -> AsyncIterator[Exchange]:
+    accounts = {"alice": "wonderland"}
+    async with open_exchange(("127.0.0.1", 0), accounts, ports=PortRange(34600, 34699)) as exchange:
+        yield exchange
+
+
+def account(exchange: Exchange) -> list[str]:
+    return ["--account", f"sip:alice@127.0.0.1:{exchange.address[1]}"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "spech", *arguments]
+
+
+def environment(password: str) -> dict[str, str]:
+    return {**os.environ, "SPECH_SIP_PASSWORD": password, "COLUMNS": "200"}
+
+
+async def spech(
+    *arguments: str, password: str = "wonderland"
+) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(30):
+        return await trio.run_process(
+            command(*arguments),
+            stdin=subprocess.DEVNULL,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env=environment(password),
+        )
+
+
+class Running:
+    """A command that runs until it is told to stop."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.said = ""
+
+    async def listen(self) -> None:
+        assert self.process.stdout is not None
+        async for part in self.process.stdout:
+            self.said += part.decode()
+
+    async def says(self, text: str) -> None:
+        await until(lambda: text in self.said, within=15)
+
+    async def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        with trio.fail_after(15):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running(*arguments: str, password: str = "wonderland") -> AsyncIterator[Running]:
+    """The command; its standard error goes the way of its standard output."""
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            partial(
+                trio.run_process,
+                command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+                env=environment(password),
+            )
+        )
+        program = Running(process)
+        nursery.start_soon(program.listen)
+        yield program
+        nursery.cancel_scope.cancel()
+
+
+def outcome_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """Standard output is one JSON object and nothing else."""
+    outcome: dict[str, Any] = json.loads(result.stdout)
+    assert list(outcome) == KEYS
+    assert list(outcome["rtp"]) == ["sent", "received", "lost", "jitter_ms"]
+    return outcome
+
+
+async def test_call_records_what_is_heard(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "call", "601", *account(exchange), "--duration", "1.5", "--record", str(heard), "--json"
+        )
+    outcome = outcome_of(result)
+    assert result.returncode == 0
+    assert (outcome["answered"], outcome["status"], outcome["codec"]) == (True, 200, "PCMU")
+    assert outcome["ended_by"] == "local"
+    assert outcome["rtp"]["received"] > 40
+    assert 4.2 < outcome["quality"]["mos"] < 4.42
+    assert outcome["quality"]["loss_percent"] == 0.0
+    sound, rate = read_wav(heard)
+    assert_tone(sounding(sound, rate)[1600:-400], rate, 440)
+
+
+async def test_call_plays_a_file_and_hangs_up_after_it(tmp_path: Path) -> None:
+    said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"
+    write_wav(said, sine(700, 16000, 1.0), 16000)
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "call", "600", *account(exchange), "--play", str(said), "--record", str(heard), "--json"
+        )
+    outcome = outcome_of(result)
+    assert result.returncode == 0
+    assert outcome["duration_s"] >= 1.0
+    sound, rate = read_wav(heard)
+    assert_tone(sounding(sound, rate)[2400:6400], rate, 700)
+
+
+async def test_call_plays_a_tone_and_records_a_side_for_each(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            *("call", "601", *account(exchange), "--duration", "1.5", "--tone", "fr/busy"),
+            *("--record", str(heard), "--stereo", "--json"),
+        )
+    assert result.returncode == 0, result.stderr
+    with wave.open(str(heard)) as file:
+        rate = file.getframerate()
+        assert (file.getnchannels(), rate) == (2, 8000)
+        left, right = np.frombuffer(file.readframes(-1), "<i2").reshape(-1, 2).T
+    assert_tone(sounding(left, rate)[: rate // 2 - 400], rate, 440)
+    assert_tone(sounding(right, rate)[1600:-400], rate, 440)
+    # Half a second of tone and as much silence.
+    assert np.abs(sounding(left, rate)[5000:7600]).max() < 200
+
+
+async def test_call_sends_digits_and_tells_those_that_come(tmp_path: Path) -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "call", "602", *account(exchange), "--dtmf", "1a#", "--duration", "3", "--json"
+        )
+    assert outcome_of(result)["dtmf_received"] == "1A#"
+
+
+async def test_call_offers_the_codecs_that_are_asked_for() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "call",
+            "600",
+            *account(exchange),
+            "--codec",
+            "l16;ptime=40, PCMA",
+            "--duration",
+            "0.2",
+            "--json",
+        )
+    assert outcome_of(result)["codec"] == "L16/16000"
+
+
+@pytest.mark.parametrize(("policy", "how"), [("off", None), ("sdes", "SDES"), ("dtls", "DTLS")])
+async def test_call_is_encrypted_as_asked_for(tmp_path: Path, policy: str, how: str | None) -> None:
+    heard = tmp_path / "heard.wav"
+    options = ("--encryption", policy, "--duration", "1.5", "--record", str(heard), "--json")
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "601", *account(exchange), *options)
+    assert outcome_of(result)["encrypted"] == how
+    sound, rate = read_wav(heard)
+    assert_tone(sounding(sound, rate)[1600:-400], rate, 440)
+
+
+async def test_call_tells_a_person_what_happens() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "600", *account(exchange), "--duration", "0.2")
+    lines = result.stdout.decode().splitlines()
+    assert lines[0].startswith("registered as sip:alice@127.0.0.1")
+    assert lines[-3] == "600: answered, PCMU"
+    assert lines[-2].startswith("ended after 0.2 s, we hung up; PCMU, packets sent ")
+    assert lines[-1].startswith("loss 0.0 %, concealed 0.00 s, jitter ")
+
+
+async def test_not_answered_is_1() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "699", *account(exchange), "--json")
+    assert result.returncode == 1
+    outcome = outcome_of(result)
+    assert (outcome["answered"], outcome["status"]) == (False, 404)
+    assert (outcome["reason"], outcome["ended_by"]) == ("Not Found", "remote")
+    assert "Not answered: 404 Not Found" in result.stderr.decode()
+
+
+async def test_a_wrong_password_is_3() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "600", *account(exchange), "--json", password="guess")
+    assert result.returncode == 3
+    assert outcome_of(result)["status"] == 403
+    assert "SPECH_SIP_PASSWORD" in result.stderr.decode()
+
+
+async def test_a_server_that_does_not_answer_is_3() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"sip:alice@127.0.0.1:{silent.getsockname()[1]}"
+        result = await spech("call", "600", "--account", address, "--json")
+    assert result.returncode == 3
+    assert outcome_of(result)["answered"] is False
+    assert "did not answer" in result.stderr.decode()
+
+
+async def test_a_host_that_is_unknown_is_3() -> None:
+    result = await spech("call", "600", "--account", "sip:alice@nowhere.invalid")
+    assert result.returncode == 3
+    assert "nowhere.invalid" in result.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("call",),
+        ("call", "600"),
+        ("call", "600", "--account", "alice"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--dtmf", "12x"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--codec", "PCMU,MP3"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", "no-such-file.wav"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--play", __file__),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--tone", "de/melody"),
+        ("call", "600", "--account", "sip:alice@127.0.0.1", "--tone", "xx/busy"),
+        ("bridge", "--websocket", "ws://127.0.0.1/"),
+        ("bridge", "--websocket", "http://127.0.0.1/", "--listen", "127.0.0.1:0"),
+        ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1"),
+        ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1:0", "--rate", "8001"),
+        ("serve", "--port", "many"),
+    ],
+)
+async def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
+    result = await spech(*arguments)
+    assert result.returncode == 2
+    assert b"Error: " in result.stderr
+    assert result.stdout == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_hangs_up(number: signal.Signals) -> None:
+    async with (
+        exchange_is_open() as exchange,
+        running("call", "600", *account(exchange)) as program,
+    ):
+        await program.says("600: answered")
+        assert len(exchange.phone.active_calls) == 1
+        assert await program.stop(number) == 0
+        await until(lambda: not exchange.phone.active_calls)
+        await program.says("we hung up")
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    """The far end rings and then is dead, so nobody confirms our farewell."""
+    with trio.socket.socket(type=socket.SOCK_DGRAM) as far:
+        await far.bind(("127.0.0.1", 0))
+        target = f"sip:nobody@127.0.0.1:{far.getsockname()[1]}"
+        async with running("call", target) as program:
+            data, source = await far.recvfrom(65535)
+            invite = parse(data)
+            assert isinstance(invite, Request)
+            await far.sendto(bytes(response_to(invite, 180, to_tag="dead")), source)
+            await program.says("ringing")
+            program.process.send_signal(signal.SIGINT)
+            while not data.startswith(b"CANCEL"):
+                data, _ = await far.recvfrom(65535)
+            assert await program.stop(signal.SIGINT) == -signal.SIGINT
+
+
+async def test_the_demo_is_ready_to_dial() -> None:
+    async with running("demo", "--port", "0", "--audio-port", "0") as program:
+        await program.says("Ctrl-C ends the demo")
+        found = re.search(
+            r"PASSWORD=(\w+) .*?spech call alice --account sip:bob@127\.0\.0\.1:(\d+)",
+            program.said,
+        )
+        page = re.search(r"http://127\.0\.0\.1:(\d+)/", program.said)
+        assert found is not None
+        assert page is not None
+        stream = await trio.open_tcp_stream("127.0.0.1", int(page[1]))
+        async with stream:
+            await stream.send_all(
+                f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{page[1]}\r\nConnection: close\r\n\r\n".encode()
+            )
+            answer = b"".join([part async for part in stream])
+        assert answer.startswith(b"HTTP/1.1 200")
+        bob = ["--account", f"sip:bob@127.0.0.1:{found[2]}"]
+        result = await spech("call", "600", *bob, "--duration", "0.2", "--json", password=found[1])
+        assert outcome_of(result)["answered"]
+        # The page's account is registered, so its phone rings.
+        result = await spech("call", "alice", *bob, "--timeout", "1", "--json", password=found[1])
+        assert outcome_of(result)["status"] == 408
+        assert "alice: ringing" in result.stderr.decode()
+        assert await program.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("option", ["--port", "--audio-port"])
+@pytest.mark.parametrize("name", ["serve", "demo"])
+async def test_a_port_that_is_taken_is_told(name: str, option: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"--port": "0", "--audio-port": "0", option: port}
+        result = await spech(name, *(word for pair in ports.items() for word in pair))
+    assert result.returncode == 1
+    said = " ".join(result.stderr.decode().split())
+    assert f"Port {port} on 127.0.0.1 is in use" in said
+    assert f"choose another port with {option} " in said
+
+
+async def test_a_bridge_that_cannot_register_is_3() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "bridge", "--websocket", "ws://127.0.0.1:9/", *account(exchange), password="guess"
+        )
+    assert result.returncode == 3
+
+
+async def test_a_bridge_takes_calls_for_its_account() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        running("bridge", "--websocket", "ws://127.0.0.1:9/", *account(exchange)) as program,
+    ):
+        await program.says("taking calls at ")
+        result = await spech("call", "alice", *account(exchange), "--no-register", "--json")
+        assert outcome_of(result)["status"] == 503
+        await program.says("alice -> alice: rejected with 503: no WebSocket at ws://127.0.0.1:9/")
+        assert await program.stop(signal.SIGTERM) == 0
+
+
+async def test_tones_are_listed() -> None:
+    result = await spech("tones")
+    assert result.returncode == 0
+    assert re.search(r"de +Germany +425/1000", result.stdout.decode())
+
+
+async def test_codecs_are_listed() -> None:
+    result = await spech("codecs")
+    assert result.returncode == 0
+    assert re.search(r"PCMU +8000 Hz +64 kbit/s +built in", result.stdout.decode())
+    assert re.search(r"GSM +8000 Hz +13.2 kbit/s +libgsm", result.stdout.decode())

@@ -1,0 +1,38 @@
+"""What the tests with other programs share: ports of their own, and what is said to baresip."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spech import Phone, PortRange, open_phone
+from spech.testing.audio import assert_tone, sine, sounding
+from spech.testing.plugin import unavailable
+
+from . import baresip
+
+PORTS = PortRange(33400, 33799)
+RATE = 8000
+SAID = sine(1200, RATE, 1, level=-12)
+
+
+@pytest.fixture
+async def phone() -> AsyncIterator[Phone]:
+    """Without an account: it takes calls from anybody."""
+    async with open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone:
+        yield phone
+
+
+@pytest.fixture
+def baresip_installed() -> None:
+    if not baresip.available():
+        unavailable("asterisk", "baresip is not installed; `make test` does it")
+
+
+def assert_heard(pcm: NDArray[np.int16]) -> None:
+    """The other end heard what we said; half a second out of it is measured."""
+    heard = sounding(pcm, RATE)
+    assert_tone(heard[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12)

@@ -1,0 +1,287 @@
+"""What a user agent must say to requests that it cannot serve (RFC 3261 8.2 and 21.4)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from spech.sip import events
+from spech.sip.agent import UserAgent
+from spech.sip.call.session import State
+from spech.sip.dialog.capabilities import ALLOW, KNOWN, MAX_BODY
+from spech.sip.message.message import Request, Response
+from spech.sip.message.parser import parse
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+
+from ..conftest import Pair, media
+from .test_extensions import invite
+
+OFFER = media("10.0.0.2", 5000)(1).offer()
+FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))
+
+
+def ask(pair: Pair, method: str, *headers: tuple[str, str], body: bytes = b"") -> Response:
+    """What Alice says to Bob's request outside any dialog."""
+    request = invite(*headers, body=body)
+    changed = request.headers.set("CSeq", f"1 {method}")
+    pair.bob.send(request.replace(method=method, headers=changed), pair.alice)
+    pair.wire.run(0.3)
+    response = pair.bob.inbox[-1]
+    assert isinstance(response, Response)
+    if response.status >= 200:
+        assert response.to.tag is not None  # 8.2.6.2
+    return response
+
+
+def text(*headers: tuple[str, str], start: str = "INVITE sip:alice@10.0.0.1 SIP/2.0") -> bytes:
+    """A request as text, which nobody has checked."""
+    lines = {
+        "Via": "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKtext",
+        "Max-Forwards": "70",
+        "From": "<sip:bob@10.0.0.2>;tag=b1",
+        "To": "<sip:alice@10.0.0.1>",
+        "Call-ID": "text",
+        "CSeq": f"1 {start.partition(' ')[0]}",
+        "Contact": "<sip:bob@10.0.0.2>",
+    } | dict(headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
+    return f"{start}\r\n{head}\r\n".encode()
+
+
+def told(data: bytes) -> list[Response]:
+    """What an agent says to ``data``; it must have counted it, whatever it is."""
+    agent = UserAgent(random.Random(1))
+    agent.receive(data, FLOW, 0.0)
+    responses = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
+    assert sum(agent.dropped.values()) == 1
+    assert isinstance(agent.next_event(), events.Malformed)
+    assert all(isinstance(response, Response) for response in responses)
+    return [response for response in responses if isinstance(response, Response)]
+
+
+# ---------------------------------------------------------------------- 8.2.1 the method
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "PUBLISH"])
+def test_405_for_a_method_that_we_do_not_serve(scripted: Pair, method: str) -> None:
+    response = ask(scripted, method)
+    assert (response.status, response.headers.get("Allow")) == (405, ALLOW)
+
+
+@pytest.mark.parametrize("method", ["SUMMON", "invite", "X-1"])
+def test_501_for_a_method_that_nobody_knows(scripted: Pair, method: str) -> None:
+    assert method not in KNOWN
+    assert ask(scripted, method).status == 501
+
+
+def test_methods_within_a_call(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    assert theirs.dialog is not None
+    for method, status in (("REGISTER", 405), ("SUMMON", 501), ("OPTIONS", 200)):
+        via = pair.bob.agent.via(theirs.dialog.flow)
+        pair.bob.send(theirs.dialog.request(method, via), pair.alice)
+        pair.wire.run(0.1)
+        assert pair.kinds(pair.alice)[-1] == f"{status} {method}"
+    assert ours.state is State.CONFIRMED
+
+
+# ---------------------------------------------------------------------- 8.2.2 the headers
+
+
+@pytest.mark.parametrize("uri", ["mailto:alice@example.org", "nobody:knows", "http://10.0.0.1/"])
+def test_416_for_a_foreign_scheme(uri: str) -> None:
+    (response,) = told(text(start=f"INVITE {uri} SIP/2.0"))
+    assert response.status == 416
+
+
+def test_420_for_what_is_required_and_unknown(scripted: Pair) -> None:
+    response = ask(scripted, "OPTIONS", ("Require", "timer, telepathy, levitation"))
+    assert (response.status, response.headers.get("Unsupported")) == (
+        420,
+        "telepathy, levitation",
+    )
+
+
+def test_420_within_a_call_leaves_it(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    assert theirs.dialog is not None
+    via = pair.bob.agent.via(theirs.dialog.flow)
+    headers = [("Require", "telepathy"), ("Contact", "<sip:bob@10.0.0.2>")]
+    pair.bob.send(theirs.dialog.request("UPDATE", via, headers=headers), pair.alice)
+    pair.wire.run(0.1)
+    assert "420 UPDATE" in pair.kinds(pair.alice)
+    assert ours.state is State.CONFIRMED
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO", "PRACK", "UPDATE"])
+def test_481_for_a_call_that_is_not_there(scripted: Pair, method: str) -> None:
+    assert ask(scripted, method).status == 481
+    other = ask(scripted, method, ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKother"))
+    assert other.status == 481
+
+
+def test_481_for_a_dialog_that_is_not_there(scripted: Pair) -> None:
+    request = invite(body=OFFER)
+    headers = request.headers.set("To", "<sip:alice@10.0.0.1>;tag=gone")
+    scripted.bob.send(request.replace(headers=headers), scripted.alice)
+    scripted.wire.run(0.1)
+    assert scripted.bob.take("481 INVITE").to.tag == "gone"
+
+
+# ---------------------------------------------------------------------- 8.2.3 the content
+
+
+def test_415_for_a_body_of_another_type(scripted: Pair) -> None:
+    request = invite(("Content-Type", "application/x-fax"))
+    scripted.bob.send(request.replace(body=b"fax"), scripted.alice)
+    scripted.wire.run(0.1)
+    assert scripted.bob.take("415 INVITE").headers.get("Accept") == "application/sdp"
+
+
+def test_415_for_a_body_that_is_packed(scripted: Pair) -> None:
+    response = ask(scripted, "INVITE", ("Content-Encoding", "gzip"), body=OFFER)
+    assert (response.status, response.headers.get("Accept-Encoding")) == (415, "identity")
+
+
+def test_415_for_a_message_of_another_type(scripted: Pair) -> None:
+    scripted.alice.agent.services.takes_messages = True
+    request = invite(("Content-Type", "text/html"))
+    headers = request.headers.set("CSeq", "1 MESSAGE")
+    scripted.bob.send(
+        request.replace(method="MESSAGE", headers=headers, body=b"<b>"), scripted.alice
+    )
+    scripted.wire.run(0.1)
+    assert scripted.bob.take("415 MESSAGE").headers.get("Accept") == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("text/nothing", 406),
+        ("application/sdp;level=1", 100),
+        ("text/plain, application/*", 100),
+        ("*/*", 100),
+    ],
+)
+def test_406_where_no_description_would_be_taken(scripted: Pair, accept: str, status: int) -> None:
+    assert ask(scripted, "INVITE", ("Accept", accept), body=OFFER).status == status
+
+
+def test_413_for_a_body_that_is_too_large(scripted: Pair) -> None:
+    assert ask(scripted, "INVITE", body=OFFER + b"a=x\r\n" * (MAX_BODY // 5)).status == 413
+
+
+def test_488_says_why(pair: Pair) -> None:
+    from spech.errors import RemoteProtocolError
+    from spech.sip.description.offer_answer import AudioFormat, Negotiator
+
+    pair.call()
+    theirs = pair.incoming()
+    opus = AudioFormat("opus", "opus", 48000, None, None, 2)
+    with pytest.raises(RemoteProtocolError):
+        pair.bob.agent.answer(
+            theirs, lambda number: Negotiator([opus], "10.0.0.2", 5000, number), pair.wire.now
+        )
+    pair.wire.run(0.1)
+    refused = next(p.message for p in pair.wire.log if p.kind == "488 INVITE")
+    assert (refused.headers.get("Warning") or "").startswith("305 spech ")
+
+
+def test_488_to_a_new_offer_leaves_the_call(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    assert theirs.dialog is not None
+    via = pair.bob.agent.via(theirs.dialog.flow)
+    headers = [("Contact", "<sip:bob@10.0.0.2>"), ("Content-Type", "application/sdp")]
+    body = OFFER.replace(b"PCMU/8000", b"XXXX/8000").replace(b"PCMA/8000", b"YYYY/8000")
+    update = theirs.dialog.request("UPDATE", via, headers=headers, body=body)
+    pair.bob.send(update, pair.alice)
+    pair.wire.run(0.1)
+    refused = next(p.message for p in pair.wire.log if p.kind == "488 UPDATE")
+    assert refused.headers.get("Warning") is not None
+    assert ours.state is State.CONFIRMED
+
+
+# ---------------------------------------------------------------------- what breaks the grammar
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (text(start="INVITE sip:alice@10.0.0.1 SIP/3.0"), 505),
+        (text(("CSeq", "1 OPTIONS")), 400),
+        (text(("Max-Forwards", "many")), 400),
+        (text(("Contact", "")), 400),
+        (text(("Content-Length", "500")), 400),
+        (text(("Content-Length", "many")), 400),
+        (text(("bad name", "x")), 400),
+        (text(start="INVITE sip:alice@10.0.0.1  SIP/2.0"), 400),
+        (text(start="INVITE <sip:alice@10.0.0.1> SIP/2.0"), 400),
+        (text(("X-Long", "x" * 9000)), 513),
+        (text(("X-Many", "\r\n".join(f"X-{n}: y" for n in range(300)))), 513),
+    ],
+)
+def test_what_breaks_the_rules_hears_it(data: bytes, status: int) -> None:
+    (response,) = told(data)
+    assert response.status == status
+    assert response.to.tag is not None
+    assert response.via.branch == "z9hG4bKtext"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        text(("Content-Length", "500"), start="ACK sip:alice@10.0.0.1 SIP/2.0"),
+        text(("Content-Length", "500"), ("Via", "")),
+        text(("Content-Length", "500"), ("Via", "by pigeon")),
+        text(("Content-Length", "500"), start="SIP/2.0 200 OK"),
+        b"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_cannot_be_answered_is_counted_only(data: bytes) -> None:
+    assert told(data) == []
+
+
+def test_a_refused_request_leaves_nothing_behind(scripted: Pair) -> None:
+    for number, method in enumerate(("SUMMON", "PUBLISH", "OPTIONS", "BYE")):
+        via = ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKx{number}")
+        request = invite()
+        headers = request.headers.set("CSeq", f"1 {method}").set(*via)
+        scripted.bob.send(request.replace(method=method, headers=headers), scripted.alice)
+    scripted.wire.run(200)
+    agent = scripted.alice.agent
+    assert agent.sessions == ()
+    assert len(agent.layer) == 0
+    assert agent.get_timer() is None
+
+
+# ---------------------------------------------------------------------- 11 capabilities
+
+
+def test_options_are_answered_truthfully(scripted: Pair) -> None:
+    response = ask(scripted, "OPTIONS")
+    assert response.status == 200
+    assert response.headers.values("Allow") == ALLOW.split(", ")
+    assert response.headers.values("Supported") == ["100rel", "timer", "replaces"]
+    assert response.headers.values("Accept") == [
+        "application/sdp",
+        "multipart/mixed",
+        "text/plain",
+    ]
+    assert response.headers.get("Accept-Encoding") == "identity"
+    assert "refer" in response.headers.values("Allow-Events")
+    for method in response.headers.values("Allow"):
+        if method not in ("ACK", "CANCEL", "INVITE"):
+            # None of them is refused for what it is.
+            via = ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{method}")
+            request = invite()
+            headers = request.headers.set("CSeq", f"1 {method}").set(*via)
+            request = Request(method, Uri.parse("sip:alice@10.0.0.1"), headers)
+            scripted.bob.send(request, scripted.alice)
+            scripted.wire.run(0.1)
+            answer = scripted.bob.inbox[-1]
+            assert isinstance(answer, Response)
+            assert answer.cseq.method == method
+            assert answer.status not in (405, 501)

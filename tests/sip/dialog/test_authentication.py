@@ -1,0 +1,314 @@
+"""Credentials in calls: where they go, where they do not, and nonces that grow old."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from spech import Account, CallFailed, open_phone
+from spech.sip import events
+from spech.sip.call.session import Session, State
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.parser import parse
+from spech.sip.message.uri import Uri
+from spech.testing.wire import FakeWire
+
+from ..call.test_extensions import invite, within
+from ..conftest import Pair, media
+
+
+class Accounted(Pair):
+    """Alice has an account; the test plays its server at Bob's address."""
+
+    def __init__(self) -> None:
+        super().__init__(FakeWire(seed=3), bob_agent=False)
+        self.identity = Identity(
+            NameAddr(Uri.parse("sip:alice@10.0.0.2")), "alice", "secret", self.alice.agent.rng
+        )
+        self._nonces = 0
+
+    def dial(self) -> Session:
+        session = self.alice.agent.invite(
+            self.identity,
+            Uri.parse("sip:x@10.0.0.2"),
+            [self.alice.flow_to(self.bob)],
+            media("10.0.0.1"),
+            self.wire.now,
+        )
+        self.wire.run(0.02)
+        return session
+
+    def challenge(self, request: Request | Response, *, stale: bool = False) -> None:
+        assert isinstance(request, Request)
+        self._nonces += 1
+        value = f'Digest realm="r", nonce="n{self._nonces}", algorithm=MD5, qop="auth"'
+        if stale:
+            value += ", stale=true"
+        headers = [("WWW-Authenticate", value)]
+        response = response_to(request, 401, to_tag="c", headers=headers)
+        self.bob.send(response, self.alice)
+        self.wire.run(0.02)
+
+    def answered_to(self, request: Request | Response) -> str | None:
+        return request.headers.get("Authorization")
+
+
+@pytest.fixture
+def accounted() -> Accounted:
+    return Accounted()
+
+
+def test_cancel_after_credentials_waits_for_a_provisional_response(accounted: Accounted) -> None:
+    pair = accounted
+    session = pair.dial()
+    first = pair.bob.take("INVITE")
+    pair.reply(first, 100)
+    pair.wire.run(0.1)
+    pair.challenge(first)
+    second = pair.bob.take("INVITE")
+    assert session.state is State.CALLING
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    assert "CANCEL" not in pair.kinds(pair.alice)  # RFC 3261 9.1
+    pair.reply(second, 180)
+    pair.wire.run(0.1)
+    cancel = pair.bob.take("CANCEL")
+    assert cancel.cseq.number == second.cseq.number
+    assert cancel.via.branch == second.via.branch
+    pair.reply(cancel, 200)
+    pair.reply(second, 487)
+    pair.quiet()
+
+
+def test_an_ack_repeats_the_credentials_of_its_invite(
+    accounted: Accounted, sdp_answer: bytes
+) -> None:
+    pair = accounted
+    session = pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    request = pair.bob.take("INVITE")
+    assert pair.answered_to(request)
+    pair.reply(request, 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.bob.take("ACK")  # Of the 401.
+    ack = pair.bob.take("ACK")
+    assert pair.answered_to(ack) == pair.answered_to(request)  # RFC 3261 22.1
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    pair.challenge(pair.bob.take("INVITE"), stale=True)
+    pair.bob.take("ACK")
+    request = pair.bob.take("INVITE")
+    pair.reply(request, 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    ack = pair.bob.take("ACK")
+    assert pair.answered_to(ack) == pair.answered_to(request)
+    assert 'nonce="n2"' in (pair.answered_to(ack) or "")
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("calls", [2, 6])
+def test_calls_at_once_on_a_nonce_that_has_aged(
+    accounted: Accounted, calls: int, stale: bool
+) -> None:
+    """Each hears of its own new nonce; that is no wrong password, whoever asked first."""
+    pair = accounted
+    pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    pair.reply(pair.bob.take("INVITE"), 486)
+    pair.wire.run(0.1)
+    sessions = [pair.dial() for _ in range(calls)]
+    requests = [pair.bob.take("INVITE") for _ in sessions]
+    assert all(pair.answered_to(request) for request in requests)
+    for request in requests:
+        pair.challenge(request, stale=stale)
+    again = [pair.bob.take("INVITE") for _ in sessions]
+    assert len({request.call_id for request in again}) == calls
+    assert [session.ended for session in sessions] == [None] * calls
+
+
+def test_a_redirection_to_a_stranger_takes_no_credentials_along(accounted: Accounted) -> None:
+    pair = accounted
+    stranger = pair.wire.peer("10.0.0.66", agent=False)
+    session = pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    contacts = [("Contact", "<sip:x@10.0.0.66>")]
+    pair.bob.send(response_to(request, 302, to_tag="b", headers=contacts), pair.alice)
+    pair.wire.run(0.1)
+    target = Uri.parse("sip:x@10.0.0.66")
+    flows = [pair.alice.flow_to(stranger)]
+    pair.alice.agent.redirect(session, target, flows, pair.wire.now)
+    pair.wire.run(0.1)
+    request = stranger.take("INVITE")
+    assert isinstance(request, Request)
+    assert pair.answered_to(request) is None
+    challenge = [("WWW-Authenticate", 'Digest realm="r", nonce="evil", algorithm=MD5')]
+    stranger.send(response_to(request, 401, to_tag="e", headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    assert stranger.take("ACK")
+    assert stranger.inbox == []
+    assert session.ended is not None
+    assert session.ended.status == 401
+
+
+def test_a_registration_removed_while_it_is_being_made(accounted: Accounted) -> None:
+    pair = accounted
+    registrar = Uri.parse("sip:10.0.0.2")
+    flows = [pair.alice.flow_to(pair.bob)]
+    pair.alice.agent.register(pair.identity, registrar, flows, pair.wire.now)
+    pair.alice.flush()
+    pair.alice.agent.close(pair.wire.now)
+    pair.wire.run(0.1)
+    request = pair.bob.take("REGISTER")
+    assert isinstance(request, Request)
+    assert request.expires != 0
+    assert not pair.alice.agent.idle
+    assert pair.find(pair.alice, events.RegistrationChanged) is None
+    contact = [("Contact", f"{request.headers.get('Contact')};expires=300")]
+    pair.bob.send(response_to(request, 200, headers=contact), pair.alice)
+    pair.wire.run(0.1)
+    request = pair.bob.take("REGISTER")
+    assert isinstance(request, Request)
+    assert request.expires == 0  # RFC 3261 10.2.2
+    pair.bob.send(response_to(request, 200), pair.alice)
+    pair.quiet()
+    assert pair.find(pair.alice, events.RegistrationChanged) is not None
+
+
+def test_a_registration_removed_while_it_is_being_challenged(accounted: Accounted) -> None:
+    pair = accounted
+    flows = [pair.alice.flow_to(pair.bob)]
+    pair.alice.agent.register(pair.identity, Uri.parse("sip:10.0.0.2"), flows, pair.wire.now)
+    pair.alice.flush()
+    pair.alice.agent.close(pair.wire.now)
+    pair.wire.run(0.1)
+    pair.challenge(pair.bob.take("REGISTER"))
+    request = pair.bob.take("REGISTER")
+    assert isinstance(request, Request)
+    assert request.expires == 0
+    assert pair.answered_to(request)
+    pair.bob.send(response_to(request, 200), pair.alice)
+    pair.quiet()
+
+
+# ---------------------------------------------------------------------- a phone and a stranger
+
+
+class Played:
+    """A SIP server on loopback that the test plays."""
+
+    def __init__(self, udp: trio.socket.SocketType) -> None:
+        self._socket = udp
+        self.address: tuple[str, int] = udp.getsockname()
+        self.heard: list[Request] = []
+
+    async def next(self, method: str) -> Request:
+        """The next request of that method; what comes before it is kept in ``heard``."""
+        while True:
+            data, self._peer = await self._socket.recvfrom(65_535)
+            message = parse(data)
+            if isinstance(message, Request):
+                self.heard.append(message)
+                if message.method == method:
+                    return message
+
+    async def reply(self, request: Request, status: int, *headers: tuple[str, str]) -> None:
+        response = response_to(request, status, to_tag="t", headers=headers)
+        await self._socket.sendto(bytes(response), self._peer)
+
+
+@asynccontextmanager
+async def played(host: str) -> AsyncIterator[Played]:
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        await udp.bind((host, 0))
+        yield Played(udp)
+
+
+def digest(nonce: str) -> tuple[str, str]:
+    return ("WWW-Authenticate", f'Digest realm="home", nonce="{nonce}", algorithm=MD5, qop="auth"')
+
+
+@pytest.mark.parametrize("way", ["called", "redirected"])
+async def test_a_stranger_never_sees_our_credentials(way: str) -> None:
+    async with played("127.0.0.1") as home, played("127.0.0.2") as stranger:
+        account = Account(f"sip:alice@127.0.0.1:{home.address[1]}", password="secret")
+        async with (
+            open_phone(account, listen=("127.0.0.1", 0), drain=0.0) as phone,
+            trio.open_nursery() as nursery,
+        ):
+            await home.reply(await home.next("REGISTER"), 401, digest("n1"))
+            request = await home.next("REGISTER")
+            assert "Authorization" in request.headers
+            contact = request.headers.get("Contact") or ""
+            await home.reply(request, 200, ("Contact", f"{contact};expires=300"))
+            away = f"sip:x@127.0.0.2:{stranger.address[1]}"
+
+            async def ask() -> None:
+                if way == "redirected":
+                    request = await home.next("INVITE")
+                    assert "Authorization" in request.headers
+                    await home.reply(request, 302, ("Contact", f"<{away}>"))
+                # The realm of our own server, which anybody can claim to be.
+                await stranger.reply(await stranger.next("INVITE"), 401, digest("n2"))
+                await stranger.next("ACK")
+
+            nursery.start_soon(ask)
+            with trio.fail_after(10), pytest.raises(CallFailed) as failed:
+                async with phone.call(away if way == "called" else "600") as call:
+                    await call.answered()
+            assert failed.value.status == 401
+            assert len(stranger.heard) >= 2
+            assert not any("Authorization" in request.headers for request in stranger.heard)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_within_a_call_that_came_only_our_own_server_learns_who_we_are(
+    accounted: Accounted, home: bool
+) -> None:
+    pair = accounted
+    agent, flow = pair.alice.agent, pair.alice.flow_to(pair.bob)
+    server = pair.bob if home else pair.wire.peer("10.0.0.66", agent=False)
+    registration = agent.register(
+        pair.identity, Uri.parse("sip:10.0.0.2"), [flow], pair.wire.now, expires=300
+    )
+    pair.wire.run(0.1)
+    register = pair.bob.take("REGISTER")
+    assert isinstance(register, Request)
+    headers = [("Contact", f"{register.headers.get('Contact')};expires=300")]
+    pair.bob.send(response_to(register, 200, to_tag="r", headers=headers), pair.alice)
+    pair.wire.run(0.1)
+    assert registration.expires_at is not None
+
+    request = invite(body=media("10.0.0.2")(1).offer())
+    host = server.address[0]
+    changed = request.headers.set("Contact", f"<sip:bob@{host}>")
+    changed = changed.set("Via", f"SIP/2.0/UDP {host}:5060;branch=z9hG4bKhome")
+    request = request.replace(headers=changed)
+    server.send(request, pair.alice)
+    pair.wire.run(0.1)
+    event = pair.find(pair.alice, events.IncomingCall)
+    assert isinstance(event, events.IncomingCall)
+    agent.answer(event.session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(server.take("200 INVITE").to)
+    server.send(within(request, "ACK", 1, to), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, event.session)
+    pair.wire.run(0.1)
+    bye = server.take("BYE")
+    assert isinstance(bye, Request)
+    assert "Proxy-Authorization" not in bye.headers
+    challenge = [("Proxy-Authenticate", 'Digest realm="r", nonce="n", qop="auth"')]
+    server.send(response_to(bye, 407, headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    again = [message for message in server.inbox if isinstance(message, Request)]
+    assert [message.method for message in again] == (["BYE"] if home else [])
+    assert all("Proxy-Authorization" in message.headers for message in again)

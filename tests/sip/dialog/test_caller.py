@@ -1,0 +1,62 @@
+"""Who calls, who hides, and why a call ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.sip import events
+from spech.sip.dialog.caller import Caller, caller_of, reason_of
+
+from ..call.test_extensions import called, invite, within
+from ..conftest import Pair
+
+
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [
+        ([], Caller("bob", None, False)),
+        (
+            [("P-Asserted-Identity", '"Bob Stone" <sip:+4930123@x.example>')],
+            Caller("+4930123", "Bob Stone", True),
+        ),
+        ([("Remote-Party-ID", "<sip:77@x>;party=calling;privacy=off")], Caller("77", None, True)),
+        ([("Remote-Party-ID", "<sip:77@x>;privacy=full")], Caller("bob", None, False)),
+        ([("P-Asserted-Identity", "<<<")], Caller("bob", None, False)),
+        ([("P-Asserted-Identity", "<tel:+49301;cpc=priority>")], Caller("+49301", None, True)),
+        (
+            [("P-Asserted-Identity", "<sip:+1215;verstat=TN-Validation-Passed@x;user=phone>")],
+            Caller("+1215", None, True),
+        ),
+        ([("P-Asserted-Identity", "<sip:a;b@x>")], Caller("a;b", None, True)),
+        ([("P-Asserted-Identity", "<sip:%2A43%23@x>")], Caller("*43#", None, True)),
+    ],
+)
+def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
+    assert caller_of(invite(*headers)) == caller
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ('SIP;cause=200;text="Call completed elsewhere"', "Call completed elsewhere"),
+        ("SIP ;cause=200", "Call completed elsewhere"),
+        ('Q.850;cause=17;text="User \\"busy\\""', 'User "busy"'),
+        ("Q.850;cause=16", None),
+        ("nonsense", None),
+        ("SIP;cause=²", None),
+    ],
+)
+def test_why_it_ended(value: str, reason: str | None) -> None:
+    assert reason_of(invite(("Reason", value))) == reason
+
+
+def test_a_call_that_was_taken_elsewhere_says_so(scripted: Pair) -> None:
+    request = invite()
+    session = called(scripted, request).session
+    cancel = within(request, "CANCEL", 1, str(request.to), ("Reason", "SIP;cause=200"))
+    via = request.headers.get("Via") or ""
+    scripted.bob.send(cancel.replace(headers=cancel.headers.set("Via", via)), scripted.alice)
+    scripted.wire.run(0.1)
+    ended = scripted.find(scripted.alice, events.CallEnded)
+    assert isinstance(ended, events.CallEnded)
+    assert (ended.session, ended.reason) == (session, "Call completed elsewhere")

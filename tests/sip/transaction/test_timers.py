@@ -1,0 +1,368 @@
+"""What runs out, what is repeated and when it stops; offers that wait for their turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.sip.call.session import Session, State
+from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.timers import TimerSet
+
+from ..call.test_extensions import called, invite, within
+from ..conftest import PCMU, Pair, media
+
+SDP = "application/sdp"
+CONTACT = ("Contact", "<sip:bob@10.0.0.2>")
+
+
+def offer() -> bytes:
+    return media("10.0.0.2", 5000)(1).offer()
+
+
+def up(pair: Pair, sdp_answer: bytes, *headers: tuple[str, str]) -> Session:
+    """Alice's call, answered by the test with these headers."""
+    session = pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    success = response_to(
+        request, 200, to_tag="b1", headers=[CONTACT, *headers], body=sdp_answer, content_type=SDP
+    )
+    pair.bob.send(success, pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("ACK")
+    return session
+
+
+def refuse(pair: Pair, request: Request | Response, status: int, *headers: tuple[str, str]) -> None:
+    assert isinstance(request, Request)
+    pair.bob.send(response_to(request, status, to_tag="b1", headers=headers), pair.alice)
+    pair.wire.run(0.1)
+
+
+# ---------------------------------------------------------------------- ringing
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds", "status"), [([("Expires", "60")], 60, 487), ([], 180, 480)]
+)
+def test_ringing_ends(
+    scripted: Pair, headers: list[tuple[str, str]], seconds: int, status: int
+) -> None:
+    pair = scripted
+    session = called(pair, invite(*headers, body=offer())).session
+    pair.alice.agent.ring(session, pair.wire.now)
+    pair.wire.run(seconds - 1)
+    assert session.state is State.INCOMING
+    assert pair.kinds(pair.alice).count("180 INVITE") == -(-seconds // 60)  # Each minute.
+    pair.wire.run(2)
+    pair.bob.take(f"{status} INVITE")  # RFC 3261 13.3.1
+    pair.quiet()
+
+
+def test_a_cancel_that_leads_to_no_final_response(scripted: Pair) -> None:
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 180)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("CANCEL"), 200)
+    pair.wire.run(31)
+    assert not pair.alice.agent.idle
+    pair.wire.run(2)  # 64*T1 (RFC 3261 9.1)
+    assert pair.alice.agent.idle
+    assert session.state is State.ENDED
+    pair.quiet()
+
+
+# ---------------------------------------------------------------------- PRACK
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_prack_that_comes_after_the_200(scripted: Pair, number: int) -> None:
+    pair = scripted
+    request = invite(("Require", "100rel"), body=offer())
+    session = called(pair, request).session
+    pair.alice.agent.ring(session, pair.wire.now)
+    pair.wire.run(0.1)
+    ringing = pair.bob.take("180 INVITE")
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(ringing.to)
+    rack = ("RAck", f"{ringing.headers.get('RSeq')} 1 INVITE")
+    pair.bob.send(within(request, "PRACK", number, to, rack), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.take("200 PRACK")
+    pair.bob.send(within(request, "ACK", 1, to), pair.alice)
+    pair.wire.run(40)
+    assert session.state is State.CONFIRMED
+    assert pair.kinds(pair.alice).count("180 INVITE") == 1
+
+
+def test_what_was_sent_in_the_early_dialog_counts_later(scripted: Pair, sdp_answer: bytes) -> None:
+    """PRACK took a number; the dialog made anew by the 2xx must not give it away again."""
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    headers = [CONTACT, ("Require", "100rel"), ("RSeq", "5")]
+    pair.bob.send(response_to(request, 183, to_tag="b1", headers=headers), pair.alice)
+    pair.wire.run(0.1)
+    prack = pair.bob.take("PRACK")
+    pair.reply(prack, 200)
+    pair.reply(request, 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    assert pair.bob.take("ACK").cseq.number == request.cseq.number
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    assert prack.cseq.number == request.cseq.number + 1
+    assert pair.bob.take("BYE").cseq.number == request.cseq.number + 2
+
+
+def test_a_reinvite_asks_for_no_reliable_response(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    assert "100rel" not in pair.bob.take("INVITE").headers.values("Supported")
+
+
+# ---------------------------------------------------------------------- re-INVITE refused
+
+
+@pytest.mark.parametrize("status", [408, 481])
+def test_a_reinvite_that_finds_no_dialog_ends_the_call(
+    scripted: Pair, sdp_answer: bytes, status: int
+) -> None:
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    refuse(pair, pair.bob.take("INVITE"), status)
+    assert session.ended is not None  # RFC 3261 12.2.1.2
+    pair.bob.take("ACK")
+    pair.reply(pair.bob.take("BYE"), 481)
+    pair.quiet()
+
+
+@pytest.mark.parametrize("status", [488, 500, 606])
+def test_a_reinvite_that_is_refused_leaves_the_call(
+    scripted: Pair, sdp_answer: bytes, status: int
+) -> None:
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    refuse(pair, pair.bob.take("INVITE"), status)
+    pair.wire.run(60)
+    assert session.state is State.CONFIRMED  # RFC 3261 14.1
+
+
+def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -> None:
+    """RFC 3261 14.2: they wait for our last ACK, and say for how long we should."""
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "3 (not yet);duration=9"))
+    pair.wire.run(2.8)
+    assert pair.kinds(pair.alice).count("INVITE") == 2
+    pair.wire.run(0.2)
+    assert b"a=sendonly" in pair.bob.take("INVITE").body
+
+
+def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes) -> None:
+    """RFC 3261 12.2.2: what comes after a higher number is answered 500, and nothing more."""
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    pair.alice.agent.transfer(session, Uri.parse("sip:carol@10.0.0.3"), pair.wire.now)
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("REFER"), 603)
+    refuse(pair, request, 500)
+    pair.wire.run(1.1)
+    again = pair.bob.take("INVITE")
+    assert b"a=sendonly" in again.body
+    assert again.cseq.number == request.cseq.number + 2
+
+
+def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    session = up(pair, sdp_answer)
+    pair.alice.agent.hold(session, pair.wire.now)
+    pair.wire.run(0.1)
+    for _ in range(6):
+        refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "1"))
+        pair.wire.run(1.2)
+    pair.wire.run(60)
+    assert session.state is State.CONFIRMED
+    assert pair.kinds(pair.alice).count("INVITE") == 7
+
+
+def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    pair.wire.drop = lambda packet: packet.kind == "ACK"
+    pair.bob.agent.hold(theirs, pair.wire.now)
+    pair.wire.run(0.1)
+    sent = pair.kinds(pair.alice).count("INVITE")
+    pair.alice.agent.hold(ours, pair.wire.now)
+    pair.wire.run(0.2)
+    assert pair.kinds(pair.alice).count("INVITE") == sent  # RFC 3261 14.1
+    pair.wire.drop = lambda packet: False
+    pair.wire.run(5)
+    assert pair.kinds(pair.alice).count("INVITE") == sent + 1
+    assert ours.state is State.CONFIRMED
+    assert theirs.state is State.CONFIRMED
+
+
+# ---------------------------------------------------------------------- session timers
+
+
+def test_a_refresh_that_is_refused_is_tried_again(scripted: Pair, sdp_answer: bytes) -> None:
+    pair = scripted
+    timed = ("Session-Expires", "1800;refresher=uac")
+    session = up(pair, sdp_answer, timed, ("Require", "timer"), ("Allow", "INVITE, UPDATE, BYE"))
+    pair.wire.run(900)
+    for _ in range(3):
+        refuse(pair, pair.bob.take("UPDATE"), 500, ("Retry-After", "5"))
+        pair.wire.run(10)
+    update = pair.bob.take("UPDATE")
+    assert isinstance(update, Request)
+    pair.bob.send(
+        response_to(update, 200, to_tag="b1", headers=[CONTACT, timed, ("Require", "timer")]),
+        pair.alice,
+    )
+    pair.wire.run(899)
+    assert session.state is State.CONFIRMED
+    pair.wire.run(3)
+    pair.bob.take("UPDATE")  # The interval starts with the answer.
+
+
+@pytest.mark.parametrize("allow", ["INVITE, UPDATE, BYE", "INVITE, BYE"])
+def test_a_refresh_within_the_call_may_be_too_brief(
+    scripted: Pair, sdp_answer: bytes, allow: str
+) -> None:
+    pair = scripted
+    timed = ("Session-Expires", "1800;refresher=uac")
+    session = up(pair, sdp_answer, timed, ("Require", "timer"), ("Allow", allow))
+    pair.wire.run(900)
+    method = "UPDATE" if "UPDATE" in allow else "INVITE"
+    refuse(pair, pair.bob.take(method), 422, ("Min-SE", "3600"))
+    again = pair.bob.take(method)
+    assert again.headers.get("Session-Expires") == "3600;refresher=uac"
+    assert again.headers.get("Min-SE") == "3600"
+    assert bool(again.body) is (method == "INVITE")
+    assert session.state is State.CONFIRMED
+
+
+def test_the_called_party_refreshes_where_the_answer_says_so(
+    scripted: Pair, sdp_answer: bytes
+) -> None:
+    pair = scripted
+    timed = ("Session-Expires", "1800;refresher=uas")
+    session = up(pair, sdp_answer, timed, ("Require", "timer"), ("Allow", "INVITE, UPDATE, BYE"))
+    pair.wire.run(1700)
+    assert "UPDATE" not in pair.kinds(pair.alice)
+    pair.wire.run(100)
+    pair.bob.take("BYE")  # RFC 4028 10: nobody refreshed.
+    assert session.ended is not None
+
+
+@pytest.mark.parametrize(
+    ("supported", "asked", "told", "ours"),
+    [
+        ("timer", ";refresher=uas", "1800;refresher=uas", True),
+        ("timer", ";refresher=uac", "1800;refresher=uac", False),
+        ("timer", "", "1800;refresher=uac", False),
+        ("100rel", "", "1800;refresher=uas", True),
+    ],
+)
+def test_who_refreshes_when_they_call(
+    scripted: Pair, supported: str, asked: str, told: str, ours: bool
+) -> None:
+    pair = scripted
+    timed = [("Supported", supported), ("Session-Expires", f"1800{asked}")]
+    request = invite(*timed, ("Allow", "INVITE, UPDATE, BYE"), body=offer())
+    session = called(pair, request).session
+    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    success = pair.bob.take("200 INVITE")
+    assert success.headers.get("Session-Expires") == told
+    pair.bob.send(within(request, "ACK", 1, str(success.to)), pair.alice)
+    pair.wire.run(905)
+    assert ("UPDATE" in pair.kinds(pair.alice)) is ours
+
+
+# ---------------------------------------------------------------------- offers in a running call
+
+
+def media_lines(body: bytes) -> list[str]:
+    return [line for line in body.decode().splitlines() if line.startswith("m=")]
+
+
+def test_later_offers_keep_the_media_lines() -> None:
+    ours = media("10.0.0.1")(1)
+    ours.receive_offer(offer().replace(b"m=audio", b"m=video 6000 RTP/AVP 31\r\nm=audio", 1))
+    ours.direction = "sendonly"
+    lines = media_lines(ours.offer())
+    assert len(lines) == 2  # RFC 3264 8
+    assert lines[0].startswith("m=video 0")
+    assert lines[1].startswith("m=audio 4000")
+
+
+def test_a_stream_that_we_cannot_have_is_refused_in_its_place() -> None:
+    two = offer().replace(b"m=audio 5000", b"m=audio 5002 RTP/SAVP 0\r\nm=audio 5000", 1)
+    body, agreed = media("10.0.0.1")(1).receive_offer(two)
+    lines = media_lines(body)
+    assert lines[0].startswith("m=audio 0 RTP/SAVP")
+    assert lines[1].startswith("m=audio 4000 RTP/AVP")
+    assert agreed.remote == ("10.0.0.2", 5000)
+
+
+THEIRS = (
+    b"v=0\r\no=- 1 1 IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\n"
+    b"m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n"
+)
+
+
+def test_a_payload_type_never_changes_its_meaning() -> None:
+    wide = AudioFormat("L16/16000", "L16", 16_000)
+    ours = Negotiator([PCMU, wide], "10.0.0.1", 4000, 1)
+    assert "rtpmap:96 L16" in ours.offer().decode()
+    ours.receive_offer(THEIRS)
+    again = ours.offer().decode()
+    assert "rtpmap:96 telephone-event/8000" in again  # RFC 3264 8.3.2
+    assert "rtpmap:96 L16" not in again
+
+
+def test_digits_are_sent_by_their_number_and_heard_by_ours() -> None:
+    ours = Negotiator([PCMU], "10.0.0.1", 4000, 1)
+    ours.offer()
+    agreed = ours.receive_answer(THEIRS)
+    assert (agreed.telephone_event_send, agreed.telephone_event_receive) == (96, 101)
+
+
+def test_rtcp_beside_the_last_port() -> None:
+    _, agreed = media("10.0.0.1")(1).receive_offer(media("10.0.0.2", 65_535)(1).offer())
+    assert agreed.remote_rtcp[1] <= 65_535
+
+
+# ---------------------------------------------------------------------- the heap
+
+
+def test_disarmed_timers_are_swept() -> None:
+    timers = TimerSet()
+    for number in range(10_000):
+        timers.set("call", str(number), 1e6 + number)
+        timers.clear("call", str(number))
+        timers.set("session", "refresh", 1e6)
+    assert len(timers) == 1
+    assert len(timers._heap) < 200
+    assert timers.next_at() == 1e6

@@ -1,0 +1,472 @@
+"""Subscriptions (RFC 6665): Alice's agent subscribes, the test plays the notifier."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from spech.errors import LocalProtocolError
+from spech.sip import events
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import Headers, NameAddr
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.watching.dialog_info import DialogInfo
+from spech.sip.watching.mailbox import Mailbox
+from spech.sip.watching.subscription import State, Subscription
+from spech.testing.wire import FakeWire
+
+from ..conftest import Pair
+
+SUMMARY = b"Messages-Waiting: yes\r\nVoice-Message: 2/8 (0/2)\r\n"
+KINDS = {
+    "message-summary": "application/simple-message-summary",
+    "dialog": "application/dialog-info+xml",
+    "presence": "application/pidf+xml",
+}
+
+
+class Notifier(Pair):
+    """Bob is the notifier."""
+
+    def __init__(self, seed: int = 21) -> None:
+        super().__init__(FakeWire(seed=seed), bob_agent=False)
+        self.number = 0
+        self.seen: Request | None = None
+
+    def subscribe(self, package: str = "message-summary", expires: int = 3600) -> Subscription:
+        agent = self.alice.agent
+        identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", "secret", agent.rng)
+        subscription = agent.services.subscribe(
+            identity,
+            Uri.parse("sip:alice@10.0.0.2"),
+            package,
+            [self.alice.flow_to(self.bob)],
+            self.wire.now,
+            expires=expires,
+        )
+        self.wire.run(0.1)
+        return subscription
+
+    def take(self) -> Request:
+        """The SUBSCRIBE that came."""
+        request = self.bob.take("SUBSCRIBE")
+        assert isinstance(request, Request)
+        self.seen = request
+        return request
+
+    def answer(self, status: int, *headers: tuple[str, str], tag: str = "b1") -> Request:
+        request = self.take()
+        self.bob.send(response_to(request, status, to_tag=tag, headers=headers), self.alice)
+        self.wire.run(0.1)
+        return request
+
+    def notify(
+        self,
+        state: str = "active;expires=3600",
+        body: bytes = SUMMARY,
+        tag: str = "b1",
+        **changes: str,
+    ) -> int:
+        """Send a NOTIFY and return the status that it was answered with."""
+        assert self.seen is not None
+        self.number += 1
+        package = (self.seen.headers.get("Event") or "").partition(";")[0]
+        fields = {
+            "Via": f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKnot{self.number}",
+            "Max-Forwards": "70",
+            "From": f"<sip:alice@10.0.0.2>;tag={tag}",
+            "To": str(self.seen.from_),
+            "Call-ID": self.seen.call_id,
+            "CSeq": f"{self.number} NOTIFY",
+            "Contact": "<sip:bob@10.0.0.2>",
+            "Event": package,
+            "Subscription-State": state,
+            "Content-Type": KINDS[package],
+        }
+        fields |= {name.replace("_", "-"): value for name, value in changes.items()}
+        headers = Headers([(name, value) for name, value in fields.items() if value])
+        request = Request("NOTIFY", Uri.parse("sip:alice@10.0.0.1:5060"), headers, body)
+        self.bob.send(request, self.alice)
+        self.wire.run(0.1)
+        kinds = [kind for kind in self.kinds(self.alice) if kind.endswith(" NOTIFY")]
+        return int(kinds[-1].split()[0])
+
+    def asked_again(self) -> None:
+        """Let time pass until the next SUBSCRIBE is here."""
+        self.bob.inbox.clear()
+        assert self.wire.run_until(
+            lambda: any(m.cseq.method == "SUBSCRIBE" for m in self.bob.inbox), 3600
+        )
+
+    def active(self, package: str = "message-summary", body: bytes = SUMMARY) -> Subscription:
+        subscription = self.subscribe(package)
+        self.answer(200, ("Expires", "3600"))
+        assert self.notify(body=body) == 200
+        assert subscription.state is State.ACTIVE
+        return subscription
+
+    def told(self) -> list[object]:
+        return [event.content for event in self.alice.events if isinstance(event, events.Notified)]
+
+
+@pytest.fixture
+def notifier() -> Notifier:
+    return Notifier()
+
+
+def test_it_is_asked_for_and_told(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    request = notifier.answer(200, ("Expires", "3600"))
+    assert request.headers.get("Event") == "message-summary"
+    assert request.headers.get("Accept") == "application/simple-message-summary"
+    assert request.expires == 3600
+    assert request.contact is not None
+    assert subscription.state is State.SUBSCRIBING  # The NOTIFY makes it (4.4.1).
+    assert notifier.notify() == 200
+    assert subscription.state is State.ACTIVE
+    assert notifier.told() == [subscription.content]
+    assert isinstance(subscription.content, Mailbox)
+    assert subscription.content.voice.new == 2
+
+
+def test_a_notify_may_come_before_the_answer(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    request = notifier.take()
+    assert notifier.notify() == 200
+    notifier.bob.send(response_to(request, 200, to_tag="b1"), notifier.alice)
+    notifier.wire.run(60)
+    assert subscription.state is State.ACTIVE
+    with pytest.raises(LookupError):
+        notifier.take()
+
+
+def test_it_waits_for_permission(notifier: Notifier) -> None:
+    subscription = notifier.subscribe("presence")
+    notifier.answer(202, ("Expires", "600"))
+    notifier.notify("pending;expires=600", b"")
+    assert subscription.state is State.PENDING
+    notifier.notify(
+        "active;expires=590", b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="pres:bob@x"/>'
+    )
+    assert subscription.state is State.ACTIVE
+
+
+def test_it_is_renewed_in_its_dialog_before_it_ends(notifier: Notifier) -> None:
+    notifier.active()
+    notifier.asked_again()
+    request = notifier.answer(200, ("Expires", "3600"))
+    assert request.to.tag == "b1"
+    assert str(request.uri) == "sip:bob@10.0.0.2"
+    assert request.call_id == notifier.seen.call_id if notifier.seen else False
+    assert notifier.notify() == 200
+
+
+def test_the_notifier_may_shorten_it(notifier: Notifier) -> None:
+    notifier.active()
+    notifier.notify("active;expires=60")
+    start = notifier.wire.now
+    notifier.asked_again()
+    assert 40 < notifier.wire.now - start < 52
+
+
+def test_credentials_are_given_where_they_are_asked_for(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    challenge = ("WWW-Authenticate", 'Digest realm="pbx", nonce="n1", qop="auth"')
+    first = notifier.answer(401, challenge)
+    second = notifier.answer(200, ("Expires", "3600"))
+    assert second.headers.get("Authorization") is not None
+    assert second.cseq.number == first.cseq.number + 1
+    assert (second.call_id, second.from_.tag) == (first.call_id, first.from_.tag)
+    assert notifier.notify() == 200
+    assert subscription.state is State.ACTIVE
+
+
+def test_too_short_an_interval_is_lengthened(notifier: Notifier) -> None:
+    notifier.subscribe(expires=60)
+    notifier.answer(423, ("Min-Expires", "900"))
+    assert notifier.take().expires == 900
+
+
+def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    for pause in (5, 15, 30):
+        before = notifier.wire.now
+        notifier.answer(200, ("Expires", "0"))
+        assert subscription.state is State.WAITING
+        notifier.asked_again()
+        assert 0.7 * pause < notifier.wire.now - before < 1.3 * pause
+
+
+@pytest.mark.parametrize("status", [403, 404, 489, 603])
+def test_a_refusal_is_final(notifier: Notifier, status: int) -> None:
+    subscription = notifier.subscribe()
+    notifier.answer(status)
+    assert (subscription.state, subscription.status) == (State.ENDED, status)
+    notifier.wire.run(1000)
+    with pytest.raises(LookupError):
+        notifier.take()
+    assert notifier.alice.agent.get_timer() is None
+
+
+def test_silence_is_asked_again_with_growing_pauses(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    notifier.wire.loss = 1.0
+    notifier.wire.run(300)
+    assert subscription.status == 408
+    calls = {p.message.call_id for p in notifier.wire.log if p.kind == "SUBSCRIBE"}
+    assert 4 <= len(calls) <= 6
+    notifier.wire.loss = 0.0
+    notifier.bob.inbox.clear()
+    assert notifier.wire.run_until(lambda: bool(notifier.bob.inbox), 200)
+    notifier.answer(200, ("Expires", "3600"))
+    notifier.notify()
+    assert subscription.state is State.ACTIVE
+
+
+def test_an_answer_without_a_notify_is_no_subscription(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    notifier.answer(200, ("Expires", "3600"))
+    notifier.wire.run(32)
+    assert subscription.state is State.WAITING  # Timer N (4.1.2.4).
+    notifier.wire.run(7)
+    notifier.take()
+
+
+@pytest.mark.parametrize(
+    ("reason", "least", "most"),
+    [
+        ("deactivated", 0.5, 2),
+        ("timeout", 0.5, 2),
+        ("probation;retry-after=50", 49, 51),
+        ("giveup;retry-after=20", 19, 21),
+        ("giveup", 3, 7),
+        ("strange", 3, 7),
+        ("rejected", None, None),
+        ("noresource", None, None),
+        ("invariant", None, None),
+    ],
+)
+def test_why_it_ended_says_whether_to_ask_again(
+    notifier: Notifier, reason: str, least: float | None, most: float | None
+) -> None:
+    """RFC 6665 4.1.3."""
+    subscription = notifier.active()
+    first = notifier.seen
+    notifier.notify(f"terminated;reason={reason}")
+    start = notifier.wire.now
+    if least is None or most is None:
+        assert subscription.state is State.ENDED
+        notifier.wire.run(1000)
+        assert notifier.bob.inbox[-1].cseq.method == "NOTIFY"
+        return
+    assert subscription.state is State.WAITING
+    notifier.asked_again()
+    assert least <= notifier.wire.now - start <= most
+    request = notifier.answer(200, ("Expires", "3600"))
+    assert first is not None
+    assert request.call_id != first.call_id  # A dialog of its own.
+    assert notifier.notify() == 200
+
+
+def test_a_notifier_that_forgot_us_is_asked_anew(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    notifier.asked_again()
+    notifier.answer(481)
+    request = notifier.answer(200, ("Expires", "3600"))
+    assert request.to.tag is None
+    notifier.notify()
+    assert subscription.state is State.ACTIVE
+
+
+def test_a_renewal_that_fails_is_tried_again_until_it_ends(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    notifier.asked_again()
+    notifier.answer(500)
+    assert subscription.state is State.ACTIVE
+    notifier.wire.run(7)
+    assert notifier.answer(200, ("Expires", "3600")).to.tag == "b1"
+
+
+def test_leaving_ends_it(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    subscription.unsubscribe(notifier.wire.now)
+    subscription.unsubscribe(notifier.wire.now)
+    notifier.wire.run(0.1)
+    assert notifier.answer(200, ("Expires", "0")).expires == 0
+    assert notifier.notify("terminated;reason=timeout") == 200
+    assert subscription.state is State.ENDED
+    notifier.wire.run(100)
+    assert notifier.alice.agent.get_timer() is None
+    assert notifier.notify() == 481
+
+
+def test_leaving_before_the_first_notify(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    notifier.answer(200, ("Expires", "3600"))
+    subscription.unsubscribe(notifier.wire.now)
+    assert subscription.state is State.ENDED
+    assert notifier.notify() == 481  # Which ends it at the notifier (4.2.2).
+
+
+def test_closing_the_agent_ends_them_all(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    notifier.alice.agent.close(notifier.wire.now)
+    notifier.wire.run(0.1)
+    assert notifier.answer(200, ("Expires", "0")).expires == 0
+    notifier.wire.run(40)
+    assert subscription.state is State.ENDED
+    assert notifier.alice.agent.get_timer() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"Event": "dialog"}, 481),
+        ({"Event": ""}, 481),
+        ({"Subscription_State": ""}, 400),
+        ({"Content_Type": "text/html"}, 415),
+        ({"Contact": ""}, 200),
+        ({"CSeq": "1 NOTIFY"}, 200),  # The same by way of another server (RFC 3263 4.3).
+        ({"CSeq": "0 NOTIFY"}, 500),
+    ],
+)
+def test_a_notify_that_does_not_fit(
+    notifier: Notifier, changes: dict[str, str], status: int
+) -> None:
+    notifier.active()
+    assert notifier.notify(**changes) == status
+    assert len(notifier.told()) == (2 if status == 200 else 1)
+
+
+def test_another_fork_and_rubbish_are_refused(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    assert notifier.notify(tag="b2") == 481
+    assert notifier.notify(body=b"nothing useful") == 400
+    assert subscription.state is State.ACTIVE
+
+
+def test_an_unknown_package(notifier: Notifier) -> None:
+    with pytest.raises(LocalProtocolError):
+        notifier.subscribe("weather")
+
+
+def dialogs(version: int, state: str, *pairs: tuple[str, str]) -> bytes:
+    inner = "".join(
+        f'<dialog id="{i}" direction="recipient"><state>{s}</state></dialog>' for i, s in pairs
+    )
+    return (
+        f'<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="{version}" '
+        f'state="{state}" entity="sip:bob@10.0.0.2">{inner}</dialog-info>'
+    ).encode()
+
+
+def test_changes_are_put_together_and_gaps_are_asked_for(notifier: Notifier) -> None:
+    """RFC 4235 3.2, 3.7."""
+    subscription = notifier.active("dialog", dialogs(0, "full", ("a", "confirmed")))
+    notifier.notify(body=dialogs(1, "partial", ("b", "early")))
+    assert isinstance(subscription.content, DialogInfo)
+    assert [(d.identifier, d.state) for d in subscription.content.dialogs] == [
+        ("a", "confirmed"),
+        ("b", "early"),
+    ]
+    assert subscription.content.busy
+    assert subscription.content.ringing
+    notifier.notify(body=dialogs(1, "partial", ("a", "terminated")))  # An old one.
+    assert subscription.content.busy
+    notifier.notify(body=dialogs(2, "partial", ("a", "terminated")))
+    assert not subscription.content.busy
+    notifier.bob.inbox.clear()
+    notifier.notify(body=dialogs(5, "partial", ("c", "early")))
+    notifier.answer(200, ("Expires", "3600"))
+    notifier.notify(body=dialogs(6, "full"))
+    assert subscription.content == DialogInfo("sip:bob@10.0.0.2", 6, full=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_bad_line(seed: int) -> None:
+    """What is lost is said again, by both."""
+    notifier = Notifier(seed)
+    notifier.wire.loss = 0.4
+    subscription = notifier.subscribe()
+    for _ in range(200):
+        while any(m.cseq.method == "SUBSCRIBE" for m in notifier.bob.inbox):
+            notifier.answer(200, ("Expires", "3600"))
+            notifier.number = 0
+        if notifier.seen is not None and subscription.state is not State.ACTIVE:
+            notifier.number = 0  # The same NOTIFY again.
+            with suppress(IndexError):
+                notifier.notify()
+        notifier.wire.run(0.5)
+    assert subscription.state is State.ACTIVE
+    assert len(notifier.told()) == 1
+
+
+# ---------------------------------------------------------------------- without being asked
+
+
+def unsolicited(pair: Pair, event: str, kind: str, body: bytes) -> str:
+    headers = [
+        ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKmwi"),
+        ("Max-Forwards", "70"),
+        ("From", "<sip:pbx@10.0.0.2>;tag=b1"),
+        ("To", "<sip:alice@10.0.0.1>"),
+        ("Call-ID", "unsolicited"),
+        ("CSeq", "1 NOTIFY"),
+        ("Contact", "<sip:pbx@10.0.0.2>"),
+        ("Subscription-State", "terminated"),
+        ("Content-Type", kind),
+        *([("Event", event)] if event else []),
+    ]
+    request = Request("NOTIFY", Uri.parse("sip:alice@10.0.0.1"), Headers(headers), body)
+    pair.bob.send(request, pair.alice)
+    pair.wire.run(0.1)
+    return pair.kinds(pair.alice)[-1]
+
+
+def at_home(pair: Pair) -> Pair:
+    """Alice, who asks Bob's host to be her registrar."""
+    identity = Identity(
+        NameAddr(Uri.parse("sip:alice@10.0.0.2")), "alice", None, pair.alice.agent.rng
+    )
+    flows = [pair.alice.flow_to(pair.bob)]
+    pair.alice.agent.register(identity, Uri.parse("sip:10.0.0.2"), flows, pair.wire.now)
+    return pair
+
+
+def test_a_server_tells_about_the_mailbox_without_being_asked(scripted: Pair) -> None:
+    at_home(scripted)
+    kind = KINDS["message-summary"]
+    assert unsolicited(scripted, "message-summary", kind, SUMMARY) == "200 NOTIFY"
+    event = scripted.find(scripted.alice, events.MailboxChanged)
+    assert isinstance(event, events.MailboxChanged)
+    assert event.mailbox.waiting
+    assert event.mailbox.voice.old == 8
+
+
+def test_a_stranger_tells_about_no_mailbox(scripted: Pair) -> None:
+    stranger = scripted.wire.peer("10.0.0.66", agent=False)
+    at_home(scripted).bob = stranger
+    kind = KINDS["message-summary"]
+    assert unsolicited(scripted, "message-summary", kind, SUMMARY) == "481 NOTIFY"
+    assert scripted.find(scripted.alice, events.MailboxChanged) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "body", "status"),
+    [
+        ("", "text/plain", b"", 489),
+        ("check-sync", "text/plain", b"", 489),
+        ("dialog", KINDS["dialog"], b"<x/>", 481),
+        ("message-summary", "text/plain", SUMMARY, 415),
+        ("message-summary", KINDS["message-summary"], b"hello", 400),
+    ],
+)
+def test_what_nobody_asked_for(
+    scripted: Pair, event: str, kind: str, body: bytes, status: int
+) -> None:
+    assert unsolicited(at_home(scripted), event, kind, body) == f"{status} NOTIFY"
+    response = scripted.bob.take(f"{status} NOTIFY")
+    if status == 489:
+        assert "message-summary" in (response.headers.get("Allow-Events") or "")
