@@ -107,15 +107,15 @@ class Binding:
         uri = self._account.uri
         registrar = Uri(uri.scheme, None, uri.host, uri.port)
         flows = await self._find(registrar)
-        registration = self._endpoint.agent.register(
-            self._identity,
-            registrar,
-            flows,
-            self._endpoint.now(),
-            expires=self._account.expires,
-            instance=self._account.instance,
-        )
-        self._endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            registration = agent.register(
+                self._identity,
+                registrar,
+                flows,
+                now,
+                expires=self._account.expires,
+                instance=self._account.instance,
+            )
         async with open_scope() as nursery:
             nursery.start_soon(self._mend, registration)
             nursery.start_soon(self._look_around, registration)
@@ -143,8 +143,8 @@ class Binding:
 
     async def _renew(self, registration: Registration) -> None:
         flows = await self._find(registration.registrar)
-        registration.register(flows, self._endpoint.now())
-        self._endpoint.flush()
+        with self._endpoint.command() as (_, now):
+            registration.register(flows, now)
 
     async def _find(self, registrar: Uri) -> list[Flow]:
         while True:

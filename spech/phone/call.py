@@ -157,8 +157,8 @@ class Call(Sound):
 
     def hang_up(self) -> None:
         """Give the far end the farewell that fits. Synchronous, idempotent, never raises."""
-        self._endpoint.agent.hang_up(self.session, self._endpoint.now())
-        self._endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.hang_up(self.session, now)
 
     def hold(self) -> None:
         """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4).
@@ -166,16 +166,16 @@ class Call(Sound):
         Where it refuses, the call goes on as it was, and :attr:`on_hold` is false again.
         """
         self._require_up()
-        self._endpoint.agent.hold(self.session, self._endpoint.now())
-        self._endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.hold(self.session, now)
         self.on_hold = True
         self._notify()
 
     def resume(self) -> None:
         """Take the far end back from hold."""
         self._require_up()
-        self._endpoint.agent.resume(self.session, self._endpoint.now())
-        self._endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.resume(self.session, now)
         self.on_hold = False
         self._notify()
 
@@ -248,9 +248,8 @@ class Call(Sound):
 
     async def _refer(self, target: Uri, timeout: float) -> None:
         await self._confirmed(timeout)
-        endpoint = self._endpoint
-        transfer = self._transfer = endpoint.agent.transfer(self.session, target, endpoint.now())
-        endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            transfer = self._transfer = agent.transfer(self.session, target, now)
         try:
             with trio.move_on_after(timeout):
                 while not transfer.over:
@@ -310,7 +309,6 @@ class Call(Sound):
         By the account's proxy and transport where it has them, as any other call; and not from
         encrypted signalling to plain with the keys of a call that has to be encrypted.
         """
-        endpoint = self._endpoint
         for target in event.targets:
             try:
                 flows = await self._flows_to(target)
@@ -318,12 +316,12 @@ class Call(Sound):
                 continue
             if self.session.confidential and not all(flow.secure for flow in flows):
                 continue
-            endpoint.agent.redirect(self.session, target, flows, endpoint.now())
-            endpoint.flush()
+            with self._endpoint.command() as (agent, now):
+                agent.redirect(self.session, target, flows, now)
             return
         reason = "Redirected to where there is no way"
-        endpoint.agent.hang_up(self.session, endpoint.now(), status=503, reason=reason)
-        endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.hang_up(self.session, now, status=503, reason=reason)
 
     def move(self, host: str, leased: AbstractContextManager[PortPair]) -> None:
         """Go on at another address of this machine, with ports leased there.
@@ -336,9 +334,8 @@ class Call(Sound):
         self._leases.close()  # Of an earlier move.
         self._leases = leases
         self._media.rebind(pair)
-        endpoint = self._endpoint
-        endpoint.agent.move(self.session, host, (host, pair.port), endpoint.now())
-        endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.move(self.session, host, (host, pair.port), now)
 
     def close(self) -> None:
         """Give back what it leased."""
@@ -397,9 +394,9 @@ class Call(Sound):
         self._media.configure(agreed)
 
     def _signal_digit(self, digit: str, duration_ms: int) -> None:
-        with suppress(LocalProtocolError):  # It ended in this moment.
-            self.session.digits.send(digit, duration_ms, self._endpoint.now())
-            self._endpoint.flush()
+        # It may have ended in this moment.
+        with suppress(LocalProtocolError), self._endpoint.command() as (_, now):
+            self.session.digits.send(digit, duration_ms, now)
 
     def _finish_handshake(self, failure: str | None) -> None:
         """The sound is encrypted now, or cannot be: then there is no call (RFC 5763 6.7.1).
@@ -407,9 +404,8 @@ class Call(Sound):
         Before it is answered only its early media is missing.
         """
         if failure is not None and self._answered_at is not None:
-            endpoint = self._endpoint
-            endpoint.agent.hang_up(self.session, endpoint.now(), status=488, reason=failure)
-            endpoint.flush()
+            with self._endpoint.command() as (agent, now):
+                agent.hang_up(self.session, now, status=488, reason=failure)
         self._notify()
 
     def _require_up(self) -> None:

@@ -124,7 +124,6 @@ class Correspondence:
         body = text.encode()
         if len(body) > LONGEST_TEXT:
             raise LocalProtocolError(f"a text of {len(body)} bytes; {LONGEST_TEXT} are possible")
-        endpoint = self._endpoint
         ended = trio.Event()
         outcome: list[tuple[int, str]] = []
 
@@ -133,17 +132,17 @@ class Correspondence:
             outcome.append((status, reason))
             ended.set()
 
-        endpoint.agent.services.request(
-            identity,
-            "MESSAGE",
-            uri,
-            flows,
-            endpoint.now(),
-            headers=[("Content-Type", "text/plain;charset=utf-8")],
-            body=body,
-            done=done,
-        )
-        endpoint.flush()
+        with self._endpoint.command() as (agent, now):
+            agent.services.request(
+                identity,
+                "MESSAGE",
+                uri,
+                flows,
+                now,
+                headers=[("Content-Type", "text/plain;charset=utf-8")],
+                body=body,
+                done=done,
+            )
         await ended.wait()
         status, reason = outcome[0]
         if status >= 300:
@@ -180,17 +179,15 @@ class Correspondence:
     ) -> AsyncIterator[Subscription]:
         """See :meth:`Phone.subscribe`."""
         endpoint = self._endpoint
-        pure = endpoint.agent.services.subscribe(
-            identity, uri, package, flows, endpoint.now(), expires=expires
-        )
-        subscription = self._subscriptions[pure] = Subscription(pure)
-        endpoint.flush()
+        with endpoint.command() as (agent, now):
+            pure = agent.services.subscribe(identity, uri, package, flows, now, expires=expires)
+            subscription = self._subscriptions[pure] = Subscription(pure)
         try:
             yield subscription
         finally:
             # No await here, so nothing can interrupt it.
-            pure.unsubscribe(endpoint.now())
-            endpoint.flush()
+            with endpoint.command() as (_, now):
+                pure.unsubscribe(now)
             self._subscriptions.pop(pure, None)
 
     # ------------------------------------------------------------------ events

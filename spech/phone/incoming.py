@@ -80,9 +80,8 @@ class IncomingCall:
 
     def reject(self, status: int = 486) -> None:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
-        endpoint = self._phone.endpoint
-        endpoint.agent.hang_up(self._session, endpoint.now(), status=status)
-        endpoint.flush()
+        with self._phone.endpoint.command() as (agent, now):
+            agent.hang_up(self._session, now, status=status)
 
     async def ended(self) -> None:
         """Wait until it is over: given up, rejected, or answered and ended since."""
@@ -126,10 +125,8 @@ class IncomingCall:
                     flows_to=phone.flows_to,
                 )
                 async with phone.run(call, media, self._channel):
-                    try:
-                        endpoint.agent.answer(self._session, call.negotiator, endpoint.now())
-                    finally:
-                        endpoint.flush()
+                    with endpoint.command() as (agent, now):
+                        agent.answer(self._session, call.negotiator, now)
                     call.catch_up(self._channel)
                     yield call
         finally:

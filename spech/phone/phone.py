@@ -200,24 +200,24 @@ class Phone:
         encryption: Policy | None = None,
     ) -> AsyncIterator[Call]:
         formats = audio_formats(codecs or self.codecs)
-        endpoint = self.endpoint
         flows = await self.flows_to(uri)
         host = flows[0].local[0]
         with lease(host, self.ports, self.rng) as pair:
             media, negotiator = await self.equip(pair, formats, flows, encryption)
             identity = self._dialling.caller(caller, uri, flows[0].local)
-            session = endpoint.agent.invite(
-                identity.anonymous() if headers else identity,
-                uri,
-                flows,
-                negotiator,
-                endpoint.now(),
-                referral=referral,
-                headers=headers,
-            )
-            channel = self._listen(session)
+            with self.endpoint.command() as (agent, now):
+                session = agent.invite(
+                    identity.anonymous() if headers else identity,
+                    uri,
+                    flows,
+                    negotiator,
+                    now,
+                    referral=referral,
+                    headers=headers,
+                )
+                channel = self._listen(session)
             call = Call(
-                endpoint,
+                self.endpoint,
                 session,
                 media,
                 remote,
@@ -225,7 +225,6 @@ class Phone:
                 complete=self.complete,
                 flows_to=self.flows_to,
             )
-            endpoint.flush()
             async with self.run(call, media, channel):
                 yield call
 
@@ -385,7 +384,7 @@ class Phone:
             ):
                 self._correspondence.receive(event)
             case events.TransferRequested(session, referral):
-                request = TransferRequest(referral, self._follow, self.endpoint.flush)
+                request = TransferRequest(referral, self._follow, self.endpoint)
                 call = self._call_with(session)
                 if call is not None:
                     call.offer_transfer(request)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from spech.errors import CallEnded
 from spech.sip.call.transfer import Referral
+from spech.sip.endpoint import Endpoint
 from spech.sip.message.message import REASONS
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ class TransferRequest:
     call is answered.
     """
 
-    def __init__(self, referral: Referral, place: Place, flush: Callable[[], None]) -> None:
+    def __init__(self, referral: Referral, place: Place, endpoint: Endpoint) -> None:
         self._referral = referral
         self._place = place
-        self._flush = flush
+        self._endpoint = endpoint
 
     def __repr__(self) -> str:
         return f"<TransferRequest to {self.target}>"
@@ -44,8 +45,8 @@ class TransferRequest:
 
     def reject(self, status: int = 603) -> None:
         """Do not follow it; the present call goes on. Does nothing once it was followed."""
-        self._referral.progress(status, REASONS.get(status, ""))
-        self._flush()
+        with self._endpoint.command():
+            self._referral.progress(status, REASONS.get(status, ""))
 
     @asynccontextmanager
     async def follow(

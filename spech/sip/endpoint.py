@@ -49,8 +49,8 @@ _PORT_TRIES: Final = 20
 class Endpoint:
     """One user agent and what carries its messages, kept running by :func:`open_endpoint`.
 
-    After any command to :attr:`agent`, call :meth:`flush`: it sends at once what can be sent, hands
-    out events and sets the timer. It is synchronous, so cleanup code may use it.
+    Commands to the user agent are given in the block of :meth:`command`. It is synchronous, so
+    cleanup code may use it.
     """
 
     def __init__(
@@ -82,6 +82,21 @@ class Endpoint:
     def now(self) -> float:
         """The clock of this endpoint, in seconds."""
         return trio.current_time()
+
+    @contextmanager
+    def command(self) -> Iterator[tuple[UserAgent, float]]:
+        """Hand over the user agent and the time; what the block causes is sent on leaving it.
+
+            with endpoint.command() as (agent, now):
+                agent.hang_up(session, now)
+
+        The block must not await: ``now`` is the time at which it starts. On exit, also after an
+        exception, :meth:`flush` runs.
+        """
+        try:
+            yield self.agent, self.now()
+        finally:
+            self.flush()
 
     async def flows_to(self, uri: Uri, transport: str | None = None) -> list[Flow]:
         """Where requests to ``uri`` are sent, best first.
@@ -129,7 +144,10 @@ class Endpoint:
         self._kept.discard(flow)
 
     def flush(self) -> None:
-        """Send, hand out events, set the timer. Does not block and does not raise."""
+        """Send what waits, hand out events and set the timer. Does not block and does not raise.
+
+        :meth:`command` calls it; a handler of events need not, because it runs within it.
+        """
         agent = self.agent
         while True:
             for outgoing in agent.to_send(self.now()):
