@@ -16,6 +16,7 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.shares import Shares, source_of
 from spech.sip.call.replaces import replaced
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral, Transfer
@@ -36,7 +37,6 @@ from spech.sip.timeline import Note, Timeline
 from spech.sip.transaction.arrival import origin, traced
 from spech.sip.transaction.flow import Flow, Outgoing, host_port
 from spech.sip.transaction.layer import TransactionLayer
-from spech.sip.transaction.shares import Shares, source_of
 from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import ServerTransaction, Transaction
 from spech.sip.watching.subscription import Subscription
@@ -55,7 +55,7 @@ class UserAgent:
         screen: asked about every request outside a dialog but ACK and CANCEL. A registrar serves
             REGISTER by it, a server authenticates by it.
         max_sessions: incoming calls at once, of which one source gets at most half
-            (:class:`~spech.sip.transaction.shares.Shares`); further INVITEs are answered 503.
+            (:class:`~spech.shares.Shares`); further INVITEs are answered 503.
     """
 
     def __init__(

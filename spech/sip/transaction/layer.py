@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from spech.addresses import Address
+from spech.shares import Shares, source_of
 from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.arrival import origin
 from spech.sip.transaction.flow import Flow, Outgoing
-from spech.sip.transaction.shares import Shares, source_of
 from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import (
     ClientTransaction,

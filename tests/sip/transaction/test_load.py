@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spech.shares import Shares, source_of
 from spech.sip import events
 from spech.sip.agent import UserAgent
 from spech.sip.call.session import Session
@@ -17,7 +18,6 @@ from spech.sip.message.message import Response
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Timeline
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.shares import Shares, source_of
 from spech.sip.transaction.timers import PATIENCE, TimerSet
 
 NOISY = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.66", 5060))
