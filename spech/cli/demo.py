@@ -43,7 +43,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
     Nothing is kept: the accounts, their passwords and the settings are gone with the program.
     """
     from spech.web import app
-    from spech.web.store import SavedAccount, Settings, Store
+    from spech.web.store import StoredAccount, Settings, Store
     from spech.web.trial import try_account
     from spech.web.vault import Vault
 
@@ -55,7 +55,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
         with TemporaryDirectory(prefix="spech-demo-") as folder:
             async with open_exchange((_SIP_HOST, _free_sip_port()), accounts) as exchange:
                 # What the page's settings do: a real registration first, then the vault.
-                account = SavedAccount(
+                account = StoredAccount(
                     id="a1",
                     server=_SIP_HOST,
                     port=exchange.address[1],

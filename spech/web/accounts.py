@@ -10,7 +10,7 @@ import trio
 from spech.errors import VaultError
 from spech.web.lines import Lines, no_such_account
 from spech.web.messages import Refused, VaultState
-from spech.web.store import SavedAccount, Settings, Store
+from spech.web.store import Settings, Store, StoredAccount
 from spech.web.trial import try_account
 
 logger = logging.getLogger("spech.web")
@@ -55,7 +55,7 @@ class Accounts:
             self._fault = str(error)
         self._lines.follow(self._all)
 
-    async def save(self, account: SavedAccount, *, keep_password: bool = False) -> str:
+    async def save(self, account: StoredAccount, *, keep_password: bool = False) -> str:
         """Try the account with a real REGISTER; store and use it only after a 200.
 
         Args:
@@ -97,10 +97,10 @@ class Accounts:
             await self._keep(tuple(each for each in self._all if each is not gone))
 
     @property
-    def _all(self) -> tuple[SavedAccount, ...]:
+    def _all(self) -> tuple[StoredAccount, ...]:
         return () if self._settings is None else self._settings.accounts
 
-    def _find(self, id: str) -> SavedAccount:
+    def _find(self, id: str) -> StoredAccount:
         for account in self._all:
             if account.id == id:
                 return account
@@ -110,11 +110,11 @@ class Accounts:
         numbers = [int(account.id[1:]) for account in self._all]
         return f"a{max(numbers, default=0) + 1}"
 
-    def _judge(self, account: SavedAccount, others: list[SavedAccount]) -> None:
+    def _judge(self, account: StoredAccount, others: list[StoredAccount]) -> None:
         fault = account.fault(self._codecs)
         if fault is not None:
             raise Refused("bad_settings", fault)
-        if account.place in [other.place for other in others]:
+        if account.registration_key in [other.registration_key for other in others]:
             raise Refused("bad_settings", "This account is set up already.")
         if len(others) == ACCOUNT_LIMIT:
             raise Refused(
@@ -130,7 +130,7 @@ class Accounts:
                 "bad_settings", "The account cannot be changed during a call.", "Hang up first."
             )
 
-    async def _keep(self, accounts: tuple[SavedAccount, ...]) -> None:
+    async def _keep(self, accounts: tuple[StoredAccount, ...]) -> None:
         settings = Settings(accounts)
         # Shielded: the file and the running phones must not end up with different accounts.
         with trio.CancelScope(shield=True):
@@ -149,7 +149,7 @@ class Accounts:
             raise Refused("vault_damaged", self._fault)
 
 
-def _with_password(account: SavedAccount, stored: SavedAccount | None) -> SavedAccount:
+def _with_password(account: StoredAccount, stored: StoredAccount | None) -> StoredAccount:
     if stored is None or (stored.server, stored.user) != (account.server, account.user):
         raise Refused(
             "bad_settings",

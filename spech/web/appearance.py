@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from spech.sip.timeline import Entry, ladder, to_pcap
-from spech.web.handover import Handover
+from spech.web.conference import Membership
 from spech.web.keys import Keys
-from spech.web.merged import Place
 from spech.web.messages import (
     By,
     CallState,
@@ -27,6 +26,8 @@ from spech.web.quality import PageMonitor, quality
 from spech.web.recordings import shown
 from spech.web.story import tell
 from spech.web.texts import explain
+from spech.web.transfer import PageTransfer
+from spech.websocket.frames import FrameStream
 
 if TYPE_CHECKING:
     from spech import AudioPort, Call, QualitySample, Recording, TransferRequest
@@ -43,13 +44,15 @@ _PROGRESS: dict[str, Progress] = {
 class Attachment:
     """The one audio connection that a call has at a time.
 
-    ``port`` is None until the call exists. ``code`` and ``reason`` are those of the WebSocket's
-    close frame. ``stream`` is what it runs over.
+    ``port`` is None until the call is answered or has early media. ``code`` and ``reason`` are
+    those of the WebSocket's close frame. ``stream`` is the TCP connection, ``frames`` the
+    WebSocket frames on it.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, frames: FrameStream) -> None:
         self.scope = trio.CancelScope()
         self.stream = stream
+        self.frames = frames
         self.port: AudioPort | None = None
         self.code = 1000
         self.reason = "the call has ended"
@@ -99,16 +102,16 @@ class Appearance:
         #: Says what happened to it so far, from its first message on.
         self.timeline: Callable[[], Sequence[Entry]] = tuple
         #: The latest transfer that was asked for, and those that are still to be carried out.
-        self.handover: Handover | None = None
-        self._handovers, self.handovers = trio.open_memory_channel[Handover](1)
+        self.transfer: PageTransfer | None = None
+        self._transfers, self.transfers = trio.open_memory_channel[PageTransfer](1)
         #: Set while the far end asks us to call somebody else, and whom. It may outlive the call.
         self.referral: TransferRequest | None = None
         self.referred_to = ""
         self.keys = Keys()
         #: Another call whose far end is being connected with ours.
         self.connected_by: Appearance | None = None
-        #: In a conference with other calls, if it was merged with them.
-        self.place: Place | None = None
+        #: Set while the call is in a conference.
+        self.membership: Membership | None = None
         #: The latest recording of it.
         self.recording: Recording | None = None
         self._named = remote
@@ -119,9 +122,10 @@ class Appearance:
         self._was_answered = False
         self._muted = False
         self._farewell: str | None = None
-        self._ports: list[AudioPort] = []
+        self._attached: list[tuple[AudioPort, FrameStream]] = []
         self._page = PageMonitor()
-        self._dropped_before = self._missed_before = 0
+        #: Frames that audio connections which are closed now have dropped.
+        self._microphone_dropped = self._speaker_dropped = 0
 
     @property
     def live(self) -> bool:
@@ -156,25 +160,26 @@ class Appearance:
         if self.answered and self._call is not None and held != self._call.on_hold:
             (self._call.hold if held else self._call.resume)()
             self._call.muted = self._muted or held
-            self.sit()
+            self.apply_membership()
 
-    def sit(self) -> None:
-        """Be where the call belongs: in its conference, or by itself. Who is held is not there."""
-        call, place = self._call, self.place
+    def apply_membership(self) -> None:
+        """Join the room of the conference, or leave it. A call on hold is not in the room."""
+        call, membership = self._call, self.membership
         if call is None or not self.answered:
             return
-        if place is None or call.on_hold:
+        if membership is None or call.on_hold:
             call.leave()
             return
+        room = membership.conference.room
         member = call.member
-        if member is None or member.room is not place.conference.room:
-            member = call.join(place.conference.room)
-        member.gain, member.muted = place.gain, place.muted
+        if member is None or member.room is not room:
+            member = call.join(room)
+        member.gain, member.muted = membership.gain, membership.muted
 
-    def hand_over(self, handover: Handover) -> None:
+    def start_transfer(self, transfer: PageTransfer) -> None:
         """Have the call passed on, by the call's own task."""
-        self.handover = handover
-        self._handovers.send_nowait(handover)
+        self.transfer = transfer
+        self._transfers.send_nowait(transfer)
 
     def connect(self, call: Call) -> None:
         """The library has a call now: pass on what was wanted before."""
@@ -193,7 +198,7 @@ class Appearance:
             self._was_answered = self._was_answered or state == "answered"
         if self._call is not None and self._call.muted != (self._muted or self._call.on_hold):
             self.muted = self._muted  # The far end refused to be held.
-            self.sit()
+            self.apply_membership()
         if self._call is not None and self._call.remote != self._named:
             # The far end went on as somebody else.
             self._named = self.remote = self._call.remote
@@ -229,15 +234,15 @@ class Appearance:
             self.ended = Ended(by, status, self._farewell or text)
             self.ended_at = now
             self.ready.set()
-            if self.place is not None:
-                self.place.conference.let_go(self)
+            if self.membership is not None:
+                self.membership.conference.remove(self)
 
     def end_with_call(self, now: float) -> None:
         """The library's call has ended: put its end in words."""
         call = self._call
         assert call is not None
         by: By = "local" if call.ended_by == "local" else "remote"
-        if self._passed_on:
+        if self._transferred:
             by, text = "local", "You passed the call on."
         elif self._was_answered:
             text = "You hung up." if by == "local" else "The other side hung up."
@@ -259,9 +264,9 @@ class Appearance:
             self.referral = None
 
     @property
-    def _passed_on(self) -> bool:
+    def _transferred(self) -> bool:
         begun = self.connected_by or self
-        return begun.handover is not None and begun.handover.done
+        return begun.transfer is not None and begun.transfer.done
 
     def story(self) -> tuple[Step, ...]:
         """What happened so far, for people to read."""
@@ -276,15 +281,16 @@ class Appearance:
         return to_pcap(self.timeline(), _wall())
 
     @contextmanager
-    def port_open(self, port: AudioPort) -> Iterator[None]:
-        """Count the frames that ``port`` drops, either way, while the block runs and after it."""
-        self._ports.append(port)
+    def count_drops(self, port: AudioPort, frames: FrameStream) -> Iterator[None]:
+        """Count the frames of an audio connection that are dropped in either direction."""
+        attached = port, frames
+        self._attached.append(attached)
         try:
             yield
         finally:
-            self._ports.remove(port)
-            self._dropped_before += port.dropped
-            self._missed_before += port.missed
+            self._attached.remove(attached)
+            self._microphone_dropped += port.dropped
+            self._speaker_dropped += frames.dropped
 
     @property
     def meters(self) -> Meters:
@@ -321,11 +327,12 @@ class Appearance:
 
     @property
     def _microphone_lost(self) -> int:
-        return self.skipped + self._dropped_before + sum(port.dropped for port in self._ports)
+        dropped = sum(port.dropped for port, _ in self._attached)
+        return self.skipped + self._microphone_dropped + dropped
 
     @property
     def _speaker_lost(self) -> int:
-        return self._missed_before + sum(port.missed for port in self._ports)
+        return self._speaker_dropped + sum(frames.dropped for _, frames in self._attached)
 
     def snapshot(self) -> CallState:
         """The call's part of the state feed."""
@@ -344,9 +351,9 @@ class Appearance:
             muted=self._muted,
             on_hold=self.on_hold,
             held=call is not None and call.held and not call.on_hold,
-            conference=None if self.place is None else self.place.state,
+            conference=None if self.membership is None else self.membership.state,
             recording=shown(self.recording),
-            transfer=None if self.handover is None else self.handover.state,
+            transfer=None if self.transfer is None else self.transfer.state,
             referral=None if self.referral is None else ReferralState(self.referred_to),
             answered_s=round(call.duration, 3) if call is not None and self._was_answered else None,
             audio_attached=self.attachment is not None,

@@ -1,15 +1,14 @@
 """The audio channel: one WebSocket per call that carries PCM, on a port of its own.
 
 docs/protocol.md is the contract. The first frame redeems a single-use ticket; after it both sides
-send binary frames with a small header, so that lost time can be seen. Nothing here waits for a
-slow peer with audio in hand: the call's `AudioPort` is bounded and drops the oldest frame, and
-the kernel is told to take only a few frames more.
+send binary frames with a small header, so that lost time can be seen. The media clock reads and
+writes them (see `spech.websocket.frames`): a frame that a slow peer does not take is dropped and
+counted, and the kernel queues only a few.
 """
 
 from __future__ import annotations
 
 import secrets
-import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,12 @@ from trio_websocket import (
 from spech.errors import CallEnded
 from spech.web.appearance import Appearance, Attachment
 from spech.web.auth import Gate
+from spech.web.connection_errors import ConnectionErrors, source_of
 from spech.web.messages import Refused
-from spech.web.offences import Offences, source_of
+from spech.websocket.frames import FrameStream
 
 if TYPE_CHECKING:
-    from spech import AudioPort
+    from spech import Call
     from spech.web.switchboard import Switchboard
 
 TICKET_SECONDS = 30.0
@@ -40,6 +40,8 @@ CLOSE_SECONDS = 2.0
 RATES = range(8000, 48001, 50)
 #: Largest message: 100 ms at 48 kHz and the header, rounded up.
 MAX_MESSAGE = 16384
+#: Frames that may wait in the kernel for a client that does not read.
+UNSENT_FRAMES = 4
 #: Unusable frames after which the connection is closed.
 MAX_BAD_FRAMES = 50
 
@@ -130,7 +132,7 @@ class AudioServer:
         self._switchboard = switchboard
         self._tickets = tickets
         self._gate = gate
-        self._offences = Offences("the audio port")
+        self._errors = ConnectionErrors("the audio port")
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Serve until cancelled. One connection's error ends that connection alone."""
@@ -145,19 +147,21 @@ class AudioServer:
         except* (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # Clients come and go.
         except* Exception as group:
-            self._offences.note(source, group)
+            self._errors.note(source, group)
 
     async def _serve_connection(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+        frames = FrameStream(stream, client=False)
+        attachment = Attachment(stream, frames)
         connection: WebSocketConnection | None = None
         try:
             with trio.fail_after(FIRST_FRAME_SECONDS):
-                request = await wrap_server_stream(nursery, stream, max_message_size=MAX_MESSAGE)
+                request = await wrap_server_stream(nursery, frames, max_message_size=MAX_MESSAGE)
                 if not self._origin_allowed(request):
                     await request.reject(403)
                     return
                 connection = await request.accept()
                 appearance, rate = self._redeem(await connection.get_message())
-            attachment = await self._attach(connection, stream, appearance, rate)
+            await self._attach(connection, attachment, appearance, rate)
             code, reason = attachment.code, attachment.reason
         except trio.TooSlowError:
             code, reason = UNUSABLE, "no first frame came"
@@ -191,76 +195,77 @@ class AudioServer:
     async def _attach(
         self,
         connection: WebSocketConnection,
-        stream: trio.SocketStream,
+        attachment: Attachment,
         appearance: Appearance,
         rate: int,
-    ) -> Attachment:
-        """Be the call's audio connection until the call ends or another one takes over."""
-        frame_samples = rate // 50
-        _keep_kernel_queue_short(stream, 4 * (HEADER.size + 2 * frame_samples))
-        attachment = Attachment(stream)
+    ) -> None:
+        """Carry the call's sound until the call ends or another connection takes it over."""
         if appearance.attachment is not None:
             appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
         appearance.attachment = attachment
         self._switchboard.notify()
+        receiver = _FrameReceiver(appearance, attachment, FrameReader(rate))
         try:
             with attachment.scope:
-                welcome = Welcome(appearance.id, rate, frame_samples)
+                welcome = Welcome(appearance.id, rate, rate // 50)
                 await connection.send_message(msgspec.json.encode(welcome).decode())
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(
-                        _receive_frames, connection, appearance, attachment, FrameReader(rate)
-                    )
+                    nursery.start_soon(_receive_messages, connection, receiver)
                     await appearance.ready.wait()
                     if appearance.call is not None and appearance.live:
-                        with (
-                            appearance.call.open_audio(rate) as attachment.port,
-                            appearance.port_open(attachment.port),
-                        ):
-                            await _send_frames(connection, attachment.port)
+                        await _carry_sound(appearance.call, appearance, attachment, receiver, rate)
                     nursery.cancel_scope.cancel()
         except* CallEnded:
-            pass  # it ended while the audio was about to be opened, which is a normal close
+            pass  # It ended while the audio was about to be opened, which is a normal close.
         finally:
             if appearance.attachment is attachment:
                 appearance.attachment = None
                 self._switchboard.notify()
-        return attachment
 
 
-async def _receive_frames(
-    connection: WebSocketConnection,
-    appearance: Appearance,
-    attachment: Attachment,
-    reader: FrameReader,
-) -> None:
-    """The client's microphone into the call; before there is a call, into nothing."""
-    while reader.bad <= MAX_BAD_FRAMES:
-        frame = await connection.get_message()
+class _FrameReceiver:
+    """Sends the client's frames to the call; frames that come before there is a port are lost."""
+
+    def __init__(self, appearance: Appearance, attachment: Attachment, reader: FrameReader) -> None:
+        self._appearance = appearance
+        self._attachment = attachment
+        self._reader = reader
+
+    def receive(self, frame: str | bytes) -> None:
+        """Take one message. Too many unusable ones close the connection."""
+        reader = self._reader
         lost = reader.lost
         pcm = reader.receive_frame(frame)
-        appearance.skipped += reader.lost - lost
-        if pcm is not None and attachment.port is not None:
-            attachment.port.send(pcm)
-    attachment.close(UNUSABLE, "too many unusable frames")
+        self._appearance.skipped += reader.lost - lost
+        if pcm is None:
+            if reader.bad > MAX_BAD_FRAMES:
+                self._attachment.close(UNUSABLE, "too many unusable frames")
+        elif self._attachment.port is not None:
+            self._attachment.port.send(pcm)
 
 
-async def _send_frames(connection: WebSocketConnection, port: AudioPort) -> None:
-    """The call's sound to the client, until the call ends."""
-    sequence = position = missed = 0
-    async for pcm in port:
-        if port.missed != missed:
-            # Frames that we were too slow to read are time that the client has to fill.
-            sequence += port.missed - missed
-            position += (port.missed - missed) * port.frame_samples
-            missed = port.missed
-        await connection.send_message(HEADER.pack(sequence & 0xFFFFFFFF, position) + pcm)
+async def _receive_messages(connection: WebSocketConnection, receiver: _FrameReceiver) -> None:
+    """Receive what the media clock does not: text, fragments, and all frames before the answer."""
+    while True:
+        receiver.receive(await connection.get_message())
+
+
+async def _carry_sound(
+    call: Call, appearance: Appearance, attachment: Attachment, receiver: _FrameReceiver, rate: int
+) -> None:
+    """Have the media clock read and write the frames until the call ends."""
+    frames = attachment.frames
+    sequence = position = 0
+
+    def send(pcm: bytes) -> None:
+        # A frame that is dropped keeps its number, so that the client sees the gap.
+        nonlocal sequence, position
+        frames.send_frame(HEADER.pack(sequence & 0xFFFFFFFF, position) + pcm)
         sequence += 1
         position += len(pcm) // 2
 
-
-def _keep_kernel_queue_short(stream: trio.SocketStream, size: int) -> None:
-    """Let at most ``size`` unsent bytes wait in the kernel, so that a slow peer makes frames drop
-    here, where it is counted, and not pile up as delay there."""
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+    frames.keep_queue_short(UNSENT_FRAMES * (HEADER.size + 2 * (rate // 50)))
+    with call.open_audio(rate) as port, appearance.count_drops(port, frames):
+        attachment.port = port
+        with frames.polled(receiver.receive), port.driven(frames.poll, send):
+            await call.ended()

@@ -68,6 +68,17 @@ class CallList:
     def _drop(self, appearance: Appearance) -> None:
         self._kept.append(self._appearances.pop(appearance.id))
 
+    def together(self, appearance: Appearance) -> list[Appearance]:
+        """The call, and all live calls that are in a conference with it."""
+        membership = appearance.membership
+        if membership is None:
+            return [appearance]
+        return [
+            each
+            for each in self.live
+            if each.membership is not None and each.membership.conference is membership.conference
+        ]
+
     def find_kept(self, call: str) -> Appearance:
         """The call of that id, live, ended, or one of the last that left the list.
 

@@ -17,7 +17,7 @@ import trio
 from spech.web import messages
 from spech.web.audio import Tickets
 from spech.web.messages import Done, Failed, Fault, Refused
-from spech.web.store import SavedAccount
+from spech.web.store import StoredAccount
 from spech.web.switchboard import Switchboard
 
 #: Longest command in bytes; a longer one closes the connection.
@@ -48,7 +48,7 @@ async def converse(
             while True:
                 text = await receive()
                 await connection.under_way.acquire()
-                nursery.start_soon(connection.obey, text)
+                nursery.start_soon(connection.execute, text)
 
 
 class _Connection:
@@ -98,7 +98,7 @@ class _Connection:
             self._meters_are_new = True
             self._work.set()
 
-    async def obey(self, text: str | bytes | None) -> None:
+    async def execute(self, text: str | bytes | None) -> None:
         """Carry one command out and queue its one answer."""
         self._answers.append(await self._answer(text))
         self._work.set()
@@ -115,7 +115,7 @@ class _Connection:
         except msgspec.DecodeError as error:
             return _bad_request(id, str(error))
         try:
-            return Done(id, await self._carry_out(command))
+            return Done(id, await self._run_command(command))
         except Refused as refused:
             return Failed(id, Fault(refused.code, refused.message, refused.hint))
         except Exception:
@@ -125,7 +125,7 @@ class _Connection:
                 id, Fault("internal", "Something went wrong inside the phone.", "See its log.")
             )
 
-    async def _carry_out(self, command: messages.Command) -> messages.Outcome:
+    async def _run_command(self, command: messages.Command) -> messages.Outcome:
         switchboard = self._switchboard
         handset = switchboard.handset
         match command:
@@ -177,7 +177,7 @@ class _Connection:
                 return {"steps": switchboard.calls.find_kept(call).story()}
             case messages.SaveAccount():
                 id = await switchboard.accounts.save(
-                    SavedAccount(
+                    StoredAccount(
                         id=command.account or "",
                         name=command.name.strip(),
                         server=command.server.strip(),

@@ -12,10 +12,10 @@ import trio
 from spech.errors import CallEnded, LocalProtocolError
 from spech.web.appearance import Appearance
 from spech.web.calls import CallList
-from spech.web.handover import Handover
-from spech.web.merged import Merged, Place
+from spech.web.conference import Conference, Membership
 from spech.web.messages import Refused
 from spech.web.recordings import Format, RecordingFolder
+from spech.web.transfer import PageTransfer
 
 _DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
 _TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
@@ -73,76 +73,81 @@ class Handset:
 
     def mute(self, call: str, muted: bool) -> None:
         """Send silence in place of the microphone, or the microphone again."""
-        for appearance in _together(self._calls.find_live(call)):
+        for appearance in self._calls.together(self._calls.find_live(call)):
             appearance.muted = muted
         self._notify()
 
     def hold(self, call: str, held: bool) -> None:
-        """Put the far end on hold, or talk on: then everybody else is put on hold.
+        """Put the far end on hold, or resume the call and put all others on hold.
 
-        Of a conference, that is all calls.
+        In a conference this applies to all of its calls.
         """
         appearance = self._calls.find_answered(call)
         if not held:
             self.hold_others(appearance)
-        for each in _together(appearance):
+        for each in self._calls.together(appearance):
             _hold(each, held)
 
     def merge(self, calls: Sequence[str]) -> str:
-        """Bring answered calls into one conversation, and talk to all; the conference's id.
+        """Join answered calls into one conference, and return its id.
 
-        Where one is in a conference already, the others join it.
+        If one of them is in a conference already, the others join that one.
         """
         members = [self._calls.find_answered(call) for call in dict.fromkeys(calls)]
         if len(members) < 2:
             raise Refused("no_such_call", "This takes two calls.")
-        conference = next((each.place.conference for each in members if each.place), None)
-        if conference is None:
+        existing = next((each for each in members if each.membership is not None), None)
+        if existing is not None and existing.membership is not None:
+            conference = existing.membership.conference
+            members = list(dict.fromkeys((*self._calls.together(existing), *members)))
+        else:
             self._conferences += 1
-            conference = Merged(f"r{self._conferences}")
+            conference = Conference(f"r{self._conferences}")
         muted = any(each.muted for each in members)
-        for each in (*conference.calls, *members):
+        for each in members:
             _hold(each, False)
         for each in members:
-            conference.take_in(each)
-        for each in conference.calls:
+            conference.add(each)
+        for each in members:
             each.muted = muted
-            each.sit()
+            each.apply_membership()
         self.hold_others(members[0])
         self._notify()
         return conference.id
 
     def split(self, call: str) -> None:
         """Take a call out of its conference and talk to it alone; the others are put on hold."""
-        conference = self._find_member(call).conference
+        conference = self._find_membership(call).conference
         alone = self._calls.find_live(call)
-        conference.let_go(alone)
+        conference.remove(alone)
         self.hold_others(alone)
         self._notify()
 
     def set_member(self, call: str, gain: float, muted: bool) -> None:
         """How the others in a conference hear a call: ``gain`` decibels louder, or not at all."""
-        place = self._find_member(call)
-        place.gain, place.muted = gain, muted
-        self._calls.find_live(call).sit()
+        membership = self._find_membership(call)
+        membership.gain, membership.muted = gain, muted
+        self._calls.find_live(call).apply_membership()
         self._notify()
 
     def transfer(self, call: str, target: str) -> None:
         """Have the far end call ``target``; how it goes is in the state."""
-        self._hand_over(self._calls.find_answered(call), Handover(read_target(target)))
+        self._start_transfer(self._calls.find_answered(call), PageTransfer(read_target(target)))
 
     def connect(self, call: str, other: str) -> None:
         """Connect the far ends of two calls with each other; how it goes is in the state."""
         appearance, partner = self._calls.find_answered(call), self._calls.find_answered(other)
         if appearance is partner:
             raise Refused("no_such_call", "This takes two calls.")
-        self._hand_over(appearance, Handover(partner.display_name or partner.remote, partner.call))
+        self._start_transfer(
+            appearance, PageTransfer(partner.display_name or partner.remote, partner.call)
+        )
         partner.connected_by = appearance
 
-    def _hand_over(self, appearance: Appearance, handover: Handover) -> None:
-        if appearance.handover is not None and not appearance.handover.over:
+    def _start_transfer(self, appearance: Appearance, transfer: PageTransfer) -> None:
+        if appearance.transfer is not None and not appearance.transfer.over:
             raise Refused("busy", "This call is being passed on already.", "Wait for the outcome.")
-        appearance.hand_over(handover)
+        appearance.start_transfer(transfer)
         self._notify()
 
     async def record(self, call: str, kind: Format, *, stereo: bool) -> str:
@@ -182,24 +187,19 @@ class Handset:
             appearance.recording = None
             self._notify()
 
-    def _find_member(self, call: str) -> Place:
-        place = self._calls.find_live(call).place
-        if place is None:
+    def _find_membership(self, call: str) -> Membership:
+        membership = self._calls.find_live(call).membership
+        if membership is None:
             raise Refused("no_conference", "This call is in no conference.", "Merge it first.")
-        return place
+        return membership
 
     def hold_others(self, appearance: Appearance) -> None:
-        """One is talked to at a time: nobody hears what is said to another."""
+        """Put all calls on hold that are not in one conference with ``appearance``."""
+        talking_to = self._calls.together(appearance)
         for other in self._calls.live:
-            if other not in _together(appearance):
+            if other not in talking_to:
                 with suppress(LocalProtocolError):
                     other.hold(True)
-
-
-def _together(appearance: Appearance) -> tuple[Appearance, ...]:
-    """The call, and those that are in a conference with it."""
-    place = appearance.place
-    return (appearance,) if place is None else tuple(place.conference.calls)
 
 
 def _hold(appearance: Appearance, held: bool) -> None:

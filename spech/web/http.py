@@ -24,7 +24,7 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import wrap_app
 
-from spech.web.offences import Offences, source_of
+from spech.web.connection_errors import ConnectionErrors, source_of
 
 #: A peer that takes nothing for so long is gone: pings make sure that there is something to take.
 PEER_TIMEOUT_MS = 20_000
@@ -72,8 +72,8 @@ async def serve_app(app: ASGIFramework, listener: trio.SocketListener, *, max_me
     config.include_server_header = False
     config.websocket_max_message_size = max_message
     config.websocket_ping_interval = PING_SECONDS
-    offences = Offences("the web port")
-    wrapped = wrap_app(_Edge(app, offences), config.wsgi_max_body_size, "asgi")
+    errors = ConnectionErrors("the web port")
+    wrapped = wrap_app(_Edge(app, errors), config.wsgi_max_body_size, "asgi")
     connect = partial(TCPServer, wrapped, config, WorkerContext(None), ConnectionState({}))
 
     async def serve_stream(stream: trio.SocketStream) -> None:
@@ -81,7 +81,7 @@ async def serve_app(app: ASGIFramework, listener: trio.SocketListener, *, max_me
         try:
             await connect(stream)  # type: ignore[arg-type]  # It takes plain TCP as well.
         except* Exception as group:
-            offences.note(source, group)
+            errors.note(source, group)
 
     await trio.serve_listeners(serve_stream, [listener])
 
@@ -94,9 +94,9 @@ class _Edge:
     timed out. (With HTTP/2 that work may wait for the peer, so there it must be cancelled.)
     """
 
-    def __init__(self, app: ASGIFramework, offences: Offences) -> None:
+    def __init__(self, app: ASGIFramework, errors: ConnectionErrors) -> None:
         self._app = app
-        self._offences = offences
+        self._errors = errors
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -111,4 +111,4 @@ class _Edge:
             await self._app(scope, receive, send_to_the_end if plain else send)
         except* Exception as group:
             source = str(client[0]) if isinstance(client, tuple) else "somebody"
-            self._offences.note(source, group)
+            self._errors.note(source, group)

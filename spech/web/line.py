@@ -16,8 +16,8 @@ from spech.phone.account import parse_address
 from spech.scopes import open_scope
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, CallList
-from spech.web.messages import AccountState, Binding, Refused, RegistrationState
-from spech.web.store import SavedAccount
+from spech.web.messages import AccountState, Refused, RegistrationState, RegistrationStatus
+from spech.web.store import StoredAccount
 from spech.web.texts import first_of, in_words
 from spech.web.trial import library_account
 
@@ -35,7 +35,7 @@ REOPEN_SECONDS = 5.0
 _UNANSWERED = "The call was ended before it was answered."
 _CLOSED = "The call was ended because its account was removed."
 #: A phone that is not registered yet, or not any more, is about to be.
-_STATES: dict[str, Binding] = {
+_STATES: dict[str, RegistrationStatus] = {
     "off": "registering",
     "registering": "registering",
     "registered": "registered",
@@ -49,11 +49,11 @@ class Line:
     ``notify`` is told of each change that a page shows.
     """
 
-    def __init__(self, account: SavedAccount, calls: CallList, notify: Callable[[], None]) -> None:
+    def __init__(self, account: StoredAccount, calls: CallList, notify: Callable[[], None]) -> None:
         self.account = account
         self._calls = calls
         self._notify = notify
-        self._place: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
+        self._outgoing: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
         self._scope = trio.CancelScope()
         #: Set when the phone is closed for good: its calls are over and it is not registered.
         self.closed = trio.Event()
@@ -103,14 +103,14 @@ class Line:
         return self._begin(target, lambda _: referral.follow())
 
     def _begin(self, target: str, place: Placing) -> Appearance:
-        if self._place is None:
+        if self._outgoing is None:
             raise Refused(
                 "no_account",
                 f"The phone is not ready. {self._registration.reason}".strip(),
                 "Try again in a moment, or check the settings.",
             )
         appearance = self._calls.begin(self.account.id, "outgoing", target, None)
-        self._place.send_nowait((appearance, place))
+        self._outgoing.send_nowait((appearance, place))
         return appearance
 
     async def run(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
@@ -151,12 +151,12 @@ class Line:
             ):
                 nursery.start_soon(self._watch_registration, phone)
                 nursery.start_soon(self._take_incoming, phone, nursery)
-                self._place = send
+                self._outgoing = send
                 try:
                     async for appearance, place in receive:
                         nursery.start_soon(self._run_outgoing, appearance, place(phone))
                 finally:
-                    self._place = None
+                    self._outgoing = None
                     # Also those that were still waiting to be placed.
                     for appearance in self.calls:
                         if appearance.call is None:
@@ -216,7 +216,7 @@ class Line:
     async def _follow(self, appearance: Appearance, call: Call) -> None:
         appearance.connect(call)
         async with open_scope() as nursery:
-            nursery.start_soon(self._pass_on, appearance, call)
+            nursery.start_soon(self._run_transfers, appearance, call)
             nursery.start_soon(appearance.keys.run, call)
             nursery.start_soon(self._take_referrals, appearance, call)
             while call.state != "ended":
@@ -235,9 +235,9 @@ class Line:
             appearance.ask(request, named if ours else f"{named}@{target.host}")
             self._notify()
 
-    async def _pass_on(self, appearance: Appearance, call: Call) -> None:
-        async for handover in appearance.handovers:
-            await handover.run(call, self._notify)
+    async def _run_transfers(self, appearance: Appearance, call: Call) -> None:
+        async for transfer in appearance.transfers:
+            await transfer.run(call, self._notify)
 
     @contextmanager
     def _edge(self, appearance: Appearance) -> Iterator[None]:
@@ -254,7 +254,7 @@ class Line:
             appearance.end("local", None, _UNANSWERED, _now())
             self._notify()
 
-    def _set_registration(self, state: Binding, status: int | None, reason: str) -> None:
+    def _set_registration(self, state: RegistrationStatus, status: int | None, reason: str) -> None:
         self._registration = RegistrationState(state, status, reason)
         self._notify()
 

@@ -10,7 +10,7 @@ import trio
 from spech.web.calls import CallList
 from spech.web.line import Line
 from spech.web.messages import Refused
-from spech.web.store import SavedAccount
+from spech.web.store import StoredAccount
 
 
 class Lines:
@@ -63,7 +63,7 @@ class Lines:
             raise no_such_account()
         return line
 
-    def follow(self, accounts: Sequence[SavedAccount]) -> None:
+    def follow(self, accounts: Sequence[StoredAccount]) -> None:
         """Have a line for each of ``accounts``: those of others close, one that changed is new."""
         before = self._lines
         self._lines = {}

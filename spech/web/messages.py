@@ -19,7 +19,7 @@ AccountId = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Short = Annotated[str, msgspec.Meta(max_length=1024)]
 Digit = Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
 By = Literal["local", "remote"]
-Binding = Literal["registering", "registered", "failed"]
+RegistrationStatus = Literal["registering", "registered", "failed"]
 Progress = Literal["trying", "ringing", "early", "answered"]
 
 
@@ -257,7 +257,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class RegistrationState(msgspec.Struct, frozen=True):
-    state: Binding
+    state: RegistrationStatus
     status: int | None
     reason: str
 
@@ -301,7 +301,7 @@ class Ended(msgspec.Struct, frozen=True):
     text: str
 
 
-class HandingOver(msgspec.Struct, frozen=True):
+class TransferState(msgspec.Struct, frozen=True):
     """A transfer that was asked for: the latest that is known of the far end's new call."""
 
     target: str
@@ -348,7 +348,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     held: bool
     conference: ConferenceState | None
     recording: RecordingState | None
-    transfer: HandingOver | None
+    transfer: TransferState | None
     referral: ReferralState | None
     answered_s: float | None
     audio_attached: bool
@@ -356,7 +356,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     ended: Ended | None
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class PageState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows, except meters."""
 
     version: str
@@ -369,7 +369,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StateMessage(msgspec.Struct, frozen=True, tag_field="type", tag="state"):
-    state: State
+    state: PageState
 
 
 class Meters(msgspec.Struct, frozen=True):

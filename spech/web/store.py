@@ -19,7 +19,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-
 _USER_UNRESERVED = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, mark and user-unreserved
 
 
-class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One SIP account as it was entered in the page.
 
     ``id`` tells it from others, empty before it is stored. ``name`` is what its owner calls it,
@@ -39,7 +39,7 @@ class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     encryption: Policy = "off"
 
     def __repr__(self) -> str:
-        return f"SavedAccount({self.address!r}, password=…, codecs={self.codecs!r})"
+        return f"StoredAccount({self.address!r}, password=…, codecs={self.codecs!r})"
 
     @property
     def address(self) -> str:
@@ -49,8 +49,8 @@ class SavedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return f"sip:{quote(self.user, safe=_USER_UNRESERVED)}@{host}{port}"
 
     @property
-    def place(self) -> tuple[str, int | None, str]:
-        """Where it registers, and as whom: no two accounts share it."""
+    def registration_key(self) -> tuple[str, int | None, str]:
+        """Server, port and user: no two accounts may have the same."""
         return self.server.lower(), self.port, self.user
 
     def fault(self, known_codecs: frozenset[str]) -> str | None:
@@ -84,13 +84,13 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 class Settings(_Stored, frozen=True, tag=2):
     """Everything the vault holds: the accounts, the first one first."""
 
-    accounts: tuple[SavedAccount, ...] = ()
+    accounts: tuple[StoredAccount, ...] = ()
 
 
 class _OneAccount(_Stored, frozen=True, tag=1):
     """What a vault held when there was one account; the next save writes it as `Settings`."""
 
-    account: SavedAccount | None = None
+    account: StoredAccount | None = None
 
     def settings(self) -> Settings:
         if self.account is None:

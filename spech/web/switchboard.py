@@ -25,9 +25,9 @@ from spech.web.messages import (
     CodecState,
     Meters,
     Outcome,
+    PageState,
     Quality,
     Refused,
-    State,
 )
 from spech.web.recordings import RecordingFolder
 from spech.web.store import Store
@@ -86,9 +86,9 @@ class Switchboard:
     # What pages see
 
     @property
-    def state(self) -> State:
+    def state(self) -> PageState:
         """A whole snapshot for the state feed. Holds no secret."""
-        return State(
+        return PageState(
             version=self._version,
             accounts=tuple(line.state for line in self.lines),
             vault=self.accounts.vault,

@@ -7,7 +7,7 @@ import trio
 import spech
 from spech.errors import RegistrationFailed, ServerUnreachable, SpechError
 from spech.web.messages import Refused
-from spech.web.store import SavedAccount
+from spech.web.store import StoredAccount
 from spech.web.texts import first_of
 
 #: The longest wait for the answer to a REGISTER, and for the phone that sent it to close: together
@@ -18,7 +18,7 @@ TRIAL_DRAIN = 0.5
 _CHECK = "Check the server, the port and the network."
 
 
-def library_account(account: SavedAccount) -> spech.Account:
+def library_account(account: StoredAccount) -> spech.Account:
     """The account as the library takes it."""
     return spech.Account(
         account.address,
@@ -28,7 +28,7 @@ def library_account(account: SavedAccount) -> spech.Account:
     )
 
 
-async def try_account(account: SavedAccount, host: str) -> None:
+async def try_account(account: StoredAccount, host: str) -> None:
     """Register with the account once, from any port of the local address ``host``.
 
     Raises:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from spech.web.audio import HEADER, MAX_BAD_FRAMES, MAX_MESSAGE
+from spech.websocket.frames import FrameStream
 
 from .conftest import PATIENCE, Installation, Page, connect
 
@@ -287,3 +288,20 @@ async def test_a_client_that_does_not_listen_misses_frames_and_sees_the_gap(
             sequence, position = HEADER.unpack_from(message)
             assert position == sequence * 960
             sequences.append(sequence)
+
+
+async def test_the_media_clock_writes_the_frames(
+    installation: Installation, page: Page, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The WebSocket library sees the handshake and the close, but no frame of sound."""
+    written: list[bytes] = []
+    send_frame = FrameStream.send_frame
+
+    def counted(stream: FrameStream, payload: bytes) -> bool:
+        written.append(payload)
+        return send_frame(stream, payload)
+
+    monkeypatch.setattr(FrameStream, "send_frame", counted)
+    async with attach(installation, page, call) as connection:
+        received = [await connection.get_message() for _ in range(10)]
+    assert received == written[:10]

@@ -14,7 +14,7 @@ import trio
 
 import spech
 from spech.errors import CodecUnavailable, ServerUnreachable
-from spech.web.store import SavedAccount, Settings, Store
+from spech.web.store import Settings, Store, StoredAccount
 from spech.web.vault import Vault
 
 from .conftest import (
@@ -261,7 +261,7 @@ async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
     exchange: Exchange, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spech.web.line.REOPEN_SECONDS", 0.05)
-    account = SavedAccount(
+    account = StoredAccount(
         id="a1",
         server="127.0.0.1",
         port=exchange.port,

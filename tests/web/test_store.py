@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from spech.errors import VaultError
-from spech.web.store import SavedAccount, Settings, Store
+from spech.web.store import Settings, Store, StoredAccount
 from spech.web.vault import KEY_VARIABLE, Vault
 
 KNOWN = frozenset({"PCMU", "PCMA"})
-GOOD = SavedAccount(
+GOOD = StoredAccount(
     id="a1",
     server="sip.example.org",
     port=5060,

@@ -13,7 +13,7 @@ logger = logging.getLogger("spech.web")
 _REMEMBERED_SOURCES = 1000
 
 
-class Offences:
+class ConnectionErrors:
     """What peers broke on one port, where ``port`` is its name in the log.
 
     ``count`` is how often.

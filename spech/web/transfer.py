@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
-from spech.web.messages import HandingOver
+from spech.web.messages import TransferState
 from spech.web.texts import explain, explain_refer
 
 if TYPE_CHECKING:
     from spech import Call
 
 
-class Handover:
+class PageTransfer:
     """One transfer that a page asked for, and how it goes.
 
     Args:
@@ -35,10 +35,10 @@ class Handover:
         return 200 <= self._progress[0] < 300
 
     @property
-    def state(self) -> HandingOver:
+    def state(self) -> TransferState:
         """What pages see of it."""
         status, text = self._fault or (self._progress[0], "")
-        return HandingOver(self._target, status, text, self.over)
+        return TransferState(self._target, status, text, self.over)
 
     @property
     def _progress(self) -> tuple[int, str]:
