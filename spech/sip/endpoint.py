@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -186,12 +186,10 @@ class Endpoint:
         if self._draining and self.agent.idle and not any(one.pending for one in self._transports):
             self._idle.set()
 
-    def in_use(self, flow: Flow) -> bool:
-        """Whether a call or a registration depends on ``flow``."""
-        return flow in self._kept or any(
-            session.dialog is not None and session.dialog.flow == flow
-            for session in self.agent.sessions
-        )
+    def flows_in_use(self) -> Set[Flow]:
+        """The flows that a call or a registration depends on."""
+        dialogs = (session.dialog for session in self.agent.sessions)
+        return self._kept | {dialog.flow for dialog in dialogs if dialog is not None}
 
     # ------------------------------------------------------------------ the pump
 

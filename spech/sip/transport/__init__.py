@@ -6,7 +6,7 @@ must not be interrupted; :meth:`Transport.run` does the waiting, in the endpoint
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 from spech.sip.transaction.flow import Flow, Outgoing, Target
@@ -27,8 +27,8 @@ class Pump(Protocol):
     def sent(self) -> None:
         """Something that waited has been sent."""
 
-    def in_use(self, flow: Flow) -> bool:
-        """Whether a call or a registration depends on the flow."""
+    def flows_in_use(self) -> Set[Flow]:
+        """The flows that a call or a registration depends on."""
 
 
 class Transport(Protocol):

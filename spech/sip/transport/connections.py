@@ -10,7 +10,7 @@ import logging
 import random
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +19,19 @@ from typing import Final, Protocol
 import trio
 
 from spech.addresses import Address
+from spech.descriptors import Admission, ConnectionBudget, connection_budget
 from spech.errors import RemoteProtocolError
+from spech.shares import source_of
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing, Target
 from spech.sip.transport import Pump
 from spech.sip.transport.hosts import LocalHosts, family
 
 _log: Final = logging.getLogger("spech.sip")
-#: Connections alive at once; one more takes the place of the one that was silent the longest.
-_MOST: Final = 1000
+#: Connections that we have opened and that are alive at once; one more takes the place of the one
+#: that was silent the longest. For those that peers opened see :mod:`spech.descriptors`.
+_MOST_OPENED: Final = 1000
+#: Sources that have been logged are remembered up to this number.
+_REMEMBERED_SOURCES: Final = 1000
 #: Bytes that may wait on one connection. A peer that takes no more than that is gone.
 _MOST_WAITING: Final = 1 << 18
 #: Seconds between two looks at a connection, at the most (RFC 5626 4.4.1 has 95 to 120).
@@ -80,10 +85,19 @@ _EXPECTED: Final = (
 
 
 class Connection:
-    """One connection, from the first message that wants it to its end."""
+    """One connection, from the first message that wants it to its end.
 
-    def __init__(self, flow: Flow, opened: AbstractAsyncContextManager[Link]) -> None:
+    ``admission`` is the place that it takes in the budget, None where we have opened it.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        opened: AbstractAsyncContextManager[Link],
+        admission: Admission | None = None,
+    ) -> None:
         self.flow = flow
+        self.admission = admission
         #: When a message last went through, on trio's clock.
         self.used_at = trio.current_time()
         self._opened = opened
@@ -102,9 +116,14 @@ class Connection:
         """Whether something still waits to be written."""
         return self._waiting > 0
 
-    def needed(self, pump: Pump) -> bool:
-        """Whether a call or a registration depends on it."""
-        return any(pump.in_use(flow) for flow in (self.flow, *self.shared))
+    @property
+    def closing(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._scope.cancel_called
+
+    def needed(self, in_use: Set[Flow]) -> bool:
+        """Whether it carries one of the flows that a call or a registration depends on."""
+        return self.flow in in_use or not self.shared.isdisjoint(in_use)
 
     def send(self, data: bytes) -> bool:
         """Queue a message. False when too much waits already; the connection then ends."""
@@ -116,9 +135,16 @@ class Connection:
         self._work.set()
         return True
 
+    def trust(self) -> None:
+        """Count it no longer against its source: a call or a registration depends on it."""
+        if self.admission is not None:
+            self.admission.trust()
+
     def close(self) -> None:
-        """End it soon."""
+        """End it soon. Its place in the budget is free at once."""
         self._scope.cancel()
+        if self.admission is not None:
+            self.admission.release()
 
     async def run(self, pump: Pump, rng: random.Random) -> str:
         """Open it and carry messages until it ends. Returns why it ended, in words."""
@@ -156,7 +182,7 @@ class Connection:
     async def _watch(self, link: Link, pump: Pump, rng: random.Random) -> None:
         while True:
             await trio.sleep(rng.uniform(0.8, 1.0) * _LOOK_SECONDS)
-            if self.needed(pump):
+            if self.needed(pump.flows_in_use()):
                 await link.check()
             elif trio.current_time() - self.used_at > _IDLE_SECONDS:
                 self.close()
@@ -171,6 +197,7 @@ class ConnectionTransport:
             come in nowhere.
         openers: how to connect, by the name of the transport.
         rng: spreads the keepalives.
+        budget: how many connections may come in; the process's own unless told otherwise.
     """
 
     def __init__(
@@ -179,8 +206,13 @@ class ConnectionTransport:
         addresses: Sequence[Address],
         openers: Mapping[str, Opener],
         rng: random.Random,
+        budget: ConnectionBudget | None = None,
     ) -> None:
         self._doors = doors
+        self._budget = budget or connection_budget("sip")
+        #: Connections that were refused because the budget was used up.
+        self.refused = 0
+        self._refused_sources: set[str] = set()
         self._ports = {(door.transport, family(door.address[0])): door.address[1] for door in doors}
         self._hosts = {family(host): (LocalHosts(host), port) for host, port in addresses}
         self._openers = openers
@@ -258,6 +290,9 @@ class ConnectionTransport:
                     partial(trio.serve_listeners, accept, [door.listener], handler_nursery=nursery)
                 )
             async for connection in self._to_run:
+                opened = [one for one in self._connections.values() if not one.admission]
+                if len(opened) > _MOST_OPENED:
+                    self._close_idlest(pump, opened)
                 nursery.start_soon(self._carry, connection, pump)
 
     async def _accepted(self, pump: Pump, door: Door, stream: trio.SocketStream) -> None:
@@ -266,14 +301,37 @@ class ConnectionTransport:
         except OSError:
             await trio.aclose_forcefully(stream)  # Gone again.
             return
+        admission = self._admit(host, pump)
+        if admission is None:
+            self._refuse(host)
+            await trio.aclose_forcefully(stream)
+            return
         name = "" if door.transport == "tcp" else host
         flow = Flow(door.transport, self._local(door.transport, (host, port)), (host, port), name)
-        self._connections[flow] = connection = Connection(flow, door.accept(stream))
-        await self._carry(connection, pump)
+        connection = Connection(flow, door.accept(stream), admission)
+        self._connections[flow] = connection
+        with admission:
+            await self._carry(connection, pump)
+
+    def _admit(self, host: str, pump: Pump) -> Admission | None:
+        """Find a place for a connection from ``host``, if need be that of an idle one."""
+        if not self._budget.room_for(host):
+            in_use = pump.flows_in_use()
+            source = source_of(host)
+            for one in self._connections.values():
+                if source_of(one.flow.remote[0]) == source and one.needed(in_use):
+                    one.trust()
+        if self._budget.full and self._budget.room_for(host):
+            self._close_idlest(pump, [one for one in self._connections.values() if one.admission])
+        return self._budget.admit(host)
+
+    def _refuse(self, host: str) -> None:
+        self.refused += 1
+        if host not in self._refused_sources and len(self._refused_sources) < _REMEMBERED_SOURCES:
+            self._refused_sources.add(host)
+            _log.warning("refused a connection from %s: too many are open (logged once)", host)
 
     async def _carry(self, connection: Connection, pump: Pump) -> None:
-        if len(self._connections) > _MOST:
-            self._make_room(connection, pump)
         try:
             reason = await connection.run(pump, self._rng)
         finally:
@@ -287,10 +345,12 @@ class ConnectionTransport:
             pump.broken(flow, reason)
         pump.sent()
 
-    def _make_room(self, newcomer: Connection, pump: Pump) -> None:
-        others = (one for one in self._connections.values() if one is not newcomer)
-        idle = [one for one in others if not one.pending and not one.needed(pump)]
-        min(idle, key=lambda one: one.used_at, default=newcomer).close()
+    def _close_idlest(self, pump: Pump, candidates: Iterable[Connection]) -> None:
+        """Close the candidate that was silent the longest and that nothing depends on."""
+        in_use = pump.flows_in_use()
+        idle = [one for one in candidates if not (one.closing or one.pending or one.needed(in_use))]
+        if idle:
+            min(idle, key=lambda one: one.used_at).close()
 
 
 def _in_words(error: BaseException) -> str:
