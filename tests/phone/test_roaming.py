@@ -23,10 +23,10 @@ async def test_a_call_goes_on_from_another_address(
 ) -> None:
     """The far end is told by re-INVITE, sound comes and goes by new ports, and they come back.
 
-    ICE begins anew with it (RFC 8445 section 9).
+    ICE restarts (RFC 8445 section 9).
     """
     here = "127.0.0.1"
-    monkeypatch.setattr(LocalHosts, "_find", lambda hosts, remote: here)
+    monkeypatch.setattr(LocalHosts, "_ask", staticmethod(lambda remote: here))
 
     async def answer(phone: Phone) -> None:
         async def serve(incoming: IncomingCall) -> None:
