@@ -14,11 +14,9 @@ from spech.testing.asterisk import Asterisk
 from spech.testing.audio import sine, write_wav
 from spech.testing.plugin import unavailable
 
+from .heard import TONE, TONE_LEVEL
 from .page import Server, Telephone
 
-#: What the microphone hears, in Hz and dBFS.
-TONE = 700.0
-TONE_LEVEL = -20.0
 #: Seconds that a call outlives its last page in these tests.
 GRACE = 2
 

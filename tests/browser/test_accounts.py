@@ -11,8 +11,8 @@ from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
 from spech.testing.waiting import wait
 
+from .heard import hear_own_tone, hear_tone, in_call
 from .page import Telephone
-from .test_calls import hear_own_tone, hear_tone, in_call
 
 
 @pytest.fixture

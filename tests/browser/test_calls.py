@@ -8,38 +8,11 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from spech.testing.asterisk import Asterisk
-from spech.testing.audio import assert_silence, assert_tone
+from spech.testing.audio import assert_silence
 from spech.testing.waiting import wait
 
+from .heard import hear_own_tone, hear_tone, in_call
 from .page import Server, Telephone
-
-# As in conftest.py, which plays it into the microphone.
-TONE = 700.0
-TONE_LEVEL = -20.0
-
-
-def hear_tone(telephone: Telephone, frequency: float, level: float | None = None) -> None:
-    """A clean tone is heard before long; a busy machine may lose a frame now and then."""
-    for attempt in range(10):
-        heard, rate = telephone.hear(0.5)
-        try:
-            assert_tone(heard, rate, frequency, tolerance=2, level=level, level_tolerance=3)
-        except AssertionError:
-            if attempt == 9:
-                raise
-        else:
-            return
-
-
-def hear_own_tone(telephone: Telephone) -> None:
-    """The microphone's tone went to the echo and came back."""
-    hear_tone(telephone, TONE, TONE_LEVEL)
-
-
-def in_call(telephone: Telephone) -> None:
-    telephone.wait_for("spech.state.calls.some(call => call.state === 'answered')")
-    # Sound needs a moment for the way there and back.
-    telephone.wait_for("spech.speakerLevel() > -40")
 
 
 def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: Asterisk) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from playwright.sync_api import expect
 
 from spech.sip.timeline import from_pcap
@@ -15,9 +13,9 @@ from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, read_wav
 from spech.testing.waiting import wait
 
+from .heard import TONE, hear_own_tone, hear_tone, in_call, loudness
 from .neighbour import Neighbour
 from .page import Telephone
-from .test_calls import TONE, hear_own_tone, hear_tone, in_call
 
 #: What 601 and 608 play, in Hz.
 MILLIWATT = 1004
@@ -41,14 +39,6 @@ def hears(telephone: Telephone, frequency: float) -> None:
     """The tone of the call that one is talking in, as soon as the page has its sound."""
     in_call(telephone)
     hear_tone(telephone, frequency)
-
-
-def loudness(heard: NDArray[np.int16], rate: int, frequency: float) -> float:
-    """How much of that frequency there is, in dBFS."""
-    window = np.hanning(len(heard))
-    turns = np.exp(-2j * np.pi * frequency * np.arange(len(heard)) / rate)
-    amplitude = 2 * abs(np.sum(heard * window * turns)) / np.sum(window) / 32768
-    return float(20 * np.log10(max(amplitude, 1e-6)))
 
 
 def test_hold_silences_both_sides_and_resume_brings_back(

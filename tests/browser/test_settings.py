@@ -15,9 +15,8 @@ from spech.testing.audio import assert_tone
 from spech.testing.dialplan import PASSWORD
 from spech.testing.waiting import wait
 
+from .heard import hear_own_tone, in_call, loudness
 from .page import Server, Telephone
-from .test_calls import hear_own_tone, in_call
-from .test_in_call import loudness
 
 
 def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx: Asterisk) -> None:

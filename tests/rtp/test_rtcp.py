@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.session import RtpSession
+
+from .conftest import decode
 
 BLOCK = rtcp.ReportBlock(7, 64, -3, 70000, 12, 0xABCD0123, 65536)
 SENDER = rtcp.SenderInfo(0x0123456789ABCDEF, 160, 10, 1600)
@@ -252,28 +253,6 @@ def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
     assert one.session.lost == 1
     assert one.session.counts.received == 19
     assert one.session.counts.resynchronised == 1
-
-
-def decode(folder: Path, datagrams: list[tuple[int, bytes]]) -> str:
-    """What tshark says of datagrams: RTP at port 31000, RTCP at 31001."""
-    capture = folder / "call.pcap"
-    with capture.open("wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
-        for port, data in datagrams:
-            udp = struct.pack("!HHHH", port, port, 8 + len(data), 0) + data
-            loopback = 0x7F000001
-            header = struct.pack(
-                "!HHIHHII", 0x4500, 20 + len(udp), 0, 0x4011, 0, loopback, loopback
-            )
-            file.write(struct.pack("<IIII", 0, 0, 20 + len(udp), 20 + len(udp)) + header + udp)
-    arguments = ["-d", "udp.port==31000,rtp", "-d", "udp.port==31001,rtcp"]
-    return subprocess.run(
-        ["tshark", "-r", str(capture), "-V", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")

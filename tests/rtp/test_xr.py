@@ -18,7 +18,7 @@ from spech.rtp import rtcp
 from spech.rtp.session import RtpSession
 from spech.rtp.xr import Delay, Delays, ExtendedReport, ReceiverReference, VoipMetrics
 
-from .test_rtcp import decode
+from .conftest import decode
 
 METRICS = VoipMetrics(
     ssrc=0x01020304,

@@ -17,8 +17,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
-from .call.test_extensions import called, invite, within
-from .conftest import Pair, media
+from .conftest import Pair, called, invite, media, within
 
 #: Texts that some reader of digits takes for a number, and that are none for us.
 NUMBERS = ["\u00b2", "\u0661", "9" * 5000, "-1", "1e9", "0x10", "", "NaN"]

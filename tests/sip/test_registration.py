@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
 
-from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.dialog.identity import Identity
-from spech.sip.message.headers import AuthHeader, NameAddr
+from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration, State
@@ -17,37 +15,9 @@ from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media
+from .registrar import Registrar
 
 Answer = Callable[[Request, Flow, float], Response | None]
-
-
-class Registrar:
-    """Answers REGISTER as a test wants it."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[float, Request]] = []
-        self.digest = DigestServer("spech", random.Random(1), 60)
-        self.password: str | None = None
-        self.granted = 300
-        self.least = 0
-
-    def __call__(self, request: Request, flow: Flow, now: float) -> Response:
-        self.seen.append((now, request))
-        expires = request.expires or 0
-        if 0 < expires < self.least:
-            return response_to(request, 423, headers=[("Min-Expires", str(self.least))])
-        if self.password is not None:
-            value = request.headers.get("Authorization")
-            verdict = Verdict.WRONG
-            if value is not None:
-                given = AuthHeader.parse(value)
-                verdict = self.digest.verify(given, "REGISTER", self.password, now)
-            if verdict is not Verdict.OK:
-                challenges = self.digest.challenge(now, stale=verdict is Verdict.STALE)
-                headers = [("WWW-Authenticate", str(one)) for one in challenges]
-                return response_to(request, 401, headers=headers)
-        contact = f"{request.headers.get('Contact')};expires={min(expires, self.granted)}"
-        return response_to(request, 200, headers=[("Contact", contact)])
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from spech.sip.transaction.timers import PATIENCE
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media
-from .test_registration import Registrar
+from .registrar import Registrar
 
 RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
 #: Seconds for which people act, and for which the stack then sorts itself out: a session timer.

@@ -17,8 +17,8 @@ from spech.sip.timeline import Entry, Timeline, from_pcap, ladder, masked_data, 
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
-from .call.test_calls import challenging
 from .conftest import Pair
+from .registrar import challenging
 
 
 @pytest.fixture

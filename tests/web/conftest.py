@@ -21,7 +21,7 @@ from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.flow import Flow
-from spech.testing.audio import sine
+from spech.testing.audio import samples, sine
 from spech.testing.talk import talk
 from spech.web.app import Serving, serve
 from spech.web.vault import KEY_VARIABLE
@@ -377,3 +377,28 @@ async def page(installation: Installation) -> AsyncIterator[Page]:
         await page.ask("save_account", **installation.settings())
         await page.registered()
         yield page
+
+
+def has(pcm: Any, hertz: float) -> bool:
+    """Whether a tone is in the sound; nothing between -25 and -50 dBFS counts as an answer."""
+    sound = samples(pcm)
+    window = np.hanning(len(sound))
+    turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / 8000)
+    level = 20 * np.log10(abs(np.sum(sound * window * turns)) / window.sum() + 1e-9) + 3
+    assert not -50 < level < -25, level
+    return bool(level > -25)
+
+
+async def until_heard(installation: Installation, called: str, *hertz: float) -> None:
+    """Wait until exactly these of the tones are heard there."""
+    everything = {700.0, 1200.0, 1900.0, 2500.0}
+    while True:
+        await trio.sleep(0.2)
+        sound = installation.exchange.listened.get(called)
+        if sound is None:
+            continue
+        try:
+            if {each for each in everything if has(sound, each)} == set(hertz):
+                return
+        except AssertionError:
+            continue

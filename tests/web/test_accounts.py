@@ -13,8 +13,16 @@ import trio
 from spech.web.store import Store
 from spech.web.vault import Vault
 
-from .conftest import PATIENCE, Exchange, Installation, Page, bindings, open_page, run_server
-from .test_merge import until_heard
+from .conftest import (
+    PATIENCE,
+    Exchange,
+    Installation,
+    Page,
+    bindings,
+    open_page,
+    run_server,
+    until_heard,
+)
 
 
 @pytest.fixture

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import numpy as np
 import trio
 from trio_websocket import WebSocketConnection
 
-from spech.testing.audio import samples, sine
+from spech.testing.audio import sine
 from spech.web.audio import HEADER
 
-from .conftest import Installation, Page, answered, connect, shown
-
-
-def has(pcm: Any, hertz: float) -> bool:
-    """Whether a tone is in the sound; nothing between -25 and -50 dBFS counts as an answer."""
-    sound = samples(pcm)
-    window = np.hanning(len(sound))
-    turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / 8000)
-    level = 20 * np.log10(abs(np.sum(sound * window * turns)) / window.sum() + 1e-9) + 3
-    assert not -50 < level < -25, level
-    return bool(level > -25)
+from .conftest import Installation, Page, answered, connect, shown, until_heard
 
 
 async def speak(connection: WebSocketConnection, hertz: float) -> None:
@@ -32,21 +20,6 @@ async def speak(connection: WebSocketConnection, hertz: float) -> None:
         await connection.send_message(HEADER.pack(number, number * 160) + tone.tobytes())
         number += 1
         await connection.get_message()
-
-
-async def until_heard(installation: Installation, called: str, *hertz: float) -> None:
-    """Wait until exactly these of the tones are heard there."""
-    everything = {700.0, 1200.0, 1900.0, 2500.0}
-    while True:
-        await trio.sleep(0.2)
-        sound = installation.exchange.listened.get(called)
-        if sound is None:
-            continue
-        try:
-            if {each for each in everything if has(sound, each)} == set(hertz):
-                return
-        except AssertionError:
-            continue
 
 
 async def test_merge_and_split(installation: Installation, page: Page) -> None:

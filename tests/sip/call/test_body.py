@@ -11,8 +11,7 @@ from spech.sip.call.session import State
 from spech.sip.message.body import opened
 from spech.sip.message.message import Request, response_to
 
-from ..conftest import Pair, media
-from .test_extensions import called, invite, within
+from ..conftest import Pair, called, invite, media, within
 
 OFFER = media("10.0.0.2", 5000)(1).offer()
 

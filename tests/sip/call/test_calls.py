@@ -9,15 +9,14 @@ import pytest
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip import events
 from spech.sip.call.session import State
-from spech.sip.dialog.digest import DigestServer, Verdict
-from spech.sip.message.headers import AuthHeader, Headers
-from spech.sip.message.message import Request, Response, response_to
+from spech.sip.dialog.digest import DigestServer
+from spech.sip.message.headers import Headers
+from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
-from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
-from ..conftest import Pair, media
-from .test_extensions import called, invite, within
+from ..conftest import Pair, called, invite, media, within
+from ..registrar import challenging
 
 
 def test_a_call_from_ringing_to_bye(pair: Pair) -> None:
@@ -344,20 +343,6 @@ def test_failover_to_the_next_server() -> None:
     carol.send(response_to(second, 486, to_tag="c"), pair.alice)
     wire.run(0.1)
     assert pair.ended(pair.alice).status == 486
-
-
-def challenging(server: DigestServer, passwords: dict[str, str]):
-    def screen(request: Request, flow: Flow, now: float) -> Response | None:
-        value = request.headers.get("Authorization")
-        if value is not None:
-            given = AuthHeader.parse(value)
-            password = passwords.get(given.parameters.get("username", ""), "")
-            if server.verify(given, request.method, password, now) is Verdict.OK:
-                return None
-        challenges = [("WWW-Authenticate", str(one)) for one in server.challenge(now)]
-        return response_to(request, 401, headers=challenges)
-
-    return screen
 
 
 @pytest.mark.parametrize(("password", "status"), [("secret", 200), ("wrong", 401)])

@@ -6,52 +6,10 @@ import pytest
 
 from spech.sip import events
 from spech.sip.call.session import State
-from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, response_to
-from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire
 
-from ..conftest import Pair, media
-
-
-def invite(*headers: tuple[str, str], body: bytes = b"") -> Request:
-    """Bob's INVITE to Alice, with more headers."""
-    pairs = [
-        ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKi1"),
-        ("Max-Forwards", "70"),
-        ("From", "<sip:bob@10.0.0.2>;tag=b1"),
-        ("To", "<sip:alice@10.0.0.1>"),
-        ("Call-ID", "extended"),
-        ("CSeq", "1 INVITE"),
-        ("Contact", "<sip:bob@10.0.0.2>"),
-        *headers,
-    ]
-    if body:
-        pairs.append(("Content-Type", "application/sdp"))
-    return Request("INVITE", Uri.parse("sip:alice@10.0.0.1"), Headers(pairs), body)
-
-
-def within(
-    request: Request, method: str, number: int, to: str, *headers: tuple[str, str]
-) -> Request:
-    """A later request of the same dialog."""
-    changed = request.headers.set("CSeq", f"{number} {method}").set("To", to)
-    changed = changed.set("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKn{number}")
-    for name in ("Require", "Supported", "Session-Expires", "Content-Type"):
-        changed = changed.remove(name)
-    for name, value in headers:
-        changed = changed.add(name, value)
-    return Request(method, request.uri, changed)
-
-
-def called(pair: Pair, request: Request) -> events.IncomingCall:
-    """Alice gets ``request``; her end of it."""
-    pair.bob.send(request, pair.alice)
-    pair.wire.run(0.1)
-    event = pair.find(pair.alice, events.IncomingCall)
-    assert isinstance(event, events.IncomingCall)
-    return event
-
+from ..conftest import Pair, called, invite, media, within
 
 # ---------------------------------------------------------------------- 100rel
 

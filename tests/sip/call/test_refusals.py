@@ -15,8 +15,7 @@ from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
-from ..conftest import Pair, media
-from .test_extensions import invite
+from ..conftest import Pair, invite, media
 
 OFFER = media("10.0.0.2", 5000)(1).offer()
 FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))

@@ -24,8 +24,7 @@ from spech.sip.registration import State as Binding
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
-from ..conftest import Pair, media
-from .test_extensions import invite, within
+from ..conftest import Pair, invite, media, within
 
 ALICE, BOB = "10.0.0.1", "10.0.0.2"
 

@@ -15,9 +15,8 @@ from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Outgoing
 from spech.testing.wire import FakeWire, Packet
 
-from ..conftest import Pair, media
-from .test_extensions import invite
-from .test_transfer import Trio, attended, referred
+from ..conftest import Pair, invite, media
+from .conftest import Three, attended, referred
 
 
 def directions(pair: Pair, who: str) -> list[str]:
@@ -48,7 +47,7 @@ def test_2_1_call_hold(pair: Pair) -> None:
 
 def test_2_2_consultation_hold() -> None:
     """Alice holds Bob, talks to Carol, hangs up there and takes Bob back."""
-    three = Trio(FakeWire(seed=52))
+    three = Three(FakeWire(seed=52))
     ours, theirs = three.established()
     three.alice.agent.hold(ours, three.wire.now)
     three.wire.run(1)
@@ -81,7 +80,7 @@ def test_2_3_music_on_hold(pair: Pair) -> None:
 
 
 def test_2_4_transfer_unattended() -> None:
-    three = Trio(FakeWire(seed=54))
+    three = Three(FakeWire(seed=54))
     ours, theirs = referred(three)
     new = three.follow()
     three.carol_answers()
@@ -104,7 +103,7 @@ def test_2_4_transfer_unattended() -> None:
 
 
 def test_2_5_transfer_attended() -> None:
-    three = Trio(FakeWire(seed=55))
+    three = Three(FakeWire(seed=55))
     ours, _, second, carols = attended(three)
     three.carol_answers()
     three.hang_up(three.alice, ours)
@@ -145,7 +144,7 @@ def test_2_7_call_forwarding_unconditional() -> None:
 
 def test_2_16_call_pickup() -> None:
     """Carol takes the call that Alice has ringing at Bob's: Replaces for an early dialog."""
-    three = Trio(FakeWire(seed=66))
+    three = Three(FakeWire(seed=66))
     ours = three.call()
     theirs = three.incoming()
     three.ring(theirs)
@@ -169,7 +168,7 @@ def test_2_16_call_pickup() -> None:
 
 def test_2_18_click_to_dial() -> None:
     """A program has a phone call somebody: REFER within the call that it made to the phone."""
-    three = Trio(FakeWire(seed=68))
+    three = Three(FakeWire(seed=68))
     ours, _ = referred(three)
     three.follow()
     three.carol_answers()
@@ -186,7 +185,7 @@ def test_2_4_over_a_line_that_loses_each_kind_once() -> None:
         lost.add(packet.kind)
         return True
 
-    three = Trio(FakeWire(seed=74))
+    three = Three(FakeWire(seed=74))
     three.wire.drop = drop
     referred(three)
     three.wire.run(5)

@@ -7,85 +7,18 @@ import pytest
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip import events
 from spech.sip.call.replaces import Replaces, embedded
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import State
 from spech.sip.message.message import Response
 from spech.sip.message.uri import Uri
-from spech.testing.wire import FakeWire, Peer
+from spech.testing.wire import FakeWire
 
-from ..conftest import Pair, media
-
-CAROL = Uri.parse("sip:carol@10.0.0.3")
-
-
-class Trio(Pair):
-    """Alice talks to Bob, who follows transfers; Carol is the third."""
-
-    def __init__(self, wire: FakeWire, *, bob_agent: bool = True) -> None:
-        super().__init__(wire, bob_agent=bob_agent)
-        self.carol = wire.peer("10.0.0.3")
-
-    def refer(self, session: Session, target: Uri = CAROL) -> None:
-        self.alice.agent.transfer(session, target, self.wire.now)
-        self.alice.flush()
-
-    def follow(self) -> Session:
-        """Bob does what he is asked."""
-        event = self.find(self.bob, events.TransferRequested)
-        assert isinstance(event, events.TransferRequested)
-        session = self.bob.agent.invite(
-            event.session.identity,
-            event.referral.target,
-            [self.bob.flow_to(self.carol)],
-            media("10.0.0.2", 5002),
-            self.wire.now,
-            referral=event.referral,
-        )
-        self.bob.flush()
-        self.wire.run(0.1)
-        return session
-
-    def at_carol(self) -> Session:
-        event = self.find(self.carol, events.IncomingCall)
-        assert isinstance(event, events.IncomingCall)
-        return event.session
-
-    def carol_answers(self) -> None:
-        self.carol.agent.answer(self.at_carol(), media("10.0.0.3", 6000), self.wire.now)
-        self.wire.run(0.5)
-
-    def progress(self) -> list[int]:
-        """What Alice heard of it."""
-        statuses: list[int] = []
-        for packet in self.wire.log:
-            if packet.kind == "NOTIFY" and packet.destination == self.alice.address:
-                statuses.append(int(packet.message.body.split()[1]))
-        return statuses
-
-    def nothing_left(self, *peers: Peer) -> None:
-        self.wire.run(200)
-        for peer in peers or (self.alice, self.bob, self.carol):
-            assert peer.agent.sessions == ()
-            assert peer.agent.idle
-            assert peer.agent.get_timer() is None
-
-
-@pytest.fixture
-def three() -> Trio:
-    return Trio(FakeWire(seed=11))
-
-
-def referred(three: Trio) -> tuple[Session, Session]:
-    ours, theirs = three.established()
-    theirs.takes_transfers = True
-    three.refer(ours)
-    three.wire.run(0.5)
-    return ours, theirs
-
+from ..conftest import Pair, invite, media
+from .conftest import CAROL, Three, attended, referred
 
 # ---------------------------------------------------------------------- REFER
 
 
-def test_a_blind_transfer(three: Trio) -> None:
+def test_a_blind_transfer(three: Three) -> None:
     ours, _ = referred(three)
     new = three.follow()
     three.carol.agent.ring(three.at_carol(), three.wire.now)
@@ -104,7 +37,7 @@ def test_a_blind_transfer(three: Trio) -> None:
     three.nothing_left()
 
 
-def test_the_refer_and_its_answer_carry_what_they_must(three: Trio) -> None:
+def test_the_refer_and_its_answer_carry_what_they_must(three: Three) -> None:
     referred(three)
     refer = next(p.message for p in three.wire.log if p.kind == "REFER")
     assert refer.headers.get("Refer-To") == "<sip:carol@10.0.0.3>"
@@ -117,7 +50,7 @@ def test_the_refer_and_its_answer_carry_what_they_must(three: Trio) -> None:
     assert notify.headers.get("Content-Type") == "message/sipfrag;version=2.0"
 
 
-def test_nobody_listens_so_it_is_declined(three: Trio) -> None:
+def test_nobody_listens_so_it_is_declined(three: Three) -> None:
     ours, theirs = three.established()
     three.refer(ours)
     three.wire.run(1)
@@ -130,7 +63,7 @@ def test_nobody_listens_so_it_is_declined(three: Trio) -> None:
     three.wire.run(1)
 
 
-def test_the_program_declines(three: Trio) -> None:
+def test_the_program_declines(three: Three) -> None:
     ours, _ = referred(three)
     event = three.find(three.bob, events.TransferRequested)
     assert isinstance(event, events.TransferRequested)
@@ -142,7 +75,7 @@ def test_the_program_declines(three: Trio) -> None:
     assert notify.headers.get("Subscription-State") == "terminated;reason=noresource"
 
 
-def test_the_target_is_busy_and_the_call_goes_on(three: Trio) -> None:
+def test_the_target_is_busy_and_the_call_goes_on(three: Three) -> None:
     ours, theirs = referred(three)
     three.follow()
     three.carol.agent.hang_up(three.at_carol(), three.wire.now, status=486)
@@ -152,7 +85,7 @@ def test_the_target_is_busy_and_the_call_goes_on(three: Trio) -> None:
     assert theirs.is_up
 
 
-def test_who_transfers_may_leave_at_once(three: Trio) -> None:
+def test_who_transfers_may_leave_at_once(three: Three) -> None:
     """RFC 5589 6.1: the subscription outlives the call."""
     ours, theirs = referred(three)
     three.hang_up(three.alice, ours)
@@ -165,7 +98,7 @@ def test_who_transfers_may_leave_at_once(three: Trio) -> None:
     assert "481 NOTIFY" in three.kinds(three.alice)  # And nobody repeats it after that.
 
 
-def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Trio) -> None:
+def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Three) -> None:
     ours, theirs = referred(three)
     three.hang_up(three.bob, theirs)
     three.wire.run(0.1)
@@ -174,7 +107,7 @@ def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Trio) -> None:
     assert ours.state is State.ENDED
 
 
-def test_a_bye_that_news_has_overtaken_is_said_again(three: Trio) -> None:
+def test_a_bye_that_news_has_overtaken_is_said_again(three: Three) -> None:
     """It arrives out of order, and is refused with 500 (RFC 3261 12.2.2)."""
     ours, theirs = referred(three)
     three.wire.drop = lambda packet: packet.kind == "BYE" and three.wire.now < started + 0.3
@@ -189,13 +122,13 @@ def test_a_bye_that_news_has_overtaken_is_said_again(three: Trio) -> None:
     assert len({p.data for p in three.wire.log if p.kind == "BYE"}) == 2
 
 
-def test_nobody_decides_so_it_expires(three: Trio) -> None:
+def test_nobody_decides_so_it_expires(three: Three) -> None:
     referred(three)
     three.wire.run(200)
     assert three.progress() == [100, 408]
 
 
-def test_one_transfer_at_a_time(three: Trio) -> None:
+def test_one_transfer_at_a_time(three: Three) -> None:
     ours, _ = referred(three)
     with pytest.raises(LocalProtocolError, match="already"):
         three.refer(ours)
@@ -206,7 +139,7 @@ def test_one_transfer_at_a_time(three: Trio) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_transfer_over_a_bad_line(seed: int) -> None:
-    three = Trio(FakeWire(seed=seed, duplication=0.2, delay=(0.01, 0.2)))
+    three = Three(FakeWire(seed=seed, duplication=0.2, delay=(0.01, 0.2)))
     ours, theirs = three.established()
     theirs.takes_transfers = True
     three.wire.loss = 0.3
@@ -241,7 +174,7 @@ def test_a_transfer_over_a_bad_line(seed: int) -> None:
         (None, 400),
     ],
 )
-def test_a_refer_to_nobody(three: Trio, value: str | None, status: int) -> None:
+def test_a_refer_to_nobody(three: Three, value: str | None, status: int) -> None:
     ours, theirs = three.established()
     ours.takes_transfers = True
     assert theirs.dialog is not None
@@ -255,7 +188,7 @@ def test_a_refer_to_nobody(three: Trio, value: str | None, status: int) -> None:
     assert three.find(three.alice, events.TransferRequested) is None
 
 
-def test_the_subscription_can_be_renewed_and_ended(three: Trio) -> None:
+def test_the_subscription_can_be_renewed_and_ended(three: Three) -> None:
     ours, _ = referred(three)
     assert ours.dialog is not None
 
@@ -294,7 +227,7 @@ def test_the_subscription_can_be_renewed_and_ended(three: Trio) -> None:
     ],
 )
 def test_news_that_can_and_cannot_be_read(
-    three: Trio, event: str, state: str, kind: str, body: bytes, status: int
+    three: Three, event: str, state: str, kind: str, body: bytes, status: int
 ) -> None:
     ours, theirs = referred(three)
     assert theirs.dialog is not None
@@ -310,7 +243,7 @@ def test_news_that_can_and_cannot_be_read(
     assert ours.is_up
 
 
-def test_an_end_without_outcome_is_a_failure(three: Trio) -> None:
+def test_an_end_without_outcome_is_a_failure(three: Three) -> None:
     _, theirs = referred(three)
     assert theirs.dialog is not None
     headers = [
@@ -328,7 +261,6 @@ def test_an_end_without_outcome_is_a_failure(three: Trio) -> None:
 
 
 def test_a_refer_outside_a_call_is_declined(scripted: Pair) -> None:
-    from .test_extensions import invite
 
     request = invite(("Refer-To", "<sip:carol@10.0.0.3>"))
     headers = request.headers.set("CSeq", "1 REFER")
@@ -340,26 +272,7 @@ def test_a_refer_outside_a_call_is_declined(scripted: Pair) -> None:
 # ---------------------------------------------------------------------- Replaces
 
 
-def attended(three: Trio) -> tuple[Session, Session, Session, Session]:
-    """Alice talks to Bob and to Carol, and has Bob replace her at Carol's."""
-    ours, theirs = three.established()
-    theirs.takes_transfers = True
-    identity = three.alice.agent.sessions[0].identity
-    second = three.alice.agent.invite(
-        identity, CAROL, [three.alice.flow_to(three.carol)], media("10.0.0.1"), three.wire.now
-    )
-    three.wire.run(0.1)
-    carols = three.at_carol()
-    three.carol_answers()
-    assert second.dialog is not None
-    three.carol.events.clear()
-    three.refer(ours, Replaces.of(second).within(second.dialog.target))
-    three.wire.run(0.5)
-    three.follow()
-    return ours, theirs, second, carols
-
-
-def test_an_attended_transfer(three: Trio) -> None:
+def test_an_attended_transfer(three: Three) -> None:
     ours, _, second, carols = attended(three)
     new = three.at_carol()
     assert new.replaces is carols
@@ -373,7 +286,7 @@ def test_an_attended_transfer(three: Trio) -> None:
     three.nothing_left()
 
 
-def test_the_replacement_is_refused_and_the_old_call_goes_on(three: Trio) -> None:
+def test_the_replacement_is_refused_and_the_old_call_goes_on(three: Three) -> None:
     ours, _, second, carols = attended(three)
     three.carol.agent.hang_up(three.at_carol(), three.wire.now, status=488)
     three.wire.run(0.5)
@@ -385,7 +298,6 @@ def test_the_replacement_is_refused_and_the_old_call_goes_on(three: Trio) -> Non
 
 def replacing(three: Pair, value: str, number: int = 1) -> str:
     """The first answer to Bob's INVITE with that Replaces."""
-    from .test_extensions import invite
 
     request = invite(("Replaces", value), body=media("10.0.0.2", 5000)(1).offer())
     headers = request.headers.set("Call-ID", f"replacing{number}")
@@ -396,7 +308,7 @@ def replacing(three: Pair, value: str, number: int = 1) -> str:
     return next(one.kind for one in answers if one.message.call_id == f"replacing{number}")
 
 
-def test_what_can_be_replaced_and_what_cannot(three: Trio) -> None:
+def test_what_can_be_replaced_and_what_cannot(three: Three) -> None:
     ours, _ = three.established()
     good = str(Replaces.of(ours))
     # Seen from the owner, which is us: our tag is the to-tag.
@@ -418,7 +330,6 @@ def test_a_call_that_rings_here_cannot_be_replaced(pair: Pair) -> None:
     theirs = pair.incoming()
     assert theirs.dialog is not None
     value = f"{theirs.call_id};to-tag={theirs.local_tag};from-tag={theirs.dialog.remote.tag}"
-    from .test_extensions import invite
 
     request = invite(("Replaces", value), body=media("10.0.0.1")(1).offer())
     pair.alice.send(request, pair.bob)

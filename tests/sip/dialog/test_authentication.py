@@ -19,8 +19,7 @@ from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire
 
-from ..call.test_extensions import invite, within
-from ..conftest import Pair, media
+from ..conftest import Pair, invite, media, within
 
 
 class Accounted(Pair):

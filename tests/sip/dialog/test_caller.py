@@ -7,8 +7,7 @@ import pytest
 from spech.sip import events
 from spech.sip.dialog.caller import Caller, caller_of, reason_of
 
-from ..call.test_extensions import called, invite, within
-from ..conftest import Pair
+from ..conftest import Pair, called, invite, within
 
 
 @pytest.mark.parametrize(

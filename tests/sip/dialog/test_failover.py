@@ -21,9 +21,8 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import PATIENCE
 from spech.testing.wire import Peer
 
-from ..call.test_extensions import called, invite, within
-from ..conftest import Pair, media
-from ..test_resolver import NameServer, open_name_server, resolver_for
+from ..conftest import Pair, called, invite, media, within
+from ..name_server import NameServer, open_name_server, resolver_for
 
 PORTS = PortRange(38_200, 38_299)
 LOOPBACK: Final = ("127.0.0.1", 0)

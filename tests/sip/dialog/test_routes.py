@@ -15,8 +15,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire
 
-from ..call.test_extensions import called, invite, within
-from ..conftest import Pair, media
+from ..conftest import Pair, called, invite, media, within
 from ..proxy import Proxy
 
 ALICE, BOB, FIRST, SECOND = "10.0.0.1", "10.0.0.2", "10.0.0.11", "10.0.0.12"

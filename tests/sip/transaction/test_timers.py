@@ -10,8 +10,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.timers import TimerSet
 
-from ..call.test_extensions import called, invite, within
-from ..conftest import PCMU, Pair, media
+from ..conftest import PCMU, Pair, called, invite, media, within
 
 SDP = "application/sdp"
 CONTACT = ("Contact", "<sip:bob@10.0.0.2>")

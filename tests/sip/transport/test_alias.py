@@ -15,7 +15,7 @@ from spech.sip.message.message import Request, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 
-from .test_secure import make_certificate
+from .conftest import make_certificate
 
 PORTS = PortRange(38_400, 38_499)
 LOOPBACK = ("127.0.0.1", 0)

@@ -16,8 +16,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow
 
-from ..call.test_extensions import invite, within
-from ..conftest import media
+from ..conftest import invite, media, within
 
 PORTS = PortRange(38_000, 38_099)
 LOOPBACK = ("127.0.0.1", 0)

@@ -1,0 +1,46 @@
+"""What a page plays, and whether it is the sound that a test expects."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spech.testing.audio import assert_tone
+
+from .page import Telephone
+
+#: The tone that the microphone hears, in Hz, and its level in dBFS.
+TONE = 700.0
+TONE_LEVEL = -20.0
+
+
+def hear_tone(telephone: Telephone, frequency: float, level: float | None = None) -> None:
+    """A clean tone is heard before long; a busy machine may lose a frame now and then."""
+    for attempt in range(10):
+        heard, rate = telephone.hear(0.5)
+        try:
+            assert_tone(heard, rate, frequency, tolerance=2, level=level, level_tolerance=3)
+        except AssertionError:
+            if attempt == 9:
+                raise
+        else:
+            return
+
+
+def hear_own_tone(telephone: Telephone) -> None:
+    """The microphone's tone went to the echo and came back."""
+    hear_tone(telephone, TONE, TONE_LEVEL)
+
+
+def in_call(telephone: Telephone) -> None:
+    telephone.wait_for("spech.state.calls.some(call => call.state === 'answered')")
+    # Sound needs a moment for the way there and back.
+    telephone.wait_for("spech.speakerLevel() > -40")
+
+
+def loudness(heard: NDArray[np.int16], rate: int, frequency: float) -> float:
+    """How much of that frequency there is, in dBFS."""
+    window = np.hanning(len(heard))
+    turns = np.exp(-2j * np.pi * frequency * np.arange(len(heard)) / rate)
+    amplitude = 2 * abs(np.sum(heard * window * turns)) / np.sum(window) / 32768
+    return float(20 * np.log10(max(amplitude, 1e-6)))
