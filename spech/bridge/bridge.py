@@ -33,7 +33,7 @@ from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 from spech.websocket.frames import FrameStream
 
-_log: Final = logging.getLogger("spech.bridge")
+_log: Final = logging.getLogger(__name__)
 #: Seconds until the WebSocket must be open; meanwhile the caller hears it ring.
 _CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0

@@ -47,7 +47,7 @@ __all__ = [
     "names",
 ]
 
-logger = logging.getLogger("spech.codecs")
+logger = logging.getLogger(__name__)
 
 DEFAULT = ("PCMU", "PCMA")
 """What is offered when the program does not say."""

@@ -28,7 +28,7 @@ from spech.exchange.registrar import Registrar
 from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 
-_log: Final = logging.getLogger("spech.exchange")
+_log: Final = logging.getLogger(__name__)
 #: Seconds that somebody's phone rings before the exchange gives up.
 _PATIENCE: Final = 60.0
 #: Apart from the range of a phone, which may run on the same machine.

@@ -28,7 +28,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.sip.transaction.flow import Flow
 
-_log: Final = logging.getLogger("spech.call")
+_log: Final = logging.getLogger(__name__)
 
 #: Transfer requests that wait for ``transfers()``; a further one is declined.
 _WAITING_TRANSFERS: Final = 8

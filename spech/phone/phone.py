@@ -52,7 +52,7 @@ from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow
 from spech.sip.watching.mailbox import Mailbox
 
-_log: Final = logging.getLogger("spech.phone")
+_log: Final = logging.getLogger(__name__)
 #: Incoming calls that wait for ``incoming_calls()``; one more hears that we are busy.
 _WAITING_ROOM: Final = 32
 

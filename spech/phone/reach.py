@@ -22,7 +22,7 @@ from spech.sip.description.offer_answer import AudioFormat, Negotiator
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.uri import Uri
 
-_log: Final = logging.getLogger("spech.reach")
+_log: Final = logging.getLogger(__name__)
 
 _STUN_URI: Final = re.compile(
     r"stun:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]?/@]+)(?::(?P<port>[0-9]{1,5}))?"

@@ -15,7 +15,7 @@ from spech.phone.call import Call
 from spech.rtp.ports import PortRange, lease
 from spech.sip.endpoint import Endpoint
 
-_log: Final = logging.getLogger("spech.phone")
+_log: Final = logging.getLogger(__name__)
 #: Seconds between two looks at our addresses.
 _LOOK_AROUND: Final = 5.0
 

@@ -34,7 +34,7 @@ from spech.sip.transport.tls import TlsAcceptor, TlsConnector, TlsSettings
 from spech.sip.transport.udp import UdpTransport
 from spech.sip.transport.websocket import WebSocketConnector
 
-_log: Final = logging.getLogger("spech.sip")
+_log: Final = logging.getLogger(__name__)
 #: Sources that have been logged are remembered up to this number.
 _REMEMBERED_SOURCES: Final = 1000
 #: Seconds between keepalives on UDP: routers forget a binding after 30 (RFC 5626 4.4.2).

@@ -13,7 +13,7 @@ from spech.web.messages import Refused, VaultState
 from spech.web.store import Settings, Store, StoredAccount
 from spech.web.trial import try_account
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 #: Accounts that may be set up.
 ACCOUNT_LIMIT = 8

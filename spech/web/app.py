@@ -28,7 +28,7 @@ from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Security-Policy": (

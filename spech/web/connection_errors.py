@@ -8,7 +8,7 @@ import trio
 
 from spech.web.texts import first_of
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 _REMEMBERED_SOURCES = 1000
 

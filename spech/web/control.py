@@ -25,7 +25,7 @@ MAX_COMMAND = 65536
 #: Commands of one connection that may be under way at once; more wait unread.
 MAX_UNDER_WAY = 16
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 _COMMAND = msgspec.json.Decoder(messages.Command)
 _ENVELOPE = msgspec.json.Decoder(messages.Envelope)

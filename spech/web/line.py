@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     #: How an outgoing call is placed.
     Placing = Callable[[Phone], AbstractAsyncContextManager[Call]]
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 #: Between two attempts to open a phone that cannot be opened (its port is taken), seconds.
 REOPEN_SECONDS = 5.0

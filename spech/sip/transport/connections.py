@@ -26,7 +26,7 @@ from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing, Target
 from spech.sip.transport import Pump
 from spech.sip.transport.hosts import LocalHosts, family
 
-_log: Final = logging.getLogger("spech.sip")
+_log: Final = logging.getLogger(__name__)
 #: Connections that we have opened and that are alive at once; one more takes the place of the one
 #: that was silent the longest. For those that peers opened see :mod:`spech.descriptors`.
 _MOST_OPENED: Final = 1000
