@@ -64,9 +64,9 @@ def measure(members: int, together: bool, codecs: tuple[str, ...]) -> float:
         kind = {"PCMU": 0, "G722": 9}[codec]
         there = ("10.0.0.2", 30000)
         media.configure(Agreed(codec, kind, kind, 101, 101, there, there))
-        port = ports.enter_context(media.open_audio(8000))
+        port = ports.enter_context(media.voices.open(8000))
         if together:
-            media.join(room)
+            media.voices.join(room)
         calls.append((media, port))
     sounds = [tone((50 * (6 + n),), 0.02, 8000, level=-30).tobytes() for n in range(members)]
     begun = 0.0

@@ -20,7 +20,7 @@ from spech.audio.mixer import mix
 from spech.audio.writer import open_writer
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
-from spech.errors import MediaError
+from spech.errors import CallEnded, MediaError
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,7 @@ class Recordings:
 
     def __init__(self) -> None:
         self._running: list[_Track] = []
+        self._closed = False
 
     def __bool__(self) -> bool:
         return bool(self._running)
@@ -144,7 +145,10 @@ class Recordings:
 
         Raises:
             MediaError: it cannot be created.
+            CallEnded: the call is over.
         """
+        if self._closed:
+            raise CallEnded("the call has ended")
         recording = Recording(path, rate, channels=2 if stereo else 1)
         self._running.append(_Track(recording))
         return recording
@@ -156,8 +160,9 @@ class Recordings:
         if any(track.recording.stopped for track in self._running):
             self._running = [track for track in self._running if not track.recording.stopped]
 
-    def stop(self) -> None:
-        """Complete all files; waits for the disk, 2 s at most for each."""
+    def close(self) -> None:
+        """Complete all files and begin no more; waits for the disk, 2 s at most for each."""
+        self._closed = True
         for track in self._running:
             track.recording.finish()  # Side by side, because the clock waits meanwhile.
         for track in self._running:

@@ -1,32 +1,27 @@
-"""The sound of one call: codec, RTP and audio brought together on the media clock."""
+"""The media engine of one call: codec, RTP and audio, brought together on the media clock."""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
+from typing import Final
 
 import trio
 
 from spech import codecs
 from spech.agreement import RTCP, RTP, Agreed
 from spech.audio.dtmf import DigitDetector
-from spech.audio.player import Player
-from spech.audio.progress import ProgressTone
-from spech.audio.recorder import Recording, Recordings
-from spech.audio.room import Member, Room
+from spech.audio.recorder import Recordings
 from spech.codecs import Codec, Samples
-from spech.errors import CallEnded, LocalProtocolError, PeerUnreachable
-from spech.media.keypad import Key, Keypad, Method, read_keys
+from spech.errors import PeerUnreachable
+from spech.media.events import EventDigit, HandshakeFinished, MediaEvent, ToneDigit
 from spech.media.playout import Playout
-from spech.media.port import FRAMES_PER_SECOND, AudioPort
+from spech.media.port import FRAMES_PER_SECOND
 from spech.media.speech import Speech
-from spech.media.statistics import MediaStatistics, Monitor, Played, QualitySample
+from spech.media.statistics import Monitor
 from spech.media.voices import Voices
 from spech.rtp.clock import PERIOD
 from spech.rtp.dtls import Certificate
@@ -35,32 +30,32 @@ from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
-__all__ = ["AudioPort", "Media", "Recording"]
-
-_DEFAULT_RATE = 8000
-_RTCP_TICKS = 10
-_SAMPLE_TICKS = 50
-_LONGEST_LATENESS = 0.11  # A little more than the clock makes up for.
-_LAST_TICKS = 10
-_KEY_MS = 100
-_GAP_MS = 60
+_DEFAULT_RATE: Final = 8000
+_RTCP_TICKS: Final = 10
+_SAMPLE_TICKS: Final = 50
+_LONGEST_LATENESS: Final = 0.11  # A little more than the clock makes up for.
+_LAST_TICKS: Final = 10
 
 
 class Media:
-    """One call's sound. :meth:`tick` is called by the media clock, everything else by the call.
+    """The media of one call. The media clock calls :meth:`tick`; the call does the rest.
+
+    Commands of a program go to the part that they concern: :attr:`speech`, :attr:`voices`,
+    :attr:`recordings`. After :meth:`close` those that would begin something raise
+    :class:`~spech.errors.CallEnded`.
 
     Args:
-        pair: the leased sockets; whoever leased them closes them, after :meth:`close`.
+        pair: the leased sockets. The one who leased them closes them, after :meth:`close`.
         rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
-        silence_suppression: leave pauses out where the codec or comfort noise allows it.
-        certificate: ours, for DTLS-SRTP; without it only keys that were agreed on serve.
+        silence_suppression: do not send pauses where the codec or comfort noise allows it.
+        certificate: ours, for DTLS-SRTP. Without it only negotiated keys (SDES) are possible.
 
     Attributes:
-        voices: who speaks and listens at our end.
-        on_digit: called with each digit that the peer sends, at its first packet.
-        on_tones: called with each digit that is heard in the peer's sound.
-        on_handshake: called when a handshake for encryption is done, with None, or cannot be, with
-            the reason in plain words.
+        on_event: called within a tick with everything that happens in the media.
+        voices: the near end: audio ports, and the room that the call is in.
+        speech: what is sent: files, tones and digits besides the microphones.
+        recordings: the files that record the call.
+        monitor: statistics and quality.
     """
 
     def __init__(
@@ -71,43 +66,39 @@ class Media:
         silence_suppression: bool = False,
         certificate: Certificate | None = None,
     ) -> None:
-        self.voices = Voices()
-        self.on_digit: Callable[[str], None] | None = None
-        self.on_tones: Callable[[str], None] | None = None
-        self.on_handshake: Callable[[str | None], None] | None = None
+        self.on_event: Callable[[MediaEvent], None] = _ignore
+        self._rng = rng
+        self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
+        self._stream = Stream(pair, self._session, certificate)
+        self.voices: Final = Voices()
+        self.speech: Final = Speech(self._session, self._stream, self._emit)
+        self.recordings: Final = Recordings()
+        self.monitor: Final = Monitor(self._session, self._stream)
         self._silence_suppression = silence_suppression
         self._events: bool | None = None
         self._detects_tones = False
         self._detector: DigitDetector | None = None
-        self._rng = rng
-        self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
-        self._stream = Stream(pair, self._session, certificate)
-        self._monitor = Monitor(self._session, self._stream)
         self._codec: Codec | None = None
         self._chosen = ""
         self._payload_type = -1
         self._playout: Playout | None = None
-        self._played_before = Played()
         self._sending = self._receiving = self._reachable = False
         self._units = self._fraction = 0
-        self._speech = Speech(self._session, self._stream)
-        self._recordings = Recordings()
-        self._waiting = trio.lowlevel.ParkingLot()
         self._ticks = 0
         self._now: float | None = None
         self._due: float | None = None
         self._closed = False
-        self._interrupted = False
 
-    def rebind(self, pair: PortPair) -> None:
-        """Go on with other sockets; whoever leased them closes them, after :meth:`close`."""
-        self._stream.rebind(pair)
+    @property
+    def rate(self) -> int:
+        """The sampling rate of the call's sound in Hz: the codec's, or 8000 without one."""
+        return _DEFAULT_RATE if self._codec is None else self._codec.rate
 
     @property
     def detects_tones(self) -> bool:
-        """Whether digits are looked for in the peer's sound.
+        """Whether digits are detected in the peer's sound.
 
-        An agreement turns it on where it has no telephone-event, and off where it has one.
+        A negotiation turns it on where telephone-event was not agreed on, and off where it was.
         """
         return self._detects_tones
 
@@ -116,22 +107,24 @@ class Media:
         self._detects_tones = detects
         self._detector = None
 
-    @property
-    def keypad(self) -> Keypad:
-        """The keys that are pressed: by it the call tells whether and how INFO can be sent."""
-        return self._speech.keypad
+    def rebind(self, pair: PortPair) -> None:
+        """Continue with other sockets. The one who leased them closes them, after :meth:`close`."""
+        self._stream.rebind(pair)
+
+    def _emit(self, event: MediaEvent) -> None:
+        self.on_event(event)
 
     # Negotiation
 
     def configure(self, agreed: Agreed) -> None:
         """Take the outcome of an offer and answer: the first one, early media, or a re-INVITE.
 
-        SSRC and sequence go on; the codec may change.
+        SSRC and sequence numbers continue; the codec may change.
 
         Raises:
             CodecUnavailable: the codec is unknown here.
-            ValueError: the remote host is no numeric address. A name would be looked up by the
-                system at every packet, while all calls wait.
+            ValueError: the remote host is not a numeric address. The system would resolve a name
+                at every packet, and block all calls meanwhile.
         """
         if self._closed:
             return
@@ -166,20 +159,22 @@ class Media:
         self._session.reports.wanted = agreed.extended_reports
         self._stream.negotiate(remote, remote_rtcp, self._agent(agreed))
         self._stream.secure(agreed.security)
-        self._speech.configure(
+        self.speech.configure(
             codec,
             codec.rate // FRAMES_PER_SECOND,
             agreed.ptime_ms,
             suppress=self._silence_suppression,
         )
-        self._monitor.configure(
+        assert self._playout is not None
+        self.monitor.configure(
             codec,
+            self._playout,
             agreed.payload_type_send,
             codec.packet_samples(agreed.ptime_ms) / codec.rate,
         )
 
     def _agent(self, agreed: Agreed) -> IceAgent | None:
-        """What finds the way to the peer: the one that does already, unless ICE begins anew."""
+        """The ICE agent for an agreement: the present one, unless ICE restarts (RFC 8445 9)."""
         agreement, before = agreed.ice, self._stream.ice
         if agreement is None:
             return None
@@ -192,9 +187,7 @@ class Media:
         return IceAgent(agreement, components, now, rng=self._rng, before=before)
 
     def _use_codec(self, codec: Codec, payload_type: int) -> None:
-        if self._playout is not None:
-            self._played_before = self._played
-        # What waits or is on its way was encoded by the codec before.
+        # Packets that wait or are on their way were encoded by the codec before.
         before = self._codec
         if before is not None and before.rate != codec.rate:
             before = None
@@ -205,10 +198,10 @@ class Media:
     # The clock
 
     def tick(self, now: float) -> None:
-        """Receive, play, speak and send 20 ms of sound. Nothing that the peer sends raises here.
+        """Receive, play, mix and send 20 ms of sound. Nothing that the peer sends raises here.
 
         Raises:
-            PeerUnreachable: with ICE, there is no way to the peer, or no more.
+            PeerUnreachable: ICE found no path to the peer, or lost it.
         """
         if self._closed:
             return
@@ -219,58 +212,56 @@ class Media:
             return
         self._receive(now)
         if self._stream.unreachable:
-            raise PeerUnreachable(f"The sound goes nowhere: {self._stream.unreachable} (ICE).")
+            raise PeerUnreachable(
+                f"There is no path to the peer: {self._stream.unreachable} (ICE)."
+            )
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
         heard = playout.next(self._units, now)
         if not self._receiving:
-            heard = self._speech.silence
+            heard = self.speech.silence
         elif self._detects_tones:
             self._detect(heard, codec.rate, lost=playout.bridged)
         heard = self.voices.listen(heard)
-        # Files and digits wait for the end of a hold; microphones do not.
-        microphone = self.voices.exchange(heard, codec.rate, self._speech.silence)
+        # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
+        microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
         if self._sending and self._stream.ready and self._stream.protection.ready:
-            spoken = self._speech.say(microphone, self._units)
+            spoken = self.speech.say(microphone, self._units)
         else:
-            spoken = self._speech.pause(self._units)
-        if self._waiting and not self._speech.busy:
-            self._waiting.unpark_all()
-        if self._recordings:
-            self._recordings.write(spoken, heard, codec.rate)
+            spoken = self.speech.pause(self._units)
+        if self.recordings:
+            self.recordings.write(spoken, heard, codec.rate)
         self._ticks += 1
         if self._ticks % _RTCP_TICKS == 0:
             self._stream.drain_rtcp(now)
             if self._session.report_due(now):
                 self._stream.send_rtcp(self._session.report(now))
-            # Reports that go the same way keep it open, and so do the checks of ICE.
+            # Where RTCP shares the port of RTP, or with ICE, other packets keep the NAT binding.
             if self._reachable and not self._stream.shared and self._stream.ice is None:
                 keepalive = self._session.keepalive(now)
                 if keepalive is not None:
                     self._stream.send(keepalive)
             if self._ticks % _SAMPLE_TICKS == 0:
-                self._monitor.sample(self._played)
+                self.monitor.sample()
 
     def _receive(self, now: float) -> None:
         shaking = self._stream.protection.shaking
         for digit in self._stream.drain(now):
-            if self.on_digit is not None:
-                self.on_digit(digit)
-        if shaking and self.on_handshake is not None:
+            self.on_event(EventDigit(digit))
+        if shaking:
             protection = self._stream.protection
             if protection.ready or protection.failure:
-                self.on_handshake(protection.failure)
+                self.on_event(HandshakeFinished(protection.failure))
 
     def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:
         if self._detector is None or self._detector.rate != rate:
             self._detector = DigitDetector(rate)
         for digit in self._detector.feed(heard, lost=lost):
-            if self.on_tones is not None:
-                self.on_tones(digit)
+            self.on_event(ToneDigit(digit))
 
-    def _hear_out(self, now: float) -> None:
-        """Hand on what the jitter buffer holds: the last word came before the farewell."""
+    def _play_rest(self, now: float) -> None:
+        """Play what the jitter buffer holds, because it was said before the call ended."""
         codec, playout = self._codec, self._playout
         if codec is None or playout is None or not self._receiving:
             return
@@ -280,14 +271,14 @@ class Media:
                 break
             heard = playout.next(self._units, now + ahead * PERIOD)
             self.voices.play(heard, codec.rate)
-            self._recordings.write(self._speech.silence, heard, codec.rate)
+            self.recordings.write(self.speech.silence, heard, codec.rate)
 
     def _notice_stall(self, now: float) -> None:
-        """After a sleep of the machine, go on at the present instead of where it stopped.
+        """After the machine has slept, continue at the present time.
 
-        The clock makes up for short stalls, and drops the ticks of long ones. Each tick is held
-        against when it was due: by the time since the last one, late itself, several stalls in a
-        row would leave our timestamps behind for good.
+        The clock makes up for short stalls, and drops the ticks of long ones. Each tick is compared
+        with the time at which it was due. If it were compared with the last tick, which may have
+        been late itself, several stalls in a row would leave our timestamps behind for good.
         """
         due = now if self._due is None else min(self._due, now)
         if now - due > _LONGEST_LATENESS:
@@ -297,179 +288,32 @@ class Media:
         self._due = due + PERIOD
         self._now = now
 
-    # What a program does with a call
-
-    def join(self, room: Room, gain: float = 0.0) -> Member:
-        """See :meth:`Call.join`."""
-        self._require_open()
-        return self.voices.join(room, gain)
-
-    def open_audio(self, rate: int | None = None) -> AbstractContextManager[AudioPort]:
-        """See :meth:`Call.open_audio`.
-
-        Raises:
-            CallEnded: the call is over.
-            ValueError: ``rate`` gives no whole number of samples in 20 ms.
-        """
-        self._require_open()
-        return self.voices.open(self._rate if rate is None else rate)
-
-    @property
-    def _rate(self) -> int:
-        return _DEFAULT_RATE if self._codec is None else self._codec.rate
-
-    def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
-        """See :meth:`Call.play`.
-
-        Raises:
-            MediaError: it cannot be opened, or holds no sound.
-            CallEnded: the call is over.
-        """
-        self._require_open()
-        self._speech.play(Player(path, gain=gain, repeat=repeat))
-
-    def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
-        """See :meth:`Call.play_tone`.
-
-        Raises:
-            ValueError: there is no tone of that name.
-            CallEnded: the call is over.
-        """
-        self._require_open()
-        self._speech.play(ProgressTone(name, country, seconds))
-
-    def send_dtmf(
-        self,
-        digits: str,
-        *,
-        duration_ms: int = _KEY_MS,
-        gap_ms: int = _GAP_MS,
-        method: Method = "auto",
-    ) -> None:
-        """Queue digits behind those that wait already; see :meth:`Call.send_dtmf`.
-
-        Raises:
-            LocalProtocolError: a character is no digit and no pause, the peer does not take the
-                wanted method, or nothing has been agreed on yet.
-            ValueError: a length makes no sense.
-            CallEnded: the call is over.
-        """
-        self._press(read_keys(digits, method, duration_ms, gap_ms))
-
-    @contextlib.contextmanager
-    def press(self, digit: str, *, method: Method = "auto") -> Iterator[None]:
-        """Hold a key down for the time of a ``with`` block; see :meth:`Call.press`.
-
-        Raises:
-            LocalProtocolError, CallEnded: as for :meth:`send_dtmf`.
-        """
-        keys = read_keys(digit, method, _KEY_MS, _GAP_MS)
-        if len(keys) != 1 or not keys[0].digit:
-            raise LocalProtocolError(f"{digit!r} is not one key")
-        keys[0].held = True
-        self._press(keys)
-        try:
-            yield
-        finally:
-            keys[0].held = False
-
-    def _press(self, keys: list[Key]) -> None:
-        self._require_open()
-        if self._codec is None:
-            raise LocalProtocolError("nothing has been agreed on yet, digits cannot be sent")
-        self._speech.keypad.queue(keys)
-
-    async def played(self) -> None:
-        """Wait until all queued files and digits were sent, and can have been heard.
-
-        That is 0.1 s after the last packet: most telephones forget what their jitter buffer holds
-        when they are told that the call is over, and would cut the last word off.
-
-        Cancelling the wait changes nothing about them.
-
-        Raises:
-            CallEnded: the call ended before they were.
-        """
-        await trio.lowlevel.checkpoint()
-        while self._speech.busy and not self._closed:
-            await self._waiting.park()
-        if self._interrupted:
-            raise CallEnded("the call ended before everything was sent")
-
-    def flush(self) -> None:
-        """Forget what is queued: files, digits that have not begun, and what microphones said."""
-        self._speech.flush()
-        self.voices.flush()
-        if not self._speech.busy:
-            self._waiting.unpark_all()
-
-    def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
-        """See :meth:`Call.record`.
-
-        Raises:
-            MediaError: the file cannot be created.
-            CallEnded: the call is over.
-        """
-        self._require_open()
-        return self._recordings.start(path, self._rate, stereo=stereo)
-
-    @property
-    def statistics(self) -> MediaStatistics:
-        """What was counted and measured so far."""
-        return self._monitor.statistics(self._played)
-
-    @property
-    def quality_history(self) -> tuple[QualitySample, ...]:
-        """How the call did, a sample a second; of one longer than ten minutes, coarser."""
-        return self._monitor.history
-
-    @property
-    def encrypted(self) -> str | None:
-        """How the sound is encrypted: "SDES" or "DTLS", None for plain sound."""
-        return self._stream.protection.kind
-
-    @property
-    def _played(self) -> Played:
-        """What was played so far, by all codecs of the call."""
-        before, codec, playout = self._played_before, self._codec, self._playout
-        if codec is None or playout is None:
-            return before
-        return Played(
-            concealed=before.concealed + playout.concealed,
-            undecodable=before.undecodable + playout.undecodable,
-            accelerated_ms=before.accelerated_ms + 1000.0 * playout.accelerated / codec.rate,
-            expanded_ms=before.expanded_ms + 1000.0 * playout.expanded / codec.rate,
-            delay_ms=1000.0 * playout.delay,
-        )
-
     def close(self) -> None:
-        """End the sound: say goodbye by RTCP, end ports and recordings. May be called again."""
+        """End the media: send an RTCP BYE, close ports and recordings. May be called again."""
         if self._closed:
             return
         self._closed = True
-        self._interrupted = self._speech.unsent
         if self._now is not None:
-            self._hear_out(self._now)
+            self._play_rest(self._now)
             farewell = self._session.farewell(self._now)
             if farewell is not None:
                 self._stream.send_rtcp(farewell)
-            if not self._monitor.history:  # A short call has a mark as well.
-                self._monitor.sample(self._played)
+            if not self.monitor.history:  # A call shorter than a second has a MOS as well.
+                self.monitor.sample()
         self.voices.close()
-        self._speech.flush()
-        self._recordings.stop()
-        self._waiting.unpark_all()
+        self.speech.close()
+        self.recordings.close()
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise CallEnded("the call has ended")
+
+def _ignore(event: MediaEvent) -> None:
+    """Do nothing with an event: a Media that is used alone has no call to tell."""
 
 
 @lru_cache(maxsize=1024)
 def _numeric(address: tuple[str, int]) -> tuple[tuple[str, int], bool]:
-    """An address as the socket writes it, and whether anything can be sent there.
+    """Normalise an address as the socket writes it; the flag tells whether it can be sent to.
 
-    0.0.0.0 is how RFC 2543 put a call on hold.
+    0.0.0.0 is the hold of RFC 2543.
     """
     host, port = address
     parsed = ipaddress.ip_address(host)

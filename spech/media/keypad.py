@@ -1,14 +1,15 @@
-"""The keys that are pressed in a call: one after the other, by whichever way the far end takes.
+"""The keys that are pressed in a call: one after the other, by a method that the peer accepts.
 
-A key has a length and a gap behind it, and goes as a telephone event (RFC 4733), as an INFO
-request, or as two tones in the sound. Which of them is decided when its turn comes, so that what
-was agreed anew in the meantime counts.
+A key has a length and a gap after it. It is sent as a telephone event (RFC 4733), as an INFO
+request, or as two tones in the sound. The method is chosen when the turn of the key comes, because
+a re-INVITE may have changed what the peer accepts.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -16,38 +17,45 @@ import numpy as np
 
 from spech.audio.tones import digit_samples
 from spech.codecs.base import Samples
-from spech.errors import LocalProtocolError
+from spech.errors import CallEnded, LocalProtocolError
+from spech.media.events import InfoDigit, MediaEvent
 from spech.rtp.dtmf import DIGITS, DigitSender, EventPacket
 from spech.rtp.session import RtpSession
 
 Method = Literal["auto", "rfc4733", "info", "inband"]
-"""How digits are sent; "auto" is the first of the other three that the far end takes."""
+"""How digits are sent; "auto" is the first of the other three that the peer accepts."""
 
 _TICK_MS = 20
 # RFC 4733 section 2.5.1.4: the end goes out three times, the last two of them in the gap.
 _SHORTEST_GAP_TICKS = 2
 _PAUSES: Final = {",": 2000, "P": 2000, "W": 500}
 
+KEY_MS: Final = 100
+"""How long a digit lasts unless told otherwise."""
+
+GAP_MS: Final = 60
+"""The silence after a digit unless told otherwise."""
+
 
 @dataclass(slots=True)
 class Key:
-    """A key, or with an empty ``digit`` a pause. Lengths are in ticks of 20 ms."""
+    """A key, or a pause where ``digit`` is empty. Lengths are in ticks of 20 ms."""
 
     digit: str
     method: Method
     ticks: int
     gap_ticks: int
-    #: Whether it stays down, however long it has been; let up, it lasts ``ticks`` at least.
+    #: Whether it is held down. After its release it still lasts ``ticks`` at least.
     held: bool = False
 
 
 def read_keys(digits: str, method: Method, duration_ms: int, gap_ms: int) -> list[Key]:
-    """The keys that a dial string stands for.
+    """Parse a dial string into keys.
 
     Raises:
-        LocalProtocolError: a character is no digit and no pause.
-        ValueError: the length of a key is not above 0, or that of a gap below it; or there is no
-            such method.
+        LocalProtocolError: a character is neither a digit nor a pause.
+        ValueError: a key is not longer than 0 ms, a gap is shorter than 0 ms, or there is no such
+            method.
     """
     if method not in get_args(Method):
         raise ValueError(f"no method {method!r}: it is one of {', '.join(get_args(Method))}")
@@ -62,23 +70,30 @@ def read_keys(digits: str, method: Method, duration_ms: int, gap_ms: int) -> lis
         elif character in _PAUSES:
             keys.append(Key("", method, _PAUSES[character] // _TICK_MS, 0))
         else:
-            raise LocalProtocolError(f"{character!r} is no DTMF digit")
+            raise LocalProtocolError(f"{character!r} is not a DTMF digit")
     return keys
 
 
 class Keypad:
     """Presses keys in turn, tick by tick.
 
+    Args:
+        session: numbers telephone events and knows whether the peer accepts them.
+        emit: takes an :class:`~spech.media.events.InfoDigit` where a digit goes as INFO.
+
     Attributes:
-        signal: sends a digit and its length in milliseconds beside the sound (INFO); None where
-            there is no way to.
-        signals: whether the far end says that it takes such requests.
+        ready: whether a codec has been agreed on; before that no key can be pressed.
+        has_dialog: whether there is a dialog in which INFO can be sent.
+        accepts_info: whether the peer says that it accepts INFO requests.
     """
 
-    def __init__(self, session: RtpSession) -> None:
-        self.signal: Callable[[str, int], None] | None = None
-        self.signals = False
+    def __init__(self, session: RtpSession, emit: Callable[[MediaEvent], None]) -> None:
+        self.ready = False
+        self.has_dialog = False
+        self.accepts_info = False
         self._session = session
+        self._emit = emit
+        self._closed = False
         self._queue: deque[Key] = deque()
         self._key: Key | None = None
         self._method: Method = "auto"
@@ -91,32 +106,80 @@ class Keypad:
         """Whether a key is down or waits."""
         return self._key is not None or bool(self._queue)
 
+    def send(
+        self,
+        digits: str,
+        *,
+        duration_ms: int = KEY_MS,
+        gap_ms: int = GAP_MS,
+        method: Method = "auto",
+    ) -> None:
+        """Queue digits after those that wait already; see :meth:`Call.send_dtmf`.
+
+        Raises:
+            LocalProtocolError: a character is neither a digit nor a pause, the peer does not
+                accept ``method``, or no codec has been agreed on yet.
+            ValueError: a length makes no sense.
+            CallEnded: the call is over.
+        """
+        self.queue(read_keys(digits, method, duration_ms, gap_ms))
+
+    @contextlib.contextmanager
+    def press(self, digit: str, *, method: Method = "auto") -> Iterator[None]:
+        """Hold a key down for the time of a ``with`` block; see :meth:`Call.press`.
+
+        Raises:
+            LocalProtocolError: ``digit`` is not one digit; or as for :meth:`send`.
+            CallEnded: the call is over.
+        """
+        keys = read_keys(digit, method, KEY_MS, GAP_MS)
+        if len(keys) != 1 or not keys[0].digit:
+            raise LocalProtocolError(f"{digit!r} is not one key")
+        keys[0].held = True
+        self.queue(keys)
+        try:
+            yield
+        finally:
+            keys[0].held = False
+
     def queue(self, keys: list[Key]) -> None:
         """Press ``keys`` after those that wait already.
 
         Raises:
-            LocalProtocolError: they insist on a way that there is not.
+            LocalProtocolError, CallEnded: as for :meth:`send`.
         """
+        if self._closed:
+            raise CallEnded("the call has ended")
+        if not self.ready:
+            raise LocalProtocolError("no codec has been agreed on yet, digits cannot be sent")
         for key in keys:
             if key.method == "rfc4733" and not self._session.can_send_events:
-                raise LocalProtocolError("no telephone-event was agreed")
-            if key.method == "info" and self.signal is None:
-                raise LocalProtocolError("there is no dialog in which INFO could be sent")
+                raise LocalProtocolError("telephone-event was not agreed on")
+            if key.method == "info" and not self.has_dialog:
+                raise LocalProtocolError("there is no dialog in which INFO can be sent")
         self._queue.extend(keys)
 
+    def close(self) -> None:
+        """Forget all keys and accept no more."""
+        self._closed = True
+        self.clear()
+
     def clear(self) -> None:
-        """Forget the keys that wait; the present one is let up, and still gets its end."""
+        """Forget the keys that wait; the one that is down is released and still gets its end."""
         self._queue.clear()
         if self._key is not None:
             self._key.held = False
             self._key.ticks = min(self._key.ticks, self._elapsed + 1)
 
     def next(self, units: int, rate: int) -> tuple[EventPacket, ...] | Samples | None:
-        """Advance one tick: event packets or sound to send in place of everything else, or None.
+        """Advance one tick.
 
         Args:
-            units: clock units in a tick.
-            rate: of the sound, in Hz.
+            units: RTP clock units in a tick.
+            rate: sampling rate of the sound in Hz.
+
+        Returns:
+            Event packets or sound to send in place of all other sound, or None.
         """
         if self._key is None:
             if not self._queue:
@@ -143,8 +206,8 @@ class Keypad:
                 samples = rate * _TICK_MS // 1000
                 start = (self._elapsed - 1) * samples
                 return digit_samples(key.digit, start, samples, rate)
-        if last and self.signal is not None:
-            self.signal(key.digit, self._elapsed * _TICK_MS)
+        if last and self.has_dialog:
+            self._emit(InfoDigit(key.digit, self._elapsed * _TICK_MS))
         return None
 
     def _begin(self, key: Key) -> None:
@@ -152,14 +215,14 @@ class Keypad:
         self._elapsed = 0
         self._gap_left = -1
         if key.digit:
-            self._method = self._way() if key.method == "auto" else key.method
+            self._method = self._best_method() if key.method == "auto" else key.method
             if self._method == "rfc4733":
                 self._events.begin(key.digit)
 
-    def _way(self) -> Method:
+    def _best_method(self) -> Method:
         if self._session.can_send_events:
             return "rfc4733"
-        return "info" if self.signals and self.signal is not None else "inband"
+        return "info" if self.accepts_info and self.has_dialog else "inband"
 
     def _gap(self, rate: int) -> tuple[EventPacket, ...] | Samples | None:
         self._gap_left -= 1

@@ -1,12 +1,17 @@
-"""From what there is to say to the packets of each tick: microphones, files and digits."""
+"""From microphones, files and digits to the packets of each tick."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import trio
 
 from spech.audio.mixer import mix
 from spech.audio.player import Playlist, Source
 from spech.codecs.base import Codec, Samples
+from spech.errors import CallEnded
+from spech.media.events import MediaEvent
 from spech.media.keypad import Keypad
 from spech.media.pauses import Pauses
 from spech.rtp.sequence import TIMESTAMP_MASK
@@ -16,21 +21,28 @@ from spech.rtp.stream import Stream
 _NO_SOUND: Samples = np.zeros(0, np.int16)
 _SHORTEST_PACKET_MS = 10
 _LONGEST_PACKET_MS = 200
-# What a far end commonly keeps in its jitter buffer, and throws away when it hears a farewell.
+# What a peer commonly holds in its jitter buffer, and discards when the call ends.
 _TAIL_TICKS = 5
 
 
 class Speech:
-    """Mixes, encodes and sends, tick by tick. Files and digits wait while nothing may be sent.
+    """Mixes, encodes and sends, tick by tick. Files and digits wait while sending is not allowed.
+
+    Args:
+        session: numbers the packets.
+        stream: sends them.
+        emit: takes the events of the keypad.
 
     Attributes:
-        silence: one tick of it.
+        silence: one tick of silence.
         keypad: the keys that are pressed.
     """
 
-    def __init__(self, session: RtpSession, stream: Stream) -> None:
+    def __init__(
+        self, session: RtpSession, stream: Stream, emit: Callable[[MediaEvent], None]
+    ) -> None:
         self.silence: Samples = _NO_SOUND
-        self.keypad = Keypad(session)
+        self.keypad = Keypad(session, emit)
         self._session = session
         self._stream = stream
         self._codec: Codec | None = None
@@ -39,25 +51,32 @@ class Speech:
         self._tail = 0
         self._pauses: Pauses | None = None
         self._plays = Playlist()
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._interrupted = False
 
     @property
-    def unsent(self) -> bool:
-        """Whether something of a file or a digit was not sent yet."""
+    def _unsent(self) -> bool:
+        """Whether a part of a file or a digit has not been sent yet."""
         return bool(self._plays) or self.keypad.busy
 
     @property
     def busy(self) -> bool:
-        """Whether a farewell now would cut something off, here or at the far end."""
-        return self.unsent or self._tail > 0
+        """Whether a hang-up now would cut something off, here or in the peer's jitter buffer."""
+        return self._unsent or self._tail > 0
 
     def configure(
         self, codec: Codec, samples: int, ptime_ms: int, *, suppress: bool = False
     ) -> None:
-        """Take the outcome of a negotiation: the codec, its samples in a tick, and packet length.
+        """Take the outcome of a negotiation.
 
-        What a peer asks for is honoured as far as a packet still makes sense. With ``suppress``
-        pauses are not sent as sound where the peer takes comfort noise.
+        Args:
+            codec: encodes from now on.
+            samples: in a tick, at the codec's rate.
+            ptime_ms: of the packets that the peer asks for; bounded to 10 to 200 ms.
+            suppress: send comfort noise in pauses, where the peer accepts it.
         """
+        self.keypad.ready = True
         if not suppress or not self._session.can_send_noise:
             self._pauses = None
         elif self._pauses is None or codec is not self._codec:
@@ -70,17 +89,50 @@ class Speech:
         self._packet_samples = codec.packet_samples(ptime)
 
     def play(self, source: Source) -> None:
-        """Queue a file or a tone behind the others."""
+        """Queue a file or a tone after those that wait already.
+
+        Raises:
+            CallEnded: the call is over; ``source`` is closed.
+        """
+        if self._closed:
+            source.close()
+            raise CallEnded("the call has ended")
         self._plays.queue(source)
 
+    async def played(self) -> None:
+        """Wait until all queued files and digits have been sent, and the peer can have played them.
+
+        That is 0.1 s after the last packet: most telephones discard their jitter buffer when the
+        call ends, which would cut the last word off. Cancelling the wait changes nothing else.
+
+        Raises:
+            CallEnded: the call ended before everything was sent.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.busy and not self._closed:
+            await self._waiting.park()
+        if self._interrupted:
+            raise CallEnded("the call ended before everything was sent")
+
     def flush(self) -> None:
-        """Forget files, and the digits that have not begun."""
+        """Drop files, and the digits that have not begun."""
         self._plays.clear()
         self.keypad.clear()
         self._tail = 0
+        if not self.busy:
+            self._waiting.unpark_all()
+
+    def close(self) -> None:
+        """Drop everything that is queued, and accept no more."""
+        if not self._closed:
+            self._closed = True
+            self._interrupted = self._unsent
+            self.keypad.close()
+            self._plays.clear()
+            self._waiting.unpark_all()
 
     def say(self, microphone: Samples, units: int) -> Samples:
-        """Send one tick of ``units`` on the RTP clock, and return the sound of it."""
+        """Send one tick of ``units`` on the RTP clock, and return its sound."""
         session, codec = self._session, self._codec
         if codec is None:
             return microphone
@@ -97,7 +149,7 @@ class Speech:
                 played = self._plays.read(len(self.silence), codec.rate)
                 spoken = mix((microphone, played), len(self.silence))
             self._send(codec, spoken)
-            # Until the packet that this goes into was sent, and was heard.
+            # Until the packet that holds this was sent and played.
             self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1
         else:
             spoken = microphone
@@ -111,14 +163,18 @@ class Speech:
                     self._stream.send(session.send_noise(noise))
             self._tail = max(0, self._tail - 1)
         session.advance(units)
+        if self._waiting and not self.busy:
+            self._waiting.unpark_all()
         return spoken
 
     def pause(self, units: int) -> Samples:
-        """Let one tick pass in which nothing may be sent."""
+        """Advance one tick in which nothing may be sent."""
         self._session.pause()
         self._pending = _NO_SOUND
         self._tail = max(0, self._tail - 1)
         self._session.advance(units)
+        if self._waiting and not self.busy:
+            self._waiting.unpark_all()
         return self.silence
 
     def _send(self, codec: Codec, spoken: Samples) -> None:
@@ -139,4 +195,4 @@ class Speech:
         if payload:
             self._stream.send(self._session.send(payload, timestamp))
         else:
-            self._session.pause()  # The codec leaves a pause out.
+            self._session.pause()  # The codec leaves the pause out (DTX).

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from spech import codecs
 from spech.codecs.base import Codec
 from spech.media.emodel import mean_opinion_score, transmission_rating
+from spech.media.playout import Playout
 from spech.rtp.bursts import BurstSummary
 from spech.rtp.jitter import LONGEST_DELAY
 from spech.rtp.session import RtpSession
@@ -129,7 +130,7 @@ class QualitySample:
 
 
 class Played(NamedTuple):
-    """What playout did so far; ``delay_ms`` is what it makes sound wait now."""
+    """Counters of playout; ``delay_ms`` is its present delay."""
 
     concealed: int = 0
     undecodable: int = 0
@@ -148,13 +149,15 @@ class _Counters(NamedTuple):
 
 
 class Monitor:
-    """Watches one call. :meth:`sample` is to be called once a second."""
+    """Measures one call. The engine calls :meth:`sample` once a second."""
 
     def __init__(self, session: RtpSession, stream: Stream) -> None:
         self._session = session
         self._stream = stream
         session.reports.measure = self._metrics
         self._codec: Codec | None = None
+        self._playout: Playout | None = None
+        self._played_before = Played()
         self._impairment = codecs.impairment(codecs.DEFAULT[0])
         self._payload_type: int | None = None
         self._packet_ms = _TICK_MS
@@ -171,16 +174,35 @@ class Monitor:
         self._span = 1
         self._pending: list[QualitySample] = []
 
-    def configure(self, codec: Codec, payload_type: int, packet_seconds: float) -> None:
-        """The codec in use, its payload type as we send it, and the length of a packet."""
+    def configure(
+        self, codec: Codec, playout: Playout, payload_type: int, packet_seconds: float
+    ) -> None:
+        """Take the codec in use and its playout, and the type and length of packets we send."""
+        if playout is not self._playout:
+            self._played_before = self._played
+            self._playout = playout
         self._codec = codec
         self._impairment = codecs.impairment(codec.name)
         self._payload_type = payload_type
         self._packet_ms = packet_seconds * 1000.0
 
-    def sample(self, played: Played) -> None:
-        """Note how the call does."""
-        session = self._session
+    @property
+    def _played(self) -> Played:
+        """What was played so far, by all codecs of the call."""
+        before, codec, playout = self._played_before, self._codec, self._playout
+        if codec is None or playout is None:
+            return before
+        return Played(
+            concealed=before.concealed + playout.concealed,
+            undecodable=before.undecodable + playout.undecodable,
+            accelerated_ms=before.accelerated_ms + 1000.0 * playout.accelerated / codec.rate,
+            expanded_ms=before.expanded_ms + 1000.0 * playout.expanded / codec.rate,
+            delay_ms=1000.0 * playout.delay,
+        )
+
+    def sample(self) -> None:
+        """Measure the second that has passed."""
+        session, played = self._session, self._played
         self._delay_ms = played.delay_ms
         self._bursts = session.bursts()
         before = self._counters[0]
@@ -244,9 +266,16 @@ class Monitor:
         """The call so far, a sample for each second; coarser the longer it lasts."""
         return tuple(self._history)
 
-    def statistics(self, played: Played) -> MediaStatistics:
-        """The figures of the moment; those that are judged are of the last full second."""
+    @property
+    def encryption(self) -> str | None:
+        """How the sound is encrypted: "SDES" or "DTLS", None for plain sound."""
+        return self._stream.protection.kind
+
+    @property
+    def statistics(self) -> MediaStatistics:
+        """The figures of the moment; loss, concealment and MOS are of the last full second."""
         session, stream, counts = self._session, self._stream, self._session.counts
+        played = self._played
         bursts, remote = self._bursts, session.reports.remote_report
         metrics = session.reports.remote_metrics
         expected = session.expected

@@ -1,9 +1,9 @@
-"""Who speaks and listens at our end of a call: audio ports, and a room with others."""
+"""The near end of a call: audio ports, and a room with other calls."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import trio
 
@@ -12,18 +12,20 @@ from spech.audio.mixer import mix
 from spech.audio.room import Member, Room
 from spech.audio.volume import Volume
 from spech.codecs.base import Samples
+from spech.errors import CallEnded
 from spech.media.port import AudioPort
 
 
 class Voices:
-    """The near end, tick by tick: what the peer says goes in, what it is to hear comes out.
+    """Mixes the near end, tick by tick: the peer's sound goes in, the sound for the peer comes out.
 
     Attributes:
-        muted: silence stands for what the microphones say.
+        muted: while true, silence replaces the sound of the microphones.
     """
 
     def __init__(self) -> None:
         self.muted = False
+        self._closed = False
         self._ports: list[AudioPort] = []
         self._member: Member | None = None
         self._spoken = Meter()
@@ -31,16 +33,20 @@ class Voices:
         self._microphone: Volume | None = None
         self._speaker: Volume | None = None
 
-    # Who is there
+    # Ports and rooms
 
-    @contextlib.contextmanager
-    def open(self, rate: int) -> Iterator[AudioPort]:
+    def open(self, rate: int) -> AbstractContextManager[AudioPort]:
         """A microphone and a speaker for the time of a ``with`` block, at ``rate`` Hz.
 
         Raises:
-            ValueError: ``rate`` gives no whole number of samples in 20 ms.
+            CallEnded: the call is over.
+            ValueError: 20 ms at ``rate`` are not a whole number of samples.
         """
-        port = AudioPort(rate)
+        self._require_open()
+        return self._opened(AudioPort(rate))
+
+    @contextmanager
+    def _opened(self, port: AudioPort) -> Iterator[AudioPort]:
         self._ports.append(port)
         try:
             yield port
@@ -51,71 +57,81 @@ class Voices:
 
     @property
     def member(self) -> Member | None:
-        """The peer's place in a room with others, or None."""
+        """The peer as a member of a room, or None."""
         member = self._member
         return None if member is None or member.room is None else member
 
-    def join(self, room: Room, gain: float) -> Member:
-        """Bring the peer, and ourselves with it, into a room; out of the one before, if any."""
+    def join(self, room: Room, gain: float = 0.0) -> Member:
+        """Bring the peer, and our ports with it, into a room; it leaves the one before.
+
+        Raises:
+            CallEnded: the call is over.
+        """
+        self._require_open()
         self.leave()
         self._member = room.join(gain)
         return self._member
 
     def leave(self) -> None:
-        """Go on alone, out of any room."""
+        """Leave the room, if the peer is in one."""
         if self._member is not None:
             self._member.leave()
             self._member = None
 
     def close(self) -> None:
-        """Everybody leaves."""
+        """Close all ports, leave the room, and open no more."""
+        self._closed = True
         for port in self._ports:
             port.close()
         self.leave()
 
-    # How loud they are
+    def _require_open(self) -> None:
+        if self._closed:
+            raise CallEnded("the call has ended")
+
+    # Gain and level
 
     @property
     def microphone(self) -> Volume:
-        """How loud the microphones are for the peer. Nothing is computed until it is asked for."""
+        """The gain of the microphones towards the peer. It costs nothing until it is first used."""
         if self._microphone is None:
             self._microphone = Volume()
         return self._microphone
 
     @property
     def speaker(self) -> Volume:
-        """How loud the peer is, for ports, rooms and recordings."""
+        """The gain of the peer's sound towards ports, rooms and recordings."""
         if self._speaker is None:
             self._speaker = Volume()
         return self._speaker
 
     @property
     def levels(self) -> tuple[float, float]:
-        """dBFS of what the microphones say and of what the peer says, over the last 100 ms."""
+        """RMS levels of the microphones and of the peer over the last 100 ms, in dBFS."""
         return self._spoken.level, self._heard.level
 
     @property
     def peaks(self) -> tuple[float, float]:
-        """The highest samples of both in dBFS; they fall by 20 dB/s."""
+        """Peak levels of both in dBFS; they decay by 20 dB/s."""
         now = trio.current_time()
         return self._spoken.peak(now), self._heard.peak(now)
 
     # The clock
 
     def listen(self, heard: Samples) -> Samples:
-        """The peer said this: as loud as it is wanted."""
+        """Apply the speaker's gain to a tick of the peer's sound, and measure its level."""
         if self._speaker is not None:
             heard = self._speaker.process(heard)
         self._heard.note(heard)
         return heard
 
     def exchange(self, heard: Samples, rate: int, silence: Samples) -> Samples:
-        """Hand on one tick of the peer, and return what it is to hear of us.
+        """Deliver one tick of the peer's sound, and return the tick that is for the peer.
 
         Args:
-            heard: what :meth:`listen` gave.
-            rate: of all sound here, in Hz.
-            silence: a tick of it.
+            heard: what :meth:`listen` returned.
+            rate: sampling rate of all three sounds, in Hz.
+            silence: a tick of silence.
         """
         member = self.member
         if member is None:
@@ -127,7 +143,7 @@ class Voices:
         return to_peer
 
     def play(self, heard: Samples, rate: int) -> None:
-        """Hand sound to the ports."""
+        """Deliver a tick of sound to the ports."""
         for port in self._ports:
             port.put(heard, rate)
 
@@ -140,11 +156,11 @@ class Voices:
         return spoken
 
     def discard(self) -> None:
-        """Let a tick pass in which nobody is there to hear us: kept, it would be a delay."""
+        """Drop one tick of the microphones: nobody can hear it, and it must not become delay."""
         for port in self._ports:
             port.take(port.rate)
 
     def flush(self) -> None:
-        """Forget what the microphones said."""
+        """Drop what the microphones have queued."""
         for port in self._ports:
             port.flush()

@@ -13,6 +13,7 @@ import trio
 from spech.agreement import Agreed
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, ServerUnreachable
 from spech.media.engine import Media
+from spech.media.events import EventDigit, HandshakeFinished, InfoDigit, MediaEvent, ToneDigit
 from spech.phone.sound import Sound
 from spech.phone.transfer import TransferRequest
 from spech.rtp.clock import MediaClock
@@ -90,8 +91,8 @@ class Call(Sound):
         self.held = False
         #: The codec in use, or None while there is no media.
         self.codec: str | None = None
-        media.on_handshake = self._finish_handshake
-        media.keypad.signal = self._signal_digit
+        media.on_event = self._receive_media
+        media.speech.keypad.has_dialog = True
 
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"
@@ -181,7 +182,7 @@ class Call(Sound):
 
     async def played(self) -> None:
         """Wait until all queued sounds and digits were sent, and digits in INFO confirmed."""
-        await self._media.played()
+        await self._media.speech.played()
         while self.session.digits.pending:
             self._require_up()
             await self.changed()
@@ -375,7 +376,7 @@ class Call(Sound):
                 self._receive_digit(digit)
             case events.DigitSent(_, digit, status) if status >= 300:
                 _log.warning("the digit %s was refused in INFO with %d", digit, status)
-                self._media.keypad.signals = False
+                self._media.speech.keypad.accepts_info = False
             case events.CallEnded(_, by, status, reason):
                 self.state = "ended"
                 self.ended_by, self.status, self.reason = by, status, reason
@@ -390,10 +391,21 @@ class Call(Sound):
         self._agreed = agreed
         self.codec = agreed.codec.partition(";")[0]  # Without its settings.
         self.held = agreed.direction in ("recvonly", "inactive")
-        self._media.keypad.signals = self.session.timer.info_allowed
+        self._media.speech.keypad.accepts_info = self.session.timer.info_allowed
         self._media.configure(agreed)
 
-    def _signal_digit(self, digit: str, duration_ms: int) -> None:
+    def _receive_media(self, event: MediaEvent) -> None:
+        match event:
+            case EventDigit(digit):
+                self._receive_digit(digit)
+            case ToneDigit(digit):
+                self._receive_tone(digit)
+            case InfoDigit(digit, duration_ms):
+                self._send_info(digit, duration_ms)
+            case HandshakeFinished(failure):
+                self._finish_handshake(failure)
+
+    def _send_info(self, digit: str, duration_ms: int) -> None:
         # It may have ended in this moment.
         with suppress(LocalProtocolError), self._endpoint.command() as (_, now):
             self.session.digits.send(digit, duration_ms, now)
@@ -450,5 +462,5 @@ async def run_call(
                     call.call_id,
                     call.duration,
                     call.codec,
-                    media.statistics,
+                    media.monitor.statistics,
                 )

@@ -9,10 +9,12 @@ from typing import Final
 
 import trio
 
+from spech.audio.player import Player
+from spech.audio.progress import ProgressTone
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
 from spech.media.engine import Media
-from spech.media.keypad import Method
+from spech.media.keypad import GAP_MS, KEY_MS, Method
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
 
@@ -32,8 +34,6 @@ class Sound(ABC):
         self.digits_received = ""
         self._digits = ""
         self._toned = ("", 0.0)
-        media.on_digit = self._receive_digit
-        media.on_tones = self._receive_tones
 
     @abstractmethod
     def _require_up(self) -> None:
@@ -52,17 +52,17 @@ class Sound(ABC):
     @property
     def statistics(self) -> MediaStatistics:
         """What was sent, received, lost and late so far, and what a listener would say of it."""
-        return self._media.statistics
+        return self._media.monitor.statistics
 
     @property
     def quality_history(self) -> tuple[QualitySample, ...]:
         """The same second by second; of a call longer than ten minutes, coarser."""
-        return self._media.quality_history
+        return self._media.monitor.history
 
     @property
     def encrypted(self) -> str | None:
         """How the sound is encrypted: "SDES" or "DTLS", None where it is not (yet)."""
-        return self._media.encrypted
+        return self._media.monitor.encryption
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -128,7 +128,7 @@ class Sound(ABC):
             MediaError: it cannot be read.
         """
         self._require_up()
-        self._media.play(path, gain=gain, repeat=repeat)
+        self._media.speech.play(Player(path, gain=gain, repeat=repeat))
 
     def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
         """Play a tone of the network to the far end, after what plays already (ITU-T E.180).
@@ -142,7 +142,7 @@ class Sound(ABC):
             ValueError: there is no tone of that name.
         """
         self._require_up()
-        self._media.play_tone(name, country=country, seconds=seconds)
+        self._media.speech.play(ProgressTone(name, country, seconds))
 
     def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
         """Record both sides into one file until the call ends; all of it, in a conference.
@@ -158,11 +158,12 @@ class Sound(ABC):
             MediaError: the file cannot be written.
         """
         self._require_up()
-        return self._media.record(path, stereo=stereo)
+        return self._media.recordings.start(path, self._media.rate, stereo=stereo)
 
     def flush(self) -> None:
         """Drop what is queued to be sent: sounds, digits, audio."""
-        self._media.flush()
+        self._media.speech.flush()
+        self._media.voices.flush()
 
     def open_audio(self, rate: int | None = None) -> AbstractContextManager[AudioPort]:
         """A port for PCM: signed 16-bit little-endian mono in 20 ms frames, both ways.
@@ -171,7 +172,7 @@ class Sound(ABC):
             rate: of the PCM, in Hz; that of the codec unless told otherwise.
         """
         self._require_up()
-        return self._media.open_audio(rate)
+        return self._media.voices.open(self._media.rate if rate is None else rate)
 
     @property
     def member(self) -> Member | None:
@@ -189,7 +190,7 @@ class Sound(ABC):
             gain: by how many decibels the others hear the far end louder.
         """
         self._require_up()
-        return self._media.join(room, gain)
+        return self._media.voices.join(room, gain)
 
     def leave(self) -> None:
         """Go on alone, out of any room."""
@@ -201,8 +202,8 @@ class Sound(ABC):
         self,
         digits: str,
         *,
-        duration_ms: int = 100,
-        gap_ms: int = 60,
+        duration_ms: int = KEY_MS,
+        gap_ms: int = GAP_MS,
         method: Method = "auto",
     ) -> None:
         """Queue ``digits`` behind those that wait already.
@@ -224,7 +225,9 @@ class Sound(ABC):
             ValueError: a length makes no sense, or there is no such method.
         """
         self._require_up()
-        self._media.send_dtmf(digits, duration_ms=duration_ms, gap_ms=gap_ms, method=method)
+        self._media.speech.keypad.send(
+            digits, duration_ms=duration_ms, gap_ms=gap_ms, method=method
+        )
 
     def press(self, digit: str, *, method: Method = "auto") -> AbstractContextManager[None]:
         """Hold a key down for the time of a ``with`` block, 100 ms at the least.
@@ -236,7 +239,7 @@ class Sound(ABC):
             LocalProtocolError: as for :meth:`send_dtmf`, or it is not one digit.
         """
         self._require_up()
-        return self._media.press(digit, method=method)
+        return self._media.speech.keypad.press(digit, method=method)
 
     @property
     def detects_tones(self) -> bool:
@@ -278,8 +281,8 @@ class Sound(ABC):
                 taken += digit
         return taken
 
-    def _receive_tones(self, digit: str) -> None:
-        """A digit was heard in the sound."""
+    def _receive_tone(self, digit: str) -> None:
+        """A digit was detected in the sound."""
         self._toned = (digit, trio.current_time())
         self._take_digit(digit)
 

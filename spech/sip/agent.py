@@ -197,13 +197,13 @@ class UserAgent:
         identity: Identity,
         target: Uri,
         flows: Sequence[Flow],
-        media: Callable[[int], Negotiator],
+        make_negotiator: Callable[[int], Negotiator],
         now: float,
         *,
         referral: Referral | None = None,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Session:
-        """Call ``target``. ``media`` makes the negotiator from a session id (o= line, 63 bits).
+        """Call ``target``. ``make_negotiator`` takes a session id (o= line, 63 bits).
 
         ``headers`` go with the INVITE beside the usual ones. With ``referral`` it is the call that
         the event ``TransferRequested`` asked for: who asked hears how it goes.
@@ -217,7 +217,7 @@ class UserAgent:
             session.headers = (*headers, *referral.headers)
             self.services.transfers.follow(referral, session)
         self.timeline.open(session.call_id)
-        session.invite(self._negotiator(media), target, flows, now)
+        session.invite(self._negotiator(make_negotiator), target, flows, now)
         return session
 
     def redirect(self, session: Session, target: Uri, flows: Sequence[Flow], now: float) -> None:
@@ -228,12 +228,14 @@ class UserAgent:
         """180 for an incoming call."""
         session.ring(now)
 
-    def answer(self, session: Session, media: Callable[[int], Negotiator], now: float) -> None:
+    def answer(
+        self, session: Session, make_negotiator: Callable[[int], Negotiator], now: float
+    ) -> None:
         """200 for an incoming call. See :meth:`Session.answer` for the errors.
 
         A call whose place it takes (RFC 3891) is ended.
         """
-        session.answer(self._negotiator(media), now)
+        session.answer(self._negotiator(make_negotiator), now)
         if session.replaces is not None:
             session.replaces.hang_up(now)
 
@@ -251,9 +253,9 @@ class UserAgent:
         """Offer "sendrecv" again."""
         session.change_direction("sendrecv", now)
 
-    def move(self, session: Session, host: str, media: Address, now: float) -> None:
-        """We are at ``host`` now and take RTP at ``media``: a re-INVITE tells it (RFC 3261 14)."""
-        session.move(host, media, now)
+    def move(self, session: Session, host: str, rtp: Address, now: float) -> None:
+        """Announce by a re-INVITE that we are at ``host`` and take RTP at ``rtp`` (RFC 3261 14)."""
+        session.move(host, rtp, now)
 
     def transfer(self, session: Session, target: Uri, now: float) -> Transfer:
         """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
@@ -270,9 +272,9 @@ class UserAgent:
         for registration in self._registrations:
             registration.remove(now)
 
-    def _negotiator(self, media: Callable[[int], Negotiator]) -> Negotiator:
+    def _negotiator(self, make_negotiator: Callable[[int], Negotiator]) -> Negotiator:
         # RFC 8866 5.2: a numeric string; 63 bits keep every parser happy.
-        return media(self.rng.getrandbits(62))
+        return make_negotiator(self.rng.getrandbits(62))
 
     # ------------------------------------------------------------------ context of the sessions
 

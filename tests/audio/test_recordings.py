@@ -57,7 +57,7 @@ def test_we_are_on_the_left_and_the_far_end_on_the_right(
     recordings = Recordings()
     recording = recordings.start(tmp_path / name, rate, stereo=True)
     record(recordings, rate, 2)
-    recordings.stop()
+    recordings.close()
     assert recording.error is None
     (left, right), found = read(tmp_path / name)
     assert len(left) == pytest.approx(2 * found, rel=0.06)
@@ -76,7 +76,7 @@ def test_mono_holds_the_sum_of_both(tmp_path: Path, name: str) -> None:
     recordings = Recordings()
     recordings.start(tmp_path / name, 8000, stereo=False)
     record(recordings, 8000, 2)
-    recordings.stop()
+    recordings.close()
     (sound,), rate = read(tmp_path / name)
     power = np.abs(np.fft.rfft(sound[rate // 2 : -rate // 2])) ** 2
     hertz = np.argsort(power)[-2:] * rate / len(sound[rate // 2 : -rate // 2])
@@ -88,7 +88,7 @@ def test_the_rate_of_the_call_may_change(tmp_path: Path) -> None:
     recordings.start(tmp_path / "a.wav", 8000, stereo=True)
     record(recordings, 8000, 1)
     record(recordings, 48000, 1)
-    recordings.stop()
+    recordings.close()
     (left, right), rate = read(tmp_path / "a.wav")
     assert len(left) == pytest.approx(2 * rate, rel=0.05)
     assert pitch(left[-rate // 2 :], rate) == pytest.approx(500, abs=3)

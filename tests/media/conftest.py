@@ -8,6 +8,7 @@ import socket
 import wave
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ import numpy as np
 import pytest
 
 from spech.agreement import Agreed
+from spech.audio.player import Player
+from spech.audio.recorder import Recording
 from spech.audio.tones import tone
 from spech.codecs import Samples
 from spech.media.engine import Media
+from spech.media.events import EventDigit, MediaEvent, ToneDigit
+from spech.media.port import AudioPort
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 
@@ -63,15 +68,28 @@ class Side:
         self.media = Media(pair, rng=random.Random(seed))
         self.digits = ""
         self.tones = ""
-        self.media.on_digit = self._hear
-        self.media.on_tones = self._hear_tones
+        self.media.on_event = self._take
         self.peer: Address = ("", 0)
 
-    def _hear(self, key: str) -> None:
-        self.digits += key
+    def _take(self, event: MediaEvent) -> None:
+        match event:
+            case EventDigit(digit):
+                self.digits += digit
+            case ToneDigit(digit):
+                self.tones += digit
 
-    def _hear_tones(self, key: str) -> None:
-        self.tones += key
+    def open_audio(self) -> AbstractContextManager[AudioPort]:
+        return self.media.voices.open(self.media.rate)
+
+    def play(self, path: str | Path) -> None:
+        self.media.speech.play(Player(path))
+
+    def record(self, path: Path) -> Recording:
+        return self.media.recordings.start(path, self.media.rate, stereo=False)
+
+    def flush(self) -> None:
+        self.media.speech.flush()
+        self.media.voices.flush()
 
     def configure(
         self,
@@ -151,8 +169,8 @@ async def speak(
     """Send a sound from left to right, frame by frame, and return what right hears."""
     heard: list[bytes] = []
     with (
-        call.left.media.open_audio(rate) as microphone,
-        call.right.media.open_audio(listen_rate or rate) as speaker,
+        call.left.media.voices.open(rate) as microphone,
+        call.right.media.voices.open(listen_rate or rate) as speaker,
     ):
         size = microphone.frame_samples
         for start in range(0, len(sound), size):
@@ -165,7 +183,7 @@ async def speak(
 
 async def collect(call: Call, ticks: int) -> Samples:
     heard: list[bytes] = []
-    with call.right.media.open_audio(8000) as speaker:
+    with call.right.open_audio() as speaker:
         for _ in range(ticks):
             call.tick()
             heard.append(await speaker.receive())

@@ -17,7 +17,7 @@ from .conftest import Call, speak
 
 async def test_digits_arrive_once_each(call: Call) -> None:
     call.configure()
-    call.left.media.send_dtmf("1234*0#55", duration_ms=60, gap_ms=60)
+    call.left.media.speech.keypad.send("1234*0#55", duration_ms=60, gap_ms=60)
     call.tick(80)
     assert call.right.digits == "1234*0#55"
 
@@ -40,7 +40,7 @@ async def test_digits_survive_a_wire_that_loses_duplicates_and_reorders(call: Ca
 
     call.left.rtp.judge = judge
     keys = "11223344556677889900**##"
-    call.left.media.send_dtmf(keys)
+    call.left.media.speech.keypad.send(keys)
     call.tick(300)
     assert call.right.digits == keys
 
@@ -66,9 +66,13 @@ async def test_no_digit_is_lost_doubled_or_split_while_a_fifth_of_the_packets_is
 
     call.left.rtp.judge = judge
     keys = "".join(rng.choice("0123456789*#ABCD") * rng.randint(1, 2) for _ in range(100))
-    call.left.media.send_dtmf(keys, duration_ms=duration)
+    call.left.media.speech.keypad.send(keys, duration_ms=duration)
     call.tick(len(keys) * (duration // 20 + 3) + 30)
-    assert 0.15 < call.right.media.statistics.lost / call.left.media.statistics.sent < 0.25
+    assert (
+        0.15
+        < call.right.media.monitor.statistics.lost / call.left.media.monitor.statistics.sent
+        < 0.25
+    )
     assert call.right.digits == keys
 
 
@@ -76,11 +80,11 @@ async def test_no_digit_is_lost_doubled_or_split_while_a_fifth_of_the_packets_is
 async def test_tones_are_heard_where_no_telephone_event_is_agreed(call: Call, codec: str) -> None:
     call.configure(codec, event=None)
     keys = "1234567890*#ABCD" + "55"
-    call.left.media.send_dtmf(keys, duration_ms=60, gap_ms=60)
+    call.left.media.speech.keypad.send(keys, duration_ms=60, gap_ms=60)
     call.tick(len(keys) * 6 + 30)
     assert call.right.tones == keys
     assert call.right.digits == ""
-    assert not call.right.media.keypad.busy
+    assert not call.right.media.speech.keypad.busy
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -100,7 +104,7 @@ async def test_tones_survive_single_losses(call: Call, seed: int) -> None:
 
     call.left.rtp.judge = judge
     keys = "".join(rng.choice("0123456789*#ABCD") for _ in range(60))
-    call.left.media.send_dtmf(keys, duration_ms=160, gap_ms=100)
+    call.left.media.speech.keypad.send(keys, duration_ms=160, gap_ms=100)
     call.tick(len(keys) * 13 + 30)
     assert call.right.tones == keys
 
@@ -108,7 +112,7 @@ async def test_tones_survive_single_losses(call: Call, seed: int) -> None:
 async def test_a_pause_without_packets_ends_a_tone(call: Call) -> None:
     call.configure(event=None)
     for _ in range(3):
-        call.left.media.send_dtmf("5", gap_ms=0)
+        call.left.media.speech.keypad.send("5", gap_ms=0)
         call.tick(8)
         call.left.rtp.judge = lambda datagram: []  # It says nothing more for half a second.
         call.tick(25)
@@ -120,11 +124,11 @@ async def test_a_pause_without_packets_ends_a_tone(call: Call) -> None:
 async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> None:
     call.configure()
     assert not call.right.media.detects_tones
-    call.left.media.send_dtmf("1", method="inband")
+    call.left.media.speech.keypad.send("1", method="inband")
     call.tick(30)
     assert call.right.tones == ""
     call.right.media.detects_tones = True
-    call.left.media.send_dtmf("2", method="inband")
+    call.left.media.speech.keypad.send("2", method="inband")
     call.tick(30)
     assert call.right.tones == "2"
     call.configure()
@@ -136,11 +140,11 @@ async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> No
 
 async def test_a_key_is_down_while_it_is_held(call: Call) -> None:
     call.configure()
-    with call.left.media.press("9"):
+    with call.left.media.speech.keypad.press("9"):
         call.tick(450)
         assert call.right.digits == "9"
     call.tick(10)
-    call.left.media.send_dtmf("1")
+    call.left.media.speech.keypad.send("1")
     call.tick(20)
     assert call.right.digits == "91"
     ends = [packet for packet in call.left.packets() if packet.payload_type == 101][-14:-7]
@@ -149,21 +153,21 @@ async def test_a_key_is_down_while_it_is_held(call: Call) -> None:
 
 async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
     with pytest.raises(LocalProtocolError):
-        call.left.media.send_dtmf("1")
+        call.left.media.speech.keypad.send("1")
     call.configure()
     for digits in ("1x", "12E"):
         with pytest.raises(LocalProtocolError):
-            call.left.media.send_dtmf(digits)
+            call.left.media.speech.keypad.send(digits)
     with pytest.raises(LocalProtocolError):
-        call.left.media.send_dtmf("1", method="info")
+        call.left.media.speech.keypad.send("1", method="info")
     for digits in ("12", "", ","):
-        with pytest.raises(LocalProtocolError), call.left.media.press(digits):
+        with pytest.raises(LocalProtocolError), call.left.media.speech.keypad.press(digits):
             pass
     for duration, gap in ((0, 60), (100, -1)):
         with pytest.raises(ValueError, match="no key"):
-            call.left.media.send_dtmf("1", duration_ms=duration, gap_ms=gap)
+            call.left.media.speech.keypad.send("1", duration_ms=duration, gap_ms=gap)
     with pytest.raises(ValueError, match="rfc4733, info, inband"):
-        call.left.media.send_dtmf("1", method="rfc2833")  # type: ignore[arg-type]
+        call.left.media.speech.keypad.send("1", method="rfc2833")  # type: ignore[arg-type]
     call.tick(10)
     assert all(packet.payload_type == 0 for packet in call.left.packets())
 
@@ -174,13 +178,13 @@ async def test_digits_have_a_number_for_each_direction(call: Call, sent: int) ->
     for side, send, receive in ((call.left, 96, 101), (call.right, sent, 96)):
         host, port = side.peer
         side.media.configure(Agreed("PCMU", 0, 0, send, receive, (host, port), (host, port + 1)))
-    call.left.media.send_dtmf("12")
-    call.right.media.send_dtmf("34")
+    call.left.media.speech.keypad.send("12")
+    call.right.media.speech.keypad.send("34")
     call.tick(40)
     assert (call.left.digits, call.right.digits) == ("34", "12")
     assert {packet.payload_type for packet in call.left.packets()} == {0, 96}
     assert {packet.payload_type for packet in call.right.packets()} == {0, sent}
-    assert call.left.media.statistics.dropped_invalid == 0
+    assert call.left.media.monitor.statistics.dropped_invalid == 0
 
 
 async def test_in_band_digits_pass_the_codec(call: Call) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spech.errors import LocalProtocolError
+from spech.media.events import InfoDigit, MediaEvent
 from spech.media.keypad import Key, Keypad, Method, read_keys
 from spech.rtp.session import RtpSession
 from spech.testing.audio import digits, level
@@ -22,11 +23,15 @@ class Line:
     def __init__(self, *, events: bool = False, signals: bool = False) -> None:
         self.session = RtpSession(rng=random.Random(1), epoch=0.0)
         self.agree(events)
-        self.keypad = Keypad(self.session)
-        self.keypad.signal = lambda digit, ms: self.signalled.append((digit, ms))
-        self.keypad.signals = signals
+        self.keypad = Keypad(self.session, self._take)
+        self.keypad.ready = self.keypad.has_dialog = True
+        self.keypad.accepts_info = signals
         self.signalled: list[tuple[str, int]] = []
         self.ticks = 0
+
+    def _take(self, event: MediaEvent) -> None:
+        assert isinstance(event, InfoDigit)
+        self.signalled.append((event.digit, event.duration_ms))
 
     def agree(self, events: bool) -> None:
         event = 101 if events else None
@@ -114,7 +119,7 @@ def test_events_that_are_no_longer_agreed_stop_at_once() -> None:
 
 def test_a_way_that_is_not_there_is_an_error() -> None:
     line = Line()
-    line.keypad.signal = None
+    line.keypad.has_dialog = False
     for method in ("rfc4733", "info"):
         with pytest.raises(LocalProtocolError):
             line.keypad.queue(read_keys("1", method, 100, 60))

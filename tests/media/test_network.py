@@ -14,6 +14,7 @@ from spech.audio.level import dbfs
 from spech.audio.tones import tone
 from spech.codecs import create
 from spech.media.engine import Media
+from spech.media.events import EventDigit, MediaEvent
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.clock import MediaClock
@@ -26,7 +27,7 @@ async def test_hold_pauses_what_is_sent_and_keeps_the_numbering(call: Call, wav:
     call.configure()
     call.tick(10)
     call.left.configure(direction="inactive")
-    call.left.media.play(wav)
+    call.left.play(wav)
     call.tick(50)
     assert len(call.left.packets()) == 10
     call.left.configure()
@@ -37,7 +38,7 @@ async def test_hold_pauses_what_is_sent_and_keeps_the_numbering(call: Call, wav:
     assert packets[10].ssrc == packets[0].ssrc
     assert (packets[10].sequence - packets[9].sequence) & 0xFFFF == 1
     assert (packets[10].timestamp - packets[9].timestamp) & 0xFFFFFFFF == 51 * 160
-    await call.left.media.played()
+    await call.left.media.speech.played()
 
 
 async def test_the_codec_may_change_in_mid_call(call: Call) -> None:
@@ -56,7 +57,7 @@ async def test_packets_of_the_codec_before_are_decoded_by_it(call: Call, in_flig
     call.configure("PCMU")
     sound = tone((1000,), 2, 8000)
     heard: list[bytes] = []
-    with call.left.media.open_audio() as microphone, call.right.media.open_audio() as speaker:
+    with call.left.open_audio() as microphone, call.right.open_audio() as speaker:
         for index in range(100):
             if index == 50:
                 call.right.configure("PCMA")
@@ -67,8 +68,8 @@ async def test_packets_of_the_codec_before_are_decoded_by_it(call: Call, in_flig
             heard.append(await speaker.receive())
     middle = np.frombuffer(b"".join(heard), np.int16)[4000:12000]
     assert noise(middle, 8000, 1000) > 30
-    assert call.right.media.statistics.received == 100
-    assert call.right.media.statistics.dropped_invalid == 0
+    assert call.right.media.monitor.statistics.received == 100
+    assert call.right.media.monitor.statistics.dropped_invalid == 0
 
 
 async def test_packets_of_a_codec_of_another_rate_are_dropped_at_the_change(call: Call) -> None:
@@ -77,7 +78,7 @@ async def test_packets_of_a_codec_of_another_rate_are_dropped_at_the_change(call
     call.configure("PCMU")
     heard = await speak(call, tone((1000,), 1, 8000, level=-30), 8000)
     assert dbfs(heard) == pytest.approx(-30, abs=1)
-    assert 1 <= call.right.media.statistics.dropped_invalid <= 5
+    assert 1 <= call.right.media.monitor.statistics.dropped_invalid <= 5
 
 
 async def test_sound_has_a_number_for_each_direction(call: Call) -> None:
@@ -93,7 +94,7 @@ async def test_sound_has_a_number_for_each_direction(call: Call) -> None:
         call.left, call.right = call.right, call.left
     assert {packet.payload_type for packet in call.left.packets()} == {110}
     assert {packet.payload_type for packet in call.right.packets()} == {96}
-    assert call.left.media.statistics.dropped_invalid == 0
+    assert call.left.media.monitor.statistics.dropped_invalid == 0
 
 
 async def test_losses_are_concealed_and_counted(call: Call) -> None:
@@ -108,7 +109,7 @@ async def test_losses_are_concealed_and_counted(call: Call) -> None:
     call.left.rtp.judge = judge
     heard = await speak(call, tone((1000,), 2, 8000), 8000)
     middle = heard[4000:12000]
-    statistics = call.right.media.statistics
+    statistics = call.right.media.monitor.statistics
     assert statistics.lost in (9, 10)
     assert frequency(middle, 8000) == pytest.approx(1000, abs=2)
     assert dbfs(middle) == pytest.approx(-12, abs=0.5)
@@ -121,12 +122,12 @@ async def test_where_nothing_is_missing_nothing_is_counted_as_concealed(call: Ca
     call.tick(100)
     call.left.rtp.judge = lambda datagram: [datagram]
     call.tick(100)
-    assert call.right.media.statistics.concealed == 0
+    assert call.right.media.monitor.statistics.concealed == 0
     call.left.configure(direction="recvonly")
     call.tick(100)
     call.left.configure()
     call.tick(100)
-    assert call.right.media.statistics.concealed == 0
+    assert call.right.media.monitor.statistics.concealed == 0
 
 
 async def test_hostile_datagrams_are_dropped_counted_and_logged_once(
@@ -158,7 +159,7 @@ async def test_hostile_datagrams_are_dropped_counted_and_logged_once(
         call.right.rtp.waiting.append((datagram, call.right.peer))
         call.right.rtcp.waiting.append((datagram, (call.right.peer[0], 30001)))
     heard = await speak(call, tone((1000,), 1, 8000), 8000)
-    statistics = call.right.media.statistics
+    statistics = call.right.media.monitor.statistics
     assert statistics.dropped_invalid + statistics.dropped_foreign >= 2 * len(hostile)
     assert frequency(heard[4000:], 8000) == pytest.approx(1000, abs=3)
     assert 1 <= len(caplog.records) <= 4
@@ -173,7 +174,7 @@ async def test_nothing_is_sent_to_a_port_that_does_not_exist(call: Call) -> None
     call.left.media.close()
     judged = [destination for _, destination in call.left.rtp.sent + call.left.rtcp.sent]
     assert set(judged) == {("10.0.0.1", 65535)}
-    assert call.left.media.statistics.send_errors == 0
+    assert call.left.media.monitor.statistics.send_errors == 0
 
 
 async def test_a_stranger_who_is_faster_is_neither_heard_nor_spoken_to(call: Call) -> None:
@@ -195,7 +196,7 @@ async def test_only_the_peer_is_heard(call: Call) -> None:
     for _ in range(50):
         call.right.rtp.waiting.append((stray, ("10.6.6.6", 6666)))
     call.tick(5)
-    assert call.right.media.statistics.dropped_foreign == 50
+    assert call.right.media.monitor.statistics.dropped_foreign == 50
     assert call.right.rtp.sent[-1][1] == call.right.peer
 
 
@@ -206,7 +207,7 @@ async def test_a_peer_behind_nat_is_answered_where_it_is(call: Call) -> None:
     call.tick(6)
     assert call.right.rtp.sent[-1][1] == ("10.0.0.1", 30000)
     call.tick(20)
-    assert call.left.media.statistics.received > 15
+    assert call.left.media.monitor.statistics.received > 15
 
 
 @pytest.mark.parametrize("remote", [("0.0.0.0", 30002), ("10.0.0.1", 0)])
@@ -217,7 +218,7 @@ async def test_nothing_is_sent_to_no_address(call: Call, remote: Address) -> Non
     call.left.configure()
     call.tick(10)
     assert len(call.left.packets()) == 3
-    assert call.left.media.statistics.send_errors == 0
+    assert call.left.media.monitor.statistics.send_errors == 0
 
 
 async def test_a_name_is_no_address(call: Call) -> None:
@@ -238,7 +239,7 @@ async def test_reports_measure_loss_and_the_round_trip(call: Call) -> None:
 
     call.left.rtp.judge = judge
     call.tick(1500)
-    statistics = call.left.media.statistics
+    statistics = call.left.media.monitor.statistics
     assert statistics.remote_lost == pytest.approx(375, abs=100)
     assert statistics.round_trip_ms == pytest.approx(200, abs=210)
     reports = [datagram for datagram, _ in call.left.rtcp.sent]
@@ -260,7 +261,7 @@ async def test_a_silent_side_keeps_the_way_open(call: Call) -> None:
     assert {packet.payload_type for packet in empty} == {0}
     numbers = [packet.sequence - empty[0].sequence & 0xFFFF for packet in empty]
     assert numbers == [0, 1, 2, 3, 4]
-    statistics = call.right.media.statistics
+    statistics = call.right.media.monitor.statistics
     assert statistics.received == 5
     assert statistics.dropped_invalid == statistics.concealed == 0
 
@@ -287,8 +288,8 @@ async def test_a_call_over_real_sockets() -> None:
     clock = MediaClock()
     with lease("127.0.0.1", ports, rng) as one, lease("127.0.0.1", ports, rng) as two:
         left, right = Media(one, rng=rng), Media(two, rng=rng)
-        digits: list[str] = []
-        right.on_digit = digits.append
+        happened: list[MediaEvent] = []
+        right.on_event = happened.append
         for media, peer in ((left, two), (right, one)):
             media.configure(
                 Agreed(
@@ -302,20 +303,20 @@ async def test_a_call_over_real_sockets() -> None:
             with (
                 clock.attach(left.tick, errors.append),
                 clock.attach(right.tick, errors.append),
-                left.open_audio() as microphone,
-                right.open_audio() as speaker,
+                left.voices.open(8000) as microphone,
+                right.voices.open(8000) as speaker,
             ):
                 sound = tone((1000,), 1, 8000)
-                left.send_dtmf("7")
+                left.speech.keypad.send("7")
                 for start in range(0, len(sound), 160):
                     microphone.send(sound[start : start + 160].tobytes())
                     heard.append(await speaker.receive())
-                await left.played()
+                await left.speech.played()
             nursery.cancel_scope.cancel()
         left.close()
         right.close()
     assert not errors
-    assert digits == ["7"]
+    assert happened == [EventDigit("7")]
     pcm = np.frombuffer(b"".join(heard), np.int16)
     assert frequency(pcm[4000:], 8000) == pytest.approx(1000, abs=4)
-    assert left.statistics.sent > 40
+    assert left.monitor.statistics.sent > 40

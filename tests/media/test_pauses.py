@@ -53,7 +53,7 @@ class Line:
 
     async def say(self, sound: Samples) -> Samples:
         heard = []
-        with self.left.open_audio(self.rate) as said, self.right.open_audio(self.rate) as speaker:
+        with self.left.voices.open(self.rate) as said, self.right.voices.open(self.rate) as speaker:
             for start in range(0, len(sound), said.frame_samples):
                 said.send(sound[start : start + said.frame_samples].tobytes())
                 self.now += TICK
@@ -119,7 +119,7 @@ async def test_speech_is_heard_and_pauses_cost_next_to_nothing(codec: str) -> No
     for sentence in sentences[1:]:
         later = heard[sentence.start : sentence.stop + line.rate // 10]
         assert intelligibility(said[sentence], later, line.rate) > (0.98, 0.85)[codec == "GSM"]
-    statistics = line.right.statistics
+    statistics = line.right.monitor.statistics
     assert statistics.lost == statistics.late == statistics.concealed == 0
     assert statistics.dropped_invalid == statistics.resynchronised == 0
 
@@ -145,8 +145,8 @@ async def test_lost_descriptions_leave_a_noise_and_lost_sound_is_counted() -> No
     line.wire.judge = lose(0.2)
     said, _ = conversation(8000)
     heard = await line.say(said)
-    statistics = line.right.statistics
-    assert 0.1 < statistics.lost / line.left.statistics.sent < 0.3
+    statistics = line.right.monitor.statistics
+    assert 0.1 < statistics.lost / line.left.monitor.statistics.sent < 0.3
     # What is concealed is no more than what was lost, pauses apart.
     assert statistics.concealed <= 1.5 * statistics.lost
     quiet = [dbfs(heard[start : start + 160]) for start in range(16000, len(heard), 160)]
@@ -168,7 +168,7 @@ async def test_files_and_tones_are_sent_whatever_they_sound_like() -> None:
     line = Line()
     await line.say(np.zeros(8000, np.int16))
     before = len(line.packets())
-    line.left.send_dtmf("5", duration_ms=400, method="inband")
+    line.left.speech.keypad.send("5", duration_ms=400, method="inband")
     await line.say(np.zeros(4000, np.int16))
     kinds = [packet.payload_type for packet in line.packets()[before:]]
     assert kinds[:20] == [0] * 20
@@ -182,7 +182,7 @@ async def test_noise_that_nobody_agreed_on_is_understood(codec: str) -> None:
     session = line.left._session
     session._noise_send = NOISE
     heard = []
-    with line.right.open_audio(line.rate) as speaker:
+    with line.right.voices.open(line.rate) as speaker:
         for tick in range(50):
             line.now += TICK
             session.advance(160)
@@ -192,7 +192,7 @@ async def test_noise_that_nobody_agreed_on_is_understood(codec: str) -> None:
             heard.append(await speaker.receive())
     sound = np.frombuffer(b"".join(heard), np.int16)
     assert dbfs(sound[len(sound) // 2 :]) == pytest.approx(-45, abs=1.5)
-    assert line.right.statistics.dropped_invalid == 0
+    assert line.right.monitor.statistics.dropped_invalid == 0
 
 
 @pytest.mark.parametrize("codec", ["opus", "G729", "speex/8000", "speex/16000"])
@@ -212,5 +212,5 @@ async def test_codecs_that_describe_pauses_by_themselves(codec: str) -> None:
     for before, packet in itertools.pairwise(packets):
         gap = (packet.timestamp - before.timestamp) & 0xFFFFFFFF
         assert packet.marker == (gap > line.rate // 50)
-    statistics = line.right.statistics
+    statistics = line.right.monitor.statistics
     assert statistics.lost == statistics.concealed == statistics.dropped_invalid == 0

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from spech.audio.level import dbfs
+from spech.audio.progress import ProgressTone
 from spech.audio.tones import tone
 from spech.errors import CallEnded, MediaError
 from spech.rtp import rtcp
@@ -21,18 +22,18 @@ async def test_files_play_one_after_the_other(call: Call, wav: Path, tmp_path: P
     second = tmp_path / "second.wav"
     write_wav(second, tone((1500,), 0.5, 8000), 8000)
     call.configure()
-    call.left.media.play(wav)
-    call.left.media.play(str(second))
+    call.left.play(wav)
+    call.left.play(str(second))
     heard = await collect(call, 60)
     assert frequency(heard[1200:4000], 8000) == pytest.approx(700, abs=5)
     assert frequency(heard[5200:8000], 8000) == pytest.approx(1500, abs=5)
     assert dbfs(heard[1200:4000]) == pytest.approx(-12, abs=0.5)
-    await call.left.media.played()
+    await call.left.media.speech.played()
 
 
 async def test_sounds_are_summed(call: Call, wav: Path) -> None:
     call.configure("L16/16000")
-    call.left.media.play(wav)
+    call.left.play(wav)
     heard = await speak(call, tone((2000,), 0.5, 16000), 16000)
     part = heard[1600:6400]
     spectrum = np.abs(np.fft.rfft(part))
@@ -45,20 +46,20 @@ async def test_a_broken_file_raises_at_once(call: Call, tmp_path: Path) -> None:
     broken.write_bytes(b"this is no sound")
     for path in (broken, tmp_path / "missing.wav"):
         with pytest.raises(MediaError):
-            call.left.media.play(path)
-    assert not call.left.media._speech.busy
+            call.left.play(path)
+    assert not call.left.media.speech.busy
 
 
 async def test_played_waits_and_flush_ends_the_wait(
     call: Call, wav: Path, nursery: trio.Nursery
 ) -> None:
     call.configure()
-    call.left.media.play(wav)
-    call.left.media.send_dtmf("123")
+    call.left.play(wav)
+    call.left.media.speech.keypad.send("123")
     done = trio.Event()
 
     async def wait() -> None:
-        await call.left.media.played()
+        await call.left.media.speech.played()
         done.set()
 
     nursery.start_soon(wait)
@@ -66,7 +67,7 @@ async def test_played_waits_and_flush_ends_the_wait(
         call.tick()
         await trio.testing.wait_all_tasks_blocked()
     assert not done.is_set()
-    call.left.media.flush()
+    call.left.flush()
     call.tick(10)
     await trio.testing.wait_all_tasks_blocked()
     assert done.is_set()
@@ -81,16 +82,16 @@ async def test_the_last_word_is_heard_before_the_farewell(
     path = tmp_path / "word.wav"
     write_wav(path, tone((700,), length, 8000), 8000)
     call.configure(ptime=ptime)
-    call.left.media.play(path)
+    call.left.play(path)
     heard: list[bytes] = []
     done = trio.Event()
 
     async def wait() -> None:
-        await call.left.media.played()
+        await call.left.media.speech.played()
         done.set()
 
     nursery.start_soon(wait)
-    with call.right.media.open_audio(8000) as speaker:
+    with call.right.open_audio() as speaker:
         while not done.is_set():
             call.tick()
             await trio.testing.wait_all_tasks_blocked()
@@ -110,16 +111,16 @@ async def test_a_far_end_that_forgets_its_buffer_at_the_farewell_heard_everythin
     call: Call, wav: Path, nursery: trio.Nursery, ptime: int
 ) -> None:
     call.configure(ptime=ptime)
-    call.left.media.play(wav)
+    call.left.play(wav)
     done = trio.Event()
 
     async def wait() -> None:
-        await call.left.media.played()
+        await call.left.media.speech.played()
         done.set()
 
     nursery.start_soon(wait)
     heard: list[bytes] = []
-    with call.right.media.open_audio(8000) as speaker:
+    with call.right.open_audio() as speaker:
         while not done.is_set():
             call.tick()
             await trio.testing.wait_all_tasks_blocked()
@@ -132,8 +133,8 @@ async def test_the_last_word_is_in_the_recording_of_who_was_hung_up_on(
     call: Call, wav: Path, tmp_path: Path
 ) -> None:
     call.configure()
-    call.right.media.record(tmp_path / "call.wav")
-    call.left.media.play(wav)
+    call.right.record(tmp_path / "call.wav")
+    call.left.play(wav)
     call.tick(25)  # all of it is sent, and not yet all played
     call.right.media.close()
     with wave.open(str(tmp_path / "call.wav")) as file:
@@ -144,9 +145,9 @@ async def test_the_last_word_is_in_the_recording_of_who_was_hung_up_on(
 
 async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
     call.configure()
-    call.left.media.play(wav)
+    call.left.play(wav)
     call.tick(3)
-    with call.left.media.open_audio() as port:
+    with call.left.open_audio() as port:
         call.left.media.close()
         call.left.media.close()
         assert b"".join([frame async for frame in port]).strip(b"\0") == b""
@@ -154,15 +155,15 @@ async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
         with pytest.raises(CallEnded):
             await port.receive()
         with pytest.raises(CallEnded):
-            await call.left.media.played()
+            await call.left.media.speech.played()
     call.tick(3)
     farewell = rtcp.parse(call.left.rtcp.sent[-1][0])
     assert farewell[-1] == rtcp.Farewell(call.left.packets()[0].ssrc)
     for use in (
-        lambda: call.left.media.play(wav),
-        lambda: call.left.media.send_dtmf("1"),
-        lambda: call.left.media.record(wav),
-        lambda: call.left.media.open_audio().__enter__(),
+        lambda: call.left.play(wav),
+        lambda: call.left.media.speech.keypad.send("1"),
+        lambda: call.left.record(wav),
+        lambda: call.left.open_audio().__enter__(),
     ):
         with pytest.raises(CallEnded):
             use()
@@ -174,9 +175,9 @@ async def test_a_recording_holds_both_sides(call: Call, tmp_path: Path) -> None:
     left = tone((600,), 1.5, 8000)
     right = tone((1800,), 1.5, 8000)
     with (
-        call.left.media.record(path),
-        call.left.media.open_audio() as one,
-        call.right.media.open_audio() as two,
+        call.left.record(path),
+        call.left.open_audio() as one,
+        call.right.open_audio() as two,
     ):
         for start in range(0, len(left), 160):
             one.send(left[start : start + 160].tobytes())
@@ -192,22 +193,22 @@ async def test_a_recording_holds_both_sides(call: Call, tmp_path: Path) -> None:
 
 async def test_closing_completes_recordings(call: Call, tmp_path: Path) -> None:
     call.configure()
-    recording = call.left.media.record(tmp_path / "call.wav")
+    recording = call.left.record(tmp_path / "call.wav")
     call.tick(10)
     call.left.media.close()
     assert recording.stopped
     with wave.open(str(tmp_path / "call.wav")) as file:
         assert file.getnframes() >= 1600
     with pytest.raises(MediaError):
-        call.right.media.record(tmp_path / "missing" / "call.wav")
+        call.right.record(tmp_path / "missing" / "call.wav")
 
 
 async def test_a_tone_of_the_network_is_heard(call: Call) -> None:
     call.configure()
-    call.left.media.play_tone("busy", country="us", seconds=1.0)
+    call.left.media.speech.play(ProgressTone("busy", "us", 1.0))
     with pytest.raises(ValueError, match="none of"):
-        call.left.media.play_tone("melody")
-    with call.right.media.open_audio() as speaker:
+        call.left.media.speech.play(ProgressTone("melody"))
+    with call.right.open_audio() as speaker:
         call.tick(15)
         heard = []
         while speaker._speaker:

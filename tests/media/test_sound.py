@@ -43,7 +43,7 @@ async def test_a_tone_arrives_with_its_frequency_and_level(
     assert frequency(middle, rate) == pytest.approx(1000, abs=2)
     assert dbfs(middle) == pytest.approx(-12, abs=0.3)
     assert noise(middle, rate, 1000) > 30
-    statistics = call.right.media.statistics
+    statistics = call.right.media.monitor.statistics
     assert statistics.received == 100
     assert statistics.lost == statistics.late == statistics.dropped_invalid == 0
 
@@ -58,7 +58,7 @@ async def test_ports_of_other_rates_are_resampled(call: Call) -> None:
 
 
 async def test_a_port_opened_before_the_codec_is_known_keeps_its_rate(call: Call) -> None:
-    with call.right.media.open_audio() as port:
+    with call.right.open_audio() as port:
         assert port.rate == 8000
         call.configure("L16/16000")
         sound = tone((500,), 1, 16000)
@@ -107,7 +107,7 @@ async def test_what_the_next_packet_tells_of_a_lost_one_is_used(call: Call) -> N
     number = itertools.count()
     call.left.rtp.judge = lambda datagram: [] if next(number) % 10 == 5 else [datagram]
     heard = await speak(call, tone((440,), 2, 48000), 48000)
-    assert call.right.media.statistics.lost == 10
+    assert call.right.media.monitor.statistics.lost == 10
     assert frames == [("recover", 960)] * 10
     assert noise(heard[24000:-24000], 48000, 440) > 20
 
@@ -164,7 +164,7 @@ async def test_packet_lengths_without_sense_are_bounded(
 async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     call.configure()
     call.tick(5)
-    call.left.media.send_dtmf("5")
+    call.left.media.speech.keypad.send("5")
     call.tick(30)
     packets = call.left.packets()
     first = packets[0].sequence
@@ -224,7 +224,7 @@ async def test_a_tick_that_is_late_is_no_stall(call: Call) -> None:
 
 async def test_what_was_said_before_there_was_a_codec_is_no_delay(call: Call) -> None:
     sound = tone((1000,), 1, 8000)
-    with call.left.media.open_audio(8000) as microphone:
+    with call.left.open_audio() as microphone:
         for start in range(0, len(sound), 160):
             microphone.send(sound[start : start + 160].tobytes())
             call.tick()
@@ -241,13 +241,13 @@ async def test_muting_silences_the_microphone_and_not_the_files(call: Call, wav:
     heard = await speak(call, tone((1000,), 0.5, 8000), 8000)
     assert not heard.any()
     assert call.left.media.voices.levels[0] == -96
-    call.left.media.play(wav)
+    call.left.play(wav)
     assert frequency((await collect(call, 30))[1600:4000], 8000) == pytest.approx(700, abs=5)
 
 
 async def test_a_silent_microphone_sends_silence_continuously(call: Call) -> None:
     call.configure()
-    with call.left.media.open_audio():
+    with call.left.open_audio():
         call.tick(50)
     assert len(call.left.packets()) == 50
     assert {packet.payload for packet in call.left.packets()} == {b"\xff" * 160}
@@ -263,7 +263,7 @@ async def test_levels_are_measured(call: Call) -> None:
 
 async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
     call.configure()
-    with call.right.media.open_audio() as port, call.left.media.open_audio() as microphone:
+    with call.right.open_audio() as port, call.left.open_audio() as microphone:
         for _ in range(20):
             microphone.send(bytes(320 * 5))
         assert microphone.dropped == 90
@@ -274,7 +274,7 @@ async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
 
 async def test_a_standing_backlog_is_shortened(call: Call) -> None:
     call.configure()
-    with call.left.media.open_audio() as microphone:
+    with call.left.open_audio() as microphone:
         microphone.send(bytes(320 * 8))
         for _ in range(1000):
             microphone.send(bytes(320))

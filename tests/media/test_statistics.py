@@ -13,7 +13,7 @@ import trio.testing
 from spech import Call as PhoneCall
 from spech import Phone, PortRange, open_phone
 from spech.agreement import Agreed
-from spech.media.statistics import Played, QualitySample
+from spech.media.statistics import QualitySample
 
 from .conftest import Call
 
@@ -28,7 +28,7 @@ async def call() -> Call:
 async def test_a_good_call_gets_the_best_mark(call: Call) -> None:
     call.configure()
     call.tick(500)
-    seen = call.right.media.statistics
+    seen = call.right.media.monitor.statistics
     assert (seen.codec, seen.payload_type) == ("PCMU", 0)
     assert seen.sent_octets == seen.sent * 160
     assert seen.received_octets == seen.received * 160
@@ -37,7 +37,7 @@ async def test_a_good_call_gets_the_best_mark(call: Call) -> None:
     assert 4.3 < seen.mos < seen.mos_listening
     assert seen.loss_percent == seen.total_loss_percent == seen.concealed_percent == 0.0
     assert seen.burst_ratio == 1.0
-    assert [sample.at for sample in call.right.media.quality_history] == list(range(1, 11))
+    assert [sample.at for sample in call.right.media.monitor.history] == list(range(1, 11))
 
 
 async def test_loss_costs_and_is_forgotten_in_five_seconds(call: Call) -> None:
@@ -46,7 +46,7 @@ async def test_loss_costs_and_is_forgotten_in_five_seconds(call: Call) -> None:
     rng = random.Random(5)
     call.left.rtp.judge = lambda datagram: [] if rng.random() < 0.2 else [datagram]
     call.tick(500)
-    bad = call.right.media.statistics
+    bad = call.right.media.monitor.statistics
     assert bad.loss_percent == pytest.approx(20, abs=6)
     assert bad.concealed_percent == pytest.approx(bad.loss_percent, abs=3)
     assert bad.total_loss_percent == pytest.approx(13.3, abs=4)
@@ -57,13 +57,13 @@ async def test_loss_costs_and_is_forgotten_in_five_seconds(call: Call) -> None:
     assert bad.mos == pytest.approx(bad.mos_worst, abs=0.4)
     call.left.rtp.judge = lambda datagram: [datagram]
     call.tick(350)
-    good = call.right.media.statistics
+    good = call.right.media.monitor.statistics
     assert good.loss_percent == 0.0
     assert good.mos is not None
     assert good.mos_mean is not None
     assert good.mos_worst is not None
     assert good.mos > 4.3 > good.mos_mean > good.mos_worst
-    assert call.left.media.statistics.mos_worst == pytest.approx(4.35, abs=0.03)
+    assert call.left.media.monitor.statistics.mos_worst == pytest.approx(4.35, abs=0.03)
 
 
 async def test_nothing_is_judged_while_nothing_comes(call: Call) -> None:
@@ -72,11 +72,11 @@ async def test_nothing_is_judged_while_nothing_comes(call: Call) -> None:
     call.left.configure(direction="recvonly")
     call.right.configure(direction="sendonly")
     call.tick(300)
-    held = call.right.media.statistics
+    held = call.right.media.monitor.statistics
     assert (held.mos, held.mos_listening) == (None, None)
     assert held.mos_mean is not None
-    assert call.right.media.quality_history[-1].mos is None
-    assert call.left.media.statistics.mos is not None
+    assert call.right.media.monitor.history[-1].mos is None
+    assert call.left.media.monitor.statistics.mos is not None
 
 
 async def test_a_codec_in_mid_call_is_judged_by_its_own_scale(call: Call) -> None:
@@ -84,7 +84,7 @@ async def test_a_codec_in_mid_call_is_judged_by_its_own_scale(call: Call) -> Non
     call.tick(100)
     call.configure("GSM")
     call.tick(100)
-    seen = call.right.media.statistics
+    seen = call.right.media.monitor.statistics
     assert seen.codec == "GSM"
     assert seen.mos_listening == pytest.approx(3.75, abs=0.1)
 
@@ -93,8 +93,8 @@ async def test_a_long_call_keeps_few_samples(call: Call) -> None:
     call.configure()
     media = call.right.media
     for _ in range(7200):
-        media._monitor.sample(Played())
-    history = media.quality_history
+        media.monitor.sample()
+    history = media.monitor.history
     assert 300 <= len(history) <= 600
     ends = [sample.at for sample in history]
     assert ends == sorted(set(ends))
@@ -124,7 +124,7 @@ async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
     rng = random.Random(5)
     call.left.rtp.judge = lambda datagram: [] if rng.random() < 0.1 else [datagram]
     call.tick(1000)
-    sender, listener = call.left.media.statistics, call.right.media.statistics
+    sender, listener = call.left.media.monitor.statistics, call.right.media.monitor.statistics
     assert listener.mos is not None
     assert sender.remote_mos == pytest.approx(listener.mos, abs=0.4)
     assert sender.remote_loss_percent == pytest.approx(10, abs=7)
@@ -136,7 +136,7 @@ async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
 async def test_two_phones_agree_on_extended_reports(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "spech.phone.call")
+    caplog.set_level(logging.INFO, "spech")
     answered: list[PhoneCall] = []
 
     async def answer(phone: Phone) -> None:

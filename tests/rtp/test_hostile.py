@@ -173,7 +173,7 @@ async def test_no_datagram_ends_a_call(
         if tick % 300 == 299:
             media.configure(agreed)
         now += 0.02
-    statistics = media.statistics
+    statistics = media.monitor.statistics
     assert statistics.dropped_invalid + statistics.dropped_unauthentic > 100
     assert statistics.dropped_foreign > 10
     assert len(media._session.buffer) <= 100

@@ -432,8 +432,8 @@ class Session:
         assert self._renegotiation is not None
         self._renegotiation.change(direction, now)
 
-    def move(self, host: str, media: Address, now: float) -> None:
-        """This machine is at ``host`` now, and takes RTP at ``media``: tell the far end.
+    def move(self, host: str, rtp: Address, now: float) -> None:
+        """Tell the peer that this machine is at ``host`` now and takes RTP at ``rtp``.
 
         A call that is not answered yet goes on as it can; only its farewell uses the new address.
         """
@@ -441,7 +441,7 @@ class Session:
             dialog.move(host)
             self.context.locate(dialog)
         if self._negotiator is not None:
-            self._negotiator.move(*media)
+            self._negotiator.move(*rtp)
             if self._renegotiation is not None and self.state in (State.ANSWERED, State.CONFIRMED):
                 self._renegotiation.change(self._negotiator.direction, now)
 
