@@ -8,7 +8,7 @@ and the agreement itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.addresses import Address
@@ -111,15 +111,45 @@ Security = SrtpKeys | DtlsPeer
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiveFormat:
+    """An audio format that the peer may send: its payload type, and the codec's registry name.
+
+    ``fmtp`` is what the peer says about the codec.
+    """
+
+    payload_type: int
+    codec: str
+    fmtp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Agreed:
     """What both ends agreed on, as seen by us.
 
-    ``codec`` is a name of the registry, with settings; payload types are those of each direction,
-    None where no telephone-event or comfort noise was agreed; ``direction`` is sendrecv, sendonly,
-    recvonly or inactive; ``ptime_ms`` is the length of the packets that we send, 10 to 200;
-    ``fmtp`` is what the peer says about the codec; ``security`` is how the sound is encrypted,
-    None where it is not; ``extended_reports`` are the kinds of RTCP XR that the peer asks for, of
-    those that we know; ``ice`` finds the way to the peer in place of ``remote``.
+    Attributes:
+        codec: the codec that we send, a name of the registry with settings.
+        payload_type_send: its payload type in what we send.
+        payload_type_receive: its payload type in what we receive.
+        telephone_event_send: the payload type of the telephone-events that we send, None where
+            none was agreed.
+        telephone_event_receive: the payload type that the peer should use for them.
+        remote: where RTP goes. The host is 0.0.0.0 while ``remote_name`` is not resolved.
+        remote_rtcp: where RTCP goes; the same address where RTCP shares the port of RTP.
+        direction: sendrecv, sendonly, recvonly or inactive.
+        ptime_ms: the length of the packets that we send, 10 to 200.
+        fmtp: what the peer says about ``codec``.
+        security: how the sound is encrypted, None where it is not.
+        extended_reports: the kinds of RTCP XR that the peer asks for, of those that we know.
+        ice: how the way to the peer is found, in place of ``remote``.
+        comfort_noise_send, comfort_noise_receive: payload types, None where not agreed.
+        receive_formats: every format that the peer may send at any time, without a further offer
+            (RFC 3264 6.1); the first is ``codec``.
+        receive_events: payload type and clock rate in Hz of every telephone-event that the peer
+            may send: all that were offered, because peers choose one that the answer left out.
+        telephone_event_clock: the clock rate in Hz of ``telephone_event_send``, None where it is
+            the codec's.
+        remote_name: the host name in the peer's description where it gives no address
+            (RFC 8866 5.7). It has to be resolved, see :meth:`located`.
     """
 
     codec: str
@@ -137,3 +167,15 @@ class Agreed:
     ice: IceAgreement | None = None
     comfort_noise_send: int | None = None
     comfort_noise_receive: int | None = None
+    receive_formats: tuple[ReceiveFormat, ...] = ()
+    receive_events: tuple[tuple[int, int], ...] = ()
+    telephone_event_clock: int | None = None
+    remote_name: str | None = None
+
+    def located(self, host: str) -> Agreed:
+        """The same agreement with a numeric address in place of the peer's host name.
+
+        ``host`` is what ``remote_name`` resolves to. Until that is known it is the host that
+        signals: media often comes from there, and symmetric RTP finds a port that differs.
+        """
+        return replace(self, remote=(host, self.remote[1]), remote_rtcp=(host, self.remote_rtcp[1]))

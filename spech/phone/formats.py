@@ -7,7 +7,7 @@ from functools import cache
 
 from spech import codecs
 from spech.errors import CodecUnavailable
-from spech.sip.description.offer_answer import AudioFormat
+from spech.sip.description.payload_types import AudioFormat
 
 
 def audio_formats(names: Sequence[str]) -> list[AudioFormat]:

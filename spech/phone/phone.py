@@ -44,7 +44,8 @@ from spech.sip.agent import Screen
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral
 from spech.sip.description.media_security import MediaSecurity, Policy
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 from spech.sip.dialog.caller import caller_of
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.message.uri import Uri

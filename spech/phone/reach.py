@@ -18,7 +18,8 @@ from spech.rtp.gathering import reflexive
 from spech.rtp.ports import PortPair
 from spech.sip.description.ice import IceNegotiation
 from spech.sip.description.media_security import MediaSecurity
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.uri import Uri
 

@@ -19,7 +19,8 @@ with atheris.instrument_imports(include=["spech"]):
     from spech.errors import RemoteProtocolError
     from spech.sip import events
     from spech.sip.agent import UserAgent
-    from spech.sip.description.offer_answer import AudioFormat, Negotiator
+    from spech.sip.description.offer_answer import Negotiator
+    from spech.sip.description.payload_types import AudioFormat
     from spech.sip.dialog.identity import Identity
     from spech.sip.message.framing import StreamFramer
     from spech.sip.message.headers import NameAddr

@@ -9,7 +9,8 @@ import pytest
 from spech.errors import LocalProtocolError
 from spech.sip import events
 from spech.sip.call.session import Session
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import Message, Request, Response, response_to

@@ -72,7 +72,7 @@ class IceNegotiation:
         ``defaults`` are where the description sends RTP, and RTCP unless it shares that port,
         without ICE (by c=, m= and a=rtcp).
         """
-        theirs = _side(description, media) if self.offered else None
+        theirs = _side(description, media, defaults) if self.offered else None
         if theirs is None or not _matches(theirs, defaults):
             return None
         self._known = (theirs.fragment, theirs.password)
@@ -86,7 +86,7 @@ class IceNegotiation:
         defaults: Sequence[Address],
     ) -> tuple[_Lines, IceAgreement | None]:
         """The lines of the answer's audio stream, and what was agreed."""
-        theirs = _side(description, media)
+        theirs = _side(description, media, defaults)
         self.offered = theirs is not None and bool(self._candidates)
         if theirs is None or not self._candidates:
             return [], None
@@ -125,22 +125,50 @@ class IceNegotiation:
         return f"{self._rng.getrandbits(32):08x}", f"{self._rng.getrandbits(128):032x}"
 
 
-def _side(description: sdp.SessionDescription, media: sdp.MediaDescription) -> IceSide | None:
-    """What their description says; None where it has nothing usable."""
+def has_credentials(description: sdp.SessionDescription, media: sdp.MediaDescription) -> bool:
+    """Whether their description speaks of ICE in a way that we can use."""
+    return _credentials(description, media) is not None
 
+
+def _credentials(
+    description: sdp.SessionDescription, media: sdp.MediaDescription
+) -> tuple[str, str] | None:
     def credential(name: str, least: int) -> str | None:
         value = media.attribute(name) or description.attribute(name) or ""
         return value if least <= len(value) <= 256 and _CREDENTIAL.fullmatch(value) else None
 
     fragment, password = credential("ice-ufrag", 4), credential("ice-pwd", 22)
+    return None if fragment is None or password is None else (fragment, password)
+
+
+def _side(
+    description: sdp.SessionDescription,
+    media: sdp.MediaDescription,
+    defaults: Sequence[Address],
+) -> IceSide | None:
+    """What their description says; None where it has nothing usable.
+
+    There may be no candidate that we can check: a browser hides its addresses behind ``.local``
+    names, and a side that trickles (RFC 8838) has none yet. Its checks tell where it is, as
+    peer-reflexive candidates. Where its default destination is an address all the same, something
+    on the way has removed the candidates, and ICE with them.
+    """
+    credentials = _credentials(description, media)
+    if credentials is None or media.attribute("ice-mismatch") is not None:
+        return None
     values = [value for name, value in media.attributes if name == "candidate" and value]
     candidates = [_candidate(value) for value in values[:_MOST_CANDIDATES]]
     found = tuple(candidate for candidate in candidates if candidate is not None)
-    if fragment is None or password is None or not found:
-        return None
-    if media.attribute("ice-mismatch") is not None:
-        return None
-    return IceSide(fragment, password, found, description.attribute("ice-lite") is not None)
+    lite = description.attribute("ice-lite") is not None
+    if not found and (lite or any(_is_destination(host) for host, _ in defaults)):
+        return None  # A lite side makes no checks that could tell where it is.
+    return IceSide(*credentials, found, lite)
+
+
+def _is_destination(host: str) -> bool:
+    """Whether something can be sent to ``host``: not to 0.0.0.0 and ::, nor to a name."""
+    address = numeric(host)
+    return address is not None and not address.is_unspecified
 
 
 def _candidate(text: str) -> Candidate | None:
@@ -177,10 +205,9 @@ def _matches(side: IceSide, defaults: Sequence[Address]) -> bool:
     0.0.0.0 and :: are no destinations, but a hold of RFC 2543, or candidates still to come.
     """
     for component, (host, port) in enumerate(defaults, RTP):
-        address = numeric(host)
-        if address is None or address.is_unspecified:
+        if not _is_destination(host):
             continue
         named = [one.address for one in side.candidates if one.component == component]
-        if (component == RTP or named) and (str(address), port) not in named:
+        if (component == RTP or named) and (str(numeric(host)), port) not in named:
             return False
     return True

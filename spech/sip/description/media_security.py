@@ -25,6 +25,8 @@ import base64
 import binascii
 import random
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from spech.agreement import DtlsPeer, Security, SrtpKeys
@@ -182,13 +184,14 @@ class MediaSecurity:
 
     # ------------------------------------------------------------------ answering
 
-    def choose(self, description: SessionDescription) -> Choice:
-        """The audio line to answer. Nothing is changed by it.
+    def choose(self, description: SessionDescription, lines: Sequence[MediaDescription]) -> Choice:
+        """Which of ``lines``, the audio lines that we could decode, to answer.
+
+        This changes nothing.
 
         Raises:
             RemoteProtocolError: 488, there is none that the policy allows.
         """
-        lines = audio_lines(description)
         choices = [choice for media in lines if (choice := self._choice(description, media))]
         if not lines:
             raise RemoteProtocolError("no audio over RTP is offered", 488)
@@ -326,9 +329,9 @@ def audio_lines(description: SessionDescription) -> list[MediaDescription]:
 def _crypto_lines(media: MediaDescription) -> list[_Line]:
     """The crypto lines that we understand, in their order; a tag that comes twice means none."""
     values = [value or "" for name, value in media.attributes if name == "crypto"]
-    tags = [re.split("[ \t]", value)[0] for value in values]
+    tags = Counter(re.split("[ \t]", value, maxsplit=1)[0] for value in values)
     lines = [line for value in values if (line := _read_crypto(value))]
-    return [line for line in lines if tags.count(line.tag) == 1]
+    return [line for line in lines if tags[line.tag] == 1]
 
 
 def _read_crypto(value: str) -> _Line | None:

@@ -5,24 +5,25 @@ Knows encodings by name only: what a codec is, the media floors know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from spech.addresses import Address, numeric
-from spech.agreement import Agreed, IceAgreement, local_candidates
+from spech.agreement import Agreed, IceAgreement, ReceiveFormat, local_candidates
 from spech.errors import RemoteProtocolError
 from spech.sip.description import sdp
-from spech.sip.description.ice import IceNegotiation
+from spech.sip.description.ice import IceNegotiation, has_credentials
 from spech.sip.description.media_security import MediaSecurity, audio_lines
+from spech.sip.description.payload_types import (
+    AudioFormat,
+    PayloadTypes,
+    best_event,
+    events_of,
+    format_of,
+    noise_of,
+)
 from spech.sip.message.grammar import maybe_number
-
-#: The first dynamic payload type we hand out; 101 is left to telephone-event, as is usual.
-_DYNAMIC: Final = 96
-_TELEPHONE_EVENT: Final = 101
-#: Comfort noise at 8 kHz (RFC 3389 4); at other rates it has a dynamic number.
-_COMFORT_NOISE: Final = 13
-_COMFORT_NOISE_CLOCK: Final = 8000
 
 #: The most that an RTP packet should hold (RFC 3551 4.2).
 _LONGEST_PACKET_MS: Final = 200
@@ -41,35 +42,6 @@ _MIRROR: Final = {
     "recvonly": "sendonly",
     "inactive": "inactive",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFormat:
-    """A codec as SDP sees it.
-
-    ``name`` is what the media floors call it, the clock rate is in Hz. ``fmtp`` is offered;
-    ``answer`` makes from the parameters that were offered those of the answer, and is ``fmtp``
-    again unless it is given. ``ptime_ms`` is the length of a packet that we ask for.
-    """
-
-    name: str
-    encoding: str
-    clock_rate: int
-    payload_type: int | None = None
-    fmtp: str | None = None
-    channels: int = 1
-    answer: Callable[[str | None], str | None] | None = field(default=None, compare=False)
-    #: Whether comfort noise (RFC 3389) may stand beside it: it describes no pauses by itself.
-    comfort_noise: bool = False
-    ptime_ms: int = 20
-
-    def matches(self, encoding: str, clock_rate: int, channels: int) -> bool:
-        """Whether an rtpmap means this codec (names ignore case, RFC 4855)."""
-        return (
-            encoding.lower() == self.encoding.lower()
-            and clock_rate == self.clock_rate
-            and channels == self.channels
-        )
 
 
 class Negotiator:
@@ -109,25 +81,7 @@ class Negotiator:
         self._slot = 0
         #: What we want: "sendrecv", or "sendonly" while we hold the call.
         self.direction = "sendrecv"
-        self._payload_types: dict[AudioFormat, int] = {}
-        self._event_types: dict[int, int] = {}
-        self._noise_types: dict[int, int] = {}
-        for form in self._formats:
-            number = form.payload_type
-            self._payload_types[form] = (
-                self._free_number([_TELEPHONE_EVENT]) if number is None else number
-            )
-        # telephone-event runs on the clock of the codec beside it (RFC 4733 2.1), so each clock
-        # rate among the codecs gets one.
-        for rate in dict.fromkeys(form.clock_rate for form in self._formats):
-            first = not self._event_types
-            self._event_types[rate] = _TELEPHONE_EVENT if first else self._free_number()
-        if comfort_noise:
-            for rate in dict.fromkeys(
-                form.clock_rate for form in self._formats if form.comfort_noise
-            ):
-                static = rate == _COMFORT_NOISE_CLOCK
-                self._noise_types[rate] = _COMFORT_NOISE if static else self._free_number()
+        self._types = PayloadTypes(formats, comfort_noise=comfort_noise)
 
     @property
     def confidential(self) -> bool:
@@ -142,14 +96,13 @@ class Negotiator:
         """
         attributes: list[tuple[str, str | None]] = []
         numbers: list[str] = []
-        for form in self._formats:
-            number = self._payload_types[form]
+        for form, number in self._types.audio.items():
             numbers.append(str(number))
             attributes += _format_lines(number, form, form.fmtp)
-        for rate, number in self._event_types.items():
+        for rate, number in self._types.events.items():
             numbers.append(str(number))
             attributes += _event_lines(number, rate)
-        for rate, number in self._noise_types.items():
+        for rate, number in self._types.noise.items():
             numbers.append(str(number))
             attributes.append(("rtpmap", f"{number} CN/{rate}"))
         if self._ice is not None:
@@ -178,38 +131,42 @@ class Negotiator:
         Raises:
             RemoteProtocolError: unreadable, or no codec in common (488).
         """
-        description = sdp.parse(body)
+        description = sdp.read(body)
         media = next(iter(audio_lines(description)), None)
         if media is None:
             raise RemoteProtocolError("the answer has no audio", 488)
-        for text in media.formats:
-            number = _number(text)
-            form = self._form_of(number, media)
-            if form is None and number not in media.rtpmaps():
-                # An answer that does not explain a number means what we offered by it.
-                form = next(
-                    (one for one, ours in self._payload_types.items() if ours == number), None
-                )
-            if form is not None:
-                agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
-                security = self._security.receive_answer(description, media)
-                event = _event_number(media, form.clock_rate)
-                noise = _noise_number(media, form)
-                return replace(
-                    agreed,
-                    payload_type_send=number,
-                    payload_type_receive=self._payload_types[form],
-                    telephone_event_send=event,
-                    telephone_event_receive=self._event_types.get(form.clock_rate),
-                    comfort_noise_send=noise,
-                    comfort_noise_receive=noise and self._noise_types.get(form.clock_rate),
-                    fmtp=media.fmtps().get(number),
-                    security=security,
-                    ice=None
-                    if self._ice is None
-                    else self._ice.receive_answer(description, media, _ways(agreed)),
-                )
-        raise RemoteProtocolError("the answer has no codec that was offered", 488)
+        maps, fmtps = self._explained(media), media.fmtps()
+        common = [(number, form) for number in maps if (form := self._format_of(number, maps))]
+        common = [(number, form) for number, form in common if form in self._types.audio]
+        if not common:
+            raise RemoteProtocolError("the answer has no codec that was offered", 488)
+        number, form = common[0]
+        agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
+        security = self._security.receive_answer(description, media)
+        event = best_event(maps, form.clock_rate)
+        noise = noise_of(maps, form)
+        ice = None
+        if self._ice is not None:
+            ice = self._ice.receive_answer(description, media, _ways(agreed))
+        return replace(
+            agreed,
+            payload_type_send=number,
+            payload_type_receive=self._types.audio[form],
+            comfort_noise_send=noise,
+            comfort_noise_receive=noise and self._types.noise.get(form.clock_rate),
+            fmtp=fmtps.get(number),
+            security=security,
+            ice=ice,
+            remote_name=None if ice else agreed.remote_name,
+            receive_formats=tuple(
+                ReceiveFormat(self._types.audio[one], one.name, fmtps.get(theirs))
+                for theirs, one in common
+            ),
+            telephone_event_receive=self._types.events.get(event[1] if event else form.clock_rate),
+            receive_events=tuple((ours, rate) for rate, ours in self._types.events.items()),
+            telephone_event_send=event and event[0],
+            telephone_event_clock=_other_clock(event, form),
+        )
 
     def receive_offer(self, body: bytes) -> tuple[bytes, Agreed]:
         """Answer their offer with its first codec that we have (RFC 3264 6.1).
@@ -217,27 +174,31 @@ class Negotiator:
         Raises:
             RemoteProtocolError: unreadable (400), or nothing in common (488).
         """
-        description = sdp.parse(body)
-        choice = self._security.choose(description)
+        description = sdp.read(body)
+        choice = self._security.choose(description, _common_lines(description, self._formats))
         media = choice.media
-        forms = ((_number(text), self._form_of(_number(text), media)) for text in media.formats)
-        number, form = next((pair for pair in forms if pair[1] is not None), (0, None))
-        if form is None:
-            raise RemoteProtocolError("no codec in common", 488)
+        maps, fmtps = media.rtpmaps(), media.fmtps()
+        number, form = next(
+            (number, form) for number in maps if (form := self._format_of(number, maps))
+        )
         # We answer with their numbers, so that both directions use the same ones.
-        event = _event_number(media, form.clock_rate)
-        self._mux = media.muxed and number not in _LIKE_RTCP and event not in _LIKE_RTCP
+        event = best_event(maps, form.clock_rate)
+        self._mux = (
+            media.muxed
+            and number not in _LIKE_RTCP
+            and (event is None or event[0] not in _LIKE_RTCP)
+        )
         agreed = self._agreed(description, media, form, mux=self._mux)
         keys, security = self._security.answer(choice)
-        self._adopt(media)
-        offered_fmtp = media.fmtps().get(number)
+        self._types.adopt(maps, set(_numbers(media)))
+        offered_fmtp = fmtps.get(number)
         fmtp = form.fmtp if form.answer is None else form.answer(offered_fmtp)
         attributes = _format_lines(number, form, fmtp)
         numbers = [str(number)]
         if event is not None:
-            numbers.append(str(event))
-            attributes += _event_lines(event, form.clock_rate)
-        noise = _noise_number(media, form)
+            numbers.append(str(event[0]))
+            attributes += _event_lines(*event)
+        noise = noise_of(maps, form)
         if noise is not None:
             numbers.append(str(noise))
             attributes.append(("rtpmap", f"{noise} CN/{form.clock_rate}"))
@@ -263,56 +224,29 @@ class Negotiator:
             agreed,
             payload_type_send=number,
             payload_type_receive=number,
-            telephone_event_send=event,
-            telephone_event_receive=event,
             comfort_noise_send=noise,
             comfort_noise_receive=noise,
             fmtp=offered_fmtp,
             security=security,
             ice=ice,
+            remote_name=None if ice else agreed.remote_name,
+            receive_formats=(ReceiveFormat(number, form.name, offered_fmtp),),
+            telephone_event_receive=event and event[0],
+            receive_events=events_of(maps),
+            telephone_event_send=event and event[0],
+            telephone_event_clock=_other_clock(event, form),
         )
 
     # ------------------------------------------------------------------ payload types
 
-    def _form_of(self, number: int, media: sdp.MediaDescription) -> AudioFormat | None:
-        """Which of our formats a number in their description means."""
-        means = media.rtpmaps().get(number)
-        for form in self._formats:
-            if form.matches(*means) if means else number == form.payload_type:
-                return form
-        return None
+    def _format_of(self, number: int, maps: Mapping[int, sdp.Meaning]) -> AudioFormat | None:
+        return format_of(self._formats, number, maps)
 
-    def _adopt(self, media: sdp.MediaDescription) -> None:
-        """Use their numbers from now on, also in our offers: a number never changes its meaning."""
-        maps = media.rtpmaps()
-        theirs = {number for text in media.formats if (number := _number(text)) >= 0} | set(maps)
-        for form, ours in tuple(self._payload_types.items()):
-            known = next((one for one in maps if form.matches(*maps[one])), None)
-            if known is not None and str(known) in media.formats:
-                self._payload_types[form] = known
-            elif form.payload_type is None and ours in theirs:
-                self._payload_types[form] = self._free_number(theirs)
-        for rate, ours in tuple(self._event_types.items()):
-            event = _event_number(media, rate)
-            if event is not None:
-                self._event_types[rate] = event
-            elif ours in theirs or ours in self._payload_types.values():
-                self._event_types[rate] = self._free_number(theirs)
-        for rate, ours in tuple(self._noise_types.items()):
-            noise = _type_number(media, "CN", rate)
-            if noise is not None:
-                self._noise_types[rate] = noise
-            elif rate != _COMFORT_NOISE_CLOCK and ours in theirs:
-                self._noise_types[rate] = self._free_number(theirs)
-
-    def _free_number(self, taken: Collection[int] = ()) -> int:
-        used = {
-            *self._payload_types.values(),
-            *self._event_types.values(),
-            *self._noise_types.values(),
-            *taken,
-        }
-        return next(number for number in range(_DYNAMIC, 128) if number not in used)
+    def _explained(self, media: sdp.MediaDescription) -> dict[int, sdp.Meaning]:
+        """What the numbers of an answer mean: what it says, else what our offer said."""
+        theirs, ours = media.rtpmaps(), self._types.meanings
+        maps = {number: theirs.get(number) or ours.get(number) for number in _numbers(media)}
+        return {number: meaning for number, meaning in maps.items() if meaning is not None}
 
     # ------------------------------------------------------------------ descriptions
 
@@ -326,12 +260,14 @@ class Negotiator:
     ) -> Agreed:
         """Addresses and direction. The numbers differ between offerer and answerer."""
         host = media.connection or description.connection or ""
+        if not host:
+            raise RemoteProtocolError("no address for the sound", 488)
+        name = None
         if numeric(host) is None:
-            # A name would need DNS in the middle of a negotiation; nobody sends one in practice.
-            raise RemoteProtocolError(f"{host!r} is not a numeric address", 488)
+            host, name = "0.0.0.0", host
         theirs = media.direction
-        if host in ("0.0.0.0", "::"):
-            # The hold of RFC 2543; nothing can be sent there.
+        if host in ("0.0.0.0", "::") and name is None and not has_credentials(description, media):
+            # The hold of RFC 2543. With ICE it only says that candidates follow (RFC 8840 4.1.1).
             theirs = "inactive" if theirs in ("inactive", "recvonly") else "sendonly"
         direction = _MIRROR[theirs]
         if self.direction == "sendonly":  # We hold: we never receive.
@@ -350,6 +286,7 @@ class Negotiator:
             direction=direction,
             ptime_ms=min(media.ptime or form.ptime_ms, media.maxptime or _LONGEST_PACKET_MS),
             extended_reports=_extended_reports(description, media),
+            remote_name=name,
         )
 
     def _audio_line(
@@ -386,6 +323,41 @@ class Negotiator:
         return bytes(description)
 
 
+def judge_offer(body: bytes, formats: Sequence[AudioFormat]) -> None:
+    """Whether an offer could be answered with one of ``formats``, before anyone is alerted.
+
+    It does not look at encryption: that is decided by the answer.
+
+    Raises:
+        RemoteProtocolError: unreadable (400), or no audio line with a codec in common (488).
+    """
+    if not _common_lines(sdp.read(body), formats):
+        raise RemoteProtocolError("no audio over RTP is offered", 488)
+
+
+def _common_lines(
+    description: sdp.SessionDescription, formats: Sequence[AudioFormat]
+) -> list[sdp.MediaDescription]:
+    """The audio lines with a codec of ours.
+
+    Raises:
+        RemoteProtocolError: 488, there are audio lines, and none of them has one.
+    """
+    lines = audio_lines(description)
+    common = []
+    for media in lines:
+        maps = media.rtpmaps()
+        if any(format_of(formats, number, maps) for number in maps):
+            common.append(media)
+    if lines and not common:
+        raise RemoteProtocolError("no codec in common", 488)
+    return common
+
+
+def _other_clock(event: tuple[int, int] | None, form: AudioFormat) -> int | None:
+    return event[1] if event and event[1] != form.clock_rate else None
+
+
 def _ways(agreed: Agreed) -> tuple[Address, ...]:
     """Where RTP goes, and RTCP unless it goes there too."""
     return tuple(dict.fromkeys((agreed.remote, agreed.remote_rtcp)))
@@ -402,9 +374,10 @@ def _extended_reports(
     return frozenset(named & _EXTENDED_REPORTS.keys())
 
 
-def _number(text: str) -> int:
-    number = maybe_number(text, 127)
-    return -1 if number is None else number
+def _numbers(media: sdp.MediaDescription) -> list[int]:
+    """The payload types of a media line; what is no number is ignored."""
+    numbers = (maybe_number(text, 127) for text in media.formats)
+    return [number for number in numbers if number is not None]
 
 
 def _format_lines(number: int, form: AudioFormat, fmtp: str | None) -> list[tuple[str, str | None]]:
@@ -419,25 +392,3 @@ def _format_lines(number: int, form: AudioFormat, fmtp: str | None) -> list[tupl
 
 def _event_lines(number: int, rate: int) -> list[tuple[str, str | None]]:
     return [("rtpmap", f"{number} telephone-event/{rate}"), ("fmtp", f"{number} 0-15")]
-
-
-def _event_number(media: sdp.MediaDescription, rate: int) -> int | None:
-    return _type_number(media, "telephone-event", rate)
-
-
-def _noise_number(media: sdp.MediaDescription, form: AudioFormat) -> int | None:
-    """The number of comfort noise on the clock of a codec, where it may stand beside it."""
-    if not form.comfort_noise:
-        return None
-    number = _type_number(media, "CN", form.clock_rate)
-    static = str(_COMFORT_NOISE)
-    if number is None and form.clock_rate == _COMFORT_NOISE_CLOCK and static in media.formats:
-        return None if _COMFORT_NOISE in media.rtpmaps() else _COMFORT_NOISE
-    return number
-
-
-def _type_number(media: sdp.MediaDescription, encoding: str, rate: int) -> int | None:
-    for number, (name, clock_rate, _) in media.rtpmaps().items():
-        if name.lower() == encoding.lower() and clock_rate == rate and str(number) in media.formats:
-            return number
-    return None

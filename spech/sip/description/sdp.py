@@ -1,6 +1,6 @@
 """Session descriptions (RFC 8866), as far as telephony needs them.
 
-Lines that mean nothing to a telephone (bandwidth, timing, keys, repeat times) are read past.
+Lines that mean nothing to a telephone (bandwidth, timing, keys, repeat times) are ignored.
 """
 
 from __future__ import annotations
@@ -9,15 +9,25 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from spech.addresses import numeric
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.message.grammar import BLANK, HOST, read_number
+from spech.sip.message.body import MAX_BODY
+from spech.sip.message.grammar import BLANK, HOST, maybe_number
 
 Attributes = tuple[tuple[str, str | None], ...]
+
+#: What an rtpmap says: encoding name, clock rate in Hz, channels.
+Meaning = tuple[str, int, int]
+
+#: Characters of one line, media lines of one description, formats of one media line.
+MAX_LINE: Final = 8192
+MAX_MEDIA: Final = 16
+MAX_FORMATS: Final = 64
 
 DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 #: Audio payload types that need no rtpmap (RFC 3551 section 6): encoding, clock rate, channels.
-STATIC_PAYLOADS: Final[dict[int, tuple[str, int, int]]] = {
+STATIC_PAYLOADS: Final[dict[int, Meaning]] = {
     0: ("PCMU", 8000, 1),
     3: ("GSM", 8000, 1),
     4: ("G723", 8000, 1),
@@ -39,8 +49,10 @@ STATIC_PAYLOADS: Final[dict[int, tuple[str, int, int]]] = {
 
 _RTPMAP: Final = re.compile(r"([0-9]{1,3})[ \t]+([^/ \t]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?")
 _FMTP: Final = re.compile(r"([0-9]{1,3})[ \t]+(.*)")
-_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-#: What would end a line, for readers of any kind.
+#: An address of IPv6, coarsely.
+_IPV6: Final = re.compile(r"(?=[^:]*:)[0-9A-Fa-f:.]+")
+_LONGEST_HOST: Final = 255
+#: Characters that end a line for some reader.
 _LINE_BREAK: Final = re.compile("[\r\n\x00\ud800-\udfff]")
 
 
@@ -57,12 +69,16 @@ class Origin:
         return f"{self.user} {self.session_id} {self.version} {_network(self.address)}"
 
 
+_NO_ORIGIN: Final = Origin("-", "0", "0", "0.0.0.0")
+
+
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
     """One ``m=`` line and what belongs to it.
 
-    ``connection`` is an address; ``None`` leaves it to the session's. ``session_direction`` is
-    what the session level says, and is filled in by :class:`SessionDescription`.
+    ``connection`` is an address or a host name; ``None`` leaves it to the session's.
+    ``session_direction`` is what the session level says, and is filled in by
+    :class:`SessionDescription`.
     """
 
     kind: str
@@ -102,7 +118,7 @@ class MediaDescription:
     def rtcp_port(self) -> int | None:
         """The port of ``a=rtcp`` (RFC 3605), when RTCP is not on the port after RTP.
 
-        An address behind it is read past: RTCP goes to the host of RTP.
+        An address behind it is ignored: RTCP goes to the host of RTP.
         """
         digits = (self.attribute("rtcp") or "").strip(BLANK).partition(" ")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 5:
@@ -114,18 +130,18 @@ class MediaDescription:
         """Whether RTCP may come and go through the port of RTP (RFC 5761)."""
         return self.attribute("rtcp-mux") is not None
 
-    def rtpmaps(self) -> dict[int, tuple[str, int, int]]:
+    def rtpmaps(self) -> dict[int, Meaning]:
         """Encoding name, clock rate in Hz and channels by payload type.
 
-        Holds the formats of the ``m=`` line that an rtpmap or RFC 3551 explains; a malformed
-        rtpmap is as good as none.
+        Holds the formats of the ``m=`` line that an rtpmap or RFC 3551 explains, in their order. A
+        malformed rtpmap is ignored. Each call reads the attributes again: keep the result.
         """
-        mapped: dict[int, tuple[str, int, int]] = {}
+        mapped: dict[int, Meaning] = {}
         for name, value in self.attributes:
             if name == "rtpmap" and value and (match := _RTPMAP.match(value)):
                 number, encoding, clock_rate, channels = match.groups()
                 mapped.setdefault(int(number), (encoding, int(clock_rate), int(channels or 1)))
-        found: dict[int, tuple[str, int, int]] = {}
+        found: dict[int, Meaning] = {}
         for text in self.formats:
             if not (text.isascii() and text.isdigit()) or len(text) > 3:
                 continue
@@ -196,80 +212,130 @@ class SessionDescription:
 
 
 def parse(data: bytes) -> SessionDescription:
-    """Reads a session description. Bare line feeds and a last line without an end are fine.
+    """Read a session description strictly. Bare line feeds and a last line without an end are fine.
 
     Raises:
-        RemoteProtocolError: 400, when it is none, or when a line that matters is malformed.
+        RemoteProtocolError: 400, when it is not one, or when a line that matters is malformed;
+            413 and 488, when it is too large.
     """
+    return _parse(data, lenient=False)
+
+
+def read(data: bytes) -> SessionDescription:
+    """Read what a peer sent: strictly, and where that fails, leniently.
+
+    The lenient reading takes what a call needs, a media line with its port and an address, from
+    whatever line has it, and passes over lines that it cannot read. A media line without a usable
+    port counts as rejected, so that the lines of our answer still correspond to theirs.
+
+    Raises:
+        RemoteProtocolError: 400, when there is no media line; 413 and 488, when it is too large.
+    """
+    try:
+        return _parse(data, lenient=False)
+    except RemoteProtocolError:
+        return _parse(data, lenient=True)
+
+
+def _parse(data: bytes, *, lenient: bool) -> SessionDescription:
+    if len(data) > MAX_BODY:
+        raise RemoteProtocolError(f"a session description of {len(data)} bytes", 413)
     try:
         text = data.decode()
     except UnicodeDecodeError:
         text = data.decode("latin-1")
+    if lenient:
+        text = text.replace("\x00", "").replace("\r", "\n")
     lines = [line.strip(" \t\r\x00") for line in text.split("\n")]
     lines = [line for line in lines if line]
-    if not lines or lines[0].replace(" ", "") != "v=0":
+    if not lenient and (not lines or lines[0].replace(" ", "") != "v=0"):
         raise RemoteProtocolError("a session description must begin with v=0")
-    sections: list[list[tuple[str, str]]] = [[]]
-    for line in lines:
-        if "\r" in line or "\x00" in line:
-            raise RemoteProtocolError("a control character in a session description")
-        kind, equals, value = line.partition("=")
-        if not equals or len(kind) != 1:
-            continue
-        if kind == "m":
-            sections.append([])
-        sections[-1].append((kind, value.strip(BLANK)))
-    session = sections[0]
-    origin = next((value for kind, value in session if kind == "o"), None)
-    if origin is None:
-        raise RemoteProtocolError("a session description without o=")
+    session, *media = _sections(lines, lenient=lenient)
+    if len(media) > MAX_MEDIA:
+        raise RemoteProtocolError(f"{len(media)} media lines", 488)
+    if lenient and not media:
+        raise RemoteProtocolError("a session description without a media line")
     return SessionDescription(
-        origin=_parse_origin(origin),
-        connection=_parse_connection(session),
-        media=tuple(_parse_media(section) for section in sections[1:]),
+        origin=_parse_origin(session, lenient=lenient),
+        connection=_parse_connection(session, lenient=lenient),
+        media=tuple(_parse_media(section, lenient=lenient) for section in media),
         name=next((value for kind, value in session if kind == "s" and value), "-"),
         attributes=_parse_attributes(session),
     )
 
 
-def _parse_origin(value: str) -> Origin:
-    # From the right, since some phones put a name with blanks where the user belongs.
+_Section = list[tuple[str, str]]
+
+
+def _sections(lines: list[str], *, lenient: bool) -> list[_Section]:
+    """The lines of the session, then those of each media description."""
+    sections: list[_Section] = [[]]
+    for line in lines:
+        if "\r" in line or "\x00" in line:
+            raise RemoteProtocolError("a control character in a session description")
+        kind, equals, value = line.partition("=")
+        if lenient:
+            kind = kind.strip(BLANK)
+        if not equals or len(kind) != 1:
+            continue
+        if len(line) > MAX_LINE:
+            if not lenient:
+                raise RemoteProtocolError(f"a line of {len(line)} characters")
+            if kind != "m":
+                continue
+            value = value[:MAX_LINE]
+        if kind == "m":
+            sections.append([])
+        sections[-1].append((kind, value.strip(BLANK)))
+    return sections
+
+
+def _parse_origin(section: _Section, *, lenient: bool) -> Origin:
+    value = next((value for kind, value in section if kind == "o"), "")
+    # From the right, because some phones put a name with blanks where the user belongs.
     fields = value.rsplit(None, 5)
-    if len(fields) != 6:
-        raise RemoteProtocolError(f"unusable o= line {value[:64]!r}")
-    user, session_id, version, _, _, address = fields
-    return Origin(user, session_id, version, address)
+    if len(fields) == 6:
+        user, session_id, version, _, _, address = fields
+        return Origin(user, session_id, version, address)
+    if lenient:
+        return _NO_ORIGIN
+    raise RemoteProtocolError(f"unusable o= line {value[:64]!r}")
 
 
-def _parse_connection(section: list[tuple[str, str]]) -> str | None:
+def _parse_connection(section: _Section, *, lenient: bool) -> str | None:
     for kind, value in section:
         if kind != "c":
             continue
         fields = value.split()
-        if len(fields) != 3 or fields[0].upper() != "IN":
+        address = fields[-1].partition("/")[0] if fields else ""  # multicast: a TTL follows
+        usable = len(address) <= _LONGEST_HOST and (
+            HOST.fullmatch(address) or _IPV6.fullmatch(address)
+        )
+        if usable and len(fields) == 3 and fields[0].upper() == "IN":
+            return address
+        if not lenient:
             raise RemoteProtocolError(f"unusable c= line {value[:64]!r}")
-        address = fields[2].partition("/")[0]  # multicast: a TTL and a count follow
-        if not HOST.fullmatch(address) and not _IPV6.fullmatch(address):
-            raise RemoteProtocolError(f"unusable address in c= line {value[:64]!r}")
-        return address
+        if numeric(address) is not None:
+            return address
     return None
 
 
-def _parse_media(section: list[tuple[str, str]]) -> MediaDescription:
+def _parse_media(section: _Section, *, lenient: bool) -> MediaDescription:
     fields = section[0][1].split()
-    if len(fields) < 3:
+    port = maybe_number(fields[1].partition("/")[0], 65535) if len(fields) > 2 else None
+    if not lenient and (port is None or len(fields) > 3 + MAX_FORMATS):
         raise RemoteProtocolError(f"unusable m= line {section[0][1][:64]!r}")
     return MediaDescription(
-        kind=fields[0],
-        port=read_number(fields[1].partition("/")[0], 65535, "port of a media description"),
-        protocol=fields[2],
-        formats=tuple(fields[3:]),
-        connection=_parse_connection(section),
+        kind=fields[0] if fields else "unknown",
+        port=port or 0,
+        protocol=fields[2] if len(fields) > 2 else "RTP/AVP",
+        formats=tuple(fields[3 : 3 + MAX_FORMATS]),
+        connection=_parse_connection(section, lenient=lenient),
         attributes=_parse_attributes(section),
     )
 
 
-def _parse_attributes(section: list[tuple[str, str]]) -> Attributes:
+def _parse_attributes(section: _Section) -> Attributes:
     found: list[tuple[str, str | None]] = []
     for kind, value in section:
         if kind == "a" and value:

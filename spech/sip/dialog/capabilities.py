@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spech.sip.message.body import MAX_BODY
 from spech.sip.message.message import Request
 
 #: Methods that we serve.
@@ -19,8 +20,6 @@ KNOWN: Final = frozenset(ALLOW.split(", ")) | {"REGISTER", "PUBLISH"}
 SUPPORTED: Final = ("100rel", "timer", "replaces")
 #: Event packages whose NOTIFY we take.
 ALLOW_EVENTS: Final = "refer, message-summary, dialog, presence"
-#: Bytes of a body that we take. No description, message or state of ours is longer.
-MAX_BODY: Final = 32_768
 
 _SDP: Final = "application/sdp"
 #: What a body may be, by method; the body of any other method is left unread.

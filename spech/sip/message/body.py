@@ -13,6 +13,9 @@ from spech.errors import RemoteProtocolError
 from spech.sip.message.grammar import Parameters, find_parameter, parse_parameters
 from spech.sip.message.message import Request, Response
 
+#: Bytes of a body that we read. No description, message or state of a telephone is longer.
+MAX_BODY: Final = 32_768
+
 _SDP: Final = "application/sdp"
 _ABOUT_SESSIONS: Final = frozenset({"INVITE", "ACK", "PRACK", "UPDATE"})
 #: Parts of one body that are looked at.

@@ -319,7 +319,8 @@ def test_a_reinvite_with_another_address_moves_the_media(pair: Pair) -> None:
 def test_nothing_in_common_is_488(pair: Pair) -> None:
     pair.call()
     theirs = pair.incoming()
-    from spech.sip.description.offer_answer import AudioFormat, Negotiator
+    from spech.sip.description.offer_answer import Negotiator
+    from spech.sip.description.payload_types import AudioFormat
 
     opus = AudioFormat("opus", "opus", 48000, None, None, 2)
     with pytest.raises(RemoteProtocolError):

@@ -9,7 +9,8 @@ import pytest
 from spech.sip import events
 from spech.sip.agent import UserAgent
 from spech.sip.call.session import State
-from spech.sip.dialog.capabilities import ALLOW, KNOWN, MAX_BODY
+from spech.sip.dialog.capabilities import ALLOW, KNOWN
+from spech.sip.message.body import MAX_BODY
 from spech.sip.message.message import Request, Response
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
@@ -174,7 +175,8 @@ def test_413_for_a_body_that_is_too_large(scripted: Pair) -> None:
 
 def test_488_says_why(pair: Pair) -> None:
     from spech.errors import RemoteProtocolError
-    from spech.sip.description.offer_answer import AudioFormat, Negotiator
+    from spech.sip.description.offer_answer import Negotiator
+    from spech.sip.description.payload_types import AudioFormat
 
     pair.call()
     theirs = pair.incoming()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spech.sip.description import sdp
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 
 OPUS = AudioFormat("opus", "opus", 48000, None, "useinbandfec=1", 2)
 #: Answers in capitals what it was offered, to tell the two apart.

@@ -9,7 +9,8 @@ import pytest
 from spech.agreement import RTCP, RTP, Agreed, IceAgreement, local_candidates
 from spech.sip.description import sdp
 from spech.sip.description.ice import IceNegotiation
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
 BASES = (("10.0.0.1", 4000), ("10.0.0.1", 4001))

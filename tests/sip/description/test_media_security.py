@@ -14,7 +14,8 @@ from spech.agreement import DtlsPeer, SrtpKeys
 from spech.errors import RemoteProtocolError
 from spech.sip.description import sdp
 from spech.sip.description.media_security import SUITES, MediaSecurity, Policy
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
 FINGERPRINT = "sha-256 " + ":".join(["AB"] * 32)

@@ -10,7 +10,8 @@ import pytest
 from spech.errors import RemoteProtocolError
 from spech.sip.description import sdp
 from spech.sip.description.ice import IceNegotiation
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 
 PCMU = AudioFormat("PCMU", "PCMU", 8000, 0)
 PCMA = AudioFormat("PCMA", "PCMA", 8000, 8)

@@ -13,7 +13,8 @@ from spech.shares import Shares, source_of
 from spech.sip import events
 from spech.sip.agent import UserAgent
 from spech.sip.call.session import Session
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 from spech.sip.message.message import Response
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Timeline

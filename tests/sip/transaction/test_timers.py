@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spech.sip.call.session import Session, State
-from spech.sip.description.offer_answer import AudioFormat, Negotiator
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.timers import TimerSet
