@@ -144,6 +144,8 @@ class Media:
         if codec.dtx:
             codec.suppress_silence(self._silence_suppression)
         codec.configure(agreed.fmtp)
+        # With ICE the default destination may be 0.0.0.0 (RFC 8840 4.1.1); a check finds another.
+        reachable = reachable or agreed.ice is not None
         self._reachable = reachable
         self._sending = reachable and agreed.direction in ("sendrecv", "sendonly")
         self._receiving = agreed.direction in ("sendrecv", "recvonly")

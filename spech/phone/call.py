@@ -388,6 +388,8 @@ class Call(Sound):
         self._notify()
 
     def _configure(self, agreed: Agreed) -> None:
+        if agreed.remote_name is not None and self.session.dialogs:
+            agreed = agreed.located(self.session.dialogs[0].flow.remote[0])
         self._agreed = agreed
         self.codec = agreed.codec.partition(";")[0]  # Without its settings.
         self.held = agreed.direction in ("recvonly", "inactive")

@@ -104,26 +104,23 @@ class PayloadTypes:
             numbers: all numbers of their offer, with those that mean nothing to us.
         """
         for form in self._formats:
-            known = next((one for one in maps if form.matches(*maps[one])), None)
-            ours = self.audio.pop(form, None)
-            if known is not None:
-                self.audio[form] = known
-            elif form.payload_type is not None or (ours is not None and ours not in numbers):
-                self.audio[form] = form.payload_type if ours is None else ours
-            else:
-                _put(self.audio, form, self._free(numbers))
+            before = self.audio.pop(form, form.payload_type)
+            number = next((one for one in maps if form.matches(*maps[one])), None)
+            if number is None and (before not in numbers or form.payload_type is not None):
+                number = before
+            _put(self.audio, form, self._free(numbers) if number is None else number)
         for rate in self._event_rates:
             before = self.events.pop(rate, None)
-            known = number_of(maps, _EVENT, rate)
-            if known is None and before not in numbers | {*self.audio.values()}:
-                known = before
-            _put(self.events, rate, self._free(numbers) if known is None else known)
+            number = number_of(maps, _EVENT, rate)
+            if number is None and before not in numbers | {*self.audio.values()}:
+                number = before
+            _put(self.events, rate, self._free(numbers) if number is None else number)
         for rate in self._noise_rates:
             before = self.noise.pop(rate, None)
-            known = number_of(maps, _NOISE, rate)
-            if known is None and before not in numbers:
-                known = before
-            _put(self.noise, rate, self._noise_number(rate, numbers) if known is None else known)
+            number = number_of(maps, _NOISE, rate)
+            if number is None and before not in numbers:
+                number = before
+            _put(self.noise, rate, self._noise_number(rate, numbers) if number is None else number)
 
     def _number_for(self, form: AudioFormat, taken: set[int]) -> int | None:
         return self._free(taken) if form.payload_type is None else form.payload_type

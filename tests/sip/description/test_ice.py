@@ -228,3 +228,59 @@ def test_passwords_are_not_shown() -> None:
     _, agreed = ours().receive_offer(theirs(*CREDENTIALS, *HOST))
     assert "abcdefghijklmnopqrstuv" not in repr(agreed)
     assert agreement(agreed).local.password not in repr(agreed)
+
+
+# Addresses that are hidden or still to come (RFC 8840 4.1.1).
+
+NAMED = "a=candidate:2 1 udp 2113937151 39330519-b9d7-4d00-9f7d-d1d22137d6de.local 49433 typ host"
+TCP = "a=candidate:3 1 tcp 1518280447 10.0.0.5 9 typ host tcptype active"
+PLAIN = "a=candidate:1 1 udp 2122260223 192.0.2.5 54746 typ host"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "2cf85dc7-5ba6-424c-bde4-bd6084bcdcb3.local"])
+@pytest.mark.parametrize(
+    "candidates", [(), (NAMED,), (TCP,), (NAMED, TCP), (PLAIN,), (NAMED, PLAIN)]
+)
+def test_an_address_that_is_still_to_come_is_no_hold(
+    host: str, candidates: tuple[str, ...]
+) -> None:
+    body = theirs(*CREDENTIALS, *candidates, "a=rtcp-mux", "a=sendrecv", host=host)
+    answer, agreed = ours().receive_offer(body.replace(b"m=audio 5000", b"m=audio 9"))
+    assert agreed.direction == "sendrecv"
+    assert sdp.parse(answer).media[0].direction == "sendrecv"
+    assert len(lines_of(answer, "candidate")) == 2
+    remote = agreement(agreed).remote
+    assert (remote.fragment, remote.password) == ("theirs", "abcdefghijklmnopqrstuv")
+    assert [one.address for one in remote.candidates] == (
+        [("192.0.2.5", 54746)] if PLAIN in candidates else []
+    )
+    assert agreed.remote_name is None  # The checks find the way, no name server.
+
+
+def test_an_answer_may_hide_its_address() -> None:
+    negotiator = ours(offers=True)
+    negotiator.offer()
+    body = theirs(*CREDENTIALS, NAMED, "a=rtcp-mux", host="0.0.0.0")
+    agreed = negotiator.receive_answer(body)
+    assert agreement(agreed).remote.candidates == ()
+    assert agreed.direction == "sendrecv"
+
+
+def test_an_address_of_zeros_without_ice_is_a_hold() -> None:
+    assert ours().receive_offer(theirs(host="0.0.0.0"))[1].direction == "recvonly"
+
+
+def test_a_direction_holds_with_ice_as_well() -> None:
+    body = theirs(*CREDENTIALS, NAMED, "a=sendonly", host="0.0.0.0")
+    assert ours().receive_offer(body)[1].direction == "recvonly"
+
+
+def test_credentials_whose_candidates_were_removed_on_the_way_are_ignored() -> None:
+    answer, agreed = ours().receive_offer(theirs(*CREDENTIALS))
+    assert agreed.ice is None
+    assert lines_of(answer, "ice-ufrag") == []
+
+
+def test_a_lite_side_without_candidates_does_no_ice() -> None:
+    body = theirs(*CREDENTIALS, session=("a=ice-lite",), host="0.0.0.0")
+    assert ours().receive_offer(body)[1].ice is None
