@@ -18,6 +18,7 @@ from spech.errors import (
     RemoteProtocolError,
     RequestFailed,
     ServerUnreachable,
+    SipFailure,
     SpechError,
     VaultError,
 )
@@ -25,12 +26,11 @@ from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
 from spech.phone.account import Account
 from spech.phone.binding import RegistrationStatus
-from spech.phone.call import Call
+from spech.phone.call import Call, TransferRequest
 from spech.phone.conference import Conference, open_conference
 from spech.phone.correspondence import Message, Subscription
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone, open_phone
-from spech.phone.transfer import TransferRequest
 from spech.rtp.ports import PortRange
 from spech.sip.transport.tls import TlsSettings
 from spech.sip.watching.dialog_info import DialogInfo, DialogState
@@ -69,6 +69,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestFailed",
     "ServerUnreachable",
+    "SipFailure",
     "SpechError",
     "Subscription",
     "TlsSettings",

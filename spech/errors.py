@@ -2,15 +2,16 @@
 
 SpechError
 ├── ProtocolError
-│   ├── LocalProtocolError    the program asked for what the state does not allow
+│   ├── LocalProtocolError    the program asked for what the present state does not allow
 │   └── RemoteProtocolError   the peer broke a rule; carries the SIP status that answers it
-├── CallFailed                a call was not answered: status and reason
-├── CallEnded                 the call is over, what was asked of it cannot be done
-├── RequestFailed             a message or a subscription was refused: status and reason
-├── RegistrationFailed        the registrar refused: status and reason
+├── SipFailure                a request failed: status and reason
+│   ├── CallFailed            a call was not answered
+│   ├── RequestFailed         a message or a subscription was refused
+│   └── RegistrationFailed    the registrar refused
+├── CallEnded                 the call is over, the command cannot be carried out
 ├── ServerUnreachable         a host is unknown, or nobody answered there
 ├── MediaError                a sound file cannot be read or written
-├── PeerUnreachable           no way for the sound leads to the far end
+├── PeerUnreachable           no network path for the sound leads to the far end
 ├── CodecUnavailable          unknown codec, or its shared library is missing
 ├── PortsExhausted            no free pair of RTP ports in the range
 └── VaultError                the vault is damaged, foreign, or its key does not fit
@@ -28,7 +29,7 @@ class ProtocolError(SpechError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The caller asked for something that the present state does not allow."""
+    """The program asked for something that the present state does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -42,23 +43,13 @@ class RemoteProtocolError(ProtocolError):
         self.status = status
 
 
-class CallFailed(SpechError):
-    """A call was not answered. ``status`` is the final SIP status, ``reason`` its phrase."""
+class SipFailure(SpechError):
+    """A SIP request failed.
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
-        self.status = status
-        self.reason = reason
-
-
-class CallEnded(SpechError):
-    """The call has ended, so what was asked of it cannot be done."""
-
-
-class RequestFailed(SpechError):
-    """A text message or a subscription was refused. ``status`` is the SIP status, 408 for silence.
-
-    Where a subscription was ended by who told us, ``status`` is None and ``reason`` their word.
+    Attributes:
+        status: the final SIP status; 408 when nobody answered, None where a subscription was ended
+            without one.
+        reason: its reason phrase.
     """
 
     def __init__(self, status: int | None, reason: str) -> None:
@@ -67,20 +58,34 @@ class RequestFailed(SpechError):
         self.reason = reason
 
 
-class RegistrationFailed(SpechError):
-    """The registrar answered with a refusal. ``status`` is its SIP status code."""
+class CallFailed(SipFailure):
+    """A call was not answered, or a transfer did not succeed."""
+
+    status: int
 
     def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
-        self.status = status
-        self.reason = reason
+        super().__init__(status, reason)
+
+
+class RequestFailed(SipFailure):
+    """A text message or a subscription was refused, or nobody answered (408)."""
+
+
+class RegistrationFailed(SipFailure):
+    """The registrar refused; 401, 403 and 407 mean a wrong user or password."""
+
+    status: int
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+
+
+class CallEnded(SpechError):
+    """The call has ended, so the command cannot be carried out."""
 
 
 class ServerUnreachable(SpechError):
-    """The server's host name is unknown, or nothing there answers.
-
-    ``unknown_host`` tells the two apart.
-    """
+    """The server's host name is unknown (``unknown_host``), or nothing there answers."""
 
     def __init__(self, message: str, *, unknown_host: bool = False) -> None:
         super().__init__(message)
@@ -92,7 +97,7 @@ class MediaError(SpechError):
 
 
 class PeerUnreachable(SpechError):
-    """ICE found no way for a call's sound to the far end, or the far end fell silent on it."""
+    """ICE found no path for a call's sound to the far end, or the path stopped working."""
 
 
 class CodecUnavailable(SpechError):

@@ -1,13 +1,63 @@
-"""What ``spech`` exports is what it says, and each name explains itself."""
+"""What ``spech`` exports, and what its classes show to programs."""
 
 from __future__ import annotations
 
+import inspect
+
+import pytest
+
 import spech
+
+#: The public members of each class, beside those of ``object``.
+MEMBERS = {
+    spech.Account: """
+        address auth_user carrier display_name encryption expires instance password proxy register
+        route tls transport uri websocket_path
+    """,
+    spech.AudioPort: "close driven flush put receive send take",
+    spech.Call: """
+        answered automatic_gain call_id capture changed codec collect_digits detects_tones
+        digits_received direction duration encrypted ended ended_by flush hang_up held hold join
+        ladder leave levels member microphone_gain muted on_hold open_audio peaks play play_tone
+        played press quality_history reason record remote resume send_dtmf speaker_gain state
+        statistics status timeline transfer transfer_accepted transfer_progress transfer_to
+        transfers
+    """,
+    spech.Conference: "add empty join listen members open_audio record remove",
+    spech.IncomingCall: """
+        answer asserted call_id called caller_number display_name ended over reject timeline
+    """,
+    spech.Phone: """
+        account active_calls address call codecs incoming_calls mailbox mailbox_changed messages
+        registered registration registration_changed send_message subscribe
+    """,
+    spech.Subscription: "changed content state",
+    spech.TransferRequest: "follow referred_by reject target",
+}
+
+
+def public(kind: type) -> set[str]:
+    names = {*dir(kind), *getattr(kind, "__dataclass_fields__", ())}
+    return {name for name in names if not name.startswith("_")}
 
 
 def test_all_is_complete_and_documented() -> None:
-    public = {name for name in vars(spech) if not name.startswith("_")}
-    modules = {name for name in public if type(getattr(spech, name)).__name__ == "module"}
-    assert set(spech.__all__) == public - modules
+    names = {name for name in vars(spech) if not name.startswith("_")}
+    modules = {name for name in names if inspect.ismodule(getattr(spech, name))}
+    assert set(spech.__all__) == names - modules
     for name in spech.__all__:
         assert getattr(spech, name).__doc__, name
+
+
+@pytest.mark.parametrize("kind", MEMBERS, ids=lambda kind: kind.__name__)
+def test_classes_show_what_programs_may_use_and_nothing_else(kind: type) -> None:
+    assert public(kind) == set(MEMBERS[kind].split())
+    for name in public(kind) - set(getattr(kind, "__dataclass_fields__", ())):
+        assert inspect.getdoc(inspect.getattr_static(kind, name)), name
+
+
+@pytest.mark.parametrize("kind", [spech.CallFailed, spech.RequestFailed, spech.RegistrationFailed])
+def test_failed_requests_share_status_and_reason(kind: type[spech.SipFailure]) -> None:
+    error = kind(486, "Busy Here")
+    assert isinstance(error, spech.SipFailure)
+    assert (error.status, error.reason, str(error)) == (486, "Busy Here", "486 Busy Here")

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from spech.codecs.base import Samples
 
 #: What every country has: it rings at the far end, the far end is busy, the network is, and
 #: another call comes in.
-TONES: Final = ("ringback", "busy", "congestion", "waiting")
+ToneName = Literal["ringback", "busy", "congestion", "waiting"]
+TONES: Final[tuple[ToneName, ...]] = ("ringback", "busy", "congestion", "waiting")
 
 #: The file itself, for those who serve it.
 TABLE: Final = Path(__file__).with_name("countries.json")

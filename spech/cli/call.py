@@ -25,7 +25,7 @@ from spech import (
     open_phone,
 )
 from spech.audio.player import Player
-from spech.audio.progress import TONES, countries
+from spech.audio.progress import TONES, ToneName, countries
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -58,7 +58,7 @@ class Plan:
     stun: str | None
     play: Path | None
     #: Country and name.
-    tone: tuple[str, str] | None
+    tone: tuple[str, ToneName] | None
     record: Path | None
     stereo: bool
     dtmf: str | None
@@ -116,12 +116,13 @@ class Outcome:
 
 def read_tone(
     ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, str] | None:
+) -> tuple[str, ToneName] | None:
     """``[COUNTRY/]NAME``, in two."""
     if value is None:
         return None
-    country, _, name = value.rpartition("/")
-    if name not in TONES:
+    country, _, wanted = value.rpartition("/")
+    name = next((tone for tone in TONES if tone == wanted), None)
+    if name is None:
         raise click.BadParameter(f"one of {', '.join(TONES)}", ctx, param)
     if country and country.lower() not in countries():
         known = ", ".join(filter(None, countries()))
@@ -189,7 +190,7 @@ def call(
     encryption: Policy,
     stun: str | None,
     play: Path | None,
-    tone: tuple[str, str] | None,
+    tone: tuple[str, ToneName] | None,
     record: Path | None,
     stereo: bool,
     dtmf: str | None,

@@ -9,7 +9,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.description.media_security import POLICIES, Policy
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
-from spech.sip.transaction.flow import TRANSPORTS
+from spech.sip.transaction.flow import TRANSPORTS, TransportName
 from spech.sip.transport.tls import TlsSettings
 
 
@@ -45,7 +45,7 @@ class Account:
     password: str | None = field(default=None, repr=False, kw_only=True)
     auth_user: str | None = field(default=None, kw_only=True)
     display_name: str | None = field(default=None, kw_only=True)
-    transport: str | None = field(default=None, kw_only=True)
+    transport: TransportName | None = field(default=None, kw_only=True)
     proxy: str | None = field(default=None, kw_only=True)
     tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
     websocket_path: str = field(default="/ws", kw_only=True)

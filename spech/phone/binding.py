@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -31,6 +31,9 @@ _GOOD_FLOW: Final = 120.0
 _REMEMBERED_FAULTS: Final = 100
 
 
+RegistrationState = Literal["off", "registering", "registered", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class RegistrationStatus:
     """How the account's registration stands.
@@ -39,10 +42,18 @@ class RegistrationStatus:
     registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
     """
 
-    state: str
+    state: RegistrationState
     status: int | None = None
     reason: str = ""
     expires_at: float | None = None
+
+
+_STATES: Final[dict[State, RegistrationState]] = {
+    State.REGISTERING: "registering",
+    State.REGISTERED: "registered",
+    State.FAILED: "failed",
+    State.REMOVED: "off",
+}
 
 
 class Binding:
@@ -181,10 +192,12 @@ class Binding:
             self._unreachable = ServerUnreachable(
                 f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."
             )
-        state = "off" if registration.state is State.REMOVED else registration.state.value
         self._set(
             RegistrationStatus(
-                state, registration.status, registration.reason, registration.expires_at
+                _STATES[registration.state],
+                registration.status,
+                registration.reason,
+                registration.expires_at,
             )
         )
 

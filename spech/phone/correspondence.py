@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -21,6 +21,9 @@ from spech.sip.watching.content import Content
 from spech.sip.watching.mailbox import Mailbox
 from spech.sip.watching.subscription import State
 from spech.sip.watching.subscription import Subscription as Pure
+
+#: The event packages that can be watched (RFC 3842, 4235, 3856).
+EventPackage = Literal["message-summary", "dialog", "presence"]
 
 #: Messages that wait for ``messages()``; who sends a further one hears 480.
 _WAITING_MESSAGES: Final = 100
@@ -88,7 +91,7 @@ class Subscription(AsyncIterator[Content]):
         await trio.lowlevel.checkpoint()
         return self._states.popleft()
 
-    def receive(self, content: Content | None) -> None:
+    def _receive(self, content: Content | None) -> None:
         """Something changed; ``content`` is a new state."""
         if content is not None:
             self._states.append(content)
@@ -175,7 +178,12 @@ class Correspondence:
 
     @asynccontextmanager
     async def subscribe(
-        self, identity: Identity, uri: Uri, flows: Sequence[Flow], package: str, expires: int
+        self,
+        identity: Identity,
+        uri: Uri,
+        flows: Sequence[Flow],
+        package: EventPackage,
+        expires: int,
     ) -> AsyncIterator[Subscription]:
         """See :meth:`Phone.subscribe`."""
         endpoint = self._endpoint
@@ -215,4 +223,4 @@ class Correspondence:
     def _tell(self, pure: Pure, content: Content | None) -> None:
         subscription = self._subscriptions.get(pure)
         if subscription is not None:
-            subscription.receive(content)
+            subscription._receive(content)

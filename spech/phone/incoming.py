@@ -1,35 +1,35 @@
-"""Calls that come in."""
+"""Calls that come in: who may ring, and what the program does with them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import Final
 
 import trio
 
 from spech.errors import CallEnded
-from spech.phone.call import Call, EventChannel
-from spech.phone.formats import audio_formats
-from spech.rtp.ports import lease
+from spech.phone.call import Call
+from spech.phone.calls import Calls, Reports
 from spech.sip.call.session import Session
 from spech.sip.description.media_security import Policy
 from spech.sip.dialog.caller import Caller, caller_of, number_of
 from spech.sip.timeline import Entry
 
-if TYPE_CHECKING:
-    from spech.phone.phone import Phone
+#: Incoming calls that wait for ``incoming_calls()``; the next caller is told that we are busy.
+_WAITING_ROOM: Final = 32
 
 
 class IncomingCall:
-    """Somebody calls and hears it ring. Answer it, reject it, or wait until they give up."""
+    """A call that comes in and rings. Answer it, reject it, or wait until the caller gives up."""
 
-    def __init__(self, phone: Phone, session: Session, channel: EventChannel) -> None:
-        self._phone = phone
+    def __init__(self, calls: Calls, session: Session, reports: Reports) -> None:
+        self._calls = calls
         self._session = session
-        self._channel = channel
-        #: Set when the call is over.
-        self.finished = trio.Event()
+        self._reports = reports
+
+    def __repr__(self) -> str:
+        return f"<IncomingCall from {self.caller_number}>"
 
     @property
     def _caller(self) -> Caller:
@@ -38,23 +38,23 @@ class IncomingCall:
 
     @property
     def caller_number(self) -> str:
-        """The user part of the caller's address, or its host; "anonymous" for who hides it.
+        """The user part of the caller's address, or its host; "anonymous" when it is withheld.
 
-        Where a server vouches for the caller (RFC 3325), its word counts; see :attr:`asserted`.
+        An identity that a server asserts (RFC 3325) comes first; see :attr:`asserted`.
         """
         return self._caller.number
 
     @property
     def display_name(self) -> str | None:
-        """The caller's name, where one came."""
+        """The caller's name, None without one."""
         return self._caller.display_name
 
     @property
     def asserted(self) -> bool:
-        """Whether the server that we are registered with vouches for the caller (RFC 3325 5)."""
+        """Whether the server that we are registered with asserts the identity (RFC 3325 5)."""
         assert self._session.dialog is not None
         source = self._session.dialog.set_up[0].remote[0]
-        return self._caller.asserted and self._phone.endpoint.agent.registered_at(source)
+        return self._caller.asserted and self._calls.endpoint.agent.registered_at(source)
 
     @property
     def called(self) -> str:
@@ -71,21 +71,21 @@ class IncomingCall:
     @property
     def timeline(self) -> tuple[Entry, ...]:
         """What happened so far, in order; times are those of ``trio.current_time()``."""
-        return self._phone.endpoint.agent.timeline.entries(self.call_id)
+        return self._calls.endpoint.agent.timeline.entries(self.call_id)
 
     @property
     def over(self) -> bool:
-        """Whether the caller gave up, or it was rejected."""
+        """Whether the caller gave up, or the call was rejected."""
         return self._session.ended is not None
 
     def reject(self, status: int = 486) -> None:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
-        with self._phone.endpoint.command() as (agent, now):
+        with self._calls.endpoint.command() as (agent, now):
             agent.hang_up(self._session, now, status=status)
 
     async def ended(self) -> None:
         """Wait until it is over: given up, rejected, or answered and ended since."""
-        await self.finished.wait()
+        await self._reports.over.wait()
 
     @asynccontextmanager
     async def answer(
@@ -94,47 +94,74 @@ class IncomingCall:
         """Answer; leaving the block hangs up.
 
         Args:
-            codecs: names in order of preference; the phone's own unless told otherwise.
-            encryption: see :class:`~spech.Account`; the account's unless told otherwise.
+            codecs: names in order of preference; the phone's own by default.
+            encryption: see :class:`~spech.Account`; the account's by default.
 
         Raises:
             CallEnded: the caller gave up before.
             RemoteProtocolError: no codec or no encryption in common; the caller has been told 488.
             PortsExhausted: no RTP port is free; the caller has been told 480.
         """
-        phone = self._phone
-        endpoint = phone.endpoint
         if self.over:
             raise CallEnded("The caller gave up.")
-        assert self._session.dialog is not None
-        flow = self._session.dialog.flow
-        host = flow.local[0]
         try:
-            with lease(host, phone.ports, phone.rng) as pair:
-                formats = audio_formats(codecs or phone.codecs)
-                media, negotiator = await phone.equip(pair, formats, [flow], encryption)
-                if self.over:
-                    raise CallEnded("The caller gave up.")
-                call = Call(
-                    endpoint,
-                    self._session,
-                    media,
-                    self.caller_number,
-                    negotiator=negotiator,
-                    complete=phone.complete,
-                    flows_to=phone.flows_to,
-                )
-                async with phone.run(call, media, self._channel):
-                    with endpoint.command() as (agent, now):
-                        agent.answer(self._session, call.negotiator, now)
-                    call.catch_up(self._channel)
-                    yield call
+            async with self._calls.answer(
+                self._session, self._reports, self.caller_number, codecs, encryption
+            ) as call:
+                yield call
         finally:
-            self.reject(480)  # Does nothing once it was answered.
+            self.reject(480)  # Does nothing once the call was answered.
 
 
-class Arrivals(AsyncIterator[IncomingCall]):
-    """Waiting calls, without those who gave up. No generator: it may be left at any time."""
+class Reception:
+    """Lets calls ring for a program that takes them, and refuses the others.
+
+    Args:
+        calls: those of the phone.
+        call_waiting: False to refuse a call during another one.
+    """
+
+    def __init__(self, calls: Calls, *, call_waiting: bool) -> None:
+        self._calls = calls
+        self._call_waiting = call_waiting
+        self._open = False
+        self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
+
+    def incoming_calls(self) -> AsyncIterator[IncomingCall]:
+        """See :meth:`spech.Phone.incoming_calls`."""
+        self._open = True
+        return _Arrivals(self._arrivals)
+
+    def receive(self, session: Session) -> None:
+        """A call comes in: let it ring, or refuse it."""
+        if session.replaces is not None:
+            self._calls.replace(session.replaces, session)
+            return
+        agent, now = self._calls.endpoint.agent, self._calls.endpoint.now()
+        status = self._refusal()
+        if status is not None:
+            agent.hang_up(session, now, status=status)
+            return
+        incoming = IncomingCall(self._calls, session, self._calls.listen(session))
+        self._arrivals_in.send_nowait(incoming)
+        agent.ring(session, now)
+
+    def _refusal(self) -> int | None:
+        """The status that refuses a call now, or None."""
+        if not self._open:
+            return 480
+        if not self._call_waiting and self._calls.busy:
+            return 486
+        if self._arrivals.statistics().current_buffer_used >= _WAITING_ROOM:
+            return 486
+        return None
+
+
+class _Arrivals(AsyncIterator[IncomingCall]):
+    """Waiting calls, without those whose callers gave up.
+
+    Not a generator, so that it may be left at any time.
+    """
 
     def __init__(self, arrivals: trio.MemoryReceiveChannel[IncomingCall]) -> None:
         self._arrivals = arrivals

@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from spech.audio.player import Player
-from spech.audio.progress import ProgressTone
+from spech.audio.progress import ProgressTone, ToneName
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
 from spech.media.engine import Media
@@ -30,8 +30,7 @@ class Sound(ABC):
     def __init__(self, media: Media) -> None:
         self._media = media
         self._changed = trio.Event()
-        #: Every digit that was received so far, the last 1,000 of them.
-        self.digits_received = ""
+        self._digits_received = ""
         self._digits = ""
         self._toned = ("", 0.0)
 
@@ -48,6 +47,11 @@ class Sound(ABC):
         self._changed = trio.Event()
 
     # ------------------------------------------------------------------ how it is
+
+    @property
+    def digits_received(self) -> str:
+        """Every digit that was received so far, the last 1,000 of them."""
+        return self._digits_received
 
     @property
     def statistics(self) -> MediaStatistics:
@@ -130,7 +134,7 @@ class Sound(ABC):
         self._require_up()
         self._media.speech.play(Player(path, gain=gain, repeat=repeat))
 
-    def play_tone(self, name: str, *, country: str = "", seconds: float | None = None) -> None:
+    def play_tone(self, name: ToneName, *, country: str = "", seconds: float | None = None) -> None:
         """Play a tone of the network to the far end, after what plays already (ITU-T E.180).
 
         Args:
@@ -295,6 +299,6 @@ class Sound(ABC):
             self._take_digit(digit)
 
     def _take_digit(self, digit: str) -> None:
-        self.digits_received = (self.digits_received + digit)[-_MOST_DIGITS:]
+        self._digits_received = (self._digits_received + digit)[-_MOST_DIGITS:]
         self._digits = (self._digits + digit)[-_MOST_DIGITS:]
         self._notify()

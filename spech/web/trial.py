@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import trio
 
 import spech
 from spech.errors import RegistrationFailed, ServerUnreachable, SpechError
+from spech.sip.transaction.flow import TransportName
 from spech.web.messages import Refused
 from spech.web.store import StoredAccount
 from spech.web.texts import first_of
@@ -23,7 +26,7 @@ def library_account(account: StoredAccount) -> spech.Account:
     return spech.Account(
         account.address,
         password=account.password,
-        transport=account.transport,
+        transport=cast(TransportName, account.transport),
         encryption=account.encryption,
     )
 

@@ -58,7 +58,7 @@ class Neighbour:
         self._token.run_sync_soon(self._targets.send_nowait, target)
 
     def _do(self, what: Callable[[Call], None]) -> None:
-        wait(lambda: self._call is not None and self._call.session.is_up)
+        wait(lambda: self._call is not None and self._call._driver.session.is_up)
         call = self._call
         assert call is not None
         trio.from_thread.run_sync(what, call, trio_token=self._token)

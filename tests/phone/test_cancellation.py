@@ -125,7 +125,7 @@ async def far_end(bob: Phone) -> None:
 
 def still_busy(bob: Phone, living: int) -> bool:
     tasks = trio.lowlevel.current_statistics().tasks_living
-    return bool(bob.endpoint.agent.sessions) or tasks > living
+    return bool(bob._endpoint.agent.sessions) or tasks > living
 
 
 def open_sockets() -> int:

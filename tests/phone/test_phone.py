@@ -107,7 +107,7 @@ async def test_no_answer_in_time(autojump_clock: trio.testing.MockClock) -> None
                 await call.answered(timeout=3)
         assert call.state == "ended"
         await trio.sleep(1)
-        assert bob.endpoint.agent.sessions == ()
+        assert bob._endpoint.agent.sessions == ()
 
 
 async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockClock) -> None:
@@ -184,7 +184,7 @@ async def test_digits_by_every_way_and_by_two_at_once(
         call.send_dtmf("5", method="inband")
         call.send_dtmf("56", method="info")
         await call.played()
-        assert not call.session.digits.pending
+        assert not call._driver.session.digits.pending
         assert answered[0].digits_received == "1256"
         call.send_dtmf("7", method="inband")
         with call.press("8"):
@@ -231,7 +231,7 @@ async def test_an_error_in_the_media_ends_that_call_alone(
                 def fail(now: float) -> None:
                     raise ZeroDivisionError
 
-                for phase in alice.clock._phases:
+                for phase in alice._calls.clock._phases:
                     for attachment in phase:
                         if attachment.tick == call._media.tick:
                             attachment.tick = fail
@@ -312,7 +312,7 @@ async def test_targets_that_are_none(target: str) -> None:
 async def test_what_can_be_dialled(target: str, uri: str) -> None:
     account = Account("sip:alice@127.0.0.1:5999", register=False)
     async with open_phone(account, listen=LOOPBACK) as phone:
-        assert str(phone.complete(target)) == uri
+        assert str(phone._dialling.complete(target)) == uri
 
 
 def test_an_account_hides_its_password() -> None:

@@ -54,8 +54,8 @@ async def test_a_call_goes_on_from_another_address(
             agent = theirs._media._stream.ice
             here = "127.0.0.9"
             await trio.sleep(6)
-            assert theirs.session.dialog is not None
-            assert theirs.session.dialog.target.host == "127.0.0.9"
+            assert theirs._driver.session.dialog is not None
+            assert theirs._driver.session.dialog.target.host == "127.0.0.9"
             before = [end.statistics for end in ends]
             await trio.sleep(2)
             again = theirs._media._stream.ice
@@ -70,6 +70,6 @@ async def test_a_call_goes_on_from_another_address(
                 assert end.statistics.sent > earlier.sent
         await trio.sleep(1)
         assert not called.active_calls
-        assert not mover.endpoint.agent.sessions
-        assert not stayer.endpoint.agent.sessions
+        assert not mover._endpoint.agent.sessions
+        assert not stayer._endpoint.agent.sessions
         nursery.cancel_scope.cancel()

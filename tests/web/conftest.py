@@ -145,7 +145,7 @@ class Exchange:
 
     async def quiet(self) -> None:
         """Wait until no call is left."""
-        while self.phone.endpoint.agent.sessions:  # noqa: ASYNC110, nothing tells of it
+        while self.phone._endpoint.agent.sessions:  # noqa: ASYNC110, nothing tells of it
             await trio.sleep(0.01)
 
 

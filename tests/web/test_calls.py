@@ -237,7 +237,7 @@ async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder:
                 lambda state: [c["state"] for c in state["calls"]] == ["answered", "ringing"]
             )
             installation.stop.cancel()
-        assert exchange.phone.endpoint.agent.sessions == ()
+        assert exchange.phone._endpoint.agent.sessions == ()
         assert exchange.contact is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from spech.addresses import Address
 
@@ -15,7 +15,8 @@ def host_port(address: Address) -> str:
 
 
 #: The transports there are, as Via and ``;transport=`` write them.
-TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
+TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
+TRANSPORTS: Final[tuple[TransportName, ...]] = ("udp", "tcp", "tls", "ws", "wss")
 #: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
 DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 

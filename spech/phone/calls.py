@@ -1,0 +1,282 @@
+"""The calls of one phone: placed, answered, run, and told what the stack reports."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import cached_property
+from typing import Final
+
+import trio
+
+from spech.errors import CallEnded, RemoteProtocolError
+from spech.media.engine import Media
+from spech.phone.account import Account
+from spech.phone.call import Call
+from spech.phone.dialling import Dialling
+from spech.phone.driver import CallDriver, EventChannel
+from spech.phone.formats import audio_formats
+from spech.phone.reach import Reach
+from spech.rtp.clock import MediaClock
+from spech.rtp.dtls import Certificate
+from spech.rtp.ports import PortPair, PortRange, lease
+from spech.sip import events
+from spech.sip.call.session import Session
+from spech.sip.call.transfer import Referral
+from spech.sip.description.media_security import MediaSecurity, Policy
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.payload_types import AudioFormat
+from spech.sip.dialog.caller import caller_of
+from spech.sip.endpoint import Endpoint
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+
+
+class Reports:
+    """What the stack reports about one call, queued until the call's task reads it."""
+
+    def __init__(self) -> None:
+        channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))
+        self._channel_in = channel_in
+        self.channel: Final[EventChannel] = channel
+        #: Set when the call is over.
+        self.over = trio.Event()
+
+    def receive(self, event: events.SessionEvent) -> None:
+        """Queue ``event``."""
+        self._channel_in.send_nowait(event)
+        if isinstance(event, events.CallEnded):
+            self.over.set()
+
+
+class Calls:
+    """Makes, runs and finds the calls of one phone.
+
+    Args:
+        endpoint: carries the signalling.
+        account: whose encryption policy applies, if any.
+        dialling: completes what a person dials, and says in whose name a call goes out.
+        flows_to: finds the servers for a URI, best first.
+        reach: finds out how the sound is reached from outside.
+        ports: UDP ports for RTP and RTCP.
+        codecs: names in order of preference.
+        silence_suppression: see :func:`spech.open_phone`.
+        rng: randomness.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        account: Account | None,
+        dialling: Dialling,
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
+        reach: Reach,
+        *,
+        ports: PortRange,
+        codecs: Sequence[str],
+        silence_suppression: bool,
+        rng: random.Random,
+    ) -> None:
+        self.endpoint: Final = endpoint
+        self.clock: Final = MediaClock()
+        self.codecs: Final = tuple(codecs)
+        self._ports = ports
+        self._account = account
+        self._dialling = dialling
+        self._flows_to = flows_to
+        self._reach = reach
+        self._silence_suppression = silence_suppression
+        self._rng = rng
+        self._reports: dict[Session, Reports] = {}
+        self._running: dict[CallDriver, Call] = {}
+
+    @property
+    def active(self) -> tuple[Call, ...]:
+        """The calls whose blocks are open."""
+        return tuple(self._running.values())
+
+    @property
+    def drivers(self) -> tuple[CallDriver, ...]:
+        """What drives them."""
+        return tuple(self._running)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a call, ringing ones included."""
+        return bool(self._running or self._reports)
+
+    @cached_property
+    def _certificate(self) -> Certificate:
+        """What our end of a DTLS-SRTP handshake shows."""
+        return Certificate()
+
+    # ------------------------------------------------------------------ making them
+
+    @asynccontextmanager
+    async def place(
+        self,
+        uri: Uri,
+        remote: str,
+        codecs: Sequence[str] | None,
+        caller: str | None,
+        referral: Referral | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        encryption: Policy | None = None,
+    ) -> AsyncIterator[Call]:
+        """Call ``uri`` for the time of a block. See :meth:`spech.Phone.call`.
+
+        Args:
+            referral: the far end's request that this call follows.
+            headers: privacy headers for the INVITE, which then hides our address.
+        """
+        formats = audio_formats(codecs or self.codecs)
+        flows = await self._flows_to(uri)
+        with self.lease(flows[0].local[0]) as pair:
+            media, negotiator = await self._equip(pair, formats, flows, encryption)
+            identity = self._dialling.caller(caller, uri, flows[0].local)
+            with self.endpoint.command() as (agent, now):
+                session = agent.invite(
+                    identity.anonymous() if headers else identity,
+                    uri,
+                    flows,
+                    negotiator,
+                    now,
+                    referral=referral,
+                    headers=headers,
+                )
+                reports = self.listen(session)
+            driver = self._driver(session, media, remote, negotiator)
+            async with self._run(driver, reports) as call:
+                yield call
+
+    def place_referred(
+        self, referral: Referral, codecs: Sequence[str] | None, caller: str | None
+    ) -> AbstractAsyncContextManager[Call]:
+        """Call the target of a transfer that the far end asks for."""
+        target = referral.target
+        return self.place(target, target.user or target.host, codecs, caller, referral)
+
+    @asynccontextmanager
+    async def answer(
+        self,
+        session: Session,
+        reports: Reports,
+        remote: str,
+        codecs: Sequence[str] | None,
+        encryption: Policy | None,
+    ) -> AsyncIterator[Call]:
+        """Answer an incoming call for the time of a block. See ``IncomingCall.answer``."""
+        assert session.dialog is not None
+        flow = session.dialog.flow
+        with self.lease(flow.local[0]) as pair:
+            formats = audio_formats(codecs or self.codecs)
+            media, negotiator = await self._equip(pair, formats, [flow], encryption)
+            if session.ended is not None:
+                raise CallEnded("The caller gave up.")
+            driver = self._driver(session, media, remote, negotiator)
+            async with self._run(driver, reports) as call:
+                with self.endpoint.command() as (agent, now):
+                    agent.answer(session, negotiator, now)
+                driver.catch_up(reports.channel)
+                yield call
+
+    def lease(self, host: str) -> AbstractContextManager[PortPair]:
+        """Ports for one call's sound at an address of this machine.
+
+        Raises:
+            PortsExhausted: none is free.
+        """
+        return lease(host, self._ports, self._rng)
+
+    async def _equip(
+        self,
+        pair: PortPair,
+        formats: Sequence[AudioFormat],
+        flows: Sequence[Flow],
+        encryption: Policy | None,
+    ) -> tuple[Media, Callable[[int], Negotiator]]:
+        """The sound of a call on the sockets of ``pair``, and what makes its offers and answers.
+
+        ``flows`` are those that its signalling may take.
+        """
+        negotiator = await self._reach.negotiators(
+            self.endpoint,
+            pair,
+            formats,
+            lambda: self._security(flows, encryption),
+            comfort_noise=self._silence_suppression,
+        )
+        media = Media(
+            pair,
+            rng=self._rng,
+            silence_suppression=self._silence_suppression,
+            certificate=self._certificate,
+        )
+        return media, negotiator
+
+    def _security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
+        """Our side of the agreement on encryption, for signalling that takes one of ``flows``."""
+        return MediaSecurity(
+            encryption or (self._account.encryption if self._account else "off"),
+            signalling_secure=all(flow.secure for flow in flows),
+            rng=self._rng,
+            fingerprint=self._certificate.fingerprint,
+        )
+
+    def _driver(
+        self, session: Session, media: Media, remote: str, negotiator: Callable[[int], Negotiator]
+    ) -> CallDriver:
+        return CallDriver(
+            self.endpoint, session, media, remote, negotiator=negotiator, flows_to=self._flows_to
+        )
+
+    @asynccontextmanager
+    async def _run(self, driver: CallDriver, reports: Reports) -> AsyncIterator[Call]:
+        """Keep a call among the active ones while it runs."""
+        call = self._running[driver] = Call(
+            driver, complete=self._dialling.complete, place_referred=self.place_referred
+        )
+        try:
+            async with driver.run(reports.channel, self.clock):
+                yield call
+        finally:
+            del self._running[driver]
+
+    # ------------------------------------------------------------------ what the stack reports
+
+    def listen(self, session: Session) -> Reports:
+        """Queue what the stack reports about ``session`` from now on."""
+        reports = self._reports[session] = Reports()
+        return reports
+
+    def receive(self, event: events.SessionEvent) -> None:
+        """The stack reports something about one of the calls."""
+        if isinstance(event, events.TransferRequested):
+            driver = self._driver_of(event.session)
+            if driver is not None:
+                driver.offer_referral(event.referral)
+            return
+        reports = self._reports.get(event.session)
+        if reports is not None:
+            reports.receive(event)
+            if reports.over.is_set():
+                del self._reports[event.session]
+
+    def replace(self, old: Session, new: Session) -> None:
+        """The call of ``old`` goes on as ``new``, without ringing again (RFC 3891 3)."""
+        agent, now = self.endpoint.agent, self.endpoint.now()
+        driver = self._driver_of(old)
+        if driver is None:
+            agent.hang_up(new, now, status=481)
+            return
+        try:
+            agent.answer(new, driver.negotiator, now)
+        except RemoteProtocolError:
+            return  # The stack has refused the new call; the old one goes on.
+        self._reports[new] = self._reports.pop(old)
+        assert new.invited_by is not None
+        driver.adopt(new, caller_of(new.invited_by).number)
+
+    def _driver_of(self, session: Session) -> CallDriver | None:
+        return next((driver for driver in self._running if driver.session is session), None)

@@ -1,0 +1,319 @@
+"""What runs a call behind its public face: the session, the media, and where the call stands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
+from typing import Final, Literal
+
+import trio
+
+from spech.agreement import Agreed
+from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable
+from spech.media.engine import Media
+from spech.media.events import EventDigit, HandshakeFinished, InfoDigit, MediaEvent, ToneDigit
+from spech.rtp.clock import MediaClock
+from spech.rtp.ports import PortPair
+from spech.scopes import open_scope
+from spech.sip import events
+from spech.sip.call.session import Session
+from spech.sip.call.transfer import Referral, Transfer
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.endpoint import Endpoint
+from spech.sip.message.message import REASONS
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+
+_log: Final = logging.getLogger(__name__)
+
+CallState = Literal["trying", "ringing", "early", "answered", "ended"]
+Direction = Literal["outgoing", "incoming"]
+EndedBy = Literal["local", "remote"]
+
+#: Transfer requests that wait for ``Call.transfers()``; further ones are declined.
+_WAITING_TRANSFERS: Final = 8
+
+#: What the stack reports about one call. It has no limit because the peer's transactions pace it.
+EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
+
+
+class CallDriver:
+    """Drives one call: acts on what the stack reports, and gives the stack its commands.
+
+    :class:`~spech.Call` is the public face of it.
+
+    Args:
+        endpoint: carries the signalling.
+        session: the stack's handle for the call.
+        media: the call's sound.
+        remote: the number or address that was dialled, or the caller's.
+        negotiator: makes offers and answers for the call's media (see ``UserAgent.invite``).
+        flows_to: finds the servers of a redirection's target.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: Session,
+        media: Media,
+        remote: str,
+        *,
+        negotiator: Callable[[int], Negotiator],
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
+    ) -> None:
+        self.endpoint: Final = endpoint
+        self.session = session
+        self.media: Final = media
+        self.negotiator: Final = negotiator
+        self._flows_to = flows_to
+        self._leases = ExitStack()
+        self._referrals_in, self.referrals = trio.open_memory_channel[Referral](_WAITING_TRANSFERS)
+        #: Called after each change.
+        self.on_change: Callable[[], None] = lambda: None
+        #: Called with each digit that comes as a telephone event or in an INFO request.
+        self.on_digit: Callable[[str], None] = lambda digit: None
+        #: Called with each digit that is detected in the sound.
+        self.on_tone: Callable[[str], None] = lambda digit: None
+
+        self.opened_at = trio.current_time()
+        self.opened_wall = time.time()
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
+        self.direction: Final[Direction] = "outgoing" if session.outgoing else "incoming"
+        self.remote = remote
+        self.state: CallState = "trying"
+        self.status: int | None = None
+        self.reason = ""
+        self.ended_by: EndedBy | None = None
+        self.on_hold = False
+        self.held = False
+        self.codec: str | None = None
+        #: The transfer that we asked for last.
+        self.transfer: Transfer | None = None
+        self._agreed: Agreed | None = None
+        media.on_event = self._receive_media
+        media.speech.keypad.has_dialog = True
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the answer, up to the end; 0.0 without an answer."""
+        if self.answered_at is None:
+            return 0.0
+        return (self.ended_at or trio.current_time()) - self.answered_at
+
+    def require_up(self) -> None:
+        """Raise :class:`~spech.errors.CallEnded` when the call has ended."""
+        if self.state == "ended":
+            raise CallEnded(f"The call has ended: {self.status} {self.reason}")
+
+    # ------------------------------------------------------------------ commands
+
+    def hang_up(self, status: int | None = None, reason: str | None = None) -> None:
+        """Send the farewell that fits the state. Synchronous, idempotent, never raises."""
+        with self.endpoint.command() as (agent, now):
+            agent.hang_up(self.session, now, status=status, reason=reason)
+
+    def change_hold(self, on_hold: bool) -> None:
+        """Hold or resume with a re-INVITE.
+
+        Raises:
+            CallEnded: the call is over.
+            LocalProtocolError: the call is not answered.
+        """
+        self.require_up()
+        with self.endpoint.command() as (agent, now):
+            (agent.hold if on_hold else agent.resume)(self.session, now)
+        self.on_hold = on_hold
+        self.on_change()
+
+    def refer(self, target: Uri) -> Transfer:
+        """Ask the far end to call ``target``.
+
+        Raises:
+            LocalProtocolError: the call is not answered, or is being transferred already.
+        """
+        with self.endpoint.command() as (agent, now):
+            self.transfer = agent.transfer(self.session, target, now)
+        return self.transfer
+
+    def offer_referral(self, referral: Referral) -> None:
+        """The far end asks for a transfer."""
+        try:
+            self._referrals_in.send_nowait(referral)
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            self.reject_referral(referral, 486)
+
+    def reject_referral(self, referral: Referral, status: int) -> None:
+        """Decline a transfer that the far end asks for. Does nothing once it was followed."""
+        with self.endpoint.command():
+            referral.progress(status, REASONS.get(status, ""))
+
+    def adopt(self, session: Session, remote: str) -> None:
+        """Go on with another session, which took the place of ours (RFC 3891)."""
+        session.takes_transfers = self.session.takes_transfers
+        self.session = session
+        self.remote = remote
+
+    def move(self, host: str, leased: AbstractContextManager[PortPair]) -> None:
+        """Go on at another address of this machine, with ports leased there.
+
+        Raises:
+            PortsExhausted, OSError: they cannot be leased. Everything stays as it was.
+        """
+        leases = ExitStack()
+        pair = leases.enter_context(leased)
+        self._leases.close()  # Of an earlier move.
+        self._leases = leases
+        self.media.rebind(pair)
+        with self.endpoint.command() as (agent, now):
+            agent.move(self.session, host, (host, pair.port), now)
+
+    # ------------------------------------------------------------------ what the stack reports
+
+    @asynccontextmanager
+    async def run(self, channel: EventChannel, clock: MediaClock) -> AsyncIterator[None]:
+        """The life of the call: its nursery, its place on the media clock, its farewell.
+
+        However the block is left, the farewell is queued and sent before anything is awaited. An
+        error in the media or in an event ends this call's block, and no other call.
+        """
+        failures: list[Exception] = []
+        try:
+            async with open_scope() as nursery:
+
+                def media_failed(error: Exception) -> None:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(self._follow, channel)
+                with clock.attach(self.media.tick, media_failed):
+                    yield
+                nursery.cancel_scope.cancel()
+            if failures:
+                raise failures[0]
+        finally:
+            # No await from here on, so nothing can interrupt it.
+            self.hang_up()
+            try:
+                self.catch_up(channel)
+            finally:
+                self.media.close()
+                self._leases.close()
+                if self.codec is not None:
+                    _log.info(
+                        "call %s ended after %.1f s, %s: %s",
+                        self.session.call_id,
+                        self.duration,
+                        self.codec,
+                        self.media.monitor.statistics,
+                    )
+
+    def catch_up(self, channel: EventChannel) -> None:
+        """Act at once on what the stack has reported so far."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self._receive(channel.receive_nowait())
+
+    async def _follow(self, channel: EventChannel) -> None:
+        """Act on what the stack reports, until the call has ended."""
+        async for event in channel:
+            if isinstance(event, events.Redirected):
+                await self._redirect(event)
+            self._receive(event)
+            if self.state == "ended":
+                return
+
+    async def _redirect(self, event: events.Redirected) -> None:
+        """Call the first of the new targets that there is a way to (RFC 3261 8.1.3.4).
+
+        It takes the account's proxy and transport, as any other call does. A call that has to be
+        encrypted never moves its keys from encrypted signalling to plain.
+        """
+        for target in event.targets:
+            try:
+                flows = await self._flows_to(target)
+            except ServerUnreachable:
+                continue
+            if self.session.confidential and not all(flow.secure for flow in flows):
+                continue
+            with self.endpoint.command() as (agent, now):
+                agent.redirect(self.session, target, flows, now)
+            return
+        self.hang_up(503, "No redirection target can be reached")
+
+    def _receive(self, event: events.SessionEvent) -> None:
+        match event:
+            case events.Ringing(_, status, reason):
+                self.status, self.reason = status, reason
+                if self.state == "trying":
+                    self.state = "ringing"
+            case events.EarlyMedia(_, status, agreed):
+                self.status, self.reason = status, "Session Progress"
+                self.state = "early"
+                self._configure(agreed)
+            case events.Answered(_, agreed):
+                self.status, self.reason = 200, "OK"
+                self.state = "answered"
+                if self.answered_at is None:  # Otherwise another session replaced ours.
+                    self.answered_at = trio.current_time()
+                if agreed is not None:
+                    self._configure(agreed)
+                elif self._agreed is not None:  # A handshake may have failed while it rang.
+                    self._configure(self._agreed)
+            case events.MediaChanged(_, agreed):
+                self._configure(agreed)
+            case events.ChangeRefused(_, direction, status):
+                call_id = self.session.call_id
+                _log.warning("call %s: hold or resume was refused with %d", call_id, status)
+                self.on_hold = direction == "sendonly"
+            case events.DigitReceived(_, digit):
+                self.on_digit(digit)
+            case events.DigitSent(_, digit, status) if status >= 300:
+                _log.warning("the digit %s was refused in INFO with %d", digit, status)
+                self.media.speech.keypad.accepts_info = False
+            case events.CallEnded(_, by, status, reason):
+                self.state = "ended"
+                self.ended_by = "local" if by == "local" else "remote"
+                self.status, self.reason = status, reason
+                self.ended_at = trio.current_time()
+                self.media.close()
+                self._referrals_in.close()
+            case _:
+                pass  # Whoever waits for a change looks at it.
+        self.on_change()
+
+    def _configure(self, agreed: Agreed) -> None:
+        if agreed.remote_name is not None and self.session.dialogs:
+            agreed = agreed.located(self.session.dialogs[0].flow.remote[0])
+        self._agreed = agreed
+        self.codec = agreed.codec.partition(";")[0]  # Without its settings.
+        self.held = agreed.direction in ("recvonly", "inactive")
+        self.media.speech.keypad.accepts_info = self.session.timer.info_allowed
+        self.media.configure(agreed)
+
+    def _receive_media(self, event: MediaEvent) -> None:
+        match event:
+            case EventDigit(digit):
+                self.on_digit(digit)
+            case ToneDigit(digit):
+                self.on_tone(digit)
+            case InfoDigit(digit, duration_ms):
+                self._send_info(digit, duration_ms)
+            case HandshakeFinished(failure):
+                self._finish_handshake(failure)
+
+    def _send_info(self, digit: str, duration_ms: int) -> None:
+        # The call may have ended at this moment.
+        with suppress(LocalProtocolError), self.endpoint.command() as (_, now):
+            self.session.digits.send(digit, duration_ms, now)
+
+    def _finish_handshake(self, failure: str | None) -> None:
+        """The sound is encrypted now, or cannot be; then the call ends (RFC 5763 6.7.1).
+
+        Before the answer, only early media is missing.
+        """
+        if failure is not None and self.answered_at is not None:
+            self.hang_up(488, failure)
+        self.on_change()
