@@ -43,7 +43,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
     Nothing is kept: the accounts, their passwords and the settings are gone with the program.
     """
     from spech.web import app
-    from spech.web.store import StoredAccount, Settings, Store
+    from spech.web.store import Settings, Store, StoredAccount
     from spech.web.trial import try_account
     from spech.web.vault import Vault
 
