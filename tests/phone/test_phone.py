@@ -359,10 +359,7 @@ async def test_on_another_network_it_registers_from_there(
 ) -> None:
     here = "127.0.0.1"
 
-    def find(hosts: LocalHosts, remote: str) -> str:
-        return here
-
-    monkeypatch.setattr(LocalHosts, "_find", find)
+    monkeypatch.setattr(LocalHosts, "_ask", staticmethod(lambda remote: here))
     registrar = Registrar()
     async with open_phone(listen=LOOPBACK, screen=registrar) as server:
         account = Account(f"sip:alice@127.0.0.1:{server.address[1]}")
@@ -409,7 +406,7 @@ async def test_only_our_own_server_vouches_for_callers(
             await phone.registered(timeout=5)
             arrivals = phone.incoming_calls()
             uri = Uri.parse(at(phone, "alice"))
-            async with caller._place(uri, "alice", None, None, headers=identity):
+            async with caller._calls.place(uri, "alice", None, None, headers=identity):
                 incoming = await anext(arrivals)
                 assert incoming.caller_number == "+4930123"
                 assert incoming.asserted is (host == "127.0.0.1")
