@@ -1,11 +1,12 @@
-# make demo    the phone with its own small exchange, on http://127.0.0.1
-# make test    every test, against a real Asterisk and a real browser
-# make check   format, lint, types, architecture
+# make demo        the phone with its own small exchange, on http://127.0.0.1
+# make test        the tests, against a real Asterisk and a real browser
+# make test-peers  the tests against third parties' programs
+# make check       format, lint, types, architecture
 #
 # Each installs first what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
-.PHONY: demo test check format
+.PHONY: demo test test-peers check format
 
 demo:
 	@tools/setup.sh demo
@@ -13,6 +14,9 @@ demo:
 
 test:
 	@tools/test.sh $(ARGS)
+
+test-peers:
+	@tools/test.sh peers $(ARGS)
 
 check:
 	@tools/setup.sh check

@@ -1,25 +1,50 @@
-"""What several folders of tests share."""
+"""Fixtures that several folders of tests share, and the groups that tests run in.
+
+Most tests are pure: they need no other program and no real time, and any number runs at once. The
+tests in the folders of ``REAL_TIME`` hear sound or wait for other programs, so they run apart from
+those that use the processor to the full; a file of them stays in one pytest-xdist worker, and all
+browser tests share one, with one Chromium.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from spech.testing.asterisk import Asterisk
 
+REAL_TIME = frozenset(
+    {"asterisk", "bridge", "browser", "cli", "exchange", "peers", "phone", "testing", "web"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its group. The browser's group is the longest, so it comes first."""
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(here)
+        folder = path.parts[0]
+        if folder in REAL_TIME:
+            item.add_marker("real_time")
+        if folder == "peers":
+            item.add_marker("peers")
+        item.add_marker(pytest.mark.xdist_group("browser" if folder == "browser" else str(path)))
+    items.sort(key=lambda item: item.path.parent.name != "browser")
+
 
 @pytest.fixture
 def pbx(asterisk: Asterisk) -> Asterisk:
-    """An Asterisk whose command line is within reach."""
+    """An Asterisk whose command line can be used."""
     if not asterisk.managed:
-        pytest.skip("only the SIP side of this PBX is within reach")
+        pytest.skip("only the SIP side of this PBX can be reached")
     return asterisk
 
 
 @pytest.fixture
 def trace(pbx: Asterisk) -> Iterator[Callable[[], str]]:
-    """What Asterisk logged since the test began, SIP messages included."""
+    """Returns what Asterisk has logged since the test began, SIP messages included."""
     pbx.command("pjsip set logger on")
     start = len(pbx.log)
     yield lambda: pbx.log[start:]

@@ -3,8 +3,12 @@
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools
-#   tools/setup.sh test    what `make test` needs: all that, Asterisk, SIPp, baresip, Kamailio, tshark, Chromium
+#   tools/setup.sh pure    what the pure tests need: codec libraries, speech, tshark, .venv
+#   tools/setup.sh test    what `make test` needs: all that, Asterisk, Chromium
+#   tools/setup.sh peers   what `make test-peers` needs: all that, the programs of third parties
 #   tools/setup.sh asterisk    Asterisk's folder alone
+#
+# Two may run at once: what one installs, the other waits for.
 #
 # System packages are installed with apt, by root or through passwordless sudo. Where that may not be,
 # the command to run is printed and the rest goes on with what is there. Nothing is done twice:
@@ -16,9 +20,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
+pure_packages=("${demo_packages[@]}" tshark espeak-ng pocketsphinx-testdata)
 # Playwright's own Node.js needs libatomic1.
-test_packages=(sip-tester baresip-core kamailio kamailio-websocket-modules tshark chromium libatomic1 espeak-ng pocketsphinx-testdata debootstrap nftables iproute2)
+test_packages=("${pure_packages[@]}" chromium libatomic1 debootstrap nftables iproute2)
+peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
+
+mkdir -p "$cache"
 
 say() { printf 'spech: %s\n' "$*"; }
 
@@ -35,8 +43,15 @@ as_root() {
 
 may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
 
-# packages NAME...: see to it that these Debian packages are installed.
-packages() {
+# lock NAME: wait until no other run holds this lock, then hold it to the end of the subshell.
+lock() {
+    exec 9>"$cache/$1.lock"
+    flock --nonblock 9 || { say "waiting for another run that holds $1" && flock 9; }
+}
+
+# packages NAME...: install these Debian packages where they are missing.
+packages() (
+    lock packages
     local name missing=()
     for name in "$@"; do
         if ! dpkg-query --show --showformat '${db:Status-Status}\n' "$name" 2>/dev/null |
@@ -57,10 +72,11 @@ packages() {
     if ! as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null; then
         say "apt could not install them (see above). Going on with what is there."
     fi
-}
+)
 
-# environment EXTRA: see to it that .venv holds the package, editable, with the extra "[dev]" or "".
-environment() {
+# environment EXTRA: install the package into .venv, editable, with the extra "[dev]" or "".
+environment() (
+    lock environment
     local python=${PYTHON:-python3} extra=$1 stamp
     stamp=.venv/spech-$(sha256sum pyproject.toml | cut -c1-16)
     if [ -e "$stamp-dev" ] || { [ -z "$extra" ] && [ -e "$stamp" ]; }; then
@@ -83,7 +99,7 @@ environment() {
     .venv/bin/pip install --quiet --disable-pip-version-check --no-input --editable ".$extra"
     rm -f .venv/spech-*
     touch "$stamp${extra:+-dev}"
-}
+)
 
 # mirror: the Debian mirror that this machine's own APT sources name first.
 mirror() {
@@ -100,7 +116,7 @@ mirror() {
 }
 
 # pbx: a Debian tree of its own that holds Asterisk 22, because Debian 12 has none.
-pbx() {
+pbx() (
     local root=$cache/asterisk
     if [ -n "${SPECH_TEST_PBX:-}" ] || command -v asterisk >/dev/null || [ -d "$root" ]; then
         return 0
@@ -111,13 +127,8 @@ pbx() {
         say "Or put an asterisk on PATH, or set SPECH_TEST_PBX=host:port."
         return 0
     fi
-    mkdir -p "$cache"
-    # One maker at a time; the folder gets its name only when it is whole.
-    exec 9>"$cache/asterisk.lock"
-    if ! flock --nonblock 9; then
-        say "another run is making Asterisk's folder; waiting for it"
-        flock 9
-    fi
+    lock asterisk
+    # The folder gets its name only when it is complete.
     if [ ! -d "$root" ]; then
         say "making Asterisk's own folder in $root (once, about a minute, 500 MB)"
         local unfinished=$root.unfinished proxy
@@ -133,11 +144,10 @@ pbx() {
             as_root mv "$unfinished" "$root"
         else
             tail -n 5 "$cache/asterisk.log"
-            say "Asterisk could not be made ($cache/asterisk.log says why). Going on without it."
+            say "Asterisk could not be installed (see $cache/asterisk.log). Going on without it."
         fi
     fi
-    exec 9>&-
-}
+)
 
 case ${1:-} in
 demo)
@@ -147,10 +157,19 @@ demo)
 check)
     environment "[dev]"
     ;;
-test)
-    packages "${demo_packages[@]}" "${test_packages[@]}"
+pure)
+    packages "${pure_packages[@]}"
     environment "[dev]"
+    ;;
+test)
+    packages "${test_packages[@]}"
     pbx
+    environment "[dev]"
+    ;;
+peers)
+    packages "${peers_packages[@]}"
+    pbx
+    environment "[dev]"
     ;;
 asterisk)
     packages debootstrap
@@ -160,7 +179,7 @@ may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | test | asterisk"
+    say "usage: tools/setup.sh demo | check | pure | test | peers | asterisk"
     exit 2
     ;;
 esac

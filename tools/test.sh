@@ -1,12 +1,37 @@
 #!/bin/bash
-# Installs what the tests need and runs them: tools/test.sh [pytest's arguments]
+# Installs what the tests need and runs them.
+#
+#   tools/test.sh                       all tests but those with third parties' programs
+#   tools/test.sh peers                 the tests with third parties' programs
+#   tools/test.sh [pytest's arguments]  these tests, one after the other
+#
+# Without arguments, the pure tests run while the programs for the others are being installed. The
+# real-time tests mostly wait, so more of them run at once than there are processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools/setup.sh test
 # Where everything can be installed, a test that finds nothing to test against has failed.
 if tools/setup.sh may-install; then
     export SPECH_REQUIRE_ASTERISK=${SPECH_REQUIRE_ASTERISK:-1}
     export SPECH_REQUIRE_BROWSER=${SPECH_REQUIRE_BROWSER:-1}
+    export SPECH_REQUIRE_PEERS=${SPECH_REQUIRE_PEERS:-1}
 fi
-exec .venv/bin/pytest "$@"
+processors=$(nproc)
+at_once() { .venv/bin/pytest -q --numprocesses "$@"; }
+
+if [ "${1:-}" = peers ]; then
+    shift
+    tools/setup.sh peers
+    at_once $((processors + 1)) --dist loadgroup -m peers tests/peers "$@"
+elif [ $# -gt 0 ]; then
+    tools/setup.sh peers
+    exec .venv/bin/pytest "$@"
+else
+    tools/setup.sh pure
+    tools/setup.sh test &
+    failed=0
+    at_once "$processors" --dist worksteal -m "not real_time" || failed=1
+    wait $!
+    at_once $((processors + 1)) --dist loadgroup -m "real_time and not peers" || failed=1
+    exit $failed
+fi

@@ -10,6 +10,10 @@ from click.testing import CliRunner
 from spech import PortRange, open_phone
 from spech.cli import main
 
+from .. import ports
+
+PORT = ports.reserve(4)
+
 
 async def test_a_call_can_be_read_and_captured(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
@@ -17,7 +21,7 @@ async def test_a_call_can_be_read_and_captured(
     listen = ("127.0.0.1", 0)
     async with open_phone(listen=listen) as bob:
         async with (
-            open_phone(listen=listen, ports=PortRange(37_300, 37_303)) as alice,
+            open_phone(listen=listen, ports=PortRange(PORT, PORT + 3)) as alice,
             alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call,
         ):
             await call.ended()

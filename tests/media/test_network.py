@@ -20,6 +20,7 @@ from spech.rtp import rtcp
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortRange, lease
 
+from ..ports import reserve
 from .conftest import Address, Call, frequency, noise, speak
 
 
@@ -283,7 +284,8 @@ async def test_where_reports_share_the_port_they_keep_the_way_open(call: Call) -
 
 
 async def test_a_call_over_real_sockets() -> None:
-    ports = PortRange(30000, 31999)
+    first = reserve(4)
+    ports = PortRange(first, first + 3)
     rng = random.Random(3)
     clock = MediaClock()
     with lease("127.0.0.1", ports, rng) as one, lease("127.0.0.1", ports, rng) as two:

@@ -29,7 +29,7 @@ async def phone() -> AsyncIterator[Phone]:
 @pytest.fixture
 def baresip_installed() -> None:
     if not baresip.available():
-        unavailable("asterisk", "baresip is not installed; `make test` does it")
+        unavailable("peers", "baresip is not installed; `make test-peers` installs it")
 
 
 def assert_heard(pcm: NDArray[np.int16]) -> None:

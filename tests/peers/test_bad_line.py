@@ -23,12 +23,13 @@ from spech.rtp.session import RtpSession
 from spech.testing.relay import Network, Relay, open_relay
 from spech.testing.speech import speak
 
+from .. import ports
 from . import baresip
 
 RATE = 8000
 SAMPLES = 160
 TICK = 0.02
-PORT = 30960
+PORT = ports.reserve(24)
 LINE = Network(loss=0.05, jitter=0.04)
 #: Of the Harvard lists (IEEE 1969), two sentences in each of the parts that are scored.
 PARTS = (

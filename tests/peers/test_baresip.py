@@ -13,10 +13,11 @@ from spech import Phone
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
+from .. import ports
 from . import baresip
 from .conftest import RATE, SAID, assert_heard
 
-PORT = 30940
+PORT = ports.reserve(24)
 
 pytestmark = pytest.mark.usefixtures("baresip_installed")
 

@@ -14,10 +14,11 @@ from spech.sip.description.media_security import Policy
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
+from .. import ports
 from . import baresip
 from .conftest import RATE, SAID, assert_heard
 
-PORT = 30970
+PORT = ports.reserve(24)
 
 pytestmark = pytest.mark.usefixtures("baresip_installed")
 

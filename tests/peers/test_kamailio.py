@@ -16,10 +16,11 @@ from spech.testing.plugin import unavailable
 from spech.testing.talk import talk
 from spech.testing.waiting import first, until
 
+from .. import ports
 from . import kamailio
 
-PORT = 38_900
-STRICT_PORT = 38_910
+PORT = ports.reserve()
+STRICT_PORT = ports.reserve()
 PORTS = PortRange(38_200, 38_299)
 RATE = 8000
 
@@ -40,7 +41,7 @@ def strict_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def _installed() -> None:
     if not kamailio.available():
-        unavailable("asterisk", "Kamailio is not installed; `make test` does it")
+        unavailable("peers", "Kamailio is not installed; `make test-peers` installs it")
 
 
 def account(user: str, transport: str, port: int = PORT, password: str | None = None) -> Account:

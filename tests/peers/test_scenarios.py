@@ -20,10 +20,11 @@ from spech.sip.message.parser import parse
 from spech.testing.plugin import unavailable
 from spech.testing.waiting import first, until
 
+from .. import ports
 from . import sipp
 
 SCENARIOS = Path(__file__).with_name("scenarios")
-PORT = 39_500
+PORT = ports.reserve(8)
 PORTS = PortRange(39_600, 39_699)
 TARGET = f"sip:sipp@127.0.0.1:{PORT}"
 PASSWORD = "much secret"
@@ -32,7 +33,9 @@ PASSWORD = "much secret"
 @pytest.fixture(autouse=True)
 def installed() -> None:
     if not sipp.available():
-        unavailable("asterisk", "SIPp is not installed (Debian's sip-tester); `make test` does it")
+        unavailable(
+            "peers", "SIPp is not installed (Debian's sip-tester); `make test-peers` installs it"
+        )
 
 
 @pytest.fixture

@@ -13,16 +13,19 @@ from spech.testing.plugin import unavailable
 from spech.testing.talk import hear_tone, listen
 from spech.testing.waiting import first
 
+from .. import ports
 from . import sipp
 
 RATE = 8000
-PORT = 30900
+PORT = ports.reserve(8)
 
 
 @pytest.fixture(autouse=True)
 def installed() -> None:
     if not sipp.available():
-        unavailable("asterisk", "SIPp is not installed (Debian's sip-tester); `make test` does it")
+        unavailable(
+            "peers", "SIPp is not installed (Debian's sip-tester); `make test-peers` installs it"
+        )
 
 
 async def test_it_calls_and_its_tone_is_heard(phone: Phone, tmp_path: Path) -> None:

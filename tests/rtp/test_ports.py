@@ -11,7 +11,10 @@ import pytest
 from spech.errors import PortsExhausted
 from spech.rtp.ports import PortRange, lease
 
-RANGE = PortRange(30100, 30119)
+from ..ports import reserve
+
+FIRST = reserve(20)
+RANGE = PortRange(FIRST, FIRST + 19)
 
 
 def test_pairs_are_even_and_odd_within_the_range() -> None:
@@ -25,7 +28,7 @@ def test_pairs_are_even_and_odd_within_the_range() -> None:
             assert pair.rtcp.getsockname() == ("127.0.0.1", pair.port + 1)
             assert not pair.rtp.getblocking()
             seen.add(pair.port)
-        assert seen == set(range(30100, 30120, 2))
+        assert seen == set(range(FIRST, FIRST + 20, 2))
         with pytest.raises(PortsExhausted):
             stack.enter_context(lease("127.0.0.1", RANGE, rng))
     with contextlib.ExitStack() as stack:
@@ -34,7 +37,7 @@ def test_pairs_are_even_and_odd_within_the_range() -> None:
 
 
 def test_ports_are_free_after_an_error() -> None:
-    only = PortRange(30130, 30131)
+    only = PortRange(FIRST, FIRST + 1)
     for _ in range(3):
         with pytest.raises(KeyError), lease("127.0.0.1", only, random.Random(1)):
             raise KeyError
@@ -42,11 +45,11 @@ def test_ports_are_free_after_an_error() -> None:
 
 def test_a_pair_whose_odd_port_is_taken_is_left_alone() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 30141))
-        with lease("127.0.0.1", PortRange(30140, 30143), random.Random(1)) as pair:
-            assert pair.port == 30142
+        taken.bind(("127.0.0.1", FIRST + 1))
+        with lease("127.0.0.1", PortRange(FIRST, FIRST + 3), random.Random(1)) as pair:
+            assert pair.port == FIRST + 2
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as even:
-            even.bind(("127.0.0.1", 30140))
+            even.bind(("127.0.0.1", FIRST))
 
 
 def test_an_address_of_another_machine_is_an_error_of_its_own() -> None:

@@ -15,12 +15,13 @@ from spech.sip.message.message import Request, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 
+from ... import ports
 from .conftest import make_certificate
 
 PORTS = PortRange(38_400, 38_499)
 LOOPBACK = ("127.0.0.1", 0)
 #: Where the other end says that it listens. Nobody does.
-ADVERTISED = 37_901
+ADVERTISED = ports.reserve()
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -62,10 +63,10 @@ async def call_back(phone: Phone, stream: Stream, transport: str) -> Call:
 @pytest.mark.parametrize(
     ("sent_by", "status"),
     [
-        (f"127.0.0.1:{ADVERTISED};alias", 486),
-        (f"127.0.0.1:{ADVERTISED}", 503),
-        # Anybody could say so of others.
-        (f"127.0.0.7:{ADVERTISED};alias", 503),
+        ("127.0.0.1:{port};alias", 486),
+        ("127.0.0.1:{port}", 503),
+        # Otherwise any host could claim another host's address.
+        ("127.0.0.7:{port};alias", 503),
     ],
 )
 async def test_over_tcp_for_the_host_that_it_comes_from(
@@ -74,7 +75,7 @@ async def test_over_tcp_for_the_host_that_it_comes_from(
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
         stream = await trio.open_tcp_stream(*phone.address)
         async with stream:
-            await stream.send_all(options("TCP", sent_by))
+            await stream.send_all(options("TCP", sent_by.format(port=ADVERTISED)))
             assert parse(bytes(await stream.receive_some())).cseq.method == "OPTIONS"
             assert (await call_back(phone, stream, "tcp")).status == status
 
