@@ -22,6 +22,7 @@ from spech.rtp.clock import MediaClock
 from spech.rtp.dtls import Certificate
 from spech.rtp.ports import PortPair, PortRange, lease
 from spech.sip import events
+from spech.sip.call.leg import Leg
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral
 from spech.sip.description.media_security import MediaSecurity, Policy
@@ -88,7 +89,7 @@ class Calls:
         self._reach = reach
         self._silence_suppression = silence_suppression
         self._rng = rng
-        self._reports: dict[Session, Reports] = {}
+        self._reports: dict[Leg, Reports] = {}
         self._running: dict[CallDriver, Call] = {}
 
     @property
@@ -278,5 +279,5 @@ class Calls:
         assert new.invited_by is not None
         driver.adopt(new, caller_of(new.invited_by).number)
 
-    def _driver_of(self, session: Session) -> CallDriver | None:
+    def _driver_of(self, session: Leg) -> CallDriver | None:
         return next((driver for driver in self._running if driver.session is session), None)

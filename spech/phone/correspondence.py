@@ -153,13 +153,13 @@ class Correspondence:
 
     def messages(self) -> AsyncIterator[Message]:
         """See :meth:`Phone.messages`."""
-        self._endpoint.agent.services.takes_messages = True
+        self._endpoint.agent.takes_messages = True
         return _Messages(self)
 
     async def next_message(self) -> Message:
         """The next message; then there is room for another one."""
         message = await self._messages.receive()
-        self._endpoint.agent.services.takes_messages = True
+        self._endpoint.agent.takes_messages = True
         return message
 
     def _receive_message(self, event: events.MessageReceived) -> None:
@@ -168,7 +168,7 @@ class Correspondence:
             Message(sender.uri.address, event.text, sender.display_name or None)
         )
         if self._messages_in.statistics().current_buffer_used >= _WAITING_MESSAGES:
-            self._endpoint.agent.services.takes_messages = False
+            self._endpoint.agent.takes_messages = False
 
     # ------------------------------------------------------------------ subscriptions
 

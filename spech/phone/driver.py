@@ -22,7 +22,6 @@ from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral, Transfer
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.endpoint import Endpoint
-from spech.sip.message.message import REASONS
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
@@ -147,8 +146,8 @@ class CallDriver:
 
     def reject_referral(self, referral: Referral, status: int) -> None:
         """Decline a transfer that the far end asks for. Does nothing once it was followed."""
-        with self.endpoint.command():
-            referral.progress(status, REASONS.get(status, ""))
+        with self.endpoint.command() as (_, now):
+            referral.decline(status, now)
 
     def adopt(self, session: Session, remote: str) -> None:
         """Go on with another session, which took the place of ours (RFC 3891)."""

@@ -257,13 +257,11 @@ class Phone:
 
     def _receive_event(self, event: events.Event) -> None:
         match event:
-            case events.IncomingCall(session):
+            case events.InviteReceived(session):
                 self._reception.receive(session)
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
                     self._binding.receive(registration)
-            case events.Malformed() | events.HostNamed() | events.ConnectionOffered():
-                pass  # The endpoint has seen to it.
             case (
                 events.MessageReceived()
                 | events.MailboxChanged()
@@ -271,8 +269,10 @@ class Phone:
                 | events.Notified()
             ):
                 self._correspondence.receive(event)
-            case _:
+            case _ if isinstance(event, events.SessionEvent):
                 self._calls.receive(event)
+            case _:
+                pass  # The endpoint has dealt with it.
 
     async def _run(self) -> None:
         """The phone's own tasks, until cancelled."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from spech.addresses import Address
@@ -22,9 +22,9 @@ from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral, Transfer
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.capabilities import ALLOW, Refusal
-from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.dialog import Dialog, HostNamed
+from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity
-from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
 from spech.sip.message.body import opened
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.ids import Identifiers
@@ -39,12 +39,27 @@ from spech.sip.transaction.flow import Flow, Outgoing, host_port
 from spech.sip.transaction.layer import TransactionLayer
 from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import ServerTransaction, Transaction
-from spech.sip.watching.subscription import Subscription
 
 USER_AGENT: Final = "Spech"
 
 #: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
 Screen = Callable[[Request, Flow, float], Response | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOffered(Event):
+    """The connection of ``flow`` may carry what goes to that host at ``port`` (RFC 5923)."""
+
+    flow: Flow
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed(Event):
+    """Something that is not SIP, or breaks its rules, was dropped."""
+
+    flow: Flow
+    cause: str
 
 
 class UserAgent:
@@ -73,6 +88,7 @@ class UserAgent:
         self._outbox: list[Outgoing | Note] = []
         self.layer = TransactionLayer(self.timers, self._outbox.append)
         self.services = Services(self)
+        self.takes_messages = False
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
@@ -117,9 +133,8 @@ class UserAgent:
         """Serve everything that is due at ``now``."""
         while (due := self.timers.pop_due(now)) is not None:
             owner, name = due
-            if isinstance(owner, (Transaction, Session, Registration, Referral, Subscription)):
-                self.note(owner.call_id, f"timer {name} of {owner}")
-                owner.handle_timer(name, now)
+            self.note(owner.call_id, f"timer {name} of {owner}")
+            owner.handle_timer(name, now)
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` wants to be called next, or None."""
@@ -164,7 +179,6 @@ class UserAgent:
         return (
             not any(isinstance(item, Outgoing) for item in self._outbox)
             and self.layer.pending == 0
-            and not self.services.pending
             and not any(session.pending for session in self._sessions.values())
         )
 
@@ -210,12 +224,12 @@ class UserAgent:
         """
         if self._closed:
             raise LocalProtocolError("the user agent is closed")
-        session = Session(self, identity, self.ids.call_id(), outgoing=True)
+        session = Session(self, identity, self.ids.call_id(), self._forget, outgoing=True)
         self._sessions[session.call_id, session.local_tag] = session
         session.headers = headers
         if referral is not None:
             session.headers = (*headers, *referral.headers)
-            self.services.transfers.follow(referral, session)
+            session.referral = referral
         self.timeline.open(session.call_id)
         session.invite(self._negotiator(make_negotiator), target, flows, now)
         return session
@@ -259,7 +273,7 @@ class UserAgent:
 
     def transfer(self, session: Session, target: Uri, now: float) -> Transfer:
         """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
-        return self.services.transfers.request(session, target, now)
+        return session.transfers.request(target, now)
 
     def close(self, now: float) -> None:
         """Give every call its farewell and remove every binding. Idempotent."""
@@ -317,7 +331,6 @@ class UserAgent:
     def emit(self, event: Event) -> None:
         """Queue an event for :meth:`next_event`."""
         self._events.append(event)
-        self.services.transfers.observe(event)
 
     def send(self, outgoing: Outgoing) -> None:
         """Queue bytes for :meth:`to_send`."""
@@ -327,8 +340,7 @@ class UserAgent:
         """Queue a remark for the timeline."""
         self._outbox.append(Note(call_id, text))
 
-    def forget(self, session: Session) -> None:
-        """The session is wholly over."""
+    def _forget(self, session: Session) -> None:
         self._sessions.pop((session.call_id, session.local_tag), None)
         if session.invited_by is not None:
             self._invited.pop(origin(session.invited_by), None)
@@ -345,10 +357,6 @@ class UserAgent:
             if any(host == flow.remote[0] for flow in registration.flows):
                 return registration
         return None
-
-    def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
-        """A session got a request that does not concern the call itself."""
-        self.services.receive_within(session, transaction, now)
 
     # ------------------------------------------------------------------ requests
 
@@ -498,7 +506,7 @@ class UserAgent:
             None,
             self.rng,
         )
-        session = Session(self, identity, request.call_id, outgoing=False)
+        session = Session(self, identity, request.call_id, self._forget, outgoing=False)
         session.replaces = replaced(request, self.sessions)
         self.timeline.open(session.call_id)
         self._callers[session] = caller

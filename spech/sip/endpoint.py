@@ -20,9 +20,9 @@ import trio
 from spech.addresses import Address
 from spech.errors import ServerUnreachable
 from spech.scopes import open_scope
-from spech.sip.agent import Screen, UserAgent
-from spech.sip.dialog.dialog import Dialog
-from spech.sip.events import ConnectionOffered, Event, HostNamed, Malformed
+from spech.sip.agent import ConnectionOffered, Malformed, Screen, UserAgent
+from spech.sip.dialog.dialog import Dialog, HostNamed
+from spech.sip.dialog.event import Event
 from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow, Outgoing, Target

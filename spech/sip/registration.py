@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from spech.sip.dialog.context import Context
+from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity, Tries
-from spech.sip.events import RegistrationChanged
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import REASONS, Request, Response
@@ -29,6 +30,13 @@ class State(enum.Enum):
     REGISTERED = "registered"
     FAILED = "failed"
     REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged(Event):
+    """A registration succeeded, failed or was removed: look at it."""
+
+    registration: Registration
 
 
 class Registration:

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.call.replaces import replaced
+from spech.sip.call.session import Session
 from spech.sip.call.session_timer import LEAST, too_brief
-from spech.sip.call.transfer import Transfers
 from spech.sip.dialog.capabilities import (
-    ALLOW,
     ALLOW_EVENTS,
     Refusal,
     content_type,
-    options,
     refusal,
 )
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.general import receive_message, receive_options
 from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import Done
 from spech.sip.dialog.standalone import StandaloneRequest
-from spech.sip.events import MailboxChanged, MessageReceived
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching.content import ACCEPT, read
 from spech.sip.watching.event_header import EventHeader
-from spech.sip.watching.mailbox import Mailbox
+from spech.sip.watching.mailbox import Mailbox, MailboxChanged
 from spech.sip.watching.subscription import State, Subscription
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
-    from spech.sip.dialog.context import Context
 
 
 class Services:
@@ -40,17 +34,9 @@ class Services:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.transfers = Transfers()
-        #: Whether text messages are taken; else their senders hear 480.
-        self.takes_messages = False
         self._subscriptions: list[Subscription] = []
         #: Those that may be told something, by Call-ID and our tag.
         self._book: dict[tuple[str, str], Subscription] = {}
-
-    @property
-    def pending(self) -> bool:
-        """Whether something is still to be told to somebody."""
-        return self.transfers.pending
 
     # ------------------------------------------------------------------ commands
 
@@ -121,9 +107,9 @@ class Services:
         """A request outside any dialog, INVITE excepted."""
         match transaction.request.method:
             case "OPTIONS":
-                self._receive_options(transaction, now)
+                receive_options(self._context, transaction, self._context.ids.tag(), now)
             case "MESSAGE":
-                self._receive_message(transaction, now)
+                receive_message(self._context, transaction, self._context.ids.tag(), now)
             case "NOTIFY" | "SUBSCRIBE":
                 self._receive_event(transaction, now)
             case "REFER":
@@ -131,28 +117,6 @@ class Services:
                 self._respond(transaction, 603, now)
             case _:
                 self._respond(transaction, 481, now)
-
-    def receive_within(self, session: Session, transaction: ServerTransaction, now: float) -> None:
-        """A request within the dialog of a call that does not concern the call itself."""
-        match transaction.request.method:
-            case "REFER":
-                self.transfers.receive_refer(session, transaction, now)
-            case "NOTIFY":
-                self.transfers.receive_notify(session, transaction, now)
-            case "SUBSCRIBE":
-                self.transfers.receive_subscribe(session, transaction, now)
-            case "MESSAGE":
-                self._receive_message(transaction, now)
-            case "OPTIONS":
-                self._receive_options(transaction, now, session.local_tag)
-            case _:
-                self._respond(transaction, 405, now, [("Allow", ALLOW)], session.local_tag)
-
-    def _receive_options(
-        self, transaction: ServerTransaction, now: float, tag: str | None = None
-    ) -> None:
-        headers = [*self._context.standard_headers(), *options()]
-        self._respond(transaction, 200, now, headers, tag)
 
     def receive_lost(self, transaction: ServerTransaction, now: float) -> None:
         """A request within a dialog that is no call's: a subscription's, or nobody's."""
@@ -162,15 +126,6 @@ class Services:
             subscription.receive_notify(transaction, now)
         else:
             self._respond(transaction, 481, now)
-
-    def _receive_message(self, transaction: ServerTransaction, now: float) -> None:
-        """A text message (RFC 3428 7)."""
-        request = transaction.request
-        if not self.takes_messages:
-            self._respond(transaction, 480, now)
-            return
-        self._respond(transaction, 200, now)
-        self._context.emit(MessageReceived(request, request.body.decode(errors="replace")))
 
     def _receive_event(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
@@ -209,11 +164,10 @@ class Services:
         transaction: ServerTransaction,
         status: int,
         now: float,
-        headers: list[tuple[str, str]] | None = None,
-        tag: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        tag = tag or self._context.ids.tag()
-        response = response_to(transaction.request, status, to_tag=tag, headers=headers or ())
+        tag = self._context.ids.tag()
+        response = response_to(transaction.request, status, to_tag=tag, headers=headers)
         transaction.respond(response, now)
 
 

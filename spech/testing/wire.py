@@ -16,7 +16,7 @@ from typing import Final
 from spech.addresses import Address
 from spech.errors import LocalProtocolError
 from spech.sip.agent import Screen, UserAgent
-from spech.sip.events import Event
+from spech.sip.dialog.event import Event
 from spech.sip.message.message import Message, Request, Response
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow, Outgoing

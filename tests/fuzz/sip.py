@@ -58,7 +58,7 @@ class Trial:
         """A message, and what the program does about it."""
         self.agent.receive(data, flow, self.now)
         while (event := self.agent.next_event()) is not None:
-            if isinstance(event, events.IncomingCall):
+            if isinstance(event, events.InviteReceived):
                 self.agent.ring(event.session, self.now)
                 try:
                     self.agent.answer(event.session, _media, self.now)

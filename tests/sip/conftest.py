@@ -60,9 +60,9 @@ class Pair:
 
     def incoming(self) -> Session:
         """Bob's end, once it is there."""
-        assert self.wire.run_until(lambda: self.find(self.bob, events.IncomingCall) is not None)
-        event = self.find(self.bob, events.IncomingCall)
-        assert isinstance(event, events.IncomingCall)
+        assert self.wire.run_until(lambda: self.find(self.bob, events.InviteReceived) is not None)
+        event = self.find(self.bob, events.InviteReceived)
+        assert isinstance(event, events.InviteReceived)
         return event.session
 
     def ring(self, session: Session) -> None:
@@ -188,10 +188,10 @@ def within(
     return Request(method, request.uri, changed)
 
 
-def called(pair: Pair, request: Request) -> events.IncomingCall:
+def called(pair: Pair, request: Request) -> events.InviteReceived:
     """Alice gets ``request``; her end of it."""
     pair.bob.send(request, pair.alice)
     pair.wire.run(0.1)
-    event = pair.find(pair.alice, events.IncomingCall)
-    assert isinstance(event, events.IncomingCall)
+    event = pair.find(pair.alice, events.InviteReceived)
+    assert isinstance(event, events.InviteReceived)
     return event

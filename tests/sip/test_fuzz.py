@@ -74,7 +74,7 @@ def damaged(data: bytes, wounds: list[Wound]) -> bytes:
 
 def answer_calls(agent: UserAgent, now: float) -> None:
     while (event := agent.next_event()) is not None:
-        if isinstance(event, events.IncomingCall):
+        if isinstance(event, events.InviteReceived):
             agent.ring(event.session, now)
             try:
                 agent.answer(event.session, media, now)

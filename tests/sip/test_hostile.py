@@ -35,7 +35,7 @@ def test_numbers_that_are_none_in_an_invite(scripted: Pair, number: str) -> None
     )
     pair.bob.send(request, pair.alice)
     pair.wire.run(0.1)
-    if pair.find(pair.alice, events.IncomingCall) is None:
+    if pair.find(pair.alice, events.InviteReceived) is None:
         pair.bob.take("400 INVITE")
 
 

@@ -233,7 +233,7 @@ class Simulation:
     def _observer(self, peer: Peer) -> Callable[[events.Event], None]:
         def observe(event: events.Event) -> None:
             match event:
-                case events.IncomingCall(session):
+                case events.InviteReceived(session):
                     self._meet(peer, session)
                 case events.Answered(session, agreed):
                     self.answered.add(session)
@@ -257,7 +257,7 @@ class Simulation:
         target = event.referral.target
         unwilling = peer in self.closed or self.rng.random() < 0.2
         if unwilling or target.host == peer.address[0]:
-            event.referral.progress(603, "Decline")
+            event.referral.decline(603, self.wire.now)
             return
         flow = Flow("udp", peer.address, (target.host, 5060))
         new = peer.agent.invite(

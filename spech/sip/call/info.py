@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spech.errors import LocalProtocolError
+from spech.sip.call.events import DigitSent
+from spech.sip.call.leg import Leg
 from spech.sip.dialog.requests import DialogRequest
-from spech.sip.events import DigitSent
 from spech.sip.message.message import Request, Response
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
 
 _RELAY: Final = "application/dtmf-relay"
 _PLAIN: Final = "application/dtmf"
@@ -39,7 +37,7 @@ class DigitRequests:
     3261 12.2.2). A peer that takes the one type of body only is served with it.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Leg) -> None:
         self._session = session
         self._waiting: deque[tuple[str, int]] = deque()
         self._under_way = False
@@ -56,14 +54,14 @@ class DigitRequests:
         Raises:
             LocalProtocolError: the call is not up.
         """
-        if self._session.dialog is None or self._session.ended is not None:
+        if self._session.dialog is None or self._session.is_over:
             raise LocalProtocolError("digits go in INFO only while the call is up")
         self._waiting.append((digit, duration_ms))
         self._proceed(now)
 
     def _proceed(self, now: float) -> None:
         session = self._session
-        if session.ended is not None:
+        if session.is_over:
             self._waiting.clear()
         if self._under_way or not self._waiting:
             return

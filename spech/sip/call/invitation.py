@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
+from spech.sip.call.events import MediaChanged
+from spech.sip.call.fork import Fork
+from spech.sip.call.leg import Leg
 from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.capabilities import SDP
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Tries
 from spech.sip.dialog.requests import DialogRequest
-from spech.sip.events import MediaChanged
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
-from spech.sip.transaction.flow import Flow, Outgoing
+from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import PATIENCE
 from spech.sip.transaction.transaction import ClientTransaction, ServerTransaction
 
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
-    from spech.sip.dialog.context import Context
-
-SDP: Final = "application/sdp"
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
 _MOST_REDIRECTIONS: Final = 5
 #: How many ends may answer one INVITE (RFC 5393 gives a request a breadth of 60).
 _FORKS: Final = 60
-
-
-@dataclass(slots=True)
-class Fork:
-    """One answerer of our INVITE: an object of its own for every early dialog."""
-
-    dialog: Dialog
-    agreed: Agreed | None = None
-    #: The CSeq number of the INVITE that was acknowledged last.
-    acknowledged: int | None = None
-    #: The RSeq of the last reliable provisional response (RFC 3262 4).
-    reliable: int | None = None
-    #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
-    settled: bool = False
-    _credentials: Sequence[tuple[str, str]] = ()
-    _acks: list[Outgoing] = field(default_factory=list)
-
-    def acknowledge(
-        self, context: Context, sequence: int, credentials: Sequence[tuple[str, str]]
-    ) -> None:
-        """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4)."""
-        self.acknowledged = sequence
-        self._credentials = credentials
-        self._acks.clear()
-        self.acknowledge_again(context)
-
-    def acknowledge_again(self, context: Context) -> None:
-        """The same for a repeated 2xx. Who repeats it twice does not get it: another way then."""
-        flows = self.dialog.flows
-        flow = flows[len(self._acks) // 2 % len(flows)]
-        ack = self._acks[-1] if self._acks else None
-        if ack is None or ack.flow != flow:
-            request = self.dialog.request(
-                "ACK", context.via(flow), sequence=self.acknowledged, headers=self._credentials
-            )
-            ack = Outgoing(bytes(request), flow)
-        self._acks.append(ack)
-        context.send(ack)
 
 
 class Invitation:
@@ -77,7 +36,7 @@ class Invitation:
     """
 
     def __init__(
-        self, session: Session, negotiator: Negotiator, target: Uri, flows: Sequence[Flow]
+        self, session: Leg, negotiator: Negotiator, target: Uri, flows: Sequence[Flow]
     ) -> None:
         self._session = session
         self._context = session.context
@@ -206,7 +165,7 @@ class Invitation:
                 fork.agreed = agreed or fork.agreed
                 reliable = "100rel" in response.headers.values("Require")
                 fork.settled |= reliable and agreed is not None
-        self._session.progressed(response, agreed)
+        self._session.progressed(response, agreed, now)
 
     def _acknowledge_provisional(
         self, fork: Fork, transaction: ClientTransaction, response: Response, now: float

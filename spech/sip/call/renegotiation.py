@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
-from spech.sip.call.invitation import SDP, Fork
-from spech.sip.call.session_timer import too_brief
+from spech.sip.call.events import ChangeRefused, MediaChanged
+from spech.sip.call.fork import Fork
+from spech.sip.call.leg import Leg
+from spech.sip.call.responder import Responder
+from spech.sip.call.session_timer import LEAST, too_brief
 from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.capabilities import SDP
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.requests import DialogRequest
-from spech.sip.events import ChangeRefused, MediaChanged
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import Response, response_to
 from spech.sip.transaction.transaction import ServerTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
 
 #: How often in a row, and after how many seconds at most, a change is offered again where they
 #: answer 500.
@@ -29,8 +29,11 @@ _LONGEST_PAUSE: Final = 60
 class Renegotiation:
     """Changes the media of a session that is up, from either side, one change at a time."""
 
-    def __init__(self, session: Session, dialog: Dialog, negotiator: Negotiator) -> None:
+    def __init__(
+        self, session: Leg, responder: Responder, dialog: Dialog, negotiator: Negotiator
+    ) -> None:
         self._session = session
+        self._responder = responder
         self._context = session.context
         self._dialog = dialog
         self._negotiator = negotiator
@@ -52,12 +55,12 @@ class Renegotiation:
 
     def proceed(self, now: float) -> None:
         """Send what is wanted, unless another change is under way (RFC 3261 14.1)."""
-        if self._wanted and self._pending is None and not self._session.responder.waits_for_ack:
+        if self._wanted and self._pending is None and not self._responder.waits_for_ack:
             self._invite(now)
 
     def refresh(self, now: float) -> None:
         """Keep the session alive (RFC 4028 7.4), by UPDATE where possible: it needs no offer."""
-        if self._pending is not None or self._session.responder.waits_for_ack:
+        if self._pending is not None or self._responder.waits_for_ack:
             self._session.timer.refresh_later(now)
         elif self._session.timer.update_allowed:
             self._pending = self._request("UPDATE", b"", now)
@@ -185,12 +188,11 @@ class Renegotiation:
 
     def receive_invite(self, transaction: ServerTransaction, now: float) -> None:
         """Their re-INVITE."""
-        session = self._session
         request = transaction.request
         if self._pending is not None and self._pending.method == "INVITE":
-            transaction.respond(session.responder.response(request, 491), now)
+            transaction.respond(self._responder.response(request, 491), now)
         elif too_brief(request):
-            session.refuse_brief(transaction, now)
+            self._refuse_brief(transaction, now)
         else:
             self._answer(transaction, now)
 
@@ -202,11 +204,11 @@ class Renegotiation:
         session = self._session
         request = transaction.request
         ours = self._pending is not None and self._pending.method == "INVITE"
-        if request.body and (ours or session.responder.offer_is_open):
-            transaction.respond(session.responder.response(request, 491), now)
+        if request.body and (ours or self._responder.offer_is_open):
+            transaction.respond(self._responder.response(request, 491), now)
             return
         if too_brief(request):
-            session.refuse_brief(transaction, now)
+            self._refuse_brief(transaction, now)
             return
         body, agreed = b"", None
         if request.body:
@@ -215,11 +217,15 @@ class Renegotiation:
                 return
             body, agreed = offered
         headers = session.timer.receive_request(request, now)
-        transaction.respond(
-            session.responder.response(request, 200, body=body, headers=headers), now
-        )
+        transaction.respond(self._responder.response(request, 200, body=body, headers=headers), now)
         if agreed is not None:
             self._context.emit(MediaChanged(session, agreed))
+
+    def _refuse_brief(self, transaction: ServerTransaction, now: float) -> None:
+        """422: the session interval is too small (RFC 4028 9)."""
+        headers = [("Min-SE", str(LEAST))]
+        response = self._responder.response(transaction.request, 422, headers=headers)
+        transaction.respond(response, now)
 
     def _answer(self, transaction: ServerTransaction, now: float) -> None:
         session = self._session
@@ -229,10 +235,10 @@ class Renegotiation:
             if offered is None:
                 return
             body, agreed = offered
-            session.responder.accept(transaction, body, now)
+            self._responder.accept(transaction, body, now)
             self._context.emit(MediaChanged(session, agreed))
         else:
-            session.responder.accept(transaction, self._negotiator.offer(), now, offered=True)
+            self._responder.accept(transaction, self._negotiator.offer(), now, offered=True)
 
     def _take_offer(
         self, transaction: ServerTransaction, now: float
@@ -241,9 +247,7 @@ class Renegotiation:
             answer = self._negotiator.receive_offer(transaction.request.body)
         except RemoteProtocolError as error:
             # 488 leaves the session as it was (RFC 3261 14.2).
-            transaction.respond(
-                self._session.responder.response(transaction.request, error.status), now
-            )
+            transaction.respond(self._responder.response(transaction.request, error.status), now)
             return None
         self._direction = self._negotiator.direction
         return answer

@@ -6,16 +6,11 @@ its PRACK (RFC 3262 3). Both go at T1, doubling; a 2xx up to T2.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
-
+from spech.sip.dialog.context import Context
 from spech.sip.message.message import Response
 from spech.sip.transaction.flow import Outgoing
-from spech.sip.transaction.timers import PATIENCE, T1, T2
+from spech.sip.transaction.timers import PATIENCE, T1, T2, TimerOwner
 from spech.sip.transaction.transaction import ServerTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.dialog.context import Context
 
 
 class Repetition:
@@ -24,7 +19,7 @@ class Repetition:
     def __init__(
         self,
         context: Context,
-        owner: Hashable,
+        owner: TimerOwner,
         name: str,
         transaction: ServerTransaction,
         response: Response,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 from urllib.parse import quote, unquote
 
 from spech.errors import RemoteProtocolError
+from spech.sip.call.leg import Leg
 from spech.sip.message.grammar import find_parameter, parse_parameters
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
 
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
+_Session = TypeVar("_Session", bound=Leg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Replaces:
         return cls(call_id.strip(), to_tag, from_tag, early)
 
     @classmethod
-    def of(cls, session: Session) -> Replaces:
+    def of(cls, session: Leg) -> Replaces:
         """What makes the far end of ``session``, which is up, replace it."""
         assert session.dialog is not None
         return cls(session.call_id, session.dialog.remote.tag or "0", session.local_tag)
@@ -71,7 +71,7 @@ def embedded(uri: Uri) -> Replaces | None:
     return None
 
 
-def replaced(request: Request, sessions: Iterable[Session]) -> Session | None:
+def replaced(request: Request, sessions: Iterable[_Session]) -> _Session | None:
     """The session whose place an INVITE asks for; None where it asks for none (section 3).
 
     Raises:
@@ -91,7 +91,7 @@ def replaced(request: Request, sessions: Iterable[Session]) -> Session | None:
         raise RemoteProtocolError("no such call to replace", 481)
     if asked.from_tag not in [dialog.remote.tag for dialog in session.dialogs]:
         raise RemoteProtocolError("no such call to replace", 481)
-    if session.ended is not None:
+    if session.is_over:
         raise RemoteProtocolError("the call to replace is over", 603)
     if session.is_up:
         if asked.early_only:

@@ -6,22 +6,18 @@ A 2xx wants an ACK (RFC 3261 13.3.1.4), a reliable provisional response a PRACK 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from spech.sip.call.invitation import SDP
+from spech.sip.call.leg import Leg
 from spech.sip.call.repetition import Repetition
-from spech.sip.dialog.capabilities import SUPPORTED
+from spech.sip.dialog.capabilities import SDP, SUPPORTED
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.transaction import ServerTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
 
 
 class Responder:
     """Answers the INVITEs of one session: the first one, where they called, and later ones."""
 
-    def __init__(self, session: Session, first: ServerTransaction | None) -> None:
+    def __init__(self, session: Leg, first: ServerTransaction | None) -> None:
         self._session = session
         self._context = session.context
         self._first = first
@@ -45,11 +41,10 @@ class Responder:
     ) -> Response:
         """A response within the session, with our Contact where it makes or keeps a dialog."""
         session = self._session
-        assert session.dialog is not None
         more = [*headers, *self._context.standard_headers()]
         if status == 488:  # RFC 3261 20.43: 305, incompatible media format.
             more.append(("Warning", '305 spech "No media description in common"'))
-        if 101 <= status < 300:
+        if 101 <= status < 300 and session.dialog is not None:
             contact = self._context.contact(session.dialog.flow, session.identity.uri)
             more = [("Contact", contact), *more]
         if 200 <= status < 300:  # RFC 3261 13.3.1.4

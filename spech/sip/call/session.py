@@ -11,35 +11,39 @@ Pure: time comes in as ``now`` in seconds, bytes leave through the context.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from spech.addresses import Address
 from spech.agreement import Agreed
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip.call.info import DigitRequests, dtmf_digit
-from spech.sip.call.invitation import Fork, Invitation
-from spech.sip.call.renegotiation import Renegotiation, busy
-from spech.sip.call.responder import Responder
-from spech.sip.call.session_timer import LEAST, SessionTimer
-from spech.sip.description.offer_answer import Negotiator
-from spech.sip.dialog.caller import reason_of
-from spech.sip.dialog.capabilities import SUPPORTED
-from spech.sip.dialog.context import Context
-from spech.sip.dialog.dialog import Dialog
-from spech.sip.dialog.identity import Identity
-from spech.sip.dialog.requests import DialogRequest
-from spech.sip.events import (
+from spech.sip.call.events import (
     Answered,
     CallEnded,
     Confirmed,
     DigitReceived,
     EarlyMedia,
-    IncomingCall,
     MediaChanged,
     Redirected,
     Ringing,
 )
+from spech.sip.call.fork import Fork
+from spech.sip.call.info import DigitRequests, dtmf_digit
+from spech.sip.call.invitation import Invitation
+from spech.sip.call.renegotiation import Renegotiation, busy
+from spech.sip.call.responder import Responder
+from spech.sip.call.session_timer import SessionTimer
+from spech.sip.call.transfer import Referral, Transfers
+from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.caller import reason_of
+from spech.sip.dialog.capabilities import ALLOW, SUPPORTED
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.event import Event
+from spech.sip.dialog.general import receive_message, receive_options
+from spech.sip.dialog.identity import Identity
+from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
@@ -96,6 +100,13 @@ FAREWELL: Final[dict[State, Farewell]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class InviteReceived(Event):
+    """An INVITE outside a dialog came. Nothing has been answered yet."""
+
+    session: Session
+
+
 class Session:
     """One call.
 
@@ -104,11 +115,19 @@ class Session:
     """
 
     def __init__(
-        self, context: Context, identity: Identity, call_id: str, *, outgoing: bool
+        self,
+        context: Context,
+        identity: Identity,
+        call_id: str,
+        forget: Callable[[Session], None],
+        *,
+        outgoing: bool,
     ) -> None:
         self.context = context
         self.identity = identity
-        self.call_id = call_id
+        self._call_id = call_id
+        #: Called when the session is over and nothing of it remains to be sent.
+        self._forget = forget
         self.local_tag = context.ids.tag()
         self.outgoing = outgoing
         self._state = State.CALLING if outgoing else State.INCOMING
@@ -133,8 +152,16 @@ class Session:
         self.responder = Responder(self, None)
         #: The digits that we send in INFO requests.
         self.digits = DigitRequests(self)
+        self.transfers = Transfers(self)
+        #: The transfer that this call follows: whoever asked for it is told how the call goes.
+        self.referral: Referral | None = None
         self._farewell_owed = False
         self._leaving: DialogRequest | None = None
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of its dialogs."""
+        return self._call_id
 
     @property
     def state(self) -> State:
@@ -162,6 +189,11 @@ class Session:
     def is_up(self) -> bool:
         """Whether the call is answered and acknowledged."""
         return self.state is State.CONFIRMED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended; its farewell may still be on its way."""
+        return self.ended is not None
 
     # ------------------------------------------------------------------ calling
 
@@ -211,8 +243,9 @@ class Session:
             return False
         return True
 
-    def progressed(self, response: Response, agreed: Agreed | None) -> None:
+    def progressed(self, response: Response, agreed: Agreed | None, now: float) -> None:
         """A provisional response said more than 100."""
+        self._tell_referrer(response.status, response.reason, now)
         if agreed is not None:
             self.context.emit(EarlyMedia(self, response.status, agreed))
         else:
@@ -226,9 +259,9 @@ class Session:
     def refused(self, status: int, reason: str, now: float) -> None:
         """The final answer to our INVITE is no, or silence."""
         if self._farewell_owed or self.state is State.CANCELLING:
-            self._finish("local", 487, REASONS[487])
+            self._finish("local", 487, REASONS[487], now)
         elif self.state in (State.CALLING, State.RINGING):
-            self._finish("remote", status, reason)
+            self._finish("remote", status, reason, now)
 
     def accepted(self, fork: Fork, response: Response, now: float) -> None:
         """A 2xx, acknowledged already."""
@@ -254,8 +287,13 @@ class Session:
         except RemoteProtocolError as error:
             self.hang_up(now, error.status, str(error))
             return
-        self._renegotiation = Renegotiation(self, fork.dialog, self._negotiator)
+        self._renegotiation = Renegotiation(self, self.responder, fork.dialog, self._negotiator)
+        self._tell_referrer(200, REASONS[200], now)
         self.context.emit(Answered(self, agreed))
+
+    def _tell_referrer(self, status: int, reason: str, now: float) -> None:
+        if self.referral is not None:
+            self.referral.progress(status, reason, now)
 
     # ------------------------------------------------------------------ being called
 
@@ -269,7 +307,7 @@ class Session:
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
-        self.context.emit(IncomingCall(self))
+        self.context.emit(InviteReceived(self))
 
     def ring(self, now: float) -> None:
         """Send 180 Ringing."""
@@ -303,19 +341,24 @@ class Session:
         try:
             self.responder.accept(self._invited, body, now, offered=agreed is None)
         except LocalProtocolError:
-            self._finish("local", 503, REASONS[503])  # Its transaction is gone: a broken flow.
+            self._finish("local", 503, REASONS[503], now)  # Its transaction is gone: a broken flow.
             raise
         self.state = State.ANSWERED
         self._stop_waiting()
         self.context.locate(self.dialog)
-        self._renegotiation = Renegotiation(self, self.dialog, negotiator)
+        self._renegotiation = Renegotiation(self, self.responder, self.dialog, negotiator)
         self.context.emit(Answered(self, agreed))
 
-    def refuse_brief(self, transaction: ServerTransaction, now: float) -> None:
-        """422: the session interval is too small (RFC 4028 9)."""
-        headers = [("Min-SE", str(LEAST))]
-        response = self.responder.response(transaction.request, 422, headers=headers)
-        transaction.respond(response, now)
+    def response(
+        self,
+        request: Request,
+        status: int,
+        *,
+        body: bytes = b"",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        """A response within the session. See :meth:`Responder.response`."""
+        return self.responder.response(request, status, body=body, headers=headers)
 
     def receive_ack(self, request: Request, now: float) -> None:
         """The ACK for a 2xx of ours."""
@@ -345,7 +388,7 @@ class Session:
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
         if self.state is State.INCOMING:
             self.responder.decline(487, now)
-            self._finish("remote", 487, reason_of(request) or REASONS[487])
+            self._finish("remote", 487, reason_of(request) or REASONS[487], now)
 
     # ------------------------------------------------------------------ the farewell
 
@@ -373,7 +416,7 @@ class Session:
                 self._bye(now)
         if status is None:
             status = 200 if farewell in (Farewell.BYE, Farewell.BYE_LATER) else 487
-        self._over("local", status, reason or REASONS.get(status, ""))
+        self._over("local", status, reason or REASONS.get(status, ""), now)
 
     def _stop_waiting(self) -> None:
         for name in ("trying", "ring", "unanswered", "silent"):
@@ -399,25 +442,27 @@ class Session:
         if status == 500 and self._leaving is not None and self._leaving.overtaken:
             self._bye(now)  # News of a transfer came before it (RFC 3261 12.2.2).
         else:
-            self._finish("local", 200, REASONS[200])
+            self._finish("local", 200, REASONS[200], now)
 
-    def _over(self, by: str, status: int, reason: str) -> None:
+    def _over(self, by: str, status: int, reason: str, now: float) -> None:
         """Tell the program, once."""
         if self.ended is None:
             self.ended = CallEnded(self, by, status, reason)
+            self._tell_referrer(status, reason, now)
             self.context.emit(self.ended)
+            self.transfers.call_ended(by)
         self.context.timers.clear(self, "glare")
         if self._renegotiation is not None:
             self._renegotiation.stop()
         self._stop_waiting()
         if self.state is State.ENDED:
             self.context.timers.clear_all(self)
-            self.context.forget(self)
+            self._forget(self)
 
-    def _finish(self, by: str, status: int, reason: str) -> None:
+    def _finish(self, by: str, status: int, reason: str, now: float) -> None:
         self._farewell_owed = False
         self.state = State.ENDED
-        self._over(by, status, reason)
+        self._over(by, status, reason, now)
 
     # ------------------------------------------------------------------ while it is up
 
@@ -485,8 +530,21 @@ class Session:
                 digit = dtmf_digit(request)
                 if digit is not None and self.is_up:
                     self.context.emit(DigitReceived(self, digit))
+            case "REFER":
+                self.transfers.receive_refer(transaction, now)
+            case "NOTIFY":
+                self.transfers.receive_notify(transaction, now)
+            case "SUBSCRIBE":
+                self.transfers.receive_subscribe(transaction, now)
+            case "MESSAGE":
+                receive_message(self.context, transaction, self.local_tag, now)
+            case "OPTIONS":
+                receive_options(self.context, transaction, self.local_tag, now)
             case _:
-                self.context.receive_within(self, transaction, now)
+                response = response_to(
+                    request, 405, to_tag=self.local_tag, headers=[("Allow", ALLOW)]
+                )
+                transaction.respond(response, now)
 
     @property
     def dialogs(self) -> list[Dialog]:
@@ -508,7 +566,7 @@ class Session:
         self.responder.decline(487, now)  # What still waits (RFC 3261 15.1.2).
         self.responder.stop()
         if self.state is not State.CLOSING:
-            self._finish("remote", 200, reason_of(request) or REASONS[200])
+            self._finish("remote", 200, reason_of(request) or REASONS[200], now)
 
     # ------------------------------------------------------------------ timers
 
@@ -518,13 +576,13 @@ class Session:
             case "2xx" if not self.responder.repeat(name, now):
                 # RFC 3261 13.3.1.4: no ACK for 64*T1, so the session is ended with BYE.
                 self._bye(now)
-                self._over("local", 408, "No ACK")
+                self._over("local", 408, "No ACK", now)
             case "1xx" if not self.responder.repeat(name, now):
                 self.hang_up(now, 504, "No PRACK")  # RFC 3262 3: a 5xx.
             case "cancel":
                 if self._invitation is not None:
                     self._invitation.abandon()
-                self._finish("local", 487, REASONS[487])
+                self._finish("local", 487, REASONS[487], now)
             case "glare" if self.is_up and self._renegotiation:
                 self._renegotiation.handle_glare(now)
             case "refresh" if self.is_up and self._renegotiation:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Final
 
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import Request, Response
-from spech.sip.transaction.timers import TimerSet
+from spech.sip.transaction.timers import TimerOwner, TimerSet
 
 #: Seconds for which we propose that a session lives without a refresh.
 PROPOSED: Final = 1800
@@ -21,7 +20,7 @@ _AGAIN: Final = 10.0
 class SessionTimer:
     """The timer of one session. Its owner serves "refresh" and "expire"."""
 
-    def __init__(self, timers: TimerSet, owner: Hashable) -> None:
+    def __init__(self, timers: TimerSet, owner: TimerOwner) -> None:
         #: Seconds between refreshes, or None while no timer was agreed on.
         self.interval: int | None = None
         #: Whether refreshing is our duty.

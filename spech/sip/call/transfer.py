@@ -7,27 +7,42 @@ bodies of type ``message/sipfrag`` (RFC 3420).
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.sip import events
+from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import Replaces, embedded
 from spech.sip.dialog.capabilities import ALLOW_EVENTS, content_type
+from spech.sip.dialog.event import Event
 from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.headers import NameAddr
-from spech.sip.message.message import REASONS, Request, Response, response_to
+from spech.sip.message.message import REASONS, Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching.event_header import EventHeader, SubscriptionState
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
 
 _FRAGMENT: Final = "message/sipfrag;version=2.0"
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]{0,200}))?(?:\r?\n|$)")
 #: Seconds for which whoever referred us is told what becomes of it.
 LIFETIME: Final = 180
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress(Event):
+    """There is news of a transfer that we asked for: look at it."""
+
+    session: Leg
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested(Event):
+    """The far end asks us to call a third party. It was answered 202: follow it or decline it."""
+
+    session: Leg
+    referral: Referral
 
 
 class Transfer:
@@ -37,7 +52,7 @@ class Transfer:
     is the outcome. ``over`` says that nothing more will come.
     """
 
-    def __init__(self, session: Session, target: Uri, now: float) -> None:
+    def __init__(self, session: Leg, target: Uri, now: float) -> None:
         self.session = session
         self.target = target
         self.status = 100
@@ -77,7 +92,7 @@ class Transfer:
             status, reason = 408, "No outcome was told"
         self.status, self.reason = status, reason
         self.over = over or status >= 200
-        self.session.context.emit(events.TransferProgress(self.session, self))
+        self.session.context.emit(TransferProgress(self.session, self))
 
 
 class Referral:
@@ -87,7 +102,7 @@ class Referral:
     (RFC 5589 6.1).
     """
 
-    def __init__(self, session: Session, request: Request, now: float) -> None:
+    def __init__(self, session: Leg, request: Request, now: float) -> None:
         self.session = session
         uri, self.replaces = refer_to(request)
         #: Whom to call.
@@ -95,8 +110,6 @@ class Referral:
         #: Who asks, where that is said (RFC 3892).
         self.referred_by = request.headers.get("Referred-By")
         self.over = False
-        #: Whether the last news has not been sent yet.
-        self.pending = False
         assert session.dialog is not None
         self.call_id = session.call_id
         self._context = session.context
@@ -120,35 +133,39 @@ class Referral:
             carried.append(("Referred-By", self.referred_by))
         return carried
 
-    def belongs(self, session: Session, identifier: str | None) -> bool:
-        """Whether a SUBSCRIBE in ``session`` is about us (RFC 3515 2.4.4)."""
-        same = session is self.session and identifier in (None, self._identifier)
-        return same and not self.over
+    def belongs(self, identifier: str | None) -> bool:
+        """Whether a SUBSCRIBE with this ``id`` is about us (RFC 3515 2.4.4)."""
+        return identifier in (None, self._identifier) and not self.over
 
-    def progress(self, status: int, reason: str) -> None:
-        """News of the new call; a final status is the outcome. Told as soon as time is served."""
+    def decline(self, status: int, now: float) -> None:
+        """Do not follow it; nothing happens once its outcome was told."""
+        self.progress(status, REASONS.get(status, ""), now)
+
+    def progress(self, status: int, reason: str, now: float) -> None:
+        """Tell news of the new call; a final status is the outcome."""
         if not self.over:
             self._status = (status, reason)
             self.over = status >= 200
-            self.pending = True
-            self._context.timers.set(self, "notify", 0.0)
+            self._notify(now)
 
-    def renew(self, seconds: int, now: float) -> int:
-        """Their SUBSCRIBE: the seconds granted; 0 ends the subscription."""
-        granted = min(seconds, LIFETIME)
+    def renew(self, transaction: ServerTransaction, now: float) -> None:
+        """Their SUBSCRIBE: grant at most :data:`LIFETIME`; 0 ends the subscription."""
+        expires = transaction.request.expires
+        granted = LIFETIME if expires is None else min(expires, LIFETIME)
+        headers = [("Expires", str(granted))]
+        transaction.respond(self.session.response(transaction.request, 200, headers=headers), now)
         if granted == 0:
             self.over = True
         self._expires_at = now + granted
         self._context.timers.set(self, "expire", self._expires_at)
-        self._context.timers.set(self, "notify", 0.0)
-        return granted
+        self._notify(now)
 
     def handle_timer(self, name: str, now: float) -> None:
-        """Tell what there is to tell."""
-        if name == "expire" and not self.over:
-            self._status = (408, REASONS[408])
-            self.over = True
-        self.pending = False
+        """Serve "expire": the outcome did not come in time."""
+        if not self.over:
+            self.progress(408, REASONS[408], now)
+
+    def _notify(self, now: float) -> None:
         status, reason = self._status
         state = "terminated;reason=noresource"
         if not self.over:
@@ -177,124 +194,102 @@ class Referral:
 
 
 class Transfers:
-    """All transfers of one user agent, sent and received."""
+    """The transfers of one call: the one that we asked for, and those that the far end asks for."""
 
-    def __init__(self) -> None:
-        self._sent: dict[Session, Transfer] = {}
+    def __init__(self, session: Leg) -> None:
+        self._session = session
+        self._sent: Transfer | None = None
         self._received: list[Referral] = []
-        self._followed: dict[Session, Referral] = {}
-
-    @property
-    def pending(self) -> bool:
-        """Whether news waits to be told."""
-        return any(referral.pending for referral in self._received)
 
     # ------------------------------------------------------------------ from our side
 
-    def request(self, session: Session, target: Uri, now: float) -> Transfer:
-        """Ask the far end of ``session`` to call ``target``.
+    def request(self, target: Uri, now: float) -> Transfer:
+        """Ask the far end to call ``target``.
 
         Raises:
             LocalProtocolError: the call is not up, or is being transferred already.
         """
-        earlier = self._sent.get(session)
-        if not session.is_up:
+        if not self._session.is_up:
             raise LocalProtocolError("only a call that is up can be transferred")
-        if earlier is not None and not earlier.over:
+        if self._sent is not None and not self._sent.over:
             raise LocalProtocolError("the call is being transferred already")
-        transfer = self._sent[session] = Transfer(session, target, now)
-        return transfer
+        self._sent = Transfer(self._session, target, now)
+        return self._sent
 
-    def receive_notify(self, session: Session, transaction: ServerTransaction, now: float) -> None:
+    def receive_notify(self, transaction: ServerTransaction, now: float) -> None:
         """News of a transfer of ours."""
-        request = transaction.request
-        event = EventHeader.of(request)
-        transfer = self._sent.get(session)
+        event = EventHeader.of(transaction.request)
         if event is None or event.package != "refer":
-            _respond(session, transaction, 489, now, [("Allow-Events", ALLOW_EVENTS)])
-        elif transfer is None or not transfer.belongs(event.identifier):
-            _respond(session, transaction, 481, now)
+            self._respond(transaction, 489, now, [("Allow-Events", ALLOW_EVENTS)])
+        elif self._sent is None or not self._sent.belongs(event.identifier):
+            self._respond(transaction, 481, now)
         else:
-            self._take_news(transfer, transaction, now)
+            self._take_news(self._sent, transaction, now)
 
     def _take_news(self, transfer: Transfer, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
         state = SubscriptionState.of(request)
         line = _STATUS_LINE.match(request.body)
         if content_type(request) != "message/sipfrag":
-            accept = [("Accept", "message/sipfrag")]
-            _respond(transfer.session, transaction, 415, now, accept)
+            self._respond(transaction, 415, now, [("Accept", "message/sipfrag")])
         elif state is None or line is None:
-            _respond(transfer.session, transaction, 400, now)
+            self._respond(transaction, 400, now)
         else:
-            _respond(transfer.session, transaction, 200, now)
+            self._respond(transaction, 200, now)
             reason = (line[2] or b"").decode(errors="replace")
             transfer.progress(int(line[1]), reason, over=state.word == "terminated")
 
+    def call_ended(self, by: str) -> None:
+        """The call is over, perhaps with a transfer of ours under way."""
+        transfer = self._sent
+        if transfer is not None and not transfer.over:
+            # The far end hangs up because it does what it was asked for; it will not tell the
+            # outcome any more. Where we hung up, nobody waits for the outcome.
+            status = 200 if by == "remote" and transfer.accepted else 487
+            transfer.progress(status, REASONS[status], over=True)
+
     # ------------------------------------------------------------------ from their side
 
-    def receive_refer(self, session: Session, transaction: ServerTransaction, now: float) -> None:
-        """They ask us to call somebody: 202 and news where the program takes that, else 603."""
+    def receive_refer(self, transaction: ServerTransaction, now: float) -> None:
+        """Their REFER: 202 and news where the program takes transfers, 603 elsewhere."""
+        session = self._session
         request = transaction.request
         try:
             refer_to(request)
         except RemoteProtocolError as error:
-            _respond(session, transaction, error.status, now)
+            self._respond(transaction, error.status, now)
             return
         if not (session.takes_transfers and session.is_up):
-            _respond(session, transaction, 603, now)
+            self._respond(transaction, 603, now)
             return
         referral = Referral(session, request, now)
         self._received = [known for known in self._received if not known.over]
         self._received.append(referral)
-        _respond(session, transaction, 202, now)
-        referral.progress(100, REASONS[100])
-        session.context.emit(events.TransferRequested(session, referral))
+        self._respond(transaction, 202, now)
+        referral.progress(100, REASONS[100], now)
+        session.context.emit(TransferRequested(session, referral))
 
-    def receive_subscribe(
-        self, session: Session, transaction: ServerTransaction, now: float
-    ) -> None:
+    def receive_subscribe(self, transaction: ServerTransaction, now: float) -> None:
         """They renew or end the subscription that their REFER made."""
         event = EventHeader.of(transaction.request)
         if event is None or event.package != "refer":
-            _respond(session, transaction, 489, now, [("Allow-Events", "refer")])
+            self._respond(transaction, 489, now, [("Allow-Events", "refer")])
             return
         for referral in self._received:
-            if referral.belongs(session, event.identifier):
-                expires = transaction.request.expires
-                granted = referral.renew(LIFETIME if expires is None else expires, now)
-                _respond(session, transaction, 200, now, [("Expires", str(granted))])
+            if referral.belongs(event.identifier):
+                referral.renew(transaction, now)
                 return
-        _respond(session, transaction, 481, now)
+        self._respond(transaction, 481, now)
 
-    def follow(self, referral: Referral, session: Session) -> None:
-        """``session`` is the call that ``referral`` asked for: who asked hears how it goes."""
-        self._followed[session] = referral
-
-    def observe(self, event: events.Event) -> None:
-        """Something happened to a call: it may be one that somebody waits for."""
-        match event:
-            case events.Ringing(session, status, reason):
-                self._tell(session, status, reason)
-            case events.EarlyMedia(session, status, _):
-                self._tell(session, status, REASONS.get(status, ""))
-            case events.Answered(session, _):
-                self._tell(session, 200, REASONS[200])
-                self._followed.pop(session, None)
-            case events.CallEnded(session, by, status, reason):
-                self._tell(session, status, reason)
-                self._followed.pop(session, None)
-                transfer = self._sent.pop(session, None)
-                if transfer is not None and not transfer.over:
-                    # They left with the transfer under way, which is what they were asked for; what
-                    # comes of it they will not tell us any more. Where we left, nobody asks.
-                    status = 200 if by == "remote" and transfer.accepted else 487
-                    transfer.progress(status, REASONS[status], over=True)
-
-    def _tell(self, session: Session, status: int, reason: str) -> None:
-        referral = self._followed.get(session)
-        if referral is not None:
-            referral.progress(status, reason)
+    def _respond(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        response = self._session.response(transaction.request, status, headers=headers)
+        transaction.respond(response, now)
 
 
 def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
@@ -311,18 +306,3 @@ def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
     if uri.scheme not in ("sip", "sips") or uri.parameter("method") not in (None, "INVITE"):
         raise RemoteProtocolError("Refer-To is nothing that can be called", 603)
     return replace(uri, headers="").without("method"), embedded(uri)
-
-
-def _respond(
-    session: Session,
-    transaction: ServerTransaction,
-    status: int,
-    now: float,
-    headers: list[tuple[str, str]] | None = None,
-) -> None:
-    request = transaction.request
-    if session.dialog is not None:
-        response = session.responder.response(request, status, headers=headers or ())
-    else:
-        response = response_to(request, status, to_tag=session.local_tag, headers=headers or ())
-    transaction.respond(response, now)

@@ -21,12 +21,13 @@ SUPPORTED: Final = ("100rel", "timer", "replaces")
 #: Event packages whose NOTIFY we take.
 ALLOW_EVENTS: Final = "refer, message-summary, dialog, presence"
 
-_SDP: Final = "application/sdp"
+#: The type of a session description (RFC 8866 8.1).
+SDP: Final = "application/sdp"
 #: What a body may be, by method; the body of any other method is left unread.
 _BODIES: Final = {
-    "INVITE": _SDP,
-    "UPDATE": _SDP,
-    "PRACK": _SDP,
+    "INVITE": SDP,
+    "UPDATE": SDP,
+    "PRACK": SDP,
     "MESSAGE": "text/plain",
 }
 
@@ -37,7 +38,7 @@ Refusal = tuple[int, list[tuple[str, str]]]
 def options() -> list[tuple[str, str]]:
     """The headers that answer OPTIONS beside Allow (RFC 3261 11.2)."""
     return [
-        ("Accept", f"{_SDP}, multipart/mixed, text/plain"),
+        ("Accept", f"{SDP}, multipart/mixed, text/plain"),
         ("Accept-Encoding", "identity"),
         ("Supported", ", ".join(SUPPORTED)),
         ("Allow-Events", ALLOW_EVENTS),
@@ -81,4 +82,4 @@ def _takes_sdp(request: Request) -> bool:
     if "Accept" not in request.headers:
         return True
     ranges = {value.partition(";")[0].strip().lower() for value in request.headers.values("Accept")}
-    return bool(ranges & {_SDP, "application/*", "*/*"})
+    return bool(ranges & {SDP, "application/*", "*/*"})

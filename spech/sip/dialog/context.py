@@ -1,22 +1,18 @@
-"""What the parts of a user agent need of the whole."""
+"""The interface that a UserAgent gives its sessions, registrations and subscriptions."""
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from spech.addresses import Address
 from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.event import Event
 from spech.sip.message.ids import Identifiers
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow, Outgoing
 from spech.sip.transaction.layer import TransactionLayer
 from spech.sip.transaction.timers import TimerSet
-from spech.sip.transaction.transaction import ServerTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.call.session import Session
-    from spech.sip.events import Event
 
 
 class Context(Protocol):
@@ -26,6 +22,8 @@ class Context(Protocol):
     ids: Identifiers
     timers: TimerSet
     layer: TransactionLayer
+    #: Whether text messages are taken; otherwise their senders are answered 480.
+    takes_messages: bool
 
     def via(self, flow: Flow) -> str: ...
     def contact(self, flow: Flow, uri: Uri) -> str: ...
@@ -35,8 +33,4 @@ class Context(Protocol):
     def emit(self, event: Event) -> None: ...
     def send(self, outgoing: Outgoing) -> None: ...
     def note(self, call_id: str, text: str) -> None: ...
-    def forget(self, session: Session) -> None: ...
     def registered_at(self, host: str) -> bool: ...
-    def receive_within(
-        self, session: Session, transaction: ServerTransaction, now: float
-    ) -> None: ...

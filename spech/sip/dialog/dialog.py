@@ -8,6 +8,7 @@ from typing import Final
 
 from spech.addresses import numeric
 from spech.errors import RemoteProtocolError
+from spech.sip.dialog.event import Event
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
@@ -221,6 +222,13 @@ class Dialog:
             if self.next_hop != before:
                 self._proven = None
                 self._choose_flows()
+
+
+@dataclass(frozen=True, slots=True)
+class HostNamed(Event):
+    """Requests in ``dialog`` go to a host by name: resolve it, then call ``dialog.locate``."""
+
+    dialog: Dialog
 
 
 def _behind_nat(request: Request) -> bool:

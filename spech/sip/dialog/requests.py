@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import TARGET_REFRESH, Dialog
 from spech.sip.dialog.identity import Identity, Tries
 from spech.sip.message.message import Response
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ClientTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.dialog.context import Context
 
 #: Hears the end of a request: status, the response (None where nobody answered), and the time.
 Done = Callable[[int, Response | None, float], None]

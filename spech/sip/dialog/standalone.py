@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from spech.sip.dialog.context import Context
 from spech.sip.dialog.identity import Identity, Tries
 from spech.sip.dialog.requests import Done
 from spech.sip.message.headers import Headers
@@ -12,9 +12,6 @@ from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ClientTransaction
-
-if TYPE_CHECKING:
-    from spech.sip.dialog.context import Context
 
 
 class StandaloneRequest:

@@ -7,8 +7,7 @@ seconds on any monotonic scale, as ``float``.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
-from typing import Final
+from typing import Final, Protocol
 
 #: Round-trip time estimate in seconds (RFC 3261 17.1.1.1, table 4).
 T1: Final = 0.5
@@ -20,16 +19,29 @@ T4: Final = 5.0
 PATIENCE: Final = 64 * T1
 
 
+class TimerOwner(Protocol):
+    """Sets timers, and serves them when they are due. ``str()`` names it in the timeline."""
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of the call or registration that it belongs to."""
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve the timer ``name``, which is due."""
+
+    def __hash__(self) -> int: ...
+
+
 class TimerSet:
-    """Timers named by their owner and a word. Setting one anew replaces it."""
+    """Timers named by their owner and a word. Setting one again replaces it."""
 
     def __init__(self) -> None:
-        self._armed: dict[Hashable, dict[str, int]] = {}
-        self._heap: list[tuple[float, int, Hashable, str]] = []
+        self._armed: dict[TimerOwner, dict[str, int]] = {}
+        self._heap: list[tuple[float, int, TimerOwner, str]] = []
         self._serial = 0
         self._sweep_above = 64
 
-    def set(self, owner: Hashable, name: str, at: float) -> None:
+    def set(self, owner: TimerOwner, name: str, at: float) -> None:
         """Arm (or re-arm) the timer ``name`` of ``owner`` to be due at ``at``."""
         self._serial += 1
         self._armed.setdefault(owner, {})[name] = self._serial
@@ -40,13 +52,13 @@ class TimerSet:
             heapq.heapify(self._heap)
             self._sweep_above = 64 + 2 * len(self._heap)
 
-    def clear(self, owner: Hashable, name: str) -> None:
+    def clear(self, owner: TimerOwner, name: str) -> None:
         """Disarm one timer; nothing happens if it is not armed."""
         names = self._armed.get(owner)
         if names is not None and names.pop(name, None) is not None and not names:
             del self._armed[owner]
 
-    def clear_all(self, owner: Hashable) -> None:
+    def clear_all(self, owner: TimerOwner) -> None:
         """Disarm every timer of ``owner``."""
         self._armed.pop(owner, None)
 
@@ -58,7 +70,7 @@ class TimerSet:
             heapq.heappop(self._heap)
         return None
 
-    def pop_due(self, now: float) -> tuple[Hashable, str] | None:
+    def pop_due(self, now: float) -> tuple[TimerOwner, str] | None:
         """Disarm and return the earliest timer that is due, as (owner, name), or None.
 
         One at a time, because serving a timer may clear the next.
@@ -70,7 +82,7 @@ class TimerSet:
         self.clear(owner, name)
         return owner, name
 
-    def _live(self, entry: tuple[float, int, Hashable, str]) -> bool:
+    def _live(self, entry: tuple[float, int, TimerOwner, str]) -> bool:
         _, serial, owner, name = entry
         return self._armed.get(owner, {}).get(name) == serial
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.dialog.event import Event
 
 _COUNT: Final = re.compile(r"(\d{1,9})/(\d{1,9})(?:[ \t]*\((\d{1,9})/(\d{1,9})\))?")
 #: The classes of messages that section 5.2 names.
@@ -76,3 +77,10 @@ class Mailbox:
         if waiting is None:
             raise RemoteProtocolError("no Messages-Waiting in a message summary")
         return cls(waiting, account, tuple(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanged(Event):
+    """A server told us whether messages wait, in a NOTIFY without a subscription."""
+
+    mailbox: Mailbox

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.capabilities import content_type
+from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import DialogRequest
 from spech.sip.dialog.standalone import StandaloneRequest
-from spech.sip.events import Notified, SubscriptionChanged
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import REASONS, Response, response_to
 from spech.sip.message.uri import Uri
@@ -23,9 +25,6 @@ from spech.sip.watching import content
 from spech.sip.watching.content import Content
 from spech.sip.watching.dialog_info import DialogInfo
 from spech.sip.watching.event_header import EventHeader, SubscriptionState
-
-if TYPE_CHECKING:
-    from spech.sip.dialog.context import Context
 
 #: Seconds to wait after the first, second, ... failure in a row.
 _BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
@@ -49,6 +48,21 @@ class State(enum.Enum):
     WAITING = "waiting"  # It ended or failed, and will be tried again.
     LEAVING = "leaving"
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChanged(Event):
+    """A subscription was granted, lost or ended: look at it."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Notified(Event):
+    """The state that a subscription is about, whole."""
+
+    subscription: Subscription
+    content: Content
 
 
 class Subscription:

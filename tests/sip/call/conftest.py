@@ -43,8 +43,8 @@ class Three(Pair):
         return session
 
     def at_carol(self) -> Session:
-        event = self.find(self.carol, events.IncomingCall)
-        assert isinstance(event, events.IncomingCall)
+        event = self.find(self.carol, events.InviteReceived)
+        assert isinstance(event, events.InviteReceived)
         return event.session
 
     def carol_answers(self) -> None:

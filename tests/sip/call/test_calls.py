@@ -79,7 +79,7 @@ def test_a_duplicated_invite_rings_once() -> None:
     pair.call()
     pair.incoming()
     pair.wire.run(2)
-    assert sum(isinstance(event, events.IncomingCall) for event in pair.bob.events) == 1
+    assert sum(isinstance(event, events.InviteReceived) for event in pair.bob.events) == 1
 
 
 def test_a_merged_request_is_refused(pair: Pair) -> None:
@@ -108,7 +108,7 @@ def test_a_copy_of_an_invite_that_was_declined_does_not_ring_again(pair: Pair) -
     pair.alice.send(invite.replace(headers=invite.headers.set("Via", via)), pair.bob)
     pair.wire.run(0.1)
     assert pair.kinds(pair.bob)[-1] == "482 INVITE"
-    assert sum(isinstance(event, events.IncomingCall) for event in pair.bob.events) == 1
+    assert sum(isinstance(event, events.InviteReceived) for event in pair.bob.events) == 1
     pair.quiet()
 
 
@@ -160,8 +160,8 @@ def test_an_offerless_invite_gets_an_offer_and_takes_the_answer_from_the_ack(
     )
     pair.bob.send(Request("INVITE", Uri.parse("sip:alice@10.0.0.1"), headers), pair.alice)
     pair.wire.run(0.1)
-    incoming = pair.find(pair.alice, events.IncomingCall)
-    assert isinstance(incoming, events.IncomingCall)
+    incoming = pair.find(pair.alice, events.InviteReceived)
+    assert isinstance(incoming, events.InviteReceived)
     pair.alice.agent.answer(incoming.session, media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")

@@ -293,7 +293,7 @@ def test_a_caller_that_asks_for_too_little_hears_422(scripted: Pair) -> None:
     pair.bob.send(request, pair.alice)
     pair.wire.run(0.1)
     assert pair.bob.take("422 INVITE").headers.get("Min-SE") == "90"
-    assert pair.find(pair.alice, events.IncomingCall) is None
+    assert pair.find(pair.alice, events.InviteReceived) is None
 
 
 # ---------------------------------------------------------------------- redirection

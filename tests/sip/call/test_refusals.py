@@ -146,7 +146,7 @@ def test_415_for_a_body_that_is_packed(scripted: Pair) -> None:
 
 
 def test_415_for_a_message_of_another_type(scripted: Pair) -> None:
-    scripted.alice.agent.services.takes_messages = True
+    scripted.alice.agent.takes_messages = True
     request = invite(("Content-Type", "text/html"))
     headers = request.headers.set("CSeq", "1 MESSAGE")
     scripted.bob.send(

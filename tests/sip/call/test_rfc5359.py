@@ -135,8 +135,8 @@ def test_2_7_call_forwarding_unconditional() -> None:
     assert isinstance(event, events.Redirected)
     pair.alice.agent.redirect(session, event.targets[0], [pair.alice.flow_to(carol)], wire.now)
     wire.run(0.1)
-    arrived = pair.find(carol, events.IncomingCall)
-    assert isinstance(arrived, events.IncomingCall)
+    arrived = pair.find(carol, events.InviteReceived)
+    assert isinstance(arrived, events.InviteReceived)
     carol.agent.answer(arrived.session, media("10.0.0.3", 6000), wire.now)
     wire.run(1)
     assert session.state is State.CONFIRMED
@@ -155,8 +155,8 @@ def test_2_16_call_pickup() -> None:
     request = invite(("Replaces", value), body=media("10.0.0.3", 6000)(1).offer())
     three.wire.carry(Outgoing(bytes(request), three.carol.flow_to(three.alice)))
     three.wire.run(0.5)
-    arrived = three.find(three.alice, events.IncomingCall)
-    assert isinstance(arrived, events.IncomingCall)
+    arrived = three.find(three.alice, events.InviteReceived)
+    assert isinstance(arrived, events.InviteReceived)
     assert arrived.session.replaces is ours
     three.alice.agent.answer(arrived.session, media("10.0.0.1", 4004), three.wire.now)
     three.wire.run(1)

@@ -67,7 +67,7 @@ def test_the_program_declines(three: Three) -> None:
     ours, _ = referred(three)
     event = three.find(three.bob, events.TransferRequested)
     assert isinstance(event, events.TransferRequested)
-    event.referral.progress(603, "Decline")
+    event.referral.decline(603, three.wire.now)
     three.wire.run(1)
     assert three.progress()[-1] == 603
     assert ours.state is State.CONFIRMED
@@ -147,7 +147,7 @@ def test_a_transfer_over_a_bad_line(seed: int) -> None:
     wire = three.wire
     assert wire.run_until(lambda: three.find(three.bob, events.TransferRequested) is not None)
     new = three.follow()
-    assert wire.run_until(lambda: three.find(three.carol, events.IncomingCall) is not None)
+    assert wire.run_until(lambda: three.find(three.carol, events.InviteReceived) is not None)
     three.carol.agent.answer(three.at_carol(), media("10.0.0.3", 6000), wire.now)
     assert wire.run_until(
         lambda: any(
@@ -320,8 +320,8 @@ def test_what_can_be_replaced_and_what_cannot(three: Three) -> None:
     assert replacing(three, good + ";early-only", 4) == "486 INVITE"
     assert replacing(three, "nonsense", 5) == "400 INVITE"
     assert replacing(three, good, 6) == "100 INVITE"
-    event = three.find(three.alice, events.IncomingCall)
-    assert isinstance(event, events.IncomingCall)
+    event = three.find(three.alice, events.InviteReceived)
+    assert isinstance(event, events.InviteReceived)
     assert event.session.replaces is ours
 
 
@@ -343,8 +343,8 @@ def test_a_call_that_we_began_can_be_picked_up_while_it_rings(pair: Pair) -> Non
     pair.wire.run(0.1)
     tag = ours.dialogs[0].remote.tag
     assert replacing(pair, f"{ours.call_id};to-tag={ours.local_tag};from-tag={tag}") == "100 INVITE"
-    event = pair.find(pair.alice, events.IncomingCall)
-    assert isinstance(event, events.IncomingCall)
+    event = pair.find(pair.alice, events.InviteReceived)
+    assert isinstance(event, events.InviteReceived)
     pair.alice.agent.answer(event.session, media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.5)
     assert "CANCEL" in pair.kinds(pair.alice)

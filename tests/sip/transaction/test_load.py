@@ -88,7 +88,7 @@ def test_a_flood_is_turned_away_and_others_are_served() -> None:
 
 def incoming(agent: UserAgent) -> Session:
     while (event := agent.next_event()) is not None:
-        if isinstance(event, events.IncomingCall):
+        if isinstance(event, events.InviteReceived):
             return event.session
     raise AssertionError("nobody called")
 

@@ -1,0 +1,49 @@
+"""One answerer of an INVITE of ours, and the ACK that its 2xx gets (RFC 3261 13.2.2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from spech.agreement import Agreed
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.transaction.flow import Outgoing
+
+
+@dataclass(slots=True)
+class Fork:
+    """One answerer of our INVITE: an object of its own for every early dialog."""
+
+    dialog: Dialog
+    agreed: Agreed | None = None
+    #: The CSeq number of the INVITE that was acknowledged last.
+    acknowledged: int | None = None
+    #: The RSeq of the last reliable provisional response (RFC 3262 4).
+    reliable: int | None = None
+    #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
+    settled: bool = False
+    _credentials: Sequence[tuple[str, str]] = ()
+    _acks: list[Outgoing] = field(default_factory=list)
+
+    def acknowledge(
+        self, context: Context, sequence: int, credentials: Sequence[tuple[str, str]]
+    ) -> None:
+        """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4)."""
+        self.acknowledged = sequence
+        self._credentials = credentials
+        self._acks.clear()
+        self.acknowledge_again(context)
+
+    def acknowledge_again(self, context: Context) -> None:
+        """The same for a repeated 2xx. Who repeats it twice does not get it: another way then."""
+        flows = self.dialog.flows
+        flow = flows[len(self._acks) // 2 % len(flows)]
+        ack = self._acks[-1] if self._acks else None
+        if ack is None or ack.flow != flow:
+            request = self.dialog.request(
+                "ACK", context.via(flow), sequence=self.acknowledged, headers=self._credentials
+            )
+            ack = Outgoing(bytes(request), flow)
+        self._acks.append(ack)
+        context.send(ack)
