@@ -2,11 +2,12 @@
 # make test        the tests, against a real Asterisk and a real browser
 # make test-peers  the tests against third parties' programs
 # make check       format, lint, types, architecture
+# make bench-check what a call costs, in exact counts, against bench/costs.json
 #
 # Each installs first what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
-.PHONY: demo test test-peers check format
+.PHONY: demo test test-peers check bench-check format
 
 demo:
 	@tools/setup.sh demo
@@ -24,6 +25,10 @@ check:
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench-check:
+	@tools/setup.sh check
+	.venv/bin/python bench/costs.py $(ARGS)
 
 format:
 	@tools/setup.sh check

@@ -1,0 +1,396 @@
+"""What a call costs in exact counts, so that a change that makes it dearer is noticed.
+
+    python bench/costs.py            compare with bench/costs.json, as `make bench-check` does
+    python bench/costs.py --update   accept what was counted
+
+It counts Python calls in Spech, calls from Spech to functions written in C, and system calls on its
+sockets: per tick of 20 ms and call, and per call that is set up and ended. The clock stands still
+and is moved on by ticks, randomness is seeded, and the far ends are plain sockets of this program.
+So the counts are the same in every run, on every machine and under any load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+import farend
+import trio
+import trio.testing
+from farend import PageClient, SipPeer, WebSocketEcho
+
+import spech
+from spech.bridge.bridge import Bridge, Target
+from spech.web.app import serve
+
+STORED: Final = Path(__file__).with_name("costs.json")
+#: What a count may grow by before the check fails.
+ROOM: Final = 0.03
+_TICKS: Final = 200
+_SETTLE_TICKS: Final = 60
+_SET_UPS: Final = 20
+_MEMBERS: Final = 5
+_SLOT: Final = 0.01
+_SPECH: Final = str(Path(spech.__file__).parent)
+_HERE: Final = str(Path(__file__).parent)
+_RAW_SOCKET: Final = socket.socket.__mro__[1]
+#: Methods of a socket that ask nothing of the kernel.
+_NO_SYSTEM_CALL: Final = ("fileno", "detach", "gettimeout", "settimeout")
+_FILE_CALLS: Final = ("read", "write", "open", "close", "readv", "writev")
+#: Code that has a frame of its own in Python 3.11 only.
+_INLINED: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
+
+Costs = dict[str, float]
+_T = TypeVar("_T")
+
+
+class Counting:
+    """Counts what Spech does between :meth:`start` and :meth:`stop`, by :func:`sys.setprofile`.
+
+    Attributes:
+        python: calls of Python functions in Spech; each resumption of a coroutine is one.
+        native: calls from Spech to functions written in C.
+        system: system calls on sockets and files, by Spech or by Trio for it.
+    """
+
+    def __init__(self) -> None:
+        self.python = self.native = self.system = 0
+        self.by_name: Counter[str] = Counter()
+        self._places: dict[object, str] = {}
+
+    def start(self) -> None:
+        sys.setprofile(self._note)
+
+    def stop(self) -> None:
+        sys.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event not in ("call", "c_call"):
+            return
+        code = frame.f_code
+        place = self._places.get(code)
+        if place is None:
+            place = self._places[code] = _place(code.co_filename, code.co_name)
+        if place == "spech":
+            if event == "call":
+                self.python += 1
+                self.by_name[code.co_qualname] += 1
+            else:
+                self.native += 1
+        if event == "c_call" and place != "bench" and _is_system_call(argument, place):
+            self.system += 1
+            self.by_name[f"system call {argument.__name__}"] += 1
+
+
+def _place(file: str, name: str) -> str:
+    if file.startswith(_SPECH):
+        return "" if name in _INLINED else "spech"
+    if file.startswith(_HERE):
+        return "bench"
+    return "other"
+
+
+def _is_system_call(function: Any, place: str) -> bool:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, _RAW_SOCKET):
+        return function.__name__ not in _NO_SYSTEM_CALL and owner not in farend.sockets
+    return place == "spech" and owner is os_module and function.__name__ in _FILE_CALLS
+
+
+os_module: Final = sys.modules["posix"]
+
+
+class Stage:
+    """Moves time on by ticks, and counts."""
+
+    def __init__(self, clock: trio.testing.MockClock) -> None:
+        self._clock = clock
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no time."""
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def passing(self, awaited: Callable[[], Awaitable[_T]]) -> _T:
+        """Let time pass until it is done."""
+        results: list[_T] = []
+
+        async def wait() -> None:
+            results.append(await awaited())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            while not results:
+                await self.tick()
+        return results[0]
+
+    async def tick(self) -> None:
+        """Let 20 ms pass."""
+        for _ in range(2):
+            self._clock.jump(_SLOT)
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def count_ticks(self, far_ends: list[Callable[[], None]], calls: int) -> Costs:
+        """What a tick costs while the ``far_ends`` send and take 20 ms of sound in each."""
+        for _ in range(_SETTLE_TICKS):
+            await self._exchange(far_ends)
+        counting = Counting()
+        counting.start()
+        for _ in range(_TICKS):
+            await self._exchange(far_ends)
+        counting.stop()
+        self._clock.autojump_threshold = 0.0  # What is left is farewells that nobody confirms.
+        return _costs(counting, _TICKS * calls)
+
+    async def _exchange(self, far_ends: list[Callable[[], None]]) -> None:
+        for exchange in far_ends:
+            exchange()
+        await self.settle()
+        await self.tick()
+
+    async def count_calls(self, one: Callable[[], Awaitable[None]]) -> Costs:
+        """What a call costs that is set up and ended."""
+        await one()
+        counting = Counting()
+        counting.start()
+        for _ in range(_SET_UPS):
+            await one()
+        counting.stop()
+        self._clock.autojump_threshold = 0.0
+        return _costs(counting, _SET_UPS)
+
+
+#: Where set, the dearest names are printed.
+_show: list[int] = []
+
+
+def _costs(counting: Counting, count: int) -> Costs:
+    for limit in _show:
+        for name, calls in counting.by_name.most_common(limit):
+            print(f"    {calls / count:8.2f} {name}")
+    return {
+        "Python calls": round(counting.python / count, 2),
+        "C calls": round(counting.native / count, 2),
+        "system calls": round(counting.system / count, 2),
+    }
+
+
+# ---------------------------------------------------------------------- what is measured
+
+
+def _loopback() -> tuple[str, int]:
+    return "127.0.0.1", farend.usual_port()
+
+
+@asynccontextmanager
+async def _bridge(peer: SipPeer) -> AsyncIterator[WebSocketEcho]:
+    with WebSocketEcho() as echo:
+        async with (
+            spech.open_phone(listen=_loopback(), drain=0.1) as phone,
+            trio.open_nursery() as nursery,
+        ):
+            bridge = Bridge(Target.parse(f"ws://127.0.0.1:{echo.port}/"))
+            nursery.start_soon(bridge.serve, phone)
+            nursery.start_soon(echo.accept)
+            peer.target = phone.address
+            await trio.testing.wait_all_tasks_blocked()
+            yield echo
+            nursery.cancel_scope.cancel()
+
+
+async def bridged(stage: Stage, *, events: bool) -> Costs:
+    """A call between RTP and a WebSocket, as ``spech bridge`` carries it."""
+    with SipPeer() as peer:
+        async with _bridge(peer) as echo:
+            call = await peer.call(events=events)
+            await stage.settle()
+            return await stage.count_ticks([call.exchange, echo.exchange], 1)
+
+
+async def bridged_set_up(stage: Stage) -> Costs:
+    with SipPeer() as peer:
+        async with _bridge(peer) as echo:
+
+            async def one() -> None:
+                call = await peer.call()
+                await stage.settle()
+                await call.end()
+                await stage.settle()
+                echo.exchange()
+                await stage.tick()
+
+            return await stage.count_calls(one)
+
+
+async def set_up(stage: Stage) -> Costs:
+    """A call that is answered and ended over UDP, and nothing else."""
+
+    async def answer(incoming: spech.IncomingCall) -> None:
+        async with incoming.answer() as call:
+            await call.ended()
+
+    with SipPeer() as peer:
+        async with (
+            spech.open_phone(listen=_loopback(), drain=0.1) as phone,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def answer_all() -> None:
+                async for incoming in phone.incoming_calls():
+                    nursery.start_soon(answer, incoming)
+
+            nursery.start_soon(answer_all)
+            peer.target = phone.address
+            await stage.settle()
+
+            async def one() -> None:
+                call = await peer.call()
+                await stage.settle()
+                await call.end()
+                await stage.settle()
+                await stage.tick()
+
+            costs = await stage.count_calls(one)
+            nursery.cancel_scope.cancel()
+            return costs
+
+
+async def conference(stage: Stage) -> Costs:
+    """A member of a conference of five, each with sound of its own."""
+
+    async def join(incoming: spech.IncomingCall, room: spech.Conference) -> None:
+        async with incoming.answer() as call:
+            room.add(call)
+            await call.ended()
+
+    with SipPeer() as peer:
+        async with (
+            spech.open_phone(listen=_loopback(), drain=0.1) as phone,
+            spech.open_conference() as room,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def answer_all() -> None:
+                async for incoming in phone.incoming_calls():
+                    nursery.start_soon(join, incoming, room)
+
+            nursery.start_soon(answer_all)
+            peer.target = phone.address
+            await stage.settle()
+            calls = [await peer.call() for _ in range(_MEMBERS)]
+            await stage.settle()
+            costs = await stage.count_ticks([call.exchange for call in calls], _MEMBERS)
+            nursery.cancel_scope.cancel()
+            return costs
+
+
+async def page(stage: Stage) -> Costs:
+    """A call whose microphone and speaker are the page's, with its meters and its figures."""
+    with SipPeer() as peer, tempfile.TemporaryDirectory(prefix="spech-costs-") as folder:
+        async with trio.open_nursery() as nursery:
+            serving = await nursery.start(
+                lambda task_status: serve(
+                    port=0,
+                    audio_port=0,
+                    sip_listen=_loopback(),
+                    data_folder=Path(folder),
+                    drain=0.1,
+                    task_status=task_status,
+                )
+            )
+            async with PageClient(serving.web_url, serving.audio_port) as client:
+                nursery.start_soon(peer.register)
+                await stage.passing(lambda: client.save_account(peer.port))
+                answering = await stage.passing(lambda: peer.take_call(client.dial))
+                await stage.settle()
+                await stage.passing(client.attach)
+                costs = await stage.count_ticks([answering.exchange, client.exchange], 1)
+            nursery.cancel_scope.cancel()
+            return costs
+
+
+SUBJECTS: Final[dict[str, Callable[[Stage], Awaitable[Costs]]]] = {
+    "tick, bridged call": lambda stage: bridged(stage, events=True),
+    "tick, bridged call without telephone-event": lambda stage: bridged(stage, events=False),
+    "tick, the page's call": page,
+    "tick, member of a conference": conference,
+    "call set up and ended": set_up,
+    "bridged call set up and ended": bridged_set_up,
+}
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Take out of the process what differs from run to run."""
+    wall, secret = time.time, random.SystemRandom
+    # The kernel's time stamps of packets lie in the future then, which means: just now.
+    time.time = lambda: 0.0
+    random.SystemRandom = lambda *_: random.Random(1)  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        time.time, random.SystemRandom = wall, secret  # type: ignore[misc]
+
+
+def measure(subject: Callable[[Stage], Awaitable[Costs]]) -> Costs:
+    clock = trio.testing.MockClock()
+
+    async def main() -> Costs:
+        with trio.fail_after(1e6):
+            return await subject(Stage(clock))
+
+    with _repeatable():
+        return trio.run(main, clock=clock)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--update", action="store_true", help="accept what is counted")
+    parser.add_argument("--show", type=int, help="print the so many dearest functions as well")
+    parser.add_argument("--only", default="", help="subjects whose name contains this")
+    options = parser.parse_args()
+    _show.extend([options.show] if options.show else [])
+    version = ".".join(platform.python_version_tuple()[:2])
+    everything = json.loads(STORED.read_text()) if STORED.exists() else {}
+    stored: dict[str, Costs] = everything.get(version, {})
+    grown = []
+    for name, subject in SUBJECTS.items():
+        if options.only not in name:
+            continue
+        counted = measure(subject)
+        before = stored.get(name, {})
+        stored[name] = counted
+        for what, count in counted.items():
+            was = before.get(what)
+            change = "new" if was is None else f"{count / was - 1:+.1%}" if was else ""
+            print(f"{name:45} {what:14} {count:9.2f}  {change}", flush=True)
+            if was is None or count > was * (1 + ROOM):
+                grown.append(f"{name}: {what} {was} -> {count}")
+    if options.update:
+        everything[version] = stored
+        STORED.write_text(json.dumps(everything, indent=2, sort_keys=True) + "\n")
+        print(f"stored in {STORED.name} for Python {version}")
+        return 0
+    if grown:
+        print(f"\ncosts more than {STORED.name} allows (Python {version}, {ROOM:.0%} of room):")
+        print("\n".join(f"  {line}" for line in grown))
+        print(
+            "Make it cheaper, or accept it with `python bench/costs.py --update` and say in the "
+            "commit what it buys.\n`--only NAME --show 30` tells which functions are called most."
+        )
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""Far ends for counting: SIP and RTP, a WebSocket, and the page, none of them made of Spech."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import trio
+from echo import _accept
+from trio_websocket import WebSocketConnection, wrap_client_stream
+
+#: Those of this module, which are not counted.
+sockets: set[object] = set()
+_TIMESTAMP_STEP = 160
+_WORDLIKE = bytes(range(0x60, 0x60 + 160))
+
+
+class SipPeer:
+    """A telephone of one UDP socket."""
+
+    def __init__(self) -> None:
+        self.target = ("", 0)
+        self._socket = _bound()
+        self.port = self._socket.getsockname()[1]
+        self._calls = 0
+        self._streams: list[RtpPeer] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        for stream in self._streams:
+            stream.close()
+
+    async def call(self, *, events: bool = True) -> Caller:
+        """Call :attr:`target`, and be answered."""
+        self._calls += 1
+        caller = Caller(self, self._calls, self._open_stream())
+        await caller.invite(events)
+        return caller
+
+    async def register(self) -> None:
+        """Be the registrar of whoever registers first."""
+        request, source = await self.receive("REGISTER")
+        contact = _header(request, "Contact")
+        expiry = f"Contact: {contact};expires=3600\r\n"
+        self._socket.sendto(_response(request, 200, "OK", expiry), source)
+
+    async def take_call(self, dial: Callable[[], Awaitable[None]]) -> RtpPeer:
+        """Be called, and answer."""
+        await dial()
+        request, source = await self.receive("INVITE")
+        stream = self._open_stream()
+        stream.follow(request)
+        contact = f"Contact: <sip:far@127.0.0.1:{self.port}>\r\n"
+        body = stream.description(events=True)
+        self._socket.sendto(_response(request, 200, "OK", contact, body), source)
+        await self.receive("ACK")
+        return stream
+
+    def _open_stream(self) -> RtpPeer:
+        stream = RtpPeer()
+        self._streams.append(stream)
+        return stream
+
+    def send(self, message: str) -> None:
+        self._socket.sendto(message.encode(), self.target)
+
+    async def receive(self, start: str) -> tuple[str, tuple[str, int]]:
+        """The next message that begins so; others are passed over."""
+        while True:
+            data, source = await _take(self._socket)
+            text = data.decode()
+            if text.startswith(start):
+                return text, source
+            if re.match(r"SIP/2\.0 [3-6]", text):
+                raise RuntimeError(f"refused: {text}")
+
+
+class Caller:
+    """A call that :class:`SipPeer` makes."""
+
+    def __init__(self, peer: SipPeer, number: int, stream: RtpPeer) -> None:
+        self.exchange = stream.exchange
+        self._peer = peer
+        self._number = number
+        self._stream = stream
+        self._to = f"<sip:bot@127.0.0.1:{peer.target[1]}>"
+
+    async def invite(self, events: bool) -> None:
+        self._request("INVITE", 1, self._stream.description(events=events))
+        answer, _ = await self._peer.receive("SIP/2.0 200")
+        self._to = _header(answer, "To")
+        self._stream.follow(answer)
+        self._request("ACK", 1)
+
+    async def end(self) -> None:
+        self._request("BYE", 2)
+        await self._peer.receive("SIP/2.0 200")
+        self._stream.close()
+
+    def _request(self, method: str, sequence: int, body: str = "") -> None:
+        here, there = f"127.0.0.1:{self._peer.port}", f"127.0.0.1:{self._peer.target[1]}"
+        kind = "Content-Type: application/sdp\r\n" if body else ""
+        self._peer.send(
+            f"{method} sip:bot@{there} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK{self._number}{method};rport\r\n"
+            f'From: "Far End" <sip:far@{here}>;tag=f{self._number}\r\nTo: {self._to}\r\n'
+            f"Call-ID: cost-{self._number}@{here}\r\nCSeq: {sequence} {method}\r\n"
+            f"Contact: <sip:far@{here}>\r\nMax-Forwards: 70\r\n"
+            f"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\nSupported: timer\r\n{kind}"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+
+
+class RtpPeer:
+    """Two sockets that send PCMU and throw away what comes."""
+
+    def __init__(self) -> None:
+        self._rtp, self._rtcp = _bound_pair()
+        self._there = ("", 0)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._rtp.close()
+        self._rtcp.close()
+
+    def description(self, *, events: bool) -> str:
+        event = "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n" if events else ""
+        port = self._rtp.getsockname()[1]
+        return (
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            f"m=audio {port} RTP/AVP 0{' 101' if events else ''}\r\n"
+            f"a=rtpmap:0 PCMU/8000\r\n{event}a=ptime:20\r\na=sendrecv\r\n"
+        )
+
+    def follow(self, message: str) -> None:
+        """Send where the description in ``message`` says."""
+        port = re.search(r"(?m)^m=audio (\d+)", message)
+        assert port is not None, message
+        self._there = ("127.0.0.1", int(port[1]))
+
+    def exchange(self) -> None:
+        """Send 20 ms of sound, and take what has come."""
+        self._sequence += 1
+        head = struct.pack(
+            "!BBHII", 0x80, 0, self._sequence, self._sequence * _TIMESTAMP_STEP, 0x5EC4
+        )
+        self._rtp.sendto(head + _WORDLIKE, self._there)
+        for waiting in (self._rtp, self._rtcp):
+            _empty(waiting)
+
+
+class WebSocketEcho:
+    """The other end of a bridge's WebSockets: sends a frame of silence a tick, and reads."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setblocking(False)
+        sockets.add(self._listening)
+        self.port = self._listening.getsockname()[1]
+        self._connected: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self._listening, *self._connected):
+            each.close()
+
+    async def accept(self) -> None:
+        """Shake hands with whoever connects."""
+        while True:
+            await trio.lowlevel.wait_readable(self._listening)
+            connected, _ = self._listening.accept()
+            connected.setblocking(False)
+            sockets.add(connected)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                await trio.lowlevel.wait_readable(connected)
+                head += connected.recv(65536)
+            connected.sendall(_accept(head))
+            self._connected.append(connected)
+
+    def exchange(self) -> None:
+        """Send 20 ms, and take what has come; a connection that was closed is closed here too."""
+        frame = bytes((0x82, 126, 320 >> 8, 320 & 0xFF)) + bytes(320)
+        for connected in tuple(self._connected):
+            received = _empty(connected)
+            if received[:1] == b"\x88" or not _sent(connected, frame):
+                connected.close()
+                self._connected.remove(connected)
+
+
+class PageClient:
+    """What a page does for a call: the control connection and the audio connection."""
+
+    def __init__(self, url: str, audio_port: int) -> None:
+        self._url = url
+        self._audio_port = audio_port
+        self._nursery_manager = trio.open_nursery()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._news = trio.Event()
+        self._number = 0
+        self._frames = 0
+        self._call = ""
+        self._audio: WebSocketConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        self._nursery = await self._nursery_manager.__aenter__()
+        parts = urlsplit(self._url)
+        self._control = await self._connect(parts.port or 80, "/control")
+        self._nursery.start_soon(self._read)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._nursery.cancel_scope.cancel()
+        await self._nursery_manager.__aexit__(None, None, None)
+
+    async def _connect(self, port: int, path: str) -> WebSocketConnection:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        sockets.add(stream.socket._sock)  # type: ignore[attr-defined]
+        return await wrap_client_stream(self._nursery, stream, f"127.0.0.1:{port}", path)
+
+    async def _read(self) -> None:
+        while True:
+            message = json.loads(await self._control.get_message())
+            if "id" in message:
+                self._answers[message["id"]] = message
+                self._news.set()
+                self._news = trio.Event()
+
+    async def _ask(self, command: str, **fields: Any) -> dict[str, Any]:
+        self._number += 1
+        number = self._number
+        await self._control.send_message(json.dumps({"id": number, "command": command, **fields}))
+        while number not in self._answers:
+            await self._news.wait()
+        answer: dict[str, Any] = self._answers.pop(number)["ok"]
+        return answer
+
+    async def save_account(self, port: int) -> None:
+        await self._ask(
+            "save_account", server="127.0.0.1", port=port, transport="udp", user="alice",
+            password="-", codecs=["PCMU"],
+        )  # fmt: skip
+
+    async def dial(self) -> None:
+        self._call = (await self._ask("dial", target="600"))["call"]
+
+    async def attach(self) -> None:
+        """Open the call's audio connection."""
+        grant = await self._ask("audio_ticket", call=self._call)
+        self._audio = await self._connect(self._audio_port, "/")
+        await self._audio.send_message(json.dumps({"ticket": grant["ticket"], "rate": 8000}))
+        await self._audio.get_message()
+        self._nursery.start_soon(self._read_audio)
+
+    async def _read_audio(self) -> None:
+        assert self._audio is not None
+        while True:
+            await self._audio.get_message()
+
+    def exchange(self) -> None:
+        """Say 20 ms of silence."""
+        assert self._audio is not None
+        header = struct.pack("<IQ", self._frames, self._frames * 160)
+        self._nursery.start_soon(self._audio.send_message, header + bytes(320))
+        self._frames += 1
+
+
+def usual_port() -> int:
+    """A free UDP port of five digits, as most are; others are read in another way."""
+    with _bound() as bound:
+        return int(bound.getsockname()[1])
+
+
+def _bound(port: int = 0) -> socket.socket:
+    while True:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sockets.add(bound)
+        bound.setblocking(False)
+        bound.bind(("127.0.0.1", port))
+        if 10000 <= bound.getsockname()[1] < 60000:
+            return bound
+        bound.close()
+
+
+def _bound_pair() -> tuple[socket.socket, socket.socket]:
+    """A pair of ports, the even one first."""
+    while True:
+        rtp = _bound()
+        port = rtp.getsockname()[1]
+        if port % 2 == 0:
+            with contextlib.suppress(OSError):
+                return rtp, _bound(port + 1)
+        rtp.close()
+
+
+async def _take(waiting: socket.socket) -> tuple[bytes, tuple[str, int]]:
+    await trio.lowlevel.wait_readable(waiting)
+    return waiting.recvfrom(65536)
+
+
+def _empty(waiting: socket.socket) -> bytes:
+    received = b""
+    try:
+        while data := waiting.recv(65536):
+            received = data
+    except BlockingIOError:
+        pass
+    return received
+
+
+def _sent(connected: socket.socket, data: bytes) -> bool:
+    try:
+        connected.sendall(data)
+    except OSError:
+        return False
+    return True
+
+
+def _header(message: str, name: str) -> str:
+    found = re.search(rf"(?mi)^{name}: *(.*?)\r$", message)
+    assert found is not None, message
+    return found[1]
+
+
+def _response(request: str, status: int, reason: str, headers: str = "", body: str = "") -> bytes:
+    kind = "Content-Type: application/sdp\r\n" if body else ""
+    vias = "".join(f"Via: {via}\r\n" for via in re.findall(r"(?mi)^Via: *(.*?)\r$", request))
+    return (
+        f"SIP/2.0 {status} {reason}\r\n{vias}From: {_header(request, 'From')}\r\n"
+        f"To: {_header(request, 'To')};tag=far\r\nCall-ID: {_header(request, 'Call-ID')}\r\n"
+        f"CSeq: {_header(request, 'CSeq')}\r\n{headers}{kind}Content-Length: {len(body)}\r\n\r\n"
+        f"{body}"
+    ).encode()
