@@ -37,7 +37,7 @@ class Connection:
             if not end:
                 self._waiting = head
                 return True
-            self.socket.sendall(_accept(head))
+            self.socket.sendall(accept(head))
             self._open = True
         return self._answer(data)
 
@@ -75,7 +75,7 @@ class Connection:
         self.socket.send(head + payload)
 
 
-def _accept(head: bytes) -> bytes:
+def accept(head: bytes) -> bytes:
     key = re.search(rb"(?im)^sec-websocket-key:\s*(\S+)", head)
     assert key is not None
     answer = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())

@@ -1,4 +1,4 @@
-"""Far ends for counting: SIP and RTP, a WebSocket, and the page, none of them made of Spech."""
+"""Far ends for bench/costs.py: SIP and RTP, a WebSocket and a page. They do not use Spech."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import trio
-from echo import _accept
+from echo import accept
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-#: Those of this module, which are not counted.
+#: The sockets of this module; calls on them are not counted.
 sockets: set[object] = set()
 _TIMESTAMP_STEP = 160
 _WORDLIKE = bytes(range(0x60, 0x60 + 160))
@@ -47,14 +47,14 @@ class SipPeer:
         return caller
 
     async def register(self) -> None:
-        """Be the registrar of whoever registers first."""
+        """Accept one registration."""
         request, source = await self.receive("REGISTER")
         contact = _header(request, "Contact")
         expiry = f"Contact: {contact};expires=3600\r\n"
         self._socket.sendto(_response(request, 200, "OK", expiry), source)
 
     async def take_call(self, dial: Callable[[], Awaitable[None]]) -> RtpPeer:
-        """Be called, and answer."""
+        """Run ``dial``, and answer the call that comes."""
         await dial()
         request, source = await self.receive("INVITE")
         stream = self._open_stream()
@@ -74,7 +74,7 @@ class SipPeer:
         self._socket.sendto(message.encode(), self.target)
 
     async def receive(self, start: str) -> tuple[str, tuple[str, int]]:
-        """The next message that begins so; others are passed over."""
+        """The next message that starts with ``start``; others are ignored."""
         while True:
             data, source = await _take(self._socket)
             text = data.decode()
@@ -121,7 +121,7 @@ class Caller:
 
 
 class RtpPeer:
-    """Two sockets that send PCMU and throw away what comes."""
+    """An RTP and an RTCP socket that send PCMU and discard what arrives."""
 
     def __init__(self) -> None:
         self._rtp, self._rtcp = _bound_pair()
@@ -148,7 +148,7 @@ class RtpPeer:
         self._there = ("127.0.0.1", int(port[1]))
 
     def exchange(self) -> None:
-        """Send 20 ms of sound, and take what has come."""
+        """Send 20 ms of sound, and read what has arrived."""
         self._sequence += 1
         head = struct.pack(
             "!BBHII", 0x80, 0, self._sequence, self._sequence * _TIMESTAMP_STEP, 0x5EC4
@@ -186,11 +186,11 @@ class WebSocketEcho:
             while b"\r\n\r\n" not in head:
                 await trio.lowlevel.wait_readable(connected)
                 head += connected.recv(65536)
-            connected.sendall(_accept(head))
+            connected.sendall(accept(head))
             self._connected.append(connected)
 
     def exchange(self) -> None:
-        """Send 20 ms, and take what has come; a connection that was closed is closed here too."""
+        """Send 20 ms and read what has arrived; close connections that the bridge closed."""
         frame = bytes((0x82, 126, 320 >> 8, 320 & 0xFF)) + bytes(320)
         for connected in tuple(self._connected):
             received = _empty(connected)
@@ -277,7 +277,7 @@ class PageClient:
 
 
 def usual_port() -> int:
-    """A free UDP port of five digits, as most are; others are read in another way."""
+    """A free UDP port below 60000: URIs with other ports take a slower path in the parser."""
     with _bound() as bound:
         return int(bound.getsockname()[1])
 
