@@ -25,6 +25,7 @@ from spech.errors import LocalProtocolError
 from spech.phone.account import Account
 from spech.phone.binding import Binding, RegistrationStatus
 from spech.phone.call import Call
+from spech.phone.callers import AllowedCallers, Callers
 from spech.phone.calls import Calls
 from spech.phone.correspondence import Correspondence, EventPackage, Message, Subscription
 from spech.phone.dialling import Dialling
@@ -57,6 +58,7 @@ class Phone:
         ports: PortRange,
         codecs: Sequence[str],
         reach: Reach,
+        callers: Callers,
         call_waiting: bool,
         silence_suppression: bool,
         rng: random.Random,
@@ -80,6 +82,8 @@ class Phone:
             silence_suppression=silence_suppression,
             rng=rng,
         )
+        self._callers = callers
+        callers.attach(endpoint.agent)
         self._reception = Reception(self._calls, call_waiting=call_waiting)
         self._correspondence = Correspondence(endpoint)
         endpoint.on_event = self._receive_event
@@ -279,8 +283,14 @@ class Phone:
         async with open_scope() as nursery:
             nursery.start_soon(self._calls.clock.run)
             nursery.start_soon(roam, self._calls)
+            nursery.start_soon(self._callers.run, self._dialling.servers, self._unregistered_server)
             if self._binding is not None:
                 nursery.start_soon(self._binding.run)
+
+    @property
+    def _unregistered_server(self) -> Uri | None:
+        """The server of an account that does not register, None otherwise."""
+        return None if self._account is None or self._binding is not None else self._account.uri
 
 
 @asynccontextmanager
@@ -295,6 +305,9 @@ async def open_phone(
     drain: float = 5.0,
     stun: str | None = None,
     ice: bool | None = None,
+    callers: AllowedCallers | None = None,
+    strangers: int = 0,
+    max_calls: int | None = None,
     screen: Screen | None = None,
     rng: random.Random | None = None,
     resolver: Resolver | None = None,
@@ -317,6 +330,12 @@ async def open_phone(
         stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
         ice: look for the best way to each far end that can do so as well (RFC 8445). None answers
             it where it is offered, and offers it where there is a STUN server; False does neither.
+        callers: who may ring besides this machine and the registrar: addresses, networks and host
+            names of trunks, or "anyone". None lets only the account's server ring, or anyone where
+            there is no account. Other callers hear 403.
+        strangers: how many calls at once may ring from other callers; further ones hear 486.
+        max_calls: how many incoming calls there may be at once; further ones hear 503 with
+            Retry-After. Outgoing calls do not count.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
         resolver: finds servers; the machine's own name servers unless told otherwise.
@@ -324,15 +343,22 @@ async def open_phone(
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
         CodecUnavailable: a codec is unknown or lacks its library.
-        LocalProtocolError: the account's TLS files cannot be used, or ``stun`` is no such URI.
+        LocalProtocolError: the account's TLS files cannot be used, ``stun`` is not a STUN URI, or
+            an entry of ``callers`` is neither an address, a network nor a host name.
     """
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
     reach = Reach(stun, ice, rng)
+    gate = Callers(
+        ("anyone" if account is None else ()) if callers is None else callers,
+        strangers=strangers,
+        max_calls=max_calls,
+        screen=screen,
+    )
     async with open_endpoint(
         listen,
         drain=drain,
-        screen=screen,
+        screen=gate.screen,
         rng=rng,
         tls=account.tls if account else None,
         websocket_path=account.websocket_path if account else "/ws",
@@ -344,6 +370,7 @@ async def open_phone(
             ports=ports,
             codecs=codecs,
             reach=reach,
+            callers=gate,
             call_waiting=call_waiting,
             silence_suppression=silence_suppression,
             rng=rng,

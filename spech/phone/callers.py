@@ -1,0 +1,181 @@
+"""Who may ring: this machine, the registrar, named trunks, and a few strangers by choice."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Final, Literal
+
+import trio
+
+from spech.errors import LocalProtocolError, ServerUnreachable
+from spech.sip.agent import Screen, UserAgent
+from spech.sip.call.session import Session
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Flow
+
+_log: Final = logging.getLogger(__name__)
+
+#: Addresses, networks and host names; or everyone.
+AllowedCallers = Sequence[str] | Literal["anyone"]
+
+#: Seconds between two look-ups of the trunks' host names.
+_LOOK_UP_AGAIN: Final = 300.0
+#: Refused sources that have been logged are remembered up to this number.
+_REMEMBERED_SOURCES: Final = 1000
+_HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Callers:
+    """Decides whose calls ring, before there is a call.
+
+    Calls ring that come from this machine, from a server that the account is registered with, or
+    from an allowed address. All other callers are strangers and hear 403. Loopback counts as this
+    machine, so a proxy that runs here vouches for the calls that it passes on.
+
+    Args:
+        allowed: addresses, networks (``192.0.2.0/24``) and host names, or "anyone".
+        strangers: so many calls of strangers at once are let through; further ones hear 486.
+        max_calls: incoming calls at once from all callers; further ones hear 503 with Retry-After.
+            None for no limit of its own.
+        screen: sees each request outside a dialog first (see ``UserAgent``).
+
+    Raises:
+        LocalProtocolError: an entry of ``allowed`` is neither an address, a network nor a name.
+    """
+
+    def __init__(
+        self,
+        allowed: AllowedCallers = (),
+        *,
+        strangers: int = 0,
+        max_calls: int | None = None,
+        screen: Screen | None = None,
+    ) -> None:
+        self._anyone = allowed == "anyone"
+        self._networks: list[_Network] = []
+        self._names: list[str] = []
+        for entry in () if isinstance(allowed, str) else allowed:
+            network = _network(entry)
+            if network is not None:
+                self._networks.append(network)
+            elif _HOST_NAME.fullmatch(entry):
+                self._names.append(entry)
+            else:
+                raise LocalProtocolError(
+                    f"{entry!r} is neither an address, a network nor a host name"
+                )
+        self._strangers = strangers
+        self._max_calls = max_calls
+        self._screen = screen
+        self._agent: UserAgent | None = None
+        #: What the names stand for, by name.
+        self._found: dict[str, frozenset[str]] = {}
+        self._blamed: set[str] = set()
+
+    def attach(self, agent: UserAgent) -> None:
+        """Begin to judge the calls that come to ``agent``."""
+        self._agent = agent
+
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
+        """The response that refuses ``request``, or None to let it in."""
+        if self._screen is not None:
+            response = self._screen(request, flow, now)
+            if response is not None:
+                return response
+        agent = self._agent
+        if request.method != "INVITE" or agent is None:
+            return None
+        refusal = self._refusal(agent, flow.remote[0])
+        if refusal is None:
+            return None
+        status, headers = refusal
+        return response_to(request, status, to_tag=agent.ids.tag(), headers=headers)
+
+    def _refusal(self, agent: UserAgent, source: str) -> tuple[int, list[tuple[str, str]]] | None:
+        """Why a call from ``source`` may not ring, or None."""
+        incoming = [one for one in agent.sessions if not one.outgoing and one.ended is None]
+        if self._max_calls is not None and len(incoming) >= self._max_calls:
+            # Spread, so that the refused callers do not all come back at once.
+            return 503, [("Retry-After", str(agent.rng.randint(5, 15)))]
+        if self.knows(source):
+            return None
+        if not self._strangers:
+            self._blame(source)
+            return 403, []
+        if sum(not self.knows(_source(session)) for session in incoming) >= self._strangers:
+            return 486, []
+        return None
+
+    def knows(self, source: str) -> bool:
+        """Whether calls from this address ring."""
+        if self._anyone or _is_loopback(source):
+            return True
+        if self._agent is not None and self._agent.registered_at(source):
+            return True
+        if any(source in addresses for addresses in self._found.values()):
+            return True
+        address = _address(source)
+        return any(address in network for network in self._networks)
+
+    def _blame(self, source: str) -> None:
+        if source not in self._blamed and len(self._blamed) < _REMEMBERED_SOURCES:
+            self._blamed.add(source)
+            _log.warning(
+                "refused a call from %s, which is neither the registrar nor an allowed caller "
+                "(logged once)",
+                source,
+            )
+
+    async def run(
+        self, flows_to: Callable[[Uri], Awaitable[list[Flow]]], server: Uri | None
+    ) -> None:
+        """Keep the addresses of the names up to date, until cancelled.
+
+        Args:
+            flows_to: finds the servers for a URI.
+            server: of an account that does not register; its calls ring.
+        """
+        wanted = {name: Uri("sip", None, name.removesuffix("."), None) for name in self._names}
+        if server is not None:
+            wanted[server.host] = server
+        while wanted:
+            for name, uri in wanted.items():
+                try:
+                    flows = await flows_to(uri)
+                except ServerUnreachable as error:
+                    _log.warning("the allowed caller %s is not found: %s", name, error)
+                else:
+                    self._found[name] = frozenset(flow.remote[0] for flow in flows)
+            await trio.sleep(_LOOK_UP_AGAIN)
+
+
+def _source(session: Session) -> str:
+    """The address that an incoming call came from."""
+    assert session.dialog is not None
+    return session.dialog.set_up[0].remote[0]
+
+
+def _network(text: str) -> _Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _address(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A numeric address; an IPv4 one that a socket writes as IPv6 is an IPv4 one."""
+    address = ipaddress.ip_address(source.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address if mapped is None else mapped
+
+
+def _is_loopback(source: str) -> bool:
+    return _address(source).is_loopback
