@@ -9,6 +9,7 @@ from spech.bridge.bridge import Bridge, Target
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
+    allow_option,
     codec_option,
     read_address,
     stun_option,
@@ -51,6 +52,13 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
     metavar="HZ",
     help="Sample rate of the PCM  [default: that of the call's codec]",
 )
+@allow_option
+@click.option(
+    "--max-calls",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Calls at once; further callers hear 503 and when to try again.",
+)
 @verbose_option
 def bridge(
     target: Target,
@@ -59,12 +67,16 @@ def bridge(
     codec_names: tuple[str, ...] | None,
     stun: str | None,
     rate: int | None,
+    callers: tuple[str, ...],
+    max_calls: int | None,
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
     Binary messages are PCM, signed 16-bit little-endian mono, 20 ms each. The first message is
     text and says in JSON whose call it is and at which rate. Whichever side ends, the other one
     is ended; a call for which there is no WebSocket is rejected with 503.
+
+    Only this machine and the account's registrar may call, and whom --allow names.
     """
     if listen is None and account is None:
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")
@@ -73,7 +85,12 @@ def bridge(
 
     async def main() -> None:
         async with open_phone(
-            account, listen=listen or ("0.0.0.0", 0), codecs=codec_names or DEFAULT, stun=stun
+            account,
+            listen=listen or ("0.0.0.0", 0),
+            codecs=codec_names or DEFAULT,
+            stun=stun,
+            callers=callers,
+            max_calls=max_calls,
         ) as phone:
             if account is not None:
                 try:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spech import Account, CodecUnavailable, LocalProtocolError, codecs
+from spech.phone.callers import Callers
 from spech.phone.reach import stun_server
 from spech.sip.description.media_security import POLICIES
 
@@ -110,6 +111,30 @@ def stun_option(command: _Command) -> _Command:
         metavar="STUN:HOST[:PORT]",
         callback=read_stun,
         help="Behind a NAT: the server that tells our public addresses. ICE is offered then.",
+    )(command)
+
+
+def read_callers(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Addresses, networks and host names."""
+    try:
+        Callers(value)
+    except LocalProtocolError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    return value
+
+
+def allow_option(command: _Command) -> _Command:
+    """``--allow ADDRESS|NETWORK|NAME``, any number of times"""
+    return click.option(
+        "--allow",
+        "callers",
+        multiple=True,
+        metavar="ADDRESS|NETWORK|NAME",
+        callback=read_callers,
+        help="Who may ring besides this machine and the registrar, such as a provider's trunk; "
+        "may be repeated. 0.0.0.0/0 allows every IPv4 address.",
     )(command)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import click
@@ -18,6 +19,7 @@ from rich.console import Console
 from spech import SpechError
 from spech.cli.options import (
     WEB_PASSWORD_VARIABLE,
+    allow_option,
     data_folder,
     stun_option,
     verbose_option,
@@ -26,6 +28,9 @@ from spech.cli.options import (
 from spech.cli.running import run
 from spech.scopes import open_scope
 from spech.web.auth import is_loopback
+
+#: Calls of strangers that may ring at once, where they may ring at all.
+_STRANGERS: Final = 2
 
 
 @click.command(short_help="Serve the phone as a web page.")
@@ -54,6 +59,12 @@ from spech.web.auth import is_loopback
     help="A further host name under which the page may be reached; may be repeated.",
 )
 @stun_option
+@allow_option
+@click.option(
+    "--strangers",
+    is_flag=True,
+    help="Let anyone ring: two at once for each account at most.",
+)
 @verbose_option
 def serve(
     host: str,
@@ -64,6 +75,8 @@ def serve(
     sip_port: int,
     allow_host: Sequence[str],
     stun: str | None,
+    callers: tuple[str, ...],
+    strangers: bool,
 ) -> None:
     """Serve the phone as a web page.
 
@@ -87,6 +100,8 @@ def serve(
                     data_folder=data or data_folder(),
                     sip_listen=(sip_host, sip_port),
                     stun=stun,
+                    callers=callers,
+                    strangers=_STRANGERS if strangers else 0,
                     password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                     allowed_hosts=allow_host,
                 )

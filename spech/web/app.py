@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.http import bind, serve_app
+from spech.web.line import PhoneSettings
 from spech.web.messages import Refused
 from spech.web.recordings import TYPES as RECORDING_TYPES
 from spech.web.recordings import RecordingBody
@@ -74,6 +75,8 @@ async def serve(
     data_folder: Path,
     sip_listen: tuple[str, int] = ("0.0.0.0", 0),
     stun: str | None = None,
+    callers: Sequence[str] = (),
+    strangers: int = 0,
     grace: float = 30.0,
     password: str | None = None,
     drain: float = 5.0,
@@ -89,6 +92,8 @@ async def serve(
         data_folder: where the vault is kept; made when missing.
         sip_listen: local address and UDP port for SIP.
         stun: see :func:`spech.open_phone`.
+        callers: addresses, networks and host names that may ring besides the registrars.
+        strangers: how many calls of others may ring at once, for each account.
         grace: seconds that calls go on after the last page has gone.
         password: asked for by the browser (HTTP Basic, any user name).
         drain: seconds that farewells may take.
@@ -107,10 +112,8 @@ async def serve(
         async with (
             open_switchboard(
                 Store(Vault(data_folder)),
-                sip_listen=sip_listen,
-                stun=stun,
+                phones=PhoneSettings(sip_listen, drain, stun, callers, strangers),
                 grace=grace,
-                drain=drain,
                 audio_port=audio_port,
             ) as switchboard,
             trio.open_nursery() as nursery,

@@ -36,10 +36,9 @@ class CallList:
         """The calls that are not over."""
         return [appearance for appearance in self._appearances.values() if appearance.live]
 
-    @property
-    def full(self) -> bool:
-        """Whether no further call may begin."""
-        return len(self.live) >= CALL_LIMIT
+    def is_full(self, direction: Literal["incoming", "outgoing"]) -> bool:
+        """Whether no further call may begin: incoming ones leave room for those that we place."""
+        return sum(one.direction == direction for one in self.live) >= CALL_LIMIT
 
     def begin(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,25 @@ _STATES: dict[str, RegistrationStatus] = {
     "registered": "registered",
     "failed": "failed",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneSettings:
+    """How the phones of all accounts are opened; see :func:`spech.open_phone`.
+
+    Attributes:
+        listen: the local address for SIP.
+        drain: seconds that farewells may take.
+        stun: the STUN server, None without one.
+        callers: who may ring besides the registrars.
+        strangers: how many calls of others may ring at once, for each account.
+    """
+
+    listen: tuple[str, int] = ("0.0.0.0", 0)
+    drain: float = 5.0
+    stun: str | None = None
+    callers: Sequence[str] = ()
+    strangers: int = 0
 
 
 class Line:
@@ -113,20 +133,18 @@ class Line:
         self._outgoing.send_nowait((appearance, place))
         return appearance
 
-    async def run(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
+    async def run(self, settings: PhoneSettings) -> None:
         """Keep the phone open until it is closed. One that cannot be opened is tried again.
 
         Args:
-            listen: the local address for SIP.
-            drain: seconds that farewells may take.
-            stun: see :func:`spech.open_phone`.
+            settings: how the phone is opened.
         """
         try:
             with self._scope:
                 while True:
                     self._set_registration("registering", None, "")
                     try:
-                        await self._run_phone(listen, drain, stun)
+                        await self._run_phone(settings)
                     except* Exception as group:
                         error = first_of(group)
                         address = self.account.address
@@ -136,16 +154,18 @@ class Line:
         finally:
             self.closed.set()
 
-    async def _run_phone(self, listen: tuple[str, int], drain: float, stun: str | None) -> None:
+    async def _run_phone(self, settings: PhoneSettings) -> None:
         send, receive = trio.open_memory_channel["tuple[Appearance, Placing]"](CALL_LIMIT)
         with send, receive:
             async with (
                 spech.open_phone(
                     library_account(self.account),
-                    listen=listen,
+                    listen=settings.listen,
                     codecs=self.account.codecs,
-                    drain=drain,
-                    stun=stun,
+                    drain=settings.drain,
+                    stun=settings.stun,
+                    callers=settings.callers,
+                    strangers=settings.strangers,
                 ) as phone,
                 trio.open_nursery() as nursery,
             ):
@@ -170,7 +190,7 @@ class Line:
 
     async def _take_incoming(self, phone: Phone, nursery: trio.Nursery) -> None:
         async for incoming in phone.incoming_calls():
-            if self._calls.full:
+            if self._calls.is_full("incoming"):
                 incoming.reject(486)
                 continue
             appearance = self._calls.begin(

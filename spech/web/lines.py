@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import trio
 
 from spech.web.calls import CallList
-from spech.web.line import Line
+from spech.web.line import Line, PhoneSettings
 from spech.web.messages import Refused
 from spech.web.store import StoredAccount
 
@@ -19,25 +20,18 @@ class Lines:
     Args:
         calls: where their calls appear.
         notify: told of each change that a page shows.
-        listen: the local address for SIP; one phone takes its port, the others any.
-        drain: seconds that farewells may take.
-        stun: see :func:`spech.open_phone`.
+        settings: how the phones are opened; one takes the port of ``listen``, the others any.
     """
 
     def __init__(
         self,
         calls: CallList,
         notify: Callable[[], None],
-        *,
-        listen: tuple[str, int],
-        drain: float,
-        stun: str | None,
+        settings: PhoneSettings,
     ) -> None:
         self._calls = calls
         self._notify = notify
-        self._listen = listen
-        self._drain = drain
-        self._stun = stun
+        self._settings = settings
         self._lines: dict[str, Line] = {}
         #: Who has the port of ``listen``, until it is closed.
         self._first: Line | None = None
@@ -92,9 +86,11 @@ class Lines:
         if old is not None:
             # Else its farewell would take the new registration along.
             await old.closed.wait()
-        host, port = self._listen
+        settings = self._settings
+        if self._first is not line:
+            settings = replace(settings, listen=(settings.listen[0], 0))
         try:
-            await line.run((host, port if self._first is line else 0), self._drain, self._stun)
+            await line.run(settings)
         finally:
             if self._first is line:
                 self._first = None

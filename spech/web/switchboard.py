@@ -19,6 +19,7 @@ from spech.web.accounts import Accounts
 from spech.web.appearance import Appearance
 from spech.web.calls import CALL_LIMIT, ENDED_STAYS, CallList
 from spech.web.handset import Handset, read_target
+from spech.web.line import PhoneSettings
 from spech.web.lines import Lines
 from spech.web.messages import (
     AudioState,
@@ -36,6 +37,7 @@ METER_SECONDS = 0.1
 QUALITY_BEATS = 10
 
 #: What a new account is offered: every provider has the first two, wideband where there is some.
+_PHONES = PhoneSettings()
 _SUGGESTED = ("PCMU", "PCMA", "G722")
 
 
@@ -49,10 +51,8 @@ class Switchboard:
         self,
         store: Store,
         *,
-        sip_listen: tuple[str, int],
-        stun: str | None,
+        phones: PhoneSettings,
         grace: float,
-        drain: float,
         audio_port: int,
     ) -> None:
         self._grace = grace
@@ -75,9 +75,9 @@ class Switchboard:
         self._absent_since = trio.current_time()
         self._changed = trio.Event()
         self.calls = CallList(self.notify)
-        self.lines = Lines(self.calls, self.notify, listen=sip_listen, drain=drain, stun=stun)
+        self.lines = Lines(self.calls, self.notify, phones)
         available = frozenset(codec.name for codec in self._codecs if codec.available)
-        self.accounts = Accounts(store, self.lines, available, sip_listen[0])
+        self.accounts = Accounts(store, self.lines, available, phones.listen[0])
         self.handset = Handset(self.calls, self.recordings, self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
@@ -134,7 +134,7 @@ class Switchboard:
         return appearance
 
     def _refuse_when_full(self) -> None:
-        if self.calls.full:
+        if self.calls.is_full("outgoing"):
             raise Refused(
                 "call_limit", f"{CALL_LIMIT} calls are up already.", "Hang up one of them first."
             )
@@ -256,25 +256,19 @@ class Switchboard:
 async def open_switchboard(
     store: Store,
     *,
-    sip_listen: tuple[str, int] = ("0.0.0.0", 0),
-    stun: str | None = None,
+    phones: PhoneSettings = _PHONES,
     grace: float = 30.0,
-    drain: float = 5.0,
     audio_port: int = 8888,
 ) -> AsyncIterator[Switchboard]:
     """Run a switchboard while the block runs; leaving it gives every call its farewell.
 
     Args:
         store: where the accounts are kept.
-        sip_listen: the local address for SIP; with several accounts, one takes its port.
-        stun: see :func:`spech.open_phone`.
+        phones: how the phones of the accounts are opened.
         grace: seconds that calls go on when no page is open.
-        drain: seconds that farewells may take.
         audio_port: the TCP port for PCM, told to the pages.
     """
-    switchboard = Switchboard(
-        store, sip_listen=sip_listen, stun=stun, grace=grace, drain=drain, audio_port=audio_port
-    )
+    switchboard = Switchboard(store, phones=phones, grace=grace, audio_port=audio_port)
     await switchboard.accounts.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(switchboard.lines.run)

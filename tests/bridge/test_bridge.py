@@ -310,17 +310,14 @@ def test_addresses() -> None:
     assert str(Target.parse("ws://[::1]:9000/a")) == "ws://[::1]:9000/a"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) -> None:
-    async with (
-        websocket_server(echo) as url,
-        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
-        trio.open_nursery() as nursery,
-    ):
+@asynccontextmanager
+async def bridge_command(*options: str) -> AsyncIterator[tuple[trio.Process, str]]:
+    """`spech bridge` with a program that echoes, and the address to call."""
+    async with websocket_server(echo) as url, trio.open_nursery() as nursery:
         command = [sys.executable, "-m", "spech", "bridge", "--listen", "127.0.0.1:0"]
         run = partial(
             trio.run_process,
-            [*command, "--websocket", url],
+            [*command, "--websocket", url, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
@@ -330,13 +327,39 @@ async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) ->
         with trio.fail_after(10):
             while not greeting.endswith(b"\n"):
                 greeting += await process.stdout.receive_some()
-        bot = f"sip:bot@{greeting.decode().split()[-1]}"
-        async with phone.call(bot) as one, phone.call(bot) as two, phone.call(bot) as three:
+        yield process, f"sip:bot@{greeting.decode().split()[-1]}"
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) -> None:
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command() as (process, bot),
+        phone.call(bot) as one,
+        phone.call(bot) as two,
+        phone.call(bot) as three,
+    ):
+        for call in (one, two, three):
+            await call.answered(timeout=5)
+        process.send_signal(number)
+        with trio.fail_after(5):
             for call in (one, two, three):
-                await call.answered(timeout=5)
-            process.send_signal(number)
-            with trio.fail_after(5):
-                for call in (one, two, three):
-                    await call.ended()
-                    assert call.ended_by == "remote"
-                assert await process.wait() == 0
+                await call.ended()
+                assert call.ended_by == "remote"
+            assert await process.wait() == 0
+
+
+async def test_a_call_beyond_the_limit_hears_503() -> None:
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command("--max-calls", "1") as (_, bot),
+        phone.call(bot) as one,
+    ):
+        await one.answered(timeout=5)
+        async with phone.call(bot) as two:
+            with pytest.raises(CallFailed) as refused:
+                await two.answered(timeout=5)
+            assert refused.value.status == 503
+        assert one.state == "answered"

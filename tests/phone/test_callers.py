@@ -56,7 +56,7 @@ class Door:
 
     @property
     def let_in(self) -> int:
-        return sum(isinstance(event, events.IncomingCall) for event in self.host.events)
+        return sum(isinstance(event, events.InviteReceived) for event in self.host.events)
 
 
 @pytest.mark.parametrize(
