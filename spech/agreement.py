@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
 from spech.addresses import Address
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+"""Which way sound goes, as session descriptions name it (RFC 8866 6.7)."""
 
 RTP: Final = 1
 """The component of the sound; where RTCP shares its port, the only one."""
@@ -159,7 +162,7 @@ class Agreed:
     telephone_event_receive: int | None
     remote: Address
     remote_rtcp: Address
-    direction: str = "sendrecv"
+    direction: Direction = "sendrecv"
     ptime_ms: int = 20
     fmtp: str | None = None
     security: Security | None = None

@@ -177,8 +177,8 @@ class Calls:
                 raise CallEnded("The caller gave up.")
             driver = self._driver(session, media, remote, negotiator)
             async with self._run(driver, reports) as call:
-                with self.endpoint.command() as (agent, now):
-                    agent.answer(session, negotiator, now)
+                with self.endpoint.command() as (_, now):
+                    session.answer(negotiator, now)
                 driver.catch_up(reports.channel)
                 yield call
 
@@ -266,13 +266,13 @@ class Calls:
 
     def replace(self, old: Session, new: Session) -> None:
         """The call of ``old`` goes on as ``new``, without ringing again (RFC 3891 3)."""
-        agent, now = self.endpoint.agent, self.endpoint.now()
+        now = self.endpoint.now()
         driver = self._driver_of(old)
         if driver is None:
-            agent.hang_up(new, now, status=481)
+            new.hang_up(now, status=481)
             return
         try:
-            agent.answer(new, driver.negotiator, now)
+            new.answer(driver.negotiator, now)
         except RemoteProtocolError:
             return  # The stack has refused the new call; the old one goes on.
         self._reports[new] = self._reports.pop(old)

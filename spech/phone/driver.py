@@ -111,8 +111,8 @@ class CallDriver:
 
     def hang_up(self, status: int | None = None, reason: str | None = None) -> None:
         """Send the farewell that fits the state. Synchronous, idempotent, never raises."""
-        with self.endpoint.command() as (agent, now):
-            agent.hang_up(self.session, now, status=status, reason=reason)
+        with self.endpoint.command() as (_, now):
+            self.session.hang_up(now, status=status, reason=reason)
 
     def change_hold(self, on_hold: bool) -> None:
         """Hold or resume with a re-INVITE.
@@ -122,8 +122,8 @@ class CallDriver:
             LocalProtocolError: the call is not answered.
         """
         self.require_up()
-        with self.endpoint.command() as (agent, now):
-            (agent.hold if on_hold else agent.resume)(self.session, now)
+        with self.endpoint.command() as (_, now):
+            (self.session.hold if on_hold else self.session.resume)(now)
         self.on_hold = on_hold
         self.on_change()
 
@@ -133,8 +133,8 @@ class CallDriver:
         Raises:
             LocalProtocolError: the call is not answered, or is being transferred already.
         """
-        with self.endpoint.command() as (agent, now):
-            self.transfer = agent.transfer(self.session, target, now)
+        with self.endpoint.command() as (_, now):
+            self.transfer = self.session.transfer(target, now)
         return self.transfer
 
     def offer_referral(self, referral: Referral) -> None:
@@ -166,8 +166,8 @@ class CallDriver:
         self._leases.close()  # Of an earlier move.
         self._leases = leases
         self.media.rebind(pair)
-        with self.endpoint.command() as (agent, now):
-            agent.move(self.session, host, (host, pair.port), now)
+        with self.endpoint.command() as (_, now):
+            self.session.move(host, (host, pair.port), now)
 
     # ------------------------------------------------------------------ what the stack reports
 
@@ -237,8 +237,8 @@ class CallDriver:
                 continue
             if self.session.confidential and not all(flow.secure for flow in flows):
                 continue
-            with self.endpoint.command() as (agent, now):
-                agent.redirect(self.session, target, flows, now)
+            with self.endpoint.command() as (_, now):
+                self.session.redirect(target, flows, now)
             return
         self.hang_up(503, "No redirection target can be reached")
 

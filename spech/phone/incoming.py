@@ -80,8 +80,8 @@ class IncomingCall:
 
     def reject(self, status: int = 486) -> None:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
-        with self._calls.endpoint.command() as (agent, now):
-            agent.hang_up(self._session, now, status=status)
+        with self._calls.endpoint.command() as (_, now):
+            self._session.hang_up(now, status=status)
 
     async def ended(self) -> None:
         """Wait until it is over: given up, rejected, or answered and ended since."""
@@ -137,14 +137,14 @@ class Reception:
         if session.replaces is not None:
             self._calls.replace(session.replaces, session)
             return
-        agent, now = self._calls.endpoint.agent, self._calls.endpoint.now()
+        now = self._calls.endpoint.now()
         status = self._refusal()
         if status is not None:
-            agent.hang_up(session, now, status=status)
+            session.hang_up(now, status=status)
             return
         incoming = IncomingCall(self._calls, session, self._calls.listen(session))
         self._arrivals_in.send_nowait(incoming)
-        agent.ring(session, now)
+        session.ring(now)
 
     def _refusal(self) -> int | None:
         """The status that refuses a call now, or None."""

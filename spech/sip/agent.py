@@ -19,7 +19,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.shares import Shares, source_of
 from spech.sip.call.replaces import replaced
 from spech.sip.call.session import Session
-from spech.sip.call.transfer import Referral, Transfer
+from spech.sip.call.transfer import Referral
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.capabilities import ALLOW, Refusal
 from spech.sip.dialog.dialog import Dialog, HostNamed
@@ -231,49 +231,8 @@ class UserAgent:
             session.headers = (*headers, *referral.headers)
             session.referral = referral
         self.timeline.open(session.call_id)
-        session.invite(self._negotiator(make_negotiator), target, flows, now)
+        session.invite(make_negotiator, target, flows, now)
         return session
-
-    def redirect(self, session: Session, target: Uri, flows: Sequence[Flow], now: float) -> None:
-        """Call ``target`` after the event ``Redirected``."""
-        session.redirect(target, flows, now)
-
-    def ring(self, session: Session, now: float) -> None:
-        """180 for an incoming call."""
-        session.ring(now)
-
-    def answer(
-        self, session: Session, make_negotiator: Callable[[int], Negotiator], now: float
-    ) -> None:
-        """200 for an incoming call. See :meth:`Session.answer` for the errors.
-
-        A call whose place it takes (RFC 3891) is ended.
-        """
-        session.answer(self._negotiator(make_negotiator), now)
-        if session.replaces is not None:
-            session.replaces.hang_up(now)
-
-    def hang_up(
-        self, session: Session, now: float, *, status: int | None = None, reason: str | None = None
-    ) -> None:
-        """The farewell that fits the session's state. Idempotent, and never raises."""
-        session.hang_up(now, status, reason)
-
-    def hold(self, session: Session, now: float) -> None:
-        """Offer "sendonly": they hear us (or our music), we do not listen."""
-        session.change_direction("sendonly", now)
-
-    def resume(self, session: Session, now: float) -> None:
-        """Offer "sendrecv" again."""
-        session.change_direction("sendrecv", now)
-
-    def move(self, session: Session, host: str, rtp: Address, now: float) -> None:
-        """Announce by a re-INVITE that we are at ``host`` and take RTP at ``rtp`` (RFC 3261 14)."""
-        session.move(host, rtp, now)
-
-    def transfer(self, session: Session, target: Uri, now: float) -> Transfer:
-        """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
-        return session.transfers.request(target, now)
 
     def close(self, now: float) -> None:
         """Give every call its farewell and remove every binding. Idempotent."""
@@ -285,10 +244,6 @@ class UserAgent:
         self.services.close(now)
         for registration in self._registrations:
             registration.remove(now)
-
-    def _negotiator(self, make_negotiator: Callable[[int], Negotiator]) -> Negotiator:
-        # RFC 8866 5.2: a numeric string; 63 bits keep every parser happy.
-        return make_negotiator(self.rng.getrandbits(62))
 
     # ------------------------------------------------------------------ context of the sessions
 

@@ -88,7 +88,7 @@ class Endpoint:
         """Hand over the user agent and the time; what the block causes is sent on leaving it.
 
             with endpoint.command() as (agent, now):
-                agent.hang_up(session, now)
+                session.hang_up(now)
 
         The block must not await: ``now`` is the time at which it starts. On exit, also after an
         exception, :meth:`flush` runs.

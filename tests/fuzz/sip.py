@@ -59,9 +59,9 @@ class Trial:
         self.agent.receive(data, flow, self.now)
         while (event := self.agent.next_event()) is not None:
             if isinstance(event, events.InviteReceived):
-                self.agent.ring(event.session, self.now)
+                event.session.ring(self.now)
                 try:
-                    self.agent.answer(event.session, _media, self.now)
+                    event.session.answer(_media, self.now)
                 except RemoteProtocolError:
                     continue
         for outgoing in self.agent.to_send(self.now):

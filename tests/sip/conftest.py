@@ -66,15 +66,15 @@ class Pair:
         return event.session
 
     def ring(self, session: Session) -> None:
-        self.bob.agent.ring(session, self.wire.now)
+        session.ring(self.wire.now)
         self.bob.flush()
 
     def answer(self, session: Session) -> None:
-        self.bob.agent.answer(session, media("10.0.0.2", 5000), self.wire.now)
+        session.answer(media("10.0.0.2", 5000), self.wire.now)
         self.bob.flush()
 
     def hang_up(self, peer: Peer, session: Session, status: int | None = None) -> None:
-        peer.agent.hang_up(session, self.wire.now, status=status)
+        session.hang_up(self.wire.now, status=status)
         peer.flush()
 
     def established(self) -> tuple[Session, Session]:

@@ -75,9 +75,9 @@ def damaged(data: bytes, wounds: list[Wound]) -> bytes:
 def answer_calls(agent: UserAgent, now: float) -> None:
     while (event := agent.next_event()) is not None:
         if isinstance(event, events.InviteReceived):
-            agent.ring(event.session, now)
+            event.session.ring(now)
             try:
-                agent.answer(event.session, media, now)
+                event.session.answer(media, now)
             except RemoteProtocolError:
                 continue
 

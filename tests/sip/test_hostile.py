@@ -167,7 +167,7 @@ def test_an_answer_after_the_flow_broke(scripted: Pair) -> None:
     agent = pair.alice.agent
     agent.transport_failed(pair.alice.flow_to(pair.bob), pair.wire.now)
     with pytest.raises(LocalProtocolError):
-        agent.answer(session, media("10.0.0.1"), pair.wire.now)
+        session.answer(media("10.0.0.1"), pair.wire.now)
     assert session.state is State.ENDED
     pair.hang_up(pair.alice, session)
     pair.quiet()
@@ -299,7 +299,7 @@ def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str
     via = f"SIP/2.0/UDP 10.0.0.2:5060;branch={branch}"
     request = request.replace(headers=request.headers.set("Via", via))
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     ack = within(request, "ACK", 1, str(success.to))

@@ -153,19 +153,19 @@ class Simulation:
         pass
 
     def _ring(self, peer: Peer, session: Session) -> None:
-        peer.agent.ring(session, self.wire.now)
+        session.ring(self.wire.now)
 
     def _answer(self, peer: Peer, session: Session) -> None:
-        peer.agent.answer(session, media(peer.address[0]), self.wire.now)
+        session.answer(media(peer.address[0]), self.wire.now)
 
     def _hang_up(self, peer: Peer, session: Session) -> None:
-        peer.agent.hang_up(session, self.wire.now, status=self.rng.choice([None, 486, 603]))
+        session.hang_up(self.wire.now, status=self.rng.choice([None, 486, 603]))
 
     def _hold(self, peer: Peer, session: Session) -> None:
-        peer.agent.hold(session, self.wire.now)
+        session.hold(self.wire.now)
 
     def _resume(self, peer: Peer, session: Session) -> None:
-        peer.agent.resume(session, self.wire.now)
+        session.resume(self.wire.now)
 
     def _refresh(self, peer: Peer, session: Session) -> None:
         session.handle_timer("refresh", self.wire.now)
@@ -179,7 +179,7 @@ class Simulation:
             assert other.dialog is not None
             target = Replaces.of(other).within(other.dialog.target)
         try:
-            peer.agent.transfer(session, target, self.wire.now)
+            session.transfer(target, self.wire.now)
         except LocalProtocolError:
             self._note("  is being transferred already")
 
@@ -203,7 +203,7 @@ class Simulation:
         """``peer`` comes into another network, and notices."""
         self._rebind(peer)
         for session in peer.agent.sessions:
-            peer.agent.move(session, peer.address[0], (peer.address[0], 4000), self.wire.now)
+            session.move(peer.address[0], (peer.address[0], 4000), self.wire.now)
         if peer in self.registrations:
             self.registrations[peer].register([peer.flow_to(self.home)], self.wire.now)
         peer.flush()

@@ -34,7 +34,7 @@ def call() -> Pair:
     wire.run(2)
     pair.answer(theirs)
     wire.run(1)
-    pair.alice.agent.hold(ours, wire.now)
+    ours.hold(wire.now)
     wire.run(1)
     pair.hang_up(pair.alice, ours)
     wire.run(40)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from spech.agreement import Agreed
+from spech.agreement import Agreed, Direction
 from spech.sip.call.leg import Leg
 from spech.sip.dialog.event import Event
 from spech.sip.message.uri import Uri
+
+#: Which end did something.
+Party = Literal["local", "remote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class EarlyMedia(Event):
 
 @dataclass(frozen=True, slots=True)
 class Redirected(Event):
-    """A 3xx names other targets, best first: resolve one and call ``UserAgent.redirect``."""
+    """A 3xx names other targets, best first: resolve one and call ``Session.redirect``."""
 
     session: Leg
     targets: tuple[Uri, ...]
@@ -61,10 +65,10 @@ class MediaChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChangeRefused(Event):
-    """They refuse our hold or resume: ``direction`` stays, "sendonly" while we hold."""
+    """They refuse our hold or resume: ``direction`` stays in force, "sendonly" while we hold."""
 
     session: Leg
-    direction: str
+    direction: Direction
     status: int
 
 
@@ -87,9 +91,9 @@ class DigitSent(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallEnded(Event):
-    """The call is over. ``by`` is "local" or "remote"."""
+    """The call is over; ``by`` says which end ended it."""
 
     session: Leg
-    by: str
+    by: Party
     status: int
     reason: str

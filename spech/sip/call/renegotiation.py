@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from spech.agreement import Agreed
+from spech.agreement import Agreed, Direction
 from spech.errors import RemoteProtocolError
 from spech.sip.call.events import ChangeRefused, MediaChanged
 from spech.sip.call.fork import Fork
@@ -47,7 +47,7 @@ class Renegotiation:
 
     # ------------------------------------------------------------------ from our side
 
-    def change(self, direction: str, now: float) -> None:
+    def change(self, direction: Direction, now: float) -> None:
         """Offer "sendonly" (hold) or "sendrecv" (resume). The last wish counts."""
         self._negotiator.direction = direction
         self._wanted = True

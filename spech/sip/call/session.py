@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.addresses import Address
-from spech.agreement import Agreed
+from spech.agreement import Agreed, Direction
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.call.events import (
     Answered,
@@ -25,6 +25,7 @@ from spech.sip.call.events import (
     DigitReceived,
     EarlyMedia,
     MediaChanged,
+    Party,
     Redirected,
     Ringing,
 )
@@ -34,7 +35,7 @@ from spech.sip.call.invitation import Invitation
 from spech.sip.call.renegotiation import Renegotiation, busy
 from spech.sip.call.responder import Responder
 from spech.sip.call.session_timer import SessionTimer
-from spech.sip.call.transfer import Referral, Transfers
+from spech.sip.call.transfer import Referral, Transfer, Transfers
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import reason_of
 from spech.sip.dialog.capabilities import ALLOW, SUPPORTED
@@ -108,10 +109,12 @@ class InviteReceived(Event):
 
 
 class Session:
-    """One call.
+    """One call: the program's handle.
 
-    The program's handle: commands are methods of :class:`~spech.sip.agent.UserAgent`, what happens
-    comes back as events that name this object.
+    Its commands are :meth:`ring`, :meth:`answer`, :meth:`redirect`, :meth:`hold`, :meth:`resume`,
+    :meth:`move`, :meth:`transfer` and :meth:`hang_up`. What happens comes back as events that name
+    this object. ``make_negotiator`` makes the negotiator of a call from the session id of
+    our ``o=`` line (63 bits, RFC 8866 5.2).
     """
 
     def __init__(
@@ -198,12 +201,19 @@ class Session:
     # ------------------------------------------------------------------ calling
 
     def invite(
-        self, negotiator: Negotiator, target: Uri, flows: Sequence[Flow], now: float
+        self,
+        make_negotiator: Callable[[int], Negotiator],
+        target: Uri,
+        flows: Sequence[Flow],
+        now: float,
     ) -> None:
         """Call ``target``, trying ``flows`` in turn."""
-        self._negotiator = negotiator
-        self._invitation = Invitation(self, negotiator, target, flows)
+        self._negotiator = make_negotiator(self._session_id())
+        self._invitation = Invitation(self, self._negotiator, target, flows)
         self._invitation.send(now)
+
+    def _session_id(self) -> int:
+        return self.context.rng.getrandbits(62)  # A number that every parser takes.
 
     @property
     def confidential(self) -> bool:
@@ -316,8 +326,8 @@ class Session:
         self.responder.ring(now)
         self.context.timers.set(self, "ring", now + _RING_AGAIN)
 
-    def answer(self, negotiator: Negotiator, now: float) -> None:
-        """Answer the call with 200.
+    def answer(self, make_negotiator: Callable[[int], Negotiator], now: float) -> None:
+        """Answer the call with 200. A call whose place it takes (RFC 3891) is ended.
 
         Raises:
             LocalProtocolError: it was answered or has ended.
@@ -327,7 +337,7 @@ class Session:
         self._require(State.INCOMING, "answer")
         assert self._invited is not None
         assert self.dialog is not None
-        self._negotiator = negotiator
+        self._negotiator = negotiator = make_negotiator(self._session_id())
         request = self._invited.request
         agreed: Agreed | None = None
         try:
@@ -348,6 +358,8 @@ class Session:
         self.context.locate(self.dialog)
         self._renegotiation = Renegotiation(self, self.responder, self.dialog, negotiator)
         self.context.emit(Answered(self, agreed))
+        if self.replaces is not None:
+            self.replaces.hang_up(now)
 
     def response(
         self,
@@ -444,7 +456,7 @@ class Session:
         else:
             self._finish("local", 200, REASONS[200], now)
 
-    def _over(self, by: str, status: int, reason: str, now: float) -> None:
+    def _over(self, by: Party, status: int, reason: str, now: float) -> None:
         """Tell the program, once."""
         if self.ended is None:
             self.ended = CallEnded(self, by, status, reason)
@@ -459,19 +471,32 @@ class Session:
             self.context.timers.clear_all(self)
             self._forget(self)
 
-    def _finish(self, by: str, status: int, reason: str, now: float) -> None:
+    def _finish(self, by: Party, status: int, reason: str, now: float) -> None:
         self._farewell_owed = False
         self.state = State.ENDED
         self._over(by, status, reason, now)
 
     # ------------------------------------------------------------------ while it is up
 
-    def change_direction(self, direction: str, now: float) -> None:
-        """Hold ("sendonly") or resume ("sendrecv") with a re-INVITE, after the ACK for our answer.
+    def hold(self, now: float) -> None:
+        """Offer "sendonly" with a re-INVITE: they hear us (or our music), we do not listen.
+
+        Where our 2xx still waits for its ACK, the re-INVITE goes out after it.
 
         Raises:
             LocalProtocolError: the call is not answered.
         """
+        self._change_direction("sendonly", now)
+
+    def resume(self, now: float) -> None:
+        """Offer "sendrecv" again. See :meth:`hold`."""
+        self._change_direction("sendrecv", now)
+
+    def transfer(self, target: Uri, now: float) -> Transfer:
+        """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
+        return self.transfers.request(target, now)
+
+    def _change_direction(self, direction: Direction, now: float) -> None:
         if self.state is not State.ANSWERED:
             self._require(State.CONFIRMED, "change")
         assert self._renegotiation is not None

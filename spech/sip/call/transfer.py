@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.call.events import Party
 from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import Replaces, embedded
 from spech.sip.dialog.capabilities import ALLOW_EVENTS, content_type
@@ -239,7 +240,7 @@ class Transfers:
             reason = (line[2] or b"").decode(errors="replace")
             transfer.progress(int(line[1]), reason, over=state.word == "terminated")
 
-    def call_ended(self, by: str) -> None:
+    def call_ended(self, by: Party) -> None:
         """The call is over, perhaps with a transfer of ours under way."""
         transfer = self._sent
         if transfer is not None and not transfer.over:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from spech.addresses import Address, numeric
-from spech.agreement import Agreed, IceAgreement, ReceiveFormat, local_candidates
+from spech.agreement import Agreed, Direction, IceAgreement, ReceiveFormat, local_candidates
 from spech.errors import RemoteProtocolError
 from spech.sip.description import sdp
 from spech.sip.description.ice import IceNegotiation, has_credentials
@@ -36,7 +36,7 @@ _LIKE_RTCP: Final = range(64, 96)
 _EXTENDED_REPORTS: Final = {"rcvr-rtt": "rcvr-rtt=all", "voip-metrics": "voip-metrics"}
 
 #: What we answer to each direction that is offered (RFC 3264 6.1).
-_MIRROR: Final = {
+_MIRROR: Final[dict[Direction, Direction]] = {
     "sendrecv": "sendrecv",
     "sendonly": "recvonly",
     "recvonly": "sendonly",
@@ -80,7 +80,7 @@ class Negotiator:
         self._lines = [sdp.MediaDescription("audio", port, "RTP/AVP", ())]
         self._slot = 0
         #: What we want: "sendrecv", or "sendonly" while we hold the call.
-        self.direction = "sendrecv"
+        self.direction: Direction = "sendrecv"
         self._types = PayloadTypes(formats, comfort_noise=comfort_noise)
 
     @property
@@ -294,7 +294,7 @@ class Negotiator:
         protocol: str,
         numbers: list[str],
         attributes: sdp.Attributes,
-        direction: str,
+        direction: Direction,
         ptime_ms: int,
     ) -> sdp.MediaDescription:
         if self._rtcp_port is not None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, get_args
 
 from spech.addresses import numeric
+from spech.agreement import Direction
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.body import MAX_BODY
 from spech.sip.message.grammar import BLANK, HOST, maybe_number
@@ -24,7 +25,7 @@ MAX_LINE: Final = 8192
 MAX_MEDIA: Final = 16
 MAX_FORMATS: Final = 64
 
-DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
+DIRECTIONS: Final[dict[str, Direction]] = {name: name for name in get_args(Direction)}
 
 #: Audio payload types that need no rtpmap (RFC 3551 section 6): encoding, clock rate, channels.
 STATIC_PAYLOADS: Final[dict[int, Meaning]] = {
@@ -87,14 +88,14 @@ class MediaDescription:
     formats: tuple[str, ...]
     connection: str | None = None
     attributes: Attributes = field(default=(), repr=False)  # Keys may be among them.
-    session_direction: str = "sendrecv"
+    session_direction: Direction = "sendrecv"
 
     def attribute(self, name: str) -> str | None:
         """The value of the first attribute of that name, ``""`` for one without a value."""
         return _find(self.attributes, name)
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``, as its author sees it."""
         return _direction(self.attributes) or self.session_direction
 
@@ -194,7 +195,7 @@ class SessionDescription:
         return _find(self.attributes, name)
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """What the session level says; ``sendrecv`` when it says nothing (RFC 8866 6.7)."""
         return _direction(self.attributes) or "sendrecv"
 
@@ -352,8 +353,8 @@ def _network(address: str) -> str:
     return f"IN {'IP6' if ':' in address else 'IP4'} {address}"
 
 
-def _direction(attributes: Attributes) -> str | None:
-    return next((name for name, _ in attributes if name in DIRECTIONS), None)
+def _direction(attributes: Attributes) -> Direction | None:
+    return next((DIRECTIONS[name] for name, _ in attributes if name in DIRECTIONS), None)
 
 
 def _find(attributes: Attributes, name: str) -> str | None:

@@ -23,7 +23,7 @@ class Three(Pair):
         self.carol = wire.peer("10.0.0.3")
 
     def refer(self, session: Session, target: Uri = CAROL) -> None:
-        self.alice.agent.transfer(session, target, self.wire.now)
+        session.transfer(target, self.wire.now)
         self.alice.flush()
 
     def follow(self) -> Session:
@@ -48,7 +48,7 @@ class Three(Pair):
         return event.session
 
     def carol_answers(self) -> None:
-        self.carol.agent.answer(self.at_carol(), media("10.0.0.3", 6000), self.wire.now)
+        self.at_carol().answer(media("10.0.0.3", 6000), self.wire.now)
         self.wire.run(0.5)
 
     def progress(self) -> list[int]:

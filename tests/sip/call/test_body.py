@@ -89,7 +89,7 @@ def test_a_call_from_a_trunk(scripted: Pair) -> None:
     """Its INVITE has two parts, and so has its ACK; both are understood."""
     pair = scripted
     session = called(pair, carried(MIXED, whole(ISUP, SDP))).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     answered = pair.find(pair.alice, events.Answered)
     assert isinstance(answered, events.Answered)

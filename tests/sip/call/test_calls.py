@@ -162,7 +162,7 @@ def test_an_offerless_invite_gets_an_offer_and_takes_the_answer_from_the_ack(
     pair.wire.run(0.1)
     incoming = pair.find(pair.alice, events.InviteReceived)
     assert isinstance(incoming, events.InviteReceived)
-    pair.alice.agent.answer(incoming.session, media("10.0.0.1"), pair.wire.now)
+    incoming.session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     assert success.body
@@ -180,12 +180,12 @@ def test_an_offerless_invite_gets_an_offer_and_takes_the_answer_from_the_ack(
 
 def test_hold_and_resume(pair: Pair) -> None:
     ours, _ = pair.established()
-    pair.alice.agent.hold(ours, pair.wire.now)
+    ours.hold(pair.wire.now)
     pair.wire.run(1)
     held = pair.find(pair.bob, events.MediaChanged)
     assert isinstance(held, events.MediaChanged)
     assert held.agreed.direction == "recvonly"
-    pair.alice.agent.resume(ours, pair.wire.now)
+    ours.resume(pair.wire.now)
     pair.wire.run(1)
     resumed = pair.bob.events[-1]
     assert isinstance(resumed, events.MediaChanged)
@@ -202,12 +202,12 @@ def test_an_answer_that_comes_late_once_more_changes_nothing(
     pair.wire.run(0.1)
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
     pair.wire.run(0.1)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     first = pair.bob.take("INVITE")
     pair.reply(first, 200, body=held)
     pair.wire.run(0.1)
-    pair.alice.agent.resume(session, pair.wire.now)
+    session.resume(pair.wire.now)
     pair.wire.run(0.1)
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
     pair.wire.run(0.1)
@@ -224,8 +224,8 @@ def test_a_hold_before_the_ack_waits_for_it(scripted: Pair, offered: bool) -> No
     pair = scripted
     request = invite(body=media("10.0.0.2")(1).offer() if offered else b"")
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     assert not [one for one in pair.bob.inbox if isinstance(one, Request)]
@@ -247,7 +247,7 @@ def test_an_ack_without_the_answer_that_was_due(
     pair = scripted
     request = invite(body=media("10.0.0.2")(1).offer() if renewed else b"")
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("200 INVITE").to)
     pair.bob.send(within(request, "ACK", 1, to), pair.alice)
@@ -268,10 +268,10 @@ def test_a_hold_that_is_refused_is_none(scripted: Pair, sdp_answer: bytes, resum
     pair.wire.run(0.1)
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
     pair.wire.run(0.1)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     if resumed:  # Before they said anything.
-        pair.alice.agent.resume(session, pair.wire.now)
+        session.resume(pair.wire.now)
     pair.reply(pair.bob.take("INVITE"), 403)
     pair.wire.run(0.1)
     refused = pair.find(pair.alice, events.ChangeRefused)
@@ -288,8 +288,8 @@ def test_a_hold_that_is_refused_is_none(scripted: Pair, sdp_answer: bytes, resum
 
 def test_glare_is_resolved(pair: Pair) -> None:
     ours, theirs = pair.established()
-    pair.alice.agent.hold(ours, pair.wire.now)
-    pair.bob.agent.hold(theirs, pair.wire.now)
+    ours.hold(pair.wire.now)
+    theirs.hold(pair.wire.now)
     pair.wire.run(10)
     assert "491 INVITE" in pair.kinds(pair.alice)
     assert "491 INVITE" in pair.kinds(pair.bob)
@@ -324,9 +324,7 @@ def test_nothing_in_common_is_488(pair: Pair) -> None:
 
     opus = AudioFormat("opus", "opus", 48000, None, None, 2)
     with pytest.raises(RemoteProtocolError):
-        pair.bob.agent.answer(
-            theirs, lambda number: Negotiator([opus], "10.0.0.2", 5000, number), pair.wire.now
-        )
+        theirs.answer(lambda number: Negotiator([opus], "10.0.0.2", 5000, number), pair.wire.now)
     pair.quiet()
     assert pair.ended(pair.alice).status == 488
 
@@ -367,7 +365,7 @@ def test_an_invite_is_authenticated(password: str, status: int) -> None:
 def test_what_cannot_be_done_says_so(pair: Pair) -> None:
     ours = pair.call()
     with pytest.raises(LocalProtocolError):
-        pair.alice.agent.hold(ours, pair.wire.now)
+        ours.hold(pair.wire.now)
     theirs = pair.incoming()
     pair.answer(theirs)
     with pytest.raises(LocalProtocolError):

@@ -45,7 +45,7 @@ def test_a_caller_who_requires_it_gets_180_until_prack(scripted: Pair) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(4)
     assert pair.kinds(pair.alice).count("180 INVITE") == 4  # At 0, 0.5, 1.5 and 3.5 s.
     ringing = pair.bob.take("180 INVITE")
@@ -66,7 +66,7 @@ def test_without_a_prack_the_call_is_refused(scripted: Pair) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(40)
     assert pair.kinds(pair.alice).count("504 INVITE") > 0
     assert session.state is State.ENDED
@@ -102,7 +102,7 @@ def test_an_update_before_the_answer_is_put_off(scripted: Pair) -> None:
     pair = scripted
     request = invite(body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("180 INVITE").to)
     update = within(request, "UPDATE", 2, to, ("Content-Type", "application/sdp"))
@@ -116,7 +116,7 @@ def test_an_update_without_an_offer_needs_no_answer(scripted: Pair) -> None:
     pair = scripted
     request = invite(body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("180 INVITE").to)
     update = within(request, "UPDATE", 2, to)
@@ -216,7 +216,7 @@ def test_an_update_before_the_ack(
     offer = media("10.0.0.2", 5000)(1).offer()
     request = invite(body=offer if invited else b"")
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("200 INVITE").to)
     more = [("Content-Type", "application/sdp")] if updated else []
@@ -314,7 +314,7 @@ def test_a_redirection_is_followed_to_the_preferred_target() -> None:
     assert isinstance(event, events.Redirected)
     assert [str(target) for target in event.targets] == ["sip:carol@10.0.0.3", "sip:x@10.0.0.9"]
     flows = [pair.alice.flow_to(carol)]
-    pair.alice.agent.redirect(session, event.targets[0], flows, wire.now)
+    session.redirect(event.targets[0], flows, wire.now)
     wire.run(0.1)
     second = carol.take("INVITE")
     assert isinstance(second, Request)

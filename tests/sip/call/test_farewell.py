@@ -183,7 +183,7 @@ def test_crossing_byes_are_both_answered(pair: Pair) -> None:
 @pytest.mark.parametrize("who", ["alice", "bob"])
 def test_in_the_middle_of_a_reinvite(pair: Pair, who: str) -> None:
     ours, theirs = pair.established()
-    pair.alice.agent.hold(ours, pair.wire.now)
+    ours.hold(pair.wire.now)
     pair.alice.flush()
     peer, session = (pair.alice, ours) if who == "alice" else (pair.bob, theirs)
     pair.hang_up(peer, session)

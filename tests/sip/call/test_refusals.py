@@ -182,9 +182,7 @@ def test_488_says_why(pair: Pair) -> None:
     theirs = pair.incoming()
     opus = AudioFormat("opus", "opus", 48000, None, None, 2)
     with pytest.raises(RemoteProtocolError):
-        pair.bob.agent.answer(
-            theirs, lambda number: Negotiator([opus], "10.0.0.2", 5000, number), pair.wire.now
-        )
+        theirs.answer(lambda number: Negotiator([opus], "10.0.0.2", 5000, number), pair.wire.now)
     pair.wire.run(0.1)
     refused = next(p.message for p in pair.wire.log if p.kind == "488 INVITE")
     assert (refused.headers.get("Warning") or "").startswith("305 spech ")

@@ -201,7 +201,7 @@ def test_3_6_by_a_redirect_server_with_the_description_in_the_ack(scripted: Pair
     pair.wire.run(0.1)
     incoming = pair.find(pair.alice, events.InviteReceived)
     assert isinstance(incoming, events.InviteReceived)
-    pair.alice.agent.answer(incoming.session, media("10.0.0.1"), pair.wire.now)
+    incoming.session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     answer, _ = media("10.0.0.2", 5000)(1).receive_offer(success.body)

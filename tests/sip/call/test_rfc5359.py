@@ -28,11 +28,11 @@ def directions(pair: Pair, who: str) -> list[str]:
 
 def test_2_1_call_hold(pair: Pair) -> None:
     ours, theirs = pair.established()
-    pair.bob.agent.hold(theirs, pair.wire.now)
+    theirs.hold(pair.wire.now)
     pair.wire.run(1)
     assert directions(pair, "bob") == ["sendonly"]
     assert directions(pair, "alice") == ["recvonly"]
-    pair.bob.agent.resume(theirs, pair.wire.now)
+    theirs.resume(pair.wire.now)
     pair.wire.run(1)
     assert directions(pair, "alice")[-1] == "sendrecv"
     # RFC 3264 8: the version of the description grew, its identifier stayed.
@@ -49,7 +49,7 @@ def test_2_2_consultation_hold() -> None:
     """Alice holds Bob, talks to Carol, hangs up there and takes Bob back."""
     three = Three(FakeWire(seed=52))
     ours, theirs = three.established()
-    three.alice.agent.hold(ours, three.wire.now)
+    ours.hold(three.wire.now)
     three.wire.run(1)
     second = three.alice.agent.invite(
         ours.identity,
@@ -64,7 +64,7 @@ def test_2_2_consultation_hold() -> None:
     assert directions(three, "bob") == ["recvonly"]
     three.hang_up(three.alice, second)
     three.wire.run(1)
-    three.alice.agent.resume(ours, three.wire.now)
+    ours.resume(three.wire.now)
     three.wire.run(1)
     assert directions(three, "bob") == ["recvonly", "sendrecv"]
     assert theirs.state is State.CONFIRMED
@@ -73,7 +73,7 @@ def test_2_2_consultation_hold() -> None:
 def test_2_3_music_on_hold(pair: Pair) -> None:
     """Who holds goes on sending: that is where the music plays (by the media, not by a server)."""
     ours, _ = pair.established()
-    pair.alice.agent.hold(ours, pair.wire.now)
+    ours.hold(pair.wire.now)
     pair.wire.run(1)
     assert directions(pair, "alice") == ["sendonly"]
     assert directions(pair, "bob") == ["recvonly"]
@@ -133,11 +133,11 @@ def test_2_7_call_forwarding_unconditional() -> None:
     wire.run(0.1)
     event = pair.find(pair.alice, events.Redirected)
     assert isinstance(event, events.Redirected)
-    pair.alice.agent.redirect(session, event.targets[0], [pair.alice.flow_to(carol)], wire.now)
+    session.redirect(event.targets[0], [pair.alice.flow_to(carol)], wire.now)
     wire.run(0.1)
     arrived = pair.find(carol, events.InviteReceived)
     assert isinstance(arrived, events.InviteReceived)
-    carol.agent.answer(arrived.session, media("10.0.0.3", 6000), wire.now)
+    arrived.session.answer(media("10.0.0.3", 6000), wire.now)
     wire.run(1)
     assert session.state is State.CONFIRMED
 
@@ -158,7 +158,7 @@ def test_2_16_call_pickup() -> None:
     arrived = three.find(three.alice, events.InviteReceived)
     assert isinstance(arrived, events.InviteReceived)
     assert arrived.session.replaces is ours
-    three.alice.agent.answer(arrived.session, media("10.0.0.1", 4004), three.wire.now)
+    arrived.session.answer(media("10.0.0.1", 4004), three.wire.now)
     three.wire.run(1)
     assert "200 INVITE" in three.kinds(three.alice)
     assert ours.state is State.ENDED

@@ -21,7 +21,7 @@ from .conftest import CAROL, Three, attended, referred
 def test_a_blind_transfer(three: Three) -> None:
     ours, _ = referred(three)
     new = three.follow()
-    three.carol.agent.ring(three.at_carol(), three.wire.now)
+    three.at_carol().ring(three.wire.now)
     three.wire.run(0.5)
     three.carol_answers()
     assert three.progress() == [100, 180, 200]
@@ -78,7 +78,7 @@ def test_the_program_declines(three: Three) -> None:
 def test_the_target_is_busy_and_the_call_goes_on(three: Three) -> None:
     ours, theirs = referred(three)
     three.follow()
-    three.carol.agent.hang_up(three.at_carol(), three.wire.now, status=486)
+    three.at_carol().hang_up(three.wire.now, status=486)
     three.wire.run(1)
     assert three.progress() == [100, 486]
     assert ours.is_up
@@ -148,7 +148,7 @@ def test_a_transfer_over_a_bad_line(seed: int) -> None:
     assert wire.run_until(lambda: three.find(three.bob, events.TransferRequested) is not None)
     new = three.follow()
     assert wire.run_until(lambda: three.find(three.carol, events.InviteReceived) is not None)
-    three.carol.agent.answer(three.at_carol(), media("10.0.0.3", 6000), wire.now)
+    three.at_carol().answer(media("10.0.0.3", 6000), wire.now)
     assert wire.run_until(
         lambda: any(
             isinstance(e, events.TransferProgress) and e.transfer.over for e in three.alice.events
@@ -288,7 +288,7 @@ def test_an_attended_transfer(three: Three) -> None:
 
 def test_the_replacement_is_refused_and_the_old_call_goes_on(three: Three) -> None:
     ours, _, second, carols = attended(three)
-    three.carol.agent.hang_up(three.at_carol(), three.wire.now, status=488)
+    three.at_carol().hang_up(three.wire.now, status=488)
     three.wire.run(0.5)
     assert three.progress()[-1] == 488
     assert ours.is_up
@@ -345,7 +345,7 @@ def test_a_call_that_we_began_can_be_picked_up_while_it_rings(pair: Pair) -> Non
     assert replacing(pair, f"{ours.call_id};to-tag={ours.local_tag};from-tag={tag}") == "100 INVITE"
     event = pair.find(pair.alice, events.InviteReceived)
     assert isinstance(event, events.InviteReceived)
-    pair.alice.agent.answer(event.session, media("10.0.0.1"), pair.wire.now)
+    event.session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.5)
     assert "CANCEL" in pair.kinds(pair.alice)
     assert ours.state is State.ENDED

@@ -98,7 +98,7 @@ def test_an_ack_repeats_the_credentials_of_its_invite(
     pair.bob.take("ACK")  # Of the 401.
     ack = pair.bob.take("ACK")
     assert pair.answered_to(ack) == pair.answered_to(request)  # RFC 3261 22.1
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     pair.challenge(pair.bob.take("INVITE"), stale=True)
     pair.bob.take("ACK")
@@ -143,7 +143,7 @@ def test_a_redirection_to_a_stranger_takes_no_credentials_along(accounted: Accou
     pair.wire.run(0.1)
     target = Uri.parse("sip:x@10.0.0.66")
     flows = [pair.alice.flow_to(stranger)]
-    pair.alice.agent.redirect(session, target, flows, pair.wire.now)
+    session.redirect(target, flows, pair.wire.now)
     pair.wire.run(0.1)
     request = stranger.take("INVITE")
     assert isinstance(request, Request)
@@ -295,7 +295,7 @@ def test_within_a_call_that_came_only_our_own_server_learns_who_we_are(
     pair.wire.run(0.1)
     event = pair.find(pair.alice, events.InviteReceived)
     assert isinstance(event, events.InviteReceived)
-    agent.answer(event.session, media("10.0.0.1"), pair.wire.now)
+    event.session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     to = str(server.take("200 INVITE").to)
     server.send(within(request, "ACK", 1, to), pair.alice)

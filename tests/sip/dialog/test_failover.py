@@ -356,7 +356,7 @@ def test_a_call_that_is_over_tries_no_further_server(scripted: Pair, sdp_answer:
         spare = Flow("udp", pair.alice.address, second.address)
         event.dialog.locate(event.dialog.next_hop, [event.dialog.flow, spare])
         (session,) = pair.alice.agent.sessions
-        pair.alice.agent.hold(session, pair.wire.now)
+        session.hold(pair.wire.now)
         pair.wire.run(0.1)
         ack = pair.bob.take("ACK")
         pair.ask("BYE", ack)
@@ -371,7 +371,7 @@ def test_a_refresh_by_way_of_another_server_is_answered(scripted: Pair) -> None:
     body = media("10.0.0.2", 5000)(1).offer()
     request = invite(body=body)
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     pair.bob.send(within(request, "ACK", 1, str(success.to)), pair.alice)

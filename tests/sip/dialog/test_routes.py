@@ -69,11 +69,11 @@ def test_a_call_through_two_proxies(strict: str | None) -> None:
     assert ours.state is State.CONFIRMED
     assert theirs.state is State.CONFIRMED
     assert routed.path("ACK", ALICE) == FORTH
-    routed.alice.agent.hold(ours, routed.wire.now)
+    ours.hold(routed.wire.now)
     routed.wire.run(1)
     assert routed.path("INVITE", ALICE) == FORTH
     assert routed.path("ACK", ALICE) == FORTH
-    routed.bob.agent.hold(theirs, routed.wire.now)
+    theirs.hold(routed.wire.now)
     routed.wire.run(1)
     assert routed.path("INVITE", BOB) == BACK
     assert routed.path("ACK", BOB) == BACK
@@ -217,7 +217,7 @@ def test_a_call_follows_the_contact_of_a_reinvite(scripted: Pair) -> None:
     body = media("10.0.0.2", 5000)(1).offer()
     request = invite(body=body)
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     pair.bob.send(within(request, "ACK", 1, str(success.to)), pair.alice)
@@ -241,7 +241,7 @@ def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
     pair.wire.run(0.1)
     pair.bob.take("ACK")
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     request = pair.bob.take("INVITE")
     assert isinstance(request, Request)
@@ -267,7 +267,7 @@ def test_a_via_with_a_name_hides_no_contact(scripted: Pair) -> None:
     headers = request.headers.set("Contact", "<sip:bob@10.0.0.77>")
     headers = headers.set("Via", "SIP/2.0/UDP proxy.example.com:5060;branch=z9hG4bKn")
     session = called(pair, request.replace(headers=headers)).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     to = str(pair.bob.take("200 INVITE").to)
     pair.bob.send(within(request, "ACK", 1, to), pair.alice)
@@ -305,7 +305,7 @@ def test_the_far_end_is_told_where_we_are_now(pair: Pair, calling: bool) -> None
     ours, theirs = pair.established()
     mover, session, other = (pair.alice, ours, theirs) if calling else (pair.bob, theirs, ours)
     pair.wire.move(mover, "10.0.0.7")
-    mover.agent.move(session, "10.0.0.7", ("10.0.0.7", 4400), pair.wire.now)
+    session.move("10.0.0.7", ("10.0.0.7", 4400), pair.wire.now)
     pair.wire.run(1)
     stayer = pair.bob if calling else pair.alice
     changed = stayer.events[-1]

@@ -426,7 +426,7 @@ def test_agent_answers(case: Case) -> None:
         assert answer.headers.values("Via")[1:] == request.headers.values("Via")[1:]
     # Whatever it was, nothing of it is left in the end.
     for session in agent.sessions:
-        agent.hang_up(session, 1.0)
+        session.hang_up(1.0)
     for step in range(1, 80):
         agent.handle_timer(step * PATIENCE / 32)
         agent.to_send(step * PATIENCE / 32)

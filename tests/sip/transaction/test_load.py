@@ -101,7 +101,7 @@ def test_a_call_that_is_up_can_be_ended_during_a_flood() -> None:
     exchanged(agent, invite, NOISY)
     session = incoming(agent)
     audio = AudioFormat("PCMU", "PCMU", 8000, 0)
-    agent.answer(session, lambda number: Negotiator([audio], "192.0.2.100", 5000, number), 0.0)
+    session.answer(lambda number: Negotiator([audio], "192.0.2.100", 5000, number), 0.0)
     exchanged(agent, request("ACK", NOISY, 1, tag=session.local_tag), NOISY)
     flooded(agent)
     bye = request("BYE", NOISY, 2, call=1, tag=session.local_tag)
@@ -120,7 +120,7 @@ def test_one_caller_leaves_room_for_others() -> None:
     assert not exchanged(agent, request("INVITE", QUIET, 1), QUIET)
     assert len(agent.sessions) == 6
     # Who hangs up may call again.
-    agent.hang_up(first, 0.0)
+    first.hang_up(0.0)
     exchanged(agent, request("ACK", NOISY, 1, tag=first.local_tag), NOISY)
     agent.handle_timer(PATIENCE)
     agent.to_send(PATIENCE)

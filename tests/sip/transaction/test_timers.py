@@ -53,7 +53,7 @@ def test_ringing_ends(
 ) -> None:
     pair = scripted
     session = called(pair, invite(*headers, body=offer())).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(seconds - 1)
     assert session.state is State.INCOMING
     assert pair.kinds(pair.alice).count("180 INVITE") == -(-seconds // 60)  # Each minute.
@@ -87,10 +87,10 @@ def test_a_prack_that_comes_after_the_200(scripted: Pair, number: int) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=offer())
     session = called(pair, request).session
-    pair.alice.agent.ring(session, pair.wire.now)
+    session.ring(pair.wire.now)
     pair.wire.run(0.1)
     ringing = pair.bob.take("180 INVITE")
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     to = str(ringing.to)
     rack = ("RAck", f"{ringing.headers.get('RSeq')} 1 INVITE")
@@ -127,7 +127,7 @@ def test_what_was_sent_in_the_early_dialog_counts_later(scripted: Pair, sdp_answ
 def test_a_reinvite_asks_for_no_reliable_response(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     assert "100rel" not in pair.bob.take("INVITE").headers.values("Supported")
 
@@ -141,7 +141,7 @@ def test_a_reinvite_that_finds_no_dialog_ends_the_call(
 ) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     refuse(pair, pair.bob.take("INVITE"), status)
     assert session.ended is not None  # RFC 3261 12.2.1.2
@@ -156,7 +156,7 @@ def test_a_reinvite_that_is_refused_leaves_the_call(
 ) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     refuse(pair, pair.bob.take("INVITE"), status)
     pair.wire.run(60)
@@ -167,7 +167,7 @@ def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -
     """RFC 3261 14.2: they wait for our last ACK, and say for how long we should."""
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "3 (not yet);duration=9"))
     pair.wire.run(2.8)
@@ -180,10 +180,10 @@ def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes
     """RFC 3261 12.2.2: what comes after a higher number is answered 500, and nothing more."""
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     request = pair.bob.take("INVITE")
-    pair.alice.agent.transfer(session, Uri.parse("sip:carol@10.0.0.3"), pair.wire.now)
+    session.transfer(Uri.parse("sip:carol@10.0.0.3"), pair.wire.now)
     pair.wire.run(0.1)
     pair.reply(pair.bob.take("REFER"), 603)
     refuse(pair, request, 500)
@@ -196,7 +196,7 @@ def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes
 def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
-    pair.alice.agent.hold(session, pair.wire.now)
+    session.hold(pair.wire.now)
     pair.wire.run(0.1)
     for _ in range(6):
         refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "1"))
@@ -209,10 +209,10 @@ def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> 
 def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.wire.drop = lambda packet: packet.kind == "ACK"
-    pair.bob.agent.hold(theirs, pair.wire.now)
+    theirs.hold(pair.wire.now)
     pair.wire.run(0.1)
     sent = pair.kinds(pair.alice).count("INVITE")
-    pair.alice.agent.hold(ours, pair.wire.now)
+    ours.hold(pair.wire.now)
     pair.wire.run(0.2)
     assert pair.kinds(pair.alice).count("INVITE") == sent  # RFC 3261 14.1
     pair.wire.drop = lambda packet: False
@@ -291,7 +291,7 @@ def test_who_refreshes_when_they_call(
     timed = [("Supported", supported), ("Session-Expires", f"1800{asked}")]
     request = invite(*timed, ("Allow", "INVITE, UPDATE, BYE"), body=offer())
     session = called(pair, request).session
-    pair.alice.agent.answer(session, media("10.0.0.1"), pair.wire.now)
+    session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.1)
     success = pair.bob.take("200 INVITE")
     assert success.headers.get("Session-Expires") == told
