@@ -16,10 +16,23 @@ import pytest
 from spech.testing.asterisk import Asterisk
 
 REAL_TIME = frozenset(
-    {"asterisk", "bridge", "browser", "cli", "exchange", "peers", "phone", "testing", "web"}
+    {
+        "asterisk",
+        "bridge",
+        "browser",
+        "cli",
+        "documents",
+        "examples",
+        "exchange",
+        "peers",
+        "phone",
+        "testing",
+        "web",
+    }
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test with its group. The browser's group is the longest, so it comes first."""
     here = Path(__file__).parent
