@@ -58,6 +58,13 @@ _STRANGERS: Final = 2
     metavar="NAME",
     help="A further host name under which the page may be reached; may be repeated.",
 )
+@click.option(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="NET",
+    help="Address or network of a reverse proxy whose Forwarded and X-Forwarded-For headers are "
+    "believed; may be repeated.",
+)
 @stun_option
 @allow_option
 @click.option(
@@ -74,6 +81,7 @@ def serve(
     sip_host: str,
     sip_port: int,
     allow_host: Sequence[str],
+    trusted_proxy: Sequence[str],
     stun: str | None,
     callers: tuple[str, ...],
     strangers: bool,
@@ -104,6 +112,7 @@ def serve(
                     strangers=_STRANGERS if strangers else 0,
                     password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                     allowed_hosts=allow_host,
+                    trusted_proxies=trusted_proxy,
                 )
             )
             here, elsewhere = addresses(serving.web_url)

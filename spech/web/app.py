@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 from quart import Response, abort, request, websocket
 from quart_trio import QuartTrio
+from werkzeug.datastructures import Headers
 from werkzeug.security import safe_join
 
 import spech
@@ -19,10 +21,14 @@ from spech.audio.progress import TABLE
 from spech.web.appearance import Appearance
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
+from spech.web.connections import Connection, Connections
 from spech.web.control import MAX_COMMAND, converse
+from spech.web.data_lock import data_lock
 from spech.web.http import bind, serve_app
 from spech.web.line import PhoneSettings
+from spech.web.logins import LoginLimiter
 from spech.web.messages import Refused
+from spech.web.proxies import TrustedProxies
 from spech.web.recordings import TYPES as RECORDING_TYPES
 from spech.web.recordings import RecordingBody
 from spech.web.store import Store
@@ -81,6 +87,7 @@ async def serve(
     password: str | None = None,
     drain: float = 5.0,
     allowed_hosts: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the phone until cancelled; being cancelled gives every call its farewell.
@@ -95,52 +102,63 @@ async def serve(
         callers: addresses, networks and host names that may ring besides the registrars.
         strangers: how many calls of others may ring at once, for each account.
         grace: seconds that calls go on after the last page has gone.
-        password: asked for by the browser (HTTP Basic, any user name).
+        password: asked for by the browser (HTTP Basic, any user name); beyond loopback at least
+            ten characters.
         drain: seconds that farewells may take.
         allowed_hosts: further host names under which the page may be reached.
+        trusted_proxies: addresses and networks of reverse proxies whose ``Forwarded`` and
+            ``X-Forwarded-For`` headers are believed.
         task_status: told a `Serving` when both ports accept connections.
 
     Raises:
-        SpechError: a password is needed and missing.
+        SpechError: a password is needed and missing or too short, or another server uses the
+            data folder.
         OSError: a port is in use, or ``host`` is not an address of this machine.
     """
     gate = Gate(host, password=password, allowed_hosts=(socket.gethostname(), *allowed_hosts))
+    proxies = TrustedProxies(trusted_proxies)
+    connections = Connections(proxies)
     tickets = Tickets()
-    async with await bind(host, port) as web, await bind(host, audio_port) as audio:
-        web_port = web.socket.getsockname()[1]
-        audio_port = audio.socket.getsockname()[1]
-        async with (
-            open_switchboard(
-                Store(Vault(data_folder)),
-                phones=PhoneSettings(sip_listen, drain, stun, callers, strangers),
-                grace=grace,
-                audio_port=audio_port,
-            ) as switchboard,
-            trio.open_nursery() as nursery,
-        ):
-            app = create_app(switchboard, tickets, gate)
-            nursery.start_soon(partial(serve_app, app, web, max_message=MAX_COMMAND))
-            nursery.start_soon(AudioServer(switchboard, tickets, gate).serve, audio)
-            shown = f"[{host}]" if ":" in host else host
-            task_status.started(Serving(f"http://{shown}:{web_port}/", audio_port))
+    with data_lock(data_folder):
+        async with await bind(host, port) as web, await bind(host, audio_port) as audio:
+            web_port = web.socket.getsockname()[1]
+            audio_port = audio.socket.getsockname()[1]
+            async with (
+                open_switchboard(
+                    Store(Vault(data_folder)),
+                    phones=PhoneSettings(sip_listen, drain, stun, callers, strangers),
+                    grace=grace,
+                    audio_port=audio_port,
+                ) as switchboard,
+                trio.open_nursery() as nursery,
+            ):
+                app = create_app(switchboard, tickets, gate, proxies)
+                nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
+                audio_server = AudioServer(switchboard, tickets, gate, connections)
+                nursery.start_soon(audio_server.serve, audio)
+                shown = f"[{host}]" if ":" in host else host
+                task_status.started(Serving(f"http://{shown}:{web_port}/", audio_port))
 
 
-def create_app(switchboard: Switchboard, tickets: Tickets, gate: Gate) -> QuartTrio:
+def create_app(
+    switchboard: Switchboard, tickets: Tickets, gate: Gate, proxies: TrustedProxies | None = None
+) -> QuartTrio:
     """The Quart application: static files, and the control WebSocket at ``/control``."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1024
     folder = frontend_folder()
+    visits = _Visits(gate, proxies or TrustedProxies())
 
     @app.before_request
     async def check_request() -> Response | None:
-        return _judge(gate, request.headers.get("Host"), request.headers.get("Authorization"))
+        return visits.judge(request.scope, request.headers)
 
     @app.before_websocket
     async def check_websocket() -> Response | None:
         headers = websocket.headers
         if not same_origin(headers.get("Origin"), headers.get("Host")):
             return _refusal(403, "This page may not use the phone.")
-        return _judge(gate, headers.get("Host"), headers.get("Authorization"))
+        return visits.judge(websocket.scope, headers)
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
@@ -219,17 +237,59 @@ def frontend_folder() -> Path:
     return packaged if packaged.is_dir() else Path(spech.__file__).parent.parent / "frontend"
 
 
-def _judge(gate: Gate, host: str | None, authorization: str | None) -> Response | None:
-    if not gate.host_allowed(host):
-        return _refusal(
-            421,
-            "The phone is not served under this host name. Start Spech with --allow-host NAME.",
-        )
-    if not gate.authorized(authorization):
+class _Visits:
+    """Decides for each request whether it is answered."""
+
+    def __init__(self, gate: Gate, proxies: TrustedProxies) -> None:
+        self._gate = gate
+        self._proxies = proxies
+        self._logins = LoginLimiter()
+
+    def judge(self, scope: Mapping[str, Any], headers: Headers) -> Response | None:
+        """The refusal of a request, or None where it is allowed."""
+        gate = self._gate
+        if not gate.host_allowed(headers.get("Host")):
+            return _refusal(
+                421,
+                "The phone is not served under this host name. Start Spech with --allow-host NAME.",
+            )
+        peer = scope.get("client")
+        client = self._proxies.client(peer[0] if peer else "unknown", headers.to_wsgi_list())
+        connection: Connection | None = scope.get("state", {}).get("connection")
+        if gate.has_password:
+            refusal = self._refuse_login(client.source, headers.get("Authorization"))
+        elif client.proxied:
+            refusal = _refusal(
+                403,
+                "Behind a proxy the phone needs a password: set SPECH_WEB_PASSWORD.",
+            )
+        elif connection is not None and not connection.same_user:
+            refusal = _refusal(
+                403,
+                "Another user of this machine runs this phone. "
+                "To use it from here it needs a password: set SPECH_WEB_PASSWORD.",
+            )
+        else:
+            refusal = None
+        if refusal is None and connection is not None:
+            connection.trust()
+        return refusal
+
+    def _refuse_login(self, source: str, authorization: str | None) -> Response | None:
+        now = trio.current_time()
+        if authorization is not None:
+            wait = self._logins.wait(source, now)
+            if wait > 0:
+                response = _refusal(429, "Too many wrong passwords. Wait before the next attempt.")
+                response.headers["Retry-After"] = str(math.ceil(wait))
+                return response
+            if self._gate.authorized(authorization):
+                self._logins.succeed(source)
+                return None
+            self._logins.fail(source, now)
         response = _refusal(401, "The password is missing or wrong.")
         response.headers["WWW-Authenticate"] = 'Basic realm="Spech", charset="UTF-8"'
         return response
-    return None
 
 
 def _download(content: bytes, kind: str, name: str) -> Response:

@@ -25,6 +25,7 @@ from spech.errors import CallEnded
 from spech.web.appearance import Appearance, Attachment
 from spech.web.auth import Gate
 from spech.web.connection_errors import ConnectionErrors, source_of
+from spech.web.connections import Connection, Connections
 from spech.web.messages import Refused
 from spech.websocket.frames import FrameStream
 
@@ -128,10 +129,13 @@ class FrameReader:
 class AudioServer:
     """Serves the audio channel of a switchboard's calls."""
 
-    def __init__(self, switchboard: Switchboard, tickets: Tickets, gate: Gate) -> None:
+    def __init__(
+        self, switchboard: Switchboard, tickets: Tickets, gate: Gate, connections: Connections
+    ) -> None:
         self._switchboard = switchboard
         self._tickets = tickets
         self._gate = gate
+        self._connections = connections
         self._errors = ConnectionErrors("the audio port")
 
     async def serve(self, listener: trio.SocketListener) -> None:
@@ -139,17 +143,24 @@ class AudioServer:
         await trio.serve_listeners(self._serve_stream, [listener])
 
     async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        with self._connections.admitted(stream) as connection:
+            if connection is not None:
+                await self._serve_admitted(stream, connection)
+
+    async def _serve_admitted(self, stream: trio.SocketStream, admitted: Connection) -> None:
         source = source_of(stream)
         try:
             async with trio.open_nursery() as nursery:
-                await self._serve_connection(nursery, stream)
+                await self._serve_connection(nursery, stream, admitted)
                 nursery.cancel_scope.cancel()
         except* (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # Clients come and go.
         except* Exception as group:
             self._errors.note(source, group)
 
-    async def _serve_connection(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+    async def _serve_connection(
+        self, nursery: trio.Nursery, stream: trio.SocketStream, admitted: Connection
+    ) -> None:
         frames = FrameStream(stream, client=False)
         attachment = Attachment(stream, frames)
         connection: WebSocketConnection | None = None
@@ -161,7 +172,9 @@ class AudioServer:
                     return
                 connection = await request.accept()
                 appearance, rate = self._redeem(await connection.get_message())
-            await self._attach(connection, attachment, appearance, rate)
+            admitted.trust()
+            with admitted.busy():
+                await self._attach(connection, attachment, appearance, rate)
             code, reason = attachment.code, attachment.reason
         except trio.TooSlowError:
             code, reason = UNUSABLE, "no first frame came"

@@ -20,8 +20,12 @@ from spech.errors import SpechError
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+#: Characters that a password needs where other machines reach the phone.
+MIN_PASSWORD = 10
+
+
 class Gate:
-    """Decides over one web server's visitors.
+    """Decides which requests one web server accepts.
 
     Args:
         host: the address or name that the server listens on.
@@ -29,7 +33,8 @@ class Gate:
         allowed_hosts: further names under which the phone may be reached.
 
     Raises:
-        SpechError: ``host`` can be reached from other machines and there is no password.
+        SpechError: ``host`` can be reached from other machines, and there is no password or one
+            of less than ten characters.
     """
 
     def __init__(
@@ -40,6 +45,11 @@ class Gate:
             raise SpechError(
                 f"Listening on {host or 'every address'} makes the phone reachable from other "
                 "machines, so it needs a password: set SPECH_WEB_PASSWORD, or listen on 127.0.0.1."
+            )
+        if self._open and password and len(password) < MIN_PASSWORD:
+            raise SpechError(
+                f"The password (SPECH_WEB_PASSWORD) needs at least {MIN_PASSWORD} characters, "
+                "because other machines can reach the phone."
             )
         self._allowed = {name.lower().rstrip(".") for name in (host, *allowed_hosts) if name}
         self._password = None if password is None else _fingerprint(password)
@@ -57,6 +67,11 @@ class Gate:
         """Whether a page of that origin is one of ours, on whatever port it is served."""
         scheme, _, host = origin.partition("://")
         return scheme in _DEFAULT_PORTS and self.host_allowed(host)
+
+    @property
+    def has_password(self) -> bool:
+        """Whether requests need the password. Without one the phone listens on loopback only."""
+        return self._password is not None
 
     def authorized(self, authorization: str | None) -> bool:
         """Whether the Authorization header carries the password (RFC 7617), in constant time."""

@@ -1,17 +1,16 @@
-"""Hypercorn's Trio worker, one guarded connection at a time.
+"""Runs Hypercorn's Trio connections, each so that its errors end that connection alone.
 
 Hypercorn's own ``serve`` runs all connections in one nursery, where a peer that breaks a rule of
-HTTP or WebSocket at the wrong moment ends the server and everybody's connections. Here the same
-connections run each behind an edge of its own.
+HTTP or WebSocket at the wrong moment ends the server and all connections.
 """
 
 from __future__ import annotations
 
 import socket
-from functools import partial
 
 import trio
 from hypercorn.config import Config
+from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
@@ -23,12 +22,25 @@ from hypercorn.typing import (
     Scope,
 )
 from hypercorn.utils import wrap_app
+from wsproto.extensions import PerMessageDeflate
 
 from spech.web.connection_errors import ConnectionErrors, source_of
+from spech.web.connections import Connection, Connections
 
-#: A peer that takes nothing for so long is gone: pings make sure that there is something to take.
+#: A peer that acknowledges nothing for so long is gone. Pings see to it that something is sent.
 PEER_TIMEOUT_MS = 20_000
 PING_SECONDS = 10.0
+
+
+class _NoCompression(PerMessageDeflate):
+    """Declines permessage-deflate (RFC 7692): 1 MB of it can grow to 1 GB of message."""
+
+    def accept(self, offer: str) -> bool | str | None:
+        return None
+
+
+# Hypercorn offers the extension to all clients, and has no option against it.
+ws_stream.PerMessageDeflate = _NoCompression  # type: ignore[attr-defined]
 
 
 async def bind(host: str, port: int) -> trio.SocketListener:
@@ -59,12 +71,20 @@ async def bind(host: str, port: int) -> trio.SocketListener:
     return trio.SocketListener(listening)
 
 
-async def serve_app(app: ASGIFramework, listener: trio.SocketListener, *, max_message: int) -> None:
-    """Serve an ASGI application until cancelled.
+async def serve_app(
+    app: ASGIFramework,
+    listener: trio.SocketListener,
+    connections: Connections,
+    max_message: int,
+) -> None:
+    """Serve an ASGI application until cancelled. Then all its connections close at once.
+
+    The application finds its `Connection` in the scope, under ``state`` and ``"connection"``.
 
     Args:
         app: the application; it gets no lifespan events.
         listener: as `bind` makes it.
+        connections: admits the connections.
         max_message: longest WebSocket message in bytes; a longer one closes its connection.
     """
     config = Config()
@@ -73,17 +93,28 @@ async def serve_app(app: ASGIFramework, listener: trio.SocketListener, *, max_me
     config.websocket_max_message_size = max_message
     config.websocket_ping_interval = PING_SECONDS
     errors = ConnectionErrors("the web port")
-    wrapped = wrap_app(_Edge(app, errors), config.wsgi_max_body_size, "asgi")
-    connect = partial(TCPServer, wrapped, config, WorkerContext(None), ConnectionState({}))
+    context = WorkerContext(None)
 
     async def serve_stream(stream: trio.SocketStream) -> None:
         source = source_of(stream)
-        try:
-            await connect(stream)  # type: ignore[arg-type]  # It takes plain TCP as well.
-        except* Exception as group:
-            errors.note(source, group)
+        with connections.admitted(stream) as connection:
+            if connection is None:
+                return
+            edge = wrap_app(_Edge(app, errors, connection), config.wsgi_max_body_size, "asgi")
+            state = ConnectionState({"connection": connection})
+            try:
+                # The type says TLS only; plain TCP works as well.
+                await TCPServer(edge, config, context, state, stream)  # type: ignore[arg-type]
+            except* Exception as group:
+                errors.note(source, group)
 
-    await trio.serve_listeners(serve_stream, [listener])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, serve_stream, [listener])
+        try:
+            await trio.sleep_forever()
+        finally:
+            # Hypercorn shields its sending, which a peer that does not read would make wait.
+            connections.close()
 
 
 class _Edge:
@@ -94,8 +125,11 @@ class _Edge:
     timed out. (With HTTP/2 that work may wait for the peer, so there it must be cancelled.)
     """
 
-    def __init__(self, app: ASGIFramework, errors: ConnectionErrors) -> None:
+    def __init__(
+        self, app: ASGIFramework, errors: ConnectionErrors, connection: Connection
+    ) -> None:
         self._app = app
+        self._connection = connection
         self._errors = errors
 
     async def __call__(
@@ -108,7 +142,8 @@ class _Edge:
         client = scope.get("client")
         plain = scope["type"] == "http" and scope["http_version"].startswith("1")
         try:
-            await self._app(scope, receive, send_to_the_end if plain else send)
+            with self._connection.busy():
+                await self._app(scope, receive, send_to_the_end if plain else send)
         except* Exception as group:
-            source = str(client[0]) if isinstance(client, tuple) else "somebody"
+            source = str(client[0]) if isinstance(client, tuple) else "an unknown peer"
             self._errors.note(source, group)

@@ -1,7 +1,13 @@
-"""Settings are tried before they are stored: a real REGISTER from a phone made for it."""
+"""Tries an account before it is stored, with a real REGISTER from a phone of its own.
+
+Only an answer in SIP is told. All else, be it a closed port, a silent one or a server of another
+kind, looks the same and takes the same time: otherwise a page could scan the ports of the
+machines that this one reaches.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 import trio
@@ -20,6 +26,8 @@ TRIAL_DRAIN = 0.5
 
 _CHECK = "Check the server, the port and the network."
 
+logger = logging.getLogger("spech.web")
+
 
 def library_account(account: StoredAccount) -> spech.Account:
     """The account as the library takes it."""
@@ -37,11 +45,9 @@ async def try_account(account: StoredAccount, host: str) -> None:
     Raises:
         Refused: ``wrong_password``, ``unknown_host``, ``server_silent`` or ``refused``, in words.
     """
-    verdict: Refused | None = Refused(
-        "server_silent",
-        f"{account.server} does not answer.",
-        _CHECK,
-    )
+    silent = Refused("server_silent", f"{account.server} does not answer.", _CHECK)
+    verdict: Refused | None = silent
+    until = trio.current_time() + TRIAL_SECONDS
     try:
         async with spech.open_phone(
             library_account(account),
@@ -64,9 +70,11 @@ async def try_account(account: StoredAccount, host: str) -> None:
                             "Check the spelling of the server.",
                         )
                     else:
-                        verdict = Refused("server_silent", str(error), _CHECK)
+                        logger.info("The server of %s does not answer: %s", account.address, error)
     except* (SpechError, OSError) as group:
         verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
+    if verdict is silent:
+        await trio.sleep_until(until)
     if verdict is not None:
         raise verdict
 

@@ -20,6 +20,7 @@ from spech.web.app import create_app, frontend_folder, serve
 from spech.web.audio import Tickets
 from spech.web.auth import Gate
 from spech.web.http import PEER_TIMEOUT_MS, bind
+from spech.web.proxies import TrustedProxies
 from spech.web.store import Store
 from spech.web.switchboard import open_switchboard
 from spech.web.vault import Vault
@@ -42,10 +43,18 @@ def frontend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def client(data_folder: Path, gate: Gate | None = None) -> AsyncIterator[Any]:
+async def client(
+    data_folder: Path, gate: Gate | None = None, proxies: TrustedProxies | None = None
+) -> AsyncIterator[Any]:
     """Quart's own test client; requests name a loopback host unless told otherwise."""
     async with open_switchboard(Store(Vault(data_folder))) as switchboard:
-        app = create_app(switchboard, Tickets(), gate or Gate("127.0.0.1"))
+        app = create_app(switchboard, Tickets(), gate or Gate("127.0.0.1"), proxies)
+        inner = app.asgi_app
+
+        async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+            await inner(scope | {"client": ("127.0.0.1", 50000)}, receive, send)
+
+        app.asgi_app = asgi_app  # type: ignore[method-assign]
         async with app.test_app() as running:
             yield running.test_client()
 
@@ -123,12 +132,12 @@ async def test_rebound_names_are_refused(frontend: Path, data_folder: Path) -> N
 
 
 async def test_the_password_is_asked_for(frontend: Path, data_folder: Path) -> None:
-    async with client(data_folder, Gate("0.0.0.0", password="let me in")) as http:
+    async with client(data_folder, Gate("0.0.0.0", password="let me in, please")) as http:
         refused = await http.get("/")
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"].startswith("Basic ")
         assert await refusal(http.websocket("/control")) == 401
-        credentials = base64.b64encode(b"anyone:let me in").decode()
+        credentials = base64.b64encode(b"anyone:let me in, please").decode()
         headers = {"Authorization": f"Basic {credentials}"}
         assert (await http.get("/", headers=headers)).status_code == 200
         async with http.websocket("/control", headers=headers) as websocket:

@@ -20,9 +20,16 @@ def test_listening_for_others_needs_a_password() -> None:
             Gate(host)
         with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
             Gate(host, password="")
-        Gate(host, password="x")
+        Gate(host, password="ten letters")
     for host in ("127.0.0.1", "::1", "localhost", "127.8.9.10"):
         Gate(host)
+        Gate(host, password="short")
+
+
+def test_beyond_loopback_a_password_has_ten_characters() -> None:
+    with pytest.raises(SpechError, match="at least 10 characters"):
+        Gate("0.0.0.0", password="nine char")
+    Gate("0.0.0.0", password="ten chars.")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_rebound_names_do_not(host: str | None) -> None:
 
 
 def test_names_that_were_given_get_in_and_addresses_when_open_to_others() -> None:
-    gate = Gate("0.0.0.0", password="x", allowed_hosts=["Phone.Example"])
+    gate = Gate("0.0.0.0", password="long enough", allowed_hosts=["Phone.Example"])
     assert gate.host_allowed("phone.example:8080")
     assert gate.host_allowed("PHONE.example.")
     assert gate.host_allowed("192.0.2.7:8080")
@@ -99,18 +106,18 @@ def test_the_origin_of_another_port() -> None:
 
 
 def test_the_password_is_asked_for_and_compared() -> None:
-    gate = Gate("0.0.0.0", password="pass:wörd")
-    assert gate.authorized(basic("anyone", "pass:wörd"))
-    assert gate.authorized(basic("", "pass:wörd").replace("Basic", "basic"))
+    gate = Gate("0.0.0.0", password="pass:wörd-9")
+    assert gate.authorized(basic("anyone", "pass:wörd-9"))
+    assert gate.authorized(basic("", "pass:wörd-9").replace("Basic", "basic"))
     for header in (
         None,
         "",
         "Basic",
         "Basic !!!",
-        "Bearer pass:wörd",
+        "Bearer pass:wörd-9",
         basic("anyone", "pass"),
         basic("anyone", ""),
-        basic("pass:wörd", ""),
+        basic("pass:wörd-9", ""),
         "Basic " + base64.b64encode(b"\xff:\xff").decode(),
     ):
         assert not gate.authorized(header)

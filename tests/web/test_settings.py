@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .conftest import (
 
 
 def nothing_stored(folder: Path) -> bool:
-    return not folder.exists()
+    return not (folder / "devices.vault").exists()
 
 
 def put_a_foreign_file(folder: Path) -> Path:
@@ -285,3 +285,43 @@ async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
             assert (await page.refused("dial", target="600"))["code"] == "no_account"
             occupied.close()
             await page.registered()
+
+
+async def closed(stream: trio.SocketStream) -> None:
+    await stream.aclose()
+
+
+async def greets(stream: trio.SocketStream) -> None:
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    await trio.sleep_forever()
+
+
+async def is_silent(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
+
+
+async def test_no_answer_tells_whether_a_port_is_open(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only SIP is an answer. All other ports look the same and take the same time."""
+    monkeypatch.setattr("spech.web.trial.TRIAL_SECONDS", 1.5)
+    answers = set()
+    async with open_page(installation.url) as page, trio.open_nursery() as nursery:
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))  # Bound and not listening: a closed port.
+            ports = [reserved.getsockname()[1]]
+            for behaviour in (closed, greets, is_silent):
+                (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                nursery.start_soon(trio.serve_listeners, behaviour, [listener])
+                ports.append(listener.socket.getsockname()[1])
+            for transport in ("tcp", "tls"):
+                for port in ports:
+                    began = trio.current_time()
+                    error = await page.refused(
+                        "save_account", **installation.settings(port=port, transport=transport)
+                    )
+                    assert trio.current_time() - began >= 1.5, (transport, port)
+                    answers.add((error["code"], error["message"], error["hint"]))
+        nursery.cancel_scope.cancel()
+    assert len(answers) == 1, answers

@@ -1,0 +1,120 @@
+"""The TCP connections to the web port and the audio port: how many there may be, and how long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import trio
+
+from spech.descriptors import Admission, ConnectionBudget, connection_budget
+from spech.web.connection_errors import source_of
+from spech.web.local_user import same_user
+from spech.web.proxies import TrustedProxies
+
+#: How long a connection may carry no request, seconds.
+IDLE_SECONDS = 10.0
+
+
+class Connections:
+    """All open connections of a web phone.
+
+    A source may have `spech.descriptors.PER_SOURCE` connections that have not shown that they may
+    use the phone. Where there are too many connections in all, the oldest of these is closed for
+    a new one, so that strangers cannot keep the phone's owner out.
+    """
+
+    def __init__(
+        self, proxies: TrustedProxies | None = None, budget: ConnectionBudget | None = None
+    ) -> None:
+        self._proxies = proxies or TrustedProxies()
+        self._budget = budget or connection_budget("web")
+        self._unproven: dict[Connection, None] = {}
+        self._open: dict[Connection, None] = {}
+        #: Connections that were refused or closed because there were too many.
+        self.refused = 0
+
+    @contextmanager
+    def admitted(self, stream: trio.SocketStream) -> Iterator[Connection | None]:
+        """Count a connection while the block runs; None where it must be refused.
+
+        The block is cancelled when the connection is idle for too long or has to make room.
+        """
+        host = source_of(stream)
+        admission = self._budget.admit(host)
+        if admission is None and self._budget.full and self._budget.room_for(host):
+            oldest = next(iter(self._unproven), None)
+            if oldest is not None:
+                self._displace(oldest)
+                admission = self._budget.admit(host)
+        if admission is None:
+            self.refused += 1
+            yield None
+            return
+        connection = Connection(self, stream, admission)
+        self._open[connection] = self._unproven[connection] = None
+        try:
+            with admission, connection.scope:
+                if host in self._proxies:
+                    connection.trust()
+                yield connection
+        finally:
+            self._unproven.pop(connection, None)
+            del self._open[connection]
+
+    def close(self) -> None:
+        """Close all sockets, which wakes tasks that wait for a peer that does not read."""
+        for connection in self._open:
+            connection.stream.socket.close()
+
+    def prove(self, connection: Connection) -> None:
+        """A peer has shown that it may use the phone: its connection is not displaced."""
+        self._unproven.pop(connection, None)
+
+    def _displace(self, connection: Connection) -> None:
+        self.refused += 1
+        self._unproven.pop(connection)
+        connection.displace()
+
+
+class Connection:
+    """One connection that was admitted."""
+
+    def __init__(
+        self, connections: Connections, stream: trio.SocketStream, admission: Admission
+    ) -> None:
+        self.stream = stream
+        self.scope = trio.CancelScope(deadline=trio.current_time() + IDLE_SECONDS)
+        self._connections = connections
+        self._admission = admission
+        self._requests = 0
+
+    @cached_property
+    def same_user(self) -> bool:
+        """Whether the peer is a program of our own user on this machine."""
+        return same_user(self.stream)
+
+    def trust(self) -> None:
+        """Note that the peer has shown that it may use the phone. Idempotent."""
+        self._connections.prove(self)
+        self._admission.trust()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """A request is under way while the block runs: the connection is not idle."""
+        self._requests += 1
+        self.scope.deadline = math.inf
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            if self._requests == 0:
+                self.scope.deadline = trio.current_time() + IDLE_SECONDS
+
+    def displace(self) -> None:
+        """Make room for another connection."""
+        self._admission.release()
+        self.scope.cancel()
+        self.stream.socket.close()

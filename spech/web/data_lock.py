@@ -1,0 +1,41 @@
+"""One server at a time works on a data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spech.errors import SpechError
+
+_NAME = "server.lock"
+
+
+@contextmanager
+def data_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a data folder, which is made if it does not exist.
+
+    The lock goes with the process, however it ends. The file names the process and stays.
+
+    Raises:
+        SpechError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            raise SpechError(
+                f"Another Spech server (process {holder}) is using {folder}. Stop it first, or "
+                "start this one with another folder (--data)."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,318 @@
+"""How many connections there may be, how long an idle one lives, and how the server ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from spech.descriptors import ConnectionBudget
+from spech.errors import SpechError
+from spech.web.connections import IDLE_SECONDS, Connections
+from spech.web.data_lock import data_lock
+from spech.web.http import bind
+from spech.web.local_user import same_user
+from spech.web.proxies import TrustedProxies
+
+from .conftest import Exchange, Installation, connect, open_page, run_server
+
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
+
+class Port:
+    """A listener whose connections are admitted and then held."""
+
+    def __init__(self, connections: Connections, listener: trio.SocketListener) -> None:
+        self.connections = connections
+        self.address = listener.socket.getsockname()[:2]
+        self.trusting = False
+        self.clients: list[trio.SocketStream] = []
+
+    async def hold(self, stream: trio.SocketStream) -> None:
+        with self.connections.admitted(stream) as connection:
+            if connection is not None:
+                if self.trusting:
+                    connection.trust()
+                await stream.send_all(b"+")
+                await trio.sleep_forever()
+
+    async def connect(self, source: str) -> trio.SocketStream | None:
+        """A connection from that address; None where it was refused."""
+        stream = await trio.open_tcp_stream(*self.address, local_address=source)
+        self.clients.append(stream)
+        with suppress(trio.BrokenResourceError):
+            if await stream.receive_some() == b"+":
+                return stream
+        return None
+
+
+@asynccontextmanager
+async def port(
+    limit: int, per_source: int, proxies: TrustedProxies | None = None
+) -> AsyncIterator[Port]:
+    connections = Connections(proxies, ConnectionBudget(limit, per_source))
+    async with await bind("127.0.0.1", 0) as listener, trio.open_nursery() as nursery:
+        port = Port(connections, listener)
+        nursery.start_soon(trio.serve_listeners, port.hold, [listener])
+        try:
+            yield port
+        finally:
+            for client in port.clients:
+                await client.aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def is_closed(stream: trio.SocketStream) -> bool:
+    with trio.move_on_after(0.2):
+        try:
+            return await stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            return True
+    return False
+
+
+async def test_a_source_has_its_share() -> None:
+    async with port(limit=10, per_source=2) as server:
+        assert await server.connect("127.0.0.2")
+        assert await server.connect("127.0.0.2")
+        assert await server.connect("127.0.0.2") is None
+        assert await server.connect("127.0.0.3")
+        assert server.connections.refused == 1
+
+
+async def test_trusted_connections_do_not_count_for_their_source() -> None:
+    async with port(limit=10, per_source=2) as server:
+        server.trusting = True
+        for _ in range(4):
+            assert await server.connect("127.0.0.2")
+
+
+async def test_a_proxy_has_no_share() -> None:
+    async with port(10, per_source=2, proxies=TrustedProxies(["127.0.0.2"])) as server:
+        for _ in range(4):
+            assert await server.connect("127.0.0.2")
+
+
+async def test_the_oldest_stranger_makes_room() -> None:
+    async with port(limit=3, per_source=2) as server:
+        server.trusting = True
+        owner = await server.connect("127.0.0.1")
+        server.trusting = False
+        strangers = [await server.connect(f"127.0.0.{source}") for source in (2, 3, 4)]
+        assert None not in (owner, *strangers)
+        closed = [await is_closed(each) for each in (owner, *strangers) if each is not None]
+        assert closed == [False, True, False, False]
+
+
+async def test_there_is_no_room_among_trusted_ones() -> None:
+    async with port(limit=2, per_source=2) as server:
+        server.trusting = True
+        assert await server.connect("127.0.0.1")
+        assert await server.connect("127.0.0.1")
+        assert await server.connect("127.0.0.2") is None
+
+
+async def test_idle_http2_is_closed(installation: Installation) -> None:
+    number = int(installation.url.rstrip("/").rpartition(":")[2])
+    began = trio.current_time()
+    async with await trio.open_tcp_stream("127.0.0.1", number) as stream:
+        await stream.send_all(HTTP2)
+        with trio.fail_after(IDLE_SECONDS + 3), suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
+    assert trio.current_time() - began > 1
+
+
+async def test_websockets_are_not_compressed(installation: Installation) -> None:
+    """A client that offers compression gets none, so that a small frame is a small message."""
+    number = int(installation.url.rstrip("/").rpartition(":")[2])
+    request = (
+        f"GET /control HTTP/1.1\r\nHost: 127.0.0.1:{number}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    )
+    async with await trio.open_tcp_stream("127.0.0.1", number) as stream:
+        await stream.send_all(request.encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some()
+    assert head.startswith(b"HTTP/1.1 101")
+    assert b"extensions" not in head.lower()
+
+
+async def test_a_connection_of_our_own_user_is_known() -> None:
+    for host in ("127.0.0.1", "::1"):
+        async with (
+            await bind(host, 0) as listener,
+            await trio.open_tcp_stream(host, listener.socket.getsockname()[1]),
+            await listener.accept() as accepted,
+        ):
+            assert same_user(accepted)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_another_user_of_this_machine_is_refused(
+    installation: Installation,
+) -> None:
+    """Without a password, loopback would let every user of the machine take a call over."""
+    number = int(installation.url.rstrip("/").rpartition(":")[2])
+
+    def ask(user: int) -> bytes:
+        # A socket belongs to the file system user of the thread that makes it.
+        set_user = ctypes.CDLL(None).setfsuid
+        before = set_user(user)
+        try:
+            with socket.create_connection(("127.0.0.1", number)) as connection:
+                connection.sendall(b"GET /tones.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                return connection.recv(4096)
+        finally:
+            set_user(before)
+
+    for user, answer in ((os.geteuid(), b"HTTP/1.1 200"), (65534, b"HTTP/1.1 403")):
+        assert (await trio.to_thread.run_sync(ask, user)).startswith(answer)
+
+
+async def test_a_second_server_is_refused(
+    installation: Installation, exchange: Exchange, data_folder: Path
+) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(SpechError, match=rf"process {os.getpid()}\) is using .*--data"),
+        flatten_subgroups=True,
+    ):
+        async with run_server(exchange, data_folder):
+            pass
+    async with open_page(installation.url) as page:
+        await page.ask("save_account", **installation.settings())
+
+
+def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    for _ in range(2):
+        with data_lock(tmp_path / "data"):
+            assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+class Process:
+    """``spech serve`` as a process that may open ``descriptors`` files."""
+
+    def __init__(self, data: Path, descriptors: int) -> None:
+        program = (
+            "import resource, sys\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
+            "del sys.argv[1]\n"
+            "from spech.cli import main\n"
+            "main()\n"
+        )
+        self._command = [sys.executable, "-c", program, str(descriptors), "serve"]
+        self._command += ["--data", str(data), "--port", "0", "--audio-port", "0"]
+        self._command += ["--sip-host", "127.0.0.1"]
+        self.url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    def __enter__(self) -> Process:
+        self.process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://[^\s/]+/", line):
+                self.url = found[0]
+                return self
+        raise AssertionError("spech serve has ended")
+
+    def __exit__(self, *exception: object) -> None:
+        with self.process:
+            self.process.kill()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Lets this process open the strangers' connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "strangers", "sources"), [(256, 300, 1), (1024, 2000, 1000)]
+)
+@pytest.mark.usefixtures("many_descriptors")
+async def test_strangers_do_not_harm_calls(
+    exchange: Exchange, data_folder: Path, descriptors: int, strangers: int, sources: int
+) -> None:
+    """They open HTTP/2 connections and say nothing, on both ports."""
+    with Process(data_folder, descriptors) as server:
+        async with AsyncExitStack() as stack:
+            page = await stack.enter_async_context(open_page(server.url))
+            settings = {"server": "127.0.0.1", "port": exchange.port, "transport": "udp"}
+            settings |= {"user": "alice", "password": "open-sesame-42", "codecs": ["PCMU"]}
+            await page.ask("save_account", **settings)
+            await page.registered()
+            call = (await page.ask("dial", target="600"))["call"]
+            await page.call_in_state("answered")
+            grant = await page.ask("audio_ticket", call=call)
+            for number in range(strangers):
+                source = f"127.1.{number % sources // 250}.{number % sources % 250 + 1}"
+                with suppress(OSError):
+                    stranger = await trio.open_tcp_stream(
+                        "127.0.0.1", (server.port, grant["port"])[number % 2], local_address=source
+                    )
+                    stack.push_async_callback(stranger.aclose)
+                    await stranger.send_all(HTTP2)
+            # The audio of this call, a further page and a further call come through.
+            audio = await stack.enter_async_context(connect(f"http://127.0.0.1:{grant['port']}/"))
+            await audio.send_message(f'{{"ticket": "{grant["ticket"]}", "rate": 8000}}')
+            for _ in range(25):
+                await audio.get_message()
+            async with open_page(server.url) as another:
+                second = (await another.ask("dial", target="600"))["call"]
+                await another.until(
+                    lambda state: any(
+                        each["id"] == second and each["state"] == "answered"
+                        for each in state["calls"]
+                    )
+                )
+            states = {each["id"]: each["state"] for each in page.state["calls"]}
+            assert states == {call: "answered", second: "answered"}
+            for _ in range(25):
+                await audio.get_message()
+
+
+async def test_downloads_that_nobody_reads_do_not_delay_the_end(
+    exchange: Exchange, data_folder: Path
+) -> None:
+    recordings = data_folder / "recordings"
+    recordings.mkdir(parents=True)
+    (recordings / "long.wav").write_bytes(bytes(50_000_000))
+    with Process(data_folder, 1024) as server:
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                download = await stack.enter_async_context(
+                    await trio.open_tcp_stream("127.0.0.1", server.port)
+                )
+                download.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                request = f"GET /recordings/long.wav HTTP/1.1\r\nHost: 127.0.0.1:{server.port}"
+                await download.send_all(request.encode() + b"\r\n\r\n")
+                assert (await download.receive_some(12)) == b"HTTP/1.1 200"
+            server.process.send_signal(signal.SIGTERM)
+            with trio.fail_after(6):
+                status = await trio.to_thread.run_sync(server.process.wait)
+            assert status == 0

@@ -1,0 +1,186 @@
+"""Guessing the password: few attempts, growing waits, one line in the log for each."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from spech.web import logins
+from spech.web.auth import Gate
+from spech.web.logins import FAILURES, LoginLimiter
+from spech.web.proxies import TrustedProxies
+
+from .test_app import client, refusal
+
+PASSWORD = "correct horse"
+
+
+def authorization(password: str) -> dict[str, str]:
+    credentials = base64.b64encode(f"anyone:{password}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
+
+
+def test_five_failures_are_free_and_then_waits_grow() -> None:
+    limiter = LoginLimiter()
+    waits = []
+    now = 0.0
+    for _ in range(FAILURES + 3):
+        limiter.fail("192.0.2.1", now)
+        waits.append(limiter.wait("192.0.2.1", now))
+        now += waits[-1]
+    assert waits == [0, 0, 0, 0, 2, 4, 8, 16]
+    assert limiter.wait("192.0.2.2", now - 1) == 0
+
+
+def test_a_wait_is_bounded_and_ends() -> None:
+    limiter = LoginLimiter()
+    now = 0.0
+    for _ in range(40):
+        limiter.fail("192.0.2.1", now)
+        now += limiter.wait("192.0.2.1", now)
+    limiter.fail("192.0.2.1", now)
+    assert limiter.wait("192.0.2.1", now) == 600
+    assert limiter.wait("192.0.2.1", now + 600) == 0
+
+
+def test_failures_are_forgotten_a_minute_after_the_last_wait() -> None:
+    limiter = LoginLimiter()
+    for _ in range(FAILURES):
+        limiter.fail("192.0.2.1", 0.0)
+    limiter.fail("192.0.2.1", 61.0)  # Within a minute of the wait of 2 s.
+    assert limiter.wait("192.0.2.1", 61.0) == 4
+    limiter.fail("192.0.2.1", 125.0)
+    assert limiter.wait("192.0.2.1", 125.0) == 0
+
+
+def test_a_success_clears_the_record() -> None:
+    limiter = LoginLimiter()
+    for _ in range(FAILURES - 1):
+        limiter.fail("192.0.2.1", 0.0)
+    limiter.succeed("192.0.2.1")
+    limiter.fail("192.0.2.1", 0.0)
+    assert limiter.wait("192.0.2.1", 0.0) == 0
+
+
+def test_an_ipv6_network_is_one_source() -> None:
+    limiter = LoginLimiter()
+    for host in range(FAILURES):
+        limiter.fail(f"2001:db8::{host}", 0.0)
+    assert limiter.wait("2001:db8::ffff", 0.0) > 0
+    assert limiter.wait("2001:db8:0:1::1", 0.0) == 0
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_SOURCES", 3)
+    limiter = LoginLimiter()
+    for host in range(5):
+        for _ in range(FAILURES):
+            limiter.fail(f"192.0.2.{host}", 0.0)
+    assert [limiter.wait(f"192.0.2.{host}", 0.0) > 0 for host in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+async def test_the_server_stops_comparing_passwords(
+    data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(data_folder, Gate("0.0.0.0", password=PASSWORD)) as http:
+        # A browser asks without a password first, which is not a guess.
+        for _ in range(10):
+            assert (await http.get("/")).status_code == 401
+        for guess in range(FAILURES):
+            headers = authorization(f"guess {guess}")
+            if guess % 2:
+                assert await refusal(http.websocket("/control", headers=headers)) == 401
+            else:
+                assert (await http.get("/", headers=headers)).status_code == 401
+        blocked = await http.get("/", headers=authorization(PASSWORD))
+        assert blocked.status_code == 429
+        assert 1 <= int(blocked.headers["Retry-After"]) <= 2
+    lines = [record.getMessage() for record in caplog.records if "Login" in record.getMessage()]
+    assert len(lines) == FAILURES
+    assert "guess" not in caplog.text
+    # The expression that docs/security.md gives to fail2ban.
+    assert all(re.fullmatch(r"Login failed from \S+: wrong password", line) for line in lines)
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "source", "proxied"),
+    [
+        ("192.0.2.9", {}, "192.0.2.9", False),
+        # From a stranger the headers are not believed, but they show that a proxy was there.
+        ("192.0.2.9", {"X-Forwarded-For": "127.0.0.1"}, "192.0.2.9", True),
+        # Loopback is not trusted unless it is named.
+        ("127.0.0.1", {"Forwarded": "for=192.0.2.1"}, "127.0.0.1", True),
+        ("10.0.0.1", {}, "10.0.0.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "192.0.2.1"}, "192.0.2.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "203.0.113.5, 192.0.2.1"}, "192.0.2.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "192.0.2.1, 10.0.0.7, 10.1.2.3"}, "192.0.2.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "192.0.2.1:4711"}, "192.0.2.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "2001:db8::5"}, "2001:db8::5", True),
+        ("10.0.0.1", {"X-Forwarded-For": "nonsense"}, "10.0.0.1", True),
+        ("10.0.0.1", {"X-Forwarded-For": "10.0.0.3"}, "10.0.0.1", True),
+        ("10.0.0.1", {"Forwarded": "for=192.0.2.1;proto=https"}, "192.0.2.1", True),
+        ("10.0.0.1", {"Forwarded": 'for="[2001:db8::5]:80"; by=10.0.0.1'}, "2001:db8::5", True),
+        (
+            "10.0.0.1",
+            {"Forwarded": "for=203.0.113.5, For=192.0.2.1, for=10.9.9.9"},
+            "192.0.2.1",
+            True,
+        ),
+        ("10.0.0.1", {"Forwarded": 'for="a,for=192.0.2.1'}, "10.0.0.1", True),
+        ("10.0.0.1", {"Forwarded": "for=_hidden"}, "10.0.0.1", True),
+        # The proxy writes one of the two, and the client may have written the other one.
+        (
+            "10.0.0.1",
+            {"Forwarded": "for=203.0.113.5", "X-Forwarded-For": "192.0.2.1"},
+            "10.0.0.1",
+            True,
+        ),
+        (
+            "10.0.0.1",
+            {"Forwarded": "for=192.0.2.1", "X-Forwarded-For": "192.0.2.1"},
+            "192.0.2.1",
+            True,
+        ),
+    ],
+)
+def test_the_client_behind_a_proxy(
+    peer: str, headers: dict[str, str], source: str, proxied: bool
+) -> None:
+    proxies = TrustedProxies(["10.0.0.0/8"])
+    assert proxies.client(peer, list(headers.items())) == (source, proxied)
+
+
+async def test_a_proxied_request_has_no_privilege_of_loopback(data_folder: Path) -> None:
+    async with client(data_folder) as http:
+        assert (await http.get("/tones.json")).status_code == 200
+        for headers in (
+            {"X-Forwarded-For": "192.0.2.1"},
+            {"Forwarded": "for=127.0.0.1"},
+            {"Via": "1.1 proxy"},
+        ):
+            refused = await http.get("/tones.json", headers=headers)
+            assert refused.status_code == 403
+            assert b"SPECH_WEB_PASSWORD" in await refused.get_data()
+            assert await refusal(http.websocket("/control", headers=headers)) == 403
+
+
+async def test_each_client_of_a_proxy_has_its_own_limit(data_folder: Path) -> None:
+    gate = Gate("127.0.0.1", password=PASSWORD)
+    async with client(data_folder, gate, TrustedProxies(["127.0.0.1"])) as http:
+        for _ in range(FAILURES):
+            headers = authorization("guess") | {"X-Forwarded-For": "192.0.2.1"}
+            await http.get("/tones.json", headers=headers)
+        for source, status in (("192.0.2.1", 429), ("192.0.2.2", 200)):
+            headers = authorization(PASSWORD) | {"X-Forwarded-For": source}
+            assert (await http.get("/tones.json", headers=headers)).status_code == status
