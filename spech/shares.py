@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from ipaddress import IPv6Address
+
+
+class Standing(enum.Enum):
+    """For whom room is taken."""
+
+    STRANGER = "anyone"
+    #: A peer that we registered with, that was configured, or that we have a call with.
+    KNOWN = "a known peer"
+    #: A request that ends or continues what was admitted before: the BYE of a call, say.
+    ADMITTED = "part of a call"
 
 
 class Shares:
@@ -11,7 +22,10 @@ class Shares:
 
     A source may hold no more than what is still free: one alone gets half of all, two noisy ones
     a third each, and there is always as much left as the noisiest holds (this is the dynamic
-    threshold that switches share their buffers by).
+    threshold by which switches share their buffers).
+
+    There is more than ``limit``, so that many strangers together keep no known peer out: known
+    peers share a quarter more in the same way, and what was admitted has another eighth.
     """
 
     def __init__(self, limit: int) -> None:
@@ -19,16 +33,15 @@ class Shares:
         self.lent = 0
         self._held: Counter[str] = Counter()
 
-    def take(self, source: str, amount: int = 1, *, entitled: bool = False) -> bool:
-        """Lend ``amount`` to ``source``, or say that there is no room.
-
-        ``entitled`` is for what ends or goes on with something that was admitted before. It need
-        not share, and a quarter beyond the limit is kept for it.
-        """
-        if entitled:
-            room = self.limit + self.limit // 4 - self.lent
+    def take(self, source: str, amount: int = 1, standing: Standing = Standing.STRANGER) -> bool:
+        """Lend ``amount`` to ``source``, or return False because there is no room."""
+        room = self.limit - self.lent
+        if standing is Standing.ADMITTED:
+            room += self.limit // 4 + self.limit // 8
         else:
-            room = self.limit - self.lent - self._held.get(source, 0)
+            room -= self._held.get(source, 0)
+            if standing is Standing.KNOWN:
+                room += self.limit // 4
         if amount > room:
             return False
         self.lent += amount
@@ -47,9 +60,9 @@ class Shares:
 
 
 def source_of(host: str) -> str:
-    """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits.
+    """The source that a numeric address belongs to: an IPv4 address, or an IPv6 network of 64 bits.
 
-    Whoever has one IPv6 address usually has all of its network.
+    A host that has one IPv6 address usually has all of its network.
     """
     if ":" not in host:
         return host

@@ -10,8 +10,10 @@ from typing import Final
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.message.headers import AuthHeader, NameAddr
+from spech.sip.message.ids import Identifiers
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
+from spech.sip.transaction.arrival import answer_tag
 from spech.sip.transaction.flow import Flow
 
 #: Seconds that a registration lasts: at least, where nothing is asked for, and at most.
@@ -46,7 +48,7 @@ class Registrar:
         self, accounts: Mapping[str, str], rng: random.Random, realm: str = "spech"
     ) -> None:
         self._accounts = dict(accounts)
-        self._rng = rng
+        self._ids = Identifiers(rng)
         self._digest = DigestServer(realm, rng, _NONCE_LIFETIME)
         self._bindings: dict[str, list[Binding]] = {}
 
@@ -98,7 +100,7 @@ class Registrar:
         return self._respond(request, 401, *(("WWW-Authenticate", str(one)) for one in challenges))
 
     def _respond(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:
-        tag = f"{self._rng.getrandbits(64):016x}"  # RFC 3261 8.2.6.2: every answer has one
+        tag = answer_tag(self._ids, request)  # RFC 3261 8.2.6.2: every answer has one.
         return response_to(request, status, to_tag=tag, headers=headers)
 
     # ------------------------------------------------------------------ where they are

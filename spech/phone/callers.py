@@ -16,6 +16,7 @@ from spech.sip.agent import Screen, UserAgent
 from spech.sip.call.session import Session
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
+from spech.sip.transaction.arrival import answer_tag
 from spech.sip.transaction.flow import Flow
 
 _log: Final = logging.getLogger(__name__)
@@ -80,8 +81,12 @@ class Callers:
         self._blamed: set[str] = set()
 
     def attach(self, agent: UserAgent) -> None:
-        """Begin to judge the calls that come to ``agent``."""
+        """Begin to judge the calls that come to ``agent``, and name the peers that it must serve.
+
+        See :attr:`~spech.sip.agent.UserAgent.is_known_peer`.
+        """
         self._agent = agent
+        agent.is_known_peer = self.names
 
     def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
         """The response that refuses ``request``, or None to let it in."""
@@ -96,7 +101,7 @@ class Callers:
         if refusal is None:
             return None
         status, headers = refusal
-        return response_to(request, status, to_tag=agent.ids.tag(), headers=headers)
+        return response_to(request, status, to_tag=answer_tag(agent.ids, request), headers=headers)
 
     def _refusal(self, agent: UserAgent, source: str) -> tuple[int, list[tuple[str, str]]] | None:
         """Why a call from ``source`` may not ring, or None."""
@@ -115,7 +120,11 @@ class Callers:
 
     def knows(self, source: str) -> bool:
         """Whether calls from this address ring."""
-        if self._anyone or _is_loopback(source):
+        return self._anyone or self.names(source)
+
+    def names(self, source: str) -> bool:
+        """Whether this address is this machine, a registrar or an allowed caller by itself."""
+        if _is_loopback(source):
             return True
         if self._agent is not None and self._agent.registered_at(source):
             return True

@@ -16,7 +16,9 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError
-from spech.shares import Shares, source_of
+from spech.shares import Shares, Standing, source_of
+from spech.sip.call.events import Answered
+from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import replaced
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral
@@ -34,7 +36,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration
 from spech.sip.services import Services, invite_refusal
 from spech.sip.timeline import Note, Timeline
-from spech.sip.transaction.arrival import origin, traced
+from spech.sip.transaction.arrival import answer_tag, origin, traced
 from spech.sip.transaction.flow import Flow, Outgoing, host_port
 from spech.sip.transaction.layer import TransactionLayer
 from spech.sip.transaction.timers import TimerSet
@@ -71,6 +73,9 @@ class UserAgent:
             REGISTER by it, a server authenticates by it.
         max_sessions: incoming calls at once, of which one source gets at most half
             (:class:`~spech.shares.Shares`); further INVITEs are answered 503.
+        max_memory: bytes that requests in progress may take, shared in the same way.
+
+    More of both is reserved for known peers: see :attr:`is_known_peer`.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class UserAgent:
         *,
         screen: Screen | None = None,
         max_sessions: int = 2000,
+        max_memory: int = 80_000_000,
     ) -> None:
         self.rng = rng
         self.ids = Identifiers(rng)
@@ -86,7 +92,7 @@ class UserAgent:
         #: What happened in the latest calls.
         self.timeline = Timeline()
         self._outbox: list[Outgoing | Note] = []
-        self.layer = TransactionLayer(self.timers, self._outbox.append)
+        self.layer = TransactionLayer(self.timers, self._outbox.append, limit=max_memory)
         self.services = Services(self)
         self.takes_messages = False
         #: What was dropped, by cause.
@@ -100,6 +106,12 @@ class UserAgent:
         #: Who sent them.
         self._callers: dict[Session, str] = {}
         self._registrations: list[Registration] = []
+        #: Hosts that we have answered calls with, and the number of these calls.
+        self._talking: Counter[str] = Counter()
+        self._talking_with: dict[Leg, str] = {}
+        #: Whether the numeric address of a host is that of a peer whose calls a flood must not keep
+        #: out: a trunk, a registered user. Registrars and hosts that we talk with are known anyway.
+        self.is_known_peer: Callable[[str], bool] = lambda host: False
         #: Where the registrars see us, when a NAT is between.
         self._seen_at: dict[Flow, Address] = {}
         self._closed = False
@@ -286,6 +298,11 @@ class UserAgent:
     def emit(self, event: Event) -> None:
         """Queue an event for :meth:`next_event`."""
         self._events.append(event)
+        if isinstance(event, Answered) and event.session not in self._talking_with:
+            assert event.session.dialog is not None
+            host = event.session.dialog.flow.remote[0]
+            self._talking_with[event.session] = host
+            self._talking[host] += 1
 
     def send(self, outgoing: Outgoing) -> None:
         """Queue bytes for :meth:`to_send`."""
@@ -297,6 +314,11 @@ class UserAgent:
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop((session.call_id, session.local_tag), None)
+        host = self._talking_with.pop(session, None)
+        if host is not None:
+            self._talking[host] -= 1
+            if not self._talking[host]:
+                del self._talking[host]
         if session.invited_by is not None:
             self._invited.pop(origin(session.invited_by), None)
             caller = self._callers.pop(session, None)
@@ -339,10 +361,8 @@ class UserAgent:
             self._respond(request, flow, error.status, str(error)[:80])
             return
         session = self._sessions.get((request.call_id, request.to.tag or ""))
-        essential = session is not None or (
-            request.method == "CANCEL" and self.layer.match(request, "INVITE") is not None
-        )
-        transaction = self.layer.serve(opened(request), flow, essential=essential)
+        standing = self._standing(request, session, flow)
+        transaction = self.layer.serve(opened(request), flow, standing)
         if transaction is None:
             self.dropped["too many transactions"] += 1
             self._respond(request, flow, 503, headers=[self._retry_after()])
@@ -351,9 +371,39 @@ class UserAgent:
             self._serve(transaction, session, flow, now)
         except RemoteProtocolError as error:
             if not transaction.answered:
-                tag = session.local_tag if session else self.ids.tag()
+                tag = session.local_tag if session else answer_tag(self.ids, request)
                 transaction.respond(response_to(request, error.status, to_tag=tag), now)
             raise
+        finally:
+            if session is None and self._is_repeatable(transaction):
+                transaction.abandon()
+
+    def _standing(self, request: Request, session: Session | None, flow: Flow) -> Standing:
+        """Which reserved room a request may use."""
+        if session is not None:
+            # A caller whom nobody has answered is a stranger still, but may hang up.
+            admitted = session.outgoing or session.is_up or request.method == "BYE"
+        else:
+            admitted = request.method == "CANCEL" and bool(self.layer.match(request, "INVITE"))
+        return Standing.ADMITTED if admitted else self._standing_of(flow)
+
+    def _standing_of(self, flow: Flow) -> Standing:
+        host = flow.remote[0]
+        known = host in self._talking or self.registered_at(host) or self.is_known_peer(host)
+        return Standing.KNOWN if known else Standing.STRANGER
+
+    def _is_repeatable(self, transaction: ServerTransaction) -> bool:
+        """Whether the answer that went out would be given again to the same request.
+
+        Then no state is kept for it, so that a flood of such requests fills nothing
+        (RFC 3261 8.2.7).
+        """
+        request, status = transaction.request, transaction.status
+        if status is None or status < 200:
+            return False
+        if request.to.tag is not None:
+            return status == 481
+        return status >= 300 or request.method == "OPTIONS"
 
     def _serve(
         self, transaction: ServerTransaction, session: Session | None, flow: Flow, now: float
@@ -397,8 +447,8 @@ class UserAgent:
         reason: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        # Statelessly, so that rubbish cannot fill our memory (RFC 3261 8.2.7).
-        tag = self.ids.tag()
+        # Without state, so that a flood of such requests fills nothing (RFC 3261 8.2.7).
+        tag = answer_tag(self.ids, request)
         response = response_to(request, status, reason, to_tag=tag, headers=headers)
         self.send(Outgoing(bytes(response), flow))
 
@@ -421,7 +471,7 @@ class UserAgent:
         target = self.layer.match(request, "INVITE")
         status = 481 if target is None else 200
         session = None if target is None else self._invited.get(origin(target.request))
-        tag = session.local_tag if session else self.ids.tag()
+        tag = session.local_tag if session else answer_tag(self.ids, request)
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
             session.receive_cancel(request, now)
@@ -444,13 +494,13 @@ class UserAgent:
         request = transaction.request
         caller = source_of(flow.remote[0])
         refusal = self._refusal(transaction)
-        if refusal is None and not self._room.take(caller):
+        if refusal is None and not self._room.take(caller, standing=self._standing_of(flow)):
             refusal = 503, [self._retry_after()]
         if refusal is not None:
             status, headers = refusal
             # With a To tag, as every final response (RFC 3261 8.2.6.2).
-            response = response_to(request, status, to_tag=self.ids.tag(), headers=headers)
-            transaction.respond(response, now)
+            tag = answer_tag(self.ids, request)
+            transaction.respond(response_to(request, status, to_tag=tag, headers=headers), now)
             return
         ours = request.to.uri.bare
         if request.uri.scheme == "sips":
@@ -462,10 +512,14 @@ class UserAgent:
             self.rng,
         )
         session = Session(self, identity, request.call_id, self._forget, outgoing=False)
-        session.replaces = replaced(request, self.sessions)
+        try:
+            session.replaces = replaced(request, self.sessions)
+            session.receive_invite(transaction, now)
+        except RemoteProtocolError:
+            self._room.give_back(caller)
+            raise
         self.timeline.open(session.call_id)
         self._callers[session] = caller
-        session.receive_invite(transaction, now)
         assert session.dialog is not None
         registration = self._registration_at(session.dialog.flow.remote[0])
         if registration is not None:

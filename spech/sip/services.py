@@ -21,6 +21,7 @@ from spech.sip.dialog.requests import Done
 from spech.sip.dialog.standalone import StandaloneRequest
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
+from spech.sip.transaction.arrival import answer_tag
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching.content import ACCEPT, read
@@ -166,7 +167,7 @@ class Services:
         now: float,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        tag = self._context.ids.tag()
+        tag = answer_tag(self._context.ids, transaction.request)
         response = response_to(transaction.request, status, to_tag=tag, headers=headers)
         transaction.respond(response, now)
 

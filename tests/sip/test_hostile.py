@@ -97,7 +97,7 @@ def test_numbers_that_are_none_for_a_registration(number: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["6.6.6.6", "10.0.0.2"])
-def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes, source: str) -> None:
+def test_a_flood_of_messages_hides_no_bye(scripted: Pair, sdp_answer: bytes, source: str) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -108,9 +108,10 @@ def test_a_flood_of_options_hides_no_bye(scripted: Pair, sdp_answer: bytes, sour
     agent = pair.alice.agent
     stranger = Flow("udp", pair.alice.address, (source, 5061))
     flood = (
-        "OPTIONS sip:a@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 6.6.6.6;branch=z9hG4bK{0}\r\n"
-        "From: <sip:x@y>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: {0}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        "MESSAGE sip:a@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 6.6.6.6;branch=z9hG4bK{0}\r\n"
+        "From: <sip:x@y>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: {0}\r\nCSeq: 1 MESSAGE\r\n\r\n"
     )
+    agent.takes_messages = True
     for number in range(10_001):
         agent.receive(flood.format(number).encode(), stranger, pair.wire.now)
     agent.to_send(pair.wire.now)

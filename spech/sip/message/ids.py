@@ -1,7 +1,8 @@
-"""The random words of SIP: branches, tags, Call-IDs."""
+"""The random identifiers of SIP: branches, tags, Call-IDs."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Final
 
@@ -18,6 +19,7 @@ class Identifiers:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+        self._secret = rng.randbytes(32)
 
     def _word(self, bits: int) -> str:
         return f"{self._rng.getrandbits(bits):0{bits // 4}x}"
@@ -30,8 +32,13 @@ class Identifiers:
         """One end of a dialog, for From or To."""
         return self._word(64)
 
+    def tag_for(self, *parts: str) -> str:
+        """A tag that is the same whenever ``parts`` are, and that nobody else can compute."""
+        text = "\n".join(parts).encode(errors="surrogateescape")
+        return hashlib.blake2b(text, digest_size=8, key=self._secret).hexdigest()
+
     def call_id(self) -> str:
-        """A Call-ID. It names no host, so it tells nobody our address."""
+        """A Call-ID. It holds no host name, so it does not reveal our address."""
         return self._word(128)
 
     def sequence(self) -> int:

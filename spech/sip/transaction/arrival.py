@@ -1,10 +1,11 @@
-"""How a request reached us: what tells two copies of it, and where its responses go."""
+"""How a request reached us: what identifies its copies, and where its responses go."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from spech.addresses import numeric
+from spech.sip.message.ids import Identifiers
 from spech.sip.message.message import Request
 from spech.sip.transaction.flow import Flow
 
@@ -12,6 +13,16 @@ from spech.sip.transaction.flow import Flow
 def origin(request: Request) -> tuple[str, str | None, int]:
     """What stays the same in a request that reaches us by two ways."""
     return request.call_id, request.from_.tag, request.cseq.number
+
+
+def answer_tag(ids: Identifiers, request: Request) -> str:
+    """The To tag of an answer that leaves no state.
+
+    It is the same for each copy of the request, as RFC 3261 8.2.7 asks for.
+    """
+    # As written: a request that breaks the rules is answered as well.
+    values = (request.headers.get(name) for name in ("Via", "From", "Call-ID", "CSeq"))
+    return ids.tag_for(*(value or "" for value in values))
 
 
 def traced(request: Request, flow: Flow) -> tuple[Request, Flow]:

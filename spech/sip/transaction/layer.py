@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from spech.addresses import Address
-from spech.shares import Shares, source_of
+from spech.shares import Shares, Standing, source_of
 from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.arrival import origin
@@ -80,13 +80,10 @@ class TransactionLayer:
             method = "INVITE" if request.method == "ACK" else request.method
         return self._servers.get(server_key(request, method))
 
-    def serve(self, request: Request, flow: Flow, *, essential: bool) -> ServerTransaction | None:
-        """A transaction for a request that matched none; None when there is no room.
-
-        ``essential`` requests belong to a call that we have: no flood may keep them out.
-        """
+    def serve(self, request: Request, flow: Flow, standing: Standing) -> ServerTransaction | None:
+        """A transaction for a request that matched none; None when there is no room."""
         source, size = source_of(flow.remote[0]), _size(request)
-        if not self._shares.take(source, size, entitled=essential):
+        if not self._shares.take(source, size, standing):
             return None
         key = server_key(request, request.method)
         transaction = ServerTransaction(

@@ -255,6 +255,8 @@ class ServerTransaction(Transaction):
         start = State.PROCEEDING if invite else State.TRYING
         super().__init__(request, key, flow, start, timers, send, ended)
         self.acknowledged: Callable[[Request, float], None] | None = None
+        #: The status of the last response, None before the first.
+        self.status: int | None = None
 
     def transport_failed(self, now: float) -> None:
         """Their connection broke: the answer goes by a new one to where their Via is (18.2.2)."""
@@ -294,6 +296,7 @@ class ServerTransaction(Transaction):
             raise LocalProtocolError(
                 f"{self.request.method} is {self.state.value}: too late for a {response.status}"
             )
+        self.status = response.status
 
     @property
     def silent(self) -> bool:

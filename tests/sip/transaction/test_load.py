@@ -15,7 +15,7 @@ from spech.sip.agent import UserAgent
 from spech.sip.call.session import Session
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
-from spech.sip.message.message import Response
+from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Timeline
 from spech.sip.transaction.flow import Flow
@@ -23,6 +23,7 @@ from spech.sip.transaction.timers import PATIENCE, TimerSet
 
 NOISY = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.66", 5060))
 QUIET = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.7", 5060))
+AUDIO = AudioFormat("PCMU", "PCMU", 8000, 0)
 
 REQUEST = (
     "{method} sip:600@192.0.2.100 SIP/2.0\r\n"
@@ -49,6 +50,8 @@ def request(
         tag=f";tag={tag}" if tag else "",
         length=len(body),
     )
+    if method == "MESSAGE":
+        text = text.replace("Contact:", "Content-Type: text/plain\r\nContact:")
     return text.encode() + body
 
 
@@ -61,8 +64,10 @@ def exchanged(agent: UserAgent, data: bytes, flow: Flow, now: float = 0.0) -> li
 
 def flooded(agent: UserAgent) -> int:
     """Requests from the noisy source until it is refused; how many it took."""
+    agent.takes_messages = True
     for number in range(1, 100_000):
-        (answer,) = exchanged(agent, request("OPTIONS", NOISY, number), NOISY)
+        (answer,) = exchanged(agent, request("MESSAGE", NOISY, number), NOISY)
+        agent.next_event()
         if answer.status == 503:
             assert 0 < int(answer.headers.get("Retry-After") or "") < 60
             return number
@@ -75,33 +80,35 @@ def test_a_flood_is_turned_away_and_others_are_served() -> None:
     assert taken > 1000  # A busy trunk is one source.
     assert len(agent.layer) < taken
     for number in range(1, 100):
-        (answer,) = exchanged(agent, request("OPTIONS", QUIET, number), QUIET)
+        (answer,) = exchanged(agent, request("MESSAGE", QUIET, number), QUIET)
         assert answer.status == 200
-    (answer,) = exchanged(agent, request("OPTIONS", NOISY, 100_001), NOISY)
+    (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_001), NOISY)
     assert answer.status == 503
     # It is over when it is over.
     agent.handle_timer(PATIENCE + 1)
     assert len(agent.layer) == 0
-    (answer,) = exchanged(agent, request("OPTIONS", NOISY, 100_002), NOISY, PATIENCE + 1)
+    (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_002), NOISY, PATIENCE + 1)
     assert answer.status == 200
 
 
-def incoming(agent: UserAgent) -> Session:
+def incoming(agent: UserAgent, flow: Flow = NOISY) -> Session:
+    """The session of the call that came over ``flow``."""
     while (event := agent.next_event()) is not None:
         if isinstance(event, events.InviteReceived):
-            return event.session
+            assert event.session.dialog is not None
+            if event.session.dialog.flow == flow:
+                return event.session
     raise AssertionError("nobody called")
 
 
 def test_a_call_that_is_up_can_be_ended_during_a_flood() -> None:
     agent = UserAgent(random.Random(1))
-    offer = Negotiator([AudioFormat("PCMU", "PCMU", 8000, 0)], "192.0.2.66", 4000, 1).offer()
+    offer = Negotiator([AUDIO], "192.0.2.66", 4000, 1).offer()
     invite = request("INVITE", NOISY, 1, body=offer)
     invite = invite.replace(b"Contact:", b"Content-Type: application/sdp\r\nContact:")
     exchanged(agent, invite, NOISY)
     session = incoming(agent)
-    audio = AudioFormat("PCMU", "PCMU", 8000, 0)
-    session.answer(lambda number: Negotiator([audio], "192.0.2.100", 5000, number), 0.0)
+    session.answer(lambda number: Negotiator([AUDIO], "192.0.2.100", 5000, number), 0.0)
     exchanged(agent, request("ACK", NOISY, 1, tag=session.local_tag), NOISY)
     flooded(agent)
     bye = request("BYE", NOISY, 2, call=1, tag=session.local_tag)
@@ -128,19 +135,115 @@ def test_one_caller_leaves_room_for_others() -> None:
     assert len(agent.sessions) == 6
 
 
+def refuse_strangers(request: Request, flow: Flow, now: float) -> Response | None:
+    """A server's screen: REGISTER and INVITE need credentials, REFER is forbidden."""
+    if request.method in ("REGISTER", "INVITE"):
+        nonce = ("WWW-Authenticate", f'Digest realm="spech", nonce="{now}"')
+        return response_to(request, 401, to_tag="screen", headers=[nonce])
+    return response_to(request, 403, to_tag="screen") if request.method == "REFER" else None
+
+
+@pytest.mark.parametrize(
+    ("method", "tag", "status"),
+    [
+        ("OPTIONS", "", 200),
+        ("REGISTER", "", 401),
+        ("INVITE", "", 401),
+        ("REFER", "", 403),
+        ("MESSAGE", "", 480),
+        ("SUBSCRIBE", "", 489),
+        ("NOTIFY", "", 489),
+        ("CANCEL", "", 481),
+        ("PUBLISH", "", 405),
+        ("BYE", "unknown", 481),
+        ("INVITE", "unknown", 481),
+        ("INFO", "unknown", 481),
+    ],
+)
+def test_an_answer_that_can_be_given_again_leaves_no_state(
+    method: str, tag: str, status: int
+) -> None:
+    agent = UserAgent(random.Random(1), screen=refuse_strangers)
+    data = request(method, NOISY, 1, tag=tag)
+    first, *more = exchanged(agent, data, NOISY)
+    assert (first.status, more) == (status, [])
+    assert len(agent.layer) == len(agent.timers) == agent.layer.memory == 0
+    assert agent.sessions == ()
+    # RFC 3261 8.2.7: no response is repeated by itself, and each copy gets the same tag.
+    assert agent.get_timer() is None
+    (again,) = exchanged(agent, data, NOISY)
+    assert bytes(again) == bytes(first)
+    (other,) = exchanged(agent, request(method, NOISY, 2, tag=tag), NOISY)
+    assert tag or method in ("REGISTER", "INVITE", "REFER") or other.to.tag != first.to.tag
+
+
+def test_an_invite_that_cannot_be_read_gives_its_room_back() -> None:
+    agent = UserAgent(random.Random(1), max_sessions=4)
+    for number in range(1, 10):
+        bad = request("INVITE", NOISY, number).replace(b"Contact:", b"Record-Route: <\r\nContact:")
+        answers = exchanged(agent, bad, NOISY)
+        assert [answer.status for answer in answers] == [400]
+        assert len(agent.layer) == 0
+    assert not exchanged(agent, request("INVITE", NOISY, 10), NOISY)
+
+
+def setup_by(agent: UserAgent, trunk: Flow, number: int, now: float) -> bool:
+    """A whole call from ``trunk``: whether it was answered. It stays up."""
+    offer = Negotiator([AUDIO], trunk.remote[0], 4000, 1).offer()
+    invite = request("INVITE", trunk, number, body=offer)
+    invite = invite.replace(b"Contact:", b"Content-Type: application/sdp\r\nContact:")
+    if exchanged(agent, invite, trunk, now):
+        return False
+    session = incoming(agent, trunk)
+    session.answer(lambda number: Negotiator([AUDIO], "192.0.2.100", 5000, number), now)
+    agent.to_send(now)
+    exchanged(agent, request("ACK", trunk, number, tag=session.local_tag), trunk, now)
+    return session.is_up
+
+
+def test_a_flood_from_many_spoofed_sources_keeps_no_known_peer_out() -> None:
+    """1,000 requests a second from 10,000 sources; the trunk calls 5 times a second."""
+    agent = UserAgent(random.Random(1), max_sessions=300, max_memory=5_000_000)
+    agent.takes_messages = True
+    agent.is_known_peer = lambda host: host == QUIET.remote[0]
+    methods = ["INVITE", "MESSAGE", "OPTIONS", "REGISTER"]
+    refused = set_up = 0
+    for number in range(1, 6001):
+        now = number / 1000
+        source = Flow("udp", NOISY.local, (f"198.51.{number % 100}.{number // 100 % 100}", 5060))
+        for answer in exchanged(agent, request(methods[number % 4], source, number), source, now):
+            refused += answer.status == 503
+        if number % 200 == 0:
+            set_up += setup_by(agent, QUIET, 100_000 + number, now)
+        agent.handle_timer(now)
+        while agent.next_event() is not None:
+            pass
+    assert refused > 1000  # The flood filled what there is for strangers.
+    assert set_up == 30
+    assert agent.layer.memory <= 5_000_000 * 11 / 8
+    assert len(agent.sessions) <= 300 * 11 / 8
+    # Who talks with us is known as well, on whatever call.
+    agent.is_known_peer = lambda host: False
+    assert setup_by(agent, QUIET, 200_000, 6.0)
+    other = Flow("udp", QUIET.local, ("192.0.2.8", 5060))
+    assert not setup_by(agent, other, 200_001, 6.0)
+
+
 @pytest.mark.parametrize("size", [0, 30_000])
 def test_transactions_take_no_more_memory_than_is_accounted_for(size: int) -> None:
     agent = UserAgent(random.Random(1))
     # The timeline's memory has a bound of its own.
     agent.timeline = Timeline()
-    exchanged(agent, request("OPTIONS", NOISY, 100_000), NOISY)
+    agent.takes_messages = True
+    exchanged(agent, request("MESSAGE", NOISY, 100_000), NOISY)
     number = 300
     before = agent.layer.memory
     tracemalloc.start()
     try:
         for one in range(1, number):
-            agent.receive(request("OPTIONS", NOISY, one, body=bytes(size)), NOISY, 0.0)
+            agent.receive(request("MESSAGE", NOISY, one, body=bytes(size)), NOISY, 0.0)
             agent.to_send(0.0)
+            agent.next_event()
         agent.timeline = Timeline()
         taken, _ = tracemalloc.get_traced_memory()
     finally:
