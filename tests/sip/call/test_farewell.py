@@ -225,7 +225,7 @@ def test_whatever_happens_everybody_is_told(seed: int, words: list[str], loss: f
         elif word == "alice":
             pair.hang_up(pair.alice, ours)
         elif word in ("hold", "resume") and ours.state is State.CONFIRMED:
-            getattr(pair.alice.agent, word)(ours, now)
+            getattr(ours, word)(now)
         elif theirs is not None and word == "bob":
             pair.hang_up(pair.bob, theirs)
         elif theirs is not None and theirs.state is State.INCOMING and word == "ring":
