@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from spech.sip.dialog.attempts import Attempts, back_off
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity, Tries
@@ -19,8 +20,6 @@ from spech.sip.transaction.transaction import ClientTransaction
 
 #: The longest binding that is believed, in seconds.
 _MOST: Final = 86_400
-#: Seconds to wait after the first, second, ... failure in a row.
-_BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
 
 
 class State(enum.Enum):
@@ -39,7 +38,7 @@ class RegistrationChanged(Event):
     registration: Registration
 
 
-class Registration:
+class Registration(Attempts):
     """One address of record bound to our contact.
 
     Refreshes itself before it expires, tries again with growing pauses after a failure, and is
@@ -61,7 +60,7 @@ class Registration:
         expires: int,
         instance: str | None = None,
     ) -> None:
-        self.identity = identity
+        super().__init__(context, identity)
         self.registrar = registrar
         self.expires = expires
         self.state = State.REGISTERING
@@ -72,7 +71,6 @@ class Registration:
         #: When the binding ends, on the caller's clock; None while there is none.
         self.expires_at: float | None = None
         self.call_id = context.ids.call_id()
-        self._context = context
         self._instance = instance
         self._bound_before: Uri | None = None
         self._corrected = False
@@ -80,10 +78,7 @@ class Registration:
         self._sequence = context.ids.sequence()
         #: The ways to the registrar, tried in turn.
         self.flows: list[Flow] = []
-        self._target = 0
-        self._tries = Tries()
         self._failures = 0
-        self._transaction: ClientTransaction | None = None
 
     def __str__(self) -> str:
         return "the registration"
@@ -91,18 +86,11 @@ class Registration:
     def __repr__(self) -> str:
         return f"<Registration {self.identity.uri.address} {self.state.value}>"
 
-    @property
-    def flow(self) -> Flow:
-        """Where REGISTER goes at present."""
-        return self.flows[self._target]
-
     def register(self, flows: Sequence[Flow], now: float) -> None:
         """Bind our contact, trying ``flows`` in turn."""
         self.flows = list(flows)
-        self._target = 0
-        self._tries = Tries()
         self._corrected = False
-        self._send(now)
+        self._start(now)
 
     def remove(self, now: float) -> None:
         """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
@@ -122,8 +110,10 @@ class Registration:
         if name == "refresh" and self.state is not State.REMOVED:
             self.register(self.flows, now)
 
-    def _send(self, now: float) -> None:
-        flow = self.flow
+    def _flows(self) -> list[Flow]:
+        return self.flows
+
+    def _build(self, flow: Flow, *, failover: bool) -> Request:
         expires = 0 if self.state is State.REMOVED else self.expires
         before, self._bound_before = self._bound_before, None
         self._sequence += 1
@@ -142,8 +132,7 @@ class Registration:
                 *self._context.standard_headers(),
             ]
         )
-        request = self.identity.sign(Request("REGISTER", self.registrar, headers))
-        self._transaction = self._context.layer.request(request, flow, self, now)
+        return Request("REGISTER", self.registrar, headers)
 
     def _contact(self, flow: Flow) -> str:
         contact = self._context.contact(flow, self.identity.uri)
@@ -151,45 +140,28 @@ class Registration:
             return contact
         return f'{contact};+sip.instance="<{self._instance}>";reg-id=1'  # RFC 5626 4.2.1
 
-    def receive_response(
-        self, transaction: ClientTransaction, response: Response, now: float
-    ) -> None:
-        """A response to the current REGISTER."""
-        if response.status < 200 or transaction is not self._transaction:
-            return
-        if self._tries.again(self.identity, transaction.request, response):
-            self._send(now)
-            return
-        self.answered = True
-        if self.state is State.REMOVED:
-            if response.status < 300 and transaction.request.expires != 0:
+    def _finished(self, status: int, response: Response | None, now: float) -> None:
+        self.answered = response is not None
+        transaction = self._transaction
+        assert transaction is not None
+        if response is None:
+            if self.state is State.REMOVED:
+                self._removed(status, REASONS[status])
+            else:
+                self._fail(status, REASONS[status], now)
+        elif self.state is State.REMOVED:
+            if status < 300 and transaction.request.expires != 0:
                 self._send(now)  # The binding that was being made when we left.
             else:
-                self._removed(response.status, response.reason)
-        elif response.status < 300:
+                self._removed(status, response.reason)
+        elif status < 300:
             self._succeeded(transaction, response, now)
-        elif response.status == 423 and self._lengthen(response):
-            self._send(now)
-        elif response.status == 503 and self._target + 1 < len(self.flows):
-            self._target += 1
+        elif status == 423 and self._lengthen(response):
             self._send(now)
         else:
             retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
             pause = maybe_number(retry.strip(), _MOST)
-            self._failed(response.status, response.reason, now, pause)
-
-    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
-        """Nobody answered, or it could not be sent."""
-        if transaction is not self._transaction:
-            return
-        self.answered = False
-        if self.state is State.REMOVED:
-            self._removed(status, REASONS[status])
-        elif self._target + 1 < len(self.flows):
-            self._target += 1
-            self._send(now)
-        else:
-            self._failed(status, REASONS[status], now)
+            self._fail(status, response.reason, now, pause)
 
     def _removed(self, status: int, reason: str) -> None:
         self.status, self.reason, self.expires_at = status, reason, None
@@ -204,7 +176,7 @@ class Registration:
         granted = self._granted(transaction.request, response)
         if granted == 0:
             self.expires_at = None
-            self._failed(response.status, "The registrar bound us for no time", now)
+            self._fail(response.status, "The registrar bound us for no time", now)
             return
         self.state = State.REGISTERED
         self.status, self.reason = response.status, response.reason
@@ -261,7 +233,7 @@ class Registration:
         self.expires = least
         return True
 
-    def _failed(self, status: int, reason: str, now: float, pause: float | None = None) -> None:
+    def _fail(self, status: int, reason: str, now: float, pause: float | None = None) -> None:
         self.state = State.FAILED
         self.status, self.reason = status, reason
         if self.expires_at is not None and self.expires_at <= now:
@@ -269,7 +241,7 @@ class Registration:
         # Trying a refused password again and again locks accounts: that waits for a person.
         if status not in (401, 403, 407):
             if pause is None:
-                pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+                pause = back_off(self._failures)
             pause *= self._context.rng.uniform(1.0, 1.2)  # Never before Retry-After (20.33).
             self._context.timers.set(self, "refresh", now + pause)
         self._failures += 1

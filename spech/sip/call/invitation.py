@@ -11,9 +11,9 @@ from spech.sip.call.events import MediaChanged
 from spech.sip.call.fork import Fork
 from spech.sip.call.leg import Leg
 from spech.sip.description.offer_answer import Negotiator
+from spech.sip.dialog.attempts import Attempts
 from spech.sip.dialog.capabilities import SDP
 from spech.sip.dialog.dialog import Dialog
-from spech.sip.dialog.identity import Tries
 from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.headers import Headers, NameAddr
@@ -29,7 +29,7 @@ _MOST_REDIRECTIONS: Final = 5
 _FORKS: Final = 60
 
 
-class Invitation:
+class Invitation(Attempts):
     """One INVITE of ours with all its tries: credentials, further servers, redirections.
 
     What it learns it tells its session, which decides.
@@ -38,21 +38,19 @@ class Invitation:
     def __init__(
         self, session: Leg, negotiator: Negotiator, target: Uri, flows: Sequence[Flow]
     ) -> None:
+        super().__init__(session.context, session.identity)
         self._session = session
-        self._context = session.context
         self._negotiator = negotiator
         self._target = target
         #: Whom we wanted to call; a redirection does not change it (RFC 3261 8.1.3.4).
         self._to = target
-        self._flows = list(flows)
+        self._servers = list(flows)
         self._body = negotiator.offer()
         #: What was to be secure all the way is not followed to where it is not (RFC 3261 26.2.2).
         self._schemes = ("sips",) if target.scheme == "sips" else ("sip", "sips")
         self._sequence = self._context.ids.sequence()
-        self._tries = Tries()
         self._redirections = 0
         self._forks: dict[str, Fork] = {}
-        self._transaction: ClientTransaction | None = None
 
     @property
     def dialogs(self) -> tuple[Dialog, ...]:
@@ -65,37 +63,40 @@ class Invitation:
         return fork.agreed if fork else None
 
     def send(self, now: float) -> None:
-        """Send it, with a new branch and CSeq number."""
+        """Send it to the first server."""
+        self._start(now)
+
+    def _flows(self) -> list[Flow]:
+        return self._servers
+
+    def _build(self, flow: Flow, *, failover: bool) -> Request:
         session = self._session
         session.start_over()
-        flow = self._flows[0]
+        self._forks.clear()
+        self._sequence += 1
         headers = Headers(
             [
                 ("Via", self._context.via(flow)),
                 ("Max-Forwards", "70"),
-                ("From", str(session.identity.address.with_tag(session.local_tag))),
+                ("From", str(self.identity.address.with_tag(session.local_tag))),
                 ("To", f"<{self._to}>"),
                 ("Call-ID", session.call_id),
                 ("CSeq", f"{self._sequence} INVITE"),
-                ("Contact", self._context.contact(flow, session.identity.uri)),
+                ("Contact", self._context.contact(flow, self.identity.uri)),
                 *session.invite_headers(),
                 *session.headers,
                 ("Content-Type", SDP),
             ]
         )
-        request = session.identity.sign(Request("INVITE", self._target, headers, self._body))
-        self._sequence += 1
-        self._forks.clear()
-        self._transaction = self._context.layer.request(request, flow, self, now)
+        return Request("INVITE", self._target, headers, self._body)
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call again where a 3xx pointed."""
-        identity = self._session.identity
-        if target.host != self._target.host and not identity.routes:
-            # A stranger: it has no business with our credentials. A server of ours on the way has.
-            self._session.identity = identity.without_password()
+        if target.host != self._target.host and not self.identity.routes:
+            # A stranger has no business with our credentials. A server of ours on the way has.
+            self.identity = self._session.identity = self.identity.without_password()
         self._target = target
-        self._flows = list(flows)
+        self._servers = list(flows)
         self.send(now)
 
     def cancel(self, now: float) -> None:
@@ -106,36 +107,23 @@ class Invitation:
         # RFC 3261 9.1: without a final response within 64*T1 the call is considered cancelled.
         self._context.timers.set(self._session, "cancel", now + PATIENCE)
 
-    def abandon(self) -> None:
-        """Stop waiting for a final response."""
-        if self._transaction is not None:
-            self._transaction.abandon()
+    def _worthwhile(self) -> bool:
+        return self._session.still_calling
 
     # ------------------------------------------------------------------ responses
 
     def receive_response(
         self, transaction: ClientTransaction, response: Response, now: float
     ) -> None:
-        """A response to the INVITE. What answers our CANCEL does not matter: the INVITE's does."""
+        """A response to the INVITE. The response to a CANCEL is ignored: the INVITE's counts."""
         if transaction.request.method != "INVITE":
             return
         if 200 <= response.status < 300:
             self._accepted(transaction, response, now)
-        elif transaction is not self._transaction:
-            return
-        elif response.status < 200:
-            self._provisional(transaction, response, now)
+        elif response.status < 200 and transaction is self._transaction:
+            self._progressed(transaction, response, now)
         else:
-            self._refused(transaction, response, now)
-
-    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
-        """Nobody answered (408), or it could not be sent (503)."""
-        if transaction is not self._transaction:
-            return
-        if self._session.still_calling and len(self._flows) > 1:
-            self._next_server(now)
-        else:
-            self._session.refused(status, REASONS[status], now)
+            super().receive_response(transaction, response, now)
 
     def _fork(self, transaction: ClientTransaction, response: Response) -> Fork:
         tag = response.to.tag or ""
@@ -144,12 +132,12 @@ class Invitation:
             if len(self._forks) >= _FORKS:
                 raise RemoteProtocolError("too many forks of one call")
             request, flow = transaction.request, transaction.flow
-            further = self._flows[1:] if transaction is self._transaction else ()
+            further = self._untried[1:] if transaction is self._transaction else ()
             dialog = Dialog.from_response(request, response, flow, further)
             fork = self._forks[tag] = Fork(dialog)
         return fork
 
-    def _provisional(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def _progressed(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if not self._session.heard_from(now) or response.status == 100:
             return
         agreed: Agreed | None = None
@@ -229,21 +217,18 @@ class Invitation:
         self._context.locate(fork.dialog)
         self._session.accepted(fork, response, now)
 
-    def _refused(self, transaction: ClientTransaction, response: Response, now: float) -> None:
+    def _finished(self, status: int, response: Response | None, now: float) -> None:
         session = self._session
+        if response is None:
+            session.refused(status, REASONS[status], now)
+            return
         if session.still_calling:
-            if self._tries.again(session.identity, transaction.request, response):
-                self.send(now)
+            if status == 422 and session.timer.lengthen(response):
+                self._send(now)
                 return
-            if response.status == 422 and session.timer.lengthen(response):
-                self.send(now)
+            if status in (301, 302, 305) and self._redirected(response):
                 return
-            if response.status == 503 and len(self._flows) > 1:
-                self._next_server(now)
-                return
-            if response.status in (301, 302, 305) and self._redirected(response):
-                return
-        session.refused(response.status, response.reason, now)
+        session.refused(status, response.reason, now)
 
     def _redirected(self, response: Response) -> bool:
         targets = tuple(
@@ -256,11 +241,6 @@ class Invitation:
             return False
         self._session.redirected(targets)
         return True
-
-    def _next_server(self, now: float) -> None:
-        """Failover: a new transaction towards the next server (RFC 3263 4.3)."""
-        self._flows.pop(0)
-        self.send(now)
 
 
 def _preference(contact: NameAddr) -> float:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spech.sip.dialog.attempts import Attempts
 from spech.sip.dialog.context import Context
-from spech.sip.dialog.identity import Identity, Tries
+from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import Done
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.transaction import ClientTransaction
 
 
-class StandaloneRequest:
-    """One request with all its tries: credentials, further servers.
-
-    ``done`` hears the final response, or 408 or 503 where none came.
-    """
+class StandaloneRequest(Attempts):
+    """One request; ``done`` is called with its outcome."""
 
     def __init__(
         self,
@@ -34,63 +31,37 @@ class StandaloneRequest:
         contact: bool = False,
         done: Done,
     ) -> None:
+        super().__init__(context, identity)
         self.call_id = context.ids.call_id()
         self.tag = context.ids.tag()
         #: The CSeq number of the last try.
         self.sequence = context.ids.sequence()
-        self._context = context
-        self._identity = identity
         self._method = method
         self._target = target
-        self._flows = list(flows)
+        self._servers = list(flows)
         self._headers = tuple(headers)
         self._contact = contact
         self._body = body
         self._done = done
-        self._tries = Tries()
-        self._send(now)
+        self._start(now)
 
-    def _send(self, now: float) -> None:
-        flow = self._flows[0]
+    def _flows(self) -> list[Flow]:
+        return self._servers
+
+    def _build(self, flow: Flow, *, failover: bool) -> Request:
         self.sequence += 1
         pairs = [
             ("Via", self._context.via(flow)),
             ("Max-Forwards", "70"),
-            ("From", str(self._identity.address.with_tag(self.tag))),
+            ("From", str(self.identity.address.with_tag(self.tag))),
             ("To", f"<{self._target}>"),
             ("Call-ID", self.call_id),
             ("CSeq", f"{self.sequence} {self._method}"),
         ]
         if self._contact:
-            pairs.append(("Contact", self._context.contact(flow, self._identity.uri)))
+            pairs.append(("Contact", self._context.contact(flow, self.identity.uri)))
         headers = Headers([*pairs, *self._headers, *self._context.standard_headers()])
-        request = self._identity.sign(Request(self._method, self._target, headers, self._body))
-        self._transaction = self._context.layer.request(request, flow, self, now)
+        return Request(self._method, self._target, headers, self._body)
 
-    def abandon(self) -> None:
-        """Wait for nothing any more."""
-        self._transaction.abandon()
-
-    def receive_response(
-        self, transaction: ClientTransaction, response: Response, now: float
-    ) -> None:
-        """A response: try again with credentials or elsewhere, or be done."""
-        if response.status < 200 or transaction is not self._transaction:
-            return
-        if self._tries.again(self._identity, transaction.request, response):
-            self._send(now)
-        elif response.status != 503 or not self._next_server(now):
-            self._done(response.status, response, now)
-
-    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
-        """No response."""
-        if transaction is self._transaction and not self._next_server(now):
-            self._done(status, None, now)
-
-    def _next_server(self, now: float) -> bool:
-        """Failover (RFC 3263 4.3). False where there is no further server."""
-        if len(self._flows) < 2:
-            return False
-        self._flows.pop(0)
-        self._send(now)
-        return True
+    def _finished(self, status: int, response: Response | None, now: float) -> None:
+        self._done(status, response, now)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.dialog.attempts import back_off
 from spech.sip.dialog.capabilities import content_type
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
@@ -26,8 +27,6 @@ from spech.sip.watching.content import Content
 from spech.sip.watching.dialog_info import DialogInfo
 from spech.sip.watching.event_header import EventHeader, SubscriptionState
 
-#: Seconds to wait after the first, second, ... failure in a row.
-_BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
 #: Refusals that trying again does not change (RFC 6665 4.1.2.2 lists most of them).
 _FINAL: Final = frozenset(
     {400, 401, 403, 404, 405, 407, 410, 414, 416, 420, 481, 482, 483, 484, 485, 489, 501, 603, 604}
@@ -304,7 +303,7 @@ class Subscription:
             self._wait(self._pause(), now)
 
     def _pause(self) -> float:
-        pause = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        pause = back_off(self._failures)
         self._failures += 1
         return pause * self._context.rng.uniform(0.8, 1.2)
 
