@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,19 +33,31 @@ REAL_TIME = frozenset(
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with its group. The browser's group is the longest, so it comes first."""
+    """Marks each test with its group. The browser's group takes longest, so it comes first."""
     here = Path(__file__).parent
     for item in items:
-        path = item.path.relative_to(here)
-        folder = path.parts[0]
+        folder = item.path.relative_to(here).parts[0]
         if folder in REAL_TIME:
             item.add_marker("real_time")
         if folder == "peers":
             item.add_marker("peers")
-        item.add_marker(pytest.mark.xdist_group("browser" if folder == "browser" else str(path)))
     items.sort(key=lambda item: item.path.parent.name != "browser")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile``, with all browser tests as one file."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, _ = nodeid.partition("::")
+            return "browser" if "tests/browser/" in path else path
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ at_once() { .venv/bin/pytest -q --numprocesses "$@"; }
 if [ "${1:-}" = peers ]; then
     shift
     tools/setup.sh peers
-    at_once $((processors + 1)) --dist loadgroup -m peers tests/peers "$@"
+    at_once $((processors + 1)) --dist loadfile --no-loadscope-reorder -m peers tests/peers "$@"
 elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
@@ -32,6 +32,6 @@ else
     failed=0
     at_once "$processors" --dist worksteal -m "not real_time" || failed=1
     wait $!
-    at_once $((processors + 1)) --dist loadgroup -m "real_time and not peers" || failed=1
+    at_once $((processors + 1)) --dist loadfile --no-loadscope-reorder -m "real_time and not peers" || failed=1
     exit $failed
 fi
