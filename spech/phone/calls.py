@@ -135,7 +135,7 @@ class Calls:
         flows = await self._flows_to(uri)
         with self.lease(flows[0].local[0]) as pair:
             media, negotiator = await self._equip(pair, formats, flows, encryption)
-            identity = self._dialling.caller(caller, uri, flows[0].local)
+            identity = self._dialling.caller(caller, flows[0].local)
             with self.endpoint.command() as (agent, now):
                 session = agent.invite(
                     identity.anonymous() if headers else identity,

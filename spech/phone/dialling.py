@@ -84,15 +84,13 @@ class Dialling:
             return await self._endpoint.flows_to(uri, account.carrier)
         return await self._endpoint.flows_to(uri)
 
-    def caller(self, caller: str | None, target: Uri, local: Address) -> Identity:
-        """Who calls ``target``: ``caller``, or else the account.
+    def caller(self, caller: str | None, local: Address) -> Identity:
+        """Who calls: ``caller``, or else the account.
 
-        The password serves at the account's own servers only.
+        The identity gives credentials to the account's own servers only.
         """
         if caller is None and self.identity is not None and self._account is not None:
-            identity = self.identity
-            ours = identity.routes or target.host == self._account.uri.host
-            return identity if ours else identity.without_password()
+            return self.identity
         address = NameAddr.parse(f"<{caller}>") if caller else None
         if address is None:
             address = NameAddr(Uri("sip", "spech", *local))

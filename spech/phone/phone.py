@@ -204,7 +204,7 @@ class Phone:
         uri = self._dialling.complete(target)
         flows = await self._flows_to(uri)
         await self._correspondence.send(
-            self._dialling.caller(None, uri, flows[0].local), uri, flows, text
+            self._dialling.caller(None, flows[0].local), uri, flows, text
         )
 
     def messages(self) -> AsyncIterator[Message]:
@@ -233,7 +233,7 @@ class Phone:
         """
         uri = self._dialling.complete(target)
         flows = await self._flows_to(uri)
-        identity = self._dialling.caller(None, uri, flows[0].local)
+        identity = self._dialling.caller(None, flows[0].local)
         async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
             yield found
 

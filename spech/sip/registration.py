@@ -89,6 +89,7 @@ class Registration(Attempts):
     def register(self, flows: Sequence[Flow], now: float) -> None:
         """Bind our contact, trying ``flows`` in turn."""
         self.flows = list(flows)
+        self.identity.trust(flows)
         self._corrected = False
         self._start(now)
 

@@ -162,9 +162,11 @@ class FakeWire:
         self._flying: list[tuple[float, int, Packet]] = []
         self._serial = 0
 
-    def peer(self, host: str, *, agent: bool = True, screen: Screen | None = None) -> Peer:
-        """A new host at ``host:5060``; with ``agent`` False a test plays it."""
-        address = (host, 5060)
+    def peer(
+        self, host: str, port: int = 5060, *, agent: bool = True, screen: Screen | None = None
+    ) -> Peer:
+        """A new host at ``host:port``; with ``agent`` False a test plays it."""
+        address = (host, port)
         seed = self._random.getrandbits(64)
         user_agent = UserAgent(random.Random(seed), screen=screen) if agent else None
         self._peers[address] = Peer(self, address, user_agent)

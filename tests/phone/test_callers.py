@@ -100,7 +100,7 @@ def test_two_strangers_ring_at_most_and_others_still_do() -> None:
     assert door.status("192.0.2.7") is None
     # A stranger that gives up makes room for the next one.
     first = door._peers["203.0.113.0"]
-    first.agent.hang_up(first.agent.sessions[0], door.wire.now)
+    first.agent.sessions[0].hang_up(door.wire.now)
     first.flush()
     door.wire.run(1)
     assert door.status("203.0.113.77") is None

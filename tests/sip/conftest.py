@@ -40,6 +40,7 @@ class Pair:
             NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", password, self.alice.agent.rng
         )
         flows = [self.alice.flow_to(peer) for peer in (self.bob, *more)]
+        identity.trust(flows)  # Bob's host stands for the account's server.
         session = self.alice.agent.invite(
             identity, Uri.parse("sip:bob@10.0.0.2"), flows, media("10.0.0.1"), self.wire.now
         )

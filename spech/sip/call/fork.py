@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spech.agreement import Agreed
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Identity
 from spech.sip.transaction.flow import Outgoing
 
 
@@ -23,14 +24,23 @@ class Fork:
     reliable: int | None = None
     #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
     settled: bool = False
+    _identity: Identity | None = None
     _credentials: Sequence[tuple[str, str]] = ()
     _acks: list[Outgoing] = field(default_factory=list)
 
     def acknowledge(
-        self, context: Context, sequence: int, credentials: Sequence[tuple[str, str]]
+        self,
+        context: Context,
+        identity: Identity,
+        sequence: int,
+        credentials: Sequence[tuple[str, str]],
     ) -> None:
-        """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4)."""
+        """ACK for a 2xx: a request of its own in the dialog (RFC 3261 13.2.2.4).
+
+        ``credentials`` are those of the INVITE (22.1), for the servers that may see them.
+        """
         self.acknowledged = sequence
+        self._identity = identity
         self._credentials = credentials
         self._acks.clear()
         self.acknowledge_again(context)
@@ -41,8 +51,10 @@ class Fork:
         flow = flows[len(self._acks) // 2 % len(flows)]
         ack = self._acks[-1] if self._acks else None
         if ack is None or ack.flow != flow:
+            may_see = self._identity is not None and self._identity.trusts(flow)
+            headers = self._credentials if may_see else ()
             request = self.dialog.request(
-                "ACK", context.via(flow), sequence=self.acknowledged, headers=self._credentials
+                "ACK", context.via(flow), sequence=self.acknowledged, headers=headers
             )
             ack = Outgoing(bytes(request), flow)
         self._acks.append(ack)

@@ -64,6 +64,7 @@ class Invitation(Attempts):
 
     def send(self, now: float) -> None:
         """Send it to the first server."""
+        self.identity.trust_towards(self._target, self._servers)
         self._start(now)
 
     def _flows(self) -> list[Flow]:
@@ -92,9 +93,6 @@ class Invitation(Attempts):
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call again where a 3xx pointed."""
-        if target.host != self._target.host and not self.identity.routes:
-            # A stranger has no business with our credentials. A server of ours on the way has.
-            self.identity = self._session.identity = self.identity.without_password()
         self._target = target
         self._servers = list(flows)
         self.send(now)
@@ -213,7 +211,7 @@ class Invitation(Attempts):
             fork.agreed, fork.settled = known.agreed, known.settled
             fork.dialog.local_sequence = known.dialog.local_sequence
             fork.dialog.remote_sequence = known.dialog.remote_sequence
-        fork.acknowledge(self._context, sequence, transaction.request.credentials)
+        fork.acknowledge(self._context, self.identity, sequence, transaction.request.credentials)
         self._context.locate(fork.dialog)
         self._session.accepted(fork, response, now)
 

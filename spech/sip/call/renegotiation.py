@@ -109,13 +109,13 @@ class Renegotiation:
             return
         if self._pending is None or sequence != self._pending.sequence:
             # An earlier 2xx that was on its way for long: it wants its ACK, and means nothing now.
-            Fork(self._dialog).acknowledge(self._context, sequence, ())
+            Fork(self._dialog).acknowledge(self._context, self._session.identity, sequence, ())
             return
         credentials = self._pending.credentials
         self._pending = None
         self._put_off = 0
         self._refresh_target(response)
-        self._fork.acknowledge(self._context, sequence, credentials)
+        self._fork.acknowledge(self._context, self._session.identity, sequence, credentials)
         if not self._session.is_up:
             return
         self._session.timer.receive_response(response, now)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from spech.sip.dialog.context import Context
+from spech.sip.dialog.credentials import CHALLENGES
 from spech.sip.dialog.identity import Identity, Tries
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.flow import Flow
@@ -76,7 +77,7 @@ class Attempts(ABC):
         self._send(now)
 
     def _send(self, now: float, *, failover: bool = False) -> None:
-        request = self.identity.sign(self._build(self.flow, failover=failover))
+        request = self.identity.sign(self._build(self.flow, failover=failover), self.flow)
         self._transaction = self._context.layer.request(request, self.flow, self, now)
 
     def _next_server(self, now: float) -> bool:
@@ -100,10 +101,18 @@ class Attempts(ABC):
         """A response to the current attempt: try again, or pass on the outcome."""
         if transaction is not self._transaction or response.status < 200:
             return
-        if self._worthwhile() and self._tries.again(self.identity, transaction.request, response):
+        if self._worthwhile() and self._tries.again(
+            self.identity, transaction.request, response, self.flow
+        ):
             self._send(now)
-        elif response.status != 503 or not (self._worthwhile() and self._next_server(now)):
+        elif not (self._worthwhile() and self._is_fault(response) and self._next_server(now)):
             self._finished(response.status, response, now)
+
+    def _is_fault(self, response: Response) -> bool:
+        """Whether another server may do what this one refuses: 503, or a stranger's challenge."""
+        if response.status in CHALLENGES and not self.identity.trusts(self.flow):
+            return any(self.identity.trusts(flow) for flow in self._untried)
+        return response.status == 503
 
     def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
         """The current attempt got no response."""

@@ -43,6 +43,7 @@ class StandaloneRequest(Attempts):
         self._contact = contact
         self._body = body
         self._done = done
+        identity.trust_towards(target, flows)
         self._start(now)
 
     def _flows(self) -> list[Flow]:

@@ -311,3 +311,139 @@ def test_within_a_call_that_came_only_our_own_server_learns_who_we_are(
     again = [message for message in server.inbox if isinstance(message, Request)]
     assert [message.method for message in again] == (["BYE"] if home else [])
     assert all("Proxy-Authorization" in message.headers for message in again)
+
+
+# ---------------------------------------------------------------------- strangers who ask
+
+
+PROVIDER = "10.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("sip:600@10.0.0.2;maddr=10.0.0.66", "10.0.0.66"),
+        ("sip:600@10.0.0.66", "10.0.0.66"),
+        ("sip:600@10.0.0.2:6666", "10.0.0.2:6666"),
+    ],
+)
+def test_where_a_redirection_leads_decides_about_credentials(
+    accounted: Accounted, target: str, host: str
+) -> None:
+    """The flow counts, not the host that the URI names."""
+    pair = accounted
+    address, _, port = host.partition(":")
+    stranger = pair.wire.peer(address, int(port or 5060), agent=False)
+    session = pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    moved = response_to(request, 302, to_tag="c", headers=[("Contact", f"<{target}>")])
+    pair.bob.send(moved, pair.alice)
+    pair.wire.run(0.1)
+    session.redirect(Uri.parse(target), [pair.alice.flow_to(stranger)], pair.wire.now)
+    pair.wire.run(0.1)
+    invited = stranger.take("INVITE")
+    assert isinstance(invited, Request)
+    assert "Authorization" not in invited.headers
+    for status, name in ((401, "WWW-Authenticate"), (407, "Proxy-Authenticate")):
+        challenge = [(name, 'Digest realm="r", nonce="x", qop="auth"')]
+        stranger.send(response_to(invited, status, to_tag="s", headers=challenge), pair.alice)
+        pair.wire.run(0.1)
+    assert "INVITE" not in [m.method for m in stranger.inbox if isinstance(m, Request)]
+    assert session.ended is not None
+
+
+@pytest.mark.parametrize("realm", ["r", "evil"])
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_far_end_that_challenges_our_bye_learns_nothing(
+    accounted: Accounted, sdp_answer: bytes, realm: str, routed: bool
+) -> None:
+    """It reaches us directly, or through our proxy, which passes a challenge on."""
+    pair = accounted
+    far = pair.wire.peer("10.0.0.66", agent=False)
+    session = pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    headers = [("Contact", "<sip:far@10.0.0.66>")]
+    if routed:
+        headers.append(("Record-Route", f"<sip:{PROVIDER};lr>"))
+    response = response_to(
+        request,
+        200,
+        to_tag="f",
+        headers=headers,
+        body=sdp_answer,
+        content_type="application/sdp",
+    )
+    pair.bob.send(response, pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    seen = pair.bob if routed else far
+    bye = seen.take("BYE")
+    assert isinstance(bye, Request)
+    assert ("Authorization" in bye.headers) is routed
+    challenge = [("WWW-Authenticate", f'Digest realm="{realm}", nonce="x", qop="auth"')]
+    seen.send(response_to(bye, 401, headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    answered = [m for m in far.inbox if isinstance(m, Request) and "Authorization" in m.headers]
+    assert answered == []
+    if realm == "evil":
+        told = [
+            p.data for p in pair.wire.log if b'realm="evil"' in p.data and p.source[0] == "10.0.0.1"
+        ]
+        assert told == []
+
+
+def test_after_a_registration_no_far_end_asks_in_a_realm_of_its_own(accounted: Accounted) -> None:
+    pair = accounted
+    flow = pair.alice.flow_to(pair.bob)
+    pair.alice.agent.register(pair.identity, Uri.parse("sip:10.0.0.2"), [flow], pair.wire.now)
+    pair.wire.run(0.1)
+    pair.challenge(pair.bob.take("REGISTER"))
+    assert pair.answered_to(pair.bob.take("REGISTER"))
+    session = pair.dial()
+    invite = pair.bob.take("INVITE")
+    assert isinstance(invite, Request)
+    challenge = [("WWW-Authenticate", 'Digest realm="evil", nonce="x", qop="auth"')]
+    pair.bob.send(response_to(invite, 401, to_tag="c", headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    assert session.ended is not None
+    assert session.ended.status == 401
+
+
+def test_a_challenge_on_an_unknown_way_is_answered_on_the_way_to_our_server(
+    accounted: Accounted, sdp_answer: bytes
+) -> None:
+    """A proxy may put another address of the provider's in Record-Route; the BYE gets through."""
+    pair = accounted
+    other = pair.wire.peer("10.0.0.8", agent=False)
+    session = pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    response = response_to(
+        request,
+        200,
+        to_tag="f",
+        headers=[("Contact", "<sip:far@10.0.0.66>"), ("Record-Route", "<sip:10.0.0.8;lr>")],
+        body=sdp_answer,
+        content_type="application/sdp",
+    )
+    pair.bob.send(response, pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    bye = other.take("BYE")
+    assert isinstance(bye, Request)
+    assert "Authorization" not in bye.headers
+    challenge = [("Proxy-Authenticate", 'Digest realm="r", nonce="x", qop="auth"')]
+    other.send(response_to(bye, 407, headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    bye = pair.bob.take("BYE")
+    assert pair.answered_to(bye)
+    pair.reply(bye, 200)
+    pair.wire.run(0.1)
+    assert session.state is State.ENDED

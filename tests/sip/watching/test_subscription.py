@@ -38,6 +38,7 @@ class Notifier(Pair):
     def subscribe(self, package: str = "message-summary", expires: int = 3600) -> Subscription:
         agent = self.alice.agent
         identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", "secret", agent.rng)
+        identity.trust([self.alice.flow_to(self.bob)])
         subscription = agent.services.subscribe(
             identity,
             Uri.parse("sip:alice@10.0.0.2"),
