@@ -1,34 +1,43 @@
-"""Comfort noise (RFC 3389): what the background sounds like, in a few bytes, and a noise like it.
+"""Comfort noise (RFC 3389): describes background noise in a few bytes, and generates it again.
 
 A payload is the level in -dBov and the reflection coefficients of an all-pole model of the
-spectrum, 8 bits each. They are those of A(z) = 1 + a1 z^-1 + ..., so that the first one is below
-zero for a noise that has more low tones than high ones, as in FFmpeg and WebRTC.
+spectrum, 8 bits each. They are those of A(z) = 1 + a1 z^-1 + ..., so the first one is negative for
+noise with more low than high frequencies, as in FFmpeg and WebRTC.
 
-Both ways go over the spectrum: the model may be of a lower rate than the sound (the clock of G.722
-is 8 kHz), and then says nothing of the tones above, which stay silent.
+Analysis and synthesis work on the spectrum, because the model may have a lower rate than the sound
+(the clock of G.722 is 8 kHz). Frequencies above the model's stay silent.
+
+Nothing here multiplies matrices: BLAS would wake a thread pool for products of this size, and its
+threads keep spinning between two packets.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spech.codecs.base import Samples
 
-_ORDER = 10
-_MOST_COEFFICIENTS = 32
-_QUIETEST = 127
-_STEP = 258 / 32768  # RFC 3389 section 3.2
-_FULL_SCALE = 32768.0
-_REMEMBERED = 0.92  # of the spectrum before, with each tick
-_NEARER = 0.25  # to a new spectrum, with each tick
+_ORDER: Final = 10
+#: Coefficients of a received description that are used; RFC 3389 section 4 lets a decoder of lower
+#: order ignore the others. It bounds what a packet costs.
+_MOST_COEFFICIENTS: Final = 12
+_QUIETEST: Final = 127
+_STEP: Final = 258 / 32768  # RFC 3389 section 3.2
+_FULL_SCALE: Final = 32768.0
+_REMEMBERED: Final = 0.92  # of the spectrum before, with each tick
+_NEARER: Final = 0.25  # to a new spectrum, with each tick
+_LEAST_RESPONSE: Final = 1e-6
+_TICKS_PER_SECOND: Final = 50
 
 
 class NoiseAnalyzer:
-    """Describes the noise in the ticks of sound that it is given.
+    """Describes noise, tick by tick.
 
     Args:
-        rate: samples per second of the sound.
+        rate: sampling rate of the sound in Hz.
         clock_rate: the RTP clock in Hz, which is the rate of the model.
     """
 
@@ -40,7 +49,7 @@ class NoiseAnalyzer:
         self._spectrum: NDArray[np.float64] | None = None
 
     def learn(self, pcm: Samples) -> None:
-        """Take 20 ms of noise; what was heard before counts less with each of them."""
+        """Take 20 ms of noise. The weight of earlier ticks decays."""
         values = pcm.astype(np.float64)
         spectrum = np.abs(np.fft.rfft(values * self._window))[: self._bins] ** 2
         if self._spectrum is None:
@@ -50,27 +59,27 @@ class NoiseAnalyzer:
 
     @property
     def level(self) -> float:
-        """Of the noise, in dBov: of what the model covers, and never below -127."""
+        """The level in dBov of the frequencies that the model covers, at least -127."""
         return _dbov(self._mean_square())
 
     def payload(self) -> bytes:
-        """The level, and ten coefficients where there is any noise."""
+        """The level, and ten coefficients where the noise is not silence."""
         level = round(-self.level)
         if self._spectrum is None or level >= _QUIETEST:
             return bytes((_QUIETEST,))
-        # The autocorrelation is the transform of the power spectrum (Wiener and Khinchin).
+        # The autocorrelation is the transform of the power spectrum (Wiener-Khinchin theorem).
         correlation = np.fft.irfft(self._spectrum)[: _ORDER + 1]
         return bytes((max(level, 0), *map(_quantise, _reflections(correlation))))
 
     def _mean_square(self) -> float:
         if self._spectrum is None:
             return 0.0
-        # Parseval, for one half of the spectrum.
+        # Parseval's theorem, for one half of the spectrum.
         return float(2 * self._spectrum.sum() / self._size / self._power)
 
 
 class NoiseGenerator:
-    """Makes noise as described, from one description to the next without a step.
+    """Generates noise from descriptions, and changes gradually from one to the next.
 
     Args:
         rate, clock_rate: as for :class:`NoiseAnalyzer`.
@@ -79,30 +88,35 @@ class NoiseGenerator:
     def __init__(self, rate: int, clock_rate: int) -> None:
         self._random = np.random.default_rng(0)
         self._size = rate // 50
-        # Two windows that overlap by half have the power of one: sin² + cos².
+        # Windows that overlap by half add up to constant power: sin² + cos² = 1.
         self._window = np.sin(np.pi * (np.arange(2 * self._size) + 0.5) / (2 * self._size))
-        frequencies = np.arange(self._size + 1) * rate / (2 * self._size)
-        covered = frequencies <= clock_rate / 2
-        self._delays = np.exp(
-            -2j * np.pi * np.outer(frequencies[covered] / clock_rate, np.arange(_MOST_COEFFICIENTS))
-        )
+        # A transform of this length has its bins where the sound's spectrum has them.
+        self._model_size = 2 * clock_rate // _TICKS_PER_SECOND
+        self._covered = min(self._model_size // 2, self._size) + 1
         self._shape = np.zeros(self._size + 1)
         self._wanted = self._shape
-        self._covered = int(covered.sum())
+        self._described = b""
         self._tail: NDArray[np.float64] | None = None
         self._rest: Samples = np.zeros(0, np.int16)
 
     def receive(self, payload: bytes) -> None:
-        """Take a description; without coefficients the noise is white. An empty one is ignored."""
-        if not payload:
+        """Take a description of any length; without coefficients the noise is white.
+
+        An empty payload is ignored.
+        """
+        payload = payload[: 1 + _MOST_COEFFICIENTS]
+        if not payload or payload == self._described:
             return
+        self._described = payload
         amplitude = _FULL_SCALE * 10 ** (-(payload[0] & 0x7F) / 20)
-        reflections = [(byte - 127) * _STEP for byte in payload[1:_MOST_COEFFICIENTS]]
-        # 255 is reserved, and would be no stable filter.
+        reflections = [(byte - 127) * _STEP for byte in payload[1:]]
+        # 255 is reserved, and would make the filter unstable.
         reflections = [value if abs(value) < 1 else 0.0 for value in reflections]
         inverse = _predictor(reflections)
         shape = np.zeros(self._size + 1)
-        shape[: self._covered] = 1 / np.abs(self._delays[:, : len(inverse)] @ inverse)
+        response = np.abs(np.fft.rfft(inverse, self._model_size)[: self._covered])
+        # A pole may lie so close to the unit circle that the response underflows.
+        shape[: self._covered] = 1 / np.maximum(response, _LEAST_RESPONSE)
         if (payload[0] & 0x7F) == _QUIETEST:
             amplitude = 0.0
         shape *= amplitude / np.sqrt((2 * (shape**2).sum()) / (2 * self._size))
@@ -112,11 +126,11 @@ class NoiseGenerator:
             self._tail = self._block()[self._size :]
 
     def generate(self, count: int) -> Samples:
-        """The next ``count`` samples; silence before the first description."""
+        """Return the next ``count`` samples; silence before the first description."""
         while len(self._rest) < count:
             if self._tail is None:
                 return np.zeros(count, np.int16)
-            # In power, where two spectra that are mixed give one between them.
+            # Mixed in power: the level of the mixture lies between the levels of both.
             power = self._shape**2
             self._shape = np.sqrt(power + _NEARER * (self._wanted**2 - power))
             block = self._block()
@@ -134,7 +148,7 @@ class NoiseGenerator:
 
 
 def _reflections(correlation: NDArray[np.float64]) -> list[float]:
-    """Levinson and Durbin's recursion, the reflection coefficients alone."""
+    """The reflection coefficients of the Levinson-Durbin recursion."""
     error = float(correlation[0]) * (1 + 1e-9)
     predictor = np.array([1.0])
     found = []
@@ -142,7 +156,7 @@ def _reflections(correlation: NDArray[np.float64]) -> list[float]:
         if error <= 0.0:
             found.append(0.0)
             continue
-        reflection = -float(predictor @ correlation[order:0:-1][: len(predictor)]) / error
+        reflection = -float((predictor * correlation[order:0:-1]).sum()) / error
         found.append(reflection)
         longer = np.append(predictor, 0.0)
         predictor = longer + reflection * longer[::-1]

@@ -1,0 +1,104 @@
+"""Sound is computed in one thread: no operation is large enough to wake the threads of BLAS.
+
+Those threads keep spinning after each operation, which costs a whole core at 50 packets a second.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+#: Runs an operation and counts how often the scheduler gave time to any other thread meanwhile.
+_PROGRAM = """
+import os, sys
+from pathlib import Path
+
+import numpy as np
+
+from spech import codecs
+from spech.audio.dtmf import DigitDetector
+from spech.audio.stretch import lengthen, shorten
+from spech.codecs.comfort import NoiseAnalyzer, NoiseGenerator
+from spech.codecs.conceal import Concealer
+
+rng = np.random.default_rng(1)
+
+
+def noise(samples):
+    return rng.integers(-8000, 8000, samples).astype(np.int16)
+
+
+def comfort(rate, clock_rate):
+    generator, analyzer = NoiseGenerator(rate, clock_rate), NoiseAnalyzer(rate, clock_rate)
+    for _ in range(20):
+        generator.receive(rng.bytes(1400))
+        analyzer.learn(generator.generate(rate // 50))
+        analyzer.payload()
+
+
+def conceal(rate):
+    concealer = Concealer(rate)
+    for _ in range(10):
+        concealer.heard(noise(rate // 50))
+    for _ in range(10):
+        concealer.extend(rate // 50)
+        concealer.heard(noise(rate // 50))
+
+
+def stretch(rate):
+    sound = noise(rate // 10)
+    for _ in range(20):
+        shorten(sound, rate // 50, rate // 50, rate, 0.5)
+        lengthen(sound, rate // 20, rate // 50, rate, 0.5)
+
+
+def digits(rate):
+    detector = DigitDetector(rate)
+    for _ in range(20):
+        detector.feed(noise(rate // 50))
+
+
+def code(name):
+    codec = codecs.create(name)
+    for _ in range(20):
+        codec.decode(codec.encode(noise(codec.packet_samples(codec.ptime_ms))))
+
+
+def others():
+    # run time, waiting time, and how many time slices (proc(5), sched_debug)
+    tasks = [task for task in Path("/proc/self/task").iterdir() if int(task.name) != os.getpid()]
+    return len(tasks), sum(int((task / "schedstat").read_text().split()[2]) for task in tasks)
+
+
+for _ in range(2):  # The first time, threads may start and go to sleep.
+    before = others()
+    eval(sys.argv[1])
+print(before[0], others()[1] - before[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *(f"comfort({rate}, {clock})" for rate, clock in [(8000, 8000), (16000, 8000)]),
+        *(f"comfort({rate}, {rate})" for rate in (16000, 48000)),
+        *(f"{what}({rate})" for rate in (8000, 48000) for what in ("conceal", "stretch", "digits")),
+        *(f"code('{name}')" for name in ("PCMU", "L16/44100", "iLBC/20", "iLBC/30")),
+    ],
+)
+def test_no_operation_on_sound_wakes_a_second_thread(operation: str) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, operation],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _threads, slices = map(int, done.stdout.split())
+    assert slices == 0
