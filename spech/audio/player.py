@@ -1,101 +1,125 @@
-"""A sound file as PCM, decoded as it is needed."""
+"""A sound file as PCM, decoded as it is needed.
+
+Everything here may wait for a disk or a pipe. The media clock therefore reads files through
+:class:`~spech.audio.readahead.ReadAhead`, which runs a :class:`Player` in a thread.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.packet import Packet
 
 from spech.audio.gain import Gain
+from spech.audio.inputs import RAW_FORMATS, open_input
 from spech.codecs.base import Samples
 from spech.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
-
-#: The kinds of files that hold their sound. Playlists are not among them: they would have FFmpeg
-#: open other files or addresses, and wait there for ever.
+#: Demuxers that hold their own sound. Playlists are excluded: they would have FFmpeg open other
+#: files or addresses, and wait there without limit.
 _FORMATS: Final = (
     "aac,ac3,aiff,alaw,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,g722,gsm,matroska,mov,mp3,mpeg,"
     "mpegts,mulaw,ogg,sln,tta,voc,w64,wav,wv"
 )
-_OPTIONS: Final = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_OPTIONS: Final = {
+    "format_whitelist": f"{_FORMATS},{','.join(RAW_FORMATS)}",
+    "protocol_whitelist": "file",
+}
 
-
-class Source(Protocol):
-    """Something that plays."""
-
-    def read(self, samples: int, rate: int) -> Samples:
-        """The next ``samples`` samples at ``rate`` Hz; fewer only at the end."""
-        ...
-
-    def close(self) -> None:
-        """Give back what it holds; may be called again."""
-        ...
+#: Packets in a row that cannot be decoded before a file counts as damaged.
+_MOST_BAD_PACKETS: Final = 100
+#: Sampling rates and channels that sound has. Beyond them a few bytes could become an hour.
+_RATES: Final = range(1000, 768_001)
+_MOST_CHANNELS: Final = 64
 
 
 class Player:
-    """Reads any sound file, mixed down to mono: WAV, MP3, Ogg, FLAC, M4A and what else is usual.
+    """Reads any sound file, mixed down to mono: WAV, MP3, Ogg, FLAC, M4A and other usual formats.
+
+    Packets that cannot be decoded are skipped. The sampling rate and the channels may change within
+    the file, as in MP3 files that were concatenated.
 
     Args:
-        path: the file.
+        path: the file, or a pipe. Reading a pipe waits for its writer.
         gain: decibels by which it is louder than it was recorded.
-        repeat: begin again at the end, without a gap.
+        repeat: start again at the end, without a gap.
+        interrupted: asked while a pipe is waited for; once it says true, the pipe has ended.
 
     Raises:
         MediaError: the file cannot be opened, or holds no sound.
     """
 
-    def __init__(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        gain: float = 0.0,
+        repeat: bool = False,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._path = str(path)
+        self._interrupted = interrupted
         self._gain = Gain(gain)
         self._repeat = repeat
+        self._rate = 0
         self._resampler: AudioResampler | None = None
+        self._format: tuple[str, str, int] | None = None
         self._ready: Samples = np.zeros(0, np.int16)
         self._open()
 
     def _open(self) -> None:
+        self._closing = contextlib.ExitStack()
         try:
-            # "file:" keeps FFmpeg from taking a path for a network address.
+            source, form, options = open_input(self._path, self._interrupted)
+            if not isinstance(source, str):
+                self._closing.callback(source.close)
             self._container = av.open(
-                f"file:{Path(self._path).absolute()}", options=_OPTIONS, metadata_errors="replace"
+                source, "r", format=form, options=_OPTIONS | options, metadata_errors="replace"
             )
         except (OSError, ValueError, av.FFmpegError) as error:
+            self._closing.close()
             raise MediaError(f"cannot open {self._path}: {_reason(error)}") from error
+        self._closing.callback(self._container.close)
         try:
             if not self._container.streams.audio:
                 raise MediaError(f"{self._path} holds no sound")
-            self._frames: Iterator[AudioFrame] = self._container.decode(audio=0)
+            _require_plausible(self._container.streams.audio[0].codec_context)
+            self._frames = self._decode()
             # The first frame is decoded now, so that a broken file is known at once.
             self._first = next(self._frames, None)
         except (OSError, ValueError, av.FFmpegError) as error:
-            self._container.close()
+            self._closing.close()
             raise MediaError(f"cannot decode {self._path}: {_reason(error)}") from error
         except MediaError:
-            self._container.close()
+            self._closing.close()
             raise
         self._sounded = False
         self._ended = self._first is None
 
     def read(self, samples: int, rate: int) -> Samples:
-        """The next ``samples`` samples at ``rate`` Hz; fewer only at the end of the file.
+        """Return the next ``samples`` samples at ``rate`` Hz; fewer only at the end of the file.
 
-        ``rate`` may change between two calls. A file that turns out to be damaged in the middle
-        ends there; that is logged.
+        ``rate`` may change between two calls. A file that is damaged in the middle ends there; that
+        is logged.
         """
-        if self._resampler is None or self._resampler.rate != rate:
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=rate)
+        if rate != self._rate:
+            self._rate = rate
+            self._resampler = None
         while len(self._ready) < samples:
             if not self._ended:
-                self._decode(self._resampler)
-            elif not self._begin_again():
+                self._convert_next()
+            elif not self._start_again():
                 break
         taken = self._ready[:samples]
         self._ready = self._ready[samples:]
@@ -106,74 +130,84 @@ class Player:
         self._ended = True
         self._repeat = False
         self._frames = iter(())
-        self._container.close()
+        self._closing.close()
 
-    def _begin_again(self) -> bool:
+    def _start_again(self) -> bool:
         """Go to the beginning; False where that is not wanted, or would never give any sound."""
         if not self._repeat or not self._sounded:
             return False
-        self._container.close()
+        self._closing.close()
         try:
             self._open()
         except MediaError as error:
             logger.warning("%s is not repeated: %s", self._path, error)
             return False
-        # The one before was flushed, and takes nothing more.
-        assert self._resampler is not None
-        rate = self._resampler.rate
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=rate)
         return True
 
-    def _decode(self, resampler: AudioResampler) -> None:
+    def _decode(self) -> Iterator[AudioFrame]:
+        """The frames of the file, without the packets that are damaged."""
+        bad = 0
+        for packet in self._container.demux(audio=0):
+            try:
+                frames = _decode_packet(packet)
+            except (ValueError, av.FFmpegError):
+                bad += 1
+                if bad > _MOST_BAD_PACKETS:
+                    raise
+                continue
+            if frames:
+                bad = 0
+            yield from frames
+
+    def _convert_next(self) -> None:
         frame, self._first = self._first, None
         try:
             if frame is None:
                 frame = next(self._frames, None)
-            self._ended = frame is None
-            # No frame flushes what the resampler holds back.
-            decoded = resampler.resample(frame)
+            decoded = self._resample(frame)
         except (OSError, ValueError, av.FFmpegError) as error:
             logger.warning("%s is damaged and ends early: %s", self._path, _reason(error))
             self._ended = True
             return
+        self._ended = frame is None
         parts = [piece.to_ndarray().reshape(-1) for piece in decoded]
         self._sounded = self._sounded or any(len(part) for part in parts)
         self._ready = np.concatenate((self._ready, *parts)).astype(np.int16, copy=False)
 
+    def _resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        """Convert one frame to mono at the wanted rate; None flushes what the resampler holds."""
+        decoded: list[AudioFrame] = []
+        form = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is not None and form != self._format:
+            decoded = self._resampler.resample(None)
+            self._resampler = None
+        if frame is None:
+            return decoded
+        if self._resampler is None:
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=self._rate)
+            self._format = form
+        return decoded + self._resampler.resample(frame)
 
-class Playlist:
-    """Files and tones that play one behind the other, without a gap."""
 
-    def __init__(self) -> None:
-        self._players: deque[Source] = deque()
+def _decode_packet(packet: Packet[AudioStream]) -> list[AudioFrame]:
+    """The frames of one packet.
 
-    def __bool__(self) -> bool:
-        return bool(self._players)
+    Raises:
+        ValueError, av.FFmpegError: it is damaged, or its sound has an impossible format.
+    """
+    frames = packet.decode()
+    for frame in frames:
+        _require_plausible(frame)
+    return frames
 
-    def queue(self, source: Source) -> None:
-        """Queue something behind the others."""
-        self._players.append(source)
 
-    def read(self, samples: int, rate: int) -> Samples:
-        """The next ``samples`` samples at ``rate`` Hz, padded with silence behind the last file."""
-        parts: list[Samples] = []
-        wanted = samples
-        while self._players and wanted:
-            part = self._players[0].read(wanted, rate)
-            parts.append(part)
-            wanted -= len(part)
-            if wanted:
-                self._players.popleft().close()
-        if wanted:
-            parts.append(np.zeros(wanted, np.int16))
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-    def clear(self) -> None:
-        """Close and forget all files."""
-        while self._players:
-            self._players.popleft().close()
+def _require_plausible(sound: AudioFrame | av.AudioCodecContext) -> None:
+    if sound.sample_rate not in _RATES or not 0 < sound.layout.nb_channels <= _MOST_CHANNELS:
+        raise ValueError(
+            f"sound with {sound.layout.nb_channels} channels at {sound.sample_rate} Hz"
+        )
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path, which is named already."""
+    """What went wrong, without the path, which the caller names."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,23 +1,25 @@
-"""Recordings, written by a thread of their own.
+"""Recordings, each created and written by a thread of its own.
 
-The media clock hands over a frame and goes on; it never waits for a disk. What is in the file can
-be played about a second later, so that a recording survives whatever ends the process.
+The media clock hands over a frame and never waits for a disk. A frame can be played from the file
+about a second later, so that a recording survives whatever ends the process.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import queue
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import av
 import numpy as np
 
 from spech.audio.mixer import mix
-from spech.audio.writer import open_writer
+from spech.audio.writer import Writer, plan_writer
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CallEnded, MediaError
@@ -26,24 +28,32 @@ logger = logging.getLogger(__name__)
 
 _FRAMES_PER_SECOND = 50
 _WAITING = 60 * _FRAMES_PER_SECOND
-_STOP_PATIENCE = 2.0
+#: Seconds to wait for a file to be created, and for progress when it is completed. A disk that
+#: works needs a few milliseconds; the clock makes up for 0.1 s.
+_PATIENCE: Final = 0.1
+#: How often progress is waited for.
+_MOST_WAITS: Final = 5
+#: Seconds that the exit of the process waits for unfinished recordings.
+_EXIT_PATIENCE: Final = 2.0
 
 
 class Recording:
-    """A sound file that grows while a call lasts: WAV or Opus in Ogg, as its name ends.
+    """A sound file that grows while a call lasts: WAV or Opus in Ogg, by the ending of its name.
 
-    Leaving its ``with`` block, :meth:`stop`, or the end of the call completes the file.
+    Leaving its ``with`` block, :meth:`stop`, or the end of the call completes the file. Only its
+    owner can read a new file.
 
     Attributes:
         path: the file.
         rate: samples per second.
         channels: 1 for both sides mixed; 2 for ours on the left and the far end on the right.
-        paused: while true, what is said goes by and leaves no gap.
-        dropped: frames that were lost because the disk was too slow, or the file at its 4 GB.
-        error: why it ended early, when the disk refused; the call goes on without it.
+        paused: while true, sound is skipped and leaves no gap.
+        dropped: frames that were lost because the disk was too slow or the file reached 4 GB.
+        error: why the recording ended early, when the disk refused. The call goes on.
 
     Raises:
-        MediaError: the file cannot be created, or is of no kind that can be recorded.
+        MediaError: the file cannot be created, or its name has an unknown ending. A disk that takes
+            longer than 0.1 s is not waited for; then :attr:`error` tells later.
     """
 
     def __init__(self, path: str | Path, rate: int, *, channels: int = 1) -> None:
@@ -54,12 +64,17 @@ class Recording:
         self.error: MediaError | None = None
         self._stopped = False
         self._frames: queue.Queue[Samples | None] = queue.Queue(_WAITING)
-        self._writer = open_writer(path, rate, channels)
-        self.rate = self._writer.rate
+        self._create, self.rate = plan_writer(path, rate, channels)
+        self._writer: Writer | None = None
+        self._progress = 0
+        self._created = threading.Event()
         self._thread = threading.Thread(
-            target=self._write_all, name=f"recording {self.path.name}", daemon=True
+            target=self._run, name=f"recording {self.path.name}", daemon=True
         )
         self._thread.start()
+        _unfinished.add(self)
+        if self._created.wait(_PATIENCE) and self.error is not None:
+            raise self.error
 
     def __enter__(self) -> Recording:
         return self
@@ -74,7 +89,7 @@ class Recording:
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes no more sound."""
+        """Whether it accepts no more sound."""
         return self._stopped
 
     def write(self, pcm: Samples) -> None:
@@ -87,14 +102,14 @@ class Recording:
             self.dropped += 1
 
     def finish(self) -> None:
-        """Take no more sound, and complete the file while others go on. May be called again."""
+        """Accept no more sound, and complete the file in the background. May be called again."""
         if self._stopped:
             return
         self._stopped = True
         while True:
             try:
                 self._frames.put_nowait(None)
-            except queue.Full:  # The disk has stood still for a minute.
+            except queue.Full:  # The disk has not answered for a minute.
                 with contextlib.suppress(queue.Empty):
                     self._frames.get_nowait()
                     self.dropped += 1
@@ -102,36 +117,82 @@ class Recording:
                 return
 
     def stop(self) -> None:
-        """Complete the file; waits for the disk, 2 s at most. May be called again."""
+        """Complete the file. May be called again.
+
+        A disk that makes no progress for 0.1 s is not waited for: the file is then completed in the
+        background.
+        """
         self.finish()
-        self._thread.join(_STOP_PATIENCE)
-        if self._thread.is_alive():
-            logger.warning("%s is incomplete: the disk does not answer", self.path)
+        for _ in range(_MOST_WAITS):
+            before = self._progress
+            self._thread.join(_PATIENCE)
+            if not self._thread.is_alive():
+                return
+            if self._progress == before:
+                break
+        logger.warning("%s is incomplete: the disk does not answer", self.path)
 
-    def _write_all(self) -> None:
-        """The thread: write what comes, and make it readable once a second."""
+    def wait(self, seconds: float) -> None:
+        """Wait for a file that is being completed."""
+        self._thread.join(seconds)
+
+    # The thread
+
+    def _run(self) -> None:
         try:
-            self._write_frames()
-            self._writer.close()
-        except (OSError, ValueError, av.FFmpegError) as error:
-            self._stopped = True
-            self._writer.abandon()
-            reason = getattr(error, "strerror", None) or error
-            self.error = MediaError(f"recording to {self.path} ended: {reason}")
-            logger.warning("%s", self.error)
+            self._writer = self._create()
+        except MediaError as error:
+            self._fail(error, log=self._created.is_set())
+            self._created.set()
+            return
+        self._created.set()
+        self._write_all(self._writer)
+        _unfinished.discard(self)
 
-    def _write_frames(self) -> None:
+    def _write_all(self, writer: Writer) -> None:
+        """Write what comes, and make it readable once a second."""
+        try:
+            self._write_frames(writer)
+            writer.close()
+        except (OSError, ValueError, av.FFmpegError) as error:
+            writer.abandon()
+            reason = getattr(error, "strerror", None) or error
+            self._fail(MediaError(f"recording to {self.path} ended: {reason}"), log=True)
+
+    def _write_frames(self, writer: Writer) -> None:
         frames = 0
         while (frame := self._frames.get()) is not None:
-            if not self._writer.write(frame):
+            if not writer.write(frame):
                 self.dropped += 1
             frames += 1
             if frames % _FRAMES_PER_SECOND == 0:
-                self._writer.sync()
+                writer.sync()
+            self._progress += 1
+
+    def _fail(self, error: MediaError, *, log: bool) -> None:
+        self._stopped = True
+        self.error = error
+        _unfinished.discard(self)
+        if log:
+            logger.warning("%s", error)
+
+
+#: Recordings whose files are not complete.
+_unfinished: Final[set[Recording]] = set()
+
+
+@atexit.register
+def _complete_all() -> None:
+    """Give slow disks a last moment when the process exits."""
+    waiting = list(_unfinished)
+    for recording in waiting:
+        recording.finish()
+    for recording in waiting:
+        recording.wait(_EXIT_PATIENCE / len(waiting))
 
 
 class Recordings:
-    """The recordings of one call, each at the rate at which its file began."""
+    """The recordings of one call, each at the sampling rate with which its file began."""
 
     def __init__(self) -> None:
         self._running: list[_Track] = []
@@ -154,23 +215,23 @@ class Recordings:
         return recording
 
     def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
-        """Hand a tick of both sides at ``rate`` Hz to every file that was not stopped."""
+        """Write a tick of both sides at ``rate`` Hz to every file that was not stopped."""
         for track in self._running:
             track.write(ours, theirs, rate)
         if any(track.recording.stopped for track in self._running):
             self._running = [track for track in self._running if not track.recording.stopped]
 
     def close(self) -> None:
-        """Complete all files and begin no more; waits for the disk, 2 s at most for each."""
+        """Complete all files and begin no more. A disk that makes no progress is not waited for."""
         self._closed = True
         for track in self._running:
-            track.recording.finish()  # Side by side, because the clock waits meanwhile.
+            track.recording.finish()  # All at once, because the clock waits meanwhile.
         for track in self._running:
             track.recording.stop()
 
 
 class _Track:
-    """What one recording makes of the two sides."""
+    """Converts the two sides of a call to the format of one recording."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording

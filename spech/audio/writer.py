@@ -1,13 +1,16 @@
-"""Sound files that grow: WAV, and Opus in Ogg. Whatever ends the process, they can be played.
+"""Sound files that grow: WAV, and Opus in Ogg. They can be played whatever ends the process.
 
-Both take interleaved int16 samples. What was written up to about a second before can be read back
-at any time: the header of WAV is set right by :meth:`sync`, and Ogg's pages are half a second long.
+Both take interleaved int16 samples. All but the last second can be read back at any time:
+:meth:`Writer.sync` corrects the header of WAV, and the pages of Ogg are half a second long. New
+files can be read and written by their owner only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -28,20 +31,18 @@ _PAGE_MICROSECONDS = 500_000
 
 
 class Writer(Protocol):
-    """A file that sound is written to, by one thread.
+    """A file that one thread writes sound to.
 
-    ``rate`` is in samples per second, and need not be the one that was asked for. The methods raise
-    OSError, or an error of FFmpeg's, when the disk refuses; then :meth:`abandon` is left to do.
+    The methods raise OSError or av.FFmpegError when the disk refuses. Then only :meth:`abandon` may
+    be called.
     """
 
-    rate: int
-
     def write(self, samples: Samples) -> bool:
-        """Append interleaved samples; False when the file can hold no more."""
+        """Append interleaved samples; False when the file cannot hold more."""
         ...
 
     def sync(self) -> None:
-        """Make what was written so far readable; called about once a second."""
+        """Make everything written so far readable; called about once a second."""
         ...
 
     def close(self) -> None:
@@ -57,10 +58,10 @@ class WavFile:
     """16-bit PCM in RIFF, up to its 4 GB."""
 
     def __init__(self, path: Path, rate: int, channels: int) -> None:
-        self.rate = rate
+        self._rate = rate
         self._channels = channels
         self._bytes = 0
-        self._file = path.open("wb")
+        self._file = os.fdopen(_create_private(path), "wb")
         try:
             self.sync()
         except OSError:
@@ -85,8 +86,8 @@ class WavFile:
             16,
             1,
             self._channels,
-            self.rate,
-            self.rate * block,
+            self._rate,
+            self._rate * block,
             block,
             16,
             b"data",
@@ -110,16 +111,16 @@ class OpusFile:
     """Opus in Ogg (RFC 7845), 32 kbit/s for each channel."""
 
     def __init__(self, path: Path, rate: int, channels: int) -> None:
-        self.rate = next((each for each in _OPUS_RATES if each >= rate), _OPUS_RATES[-1])
+        self._rate = rate
         self._layout = _LAYOUTS[channels]
         self._channels = channels
         self._position = 0
         # Unbuffered: what FFmpeg hands over is in the file, not in this process.
-        self._file = path.open("wb", buffering=0)
+        self._file = os.fdopen(_create_private(path), "wb", buffering=0)
         try:
             options = {"page_duration": str(_PAGE_MICROSECONDS), "flush_packets": "1"}
             self._container = av.open(self._file, "w", format="ogg", options=options)
-            stream = self._container.add_stream("libopus", rate=self.rate, layout=self._layout)
+            stream = self._container.add_stream("libopus", rate=rate, layout=self._layout)
             stream.codec_context.bit_rate = _OPUS_BITRATE * channels
             stream.codec_context.open()
             self._container.start_encoding()
@@ -133,8 +134,8 @@ class OpusFile:
     def write(self, samples: Samples) -> bool:
         if len(samples):
             frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "s16", self._layout)
-            frame.sample_rate = self.rate
-            frame.time_base = Fraction(1, self.rate)
+            frame.sample_rate = self._rate
+            frame.time_base = Fraction(1, self._rate)
             frame.pts = self._position
             self._position += len(samples) // self._channels
             self._fifo.write(frame)
@@ -167,23 +168,38 @@ _KINDS: dict[str, type[WavFile] | type[OpusFile]] = {
 }
 
 
-def open_writer(path: str | Path, rate: int, channels: int) -> Writer:
-    """Begin a file; its ending says of which kind: ``.wav``, ``.opus`` or ``.ogg``.
+def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[], Writer], int]:
+    """Choose the kind of file by the ending of its name: ``.wav``, ``.opus`` or ``.ogg``.
 
     Args:
-        path: where; what is there is replaced.
-        rate: samples per second that would fit the sound.
+        path: of the file; an existing one is replaced.
+        rate: the sampling rate of the sound in Hz.
         channels: 1 or 2.
 
+    Returns:
+        A function that creates the file, and the rate in Hz that it takes: that of the sound, or
+        for Opus the next one above that it knows. The function raises MediaError.
+
     Raises:
-        MediaError: the file cannot be created, or its ending is another one.
+        MediaError: the name has another ending.
     """
     path = Path(path)
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise MediaError(f"cannot record to {path}: the name must end in {', '.join(_KINDS)}")
-    try:
-        return kind(path, rate, channels)
-    except (OSError, ValueError, av.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"cannot record to {path}: {reason}") from error
+    if kind is OpusFile:
+        rate = next((each for each in _OPUS_RATES if each >= rate), _OPUS_RATES[-1])
+
+    def create() -> Writer:
+        try:
+            return kind(path, rate, channels)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise MediaError(f"cannot record to {path}: {reason}") from error
+
+    return create, rate
+
+
+def _create_private(path: Path) -> int:
+    """Create a file that only its owner can read, or empty the one that is there."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

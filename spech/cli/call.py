@@ -206,7 +206,7 @@ def call(
     """
     if dtmf is not None and not _DIGITS.fullmatch(dtmf):
         raise click.BadParameter("only 0-9 * # A-D are keys, and , w pauses", param_hint="--dtmf")
-    if play is not None:
+    if play is not None and not play.is_fifo():  # What is read from a pipe is gone.
         try:
             Player(play).close()
         except MediaError as error:

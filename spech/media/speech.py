@@ -8,7 +8,7 @@ import numpy as np
 import trio
 
 from spech.audio.mixer import mix
-from spech.audio.player import Playlist, Source
+from spech.audio.playlist import Playlist, Source
 from spech.codecs.base import Codec, Samples
 from spech.errors import CallEnded
 from spech.media.events import MediaEvent

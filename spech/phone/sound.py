@@ -9,8 +9,8 @@ from typing import Final
 
 import trio
 
-from spech.audio.player import Player
 from spech.audio.progress import ProgressTone, ToneName
+from spech.audio.readahead import ReadAhead
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
 from spech.media.engine import Media
@@ -132,7 +132,7 @@ class Sound(ABC):
             MediaError: it cannot be read.
         """
         self._require_up()
-        self._media.speech.play(Player(path, gain=gain, repeat=repeat))
+        self._media.speech.play(ReadAhead(path, self._media.rate, gain=gain, repeat=repeat))
 
     def play_tone(self, name: ToneName, *, country: str = "", seconds: float | None = None) -> None:
         """Play a tone of the network to the far end, after what plays already (ITU-T E.180).

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spech.audio.level import dbfs
-from spech.audio.player import Playlist
+from spech.audio.playlist import Playlist
 from spech.audio.progress import TONES, ProgressTone, cadence, countries
 from spech.codecs import Samples
 

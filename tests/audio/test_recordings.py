@@ -186,7 +186,7 @@ def test_what_cannot_be_recorded_raises_at_once(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     with Recording(tmp_path / "a.wav", 8000) as recording:
-        recording._writer._bytes = 0xFFFFFFFF - 64  # type: ignore[attr-defined]
+        recording._writer._bytes = 0xFFFFFFFF - 64  # type: ignore[union-attr]
         recording.write(np.zeros(160, np.int16))
     assert recording.dropped == 1
 
@@ -195,17 +195,19 @@ def test_a_disk_that_stands_still_holds_nobody_up_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(recorder, "_STOP_PATIENCE", 0.05)
+    monkeypatch.setattr(recorder, "_PATIENCE", 0.05)
     monkeypatch.setattr(recorder, "_WAITING", 10)
     goes_on = threading.Event()
     recording = Recording(tmp_path / "a.wav", 8000)
-    write = recording._writer.write
+    writer = recording._writer
+    assert writer is not None
+    write = writer.write
 
     def wait(samples: Samples) -> bool:
         goes_on.wait()
         return write(samples)
 
-    monkeypatch.setattr(recording._writer, "write", wait)
+    monkeypatch.setattr(writer, "write", wait)
     for _ in range(20):
         recording.write(np.zeros(160, np.int16))
     recording.stop()
@@ -216,3 +218,10 @@ def test_a_disk_that_stands_still_holds_nobody_up_for_long(
     recording._thread.join()
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert file.getnframes() == (20 - recording.dropped) * 160
+
+
+@pytest.mark.parametrize("name", ["call.wav", "call.opus"])
+def test_only_the_owner_can_read_a_new_recording(tmp_path: Path, name: str) -> None:
+    with Recording(tmp_path / name, 8000):
+        pass
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600

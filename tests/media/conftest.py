@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from spech.agreement import Agreed
-from spech.audio.player import Player
+from spech.audio.readahead import ReadAhead
 from spech.audio.recorder import Recording
 from spech.audio.tones import tone
 from spech.codecs import Samples
@@ -82,7 +82,7 @@ class Side:
         return self.media.voices.open(self.media.rate)
 
     def play(self, path: str | Path) -> None:
-        self.media.speech.play(Player(path))
+        self.media.speech.play(ReadAhead(path, self.media.rate))
 
     def record(self, path: Path) -> Recording:
         return self.media.recordings.start(path, self.media.rate, stereo=False)

@@ -1,0 +1,168 @@
+"""Sound files as they are found: concatenated, damaged, without a header, and hostile."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from spech.audio.level import dbfs
+from spech.audio.player import Player
+from spech.audio.tones import tone
+from spech.codecs import Samples, create
+from spech.errors import MediaError
+
+from .test_files import read_all, write
+
+_PCM_GUID = bytes.fromhex("000000001000800000aa00389b71")
+
+
+def frequency(sound: Samples, rate: int) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(sound)))) * rate / len(sound)
+
+
+def encoded(path: Path, rate: int, codec: str, *, stereo: bool) -> bytes:
+    write(path, tone((1000,), 3, rate), rate, codec, stereo=stereo)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "second"),
+    [
+        ("mp3", "libmp3lame", (44100, False)),  # Tags between the files are no packets.
+        ("mp3", "libmp3lame", (32000, False)),
+        ("mp3", "libmp3lame", (44100, True)),
+        ("aac", "aac", (44100, False)),
+        ("aac", "aac", (48000, True)),
+        ("ogg", "libopus", (48000, False)),
+    ],
+)
+def test_concatenated_files_play_to_the_end(
+    tmp_path: Path, ending: str, codec: str, second: tuple[int, bool]
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    first_rate = 48000 if codec == "libopus" else 44100
+    content = encoded(path, first_rate, codec, stereo=False)
+    rate, stereo = second
+    path.write_bytes(content + encoded(tmp_path / f"b.{ending}", rate, codec, stereo=stereo))
+    player = Player(path)
+    sound = read_all(player, 8000)
+    player.close()
+    assert len(sound) == pytest.approx(6 * 8000, abs=1500)
+    for part in (sound[4000:20000], sound[28000:44000]):
+        assert frequency(part, 8000) == pytest.approx(1000, abs=2)
+        assert dbfs(part) == pytest.approx(-12, abs=1)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_damaged_packets_are_skipped(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "a.aac"
+    content = bytearray(encoded(path, 44100, "aac", stereo=False))
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(audio=0) if packet.size]
+    for place in places[50 : 50 + count]:
+        assert place is not None
+        content[place + 7 : place + 40] = b"\xff" * 33
+    path.write_bytes(content)
+    player = Player(path)
+    sound = read_all(player, 8000)
+    player.close()
+    assert 24000 - count * 300 <= len(sound) <= 25000
+    assert frequency(sound[-8000:-1000], 8000) == pytest.approx(1000, abs=2)
+
+
+def test_a_file_of_damaged_packets_alone_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.aac"
+    content = bytearray(encoded(path, 44100, "aac", stereo=False))
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(audio=0) if packet.size]
+    for place in places[3:]:
+        assert place is not None
+        content[place + 7 : place + 40] = b"\xff" * 33
+    path.write_bytes(content)
+    player = Player(path)
+    assert len(read_all(player, 8000)) < 8000
+    player.close()
+
+
+@pytest.mark.parametrize(
+    ("bits", "valid"), [(32, 24), (32, 20), (16, 8), (24, 20), (16, 16), (32, 32)]
+)
+def test_a_sample_may_be_longer_than_its_valid_bits(tmp_path: Path, bits: int, valid: int) -> None:
+    sound = tone((1000,), 2, 8000)
+    wide = (sound.astype(np.int64) << (bits - 16) >> (bits - valid) << (bits - valid)).tolist()
+    data = b"".join(sample.to_bytes(bits // 8, "little", signed=True) for sample in wide)
+    block = bits // 8
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 8000, 8000 * block, block, bits, 22, valid, 4)
+    form += struct.pack("<H", 1) + _PCM_GUID
+    chunks = b"LIST" + struct.pack("<I", 6) + b"INFO\0\0"
+    chunks += b"fmt " + struct.pack("<I", len(form)) + form
+    chunks += b"data" + struct.pack("<I", len(data)) + data
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    player = Player(path)
+    heard = read_all(player, 8000)
+    player.close()
+    assert len(heard) == 16000
+    assert np.abs(heard.astype(int) - sound).max() <= 2 ** max(16 - valid, 0)
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        (".ul", "PCMU"),
+        (".ulaw", "PCMU"),
+        (".al", "PCMA"),
+        (".alaw", "PCMA"),
+        (".sln", ""),
+        (".sln16", ""),
+        (".sln48", ""),
+    ],
+)
+def test_the_rate_of_sound_without_a_header_is_that_of_its_ending(
+    tmp_path: Path, ending: str, codec: str
+) -> None:
+    rate = int(ending.removeprefix(".sln") or 8) * 1000 if not codec else 8000
+    sound = tone((1000,), 2, rate)
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(create(codec).encode(sound) if codec else sound.tobytes())
+    player = Player(path)
+    heard = read_all(player, 8000)
+    player.close()
+    assert len(heard) == pytest.approx(16000, abs=80)
+    assert frequency(heard, 8000) == pytest.approx(1000, abs=2)
+    assert dbfs(heard) == pytest.approx(-12, abs=0.5)
+
+
+def test_a_file_with_a_header_and_the_ending_of_raw_sound_is_read_by_its_header(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.wav"
+    write(path, tone((1000,), 1, 16000), 16000, stereo=False)
+    path.rename(tmp_path / "a.ul")
+    player = Player(tmp_path / "a.ul")
+    assert frequency(read_all(player, 8000), 8000) == pytest.approx(1000, abs=2)
+    player.close()
+
+
+def au(rate: int, channels: int, data: bytes) -> bytes:
+    return struct.pack(">4sIIIII", b".snd", 24, len(data), 3, rate, channels) + data
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(1, 1), (999, 2), (0x7FFFFFFF, 1), (8000, 1000)])
+def test_a_few_bytes_do_not_become_an_hour(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "a.au"
+    path.write_bytes(au(rate, channels, bytes(60_000)))
+    with pytest.raises(MediaError):
+        Player(path)
+
+
+def test_a_file_of_a_usual_kind_is_not_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.au"
+    path.write_bytes(au(8000, 2, tone((1000,), 1, 8000).astype(">i2").repeat(2).tobytes()))
+    player = Player(path)
+    assert frequency(read_all(player, 8000), 8000) == pytest.approx(1000, abs=2)
+    player.close()
