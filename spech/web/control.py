@@ -130,7 +130,7 @@ class _Connection:
         handset = switchboard.handset
         match command:
             case messages.Dial(target=target, account=account):
-                return {"call": switchboard.dial(target, account).id}
+                return messages.CallOutcome(switchboard.dial(target, account).id)
             case messages.Answer(call=call):
                 switchboard.answer(call)
             case messages.Decline(call=call):
@@ -150,19 +150,21 @@ class _Connection:
             case messages.Hold(call=call, held=held):
                 handset.hold(call, held)
             case messages.Merge(calls=calls):
-                return {"conference": handset.merge(calls)}
+                return messages.ConferenceOutcome(handset.merge(calls))
             case messages.Split(call=call):
                 handset.split(call)
             case messages.Member(call=call, gain=gain, muted=muted):
                 handset.set_member(call, gain, muted)
             case messages.Record(call=call, format=format, stereo=stereo):
-                return {"recording": await handset.record(call, format, stereo=stereo)}
+                return messages.RecordingOutcome(await handset.record(call, format, stereo=stereo))
             case messages.PauseRecord(call=call, paused=paused):
                 handset.pause_record(call, paused)
             case messages.StopRecord(call=call):
                 await handset.stop_record(call)
             case messages.Recordings():
-                return {"recordings": await trio.to_thread.run_sync(switchboard.recordings.stored)}
+                return messages.RecordingsOutcome(
+                    await trio.to_thread.run_sync(switchboard.recordings.stored)
+                )
             case messages.DeleteRecording(name=name):
                 await trio.to_thread.run_sync(switchboard.recordings.delete, name)
             case messages.Transfer(call=call, target=target):
@@ -170,11 +172,11 @@ class _Connection:
             case messages.Connect(call=call, other=other):
                 handset.connect(call, other)
             case messages.QualityHistory(call=call):
-                return {"samples": switchboard.calls.find(call).quality_history}
+                return messages.QualityOutcome(switchboard.calls.find(call).quality_history)
             case messages.Follow(call=call, accepted=accepted):
                 return switchboard.follow(call, accepted)
             case messages.Timeline(call=call):
-                return {"steps": switchboard.calls.find_kept(call).story()}
+                return messages.TimelineOutcome(switchboard.calls.find_kept(call).story())
             case messages.SaveAccount():
                 id = await switchboard.accounts.save(
                     StoredAccount(
@@ -190,15 +192,15 @@ class _Connection:
                     ),
                     keep_password=command.password is None,
                 )
-                return {"account": id}
+                return messages.AccountOutcome(id)
             case messages.ForgetAccount(account=id):
                 await switchboard.accounts.forget(id)
             case messages.AudioTicket(call=call):
                 ticket = self._tickets.issue(
                     switchboard.calls.find_live(call).id, trio.current_time()
                 )
-                return {"ticket": ticket, "port": switchboard.audio_port}
-        return {}
+                return messages.TicketOutcome(ticket, switchboard.audio_port)
+        return messages.Nothing()
 
     async def _put(self, message: msgspec.Struct) -> None:
         await self._send(_encoder.encode(message).decode())

@@ -5,7 +5,7 @@ docs/protocol.md is the contract; a command that does not fit these types is a `
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -39,13 +39,99 @@ class Envelope(msgspec.Struct, frozen=True):
     id: Id
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One thing that happened in a call, ``at`` seconds since 1970.
+
+    ``title`` and ``meaning`` are its start line in short and in plain words; a ``note`` is a timer
+    or a state and has a ``title`` alone. ``host`` is the other end, ``message`` the text of it all,
+    credentials masked.
+    """
+
+    kind: Literal["sent", "received", "note"]
+    at: float
+    host: str
+    title: str
+    meaning: str
+    message: str
+
+
+class StoredRecording(msgspec.Struct, frozen=True):
+    """A file of ``bytes`` bytes, last written ``at`` seconds since 1970."""
+
+    name: str
+    bytes: int
+    at: float
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """The ``ok`` of a command that has no result."""
+
+
+class CallOutcome(msgspec.Struct, frozen=True):
+    call: str
+
+
+class FollowOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``call`` is the new call, missing where the request was declined."""
+
+    call: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ConferenceOutcome(msgspec.Struct, frozen=True):
+    conference: str
+
+
+class RecordingOutcome(msgspec.Struct, frozen=True):
+    recording: str
+
+
+class RecordingsOutcome(msgspec.Struct, frozen=True):
+    recordings: tuple[StoredRecording, ...]
+
+
+class QualityOutcome(msgspec.Struct, frozen=True):
+    samples: tuple[QualitySample, ...]
+
+
+class TimelineOutcome(msgspec.Struct, frozen=True):
+    steps: tuple[Step, ...]
+
+
+class AccountOutcome(msgspec.Struct, frozen=True):
+    account: str
+
+
+class TicketOutcome(msgspec.Struct, frozen=True):
+    ticket: str
+    port: int
+
+
+Outcome = (
+    Nothing
+    | CallOutcome
+    | FollowOutcome
+    | ConferenceOutcome
+    | RecordingOutcome
+    | RecordingsOutcome
+    | QualityOutcome
+    | TimelineOutcome
+    | AccountOutcome
+    | TicketOutcome
+)
+
+
 class _Command(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"
 ):
+    #: What ``ok`` of the answer holds.
+    outcome: ClassVar[type[msgspec.Struct]] = Nothing
+
     id: Id
 
 
 class Dial(_Command, frozen=True, tag="dial"):
+    outcome = CallOutcome
+
     target: Short
     account: AccountId | None = None
 
@@ -92,6 +178,8 @@ class Hold(_Command, frozen=True, tag="hold"):
 
 
 class Merge(_Command, frozen=True, tag="merge"):
+    outcome = ConferenceOutcome
+
     calls: Annotated[tuple[CallId, ...], msgspec.Meta(min_length=2, max_length=64)]
 
 
@@ -106,6 +194,8 @@ class Member(_Command, frozen=True, tag="member"):
 
 
 class Record(_Command, frozen=True, tag="record"):
+    outcome = RecordingOutcome
+
     call: CallId
     format: Literal["wav", "opus"] = "wav"
     stereo: bool = False
@@ -121,7 +211,7 @@ class StopRecord(_Command, frozen=True, tag="stop_record"):
 
 
 class Recordings(_Command, frozen=True, tag="recordings"):
-    pass
+    outcome = RecordingsOutcome
 
 
 class DeleteRecording(_Command, frozen=True, tag="delete_recording"):
@@ -139,19 +229,27 @@ class Connect(_Command, frozen=True, tag="connect"):
 
 
 class QualityHistory(_Command, frozen=True, tag="quality_history"):
+    outcome = QualityOutcome
+
     call: CallId
 
 
 class Follow(_Command, frozen=True, tag="follow"):
+    outcome = FollowOutcome
+
     call: CallId
     accepted: bool
 
 
 class Timeline(_Command, frozen=True, tag="timeline"):
+    outcome = TimelineOutcome
+
     call: CallId
 
 
 class SaveAccount(_Command, frozen=True, tag="save_account"):
+    outcome = AccountOutcome
+
     server: Short
     port: int | None
     transport: Short
@@ -171,6 +269,8 @@ class ForgetAccount(_Command, frozen=True, tag="forget_account"):
 
 
 class AudioTicket(_Command, frozen=True, tag="audio_ticket"):
+    outcome = TicketOutcome
+
     call: CallId
 
 
@@ -202,36 +302,6 @@ Command = (
     | ForgetAccount
     | AudioTicket
 )
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One thing that happened in a call, ``at`` seconds since 1970.
-
-    ``title`` and ``meaning`` are its start line in short and in plain words; a ``note`` is a timer
-    or a state and has a ``title`` alone. ``host`` is the other end, ``message`` the text of it all,
-    credentials masked.
-    """
-
-    kind: Literal["sent", "received", "note"]
-    at: float
-    host: str
-    title: str
-    meaning: str
-    message: str
-
-
-class StoredRecording(msgspec.Struct, frozen=True):
-    """A file of ``bytes`` bytes, last written ``at`` seconds since 1970."""
-
-    name: str
-    bytes: int
-    at: float
-
-
-Outcome = dict[
-    str,
-    str | int | tuple[Step, ...] | tuple[StoredRecording, ...] | tuple[QualitySample, ...],
-]
 
 
 class Fault(msgspec.Struct, frozen=True):

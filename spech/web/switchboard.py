@@ -24,8 +24,8 @@ from spech.web.lines import Lines
 from spech.web.messages import (
     AudioState,
     CodecState,
+    FollowOutcome,
     Meters,
-    Outcome,
     PageState,
     Quality,
     Refused,
@@ -164,7 +164,7 @@ class Switchboard:
         appearance.decline_referral()
         self.calls.forget(appearance)
 
-    def follow(self, call: str, accepted: bool) -> Outcome:
+    def follow(self, call: str, accepted: bool) -> FollowOutcome:
         """Call whom the far end of a call wants us to talk to, or stay."""
         appearance = self.calls.find(call)
         referral = appearance.referral
@@ -174,12 +174,12 @@ class Switchboard:
         if not accepted:
             appearance.decline_referral()
             self.notify()
-            return {}
+            return FollowOutcome()
         self._refuse_when_full()
         new = line.follow(referral, appearance.referred_to)
         appearance.referral = None
         self.handset.hold_others(new)
-        return {"call": new.id}
+        return FollowOutcome(new.id)
 
     # Tasks
 
