@@ -25,6 +25,8 @@ check:
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	tools/frontend/node_modules/.bin/biome check --config-path=tools/frontend frontend
+	tools/frontend/node_modules/.bin/tsc --project tools/frontend
 
 bench-check:
 	@tools/setup.sh check
@@ -34,3 +36,4 @@ format:
 	@tools/setup.sh check
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
+	tools/frontend/node_modules/.bin/biome check --write --config-path=tools/frontend frontend

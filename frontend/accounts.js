@@ -1,3 +1,4 @@
+// @ts-check
 /** How accounts are named where there are several. */
 
 const called = (account) => account.name || account.user;

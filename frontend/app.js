@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The page's entry: loads the texts, makes the phone, and shows the view that fits its state.
  *
@@ -7,9 +8,12 @@
  */
 
 import { Control } from "./control.js";
-import { setText } from "./dom.js";
+import { element, setText } from "./dom.js";
 import { clock, loadLanguage, t } from "./i18n.js";
-import { live, nameOf, Phone } from "./phone.js";
+import { live, nameOf } from "./calls.js";
+import { Phone } from "./phone.js";
+
+/** @import { Part } from "./dom.js" */
 
 const TITLE_BLINK_MS = 1000;
 
@@ -46,17 +50,30 @@ window.spech = {
   capture: (seconds) => phone.sound.capture(seconds),
 };
 
-const stage = document.getElementById("stage");
-const announcer = document.getElementById("announcer");
-const views = {};
-for (const name of ["welcome", "dialer", "call", "settings"]) {
-  views[name] = document.createElement(`spech-${name}`);
-  views[name].phone = phone;
-}
-for (const name of ["registration", "banner", "incoming", "lines", "sound", "connection", "recent", "recordings", "story"]) {
-  document.querySelector(`spech-${name}`).phone = phone;
+const stage = element("#stage");
+const announcer = element("#announcer");
+const views = {
+  welcome: document.createElement("spech-welcome"),
+  dialer: document.createElement("spech-dialer"),
+  call: document.createElement("spech-call"),
+  settings: document.createElement("spech-settings"),
+};
+for (const view of Object.values(views)) view.phone = phone;
+for (const name of [
+  "registration",
+  "banner",
+  "incoming",
+  "lines",
+  "sound",
+  "connection",
+  "recent",
+  "recordings",
+  "story",
+]) {
+  /** @type {Part} */ (element(`spech-${name}`)).phone = phone;
 }
 
+/** @type {keyof typeof views | "loading" | null} */
 let shown = null;
 
 function showView() {
@@ -71,7 +88,7 @@ function showView() {
   shown = view;
   stage.replaceChildren(...(view === "loading" ? [] : [views[view]]));
   scrollTo(0, 0);
-  views[view]?.arrive?.();
+  if (view !== "loading") views[view].arrive();
 }
 
 function title() {
@@ -96,7 +113,9 @@ phone.addEventListener("change", () => {
   setText(announcer, control.connected || !phone.state ? "" : t("lost"));
 });
 phone.addEventListener("tick", showTitle);
-document.addEventListener("levels", ({ detail }) => views.call.breathe(detail.speaker));
+document.addEventListener("levels", (event) =>
+  views.call.breathe(/** @type {CustomEvent} */ (event).detail.speaker),
+);
 
 showView();
 control.open();

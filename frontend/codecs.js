@@ -1,3 +1,4 @@
+// @ts-check
 /** Codecs by the names under which people know them. */
 
 import { number, t } from "./i18n.js";

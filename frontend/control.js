@@ -1,8 +1,19 @@
+// @ts-check
 /**
  * The control connection: commands out, whole state snapshots, meters and quality in (docs/protocol.md).
  *
  * Events: `state` after each snapshot, `meters` and `quality` after such a message, `connection` when
  * the connection comes or goes. A lost connection is made again, with a growing pause.
+ */
+
+/** @import { Commands, Meters, Outcomes, PageState, Quality, ServerMessage } from "./messages.js" */
+
+/**
+ * @typedef {object} Waiting a command whose answer has not come
+ * @property {(ok: any) => void} resolve
+ * @property {(error: CommandError) => void} reject
+ * @property {boolean} patient
+ * @property {string} text
  */
 
 const FIRST_PAUSE_MS = 300;
@@ -14,31 +25,37 @@ const SILENCE_MS = 4000;
 
 /** A command was refused; `code`, `message` and `hint` are the server's, or ours when it is away. */
 export class CommandError extends Error {
+  /** @param {{code: string, message: string, hint: string}} fault */
   constructor({ code, message, hint }) {
     super(message);
     this.code = code;
-    this.hint = hint ?? "";
+    this.hint = hint;
   }
 }
 
 export class Control extends EventTarget {
+  /** @type {PageState | null} */
   state = null;
   /** performance.now() when `state` came. */
   receivedAt = 0;
+  /** @type {Record<string, Meters>} By call. */
   meters = {};
+  /** @type {Record<string, Quality>} By call. */
   quality = {};
   connected = false;
-  /** performance.now() at which the connection was lost, null while there is one. */
+  /** @type {number | null} performance.now() at which the connection was lost, null while there is one. */
   lostAt = performance.now();
-  /** performance.now() at which the next attempt is due, null during an attempt. */
+  /** @type {number | null} performance.now() at which the next attempt is due, null during an attempt. */
   nextAttemptAt = null;
 
+  /** @type {WebSocket | null} */
   #socket = null;
   #failures = 0;
   #timer = 0;
   #lastMessageAt = 0;
   #metersSeen = false;
   #identifier = 0;
+  /** @type {Map<number | string | null, Waiting>} */
   #waiting = new Map();
 
   open() {
@@ -58,17 +75,24 @@ export class Control extends EventTarget {
   /**
    * Send a command. Resolves with its `ok`, rejects with a CommandError. Without a connection it fails
    * at once; a `patient` one (a hang-up must not get lost) is sent again over the next connection instead.
+   *
+   * @template {keyof Commands} Name
+   * @param {Name} command
+   * @param {Commands[Name]} fields
+   * @param {{patient?: boolean}} [options]
+   * @returns {Promise<Outcomes[Name]>}
    */
-  command(command, fields = {}, { patient = false } = {}) {
+  command(command, fields, { patient = false } = {}) {
     return new Promise((resolve, reject) => {
       this.#identifier += 1;
       const text = JSON.stringify({ id: this.#identifier, command, ...fields });
       this.#waiting.set(this.#identifier, { resolve, reject, patient, text });
-      if (this.connected && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
+      if (this.connected && this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
       else if (!patient) this.#fail(this.#identifier);
     });
   }
 
+  /** @param {number | string | null} identifier */
   #fail(identifier) {
     const waiter = this.#waiting.get(identifier);
     this.#waiting.delete(identifier);
@@ -90,10 +114,11 @@ export class Control extends EventTarget {
     this.#changed();
   }
 
+  /** @param {WebSocket | null} socket */
   #lose(socket) {
     if (socket !== this.#socket) return;
     this.#socket = null;
-    socket.close();
+    socket?.close();
     clearTimeout(this.#timer);
     if (this.connected) this.lostAt = performance.now();
     this.connected = false;
@@ -107,9 +132,15 @@ export class Control extends EventTarget {
     this.#changed();
   }
 
+  /** @param {ServerMessage} message */
   #receive(message) {
     this.#lastMessageAt = performance.now();
-    if (message.type === "meters") {
+    if ("id" in message) {
+      const waiter = this.#waiting.get(message.id);
+      this.#waiting.delete(message.id);
+      if ("error" in message) waiter?.reject(new CommandError(message.error));
+      else waiter?.resolve(message.ok);
+    } else if (message.type === "meters") {
       this.#metersSeen = true;
       this.meters = message.calls;
       this.dispatchEvent(new Event("meters"));
@@ -121,11 +152,6 @@ export class Control extends EventTarget {
       this.receivedAt = performance.now();
       if (!this.connected) this.#established();
       this.dispatchEvent(new Event("state"));
-    } else {
-      const waiter = this.#waiting.get(message.id);
-      this.#waiting.delete(message.id);
-      if (message.error) waiter?.reject(new CommandError(message.error));
-      else waiter?.resolve(message.ok);
     }
   }
 
@@ -135,7 +161,7 @@ export class Control extends EventTarget {
     this.lostAt = null;
     this.#failures = 0;
     this.#metersSeen = false;
-    for (const { text } of this.#waiting.values()) this.#socket.send(text);
+    for (const { text } of this.#waiting.values()) this.#socket?.send(text);
     this.#changed();
   }
 

@@ -1,3 +1,4 @@
+// @ts-check
 /** How long calls last: a timer for each that runs on between snapshots, and stops with the call. */
 
 // Snapshots differ by the network's delay; the timer follows only what is more than that.

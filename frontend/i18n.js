@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Texts. A locale is one flat JSON file of `locales/`; English stands in for what another one lacks.
  * The language is `?lang=`, or the one chosen in the settings, or the browser's first that we have.

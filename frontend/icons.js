@@ -1,3 +1,4 @@
+// @ts-check
 /** The icons, drawn on a 24 by 24 grid, as inline SVG that takes the colour of its text. */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -59,7 +60,9 @@ const PATHS = {
   resume: { fill: ["M8 5.6a.8.8 0 0 1 1.2-.7l9.6 6.4a.8.8 0 0 1 0 1.4l-9.6 6.4a.8.8 0 0 1-1.2-.7z"] },
   transfer: { line: ["M4 12h14", "M13 6.5l5.5 5.5-5.5 5.5"] },
   merge: { line: ["M7 20v-4.5L12 11V4", "M17 20v-4.5L12 11", "M8.5 7L12 3.5 15.5 7"] },
-  split: { line: ["M12 20v-7L6.5 7.5V4", "M12 13l5.5-5.5V4", "M4 6.2L6.5 3.7 9 6.2", "M15 6.2l2.5-2.5L20 6.2"] },
+  split: {
+    line: ["M12 20v-7L6.5 7.5V4", "M12 13l5.5-5.5V4", "M4 6.2L6.5 3.7 9 6.2", "M15 6.2l2.5-2.5L20 6.2"],
+  },
   silenced: { line: ["M4 9.5v5h3.5L12 18.5v-13L7.5 9.5z", "M16 9.5l5 5", "M21 9.5l-5 5"] },
   grip: {
     dots: [
@@ -72,12 +75,21 @@ const PATHS = {
     ],
   },
   record: { dots: [[12, 12, 4]], rings: [[12, 12, 8.5]] },
-  stop: { fill: ["M8 6.5h8A1.5 1.5 0 0 1 17.5 8v8a1.5 1.5 0 0 1-1.5 1.5H8A1.5 1.5 0 0 1 6.5 16V8A1.5 1.5 0 0 1 8 6.5z"] },
+  stop: {
+    fill: [
+      "M8 6.5h8A1.5 1.5 0 0 1 17.5 8v8a1.5 1.5 0 0 1-1.5 1.5H8A1.5 1.5 0 0 1 6.5 16V8A1.5 1.5 0 0 1 8 6.5z",
+    ],
+  },
   bin: { line: ["M5 7h14", "M10 7V4.5h4V7", "M7 7l.8 12h8.4L17 7", "M10.3 10.5v5.5", "M13.7 10.5v5.5"] },
   lock: {
-    line: ["M7 11h10a1.5 1.5 0 0 1 1.5 1.5v6A1.5 1.5 0 0 1 17 20H7a1.5 1.5 0 0 1-1.5-1.5v-6A1.5 1.5 0 0 1 7 11z", "M8.5 11V8a3.5 3.5 0 0 1 7 0v3"],
+    line: [
+      "M7 11h10a1.5 1.5 0 0 1 1.5 1.5v6A1.5 1.5 0 0 1 17 20H7a1.5 1.5 0 0 1-1.5-1.5v-6A1.5 1.5 0 0 1 7 11z",
+      "M8.5 11V8a3.5 3.5 0 0 1 7 0v3",
+    ],
   },
-  story: { line: ["M5 5v14", "M19 5v14", "M5 9h14", "M16 6.5L19 9l-3 2.5", "M19 15.5H5", "M8 13l-3 2.5L8 18"] },
+  story: {
+    line: ["M5 5v14", "M19 5v14", "M5 9h14", "M16 6.5L19 9l-3 2.5", "M19 15.5H5", "M8 13l-3 2.5L8 18"],
+  },
   close: { line: ["M6 6l12 12", "M18 6L6 18"] },
   save: { line: ["M12 4v11", "M7.5 11l4.5 4.5 4.5-4.5", "M5 20h14"] },
   outgoing: { line: ["M7 17L17 7", "M9 7h8v8"] },
@@ -110,9 +122,7 @@ export function icon(name) {
     );
   }
   for (const [cx, cy, r = 2.3] of shape.rings ?? []) {
-    group.append(
-      draw("circle", { cx, cy, r, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }),
-    );
+    group.append(draw("circle", { cx, cy, r, fill: "none", stroke: "currentColor", "stroke-width": 1.8 }));
   }
   for (const [cx, cy, r = 1.7] of shape.dots ?? [])
     group.append(draw("circle", { cx, cy, r, fill: "currentColor" }));

@@ -5,7 +5,7 @@ export interface CallOutcome {
   call: string;
 }
 
-export interface Nothing {}
+export type Nothing = Record<string, never>;
 
 export interface ConferenceOutcome {
   conference: string;
@@ -300,7 +300,7 @@ export interface Commands {
   stop_record: {
     call: string;
   };
-  recordings: {};
+  recordings: Record<string, never>;
   delete_recording: {
     name: string;
   };

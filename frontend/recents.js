@@ -1,3 +1,4 @@
+// @ts-check
 /** The last calls of this browser, the newest first, one for each number. */
 
 import { recall, remember } from "./memory.js";

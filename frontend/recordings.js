@@ -1,29 +1,46 @@
+// @ts-check
 /** The recordings on the server: which there are, and since when the running ones go on. */
+
+/** @import { CallState, RecordingState, StoredRecording } from "./messages.js" */
+/** @import { Control } from "./control.js" */
 
 import { recallTab, rememberTab } from "./memory.js";
 
 export class RecordingList {
   /** Those that are complete, the newest first. */
+  /** @type {StoredRecording[]} */
   complete = [];
 
   #control;
   #changed;
   /** Wall-clock times at which this tab saw recordings begin, by name. */
   #since = new Map(recallTab("recorded", []));
+  /** @type {string | null} */
   #running = null;
 
-  /** `changed` is called when the list is another one. */
+  /**
+   * @param {Control} control
+   * @param {() => void} changed called when the list has changed
+   */
   constructor(control, changed) {
     this.#control = control;
     this.#changed = changed;
   }
 
-  /** Seconds since a recording began. */
+  /**
+   * Seconds since a recording began.
+   *
+   * @param {RecordingState} recording
+   */
   seconds({ name }) {
     return Math.max(0, (Date.now() - (this.#since.get(name) ?? Date.now())) / 1000);
   }
 
-  /** Note when recordings begin, and ask which there are whenever one begins or ends. */
+  /**
+   * Note when recordings begin, and ask for the list whenever one begins or ends.
+   *
+   * @param {CallState[]} calls
+   */
   follow(calls) {
     const running = calls.flatMap(({ recording }) => (recording ? [recording.name] : []));
     for (const name of running) if (!this.#since.has(name)) this.#since.set(name, Date.now());
@@ -34,6 +51,7 @@ export class RecordingList {
     this.#list();
   }
 
+  /** @param {string} name */
   async remove(name) {
     await this.#control.command("delete_recording", { name });
     await this.#list();
@@ -41,7 +59,7 @@ export class RecordingList {
 
   async #list() {
     try {
-      const { recordings } = await this.#control.command("recordings");
+      const { recordings } = await this.#control.command("recordings", {});
       this.complete = recordings.filter(({ name }) => !this.#since.has(name));
     } catch (error) {
       if (error.code !== "offline") throw error;

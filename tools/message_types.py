@@ -94,6 +94,8 @@ def _parts(kind: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _interface(struct: type) -> str:
+    if struct is messages.Nothing:
+        return f"export type {struct.__name__} = Record<string, never>;\n"
     return f"export interface {struct.__name__} {_object(struct, indent='')}\n"
 
 
@@ -107,7 +109,7 @@ def _object(struct: type, *, skip: Collection[str] = (), indent: str = "  ") -> 
     ]
     if isinstance(info, inspect.StructType) and info.tag_field and "id" not in skip:
         fields.insert(0, f'{indent}  {info.tag_field}: "{info.tag}";\n')
-    return "{\n" + "".join(fields) + indent + "}" if fields else "{}"
+    return "{\n" + "".join(fields) + indent + "}" if fields else "Record<string, never>"
 
 
 def _name(kind: inspect.Type) -> str:

@@ -2,7 +2,7 @@
 # Brings a machine to where Spech can be shown, checked or tested, and says what it does.
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
-#   tools/setup.sh check   what `make check` needs: .venv with the developer tools
+#   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js with what checks the page
 #   tools/setup.sh pure    what the pure tests need: codec libraries, speech, tshark, .venv
 #   tools/setup.sh test    what `make test` needs: all that, Asterisk, Chromium
 #   tools/setup.sh peers   what `make test-peers` needs: all that, the programs of third parties
@@ -101,6 +101,17 @@ environment() (
     touch "$stamp${extra:+-dev}"
 )
 
+# frontend_tools: see to it that the type checker and the linter of the page are there.
+frontend_tools() {
+    local folder=tools/frontend stamp
+    stamp=$folder/node_modules/spech-$(sha256sum "$folder/package-lock.json" | cut -c1-16)
+    [ ! -e "$stamp" ] || return 0
+    command -v npm >/dev/null || packages nodejs npm
+    say "installing the type checker and the linter of the page into $folder"
+    npm ci --prefix "$folder" --silent --no-audit --no-fund
+    touch "$stamp"
+}
+
 # mirror: the Debian mirror that this machine's own APT sources name first.
 mirror() {
     local address
@@ -156,6 +167,7 @@ demo)
     ;;
 check)
     environment "[dev]"
+    frontend_tools
     ;;
 pure)
     packages "${pure_packages[@]}"

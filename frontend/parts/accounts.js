@@ -1,3 +1,4 @@
+// @ts-check
 /** The accounts in the settings, each with its state, to choose the one to look at. */
 
 import { labelOf } from "../accounts.js";

@@ -1,13 +1,22 @@
+// @ts-check
 /** Says that the connection to the server is lost, what that means for a call, and what is being done. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { t } from "../i18n.js";
-import { live } from "../phone.js";
+import { live } from "../calls.js";
 
 // A connection that comes back within this time is not worth a word.
 const PATIENCE_MS = 900;
 
 export class Banner extends Part {
+  /** @type {HTMLSpanElement} */
+  text;
+  /** @type {HTMLButtonElement} */
+  retry;
+
+  /** @type {HTMLDivElement} */
+  box;
+
   build() {
     // Not a live region: the seconds count down here; #announcer says once that the connection is lost.
     this.text = h("span", { class: "banner-text" });
@@ -16,15 +25,14 @@ export class Banner extends Part {
       { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() },
       t("reconnect.now"),
     );
-    this.append(
-      h(
-        "div",
-        { class: "banner", testid: "banner" },
-        h("span", { class: "spinner", "aria-hidden": "true" }),
-        this.text,
-        this.retry,
-      ),
+    this.box = h(
+      "div",
+      { class: "banner", testid: "banner" },
+      h("span", { class: "spinner", "aria-hidden": "true" }),
+      this.text,
+      this.retry,
     );
+    this.append(this.box);
     setInterval(() => this.refresh(), 500);
   }
 
@@ -35,7 +43,7 @@ export class Banner extends Part {
     show(this.retry, away >= PATIENCE_MS && control.nextAttemptAt !== null);
     if (away >= PATIENCE_MS) setText(this.text, this.#lost(away));
     else if (!sound.possible) setText(this.text, t("insecure"));
-    this.firstChild.dataset.kind = away >= PATIENCE_MS ? "lost" : "insecure";
+    this.box.dataset.kind = away >= PATIENCE_MS ? "lost" : "insecure";
   }
 
   #lost(away) {

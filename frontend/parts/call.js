@@ -1,28 +1,99 @@
+// @ts-check
 /** The selected call: who, what is happening, and what one can do about it. */
 
 import { h, Part, setAddress, setText, setVoice, show, takesText } from "../dom.js";
 import { clock, inWords, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live, nameOf } from "../phone.js";
-import { transferText } from "./transfer.js";
+import { live, nameOf } from "../calls.js";
+import { Keypad } from "./keypad.js";
+import { TransferPanel, transferText } from "./transfer.js";
+
+/** @typedef {{box: HTMLDivElement, text: HTMLSpanElement, button: HTMLButtonElement}} Notice */
 
 const DOUBLE_CLICK_MS = 600;
 /** What can be open between the call's name and its buttons, one at a time. */
+/** @type {{keypad: "spech-keypad", transfer: "spech-transfer"}} */
 const PANELS = { keypad: "spech-keypad", transfer: "spech-transfer" };
 
 export class CallView extends Part {
-  #shown = null;
+  /** @type {HTMLDivElement} */
+  avatar;
+  /** @type {HTMLDivElement} */
+  place;
+  /** @type {HTMLDivElement} */
+  controls;
+  /** @type {HTMLDivElement} */
+  afterwards;
+  /** @type {HTMLSpanElement} */
+  face;
+  /** @type {HTMLSpanElement} */
+  recorded;
+  /** @type {HTMLHeadingElement} */
+  name;
+  /** @type {HTMLParagraphElement} */
+  address;
+  /** @type {HTMLParagraphElement} */
+  status;
+  /** @type {HTMLParagraphElement} */
+  timer;
+  /** @type {HTMLParagraphElement} */
+  recording;
+  /** @type {HTMLParagraphElement} */
+  typed;
+  /** @type {HTMLParagraphElement} */
+  trouble;
+  /** @type {HTMLElementTagNameMap["spech-members"]} */
+  members;
+  /** @type {HTMLButtonElement} */
+  mute;
+  /** @type {HTMLButtonElement} */
+  keys;
+  /** @type {HTMLButtonElement} */
+  hold;
+  /** @type {HTMLButtonElement} */
+  pass;
+  /** @type {HTMLButtonElement} */
+  record;
+  /** @type {HTMLButtonElement} */
+  more;
+  /** @type {HTMLButtonElement} */
+  merge;
+  /** @type {HTMLButtonElement} */
+  hangup;
+  /** @type {HTMLButtonElement} */
+  again;
+  /** @type {HTMLButtonElement} */
+  story;
+  /** @type {HTMLButtonElement} */
+  done;
+  /** @type {HTMLElementTagNameMap["spech-mark"]} */
+  mark;
+
+  /** Id of the call that is shown. */
+  #shown = "";
   #shownAt = 0;
+  /** @type {keyof typeof PANELS | null} */
   #open = null;
+  /** @type {Keypad | TransferPanel | null} */
   #panel = null;
+
+  /** @type {Notice} */
+  hear;
+  /** @type {Notice} */
+  elsewhere;
+  /** @type {Notice} */
+  silent;
+  /** @type {Notice} */
+  asked;
 
   build() {
     this.className = "call";
+    this.face = h("span", { class: "face" }, icon("call"));
     this.avatar = h(
       "div",
       { class: "avatar", "aria-hidden": "true" },
       h("span", { class: "halo" }),
-      (this.face = h("span", { class: "face" }, icon("call"))),
+      this.face,
     );
     this.name = h("h1", { class: "who", testid: "remote", tabindex: -1 });
     this.address = h("p", { class: "address" });
@@ -90,7 +161,7 @@ export class CallView extends Part {
       },
       t("done"),
     );
-    this.after = h("div", { class: "after" }, this.again, this.done);
+    this.afterwards = h("div", { class: "after" }, this.again, this.done);
     this.mark = document.createElement("spech-mark");
     this.append(
       this.avatar,
@@ -105,7 +176,7 @@ export class CallView extends Part {
       this.place,
       this.controls,
       this.hangup,
-      this.after,
+      this.afterwards,
       this.story,
       this.mark,
     );
@@ -122,7 +193,7 @@ export class CallView extends Part {
 
   #buildNotices() {
     const notice = (testid, kind, label, action) => {
-      const text = h("span", null);
+      const text = h("span");
       const button = h("button", { type: "button", class: "pill primary", testid, onclick: action }, label);
       const box = h("div", { class: `notice ${kind}`, role: "status", hidden: true }, text, button);
       return { box, text, button };
@@ -137,12 +208,25 @@ export class CallView extends Part {
     this.asked.box.append(
       h(
         "button",
-        { type: "button", class: "pill", testid: "stay", onclick: () => this.phone.follow(this.#shown, false) },
+        {
+          type: "button",
+          class: "pill",
+          testid: "stay",
+          onclick: () => this.phone.follow(this.#shown, false),
+        },
         t("follow.stay"),
       ),
     );
     this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
-    return h("div", { class: "notices" }, this.asked.box, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
+    return h(
+      "div",
+      { class: "notices" },
+      this.asked.box,
+      this.hear.box,
+      this.elsewhere.box,
+      this.silent.box,
+      this.trouble,
+    );
   }
 
   #control(testid, symbol, label, action) {
@@ -175,7 +259,7 @@ export class CallView extends Part {
     show(this.controls, !ended);
     show(this.hangup, !ended);
     this.hangup.disabled = this.phone.leaves(call);
-    show(this.after, ended);
+    show(this.afterwards, ended);
     show(this.story, ended);
     const waiting = this.phone.lines.findLast(live);
     setText(this.done, waiting ? t("back_to", { who: nameOf(waiting) }) : t("done"));
@@ -206,7 +290,7 @@ export class CallView extends Part {
   }
 
   #statusText(call) {
-    if (call.state === "ended") return translated(call.ended.text);
+    if (call.ended) return translated(call.ended.text);
     if (this.phone.leaves(call)) return t("state.leaving");
     if (call.state === "answered") {
       const passing = transferText(call);
@@ -279,7 +363,8 @@ export class CallView extends Part {
   #hangUp(event) {
     // The call button was where this one is now: the second half of a double click is no hang-up.
     if (event.detail > 1 && performance.now() - this.#shownAt < DOUBLE_CLICK_MS) return;
-    this.phone.hangUpAll(this.phone.selected);
+    const call = this.phone.selected;
+    if (call) this.phone.hangUpAll(call);
   }
 
   #toggleMute() {
@@ -289,11 +374,13 @@ export class CallView extends Part {
 
   #merge() {
     const call = this.phone.selected;
-    this.phone.merge([call.id, this.phone.partner(call).id]);
+    const partner = call && this.phone.partner(call);
+    if (partner) this.phone.merge([call.id, partner.id]);
   }
 
   #toggleRecording() {
     const call = this.phone.selected;
+    if (!call) return;
     if (this.record.getAttribute("aria-pressed") === "true") this.phone.stopRecording(call);
     else this.phone.record(call.id);
   }
@@ -303,12 +390,17 @@ export class CallView extends Part {
     if (call) this.phone.hold(call.id, !call.on_hold);
   }
 
+  /** @param {keyof typeof PANELS} name */
   #togglePanel(name) {
     this.#show(this.#open === name ? null : name);
-    this.#panel?.arrive?.();
+    this.#panel?.arrive();
   }
 
-  /** Open a panel in place of the one that is open; null closes it. */
+  /**
+   * Open a panel in place of the one that is open; null closes it.
+   *
+   * @param {keyof typeof PANELS | null} name
+   */
   #show(name) {
     if (name === this.#open) return;
     this.#open = name;
@@ -316,13 +408,14 @@ export class CallView extends Part {
     this.pass.setAttribute("aria-pressed", String(name === "transfer"));
     this.classList.toggle("with-panel", name !== null);
     this.#panel = name === null ? null : document.createElement(PANELS[name]);
-    this.place.replaceChildren(...(name === null ? [] : [this.#panel]));
-    setText(this.typed, name === "keypad" ? this.phone.digits(this.phone.selected) : "");
+    this.place.replaceChildren(...(this.#panel ? [this.#panel] : []));
+    const call = this.phone.selected;
+    setText(this.typed, name === "keypad" && call ? this.phone.digits(call) : "");
     if (!this.#panel) return;
-    if (name === "keypad") {
+    if (this.#panel instanceof Keypad) {
       this.#panel.holds = true;
-      this.#panel.addEventListener("press", ({ detail }) => this.phone.press(this.#shown, detail));
-      this.#panel.addEventListener("release", ({ detail }) => this.phone.release(this.#shown, detail));
+      this.#panel.onPress = (digit) => this.phone.press(this.#shown, digit);
+      this.#panel.onRelease = (digit) => this.phone.release(this.#shown, digit);
     }
     this.#panel.phone = this.phone;
   }
@@ -330,16 +423,17 @@ export class CallView extends Part {
   /** Done with an ended call: back to another one that waits, or with all of them. */
   #leave() {
     const waiting = this.phone.lines.findLast(live);
-    const done = waiting ? [this.phone.selected] : this.phone.lines;
-    for (const { id } of done) this.phone.dismiss(id);
+    const done = waiting ? [this.#shown] : this.phone.lines.map(({ id }) => id);
+    for (const id of done) this.phone.dismiss(id);
     if (waiting) this.phone.select(waiting.id);
   }
 
   #callAgain() {
-    const { remote, account } = this.phone.selected;
-    this.phone.dismiss(this.#shown);
-    this.phone.choose(account);
-    this.phone.dial(remote);
+    const call = this.phone.selected;
+    if (!call || this.phone.isDialling) return;
+    this.phone.dismiss(call.id);
+    this.phone.choose(call.account);
+    this.phone.dial(call.remote);
   }
 
   #typedAnywhere(event) {
@@ -354,7 +448,7 @@ export class CallView extends Part {
     const key = event.key.toLowerCase();
     if (/^[0-9*#]$/.test(key) && call.state === "answered" && !call.on_hold) {
       this.#show("keypad");
-      this.#panel.flash(event.key);
+      if (this.#panel instanceof Keypad) this.#panel.flash(event.key);
       this.phone.press(call.id, event.key);
       const up = (ending) => {
         if (ending.type === "keyup" && ending.key !== event.key) return;

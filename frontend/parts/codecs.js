@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The codecs in their order of preference: a box to use one, a grip to drag it and arrows to move it.
  * Those that are neither chosen nor suggested are folded away.
@@ -13,6 +14,8 @@ export class Codecs {
   #rest = h("ol", null);
   #summary = h("summary", { testid: "codecs-more" });
   #more = h("details", null, this.#summary, this.#rest);
+  /** Says where a codec was moved to. */
+  #moved = h("p", { class: "unseen", role: "status" });
   element = h(
     "div",
     {
@@ -26,7 +29,7 @@ export class Codecs {
     },
     this.#first,
     this.#more,
-    h("p", { class: "unseen", role: "status" }),
+    this.#moved,
   );
 
   #codecs = [];
@@ -38,7 +41,8 @@ export class Codecs {
 
   /** `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for the suggested. */
   fill(codecs, order) {
-    const chosen = order ?? codecs.filter((codec) => codec.available && codec.suggested).map((codec) => codec.name);
+    const chosen =
+      order ?? codecs.filter((codec) => codec.available && codec.suggested).map((codec) => codec.name);
     const place = ({ name, suggested }) =>
       chosen.includes(name) ? chosen.indexOf(name) : chosen.length + (suggested ? 0 : 1);
     this.#codecs = [...codecs].sort((one, other) => place(one) - place(other));
@@ -85,7 +89,11 @@ export class Codecs {
     return h(
       "li",
       { class: state },
-      h("span", { class: "grip", "aria-hidden": "true", onpointerdown: (event) => this.#grasp(event, codec) }, icon("grip")),
+      h(
+        "span",
+        { class: "grip", "aria-hidden": "true", onpointerdown: (event) => this.#grasp(event, codec) },
+        icon("grip"),
+      ),
       h(
         "label",
         null,
@@ -95,7 +103,9 @@ export class Codecs {
           { class: "codec-text" },
           h("span", { class: "codec-name" }, name),
           h("span", { class: "codec-facts" }, facts.filter(Boolean).join(" · ")),
-          codec.available ? null : h("span", { class: "codec-missing" }, t("codec.missing", { package: codec.package })),
+          codec.available
+            ? null
+            : h("span", { class: "codec-missing" }, t("codec.missing", { package: codec.package })),
         ),
       ),
       this.#arrow(codec, index, -1, "up"),
@@ -115,7 +125,8 @@ export class Codecs {
         disabled: target < 0 || target >= this.#codecs.length || edge,
         onclick: () => {
           this.#move(index, target);
-          const buttons = this.element.querySelectorAll("li")[target].querySelectorAll(".arrow");
+          /** @type {NodeListOf<HTMLButtonElement>} */
+          const buttons = this.element.querySelectorAll("li")[target].querySelectorAll("button.arrow");
           const again = buttons[step < 0 ? 0 : 1];
           (again.disabled ? buttons[step < 0 ? 1 : 0] : again).focus();
         },
@@ -131,7 +142,7 @@ export class Codecs {
     if (index >= this.#shown && target < this.#shown) this.#shown += 1;
     this.#draw();
     const place = { name: codecName(codec.name), place: target + 1, count: this.#codecs.length };
-    setText(this.element.lastChild, t("codec.moved", place));
+    setText(this.#moved, t("codec.moved", place));
   }
 
   #grasp(event, codec) {

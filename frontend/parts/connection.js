@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * How good the call is: a small mark in the call, and what is behind it beside the call: both ways on which
  * its sound travels, what each loses, and the last minute of it.
@@ -8,7 +9,7 @@ import { h, Part, setText, show } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { recall, remember } from "../memory.js";
-import { live } from "../phone.js";
+import { live } from "../calls.js";
 import { grade, gradeName, lineGrade, MINUTE, pageGrade, pageLoss } from "../quality.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -32,19 +33,33 @@ function bars() {
 
 function setGrade(element, value) {
   element.dataset.grade = gradeName(value);
-  [...element.querySelector(".bars").children].forEach((bar, index) =>
-    bar.classList.toggle("lit", index < value),
-  );
+  for (const [index, bar] of [...element.querySelector(".bars").children].entries())
+    bar.classList.toggle("lit", index < value);
 }
 
 /** The button at the foot of a call: grade, codec and, where it is so, a lock. */
 export class Mark extends Part {
+  /** @type {HTMLSpanElement} */
+  word;
+  /** @type {HTMLSpanElement} */
+  codec;
+  /** @type {HTMLSpanElement} */
+  lock;
+  /** @type {HTMLButtonElement} */
+  button;
+
   build() {
     this.word = h("span", { class: "mark-word" });
     this.codec = h("span", { class: "mark-codec", testid: "codec-in-use" });
     this.lock = h(
       "span",
-      { class: "mark-lock", testid: "encrypted", role: "img", "aria-label": t("encrypted"), title: t("encrypted") },
+      {
+        class: "mark-lock",
+        testid: "encrypted",
+        role: "img",
+        "aria-label": t("encrypted"),
+        title: t("encrypted"),
+      },
       icon("lock"),
     );
     this.button = h(
@@ -54,7 +69,7 @@ export class Mark extends Part {
         class: "mark",
         testid: "quality",
         "aria-controls": "connection",
-        onclick: () => document.querySelector("spech-connection").toggle(),
+        onclick: () => document.querySelector("spech-connection")?.toggle(),
       },
       bars(),
       this.word,
@@ -72,7 +87,10 @@ export class Mark extends Part {
     if (!speaking) return;
     const report = current(this.phone.quality(call));
     const value = report ? grade(report) : 0;
-    this.button.setAttribute("aria-expanded", String(document.querySelector("spech-connection").opened));
+    this.button.setAttribute(
+      "aria-expanded",
+      String(Boolean(document.querySelector("spech-connection")?.opened)),
+    );
     setGrade(this.button, value);
     setText(this.word, value ? t(`grade.${gradeName(value)}`) : "");
     setText(this.codec, codecInUse(call.codec, this.phone.state.codecs));
@@ -160,7 +178,21 @@ function milliseconds(value) {
 }
 
 export class Connection extends Part {
+  /** @type {HTMLParagraphElement} */
+  verdict;
+  /** @type {HTMLParagraphElement} */
+  far;
+  /** @type {HTMLDivElement} */
+  body;
+  /** @type {HTMLButtonElement} */
+  head;
+
   #open = recall("connection", false);
+
+  /** @type {Way} */
+  line;
+  /** @type {Way} */
+  page;
 
   build() {
     this.classList.add("panel");
@@ -176,10 +208,7 @@ export class Connection extends Part {
       h("span", null, t("connection")),
       icon("down"),
     );
-    this.append(
-      h("div", { class: "panel-head" }, h("h2", null, this.head), this.#story()),
-      this.body,
-    );
+    this.append(h("div", { class: "panel-head" }, h("h2", null, this.head), this.#story()), this.body);
     this.phone.addEventListener("quality", () => this.refresh());
   }
 
@@ -190,7 +219,7 @@ export class Connection extends Part {
         type: "button",
         class: "quiet small",
         testid: "story-open",
-        onclick: () => this.phone.read(this.phone.selected.id),
+        onclick: () => this.phone.read(this.phone.selected?.id ?? null),
       },
       t("story"),
     );

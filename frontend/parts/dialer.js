@@ -1,10 +1,11 @@
+// @ts-check
 /** The number field, the keypad and the call button. */
 
 import { labelOf } from "../accounts.js";
 import { h, Part, setText, show, takesText } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live, tidy } from "../phone.js";
+import { live, tidy } from "../calls.js";
 
 const REPEAT_MS = 90;
 const REPEAT_AFTER_MS = 450;
@@ -13,12 +14,19 @@ const LONG = 13;
 const LONGER = 19;
 
 export class Dialer extends Part {
+  /** @type {HTMLInputElement} */
   #input;
+  /** @type {HTMLButtonElement} */
   #erase;
+  /** @type {HTMLButtonElement} */
   #call;
+  /** @type {HTMLParagraphElement} */
   #error;
+  /** @type {HTMLElementTagNameMap["spech-keypad"]} */
   #keypad;
+  /** @type {HTMLButtonElement} */
   #back;
+  /** @type {HTMLDivElement} */
   #from;
   #repeat = 0;
 
@@ -56,7 +64,7 @@ export class Dialer extends Part {
     }
     this.#error = h("p", { class: "problem", role: "alert", testid: "dial-error", hidden: true });
     this.#keypad = document.createElement("spech-keypad");
-    this.#keypad.addEventListener("key", ({ detail }) => this.#insert(detail));
+    this.#keypad.onKey = (character) => this.#insert(character);
     this.#call = h(
       "button",
       { type: "submit", class: "round go", testid: "call", "aria-label": t("call") },
@@ -104,6 +112,7 @@ export class Dialer extends Part {
     show(this.#from, accounts.length > 1);
     if (accounts.length < 2) return;
     const select = this.#from.querySelector("select");
+    if (!select) return;
     const texts = accounts.map((each) => {
       const { state } = each.registration;
       const label = labelOf(each, accounts);
@@ -154,8 +163,8 @@ export class Dialer extends Part {
   #insert(text) {
     const { selectionStart, selectionEnd, value } = this.#input;
     const focused = document.activeElement === this.#input;
-    const start = focused ? selectionStart : value.length;
-    const end = focused ? selectionEnd : value.length;
+    const start = focused ? (selectionStart ?? value.length) : value.length;
+    const end = focused ? (selectionEnd ?? value.length) : value.length;
     this.#input.setRangeText(text, start, end, "end");
     this.#edited();
     this.#input.scrollLeft = this.#input.scrollWidth;

@@ -1,3 +1,4 @@
+// @ts-check
 /** What belongs to the person and not to an account, kept by the browser: language and tones. */
 
 import { h } from "../dom.js";

@@ -1,3 +1,4 @@
+// @ts-check
 /** Calls that ring here, each with its two answers. They stand above whatever else is open. */
 
 import { h, Part, setAddress } from "../dom.js";

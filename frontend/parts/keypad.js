@@ -1,6 +1,7 @@
+// @ts-check
 /**
- * The twelve keys. Dispatches `key` (detail: the character) on click, `+` after a long press on 0; where it
- * `holds`, `press` and `release` instead, for as long as a key is down.
+ * The twelve keys. Calls `onKey` with the character on a click, with `+` after a long press on 0; where it
+ * `holds`, it calls `onPress` and `onRelease` instead, as a key goes down and up.
  */
 
 import { h, Part } from "../dom.js";
@@ -20,6 +21,7 @@ const KEYS = [
   ["0", "+"],
   ["#", ""],
 ];
+/** @type {Record<string, string>} */
 const TEST_IDS = { "*": "star", "#": "hash" };
 const LONG_PRESS_MS = 550;
 const FLASH_MS = 140;
@@ -27,7 +29,14 @@ const FLASH_MS = 140;
 export class Keypad extends Part {
   /** Whether keys are held rather than clicked. To be set before the phone. */
   holds = false;
+  /** @type {(character: string) => void} */
+  onKey = () => {};
+  /** @type {(character: string) => void} */
+  onPress = () => {};
+  /** @type {(character: string) => void} */
+  onRelease = () => {};
 
+  /** @type {Map<string, HTMLButtonElement>} */
   #keys = new Map();
   #timer = 0;
   #longPressed = false;
@@ -86,14 +95,14 @@ export class Keypad extends Part {
       // A finger that slides off the key still holds it.
       key.setPointerCapture(event.pointerId);
       key.classList.add("pressed");
-      this.#tell("press", character);
+      this.onPress(character);
     });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
       key.addEventListener(end, () => {
         if (!down) return;
         down = false;
         key.classList.remove("pressed");
-        this.#tell("release", character);
+        this.onRelease(character);
       });
     }
   }
@@ -103,8 +112,8 @@ export class Keypad extends Part {
       // A pointer has had its effect; `detail` is 0 when a keyboard or a screen reader clicks.
       if (event.detail > 0) return;
       this.flash(character);
-      this.#tell("press", character);
-      this.#tell("release", character);
+      this.onPress(character);
+      this.onRelease(character);
       return;
     }
     // The click that ends a long press has had its effect already.
@@ -114,11 +123,7 @@ export class Keypad extends Part {
 
   #emit(character) {
     this.flash(character);
-    this.#tell("key", character);
-  }
-
-  #tell(event, character) {
-    this.dispatchEvent(new CustomEvent(event, { detail: character }));
+    this.onKey(character);
   }
 }
 

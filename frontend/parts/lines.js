@@ -1,8 +1,9 @@
+// @ts-check
 /** The list of calls, shown when there is more than one. A click selects a call and moves the sound to it. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { clock, t } from "../i18n.js";
-import { live, nameOf, together } from "../phone.js";
+import { live, nameOf, together } from "../calls.js";
 
 export class Lines extends Part {
   #rows = new Map();

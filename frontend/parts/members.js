@@ -1,9 +1,10 @@
+// @ts-check
 /** Who is in the conference: each with a lamp that follows the voice, a volume, and a way out. */
 
 import { h, Part, setText, setVoice, show } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live, nameOf } from "../phone.js";
+import { live, nameOf } from "../calls.js";
 
 // How loud a member may be made for everybody, in dB.
 const SOFTEST = -20;
@@ -63,6 +64,7 @@ class Member {
       this.mute.setAttribute("aria-pressed", String(muted));
       this.mute.replaceChildren(icon(muted ? "silenced" : "speaker"));
     }
+    /** @type {[HTMLButtonElement, string][]} */
     const labels = [
       [this.mute, muted ? "member.unmute" : "member.mute"],
       [this.split, "member.split"],
@@ -76,6 +78,9 @@ class Member {
 }
 
 export class Members extends Part {
+  /** @type {HTMLUListElement} */
+  list;
+
   #members = new Map();
 
   build() {

@@ -1,6 +1,7 @@
+// @ts-check
 /** The last calls of this browser. A click puts the number into the field. */
 
-import { h, Part } from "../dom.js";
+import { element, h, Part } from "../dom.js";
 import { currentLanguage, t } from "../i18n.js";
 import { icon } from "../icons.js";
 
@@ -16,6 +17,7 @@ function when(at) {
 
 export class Recent extends Part {
   #list;
+  /** @type {unknown} */
   #shown = null;
 
   build() {
@@ -67,7 +69,7 @@ export class Recent extends Part {
     if (account) this.phone.choose(account);
     this.phone.number = remote;
     this.phone.show("dialer");
-    document.querySelector("[data-testid=call]")?.focus();
+    element("[data-testid=call]").focus();
   }
 }
 

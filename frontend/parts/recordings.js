@@ -1,3 +1,4 @@
+// @ts-check
 /** The recordings on the server: to play, to save, to delete. */
 
 import { h, Part, setText, show } from "../dom.js";
@@ -8,6 +9,7 @@ import { icon } from "../icons.js";
 const FIRST = 4;
 const UNSURE_MS = 4000;
 const MEGABYTE = 1_000_000;
+/** @type {Intl.DateTimeFormatOptions} */
 const DATE = { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" };
 // The server's names: date, time, whom it was with, perhaps a counter, and the format.
 const NAME = /^\d{8}-\d{6}-(.*)\.\w+$/;
@@ -22,6 +24,8 @@ function size(bytes) {
 class Row {
   constructor({ name, bytes, at }, panel) {
     this.name = name;
+    /** @type {HTMLAudioElement | null} */
+    this.player = null;
     this.who = NAME.exec(name)?.[1] ?? name;
     const when = new Date(at * 1000);
     const date = when.toLocaleString(currentLanguage(), DATE);
@@ -83,6 +87,7 @@ class Row {
 
   start() {
     const player = h("audio", { controls: true, src: address(this.name), testid: "recording-player" });
+    this.player = player;
     this.place.replaceChildren(player);
     this.play.setAttribute("aria-expanded", "true");
     this.play.replaceChildren(icon("close"));
@@ -90,7 +95,8 @@ class Row {
   }
 
   stop() {
-    this.place.firstChild?.pause();
+    this.player?.pause();
+    this.player = null;
     this.place.replaceChildren();
     this.play.setAttribute("aria-expanded", "false");
     this.play.replaceChildren(icon("resume"));
@@ -113,6 +119,13 @@ class Row {
 }
 
 export class Recordings extends Part {
+  /** @type {HTMLUListElement} */
+  list;
+  /** @type {HTMLParagraphElement} */
+  problem;
+  /** @type {HTMLButtonElement} */
+  more;
+
   #rows = [];
   #shown = null;
   #all = false;

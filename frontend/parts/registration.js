@@ -1,3 +1,4 @@
+// @ts-check
 /** The account's state in the header, the worst one where there are several, and the way into the settings. */
 
 import { labelOf } from "../accounts.js";
@@ -9,6 +10,13 @@ import { icon } from "../icons.js";
 const STATES = ["failed", "registering", "registered"];
 
 export class Registration extends Part {
+  /** @type {HTMLSpanElement} */
+  text;
+  /** @type {HTMLParagraphElement} */
+  badge;
+  /** @type {HTMLButtonElement} */
+  gear;
+
   build() {
     this.text = h("span", { class: "badge-text" });
     this.badge = h(
@@ -40,14 +48,17 @@ export class Registration extends Part {
     show(this.badge, state !== "none" && this.phone.state !== null);
     if (state !== "none") setText(this.text, this.#words(state, accounts));
     this.badge.title = accounts
-      .map(({ user, server, registration }) => [`${user}@${server}`, registration.reason].filter(Boolean).join(" – "))
+      .map(({ user, server, registration }) =>
+        [`${user}@${server}`, registration.reason].filter(Boolean).join(" – "),
+      )
       .join("\n");
     this.gear.setAttribute("aria-pressed", String(view === "settings"));
   }
 
   #words(state, accounts) {
     const failed = accounts.filter(({ registration }) => registration.state === "failed");
-    if (accounts.length > 1 && state === "registered") return t("registration.all", { count: accounts.length });
+    if (accounts.length > 1 && state === "registered")
+      return t("registration.all", { count: accounts.length });
     if (accounts.length > 1 && failed.length === 1 && state === "failed")
       return t("registration.one", { account: labelOf(failed[0], accounts) });
     return t(`registration.${state}`, { user: accounts[0]?.user ?? "" });

@@ -1,9 +1,10 @@
+// @ts-check
 /** The SIP accounts, one at a time. Saving is a trial: the server stores nothing that did not register. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live } from "../phone.js";
+import { live } from "../calls.js";
 import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
 import { countryChoice, languageChoice } from "./habits.js";
@@ -22,16 +23,44 @@ const CULPRITS = {
 };
 
 export class Settings extends Part {
+  /** @type {HTMLButtonElement} */
+  add;
+  /** @type {HTMLButtonElement} */
+  save;
+  /** @type {HTMLButtonElement} */
+  forget;
+  /** @type {HTMLDivElement} */
+  error;
+  /** @type {HTMLParagraphElement} */
+  progress;
+  /** @type {HTMLParagraphElement} */
+  vault;
+  /** @type {HTMLParagraphElement} */
+  version;
+  /** @type {HTMLParagraphElement} */
+  wait;
+
   #fields = {};
   /** Id of the account that is shown, null for a new one. */
+  /** @type {string | null} */
   #edited = null;
   #opened = false;
   #busy = false;
   #sure = false;
   #leaving = 0;
 
+  /** @type {HTMLHeadingElement} */
+  heading;
+  /** @type {Codecs} */
+  codecs;
+  /** @type {Accounts} */
+  accounts;
+  /** @type {HTMLElement} */
+  name;
+
   build() {
     this.className = "settings";
+    this.heading = h("h1", { tabindex: -1 }, t("settings"));
     this.codecs = new Codecs();
     this.accounts = new Accounts((id) => this.#turnTo(id));
     this.add = h(
@@ -91,7 +120,7 @@ export class Settings extends Part {
           },
           icon("back"),
         ),
-        h("h1", { tabindex: -1 }, t("settings")),
+        this.heading,
         this.add,
       ),
       this.vault,
@@ -222,7 +251,7 @@ export class Settings extends Part {
     this.#opened = false;
     this.update();
     const first = this.name.hidden ? this.#fields.server : this.#fields.name;
-    (id === null ? first : this.querySelector("h1")).focus({ preventScroll: true });
+    (id === null ? first : this.heading).focus({ preventScroll: true });
   }
 
   /** What is stored of the account that is shown, or null. */
@@ -386,7 +415,7 @@ export class Settings extends Part {
     }
     this.#unsure();
     try {
-      await this.phone.forgetAccount(this.#edited);
+      if (this.#edited !== null) await this.phone.forgetAccount(this.#edited);
     } catch (error) {
       this.#fail(...inWords(error));
     }

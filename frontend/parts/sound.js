@@ -1,9 +1,10 @@
+// @ts-check
 /** Two volumes and two level meters. Levels are RMS in dBFS, on a scale from -60 to 0. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setText } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live } from "../phone.js";
+import { live } from "../calls.js";
 
 const FLOOR_DBFS = -60;
 const TICKS = [-60, -40, -20, 0];

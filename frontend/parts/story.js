@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * What happened in a call: both ends as lines, each message as an arrow between them, what it means in plain
  * words, and the message itself behind it. While the call is up the story grows.
@@ -7,7 +8,7 @@ import { h, Part, setText, show } from "../dom.js";
 import { currentLanguage, inWords, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { recall, remember } from "../memory.js";
-import { nameOf } from "../phone.js";
+import { nameOf } from "../calls.js";
 
 const CHALLENGES = ["401", "407"];
 
@@ -18,6 +19,28 @@ function refusal({ kind, title }) {
 }
 
 export class Story extends Part {
+  /** @type {HTMLHeadingElement} */
+  heading;
+  /** @type {HTMLParagraphElement} */
+  about;
+  /** @type {HTMLParagraphElement} */
+  nothing;
+  /** @type {HTMLOListElement} */
+  steps;
+  /** @type {HTMLSpanElement} */
+  server;
+  /** @type {HTMLDivElement} */
+  ends;
+  /** @type {HTMLAnchorElement} */
+  capture;
+  /** @type {HTMLAnchorElement} */
+  text;
+  /** @type {HTMLInputElement} */
+  notes;
+  /** @type {HTMLDialogElement} */
+  dialog;
+
+  /** @type {string | null} */
   #call = null;
   #told = 0;
   #asking = false;
@@ -27,8 +50,13 @@ export class Story extends Part {
     this.heading = h("h1", { id: "story-title", tabindex: -1 }, t("story"));
     this.about = h("p", { class: "help", testid: "story-about" });
     this.steps = h("ol", { class: "steps", testid: "steps" });
-    this.server = h("span", null);
-    this.ends = h("div", { class: "ends", "aria-hidden": "true" }, h("span", null, t("story.you")), this.server);
+    this.server = h("span");
+    this.ends = h(
+      "div",
+      { class: "ends", "aria-hidden": "true" },
+      h("span", null, t("story.you")),
+      this.server,
+    );
     this.nothing = h("p", { class: "help", testid: "story-nothing" });
     this.capture = this.#download("capture", "pcap");
     this.text = this.#download("text", "txt");
@@ -40,7 +68,12 @@ export class Story extends Part {
     });
     this.dialog = h(
       "dialog",
-      { class: "sheet", testid: "story", "aria-labelledby": "story-title", onclose: () => this.phone.read(null) },
+      {
+        class: "sheet",
+        testid: "story",
+        "aria-labelledby": "story-title",
+        onclose: () => this.phone.read(null),
+      },
       h(
         "header",
         { class: "sheet-head" },
@@ -81,7 +114,12 @@ export class Story extends Part {
   }
 
   #download(name, ending) {
-    const link = h("a", { class: "pill", testid: `story-${name}`, download: "" }, icon("save"), t(`story.${name}`));
+    const link = h(
+      "a",
+      { class: "pill", testid: `story-${name}`, download: "" },
+      icon("save"),
+      t(`story.${name}`),
+    );
     link.dataset.ending = ending;
     return link;
   }
@@ -109,9 +147,9 @@ export class Story extends Part {
   }
 
   async #ask() {
-    if (this.#asking) return;
-    this.#asking = true;
     const call = this.#call;
+    if (this.#asking || call === null) return;
+    this.#asking = true;
     try {
       const steps = await this.phone.steps(call);
       if (call === this.#call) this.#tell(steps);
@@ -141,7 +179,8 @@ export class Story extends Part {
       { title: new Date(step.at * 1000).toLocaleTimeString(currentLanguage(), { timeStyle: "medium" }) },
       t("story.after", { seconds: number(after, 2) }),
     );
-    if (step.kind === "note") return h("li", { class: "step note" }, time, h("p", { class: "lane" }, step.title));
+    if (step.kind === "note")
+      return h("li", { class: "step note" }, time, h("p", { class: "lane" }, step.title));
     const elsewhere = step.host === this.#server ? "" : ` · ${step.host}`;
     return h(
       "li",

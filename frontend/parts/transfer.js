@@ -1,9 +1,10 @@
+// @ts-check
 /** Passing a call on: to a number, or to the far end of another call that is up. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
-import { nameOf, tidy } from "../phone.js";
+import { nameOf, tidy } from "../calls.js";
 
 const RINGING = 180;
 
@@ -15,7 +16,20 @@ export function transferText(call) {
 }
 
 export class TransferPanel extends Part {
-  /** The transfer whose failure has been read. */
+  /** @type {HTMLInputElement} */
+  input;
+  /** @type {HTMLButtonElement} */
+  go;
+  /** @type {HTMLButtonElement} */
+  connect;
+  /** @type {HTMLParagraphElement} */
+  problem;
+  /** @type {HTMLParagraphElement} */
+  together;
+  /** @type {HTMLDivElement} */
+  both;
+
+  /** @type {string | null} The transfer whose failure has been read. */
   #read = null;
 
   build() {

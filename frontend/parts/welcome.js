@@ -1,9 +1,13 @@
+// @ts-check
 /** What is shown before there is an account: one thing to do. And the blank moment before the first snapshot. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { t } from "../i18n.js";
 
 export class Welcome extends Part {
+  /** @type {HTMLParagraphElement} */
+  vault;
+
   build() {
     this.className = "welcome";
     this.vault = h("p", { class: "problem", role: "alert", hidden: true });

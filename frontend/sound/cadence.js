@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Tones of telephone networks: what `tones.json` says of them, as notes, and notes as sound.
  *

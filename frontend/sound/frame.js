@@ -1,12 +1,21 @@
+// @ts-check
 /**
  * One audio frame as bytes: sequence (u32), sample position (u64), then int16 PCM, all little-endian
  * (docs/protocol.md). A position is a plain number here; 2^53 samples are 5,900 years at 48 kHz.
  */
 
+/** @typedef {{sequence: number, position: number, pcm: Int16Array}} Frame */
+
 export const HEADER_BYTES = 12;
 const WORD = 2 ** 32;
 
-/** Write the header into the first 12 bytes of `buffer`. */
+/**
+ * Write the header into the first 12 bytes of `buffer`.
+ *
+ * @param {ArrayBuffer} buffer
+ * @param {number} sequence
+ * @param {number} position
+ */
 export function writeHeader(buffer, sequence, position) {
   const view = new DataView(buffer);
   view.setUint32(0, sequence >>> 0, true);
@@ -14,7 +23,12 @@ export function writeHeader(buffer, sequence, position) {
   view.setUint32(8, Math.floor(position / WORD), true);
 }
 
-/** Read a frame: `{sequence, position, pcm}`, or null when it is too short to be one. */
+/**
+ * Read a frame; null when it is too short to be one.
+ *
+ * @param {ArrayBuffer} buffer
+ * @returns {Frame | null}
+ */
 export function readFrame(buffer) {
   if (buffer.byteLength < HEADER_BYTES || buffer.byteLength % 2 !== 0) return null;
   const view = new DataView(buffer);

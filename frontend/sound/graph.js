@@ -1,14 +1,23 @@
+// @ts-check
 /**
  * The Web Audio side of a call:
  *
  *     microphone -> volume -> microphone worklet -> frames out
  *     frames in -> speaker worklet -> volume -> tap (level, capture) -> destination
  *
- * Events: `change` when `microphone` or `blocked` changes, `frame` (detail: ArrayBuffer with 12 free
- * bytes in front) for each microphone frame.
+ * Event: `change` when `microphone` or `blocked` changes.
  *
  * The query `?raw` opens the microphone without echo cancellation, noise suppression and gain control.
  * Tests that send a measured tone through the page need it; for people the three stay on.
+ */
+
+/**
+ * @typedef {object} Nodes
+ * @property {AudioWorkletNode} speaker
+ * @property {GainNode} speakerVolume
+ * @property {AudioWorkletNode} tap
+ * @property {GainNode} microphoneVolume
+ * @property {AudioWorkletNode} microphone
  */
 
 const HIGHEST_RATE = 48000;
@@ -18,7 +27,9 @@ const SETTLING_MS = 400;
 
 const RAW = new URLSearchParams(location.search).has("raw");
 
+/** @param {number | null} rate */
 function createContext(rate) {
+  /** @type {AudioContextOptions} */
   const options = { latencyHint: "interactive" };
   if (rate) {
     try {
@@ -43,17 +54,26 @@ export class Graph extends EventTarget {
   levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
   /** Samples that the playout ring threw away. */
   dropped = 0;
+  /** @type {(frame: ArrayBuffer) => void} Called with each microphone frame, 12 free bytes in front. */
+  onFrame = () => {};
 
+  /** @type {AudioContext | null} */
   #context = null;
+  /** @type {Promise<void> | null} */
   #ready = null;
+  /** @type {Nodes | null} */
   #nodes = null;
+  /** @type {MediaStream | null} */
   #stream = null;
+  /** @type {MediaStreamAudioSourceNode | null} */
   #source = null;
   #frameSamples = 0;
   #muted = false;
   #volumes = { microphone: 1, speaker: 1 };
+  /** @type {{samples: number[], wanted: number, rate: number, resolve: (heard: object) => void, reject: (error: Error) => void}[]} */
   #captures = [];
   #deviceRateOnly = false;
+  #onState = () => this.#judge();
 
   /** Whether this browser gives the page sound at all: worklets need HTTPS or this very machine. */
   static get possible() {
@@ -76,7 +96,7 @@ export class Graph extends EventTarget {
     if (!this.#context) {
       const context = createContext(this.#deviceRateOnly ? null : rate);
       this.#context = context;
-      context.addEventListener("statechange", () => this.#judge());
+      context.addEventListener("statechange", this.#onState);
       setTimeout(() => this.#judge(), SETTLING_MS);
       this.#ready = this.#build(context);
     }
@@ -84,6 +104,7 @@ export class Graph extends EventTarget {
     return this.#ready;
   }
 
+  /** @param {AudioContext} context */
   async #build(context) {
     const names = ["speaker-worklet.js", "microphone-worklet.js"];
     try {
@@ -93,6 +114,7 @@ export class Graph extends EventTarget {
       if (context === this.#context) throw error;
     }
     if (context !== this.#context) return;
+    /** @type {AudioWorkletNodeOptions} */
     const mono = { channelCount: 1, channelCountMode: "explicit", outputChannelCount: [1] };
     const nodes = {
       speaker: new AudioWorkletNode(context, "spech-speaker", { numberOfInputs: 0, outputChannelCount: [1] }),
@@ -113,7 +135,7 @@ export class Graph extends EventTarget {
     };
     nodes.microphone.port.onmessage = ({ data }) => {
       if ("level" in data) this.levels.microphone = this.microphone === "on" ? data.level : SILENCE_DBFS;
-      else this.dispatchEvent(new CustomEvent("frame", { detail: data.frame }));
+      else this.onFrame(data.frame);
     };
     nodes.microphone.port.postMessage({ muted: this.#muted, frame: this.#frameSamples });
     this.#nodes = nodes;
@@ -141,6 +163,7 @@ export class Graph extends EventTarget {
     if (this.microphone === "on" || this.microphone === "asking") return true;
     if (!navigator.mediaDevices?.getUserMedia) return this.#microphoneIs("insecure");
     const context = this.#context;
+    if (!context) return true;
     this.#microphoneIs("asking");
     let stream;
     try {
@@ -158,14 +181,14 @@ export class Graph extends EventTarget {
     }
     this.#stream = stream;
     try {
-      this.#source = this.#context.createMediaStreamSource(stream);
+      this.#source = context.createMediaStreamSource(stream);
     } catch (error) {
       if (error.name !== "NotSupportedError") throw error;
       this.close();
       this.#deviceRateOnly = true;
       return false;
     }
-    this.#source.connect(this.#nodes.microphoneVolume);
+    if (this.#nodes) this.#source.connect(this.#nodes.microphoneVolume);
     stream.getTracks()[0].addEventListener("ended", () => {
       if (stream !== this.#stream) return;
       this.#closeMicrophone();
@@ -192,6 +215,14 @@ export class Graph extends EventTarget {
   close() {
     this.#closeMicrophone();
     this.microphone = "off";
+    // Ports with handlers keep their nodes, and these their context, alive.
+    for (const node of Object.values(this.#nodes ?? {})) {
+      node.disconnect();
+      if (!(node instanceof AudioWorkletNode)) continue;
+      node.port.onmessage = null;
+      node.port.close();
+    }
+    this.#context?.removeEventListener("statechange", this.#onState);
     this.#context?.close();
     this.#context = null;
     this.#nodes = null;
@@ -229,17 +260,18 @@ export class Graph extends EventTarget {
   /** Set the volume of `microphone` or `speaker`: a linear gain, 1 leaves the sound as it is. */
   setVolume(side, gain) {
     this.#volumes[side] = gain;
-    const parameter = this.#nodes?.[`${side}Volume`].gain;
-    parameter?.setTargetAtTime(gain, this.#context.currentTime, 0.01);
+    const node = side === "speaker" ? this.#nodes?.speakerVolume : this.#nodes?.microphoneVolume;
+    node?.gain.setTargetAtTime(gain, node.context.currentTime, 0.01);
   }
 
   /** Record what the page plays, after the volume, for `seconds`: `{rate, samples}`. */
   capture(seconds) {
-    if (!this.#nodes) return Promise.reject(new Error("no call's sound is playing"));
+    const nodes = this.#nodes;
+    if (!nodes) return Promise.reject(new Error("no call's sound is playing"));
     const wanted = Math.round(seconds * this.rate);
     return new Promise((resolve, reject) => {
       this.#captures.push({ samples: [], wanted, resolve, reject, rate: this.rate });
-      if (this.#captures.length === 1) this.#nodes.tap.port.postMessage({ capture: wanted });
+      if (this.#captures.length === 1) nodes.tap.port.postMessage({ capture: wanted });
     });
   }
 
@@ -250,7 +282,7 @@ export class Graph extends EventTarget {
     if (capture.samples.length < capture.wanted) return;
     this.#captures.shift();
     capture.resolve({ rate: capture.rate, samples: capture.samples });
-    if (this.#captures.length) this.#nodes.tap.port.postMessage({ capture: this.#captures[0].wanted });
+    if (this.#captures.length) this.#nodes?.tap.port.postMessage({ capture: this.#captures[0].wanted });
   }
 
   #changed() {

@@ -1,9 +1,13 @@
+// @ts-check
 /**
  * The audio connection of one call: ticket, greeting, frames (docs/protocol.md).
  *
- * It is made again, with a fresh ticket, as long as the call is wanted here. Events: `change` when `status`
- * changes, `begin` (detail: frame_samples), `frame` (detail: {sequence, position, pcm}).
+ * It is made again, with a fresh ticket, as long as the call is wanted here. Event: `change` when `status`
+ * changes.
  */
+
+/** @import { Frame } from "./frame.js" */
+/** @import { TicketOutcome, Welcome } from "../messages.js" */
 
 import { readFrame, writeHeader } from "./frame.js";
 
@@ -18,17 +22,23 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 export class AudioLink extends EventTarget {
   /** `none`, `connecting`, `open`, `ended`, or `elsewhere` (another connection took the call's sound over). */
   status = "none";
+  /** @type {string | null} */
   call = null;
   /** Microphone frames that were not sent because the network was behind. */
   dropped = 0;
+  /** @type {(frameSamples: number) => void} Called when a connection is open. */
+  onBegin = () => {};
+  /** @type {(frame: Frame) => void} Called with each frame that arrives. */
+  onFrame = () => {};
 
   #requestTicket;
+  /** @type {WebSocket | null} */
   #socket = null;
   #turn = 0;
   #sequence = 0;
   #position = 0;
 
-  /** `requestTicket(call)` resolves with `{ticket, port}` or rejects with a CommandError. */
+  /** @param {(call: string) => Promise<TicketOutcome>} requestTicket rejects with a CommandError */
   constructor(requestTicket) {
     super();
     this.#requestTicket = requestTicket;
@@ -60,18 +70,19 @@ export class AudioLink extends EventTarget {
 
   /** Send a microphone frame whose first 12 bytes are free for the header. */
   send(frame, samples) {
-    if (this.status !== "open" || this.#socket.readyState !== WebSocket.OPEN) return;
+    const socket = this.#socket;
+    if (this.status !== "open" || socket?.readyState !== WebSocket.OPEN) return;
     const sequence = this.#sequence;
     const position = this.#position;
     this.#sequence += 1;
     this.#position += samples;
     // A frame that would only wait is left out; its number is used up, so the server sees the gap.
-    if (this.#socket.bufferedAmount > MOST_WAITING_FRAMES * frame.byteLength) {
+    if (socket.bufferedAmount > MOST_WAITING_FRAMES * frame.byteLength) {
       this.dropped += 1;
       return;
     }
     writeHeader(frame, sequence, position);
-    this.#socket.send(frame);
+    socket.send(frame);
   }
 
   /** One connection from ticket to close. True if it was open for a while. */
@@ -98,7 +109,7 @@ export class AudioLink extends EventTarget {
           this.#begin(JSON.parse(data));
         } else {
           const frame = readFrame(data);
-          if (frame) this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
+          if (frame) this.onFrame(frame);
         }
       });
       socket.addEventListener("close", ({ code }) => {
@@ -109,10 +120,11 @@ export class AudioLink extends EventTarget {
     });
   }
 
+  /** @param {Welcome} greeting */
   #begin(greeting) {
     this.#sequence = 0;
     this.#position = 0;
-    this.dispatchEvent(new CustomEvent("begin", { detail: greeting.frame_samples }));
+    this.onBegin(greeting.frame_samples);
     this.#become("open");
   }
 

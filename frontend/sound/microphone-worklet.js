@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The microphone side: collects the blocks of the audio thread into frames of int16 PCM.
  *
@@ -11,8 +12,8 @@ const SILENCE_DBFS = -100;
 
 class Microphone extends AudioWorkletProcessor {
   #samples = 0;
-  #buffer = null;
-  #pcm = null;
+  #buffer = new ArrayBuffer(0);
+  #pcm = new Int16Array(0);
   #filled = 0;
   #muted = false;
   #gain = 1;
@@ -69,3 +70,5 @@ class Microphone extends AudioWorkletProcessor {
 }
 
 registerProcessor("spech-microphone", Microphone);
+
+export {};

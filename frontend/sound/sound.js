@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The sound of the one call that this tab plays: graph and link together, and the remembered volumes.
  * Event: `change` when anything that a person should see has changed.
@@ -21,17 +22,15 @@ export class Sound extends EventTarget {
   constructor(requestTicket) {
     super();
     this.#link = new AudioLink(requestTicket);
-    this.#link.addEventListener("begin", ({ detail }) => this.#graph.begin(detail));
-    this.#link.addEventListener("frame", ({ detail }) => this.#graph.play(detail));
+    this.#link.onBegin = (frameSamples) => this.#graph.begin(frameSamples);
+    this.#link.onFrame = (frame) => this.#graph.play(frame);
     this.#link.addEventListener("change", () => {
       if (this.#link.status !== "open") this.#graph.pause();
       // Who is heard in another window need not be recorded in this one.
       if (this.#link.status === "elsewhere") this.#graph.close();
       this.#changed();
     });
-    this.#graph.addEventListener("frame", ({ detail }) =>
-      this.#link.send(detail, (detail.byteLength - HEADER_BYTES) / 2),
-    );
+    this.#graph.onFrame = (frame) => this.#link.send(frame, (frame.byteLength - HEADER_BYTES) / 2);
     this.#graph.addEventListener("change", () => this.#changed());
     for (const side of ["microphone", "speaker"]) this.#graph.setVolume(side, this.volumes[side]);
     // A headset that is plugged in during a call is worth another try.

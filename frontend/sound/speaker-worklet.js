@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The speaker side: a small ring that turns frames from the network into an even stream.
  *
@@ -151,7 +152,7 @@ class Speaker extends AudioWorkletProcessor {
     return count;
   }
 
-  process(inputs, outputs) {
+  process(_inputs, outputs) {
     const block = outputs[0][0];
     if (!this.#playing && this.#filled >= this.#target) {
       this.#playing = true;
@@ -210,3 +211,5 @@ class Tap extends AudioWorkletProcessor {
 
 registerProcessor("spech-speaker", Speaker);
 registerProcessor("spech-tap", Tap);
+
+export {};

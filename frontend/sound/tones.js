@@ -1,14 +1,18 @@
+// @ts-check
 /**
- * The sounds that the page makes itself: the ring of an incoming call, and as the network of the chosen country
- * has them the ringback of an outgoing call without early media, busy, congestion and call waiting. They do not
- * pass through the call's speaker path. Browsers let a page be heard after a gesture only; what came too early
- * starts then.
+ * The sounds that the page makes itself: the ring of an incoming call, and the tones of the chosen country for the
+ * ringback of an outgoing call without early media, busy, congestion and call waiting. They do not pass through the
+ * call's speaker path, and the ring has a volume of its own. Browsers may hold a page's sound back until there is
+ * a gesture; what came too early starts then.
+ *
+ * Event: `change` when `blocked` or `ringerVolume` changes.
  */
 
 import { recall, remember } from "../memory.js";
 import { play, readCadence } from "./cadence.js";
 
 // A soft rising chord, twice, then a pause. [start s, frequency Hz, length s, gain]
+/** @type {[number, number, number, number][]} */
 const CHORD = [
   [0, 659.3, 0.9, 0.16],
   [0.12, 830.6, 0.9, 0.16],
@@ -25,32 +29,62 @@ const RING = {
   ),
   period: 4,
 };
-/** What stands for a country that is not in the table: ITU-T E.180. */
+/** The entry of the table for countries that are not in it: ITU-T E.180. */
 const ANYWHERE = "";
 const SILENCE = "0/1000";
 const RESTING_MS = 2000;
 const LEAD_SECONDS = 0.02;
+// A context that may run does so within a few milliseconds; one that waits for a gesture does not.
+const SETTLING_MS = 400;
+const MOST_VOLUME = 1.5;
 
-/** The country that the browser's languages speak of: `de-CH` is Switzerland, `de` Germany. */
+/** @typedef {Record<string, Record<string, string>>} Table cadences and names by country */
+/** @typedef {"ring" | "ringback" | "waiting" | "busy" | "congestion"} Tone */
+
+/**
+ * The country of the browser's languages: `de-CH` is Switzerland, `de` Germany.
+ *
+ * @param {Table} table
+ */
 function likely(table) {
   for (const name of navigator.languages) {
     const region = new Intl.Locale(name).maximize().region?.toLowerCase();
-    if (region in table) return region;
+    if (region !== undefined && region in table) return region;
   }
   return ANYWHERE;
 }
 
-export class Tones {
-  #context = null;
+export class Tones extends EventTarget {
+  /** Linear gain of the ring, 0 to 1.5. */
+  ringerVolume = recall("ringer", 1);
+  /** The browser holds the sound back until there is a gesture. */
+  blocked = false;
+
+  #context = new AudioContext();
+  /** Whether the context has run, so that it may run again without a gesture. */
   #unlocked = false;
+  /** @type {Tone | null} */
   #wanted = null;
   #timer = 0;
   #rest = 0;
+  /** @type {GainNode | null} */
   #output = null;
-  #volume = 1;
+  /** @type {Promise<Table> | null} */
   #table = null;
 
-  /** How calls sound in each country, from the server; empty while that is away. */
+  constructor() {
+    super();
+    this.#context.addEventListener("statechange", () => this.#judge());
+    // Where the browser allows sound without a gesture, the first call rings as well.
+    this.unlock();
+    setTimeout(() => this.#judge(), SETTLING_MS);
+  }
+
+  /**
+   * How calls sound in each country, from the server; empty while that is away.
+   *
+   * @returns {Promise<Table>}
+   */
   async table() {
     this.#table ??= fetch("tones.json").then((answer) => answer.json());
     try {
@@ -68,6 +102,7 @@ export class Tones {
     return chosen !== null && chosen in table ? chosen : likely(table);
   }
 
+  /** @param {string} country */
   choose(country) {
     remember("country", country);
   }
@@ -75,35 +110,60 @@ export class Tones {
   /** To be called in a gesture: from then on the browser lets the page ring by itself. */
   unlock() {
     if (this.#unlocked) return;
-    this.#context ??= new AudioContext();
-    this.#context.resume().then(() => {
-      this.#unlocked = true;
-      this.#restart();
-    });
+    // Without a gesture this promise stays pending until there is one.
+    this.#context.resume().then(() => this.#judge());
   }
 
-  /** Repeat `ring`, `ringback` or `waiting` until told otherwise; null is silence. */
+  #judge() {
+    const unlocked = this.#unlocked || this.#context.state === "running";
+    const blocked = !unlocked;
+    const first = unlocked && !this.#unlocked;
+    this.#unlocked = unlocked;
+    if (blocked !== this.blocked) {
+      this.blocked = blocked;
+      this.dispatchEvent(new Event("change"));
+    }
+    if (first) this.#restart();
+  }
+
+  /**
+   * Repeat a tone until told otherwise; null is silence.
+   *
+   * @param {Tone | null} name
+   */
   play(name) {
     if (name === this.#wanted) return;
     this.#wanted = name;
     this.#restart();
   }
 
-  /** Say once why a call has ended: some rounds of `busy` or `congestion`. */
+  /**
+   * Say once why a call has ended: some rounds of `busy` or `congestion`.
+   *
+   * @param {Tone} name
+   * @param {number} rounds
+   */
   async tell(name, rounds) {
     if (!this.#unlocked) return;
     const { notes, period } = await this.#pattern(name);
     await this.#wake();
-    const output = this.#newOutput();
+    const output = this.#newOutput(name);
     const now = this.#context.currentTime + LEAD_SECONDS;
     for (let round = 0; round < rounds; round += 1) play(this.#context, notes, output, now + round * period);
-    this.#restSoon(rounds * period * 1000);
+    const length = rounds * period * 1000;
+    setTimeout(() => output.disconnect(), length + RESTING_MS);
+    this.#restSoon(length);
   }
 
-  setVolume(gain) {
-    this.#volume = gain;
+  /** @param {number} gain linear */
+  setRingerVolume(gain) {
+    this.ringerVolume = Math.min(gain, MOST_VOLUME);
+    remember("ringer", this.ringerVolume);
+    if (this.#output && this.#wanted === "ring") this.#output.gain.value = this.ringerVolume;
+    this.dispatchEvent(new Event("change"));
   }
 
+  /** @param {Tone} name */
   async #pattern(name) {
     if (name === "ring") return RING;
     const table = await this.table();
@@ -123,9 +183,10 @@ export class Tones {
     const { notes, period } = await this.#pattern(wanted);
     await this.#wake();
     if (wanted !== this.#wanted || this.#output) return;
-    this.#output = this.#newOutput();
+    const output = this.#newOutput(wanted);
+    this.#output = output;
     const round = () =>
-      play(this.#context, notes, this.#output, this.#context.currentTime + LEAD_SECONDS, wanted === "ring");
+      play(this.#context, notes, output, this.#context.currentTime + LEAD_SECONDS, wanted === "ring");
     round();
     this.#timer = setInterval(round, period * 1000);
   }
@@ -143,8 +204,14 @@ export class Tones {
     }, playing + RESTING_MS);
   }
 
-  #newOutput() {
-    const output = new GainNode(this.#context, { gain: this.#volume });
+  /**
+   * The tones of the network are as loud as calls are; the ring is as loud as it was set.
+   *
+   * @param {Tone} name
+   */
+  #newOutput(name) {
+    const gain = name === "ring" ? this.ringerVolume : recall("volumes", { speaker: 1 }).speaker;
+    const output = new GainNode(this.#context, { gain });
     output.connect(this.#context.destination);
     return output;
   }

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
@@ -95,6 +95,13 @@ class Telephone:
         #: Exceptions that the page's scripts did not catch.
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        #: Questions of the browser before it left a page with a call; each was answered with yes.
+        self.questions = 0
+        page.on("dialog", self._agree)
+
+    def _agree(self, dialog: Dialog) -> None:
+        self.questions += 1
+        dialog.accept()
 
     def open(self) -> None:
         # `raw` leaves the microphone as it is: what cleans up speech takes a tone for noise.

@@ -76,6 +76,7 @@ def test_a_reload_in_the_middle_goes_on(registered: Telephone, pbx: Asterisk) ->
     in_call(registered)
     (call,) = registered.calls
     registered.reload()
+    assert registered.questions == 1
     in_call(registered)
     assert [again["id"] for again in registered.calls] == [call["id"]]
     hear_own_tone(registered)

@@ -1,0 +1,57 @@
+// What the checker cannot see: our elements by their names, the worklets' surroundings, and `window.spech`.
+
+import type { Banner } from "./parts/banner.js";
+import type { CallView } from "./parts/call.js";
+import type { Connection, Mark } from "./parts/connection.js";
+import type { Dialer } from "./parts/dialer.js";
+import type { Incoming } from "./parts/incoming.js";
+import type { Keypad } from "./parts/keypad.js";
+import type { Lines } from "./parts/lines.js";
+import type { Members } from "./parts/members.js";
+import type { Recent } from "./parts/recent.js";
+import type { Recordings } from "./parts/recordings.js";
+import type { Registration } from "./parts/registration.js";
+import type { Settings } from "./parts/settings.js";
+import type { SoundPanel } from "./parts/sound.js";
+import type { Story } from "./parts/story.js";
+import type { TransferPanel } from "./parts/transfer.js";
+import type { Welcome } from "./parts/welcome.js";
+import type { PageState } from "./messages.js";
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "spech-banner": Banner;
+    "spech-call": CallView;
+    "spech-connection": Connection;
+    "spech-dialer": Dialer;
+    "spech-incoming": Incoming;
+    "spech-keypad": Keypad;
+    "spech-lines": Lines;
+    "spech-mark": Mark;
+    "spech-members": Members;
+    "spech-recent": Recent;
+    "spech-recordings": Recordings;
+    "spech-registration": Registration;
+    "spech-settings": Settings;
+    "spech-sound": SoundPanel;
+    "spech-story": Story;
+    "spech-transfer": TransferPanel;
+    "spech-welcome": Welcome;
+  }
+
+  interface Window {
+    spech: {
+      readonly state: PageState | null;
+      speakerLevel(): number;
+      capture(seconds: number): Promise<{ rate: number; samples: number[] }>;
+    };
+  }
+
+  // AudioWorkletGlobalScope
+  const sampleRate: number;
+  function registerProcessor(name: string, processor: new () => AudioWorkletProcessor): void;
+  class AudioWorkletProcessor {
+    readonly port: MessagePort;
+    process(inputs: Float32Array[][], outputs: Float32Array[][]): boolean;
+  }
+}
