@@ -103,6 +103,7 @@ class IceAgent:
     Attributes:
         state: how far it has come.
         controlling: whether we nominate; a conflict may change it.
+        authenticated: whether a message came whose sender knows a password of this agreement.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class IceAgent:
     ) -> None:
         self.state = IceState.CHECKING
         self.controlling = agreement.controlling
+        self.authenticated = False
         self._before = before
         if before is not None and before.state is not IceState.CONNECTED:
             self._before = before._before
@@ -334,6 +336,7 @@ class IceAgent:
             or len(rank) != 4
         ):
             raise RemoteProtocolError("a STUN request without the right credentials")
+        self.authenticated = True
         if message.unknown:
             listed = b"".join(kind.to_bytes(2, "big") for kind in message.unknown)
             unknown = (Attribute.UNKNOWN_ATTRIBUTES, listed)
@@ -385,6 +388,7 @@ class IceAgent:
             return  # Late, or twice.
         if not message.is_authentic(self._remote_password):
             raise RemoteProtocolError("a STUN response without the right credentials")
+        self.authenticated = True
         del self._checks[message.transaction]
         pair = check.pair
         conflict = message.error is not None and message.error[0] == 487

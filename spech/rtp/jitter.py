@@ -40,11 +40,14 @@ _SHORTEST_DELAY = 0.01
 _INITIAL_DELAY = 0.04
 _CAPACITY = 100
 _REMEMBERED = 400
+_MOST_SOUNDLESS = 256
 #: Of so many packets one more may be late: 4 of 400, the one at the edge included.
 _LATE_ONE_OF = 130
 _KNOWN = 50
 _WATCHED = 25
 _PAUSE_SECONDS = 0.1
+#: Seconds without a packet in which clocks may drift by more than transit times tell.
+_LONG_PAUSE_SECONDS = 10.0
 _SLACK_SECONDS = 0.002
 _EARLY_SECONDS = 0.25
 
@@ -89,6 +92,7 @@ class JitterBuffer:
         self._minimum = int(_SHORTEST_DELAY * clock_rate)
         self._maximum = int(LONGEST_DELAY * clock_rate)
         self._pause = int(_PAUSE_SECONDS * clock_rate)
+        self._long_pause = int(_LONG_PAUSE_SECONDS * clock_rate)
         self._slack = int(_SLACK_SECONDS * clock_rate)
         self._early = int(_EARLY_SECONDS * clock_rate)
         self._initial = self._target = int(_INITIAL_DELAY * clock_rate)
@@ -117,6 +121,8 @@ class JitterBuffer:
         self._assumed = max(self._initial, self._target)
         self._entries: list[_Entry] = []
         self._newest: _Entry | None = None
+        #: The order of packets that held no sound, the oldest first.
+        self._soundless: dict[int, None] = {}
         self._newest_arrival = 0
         self._taken = -1
         self._end: int | None = None
@@ -128,6 +134,8 @@ class JitterBuffer:
         self._recent: deque[int] = deque()
         self._ordered: list[int] = []
         self._due = 0
+        #: Packets until the transit times after a long pause are known.
+        self._settling = 0
 
     def _begin_to_watch(self) -> None:
         self.spare = self._excess = 0
@@ -162,7 +170,11 @@ class JitterBuffer:
                 # What waits behind another packet is late only if that one was: a stall of the
                 # network counts once, however many packets it delays.
                 behind = ahead == 1 and 4 * elapsed < advance
+                if elapsed > self._long_pause:
+                    self._settling = _KNOWN
         transit = arrived - entry.timestamp
+        if self._settling:
+            self._move_transits(transit)
         if not behind:
             if newest is not None and transit - self._due > self._maximum:
                 # Too late even for the longest delay, and not by one leap: the peer's clock stood
@@ -185,6 +197,31 @@ class JitterBuffer:
             del entries[0]
             return Verdict.OVERFLOWED
         return verdict
+
+    def _move_transits(self, transit: int) -> None:
+        """After a long pause, keep how transit times spread and forget how long they were.
+
+        The clocks of both ends have drifted apart meanwhile. The first packets are taken for the
+        fastest ones until faster ones come.
+        """
+        first = self._settling == _KNOWN
+        self._settling -= 1
+        if not self._ordered:
+            return
+        moved = transit - self._ordered[0]
+        if moved < 0 or first:
+            self._recent = deque(one + moved for one in self._recent)
+            self._ordered = [one + moved for one in self._ordered]
+
+    def pass_over(self, sequence: int) -> None:
+        """Note a packet without sound: a gap in the sequence numbers at its place is no loss."""
+        newest = self._newest
+        if newest is None:
+            return
+        ahead = sequence_difference(sequence, newest.order & SEQUENCE_MASK)
+        if len(self._soundless) >= _MOST_SOUNDLESS:
+            del self._soundless[next(iter(self._soundless))]
+        self._soundless[newest.order + ahead] = None
 
     def _note_transit(self, transit: int) -> None:
         """Keep the last transit times in order, and set the target by them (clock units)."""
@@ -267,7 +304,11 @@ class JitterBuffer:
 
     def _begins_talkspurt(self, entry: _Entry) -> bool:
         """Whether the peer was silent before it: nothing is missing, or it says so itself."""
-        return entry.order == self._taken + 1 or entry.packet.marker
+        if entry.order == self._taken + 1 or entry.packet.marker:
+            return True
+        between = range(self._taken + 1, entry.order)
+        soundless = self._soundless
+        return len(between) <= len(soundless) and all(one in soundless for one in between)
 
     def _drop_stale(self, excess: int) -> int:
         """After a burst of old packets or a sleep of the machine, go on with what is due now."""

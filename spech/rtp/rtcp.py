@@ -20,6 +20,9 @@ _SDES = 202
 _BYE = 203
 _XR = 207
 _CNAME = 1
+LONGEST = 4096
+"""Bytes of a datagram that is read: reports of two parties need a few hundred."""
+
 _NTP_EPOCH = 2208988800
 
 _REPORT_BLOCK = struct.Struct("!IIIIII")
@@ -143,6 +146,8 @@ def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
     Raises:
         RemoteProtocolError: it holds something else than RTCP of version 2, or is cut off.
     """
+    if len(data) > LONGEST:
+        raise RemoteProtocolError("an RTCP datagram is too long")
     data = bytes(data)
     packets: list[RtcpPacket] = []
     offset = 0
@@ -157,7 +162,7 @@ def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
             raise RemoteProtocolError("an RTCP packet is longer than its datagram")
         body = data[offset + 4 : end]
         if first & 0x20:
-            if end != len(data) or not 0 < body[-1] <= len(body):
+            if end != len(data) or not body or not 0 < body[-1] <= len(body):
                 raise RemoteProtocolError("RTCP padding is wrong")
             body = body[: -body[-1]]
         try:

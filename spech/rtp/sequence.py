@@ -98,6 +98,11 @@ class SequenceTracker:
             self._discarded = {number for number in self._discarded if number > end}
         return first - before, came
 
+    def is_far(self, sequence: int) -> bool:
+        """Whether a number is so far from the others that it belongs to another sequence."""
+        ahead = (sequence - self.highest) & SEQUENCE_MASK
+        return self.highest >= 0 and _MAX_DROPOUT <= ahead < 0x10000 - _MAX_MISORDER
+
     def update(self, sequence: int) -> Arrival:
         """Take the sequence number of a packet that arrived."""
         highest = self.highest

@@ -7,7 +7,9 @@ whatever is negotiated anew on the way (RFC 3550 sections 5.1 and 8), unless the
 
 from __future__ import annotations
 
+import enum
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,8 +48,16 @@ class SessionCounts:
     collisions: int = 0
 
 
+class _Content(enum.Enum):
+    """What a payload type carries."""
+
+    #: Sound, or a description of noise in place of it.
+    AUDIO = enum.auto()
+    EVENT = enum.auto()
+
+
 class _Other(NamedTuple):
-    """A packet of a source that is not the peer's so far; ``received`` counts the peer's then."""
+    """A packet of another source than the peer's; ``received`` is how many of the peer's came."""
 
     packet: RtpPacket
     arrival: float
@@ -82,10 +92,13 @@ class RtpSession:
         self._talkspurt = True
         self._clock_rate = 8000
         self._audio_send = self._audio_receive = self._audio_before = -1
-        self._event_send = self._event_receive = -1
-        self._noise_send = self._noise_receive = -1
+        self._event_send = self._noise_send = self._noise_receive = -1
+        self._contents: dict[int, _Content] = {}
         self.buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
+        #: Digits that come beside the sound, under an SSRC of their own.
+        self._side_digits = DigitReceiver()
+        self._side_ssrc: int | None = None
         self._remote_ssrc: int | None = None
         self._other: _Other | None = None
         self._reception = Reception(self._clock_rate)
@@ -104,21 +117,23 @@ class RtpSession:
         event_receive: int | None,
         noise_send: int | None = None,
         noise_receive: int | None = None,
+        more_audio: Collection[int] = (),
+        more_events: Collection[int] = (),
     ) -> None:
         """Set the RTP clock (Hz) and the payload types of both directions.
 
-        What was received so far goes on being accepted while the clock stays the same, because
-        packets are on their way when the codec changes (RFC 3264 section 8.3.2).
+        ``more_audio`` and ``more_events`` are further types that the peer may use. The type that
+        was received so far stays accepted while the clock stays the same, because packets are on
+        their way when the codec changes (RFC 3264 section 8.3.2).
         """
         self._audio_send = audio_send
         if audio_receive != self._audio_receive:
             self._audio_before = self._audio_receive
         self._audio_receive = audio_receive
         self._event_send = -1 if event_send is None else event_send
-        self._event_receive = -1 if event_receive is None else event_receive
         self._noise_send = -1 if noise_send is None else noise_send
         if noise_receive is None:
-            # Of a static number everybody knows what it means; some send it unasked.
+            # The meaning of the static number is known to everyone; some send it unasked.
             noise_receive = _COMFORT_NOISE if clock_rate == _COMFORT_NOISE_CLOCK else -1
         self._noise_receive = noise_receive
         if clock_rate != self._clock_rate:
@@ -127,6 +142,14 @@ class RtpSession:
             self.counts.overflowed += self.buffer.discarded
             self.buffer = JitterBuffer(clock_rate)
             self._forget_source()
+        # Peers should send the number that we wrote for events (RFC 3264 section 5.1); some send
+        # the one that they wrote.
+        event_types = (self._event_send, -1 if event_receive is None else event_receive)
+        contents = dict.fromkeys((self._audio_before, noise_receive), _Content.AUDIO)
+        contents |= dict.fromkeys((*event_types, *more_events), _Content.EVENT)
+        contents |= dict.fromkeys((audio_receive, *more_audio), _Content.AUDIO)
+        contents.pop(-1, None)
+        self._contents = contents
 
     @property
     def can_send_events(self) -> bool:
@@ -198,25 +221,29 @@ class RtpSession:
         Raises:
             RemoteProtocolError: its payload type was not negotiated.
         """
-        kind = packet.payload_type
-        if (
-            kind != self._audio_receive
-            and not self._is_event(kind)
-            and kind != self._audio_before
-            and not self.is_noise(packet)
-        ):
-            raise RemoteProtocolError(f"RTP payload type {kind} was not negotiated")
+        if packet.payload_type not in self._contents:
+            raise RemoteProtocolError(f"RTP payload type {packet.payload_type} was not negotiated")
 
     def receive(self, packet: RtpPacket, arrival: float) -> str | None:
-        """Take a checked packet of the peer; return a digit if it is the first of its event.
+        """Take a packet of the peer; return a digit if it is the first of its event.
+
+        Each packet counts for the loss of its source, whatever it holds (RFC 3550 A.1).
 
         Raises:
-            RemoteProtocolError: a telephone event that is none.
+            RemoteProtocolError: its payload type was not negotiated, or it is a malformed
+                telephone event.
         """
         counts = self.counts
+        content = self._contents.get(packet.payload_type)
         if packet.ssrc != self._remote_ssrc:
+            if content is _Content.EVENT:
+                return self._receive_side_event(packet)
             return self._receive_other(packet, arrival)
-        status = self._reception.sequence.update(packet.sequence)
+        sequence = packet.sequence
+        if content is _Content.EVENT and self._reception.sequence.is_far(sequence):
+            # Some gateways number events by themselves, under the SSRC of the sound.
+            return self._digits.receive(packet.timestamp, packet.payload, marker=packet.marker)
+        status = self._reception.sequence.update(sequence)
         if status is not Arrival.NEW:
             if status is Arrival.DUPLICATE:
                 counts.duplicates += 1
@@ -230,19 +257,21 @@ class RtpSession:
                 self.buffer.reset()
         counts.received += 1
         counts.received_octets += len(packet.payload)
-        if packet.payload_type != self._audio_receive and self._is_event(packet.payload_type):
-            late = status is Arrival.REORDERED
-            return self._digits.receive(
-                packet.timestamp, packet.payload, marker=packet.marker, late=late
-            )
-        if not packet.payload:
-            return None  # It kept a NAT's binding alive (RFC 6263), and says nothing.
+        if content is not _Content.AUDIO or not packet.payload:
+            self.buffer.pass_over(sequence)
+            if content is _Content.EVENT:
+                late = status is Arrival.REORDERED
+                return self._digits.receive(
+                    packet.timestamp, packet.payload, marker=packet.marker, late=late
+                )
+            self.check(packet)
+            return None  # An empty packet kept a NAT's binding alive (RFC 6263).
         self._reception.arrived(packet.timestamp, arrival)
         verdict = self.buffer.push(packet, arrival)
         if verdict is not Verdict.ACCEPTED:
             if verdict is Verdict.LATE:
                 counts.late += 1
-                self._reception.sequence.discard(packet.sequence)
+                self._reception.sequence.discard(sequence)
             elif verdict is Verdict.OVERFLOWED:
                 counts.overflowed += 1
             else:
@@ -254,19 +283,24 @@ class RtpSession:
         self.advance(units)
         self.pause()
 
-    def _is_event(self, kind: int) -> bool:
-        """Whether a payload type is telephone-event, either by our description or by theirs.
+    def _receive_side_event(self, packet: RtpPacket) -> str | None:
+        """A telephone event under another SSRC than the sound's: some gateways send them so.
 
-        They should send what we wrote (RFC 3264 section 5.1); some send what they wrote.
+        It does not take the place of the sound's source.
         """
-        return kind in (self._event_receive, self._event_send)
+        if packet.ssrc != self._side_ssrc:
+            self._side_ssrc = packet.ssrc
+            self._side_digits.reset()
+        self.counts.received += 1
+        return self._side_digits.receive(packet.timestamp, packet.payload, marker=packet.marker)
 
     def _receive_other(self, packet: RtpPacket, arrival: float) -> str | None:
         """A packet of another source: the first one, or one that takes its place.
 
-        Two packets with none of the other's between them do that. Of two streams that come at once
-        the one that was there is heard, and the other is no more than counted.
+        Two packets with none of the other source between them take its place. Of two streams that
+        come at once the one that was there is heard, and the other is only counted.
         """
+        self.check(packet)
         before, self._other = self._other, None
         if self._remote_ssrc is None:
             self._change_source(packet.ssrc)
@@ -291,6 +325,9 @@ class RtpSession:
             self.counts.resynchronised += 1
         self._remote_ssrc = ssrc
         self._forget_source()
+        if ssrc == self._side_ssrc:  # Its digits came before its sound.
+            self._digits, self._side_digits = self._side_digits, self._digits
+            self._side_ssrc = None
 
     def _forget_source(self) -> None:
         self._count_losses()

@@ -1,29 +1,39 @@
 """Whose packets are believed: strict source learning for symmetric RTP.
 
-Packets are taken from the address that was negotiated, which may always take over again. A peer
-behind NAT sends from another one. Another port of the named host is followed at once; another host
-only if it sounds like a stream, soon, and while the named host is silent. Anything else is
-foreign, and what we send goes back to where the peer's packets come from. Otherwise anyone who
-guesses a port could listen to a call, or talk into it.
+Packets are taken from the negotiated address, which may always take over again. A peer behind NAT
+sends from another one. Another port of the negotiated host is followed at once; another host only
+if it sends a stream, shortly after the negotiation, and while the negotiated host is silent. All
+other sources are foreign, and we send to the address that the peer's packets come from. Otherwise
+anyone who guesses a port could listen to a call, or speak into it.
+
+An address that a re-INVITE has just replaced still sends late packets. They are played, but they do
+not move our sending back; only a stream that goes on for seconds does (a NAT in front of a peer
+whose private address has changed).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from spech.addresses import Address
 from spech.rtp.sequence import SEQUENCE_MASK
 
-LEARNING = 10.0
+LEARNING: Final = 10.0
 """Seconds after the negotiation in which another host may be latched onto."""
 
-SILENCE = 3.0
-"""Seconds of silence after which the same host may go on from another port (a NAT rebinding)."""
+SILENCE: Final = 3.0
+"""Seconds of silence after which the same host may continue from another port (NAT rebinding)."""
 
-PROBATION = 4
+PROBATION: Final = 4
 """Packets in sequence that make a stream of another host (RFC 3550 appendix A.1)."""
 
-_MOST_CANDIDATES = 8
+LONG_PROBATION: Final = 2.0
+"""Seconds for which a replaced address has to go on sending until it is followed again."""
+
+_LONG_PROBATION_PACKETS: Final = 40
+#: Packets that may be lost between two of a replaced address.
+_MOST_LOST: Final = 20
+_MOST_CANDIDATES: Final = 8
 
 
 class _Candidate(NamedTuple):
@@ -33,19 +43,30 @@ class _Candidate(NamedTuple):
 
 
 class SourceFilter:
-    """Decides for one socket. ``destination`` is where to send."""
+    """Decides for one socket.
 
-    def __init__(self) -> None:
+    Args:
+        symmetric: follow the peer's packets. Otherwise we send to the negotiated address only, and
+            believe its host only.
+
+    Attributes:
+        latched: the source that is believed, None before the first packet after a negotiation.
+        heard: when its last packet came.
+    """
+
+    def __init__(self, *, symmetric: bool = True) -> None:
+        self.latched: Address | None = None
+        self.heard = 0.0
+        self._symmetric = symmetric
         self._negotiated: Address | None = None
-        self._latched: Address | None = None
+        self._replaced: tuple[Address, ...] = ()
         self._since: float | None = None
-        self._heard = 0.0
         self._candidates: dict[Address, _Candidate] = {}
 
     @property
     def destination(self) -> Address | None:
-        """The latched source, or else the negotiated address."""
-        return self._latched or self._negotiated
+        """Where to send: the latched source, or the negotiated address until there is one."""
+        return (self.latched if self._symmetric else None) or self._negotiated
 
     def is_candidate(self, source: Address) -> bool:
         """Whether ``source`` may yet turn out to be the peer behind NAT."""
@@ -54,61 +75,85 @@ class SourceFilter:
     def negotiate(self, address: Address) -> None:
         """Take the address of an answer or a re-INVITE; an unchanged one keeps what was learned.
 
-        While nothing was learned, the learning window opens anew.
+        While nothing was learned, the learning window opens again.
         """
         if address != self._negotiated:
+            left = (self._negotiated, self.latched)
+            self._replaced = tuple(one for one in left if one is not None and one != address)
             self._negotiated = address
-            self._latched = None
-        if self._latched is None:
+            self.latched = None
+        if self.latched is None:
             self._since = None
             self._candidates.clear()
 
+    def follow(self, source: Address, now: float) -> None:
+        """Latch onto a source that has proved to be the peer, by the certificate it has shown."""
+        self.latched = source
+        self.heard = now
+        self._candidates.clear()
+
     def accepts(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
         """Whether a valid packet from ``source`` belongs to the stream; may latch onto it."""
-        latched, negotiated = self._latched, self._negotiated
+        latched, negotiated = self.latched, self._negotiated
         if source == latched:
-            self._heard = now
+            self.heard = now
             return True
         if negotiated is None:
             return False
         if self._since is None:
             self._since = now
+        if source in self._replaced:
+            return self._accepts_replaced(source, ssrc, sequence, now)
         if source == negotiated:
             believed = True
+        elif not self._symmetric:
+            believed = source[0] == negotiated[0]
         elif latched is None:
             believed = source[0] == negotiated[0] or (
-                now - self._since <= LEARNING and self._proves_itself(source, ssrc, sequence)
+                now - self._since <= LEARNING
+                and self._count(source, ssrc, sequence, most_lost=0) >= PROBATION
             )
         elif source[0] == latched[0]:
-            believed = now - self._heard > SILENCE
+            believed = now - self.heard > SILENCE
         else:
             believed = source[0] == negotiated[0]
         if believed:
-            self._latched = source
-            self._heard = now
-            self._candidates.clear()
+            self.follow(source, now)
         return believed
 
     def tick(self, now: float) -> None:
-        """Start the learning window, if a negotiation has opened one, or end it."""
+        """Open the learning window after a negotiation, or close it."""
         if self._since is None:
             if self._negotiated is not None:
                 self._since = now
-        elif self._candidates and now - self._since > LEARNING:
+        elif self._candidates and not self._replaced and now - self._since > LEARNING:
             self._candidates.clear()
 
-    def _proves_itself(self, source: Address, ssrc: int, sequence: int) -> bool:
+    def _accepts_replaced(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
+        """Judge a packet from an address that the last negotiation has replaced."""
+        assert self._since is not None
+        if self.latched is not None and now - self.heard <= SILENCE:
+            return False
+        packets = self._count(source, ssrc, sequence, most_lost=_MOST_LOST)
+        age = now - self._since
+        if self._symmetric and age >= LONG_PROBATION and packets >= _LONG_PROBATION_PACKETS:
+            self._replaced = ()
+            self.follow(source, now)
+            return True
+        return self.latched is None and age < LONG_PROBATION
+
+    def _count(self, source: Address, ssrc: int, sequence: int, most_lost: int) -> int:
         """Count packets of one SSRC in sequence; a single one proves nothing."""
         before = self._candidates.pop(source, None)
         packets = 1
         if (
             before is not None
             and before.ssrc == ssrc
-            and sequence == (before.sequence + 1) & SEQUENCE_MASK
+            and 0 < (sequence - before.sequence) & SEQUENCE_MASK <= 1 + most_lost
         ):
             packets = before.packets + 1
         if len(self._candidates) >= _MOST_CANDIDATES:
             # The one that was silent longest goes, so that a flood cannot keep the peer out.
             del self._candidates[next(iter(self._candidates))]
         self._candidates[source] = _Candidate(ssrc, sequence, packets)
-        return packets >= PROBATION
+        return packets

@@ -1,7 +1,7 @@
 """One pair of sockets and its RTP session: reads what came since the last tick, and sends.
 
-Nothing that arrives raises out of here. What is not RTP, or not of the peer, is dropped, counted,
-and logged once for each source.
+No datagram raises out of here. What is not RTP, or not of the peer, is dropped, counted, and logged
+once for each source; so is a datagram at which our own code fails.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Security
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
+from spech.rtp.allowance import Allowance
 from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
+from spech.rtp.packet import RtpPacket
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
 from spech.rtp.protection import Protection
 from spech.rtp.session import RtpSession
@@ -26,7 +28,8 @@ from spech.rtp.stun import is_stun
 
 logger = logging.getLogger(__name__)
 
-_BUFFER = 8192
+#: The longest packets that we send ourselves: 0.2 s of L16 at 48 kHz, encrypted.
+_BUFFER = 20480
 _ANCILLARY = socket.CMSG_SPACE(16)
 _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 200
@@ -40,9 +43,23 @@ _TRUNCATED = int(socket.MSG_TRUNC)
 class Stream:
     """Moves datagrams between a :class:`PortPair` and an :class:`RtpSession`.
 
+    Args:
+        pair: the sockets.
+        session: what the packets belong to.
+        certificate: ours, for DTLS-SRTP.
+        symmetric: send to where the peer's packets come from. Otherwise only to the address that
+            was negotiated.
+
     Attributes:
-        invalid: datagrams that were no RTP or RTCP, or of a payload type nobody agreed on.
-        foreign: datagrams from somebody else than the peer.
+        confirmed: whether the peer is known to want our packets. While it is False, no more is
+            sent than :class:`~spech.rtp.allowance.Allowance` covers; a packet of the peer makes it
+            True.
+        last_rtp: when the last RTP of the peer came (sound, comfort noise, digits or an empty
+            packet), in seconds of the media clock; None before the first one.
+        last_rtcp: the same of RTCP.
+        invalid: datagrams that are not RTP or RTCP, or of a payload type that was not negotiated.
+        foreign: datagrams from other sources than the peer.
+        faults: datagrams at which our own code failed. Each source's first one is logged.
         send_errors: datagrams that the system did not take.
         protection: encryption, and what it dropped.
         ready: whether there is a way to the peer. Without ICE it is taken for granted.
@@ -50,17 +67,29 @@ class Stream:
     """
 
     def __init__(
-        self, pair: PortPair, session: RtpSession, certificate: Certificate | None = None
+        self,
+        pair: PortPair,
+        session: RtpSession,
+        certificate: Certificate | None = None,
+        *,
+        symmetric: bool = True,
     ) -> None:
+        self.confirmed = True
+        self.last_rtp: float | None = None
+        self.last_rtcp: float | None = None
         self.invalid = 0
         self.foreign = 0
+        self.faults = 0
         self.send_errors = 0
         self.protection = Protection(certificate)
         self.ready = True
         self.unreachable = ""
         self._pair = pair
         self._session = session
-        self._source = SourceFilter()
+        self._symmetric = symmetric
+        self._source = SourceFilter(symmetric=symmetric)
+        self._allowance = Allowance()
+        self._now = 0.0
         self._rtcp_negotiated: Address = ("", 0)
         self._rtcp_destination: Address = ("", 0)
         self._shared = False
@@ -69,7 +98,7 @@ class Stream:
         self._logged: set[str] = set()
         self._ice: IceAgent | None = None
         self._ways: dict[int, Address | None] = {}
-        #: Checks that came before the answer which tells what they are.
+        #: Connectivity checks that came before the answer, whose passwords they need.
         self._early: deque[tuple[bytes, int, Address]] = deque(maxlen=_MOST_EARLY)
         self._hellos: deque[tuple[bytes, Address]] = deque(maxlen=_MOST_EARLY)
 
@@ -109,7 +138,10 @@ class Stream:
         waiting = tuple(self._hellos)
         self._hellos.clear()
         for data, source in waiting:
-            self._take_handshake(RTP, data, source)
+            try:
+                self._take_handshake(RTP, data, source)
+            except Exception as error:
+                self._note_fault(source, error)
 
     def _take_handshake(self, component: int, data: bytes, source: Address) -> None:
         if self._ice is None:
@@ -145,20 +177,21 @@ class Stream:
     def drain(self, now: float) -> list[str]:
         """Read all RTP that waits into the session; return the digits that it began."""
         digits: list[str] = []
+        self._now = now
         self._source.tick(now)
         for _ in range(_MOST_PER_TICK):
             read = self._read(self._pair.rtp, now)
             if read is None:
                 break
             data, source, arrival = read
-            if self._ice is not None and is_stun(data):
-                self._take_stun(data, RTP, source, now)
-                continue
             try:
+                if self._ice is not None and is_stun(data):
+                    self._take_stun(self._ice, data, RTP, source, now)
+                    continue
                 if rtp.is_rtcp(data):
                     self._take_rtcp(data, RTP, source, arrival)
                     continue
-                if self.protection.required:  # Nothing of it is believed before it is opened.
+                if self.protection.required:  # Nothing is believed before it is decrypted.
                     if is_dtls(data):
                         self._take_handshake(RTP, bytes(data), source)
                         continue
@@ -168,31 +201,44 @@ class Stream:
                         continue
                     data = opened
                 packet = rtp.parse(data)
-                self._session.check(packet)
                 if self._ice is not None:
                     if not self._ice.trusts(RTP, source):
                         self._drop_foreign(source)
                         continue
-                else:
-                    before = self._source.destination
-                    if not self._source.accepts(source, packet.ssrc, packet.sequence, now):
-                        self._drop_foreign(source)
-                        continue
-                    if source != before:
-                        self._moved(source)
+                elif source == self._source.latched:
+                    self._source.heard = now
+                elif not self._learn(packet, source, now):
+                    continue
+                self.last_rtp = now
+                self.confirmed = True
                 digit = self._session.receive(packet, arrival)
-            except RemoteProtocolError as error:
-                self._drop_invalid(source, str(error))
-            else:
                 if digit is not None:
                     digits.append(digit)
+            except RemoteProtocolError as error:
+                self._drop_invalid(source, str(error))
+            except Exception as error:  # One packet must not end a call.
+                self._note_fault(source, error)
         if self._ice is not None:
             if not self._shared:
-                self.drain_rtcp(now)  # Checks of its own come there.
+                self.drain_rtcp(now)  # Connectivity checks of its own come there.
             self._pursue(self._ice, now)
         if self.protection.required and self.protection.busy:
             self._shake(RTP, now)
         return digits
+
+    def _learn(self, packet: RtpPacket, source: Address, now: float) -> bool:
+        """Whether a packet of another source than the last one is the peer's.
+
+        Raises:
+            RemoteProtocolError: its payload type was not negotiated, so that it proves nothing.
+        """
+        self._session.check(packet)
+        before = self._source.destination
+        if not self._source.accepts(source, packet.ssrc, packet.sequence, now):
+            self._drop_foreign(source)
+            return False
+        self._follow_source(before)
+        return True
 
     def drain_rtcp(self, now: float) -> None:
         """Read all RTCP that waits into the session."""
@@ -201,16 +247,17 @@ class Stream:
             if read is None:
                 break
             data, source, arrival = read
-            if self._ice is not None and is_stun(data):
-                self._take_stun(data, RTCP, source, now)
-                continue
             try:
-                if self.protection.required and is_dtls(data):
+                if self._ice is not None and is_stun(data):
+                    self._take_stun(self._ice, data, RTCP, source, now)
+                elif self.protection.required and is_dtls(data):
                     self._take_handshake(RTCP, bytes(data), source)
                 else:
                     self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, str(error), "RTCP")
+            except Exception as error:  # One packet must not end a call.
+                self._note_fault(source, error)
         if self.protection.required and self.protection.busy and not self._shared:
             self._shake(RTCP, now)
 
@@ -256,6 +303,8 @@ class Stream:
         return self._rtcp_destination if 0 < self._rtcp_destination[1] <= _LAST_PORT else None
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
+        if not self.confirmed and not self._allowance.covers(len(datagram), self._now):
+            return
         try:
             through.sendto(datagram, destination)
         except (OSError, OverflowError) as error:  # the latter: no such port
@@ -287,18 +336,21 @@ class Stream:
         return self._view[:size], source, arrival
 
     def _take_stun(
-        self, data: bytes | memoryview, component: int, source: Address, now: float
+        self, ice: IceAgent, data: bytes | memoryview, component: int, source: Address, now: float
     ) -> None:
-        if self._ice is not None:
-            try:
-                self._ice.receive(data, component, source, now)
-            except RemoteProtocolError as error:
-                self._drop_invalid(source, str(error), "STUN")
+        try:
+            ice.receive(data, component, source, now)
+        except RemoteProtocolError as error:
+            self._drop_invalid(source, str(error), "STUN")
+        except Exception as error:
+            self._note_fault(source, error)
+        else:
+            self.confirmed = self.confirmed or ice.authenticated
 
     def _pursue(self, ice: IceAgent, now: float) -> None:
         """Look for a way to the peer, and keep it."""
         while self._early:
-            self._take_stun(*self._early.popleft(), now)
+            self._take_stun(ice, *self._early.popleft(), now)
         ice.handle_timer(now)
         for component, datagram, destination in ice.to_send():
             through = self._pair.rtp if component == RTP else self._pair.rtcp
@@ -334,20 +386,28 @@ class Stream:
                 return
             data = opened
         self._session.receive_rtcp(data, arrival)
-        if not self._shared:
+        self.last_rtcp = arrival
+        if not self._shared and self._symmetric:
             self._rtcp_destination = source
 
-    def _moved(self, source: Address) -> None:
-        """The sound comes from elsewhere now: reports go where they were meant to go at first."""
-        logger.info("sound comes from %s:%d", *source)
-        if not self._shared:
-            self._rtcp_destination = self._rtcp_negotiated
+    def _follow_source(self, before: Address | None) -> None:
+        """Note that the peer's sound may come from elsewhere than ``before``."""
+        after = self._source.destination
+        if after is not None and after != before:
+            logger.info("sound comes from %s:%d", *after)
+            if not self._shared:
+                self._rtcp_destination = self._rtcp_negotiated
 
     def _drop_invalid(self, source: Address, reason: str, kind: str = "RTP") -> None:
         self.invalid += 1
         self._log(
             f"{kind} {source[0]}", "dropped %s from %s:%d: %s", kind, source[0], source[1], reason
         )
+
+    def _note_fault(self, source: Address, error: Exception) -> None:
+        self.faults += 1
+        message = "dropped a packet from %s:%d: our code failed"
+        self._log(f"fault {source[0]}", message, *source, error=error)
 
     def _note_refused(self, source: Address) -> None:
         name = f"{source[0]}:{source[1]}"
@@ -359,8 +419,10 @@ class Stream:
             return  # a peer behind NAT begins like this
         self._log(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
 
-    def _log(self, key: str, message: str, *arguments: object) -> None:
+    def _log(
+        self, key: str, message: str, *arguments: object, error: Exception | None = None
+    ) -> None:
         """Log once for each key, and for no more than a few dozen of them."""
         if key not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(key)
-            logger.warning(message, *arguments)
+            logger.warning(message, *arguments, exc_info=error)

@@ -270,3 +270,47 @@ def test_a_peer_whose_clock_stands_still_again_and_again_is_not_taken_for_a_slow
     assert line.buffer.delay < 0.7
     assert line.verdicts.count(Verdict.LATE) == 0
     assert line.buffer.discarded == 0
+
+
+def resume(hold: float, ppm: int, spread: float) -> list[int]:
+    """The excess wait (units) of packets after a hold in which the peer's clock ran off."""
+    buffer = JitterBuffer(RATE)
+    rng = random.Random(1)
+    delays = [rng.uniform(0, spread) for _ in range(900)]
+    for number in range(400):
+        buffer.push(numbered(number), number * TICK + delays[number])
+        if buffer.take(number * TICK + 0.1) is not None:
+            buffer.played(UNITS)
+    for _ in range(400):
+        if buffer.take(8.5) is not None:
+            buffer.played(UNITS)
+    drift = 1 + ppm * 1e-6
+    begin = 8.0 + hold
+    stamp = int(begin * RATE * drift)
+    waits = []
+    waiting: dict[int, float] = {}
+    for tick in range(500):
+        now = begin + tick * TICK
+        arrival = now + delays[400 + tick]
+        packet = numbered(400 + tick, stamp + tick * UNITS, marker=tick == 0)
+        waiting[400 + tick] = arrival
+        buffer.push(packet, arrival)
+        # Ticks are finer than packets, so that the wait can be seen.
+        for part in range(8):
+            taken = buffer.take(now + TICK * (1 + part / 8))
+            if taken is not None:
+                buffer.played(UNITS)
+                waits.append(int((now + TICK * (1 + part / 8) - waiting[number_of(taken)]) * 1000))
+    return waits
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+@pytest.mark.parametrize(("hold", "ppm"), [(300, 100), (2400, 100), (900, -100), (2400, 20)])
+def test_clocks_that_drift_apart_in_a_hold_add_no_delay(
+    hold: float, ppm: int, spread: float
+) -> None:
+    without = resume(hold, 0, spread)
+    drifted = resume(hold, ppm, spread)
+    assert len(drifted) > 480
+    assert abs(max(drifted) - max(without)) <= 10
+    assert max(drifted[50:]) <= spread * 1000 + 45

@@ -266,3 +266,17 @@ def test_tshark_finds_nothing_malformed(tmp_path: Path) -> None:
     assert "Real-time Transport Control Protocol (Goodbye)" in shown
     assert "someone@spech" in shown
     assert shown.count("Real-Time Transport Protocol") == 1
+
+
+@pytest.mark.parametrize("kind", range(192, 224))
+def test_padding_that_does_not_fit_is_refused(kind: int) -> None:
+    for count in (0, 1, 6, 31):
+        for body in (b"", b"\0\0\0\0", b"\0\0\0\5", b"\0\0\0\xff"):
+            with pytest.raises(RemoteProtocolError):
+                rtcp.parse(bytes((0xA0 | count, kind, 0, len(body) // 4)) + body)
+
+
+@pytest.mark.parametrize("size", [rtcp.LONGEST + 4, 65504])
+def test_a_datagram_longer_than_any_report_is_refused_at_once(size: int) -> None:
+    with pytest.raises(RemoteProtocolError, match="too long"):
+        rtcp.parse(bytes((0x80, 204, 0, 0)) * (size // 4))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -36,9 +38,123 @@ def test_a_digit_of_another_source_is_another_digit(session: RtpSession) -> None
     assert session.receive(event(7), 1.0) == "5"
     assert session.receive(event(7, sequence=2), 1.02) is None
     # The timestamp is the same and means something else now.
-    assert session.receive(event(8), 1.04) is None
-    assert session.receive(event(8, sequence=2), 1.06) == "5"
+    assert session.receive(event(8), 1.04) == "5"
+    assert session.receive(event(8, sequence=2), 1.06) is None
     assert session.counts.received == 4
+
+
+def talk(session: RtpSession, numbers: Iterable[int], *, ssrc: int = 7, kind: int = 0) -> None:
+    for number in numbers:
+        packet = RtpPacket(kind, False, number, 160 * number, ssrc, bytes(160))
+        session.receive(packet, number * 0.02)
+
+
+def press(key: int, sequence: int, ssrc: int, began: int) -> list[RtpPacket]:
+    """The seven packets of a digit."""
+    return [
+        RtpPacket(
+            101,
+            number == 0,
+            sequence + number,
+            began,
+            ssrc,
+            bytes((key, 0x8A if number >= 4 else 0x0A)) + (160 * (number + 1)).to_bytes(2, "big"),
+        )
+        for number in range(7)
+    ]
+
+
+def digits_of(session: RtpSession, packets: Iterable[RtpPacket]) -> str:
+    return "".join(digit for one in packets if (digit := session.receive(one, 1.0)) is not None)
+
+
+def test_digits_under_an_ssrc_of_their_own_are_heard_beside_the_sound(
+    session: RtpSession,
+) -> None:
+    talk(session, range(50))
+    heard = ""
+    for count, key in enumerate((1, 2, 3, 3, 11)):
+        for number, packet in enumerate(press(key, 40000 + 7 * count, 9, 9000 + 8000 * count)):
+            talk(session, [50 + 7 * count + number])
+            heard += digits_of(session, [packet])
+    assert heard == "1233#"
+    assert session.counts.resynchronised == session.counts.stray == session.lost == 0
+    assert len(session.buffer) > 0
+
+
+def test_digits_under_an_ssrc_of_their_own_do_not_take_the_place_of_sound_that_pauses(
+    session: RtpSession,
+) -> None:
+    talk(session, range(50))
+    assert digits_of(session, press(5, 1, 9, 0)) == "5"
+    talk(session, range(50, 60))
+    assert session.counts.resynchronised == session.lost == 0
+
+
+def test_digits_that_come_before_the_sound_of_their_ssrc_are_heard_once(
+    session: RtpSession,
+) -> None:
+    packets = press(5, 1, 7, 0)
+    assert digits_of(session, packets[:3]) == "5"
+    talk(session, range(4, 6))
+    assert digits_of(session, packets[5:]) == ""
+    assert digits_of(session, press(5, 20, 7, 9000)) == "5"
+
+
+def test_digits_with_numbers_of_their_own_do_not_interrupt_the_sound(session: RtpSession) -> None:
+    talk(session, range(50))
+    heard = ""
+    for number, packet in enumerate(press(8, 40000, 7, 9000)):
+        heard += digits_of(session, [packet])
+        talk(session, [50 + number])
+    assert heard == "8"
+    assert session.counts.stray == session.lost == 0
+    assert session.counts.received == 57
+
+
+def foreign(number: int) -> RtpPacket:
+    return RtpPacket(126, False, number, 160 * number, 7, b"\0\0\0\0")
+
+
+def empty(number: int) -> RtpPacket:
+    return RtpPacket(0, False, number, 160 * number, 7, b"")
+
+
+def digit(number: int) -> RtpPacket:
+    return RtpPacket(101, number % 10 == 5, number, 160 * number, 7, b"\x05\x8a\x00\xa0")
+
+
+@pytest.mark.parametrize("other", [foreign, empty, digit])
+def test_packets_without_sound_are_no_loss(
+    session: RtpSession, other: Callable[[int], RtpPacket]
+) -> None:
+    for number in range(200):
+        if number % 10 == 5:
+            with contextlib.suppress(RemoteProtocolError):
+                session.receive(other(number), number * 0.02)
+        else:
+            talk(session, [number])
+    assert session.lost == 0
+    assert session.expected == session.counts.received == 200
+
+
+@pytest.mark.parametrize("other", [foreign, empty, digit])
+@pytest.mark.parametrize("count", [1, 7])
+def test_packets_without_sound_in_a_pause_are_nothing_that_is_missing(
+    session: RtpSession, other: Callable[[int], RtpPacket], count: int
+) -> None:
+    talk(session, range(10))
+    for number in range(10, 10 + count):
+        with contextlib.suppress(RemoteProtocolError):
+            session.receive(other(number), number * 0.02)
+    for number in range(10):
+        assert session.buffer.take(number * 0.02 + 0.06) is not None
+        session.buffer.played(160)
+    after = RtpPacket(0, False, 10 + count, 160 * 50, 7, bytes(160))
+    session.receive(after, 50 * 0.02)
+    assert session.buffer.missing() == (0, None)
+    assert session.buffer.take(1.2) is not None
+    assert session.buffer.resumed
 
 
 def test_of_two_streams_at_once_the_first_is_heard(session: RtpSession) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from spech.addresses import Address
-from spech.rtp.source import LEARNING, PROBATION, SILENCE, SourceFilter
+from spech.rtp.source import LEARNING, LONG_PROBATION, PROBATION, SILENCE, SourceFilter
 
 NAMED = ("192.0.2.1", 4000)
 OTHER_PORT = ("192.0.2.1", 4999)
@@ -143,3 +143,80 @@ def test_an_answer_opens_the_window_again_while_nobody_was_heard(negotiated: Fil
     negotiated.source.negotiate(NAMED)  # what was said with the ringing is said again
     negotiated.source.tick(160.0)
     negotiated.learn(NAT, 160.5)
+
+
+MOVED = ("192.0.2.1", 4888)
+
+
+def moved(*, learned: Address = NAMED, to: Address = MOVED) -> Filter:
+    """A filter whose peer was heard at ``learned``, and then moved by a re-INVITE."""
+    filtered = Filter()
+    filtered.stream(learned, 101.0, range(PROBATION))
+    assert filtered.source.destination == learned
+    filtered.source.negotiate(to)
+    filtered.source.tick(200.0)
+    return filtered
+
+
+@pytest.mark.parametrize("to", [MOVED, ("192.0.2.9", 7000)], ids=["port", "host"])
+@pytest.mark.parametrize("learned", [NAMED, OTHER_PORT, NAT], ids=["named", "port", "nat"])
+@pytest.mark.parametrize("late", [1, 3, 30])
+def test_late_packets_of_an_address_that_was_left_are_heard_and_not_followed(
+    learned: Address, to: Address, late: int
+) -> None:
+    filtered = moved(learned=learned, to=to)
+    assert all(filtered.stream(learned, 200.1, range(100, 100 + late)))
+    assert filtered.source.destination == to
+    assert filtered.hears(to, 200.5)
+    assert not filtered.hears(learned, 200.6)
+    assert filtered.source.destination == to
+
+
+def test_an_address_that_was_left_is_not_heard_for_long_if_it_does_not_prove_itself() -> None:
+    filtered = moved()
+    assert not any(filtered.stream(NAMED, 200.0 + LONG_PROBATION, [100, 1, 2000, 7]))
+    assert filtered.source.destination == MOVED
+
+
+@pytest.mark.parametrize("loss", [0, 7])
+def test_a_nat_that_stays_while_the_address_behind_it_moves_is_followed_after_a_while(
+    loss: int,
+) -> None:
+    filtered = moved(learned=NAT, to=("10.0.0.9", 4000))
+    for number in range(150):
+        if loss and number % loss == 0:
+            continue
+        filtered.hears(NAT, 200.0 + number * 0.02, sequence=number)
+        followed = filtered.source.destination == NAT
+        assert followed is (number * 0.02 >= LONG_PROBATION)
+
+
+def test_a_peer_that_moves_back_is_believed_at_once() -> None:
+    filtered = moved()
+    assert filtered.hears(MOVED, 200.1)
+    filtered.source.negotiate(NAMED)
+    filtered.source.tick(300.0)
+    assert filtered.hears(NAMED, 300.1)
+    assert filtered.source.destination == NAMED
+    assert not filtered.stream(MOVED, 300.2, range(50))[-1]
+
+
+def test_without_symmetric_rtp_only_the_negotiated_address_is_sent_to() -> None:
+    source = SourceFilter(symmetric=False)
+    source.negotiate(NAMED)
+    source.tick(100.0)
+    assert source.accepts(OTHER_PORT, 7, 1, 100.1)
+    assert not any(source.accepts(NAT, 7, number, 100.2) for number in range(200))
+    assert source.destination == NAMED
+    source.negotiate(MOVED)
+    source.tick(200.0)
+    assert not any(source.accepts(NAT, 7, n, 200 + n * 0.02) for n in range(200))
+    assert source.destination == MOVED
+
+
+def test_a_source_that_proved_to_be_the_peer_is_followed_from_any_host(
+    negotiated: Filter,
+) -> None:
+    negotiated.source.follow(STRANGER, 101.0)
+    assert negotiated.source.destination == STRANGER
+    assert negotiated.hears(STRANGER, 101.1)

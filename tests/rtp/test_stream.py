@@ -6,6 +6,7 @@ import errno
 import random
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,3 +124,114 @@ def test_reports_on_the_port_of_the_sound_are_understood() -> None:
     media.datagrams = [(peer.report(1.0), time.time())]
     stream.drain(2.0)
     assert stream.invalid == stream.foreign == 0
+
+
+@pytest.mark.parametrize(
+    "size", [12 + 2 * 48000 * 20 // 1000, 12 + 2 * 48000 * 100 // 1000, 12 + 2 * 48000 // 5 + 16]
+)
+def test_packets_as_long_as_we_send_are_received_whole(size: int) -> None:
+    stream, session, media, _ = make()
+    media.datagrams = [
+        (rtp.build(0, False, 1, 160, 7, bytes(size - 12)), time.time()),
+    ]
+    stream.drain(1.0)
+    assert session.counts.received_octets == size - 12
+    assert stream.invalid == 0
+
+
+class Broken:
+    """A part that fails at every packet, as code with a bug may."""
+
+    def __init__(self, session: RtpSession) -> None:
+        self.error: Exception = IndexError("index out of range")
+        session.receive = session.receive_rtcp = self.fail  # type: ignore[method-assign]
+
+    def fail(self, *_: object) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), struct.error("x"), RecursionError("x")])
+def test_a_packet_at_which_our_code_fails_is_dropped_counted_and_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream, session, media, control = make()
+    Broken(session).error = error
+    media.datagrams = [(sound(number), time.time()) for number in range(5)]
+    control.datagrams = [(rtcp.build(rtcp.Farewell(7)), time.time())] * 5
+    stream.drain(1.0)
+    stream.drain_rtcp(1.0)
+    assert stream.faults == 10
+    assert stream.invalid == 0
+    (record,) = caplog.records
+    assert record.getMessage() == "dropped a packet from 192.0.2.1:4000: our code failed"
+    assert record.exc_info is not None
+
+
+def test_what_was_heard_last_is_told_by_kind() -> None:
+    stream, _, media, control = make()
+    assert stream.last_rtp is stream.last_rtcp is None
+    media.datagrams = [(sound(1), time.time())]
+    stream.drain(1.0)
+    stream.drain_rtcp(1.0)
+    assert (stream.last_rtp, stream.last_rtcp) == (1.0, None)
+    control.datagrams = [(rtcp.build(rtcp.Farewell(7)), time.time())]
+    stream.drain(7.0)
+    stream.drain_rtcp(7.0)
+    assert stream.last_rtp == 1.0
+    assert stream.last_rtcp == pytest.approx(7.0, abs=0.5)
+    media.datagrams = [(b"nonsense", time.time())]
+    stream.drain(8.0)
+    assert stream.last_rtp == 1.0
+
+
+def talk(stream: Stream, session: RtpSession, *, ticks: int, payload: int, now: float) -> None:
+    for tick in range(ticks):
+        stream.drain(now + tick * 0.02)
+        stream.send(session.send(bytes(payload), tick * 160))
+        if tick % 10 == 0:
+            stream.send_rtcp(session.report(now + tick * 0.02))
+
+
+#: Bytes of the smallest INVITE with a description, with IP and UDP headers.
+SMALL_INVITE = 400
+
+
+@pytest.mark.parametrize("payload", [20, 160, 1920, 19200])
+def test_a_peer_that_is_not_confirmed_gets_half_a_second_and_ten_times_an_invite(
+    payload: int,
+) -> None:
+    stream, session, media, control = make()
+    stream.confirmed = False
+    talk(stream, session, ticks=1600, payload=payload, now=100.0)
+    sent = [datagram for datagram, _ in media.sent + control.sent]
+    assert sum(len(datagram) + 28 for datagram in sent) <= 10 * SMALL_INVITE
+    assert len(media.sent) <= 25
+
+
+def confirm_by_sound(stream: Stream, media: Waiting) -> None:
+    media.datagrams = [(sound(1), time.time())]
+    stream.drain(200.0)
+
+
+def confirm_by_the_signalling(stream: Stream, media: Waiting) -> None:
+    stream.confirmed = True
+
+
+@pytest.mark.parametrize("confirm", [confirm_by_sound, confirm_by_the_signalling])
+def test_a_confirmed_peer_gets_everything(confirm: Callable[[Stream, Waiting], None]) -> None:
+    stream, session, media, _ = make()
+    stream.confirmed = False
+    talk(stream, session, ticks=100, payload=160, now=100.0)
+    confirm(stream, media)
+    media.sent.clear()
+    talk(stream, session, ticks=100, payload=160, now=200.0)
+    assert len(media.sent) == 100
+
+
+@pytest.mark.parametrize("datagram", [b"nonsense" * 5, rtp.build(99, False, 1, 160, 7, b"x")])
+def test_what_is_no_sound_of_the_peer_confirms_nothing(datagram: bytes) -> None:
+    stream, _, media, _ = make()
+    stream.confirmed = False
+    media.datagrams = [(datagram, time.time())] * 10
+    stream.drain(1.0)
+    assert not stream.confirmed
