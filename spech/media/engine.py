@@ -49,6 +49,8 @@ class Media:
         rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
         silence_suppression: do not send pauses where the codec or comfort noise allows it.
         certificate: ours, for DTLS-SRTP. Without it only negotiated keys (SDES) are possible.
+        symmetric: send to where the peer's packets come from, as NATs need it; otherwise only to
+            the negotiated address.
 
     Attributes:
         on_event: called within a tick with everything that happens in the media.
@@ -65,11 +67,12 @@ class Media:
         rng: random.Random,
         silence_suppression: bool = False,
         certificate: Certificate | None = None,
+        symmetric: bool = True,
     ) -> None:
         self.on_event: Callable[[MediaEvent], None] = _ignore
         self._rng = rng
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
-        self._stream = Stream(pair, self._session, certificate)
+        self._stream = Stream(pair, self._session, certificate, symmetric=symmetric)
         self.voices: Final = Voices()
         self.speech: Final = Speech(self._session, self._stream, self._emit)
         self.recordings: Final = Recordings()
@@ -93,6 +96,34 @@ class Media:
     def rate(self) -> int:
         """The sampling rate of the call's sound in Hz: the codec's, or 8000 without one."""
         return _DEFAULT_RATE if self._codec is None else self._codec.rate
+
+    @property
+    def last_rtp(self) -> float | None:
+        """When the last RTP of the peer came: sound, comfort noise, digits or an empty packet.
+
+        In seconds of :func:`trio.current_time`; None before the first one.
+        """
+        return self._stream.last_rtp
+
+    @property
+    def last_rtcp(self) -> float | None:
+        """When the last RTCP of the peer came, as :attr:`last_rtp`."""
+        return self._stream.last_rtcp
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the peer is known to want our packets; True until it is set to False.
+
+        While it is False, half a second of sound is sent at the most (see
+        :mod:`spech.rtp.allowance`), so that a forged INVITE cannot aim a call's sound at a third
+        party. The first packet of the peer makes it True; so should an ACK, a PRACK, or an INVITE
+        from a source that is trusted.
+        """
+        return self._stream.confirmed
+
+    @confirmed.setter
+    def confirmed(self, confirmed: bool) -> None:
+        self._stream.confirmed = confirmed
 
     @property
     def detects_tones(self) -> bool:

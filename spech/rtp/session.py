@@ -21,7 +21,7 @@ from spech.rtp.dtmf import DigitReceiver, EventPacket
 from spech.rtp.jitter import JitterBuffer, Verdict
 from spech.rtp.packet import RtpPacket
 from spech.rtp.reports import Reports, Sent
-from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival
+from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival, SequenceTracker
 from spech.rtp.stats import Reception
 
 _COMFORT_NOISE = 13  # RFC 3551 section 6
@@ -64,6 +64,24 @@ class _Other(NamedTuple):
     received: int
 
 
+class _EventSource:
+    """Telephone events with an SSRC or a numbering of their own."""
+
+    def __init__(self, ssrc: int | None, digits: DigitReceiver) -> None:
+        self.ssrc = ssrc
+        self.digits = digits
+        self.sequence = SequenceTracker()
+
+    def receive(self, packet: RtpPacket) -> str | None:
+        status = self.sequence.update(packet.sequence)
+        if status is Arrival.DUPLICATE:
+            return None
+        late = status is Arrival.REORDERED
+        return self.digits.receive(
+            packet.timestamp, packet.payload, marker=packet.marker, late=late
+        )
+
+
 class RtpSession:
     """The two directions of a call's sound, and the reports about them.
 
@@ -96,9 +114,7 @@ class RtpSession:
         self._contents: dict[int, _Content] = {}
         self.buffer = JitterBuffer(self._clock_rate)
         self._digits = DigitReceiver()
-        #: Digits that come beside the sound, under an SSRC of their own.
-        self._side_digits = DigitReceiver()
-        self._side_ssrc: int | None = None
+        self._events = _EventSource(None, self._digits)
         self._remote_ssrc: int | None = None
         self._other: _Other | None = None
         self._reception = Reception(self._clock_rate)
@@ -235,14 +251,13 @@ class RtpSession:
         """
         counts = self.counts
         content = self._contents.get(packet.payload_type)
+        sequence = packet.sequence
         if packet.ssrc != self._remote_ssrc:
             if content is _Content.EVENT:
-                return self._receive_side_event(packet)
+                return self._receive_separate_event(packet)
             return self._receive_other(packet, arrival)
-        sequence = packet.sequence
         if content is _Content.EVENT and self._reception.sequence.is_far(sequence):
-            # Some gateways number events by themselves, under the SSRC of the sound.
-            return self._digits.receive(packet.timestamp, packet.payload, marker=packet.marker)
+            return self._receive_separate_event(packet)
         status = self._reception.sequence.update(sequence)
         if status is not Arrival.NEW:
             if status is Arrival.DUPLICATE:
@@ -283,16 +298,17 @@ class RtpSession:
         self.advance(units)
         self.pause()
 
-    def _receive_side_event(self, packet: RtpPacket) -> str | None:
-        """A telephone event under another SSRC than the sound's: some gateways send them so.
+    def _receive_separate_event(self, packet: RtpPacket) -> str | None:
+        """A telephone event that some gateways send beside the sound.
 
-        It does not take the place of the sound's source.
+        It has another SSRC than the sound, or sequence numbers of its own. It does not take the
+        place of the sound's source.
         """
-        if packet.ssrc != self._side_ssrc:
-            self._side_ssrc = packet.ssrc
-            self._side_digits.reset()
+        if packet.ssrc != self._events.ssrc:
+            same = packet.ssrc == self._remote_ssrc
+            self._events = _EventSource(packet.ssrc, self._digits if same else DigitReceiver())
         self.counts.received += 1
-        return self._side_digits.receive(packet.timestamp, packet.payload, marker=packet.marker)
+        return self._events.receive(packet)
 
     def _receive_other(self, packet: RtpPacket, arrival: float) -> str | None:
         """A packet of another source: the first one, or one that takes its place.
@@ -325,9 +341,9 @@ class RtpSession:
             self.counts.resynchronised += 1
         self._remote_ssrc = ssrc
         self._forget_source()
-        if ssrc == self._side_ssrc:  # Its digits came before its sound.
-            self._digits, self._side_digits = self._side_digits, self._digits
-            self._side_ssrc = None
+        if ssrc == self._events.ssrc:  # Its digits came before its sound.
+            self._digits = self._events.digits
+            self._reception.sequence = self._events.sequence
 
     def _forget_source(self) -> None:
         self._count_losses()

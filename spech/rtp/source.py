@@ -59,7 +59,8 @@ class SourceFilter:
         self.heard = 0.0
         self._symmetric = symmetric
         self._negotiated: Address | None = None
-        self._replaced: tuple[Address, ...] = ()
+        #: The source that was believed until the last negotiation named another address.
+        self._replaced: Address | None = None
         self._since: float | None = None
         self._candidates: dict[Address, _Candidate] = {}
 
@@ -78,8 +79,8 @@ class SourceFilter:
         While nothing was learned, the learning window opens again.
         """
         if address != self._negotiated:
-            left = (self._negotiated, self.latched)
-            self._replaced = tuple(one for one in left if one is not None and one != address)
+            replaced = self.latched or self._replaced
+            self._replaced = None if replaced == address else replaced
             self._negotiated = address
             self.latched = None
         if self.latched is None:
@@ -102,7 +103,7 @@ class SourceFilter:
             return False
         if self._since is None:
             self._since = now
-        if source in self._replaced:
+        if source == self._replaced:
             return self._accepts_replaced(source, ssrc, sequence, now)
         if source == negotiated:
             believed = True
@@ -137,7 +138,7 @@ class SourceFilter:
         packets = self._count(source, ssrc, sequence, most_lost=_MOST_LOST)
         age = now - self._since
         if self._symmetric and age >= LONG_PROBATION and packets >= _LONG_PROBATION_PACKETS:
-            self._replaced = ()
+            self._replaced = None
             self.follow(source, now)
             return True
         return self.latched is None and age < LONG_PROBATION

@@ -220,3 +220,11 @@ def test_a_source_that_proved_to_be_the_peer_is_followed_from_any_host(
     negotiated.source.follow(STRANGER, 101.0)
     assert negotiated.source.destination == STRANGER
     assert negotiated.hears(STRANGER, 101.1)
+
+
+def test_late_packets_are_not_followed_after_two_moves_in_a_row() -> None:
+    filtered = moved()
+    filtered.source.negotiate(("192.0.2.9", 7000))
+    filtered.source.tick(200.2)
+    assert filtered.hears(NAMED, 200.3)
+    assert filtered.source.destination == ("192.0.2.9", 7000)
