@@ -247,12 +247,16 @@ class UserAgent:
         return session
 
     def close(self, now: float) -> None:
-        """Give every call its farewell and remove every binding. Idempotent."""
+        """Give every call its farewell and remove every binding. Idempotent.
+
+        A BYE that is not confirmed soon goes over every flow that is known for its call.
+        """
         if self._closed:
             return
         self._closed = True
         for session in self.sessions:
             session.hang_up(now)
+            session.hurry(now)
         self.services.close(now)
         for registration in self._registrations:
             registration.remove(now)

@@ -46,9 +46,15 @@ class Fork:
         self.acknowledge_again(context)
 
     def acknowledge_again(self, context: Context) -> None:
-        """The same for a repeated 2xx. Who repeats it twice does not get it: another way then."""
-        flows = self.dialog.flows
-        flow = flows[len(self._acks) // 2 % len(flows)]
+        """The same for a repeated 2xx. After two repetitions the ACK takes the next flow.
+
+        Requests follow it: the flow whose ACK stopped the repetitions is known to work.
+        """
+        flow = self._acks[-1].flow if self._acks else self.dialog.flow
+        if [ack.flow for ack in self._acks[-2:]] == [flow, flow]:
+            used = {ack.flow for ack in self._acks}
+            flow = next((one for one in self.dialog.flows if one not in used), flow)
+            self.dialog.prefer(flow)
         ack = self._acks[-1] if self._acks else None
         if ack is None or ack.flow != flow:
             may_see = self._identity is not None and self._identity.trusts(flow)

@@ -48,6 +48,7 @@ from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import ServerTransaction
 
 #: Seconds until a call that nobody answers is given up, and between two 180s.
@@ -429,6 +430,11 @@ class Session:
         if status is None:
             status = 200 if farewell in (Farewell.BYE, Farewell.BYE_LATER) else 487
         self._over("local", status, reason or REASONS.get(status, ""), now)
+
+    def hurry(self, now: float) -> None:
+        """Say a farewell that is under way over every known flow, unless it is confirmed soon."""
+        if self._leaving is not None:
+            self._leaving.hurry(now, T1)
 
     def _stop_waiting(self) -> None:
         for name in ("trying", "ring", "unanswered", "silent"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,6 +20,23 @@ TARGET_REFRESH: Final = frozenset({"INVITE", "UPDATE", "REFER", "SUBSCRIBE", "NO
 #: Places that one request is sent to in turn: each that is silent costs half a minute.
 _MOST_FLOWS: Final = 8
 _CLEAR: Final = frozenset({"udp", "tcp"})
+#: Networks whose addresses are used again elsewhere (RFC 1122, 1918, 3927, 4193, 4291, 6598).
+_LOCAL: Final = [
+    ipaddress.ip_network(one)
+    for one in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::/128",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+]
 _WEB: Final = frozenset({"ws", "wss"})
 
 
@@ -148,7 +166,8 @@ class Dialog:
         ]
         place = (first.transport, first.remote)
         others = [flow for flow in onward if (flow.transport, flow.remote) != place]
-        if self.bound_to_flow or len(others) < len(onward):
+        hidden = _is_hidden(self.next_hop.host, first.remote[0])
+        if self.bound_to_flow or hidden or len(others) < len(onward):
             flows = (first, *others, *further)
         else:
             flows = (*others, first, *further)
@@ -235,6 +254,18 @@ def _behind_nat(request: Request) -> bool:
     """Whether it came from another address than its Via names; a name says nothing."""
     named, received = numeric(request.via.host), request.via.received
     return named is not None and received is not None and named != numeric(received)
+
+
+def _is_hidden(host: str, peer: str) -> bool:
+    """Whether ``host`` is an address that means nothing outside the network behind ``peer``.
+
+    A loopback or a private address does, unless the peer we talk to has one of the same kind.
+    """
+    address, seen = numeric(host), numeric(peer)
+    if address is None or seen is None:
+        return False
+    network = next((one for one in _LOCAL if address in one), None)
+    return network is not None and seen not in network
 
 
 def _version(host: str) -> int:

@@ -1,0 +1,146 @@
+"""A path that is known to work serves before one that is written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from spech.sip.call.session import State
+from spech.sip.message.message import Request, Response, response_to
+from spech.testing.wire import FakeWire
+
+from ..conftest import Pair, called, invite, media, within
+
+#: A public address that nobody has, and a private one of another network than ours.
+UNHEARD = "198.51.100.77"
+HIDDEN = "192.168.77.5"
+
+
+class Seen(Pair):
+    """Bob, played by the test, at an address of the test's choice."""
+
+    def __init__(self, host: str = "10.0.0.2") -> None:
+        super().__init__(FakeWire(seed=2), bob_agent=False)
+        self.bob = self.wire.peer(host, agent=False)
+
+    def heard(self) -> list[str]:
+        return [one.method for one in self.bob.inbox if isinstance(one, Request)]
+
+    def until(self, method: str, seconds: float) -> bool:
+        return self.wire.run_until(lambda: method in self.heard(), seconds)
+
+
+def answer(pair: Seen, body: bytes, contact: str) -> Response:
+    pair.wire.run(0.1)
+    invited = pair.bob.take("INVITE")
+    assert isinstance(invited, Request)
+    headers = [("Contact", f"<sip:bob@{contact}>")]
+    return response_to(
+        invited, 200, to_tag="b1", headers=headers, body=body, content_type="application/sdp"
+    )
+
+
+@pytest.mark.parametrize("contact", ["192.168.77.5", "127.0.0.1", "0.0.0.0", "100.64.1.1"])
+def test_a_public_server_with_a_hidden_contact_is_reached_at_once(
+    contact: str, sdp_answer: bytes
+) -> None:
+    pair = Seen("198.51.100.2")
+    session = pair.call()
+    response = answer(pair, sdp_answer, contact)
+    pair.bob.send(response, pair.alice)
+    assert pair.until("ACK", 0.1)
+    pair.hang_up(pair.alice, session)
+    assert pair.until("BYE", 0.1)
+
+
+@pytest.mark.parametrize("contact", ["198.51.100.9", "pbx.example.org"])
+def test_a_contact_that_may_be_reached_comes_first(contact: str, sdp_answer: bytes) -> None:
+    pair = Seen("198.51.100.2")
+    session = pair.call()
+    pair.bob.send(answer(pair, sdp_answer, contact), pair.alice)
+    pair.wire.run(0.1)
+    assert session.dialog is not None
+    if contact == "198.51.100.9":
+        assert session.dialog.flow.remote[0] == contact
+
+
+def test_the_flow_whose_ack_ended_the_repetitions_serves_the_bye(sdp_answer: bytes) -> None:
+    pair = Seen()
+    session = pair.call()
+    response = answer(pair, sdp_answer, UNHEARD)
+    for _ in range(5):
+        pair.bob.send(response, pair.alice)
+        if pair.until("ACK", 1.0):
+            break
+    assert "ACK" in pair.heard()
+    pair.hang_up(pair.alice, session)
+    assert pair.until("BYE", 0.1)
+
+
+def test_a_caller_with_a_contact_of_another_private_network_hears_the_bye() -> None:
+    pair = Seen()
+    request = invite(body=media("10.0.0.2")(1).offer())
+    request = request.replace(headers=request.headers.set("Contact", f"<sip:bob@{HIDDEN}>"))
+    session = called(pair, request).session
+    session.answer(media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("200 INVITE").to)
+    pair.bob.send(within(request, "ACK", 1, to), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    assert pair.until("BYE", 0.1)
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_bye_without_response_goes_over_every_known_flow(
+    closing: bool, sdp_answer: bytes
+) -> None:
+    """Within the drain of a phone that closes, and soon where a call ends."""
+    pair = Seen()
+    session = pair.call()
+    pair.bob.send(answer(pair, sdp_answer, UNHEARD), pair.alice)
+    pair.wire.run(0.1)
+    began = pair.wire.now
+    if closing:
+        pair.alice.agent.close(pair.wire.now)
+        pair.alice.flush()
+    else:
+        pair.hang_up(pair.alice, session)
+    assert pair.until("BYE", 5.0)
+    assert pair.wire.now - began < (1.0 if closing else 3.0)
+    pair.reply(pair.bob.take("BYE"), 200)
+    pair.wire.run(0.1)
+    assert session.state is State.ENDED
+    pair.quiet()
+
+
+def test_one_flow_alone_is_not_used_twice(sdp_answer: bytes) -> None:
+    pair = Seen()
+    session = pair.call()
+    pair.bob.send(answer(pair, sdp_answer, "10.0.0.2"), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(20)
+    assert len({p.data for p in pair.wire.log if p.kind == "BYE"}) == 1
+
+
+def test_a_prack_without_response_goes_over_every_known_flow(sdp_answer: bytes) -> None:
+    pair = Seen()
+    pair.call()
+    pair.wire.run(0.1)
+    invited = pair.bob.take("INVITE")
+    assert isinstance(invited, Request)
+    headers = [
+        ("Contact", f"<sip:bob@{UNHEARD}>"),
+        ("Require", "100rel"),
+        ("RSeq", "1"),
+    ]
+    early = response_to(
+        invited,
+        183,
+        to_tag="b1",
+        headers=headers,
+        body=sdp_answer,
+        content_type="application/sdp",
+    )
+    pair.bob.send(early, pair.alice)
+    assert pair.until("PRACK", 5.0)
