@@ -29,4 +29,4 @@ async def main(number: str, file: str) -> int:
     return 0
 
 
-sys.exit(trio.run(main, *sys.argv[1:3]))
+sys.exit(trio.run(main, sys.argv[1], sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import trio
@@ -27,7 +28,7 @@ async def test_the_right_password_registers_and_leaving_unregisters(
 
 @pytest.mark.parametrize(("transport", "above"), [("tcp", 0), ("tls", 1), ("ws", 2)])
 async def test_calls_both_ways_on_one_connection(
-    account: Account, pbx: Asterisk, ports: PortRange, transport: str, above: int
+    account: Account, pbx: Asterisk, ports: PortRange, transport: Any, above: int
 ) -> None:
     """Asterisk binds us to the connection: its calls come in on it."""
     carried = dataclasses.replace(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from spech.audio.activity import VoiceActivity
 from spech.audio.tones import tone
@@ -28,7 +31,7 @@ def judge(activity: VoiceActivity, sound: Samples, rate: int) -> np.ndarray:
 @pytest.mark.parametrize("below", [60, 30, 20, 15])
 def test_speech_passes_whole_and_pauses_do_not(rate: int, voice: str, below: float) -> None:
     """Half of it is pauses, in a room that is so many dB quieter than the speech."""
-    parts = []
+    parts: list[NDArray[Any]] = []
     for sentence in SENTENCES.split(". "):
         said = speak(sentence, rate, voice=voice, peak=0.4)
         loud = np.flatnonzero(np.abs(said) > 50)

@@ -7,6 +7,7 @@ import socket
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +24,7 @@ from spech.errors import MediaError
 def write(path: Path, pcm: Samples, rate: int, codec: str = "pcm_s16le", *, stereo: bool) -> None:
     layout = "stereo" if stereo else "mono"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
         data = np.repeat(pcm, 2) if stereo else pcm
         frame = av.AudioFrame.from_ndarray(data.reshape(1, -1), format="s16", layout=layout)
         frame.sample_rate = rate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ FFMPEG = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
 
 
 def ffmpeg_decode(name: str, payload: bytes) -> Samples:
-    context = AudioCodecContext.create(FFMPEG[name], "r")
+    context: Any = AudioCodecContext.create(FFMPEG[name], "r")
     context.sample_rate = 8000
     context.layout = "mono"
     context.format = "s16"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spech.agreement import Agreed
+from spech.agreement import Agreed, Direction
 from spech.audio.readahead import ReadAhead
 from spech.audio.recorder import Recording
 from spech.audio.tones import tone
@@ -94,7 +94,7 @@ class Side:
     def configure(
         self,
         codec: str = "PCMU",
-        direction: str = "sendrecv",
+        direction: Direction = "sendrecv",
         ptime: int = 20,
         event: int | None = 101,
     ) -> None:

@@ -139,7 +139,7 @@ async def test_a_file_system_that_stalls_when_a_file_is_opened(
     call: Call, wav: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call.configure()
-    monkeypatch.setattr(player, "open_input", gate.before(player.open_input))
+    monkeypatch.setattr(player, "open_input", gate.before(player.open_input))  # type: ignore[attr-defined]
     call.left.play(wav)
     assert gate.reached.is_set()
     assert not (await collect(call, 100)).any()
@@ -162,7 +162,7 @@ async def test_a_disk_that_stalls_in_the_middle_of_a_file(
         return read(self, samples, rate)
 
     counted: list[int] = []
-    monkeypatch.setattr(readahead.Player, "read", stall)
+    monkeypatch.setattr(readahead.Player, "read", stall)  # type: ignore[attr-defined]
     call.left.play(path)
     heard = await collect(call, 300)
     sounding = np.flatnonzero(np.abs(heard) > 200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import pytest
 import trio
@@ -44,7 +45,7 @@ def _installed() -> None:
         unavailable("peers", "Kamailio is not installed; `make test-peers` installs it")
 
 
-def account(user: str, transport: str, port: int = PORT, password: str | None = None) -> Account:
+def account(user: str, transport: Any, port: int = PORT, password: str | None = None) -> Account:
     return Account(f"sip:{user}@127.0.0.1:{port}", transport=transport, password=password)
 
 
@@ -114,7 +115,7 @@ async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: s
         await alice.registered(timeout=5)
         async with alice.call("bob") as call:
             await call.answered(timeout=5)
-            await until(lambda: answered and answered[0].session.is_up)
+            await until(lambda: answered and answered[0]._driver.session.is_up)
             (there,) = answered
             await trio.sleep(2.1)  # A nonce lives in whole seconds.
             call.hold()
@@ -173,7 +174,7 @@ async def test_two_whom_the_proxy_hides_are_connected_with_each_other() -> None:
         async with alice.call("bob") as first_call, alice.call("carol") as second_call:
             await first_call.answered(timeout=5)
             await second_call.answered(timeout=5)
-            await until(lambda: all(one[0].session.is_up for one in calls.values()))
+            await until(lambda: all(one[0]._driver.session.is_up for one in calls.values()))
             await first_call.transfer_to(second_call, timeout=5)
         (at_carol,) = calls["carol"]
         await until(lambda: len(calls["bob"]) == 2 and at_carol.remote == "bob")

@@ -178,7 +178,10 @@ async def test_early_media_moves_before_the_answer(phone: Phone, tmp_path: Path)
 async def test_we_take_the_interval_that_it_wants(phone: Phone, tmp_path: Path) -> None:
     async with called("wants_longer_sessions", tmp_path), phone.call(TARGET) as call:
         await call.answered(timeout=5)
-        assert (call._driver.session.timer.interval, call.session.timer.ours) == (3600, True)
+        assert (call._driver.session.timer.interval, call._driver.session.timer.ours) == (
+            3600,
+            True,
+        )
     assert messages(phone, call, sent=True) == ["INVITE", "ACK", "INVITE", "ACK", "BYE"]
 
 
@@ -186,7 +189,7 @@ async def test_it_takes_the_interval_that_we_want(phone: Phone, tmp_path: Path) 
     name = "wants_short_sessions"
     async with calling(name, tmp_path, phone) as incoming, incoming.answer() as call:
         await call.ended()
-    assert (call._driver.session.timer.interval, call.session.timer.ours) == (90, False)
+    assert (call._driver.session.timer.interval, call._driver.session.timer.ours) == (90, False)
     # The refused INVITE never became a call.
     assert messages(phone, call, sent=True).count("180 INVITE") == 1
 

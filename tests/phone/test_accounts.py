@@ -45,13 +45,13 @@ async def open_accounts() -> AsyncIterator[tuple[Registrar, dict[str, Phone]]]:
         server = await stack.enter_async_context(open_phone(listen=LOOPBACK, screen=registrar))
         phones = {}
         for number, user in enumerate(USERS):
-            phone = open_phone(
+            opening = open_phone(
                 Account(f"sip:{user}@127.0.0.1:{server.address[1]}"),
                 listen=LOOPBACK,
                 ports=PORTS,
                 rng=random.Random(number),
             )
-            phones[user] = await stack.enter_async_context(phone)
+            phones[user] = await stack.enter_async_context(opening)
         for phone in phones.values():
             await phone.registered(timeout=5)
         yield registrar, phones

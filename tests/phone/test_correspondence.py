@@ -95,7 +95,7 @@ async def test_a_phone_tells_nothing_about_itself(autojump_clock: trio.testing.M
                 async for _ in subscription:
                     pass
         with pytest.raises(LocalProtocolError):
-            async with alice.subscribe(at(bob), event="weather"):
+            async with alice.subscribe(at(bob), event="weather"):  # type: ignore[arg-type]
                 pass
 
 

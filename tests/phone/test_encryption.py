@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -283,7 +284,9 @@ async def test_required_keys_do_not_follow_a_redirection_into_the_open(
 
     with target, trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+            listeners: list[Any] = await trio.open_ssl_over_tcp_listeners(
+                0, context, host="127.0.0.1"
+            )
             port = listeners[0].transport_listener.socket.getsockname()[1]
             nursery.start_soon(trio.serve_listeners, redirect, listeners)
             account = Account(

@@ -73,8 +73,8 @@ async def hear_oneself(call: Call) -> None:
 def descriptions(call: Call, *, sent: bool) -> list[sdp.SessionDescription]:
     """The session descriptions that the caller sent, or got."""
     found = []
-    for entry in call._endpoint.agent.timeline.entries(call.call_id):
-        if entry.data and (entry.source == call._endpoint.address) is sent:
+    for entry in call._driver.endpoint.agent.timeline.entries(call.call_id):
+        if entry.data and (entry.source == call._driver.endpoint.address) is sent:
             message = parse(entry.data)
             assert isinstance(message, Request | Response)
             if message.body:
@@ -242,6 +242,7 @@ async def test_passwords_stand_in_no_trace() -> None:
             assert password
             assert password not in call.ladder()
             assert password.encode() not in call.capture()
+        assert password is not None
         assert b"a=ice-pwd:" + b"*" * len(password) in call.capture()
 
 

@@ -460,7 +460,7 @@ def test_hostile_bytes_leave_the_agents_as_they_were() -> None:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         cut = damaged[: rng.randrange(1, len(damaged) + 1)]
         with suppress(RemoteProtocolError):
-            caller.ice.receive(cut, RTP, STRANGER, network.now)
+            caller.ice.receive(bytes(cut), RTP, STRANGER, network.now)
     for _, _, destination in caller.ice.to_send():
         assert destination == STRANGER  # Never to somebody who is named in the message.
     assert connected(caller, callee)

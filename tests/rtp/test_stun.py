@@ -131,7 +131,7 @@ def test_each_changed_bit_is_noticed(data: bytes) -> None:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            message = stun.parse(damaged)
+            message = stun.parse(bytes(damaged))
         except RemoteProtocolError:
             continue
         assert not message.fingerprinted  # The bit made another attribute of the FINGERPRINT.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.flow import Flow
+
+Answer = Callable[[Request, Flow, float], Response | None]
 
 
 class Registrar:
@@ -39,7 +42,7 @@ class Registrar:
         return response_to(request, 200, headers=[("Contact", contact)])
 
 
-def challenging(server: DigestServer, passwords: dict[str, str]):
+def challenging(server: DigestServer, passwords: dict[str, str]) -> Answer:
     def screen(request: Request, flow: Flow, now: float) -> Response | None:
         value = request.headers.get("Authorization")
         if value is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
+from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import Replaces
 from spech.sip.call.session import Session, State
 from spech.sip.dialog.identity import Identity
@@ -70,7 +71,7 @@ class Simulation:
         self.sessions: list[tuple[Peer, Session]] = []
         self.directions: dict[Session, str] = {}
         self.ended: Counter[Session] = Counter()
-        self.answered: set[Session] = set()
+        self.answered: set[Leg] = set()
         self.closed: set[Peer] = set()
         self.moves = 0
         self.registrar = Registrar() if rng.random() < 0.25 else None
@@ -253,7 +254,7 @@ class Simulation:
 
         return observe
 
-    def _follow(self, peer: Peer, session: Session, event: events.TransferRequested) -> None:
+    def _follow(self, peer: Peer, session: Leg, event: events.TransferRequested) -> None:
         target = event.referral.target
         unwilling = peer in self.closed or self.rng.random() < 0.2
         if unwilling or target.host == peer.address[0]:

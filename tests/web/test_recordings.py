@@ -112,7 +112,7 @@ async def test_opus_with_a_side_for_each_ends_with_the_call(
             for frame in container.decode(audio=0)
             for piece in resampler.resample(frame)
         ]
-    left, right = np.concatenate(parts, axis=1).reshape(-1, 2).T
+    left, right = np.concatenate(parts, axis=1, dtype=np.int16).reshape(-1, 2).T
     assert_silence(left)
     assert_tone(right[-6400:-800], 8000, 700, level=-15)
 

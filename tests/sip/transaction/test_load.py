@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -263,7 +264,7 @@ def test_timeline_keeps_a_bounded_number_of_bytes() -> None:
 
 
 def test_disarmed_timers_are_forgotten() -> None:
-    timers = TimerSet()
+    timers: Any = TimerSet()
     for number in range(10_000):
         timers.set(number, "expire", 2.0**32)
         timers.set("steady", "tick", float(number))

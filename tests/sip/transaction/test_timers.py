@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from spech.sip.call.session import Session, State
@@ -358,7 +360,7 @@ def test_rtcp_beside_the_last_port() -> None:
 
 
 def test_disarmed_timers_are_swept() -> None:
-    timers = TimerSet()
+    timers: Any = TimerSet()
     for number in range(10_000):
         timers.set("call", str(number), 1e6 + number)
         timers.clear("call", str(number))

@@ -93,7 +93,7 @@ async def test_a_call_between_two_phones(
             assert len(bob.active_calls) == 1
         await trio.sleep(1)
         assert not bob.active_calls
-        assert not alice.endpoint.agent.sessions
+        assert not alice._endpoint.agent.sessions
         nursery.cancel_scope.cancel()
 
 
@@ -211,7 +211,7 @@ async def test_a_request_too_long_for_udp_goes_by_tcp_where_that_is_taken(
                 await call.answered(timeout=10)
             await trio.sleep(1)
         assert not bob.active_calls
-        assert not alice.endpoint.agent.sessions
+        assert not alice._endpoint.agent.sessions
         nursery.cancel_scope.cancel()
     carrier = "tcp" if takes_tcp else "udp"
     assert seen == [(carrier, carrier.upper())] * 2
@@ -272,5 +272,5 @@ async def test_an_answer_follows_a_caller_whose_connection_broke(
             farewell = parse(bytes(await stream.receive_some()))
             assert isinstance(farewell, Response)
             assert (farewell.status, farewell.cseq.method) == (200, "BYE")
-        assert phone.endpoint.agent.sessions == ()
+        assert phone._endpoint.agent.sessions == ()
         nursery.cancel_scope.cancel()

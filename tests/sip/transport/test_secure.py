@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -85,7 +86,7 @@ async def open_server(certificate: Certificate, *, ask: bool = False) -> AsyncIt
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate.ca_file)
     async with trio.open_nursery() as nursery:
-        listeners = await trio.open_ssl_over_tcp_listeners(
+        listeners: list[Any] = await trio.open_ssl_over_tcp_listeners(
             0, context, host="127.0.0.1", https_compatible=True
         )
         server.port = listeners[0].transport_listener.socket.getsockname()[1]
@@ -203,16 +204,16 @@ async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
         ):
             await alice.registered(timeout=5)
             nursery.start_soon(answer_one, alice)
-            assert alice.endpoint.secure_address is not None
-            at = f"sips:alice@127.0.0.1:{alice.endpoint.secure_address[1]}"
+            assert alice._endpoint.secure_address is not None
+            at = f"sips:alice@127.0.0.1:{alice._endpoint.secure_address[1]}"
             assert server.contacts[0].startswith(f"<{at}>")
             async with bob.call(at) as call:
                 await call.answered(timeout=5)
-                assert call.session.dialog is not None
-                assert str(call.session.dialog.target) == at
-                assert call.session.dialog.flow.transport == "tls"
-                assert alice.active_calls[0].session.dialog is not None
-                assert alice.active_calls[0].session.dialog.flow.transport == "tls"
+                assert call._driver.session.dialog is not None
+                assert str(call._driver.session.dialog.target) == at
+                assert call._driver.session.dialog.flow.transport == "tls"
+                assert alice.active_calls[0]._driver.session.dialog is not None
+                assert alice.active_calls[0]._driver.session.dialog.flow.transport == "tls"
             with pytest.raises(CallFailed, match="503"):
                 async with eve.call(at) as call:
                     await call.answered(timeout=5)
@@ -230,7 +231,7 @@ async def test_a_proxy_is_asked_safely_for_what_is_to_be_safe(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])
-async def test_over_websocket(tmp_path: Path, transport: str) -> None:
+async def test_over_websocket(tmp_path: Path, transport: Any) -> None:
     certificate = make_certificate(tmp_path, "127.0.0.1") if transport == "wss" else None
     settings = TlsSettings(ca_file=certificate.ca_file) if certificate else TlsSettings()
     async with open_web_server(certificate) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -334,7 +335,7 @@ def test_closing_the_agent_ends_them_all(notifier: Notifier) -> None:
     ],
 )
 def test_a_notify_that_does_not_fit(
-    notifier: Notifier, changes: dict[str, str], status: int
+    notifier: Notifier, changes: dict[str, Any], status: int
 ) -> None:
     notifier.active()
     assert notifier.notify(**changes) == status
