@@ -95,6 +95,8 @@ class UserAgent:
         self.layer = TransactionLayer(self.timers, self._outbox.append, limit=max_memory)
         self.services = Services(self)
         self.takes_messages = False
+        #: Called when :meth:`Session.farewell_record` of a session may have changed.
+        self.on_session_changed: Callable[[Session], None] = lambda session: None
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
@@ -236,7 +238,9 @@ class UserAgent:
         """
         if self._closed:
             raise LocalProtocolError("the user agent is closed")
-        session = Session(self, identity, self.ids.call_id(), self._forget, outgoing=True)
+        session = Session(
+            self, identity, self.ids.call_id(), self._forget, self._session_changed, outgoing=True
+        )
         self._sessions[session.call_id, session.local_tag] = session
         session.headers = headers
         if referral is not None:
@@ -315,6 +319,9 @@ class UserAgent:
     def note(self, call_id: str, text: str) -> None:
         """Queue a remark for the timeline."""
         self._outbox.append(Note(call_id, text))
+
+    def _session_changed(self, session: Session) -> None:
+        self.on_session_changed(session)
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop((session.call_id, session.local_tag), None)
@@ -515,7 +522,9 @@ class UserAgent:
             None,
             self.rng,
         )
-        session = Session(self, identity, request.call_id, self._forget, outgoing=False)
+        session = Session(
+            self, identity, request.call_id, self._forget, self._session_changed, outgoing=False
+        )
         try:
             session.replaces = replaced(request, self.sessions)
             session.receive_invite(transaction, now)

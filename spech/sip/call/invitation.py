@@ -9,6 +9,7 @@ from spech.agreement import Agreed
 from spech.errors import RemoteProtocolError
 from spech.sip.call.events import MediaChanged
 from spech.sip.call.fork import Fork
+from spech.sip.call.leftover import FarewellRecord
 from spech.sip.call.leg import Leg
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.attempts import Attempts
@@ -91,11 +92,25 @@ class Invitation(Attempts):
         )
         return Request("INVITE", self._target, headers, self._body)
 
+    def _sent(self) -> None:
+        self._session.changed()
+
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call again where a 3xx pointed."""
         self._target = target
         self._servers = list(flows)
         self.send(now)
+
+    def farewell_record(self, local_tag: str) -> FarewellRecord:
+        """What it takes to cancel the INVITE after a restart."""
+        assert self._transaction is not None
+        return FarewellRecord.of_invite(
+            "CANCEL",
+            self._transaction.request,
+            self._transaction.flow,
+            local_tag,
+            self.identity.uri,
+        )
 
     def cancel(self, now: float) -> None:
         """CANCEL. Only after a provisional response (RFC 3261 9.1)."""

@@ -32,6 +32,7 @@ from spech.sip.call.events import (
 from spech.sip.call.fork import Fork
 from spech.sip.call.info import DigitRequests, dtmf_digit
 from spech.sip.call.invitation import Invitation
+from spech.sip.call.leftover import FarewellRecord
 from spech.sip.call.renegotiation import Renegotiation, busy
 from spech.sip.call.responder import Responder
 from spech.sip.call.session_timer import SessionTimer
@@ -124,6 +125,7 @@ class Session:
         identity: Identity,
         call_id: str,
         forget: Callable[[Session], None],
+        changed: Callable[[Session], None],
         *,
         outgoing: bool,
     ) -> None:
@@ -132,6 +134,7 @@ class Session:
         self._call_id = call_id
         #: Called when the session is over and nothing of it remains to be sent.
         self._forget = forget
+        self._changed = changed
         self.local_tag = context.ids.tag()
         self.outgoing = outgoing
         self._state = State.CALLING if outgoing else State.INCOMING
@@ -177,6 +180,7 @@ class Session:
         if state is not self._state:
             self._state = state
             self.context.note(self.call_id, f"now {state.name}: {state.value}")
+            self.changed()
 
     def __str__(self) -> str:
         return "the session"
@@ -318,6 +322,7 @@ class Session:
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
+        self.changed()
         self.context.emit(InviteReceived(self))
 
     def ring(self, now: float) -> None:
@@ -431,6 +436,29 @@ class Session:
             status = 200 if farewell in (Farewell.BYE, Farewell.BYE_LATER) else 487
         self._over("local", status, reason or REASONS.get(status, ""), now)
 
+    def farewell_record(self) -> FarewellRecord | None:
+        """What :class:`LeftoverCall` needs to say farewell after a restart; None once it is said.
+
+        It changes with the state, with what the other end sends, and with our requests.
+        """
+        account = self.identity.uri
+        match self.state:
+            case State.CALLING | State.RINGING | State.CANCELLING:
+                assert self._invitation is not None
+                return self._invitation.farewell_record(self.local_tag)
+            case State.INCOMING if self._invited is not None:
+                return FarewellRecord.of_invite(
+                    "DECLINE", self._invited.request, self._invited.flow, self.local_tag, account
+                )
+            case State.ANSWERED | State.CONFIRMED | State.CLOSING if self.dialog is not None:
+                return FarewellRecord.of_dialog(self.dialog, account)
+            case _:
+                return None
+
+    def changed(self) -> None:
+        """Report that the farewell record may be another one now."""
+        self._changed(self)
+
     def hurry(self, now: float) -> None:
         """Say a farewell that is under way over every known flow, unless it is confirmed soon."""
         if self._leaving is not None:
@@ -535,6 +563,7 @@ class Session:
             return
         if dialog is self.dialog and self.is_up:
             self.context.locate(dialog)
+            self.changed()
         match request.method:
             case "BYE":
                 self._receive_bye(transaction, now)

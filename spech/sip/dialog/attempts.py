@@ -79,6 +79,11 @@ class Attempts(ABC):
     def _send(self, now: float, *, failover: bool = False) -> None:
         request = self.identity.sign(self._build(self.flow, failover=failover), self.flow)
         self._transaction = self._context.layer.request(request, self.flow, self, now)
+        self._sent()
+
+    def _sent(self) -> None:
+        """Called after each attempt went out."""
+        return
 
     def _next_server(self, now: float) -> bool:
         """Failover. False where no further server is left."""

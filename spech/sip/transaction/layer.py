@@ -12,6 +12,7 @@ from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.arrival import origin
 from spech.sip.transaction.flow import Flow, Outgoing
+from spech.sip.transaction.state import State
 from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import (
     ClientTransaction,
@@ -66,6 +67,16 @@ class TransactionLayer:
         )
         self._clients[key] = transaction
         transaction.start(now)
+        return transaction
+
+    def resume(self, request: Request, flow: Flow, user: ClientUser) -> ClientTransaction:
+        """Take the responses to an INVITE that an earlier process sent; nothing is sent."""
+        key = (request.via.branch or "", request.method)
+        transaction = ClientTransaction(
+            request, key, flow, user, self._timers, self._send, self._client_ended
+        )
+        transaction.state = State.PROCEEDING
+        self._clients[key] = transaction
         return transaction
 
     def receive_response(self, response: Response, now: float) -> bool:

@@ -1,0 +1,232 @@
+"""The farewell to a call of a process that is gone, from what was written down about it.
+
+:meth:`Session.farewell_record` is written down while the call lives; after a restart
+:class:`LeftoverCall` speaks the row of :data:`~spech.sip.call.session.FAREWELL` that the record
+names. Pure, as all of ``sip/call``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from spech.errors import RemoteProtocolError
+from spech.shares import Standing
+from spech.sip.call.fork import Fork
+from spech.sip.dialog.context import Context
+from spech.sip.dialog.dialog import Dialog
+from spech.sip.dialog.identity import Identity
+from spech.sip.dialog.requests import DialogRequest
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.parser import parse
+from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
+from spech.sip.transaction.timers import PATIENCE, T1
+from spech.sip.transaction.transaction import ClientTransaction, derived
+
+#: Added to the last CSeq number that was written down: later requests may have been sent before
+#: the process ended. RFC 3261 12.2.2 takes any number above the last.
+_MARGIN: Final = 100
+_LARGEST_SEQUENCE: Final = 2**31 - 1
+
+#: Transport, our address, theirs, and the name of their certificate: the fields of a Flow.
+FlowRecord = tuple[str, tuple[str, int], tuple[str, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class FarewellRecord:
+    """What a farewell needs, as plain values: text, numbers and tuples. It holds no secret.
+
+    Attributes:
+        farewell: CANCEL for our INVITE, DECLINE for theirs (480), BYE within a dialog.
+        call_id: the Call-ID.
+        local_tag: our tag.
+        account: our address of record, which tells whose credentials answer a challenge.
+        flows: where the farewell goes, best first.
+        invite: for CANCEL and DECLINE the head of the INVITE: Request-URI, Via, From, To, Call-ID,
+            CSeq and Route.
+        local, remote, target, route_set, sequence: for BYE the dialog (RFC 3261 12); ``sequence``
+            is the last CSeq number of ours.
+    """
+
+    farewell: Literal["CANCEL", "DECLINE", "BYE"]
+    call_id: str
+    local_tag: str
+    account: str
+    flows: tuple[FlowRecord, ...]
+    invite: str = ""
+    local: str = ""
+    remote: str = ""
+    target: str = ""
+    route_set: tuple[str, ...] = ()
+    sequence: int = 0
+
+    @classmethod
+    def of_invite(
+        cls,
+        farewell: Literal["CANCEL", "DECLINE"],
+        request: Request,
+        flow: Flow,
+        local_tag: str,
+        account: Uri,
+    ) -> FarewellRecord:
+        """For an INVITE without final response; ``request`` is ours or theirs."""
+        head = derived(request, "INVITE")
+        for value in request.headers.get_all("Via")[1:]:
+            head = head.replace(headers=head.headers.add("Via", value))
+        return cls(
+            farewell,
+            request.call_id,
+            local_tag,
+            str(account),
+            (_record(flow),),
+            bytes(head).decode("utf-8", "surrogateescape"),
+        )
+
+    @classmethod
+    def of_dialog(cls, dialog: Dialog, account: Uri) -> FarewellRecord:
+        """For a call that was answered."""
+        return cls(
+            "BYE",
+            dialog.call_id,
+            dialog.local.tag or "",
+            str(account),
+            tuple(_record(flow) for flow in dialog.flows),
+            local=str(dialog.local),
+            remote=str(dialog.remote),
+            target=str(dialog.target),
+            route_set=tuple(str(route) for route in dialog.route_set),
+            sequence=dialog.local_sequence,
+        )
+
+
+class LeftoverCall:
+    """Says the farewell of ``record``, and takes what comes back.
+
+    Args:
+        context: the user agent.
+        record: what was written down.
+        identity: whose credentials answer a challenge; its servers have to be known to it.
+        present: the same flow from the address that we have now; a connection is made again.
+        now: seconds.
+        done: called once, with the final status of the farewell, or 408 or 503 where none came.
+
+    Raises:
+        RemoteProtocolError: the record cannot be read.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        record: FarewellRecord,
+        identity: Identity,
+        present: Callable[[Flow], Flow],
+        now: float,
+        done: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        self.call_id: Final = record.call_id
+        self._context = context
+        self._identity = identity
+        self._done = done
+        self._over = False
+        flows = tuple(present(Flow(*flow)) for flow in record.flows)
+        if not flows:
+            raise RemoteProtocolError("a farewell without a flow")
+        if record.farewell == "BYE":
+            self._bye(_dialog(record, flows), now)
+        else:
+            invite = parse(record.invite.encode("utf-8", "surrogateescape"))
+            if not isinstance(invite, Request):
+                raise RemoteProtocolError("a farewell to no INVITE")
+            if record.farewell == "CANCEL":
+                self._cancel(invite, flows[0], now)
+            else:
+                self._decline(invite, flows[0], record.local_tag, now)
+
+    def __str__(self) -> str:
+        return "the farewell to a call of an earlier process"
+
+    def _bye(self, dialog: Dialog, now: float) -> None:
+        self._context.locate(dialog)
+        request = DialogRequest(
+            self._context,
+            self._identity,
+            dialog,
+            "BYE",
+            now,
+            done=lambda status, response, at: self._finish(status),
+        )
+        request.hurry(now, T1)
+
+    def _cancel(self, invite: Request, flow: Flow, now: float) -> None:
+        layer = self._context.layer
+        self._invite = layer.resume(invite, flow, self)
+        layer.request(self._invite.cancel(), flow, self, now)
+        # RFC 3261 9.1: without a final response within 64*T1 the call is considered cancelled.
+        self._context.timers.set(self, "cancel", now + PATIENCE)
+
+    def _decline(self, invite: Request, flow: Flow, tag: str, now: float) -> None:
+        if flow.reliable:  # Their connection is gone: to where their Via is (RFC 3261 18.2.2).
+            port = invite.via.port or DEFAULT_PORTS[flow.transport]
+            flow = replace(flow, remote=(flow.remote[0], port))
+        transaction = self._context.layer.serve(invite, flow, Standing.KNOWN)
+        if transaction is not None:
+            transaction.respond(response_to(invite, 480, to_tag=tag), now)
+        self._finish(480)
+
+    def receive_response(
+        self, transaction: ClientTransaction, response: Response, now: float
+    ) -> None:
+        """A response to the CANCEL, or to the INVITE that it cancels."""
+        if transaction.request.method != "INVITE":
+            if response.status >= 300:
+                self._end_cancel(response.status)  # 481: the INVITE is not known any more.
+        elif 200 <= response.status < 300:
+            # It crossed the CANCEL: acknowledged, and then ended (RFC 3261 9.1, 15).
+            fork = Fork(Dialog.from_response(transaction.request, response, transaction.flow))
+            sequence = transaction.request.cseq.number
+            fork.acknowledge(self._context, self._identity, sequence, ())
+            self._context.timers.clear_all(self)
+            self._bye(fork.dialog, now)
+        elif response.status >= 300:
+            self._end_cancel(response.status)
+
+    def receive_failure(self, transaction: ClientTransaction, status: int, now: float) -> None:
+        """No response to the CANCEL."""
+        self._end_cancel(status)
+
+    def handle_timer(self, name: str, now: float) -> None:
+        """Serve "cancel": no final response to the INVITE came."""
+        self._end_cancel(408)
+
+    def _end_cancel(self, status: int) -> None:
+        self._context.timers.clear_all(self)
+        if status in (408, 481, 503):
+            self._invite.abandon()
+        self._finish(status)
+
+    def _finish(self, status: int) -> None:
+        if not self._over:
+            self._over = True
+            self._done(status)
+
+
+def _record(flow: Flow) -> FlowRecord:
+    return flow.transport, flow.local, flow.remote, flow.host
+
+
+def _dialog(record: FarewellRecord, flows: tuple[Flow, ...]) -> Dialog:
+    dialog = Dialog(
+        call_id=record.call_id,
+        local=NameAddr.parse(record.local),
+        remote=NameAddr.parse(record.remote),
+        target=Uri.parse(record.target),
+        route_set=tuple(NameAddr.parse(route) for route in record.route_set),
+        local_sequence=min(record.sequence + _MARGIN, _LARGEST_SEQUENCE - 1),
+        remote_sequence=None,
+        set_up=flows,
+    )
+    dialog.flows = flows
+    return dialog

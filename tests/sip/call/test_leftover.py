@@ -1,0 +1,178 @@
+"""Farewells of a process that was killed, spoken by the next one."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+
+from spech.sip.call.leftover import FarewellRecord, LeftoverCall
+from spech.sip.call.session import Session, State
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.uri import Uri
+from spech.testing.wire import Peer
+
+from ..conftest import Pair, media
+
+
+def stored(record: FarewellRecord | None) -> FarewellRecord:
+    """The record as it comes out of a file."""
+    assert record is not None
+    text = msgspec.json.encode(record)
+    assert b"secret" not in text
+    return msgspec.json.decode(text, type=FarewellRecord)
+
+
+class Restart:
+    """Alice's process is gone, and a new one says farewell at the same address."""
+
+    def __init__(self, pair: Pair, session: Session) -> None:
+        self.pair = pair
+        record = stored(session.farewell_record())
+        self.alice: Peer = pair.wire.peer("10.0.0.1")
+        agent = self.alice.agent
+        address = NameAddr(Uri.parse(record.account))
+        identity = Identity(address, "alice", "secret", random.Random(5))
+        identity.trust([self.alice.flow_to(pair.bob)])
+        self.outcome: list[int] = []
+        LeftoverCall(agent, record, identity, lambda flow: flow, pair.wire.now, self.outcome.append)
+        self.alice.flush()
+        pair.wire.run(0.2)
+
+    def nothing_left(self) -> None:
+        self.pair.wire.run(100)
+        for peer in (self.alice, self.pair.bob):
+            assert peer.agent.sessions == ()
+            assert peer.agent.idle
+            assert peer.agent.get_timer() is None
+
+
+def test_a_call_that_we_made_gets_a_bye(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    restart = Restart(pair, ours)
+    assert theirs.ended is not None
+    assert theirs.ended.by == "remote"
+    assert restart.outcome == [200]
+    restart.nothing_left()
+
+
+def test_a_call_that_came_gets_a_bye(pair: Pair) -> None:
+    theirs, ours = pair.established()
+    pair.alice, pair.bob = pair.bob, pair.alice
+    record = stored(ours.farewell_record())
+    pair.alice = pair.wire.peer("10.0.0.2")
+    identity = Identity(NameAddr(Uri.parse(record.account)), "bob", None, random.Random(5))
+    LeftoverCall(pair.alice.agent, record, identity, lambda flow: flow, pair.wire.now)
+    pair.wire.run(0.2)
+    assert theirs.state is State.ENDED
+
+
+def test_the_bye_comes_after_requests_that_the_record_does_not_know(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    record = stored(ours.farewell_record())
+    ours.hold(pair.wire.now)
+    pair.wire.run(0.5)
+    assert ours.dialog is not None
+    assert record.sequence < ours.dialog.local_sequence
+    alice = pair.wire.peer("10.0.0.1")
+    identity = Identity(NameAddr(Uri.parse(record.account)), "alice", None, random.Random(5))
+    LeftoverCall(alice.agent, record, identity, lambda flow: flow, pair.wire.now)
+    pair.wire.run(0.2)
+    assert "200 BYE" in pair.kinds(pair.bob)
+    assert theirs.state is State.ENDED
+
+
+@pytest.mark.parametrize("ringing", [True, False])
+def test_our_invite_is_cancelled(pair: Pair, ringing: bool) -> None:
+    """Whether or not a provisional response had come."""
+    ours = pair.call()
+    theirs = pair.incoming()
+    if ringing:
+        pair.ring(theirs)
+        pair.wire.run(0.1)
+    restart = Restart(pair, ours)
+    assert theirs.ended is not None
+    assert theirs.ended.status == 487
+    assert restart.outcome == [487]
+    assert pair.kinds(restart.alice)[-1] == "ACK"
+    restart.nothing_left()
+
+
+def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair) -> None:
+    ours = pair.call()
+    theirs = pair.incoming()
+    pair.ring(theirs)
+    pair.wire.run(0.1)
+    theirs.answer(media("10.0.0.2", 5000), pair.wire.now)
+    restart = Restart(pair, ours)
+    pair.wire.run(2)
+    assert theirs.state is State.ENDED
+    assert restart.outcome[-1] == 200
+    restart.nothing_left()
+
+
+def test_their_invite_is_declined(pair: Pair) -> None:
+    theirs = pair.call()
+    ours = pair.incoming()
+    pair.ring(ours)
+    pair.wire.run(0.1)
+    record = stored(ours.farewell_record())
+    bob = pair.wire.peer("10.0.0.2")
+    identity = Identity(NameAddr(Uri.parse(record.account)), "bob", None, random.Random(5))
+    LeftoverCall(bob.agent, record, identity, lambda flow: flow, pair.wire.now)
+    pair.wire.run(0.2)
+    assert theirs.ended is not None
+    assert theirs.ended.status == 480
+    pair.wire.run(100)
+    assert bob.agent.idle
+    assert bob.agent.get_timer() is None
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_the_bye_answers_a_challenge(scripted: Pair, status: int, sdp_answer: bytes) -> None:
+    pair = scripted
+    ours = pair.call(password="secret")
+    pair.wire.run(0.1)
+    pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
+    pair.wire.run(0.1)
+    pair.bob.take("ACK")
+    restart = Restart(pair, ours)
+    bye = pair.bob.take("BYE")
+    assert isinstance(bye, Request)
+    name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+    challenge = [(name, 'Digest realm="pbx", nonce="n", qop="auth"')]
+    pair.bob.send(response_to(bye, status, headers=challenge), restart.alice)
+    pair.wire.run(0.1)
+    again = pair.bob.take("BYE")
+    assert isinstance(again, Request)
+    assert again.cseq.number > bye.cseq.number
+    assert again.headers.get("Authorization" if status == 401 else "Proxy-Authorization")
+    pair.bob.send(response_to(again, 200), restart.alice)
+    pair.wire.run(0.1)
+    assert restart.outcome == [200]
+
+
+def test_a_call_that_is_over_has_no_record(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    pair.hang_up(pair.alice, ours)
+    assert stored(ours.farewell_record()).farewell == "BYE"  # It is not confirmed yet.
+    pair.wire.run(0.1)
+    assert ours.farewell_record() is None
+    assert theirs.farewell_record() is None
+
+
+def test_each_change_of_the_record_is_reported(pair: Pair) -> None:
+    records: list[str | None] = []
+
+    def note(session: Session) -> None:
+        record = session.farewell_record()
+        records.append(record and record.farewell)
+
+    pair.alice.agent.on_session_changed = note
+    ours, _ = pair.established()
+    pair.hang_up(pair.alice, ours)
+    pair.wire.run(0.1)
+    assert list(dict.fromkeys(records)) == ["CANCEL", "BYE", None]
