@@ -38,6 +38,12 @@ _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = b"\x01"
 #: Where a ClientHello has its random bytes: the same in a repetition, others in a new attempt.
 _RANDOM: Final = slice(27, 59)
+#: Where a handshake message says which part of it a record holds (RFC 6347 section 4.2.2).
+_FRAGMENT_OFFSET: Final = slice(19, 22)
+#: What a server says first: ServerHello, HelloVerifyRequest.
+_FIRST_ANSWERS: Final = (b"\x02", b"\x03")
+#: Addresses that answered and did not show the certificate, until no other host is followed.
+_MOST_REFUSED: Final = 8
 
 #: Protection profiles, preferred first: suite, bytes of master key and salt (RFC 5764, RFC 7714).
 _PROFILES: Final = {
@@ -120,7 +126,7 @@ class Handshake:
         self._proceed()
 
     def receive(self, datagram: bytes) -> None:
-        """Take one datagram of the peer; what is none of DTLS is passed over."""
+        """Take one datagram of the peer. Anything that is not DTLS is ignored."""
         self._connection.bio_write(datagram)
         self._proceed()
 
@@ -201,24 +207,29 @@ def _verify(
 
 
 class Association:
-    """The way to keys on one socket, through lost datagrams, false ones and strangers.
+    """The way to keys on one socket, through lost datagrams, forged ones and strangers.
 
     Whoever begins a handshake with us gets one of its own, so that a stranger cannot spoil that of
-    the peer; the first to show the announced certificate wins. One that breaks is begun again.
-    Some peers begin anew at each re-INVITE, though nothing has changed: then the keys in force
-    serve until there are others.
+    the peer; the first to show the announced certificate wins. Where we begin, the answer may come
+    from another address than the one we wrote to (several networks, containers), and the
+    certificate decides as well. A handshake that breaks is begun again. Some peers begin again at
+    each re-INVITE, though nothing has changed: then the keys in force serve until there are others.
 
     Attributes:
         keys: once a handshake is done.
+        proven: the address that the handshake was done with.
         failure: why there will be none, in plain words.
     """
 
     def __init__(self, certificate: Certificate, peer: DtlsPeer) -> None:
         self.keys: SrtpKeys | None = None
+        self.proven: Address | None = None
         self.failure: str | None = None
         self._certificate = certificate
         self._peer = peer
+        #: By the address that ours goes to. Where we begin there is one.
         self._handshakes: dict[Address, Handshake] = {}
+        self._refused: set[Address] = set()
         self._out: list[tuple[bytes, Address]] = []
         self._begun: float | None = None
         self._next = 0.0
@@ -236,17 +247,10 @@ class Association:
     def receive(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
         """Take a datagram; whether it was taken. ``destination`` is where our sound goes."""
         if self._peer.client:
-            # Ours has begun, and who answers may do so from another port.
-            known = destination is not None and source[0] == destination[0]
-            address = self._follow(destination) if known else None
+            address = self._answerer(datagram, source, destination)
         else:
             address = source
-            if self._begins(datagram, source, destination):
-                self._hellos += 1
-                self._handshakes.pop(source, None)
-                self._make_room(destination)
-                handshake = Handshake(self._certificate, self._peer, datagram[_RANDOM])
-                self._handshakes[source] = handshake
+            self._note_hello(datagram, source, destination)
         if address is None or address not in self._handshakes:
             return False
         self._handshakes[address].receive(datagram)
@@ -258,7 +262,7 @@ class Association:
         if self._begun is None:
             self._begun = now
         self._hellos = 0
-        if self._peer.client:
+        if self._peer.client and not self._answered_elsewhere(destination):
             self._follow(destination)
         for address, handshake in tuple(self._handshakes.items()):
             if handshake.keys is None:
@@ -275,22 +279,62 @@ class Association:
         out, self._out = self._out, []
         return out
 
+    # Where we begin
+
+    def _answerer(
+        self, datagram: bytes, source: Address, destination: Address | None
+    ) -> Address | None:
+        """The address whose handshake a datagram belongs to, None where it is a stranger's."""
+        if destination is None or source in self._handshakes:
+            return source
+        if source[0] == destination[0]:  # The same host may answer from another port.
+            return next(iter(self._handshakes), None)
+        first = datagram[0] == _HANDSHAKE and datagram[13:14] in _FIRST_ANSWERS
+        if (
+            not first
+            or self.keys is not None
+            or self._answered_elsewhere(destination)
+            or source in self._refused
+            or len(self._refused) >= _MOST_REFUSED
+        ):
+            return None
+        return self._follow(source)
+
+    def _answered_elsewhere(self, destination: Address | None) -> bool:
+        """Whether our handshake goes on with another host than our sound."""
+        address = next(iter(self._handshakes), None)
+        return address is not None and destination is not None and address[0] != destination[0]
+
     def _follow(self, destination: Address | None) -> Address | None:
-        """Ours goes where the sound goes, which ICE may change."""
+        """Move our handshake to another address: where the sound goes, or the answer comes from."""
         if destination is not None and self._handshakes:
             self._handshakes = {destination: next(iter(self._handshakes.values()))}
         return destination
 
-    def _begins(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
-        """Whether it is a ClientHello, no repetition, and from who may begin now."""
+    # Where the peer begins
+
+    def _note_hello(self, datagram: bytes, source: Address, destination: Address | None) -> None:
+        """Begin a handshake where a datagram is a ClientHello that begins another attempt.
+
+        It may come in fragments (RFC 6347 section 4.2.3), and they in any order: only the first
+        one has the random bytes by which an attempt is known.
+        """
         if datagram[0] != _HANDSHAKE or datagram[13:14] != _CLIENT_HELLO:
-            return False
-        if self.keys is not None and (destination is None or source[0] != destination[0]):
-            return False
-        if self._hellos >= _MOST_HELLOS or self.failure is not None:
-            return False
+            return
         known = self._handshakes.get(source)
-        return known is None or known.random != datagram[_RANDOM]
+        random = datagram[_RANDOM] if datagram[_FRAGMENT_OFFSET] == b"\0\0\0" else b""
+        if known is not None and known.keys is None and not known.random:
+            known.random = random
+        if known is not None and (not random or known.random == random):
+            return
+        if self.keys is not None and (destination is None or source[0] != destination[0]):
+            return
+        if self._hellos >= _MOST_HELLOS or self.failure is not None:
+            return
+        self._hellos += 1
+        self._handshakes.pop(source, None)
+        self._make_room(destination)
+        self._handshakes[source] = Handshake(self._certificate, self._peer, random)
 
     def _make_room(self, destination: Address | None) -> None:
         """The oldest goes, so that a flood of strangers cannot keep the peer out."""
@@ -298,15 +342,19 @@ class Association:
             strangers = (address for address in self._handshakes if address != destination)
             del self._handshakes[next(strangers)]
 
+    # Both
+
     def _look(self, address: Address, destination: Address | None) -> None:
         """See what came of a step."""
         handshake = self._handshakes[address]
         self._out += [(datagram, address) for datagram in handshake.to_send()]
         if handshake.keys is not None:
             self.keys = handshake.keys
+            self.proven = address
             self._handshakes = {address: handshake}  # It may be asked for its last words again.
         elif handshake.failure is not None:
             del self._handshakes[address]
-            wrong = handshake.failure == "certificate" and address == destination
-            if wrong and self.keys is None:
+            if address != destination:
+                self._refused.add(address)
+            elif handshake.failure == "certificate" and self.keys is None:
                 self.failure = "the other side showed another certificate than it announced"

@@ -149,6 +149,14 @@ class Protection:
             self._use(here, association.keys)
         return True
 
+    def take_proven(self, component: int) -> Address | None:
+        """The address that a handshake on one socket was done with; told once."""
+        association = self._way(component).association
+        if association is None:
+            return None
+        proven, association.proven = association.proven, None
+        return proven
+
     def shake(
         self, component: int, now: float, destination: Address | None
     ) -> list[tuple[bytes, Address]]:

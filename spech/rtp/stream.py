@@ -156,7 +156,21 @@ class Stream:
             taken = False
         if not taken:
             self._drop_foreign(source, "DTLS")
+        proven = self.protection.take_proven(component)
+        if proven is not None:
+            self.confirmed = True
+            if self._ice is None and self._symmetric:
+                self._follow_proven(component, proven)
         self._follow_key()
+
+    def _follow_proven(self, component: int, source: Address) -> None:
+        """Send to where the peer has shown its certificate from."""
+        if component == RTCP:
+            self._rtcp_destination = source
+            return
+        before = self._source.destination
+        self._source.follow(source, self._now)
+        self._follow_source(before)
 
     def _follow_key(self) -> None:
         if self.protection.renewed:

@@ -6,11 +6,13 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import crypto
 
+from spech.addresses import Address
 from spech.agreement import DtlsPeer
 from spech.rtp.dtls import PATIENCE, Association, Certificate, is_dtls
 
@@ -277,3 +279,115 @@ def test_each_certificate_is_another_one() -> None:
 def test_what_is_dtls_on_a_media_port(first: int, dtls: bool) -> None:
     assert is_dtls(bytes([first, 1, 2])) == dtls
     assert not is_dtls(b"")
+
+
+def in_fragments(record: bytes, *cuts: int) -> list[bytes]:
+    """A handshake record as several, each with a part of its message (RFC 6347 4.2.3)."""
+    head, message, body = record[:13], record[13:25], record[25:]
+    number = int.from_bytes(head[5:11], "big") * 10
+    parts = []
+    for count, (start, end) in enumerate(pairwise((0, *cuts, len(body)))):
+        part = body[start:end]
+        fragment = message[:6] + start.to_bytes(3, "big") + len(part).to_bytes(3, "big") + part
+        size = len(fragment).to_bytes(2, "big")
+        parts.append(head[:5] + (number + count).to_bytes(6, "big") + size + fragment)
+    return parts
+
+
+def renumbered(datagram: bytes) -> bytes:
+    """The plain records of a datagram with numbers above those that fragments have used up."""
+    changed, start = b"", 0
+    while start < len(datagram):
+        end = start + 13 + int.from_bytes(datagram[start + 11 : start + 13], "big")
+        record = bytearray(datagram[start:end])
+        if record[3:5] == b"\0\0":
+            record[10] += 50
+        changed, start = changed + record, end
+    return changed
+
+
+def is_client_hello(datagram: bytes) -> bool:
+    return datagram[0] == 22 and datagram[13] == 1
+
+
+@pytest.mark.parametrize("cuts", [(120,), (60, 90, 130), (34,)], ids=["two", "four", "head"])
+@pytest.mark.parametrize("order", [1, -1], ids=["in-order", "reversed"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_client_hello_in_fragments_is_one_attempt(
+    cuts: tuple[int, ...], order: int, times: int
+) -> None:
+    wire = Wire(client(), server())
+
+    def judge(datagram: bytes) -> list[bytes]:
+        if is_client_hello(datagram):
+            return in_fragments(datagram, *cuts)[::order] * times
+        return [renumbered(datagram)]
+
+    wire.judge = judge
+    wire.run(12)
+    assert wire.right.keys is not None
+    assert wire.left.keys is not None
+
+
+def test_fragments_of_a_stranger_do_not_spoil_the_handshake_of_the_peer() -> None:
+    wire = Wire(client(), server())
+    hello: list[bytes] = []
+
+    def judge(datagram: bytes) -> list[bytes]:
+        if is_client_hello(datagram):
+            hello.extend(in_fragments(datagram, 60)[1:])
+        for fragment in hello:
+            wire.right.receive(fragment, STRANGER, LEFT)
+        return [datagram]
+
+    wire.judge = judge
+    wire.run()
+    assert wire.right.keys is not None
+
+
+def answered_from(source: Address, ours: Association, theirs: Association, ticks: int = 12) -> None:
+    """Run a handshake in which ``theirs`` answers from ``source`` where ``ours`` wrote to RIGHT."""
+    now = 100.0
+    for _ in range(ticks):
+        now += 0.02
+        for datagram, _ in ours.tick(now, RIGHT):
+            theirs.receive(datagram, LEFT, LEFT)
+        for datagram, _ in theirs.tick(now, LEFT):
+            ours.receive(datagram, source, RIGHT)
+
+
+@pytest.mark.parametrize("source", [RIGHT, (RIGHT[0], 5555), STRANGER, (STRANGER[0], RIGHT[1])])
+def test_an_answer_from_any_address_is_followed_if_it_shows_the_certificate(
+    source: Address,
+) -> None:
+    ours, theirs = client(), server()
+    answered_from(source, ours, theirs)
+    assert ours.keys is not None
+    assert ours.proven is not None
+    assert ours.proven[0] == source[0]
+
+
+def test_an_answer_from_elsewhere_with_another_certificate_is_given_up_for_the_right_one() -> None:
+    ours = client()
+    answered_from(STRANGER, ours, server(FOREIGN))
+    assert ours.keys is None
+    assert ours.failure is None
+    now = 102.0
+    theirs = server()
+    for _ in range(10):
+        now += 0.02
+        for datagram, address in ours.tick(now, RIGHT):
+            if address == RIGHT:
+                theirs.receive(datagram, LEFT, LEFT)
+        for datagram, _ in theirs.tick(now, LEFT):
+            ours.receive(datagram, RIGHT, RIGHT)
+    assert ours.keys is not None
+    assert not ours.receive(b"\x16\xfe\xfd" + bytes(10) + b"\x02" + bytes(60), STRANGER, RIGHT)
+
+
+@pytest.mark.parametrize("kind", [1, 11, 14, 20])
+def test_what_begins_no_answer_is_not_followed(kind: int) -> None:
+    ours = client()
+    ours.tick(100.0, RIGHT)
+    record = b"\x16\xfe\xfd" + bytes(10) + bytes((kind,)) + bytes(60)
+    assert not ours.receive(record, STRANGER, RIGHT)
