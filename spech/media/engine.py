@@ -203,7 +203,7 @@ class Media:
             codec,
             self._playout,
             agreed.payload_type_send,
-            codec.packet_samples(agreed.ptime_ms) / codec.rate,
+            self.speech.packet_samples / codec.rate,
         )
 
     def _agent(self, agreed: Agreed) -> IceAgent | None:

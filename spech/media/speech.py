@@ -19,10 +19,25 @@ from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
 _NO_SOUND: Samples = np.zeros(0, np.int16)
+_TICK_MS = 20
 _SHORTEST_PACKET_MS = 10
 _LONGEST_PACKET_MS = 200
 # What a peer commonly holds in its jitter buffer, and discards when the call ends.
 _TAIL_TICKS = 5
+
+
+def _evenly_sent(codec: Codec, tick: int, ptime_ms: int) -> int:
+    """The samples of a packet of ``ptime_ms``, or of the next shorter one that leaves evenly.
+
+    Packets leave with the ticks. Those of 30 ms would leave after 20 and 40 ms in turns, so that
+    20 ms are sent in their place. A codec whose frames last 30 ms has no other length.
+    """
+    whole = ptime_ms - ptime_ms % _TICK_MS
+    for length in (ptime_ms, *range(whole, 0, -_TICK_MS)):
+        samples = codec.packet_samples(length)
+        if not samples % tick or not tick % samples:
+            return samples
+    return codec.packet_samples(ptime_ms)
 
 
 class Speech:
@@ -35,6 +50,7 @@ class Speech:
 
     Attributes:
         silence: one tick of silence.
+        packet_samples: samples in a packet of sound.
         keypad: the keys that are pressed.
     """
 
@@ -46,7 +62,7 @@ class Speech:
         self._session = session
         self._stream = stream
         self._codec: Codec | None = None
-        self._packet_samples = 0
+        self.packet_samples = 0
         self._pending: Samples = _NO_SOUND
         self._tail = 0
         self._pauses: Pauses | None = None
@@ -73,7 +89,8 @@ class Speech:
         Args:
             codec: encodes from now on.
             samples: in a tick, at the codec's rate.
-            ptime_ms: of the packets that the peer asks for; bounded to 10 to 200 ms.
+            ptime_ms: of the packets that the peer asks for; bounded to 10 to 200 ms, and made
+                shorter where packets of that length would not leave evenly.
             suppress: send comfort noise in pauses, where the peer accepts it.
         """
         self.keypad.ready = True
@@ -86,7 +103,7 @@ class Speech:
             self._pending = _NO_SOUND
             self.silence = np.zeros(samples, np.int16)
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
-        self._packet_samples = codec.packet_samples(ptime)
+        self.packet_samples = _evenly_sent(codec, samples, ptime)
 
     def play(self, source: Source) -> None:
         """Queue a file or a tone after those that wait already.
@@ -150,7 +167,7 @@ class Speech:
                 spoken = mix((microphone, played), len(self.silence))
             self._send(codec, spoken)
             # Until the packet that holds this was sent and played.
-            self._tail = _TAIL_TICKS + self._packet_samples // len(self.silence) - 1
+            self._tail = _TAIL_TICKS + self.packet_samples // len(self.silence) - 1
         else:
             spoken = microphone
             noise = None if self._pauses is None else self._pauses.judge(spoken)
@@ -178,7 +195,7 @@ class Speech:
         return self.silence
 
     def _send(self, codec: Codec, spoken: Samples) -> None:
-        session, size = self._session, self._packet_samples
+        session, size = self._session, self.packet_samples
         if size == len(spoken) and not len(self._pending):
             self._send_packet(codec.encode(spoken), session.timestamp)
             return

@@ -1,0 +1,44 @@
+"""When packets leave: at even distances, whatever length the peer asks for."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from spech import codecs
+
+from .conftest import Call
+
+
+@pytest.mark.parametrize("ptime", [20, 30, 50, 70, 110, 150, 200])
+@pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "L16/11025", "G729", "opus"])
+async def test_packets_of_any_length_leave_evenly(call: Call, codec: str, ptime: int) -> None:
+    if codec not in codecs.names():
+        pytest.skip(f"{codec} is not available")
+    call.configure(codec, ptime=ptime)
+    left = []
+    for tick in range(120):
+        before = len(call.left.rtp.sent)
+        call.tick()
+        left += [tick] * (len(call.left.rtp.sent) - before)
+    distances = {later - earlier for earlier, later in itertools.pairwise(left)}
+    assert len(distances) == 1, distances
+    packets = call.left.packets()
+    steps = {later.timestamp - earlier.timestamp for earlier, later in itertools.pairwise(packets)}
+    clock = codecs.create(codec).clock_rate
+    (distance,) = distances
+    assert steps <= {distance * clock // 50, distance * clock // 50 + 1}
+
+
+@pytest.mark.parametrize(
+    ("codec", "length"),
+    [("PCMU", 20), ("L16/16000", 20), ("G729", 20), ("opus", 20), ("iLBC/30", 30)],
+)
+async def test_thirty_milliseconds_become_twenty(call: Call, codec: str, length: int) -> None:
+    if codec not in codecs.names():
+        pytest.skip(f"{codec} is not available")
+    call.configure(codec, ptime=30)
+    call.tick(60)
+    one, other = call.left.packets()[3:5]
+    assert (other.timestamp - one.timestamp) * 1000 == length * codecs.create(codec).clock_rate
