@@ -380,10 +380,13 @@ class UserAgent:
             return
         try:
             self._serve(transaction, session, flow, now)
-        except RemoteProtocolError as error:
+        except Exception as error:
+            # Also where it is our own fault: a request without a final response keeps the other
+            # end waiting, and a re-INVITE without one blocks every later change of the call.
             if not transaction.answered:
+                status = error.status if isinstance(error, RemoteProtocolError) else 500
                 tag = session.local_tag if session else answer_tag(self.ids, request)
-                transaction.respond(response_to(request, error.status, to_tag=tag), now)
+                transaction.respond(response_to(request, status, to_tag=tag), now)
             raise
         finally:
             if session is None and self._is_repeatable(transaction):

@@ -71,7 +71,9 @@ class Endpoint:
         self._timer = trio.CancelScope()
         self._idle = trio.Event()
         self._draining = False
+        #: Sources of malformed messages, and of those that we failed to handle: logged once.
         self._blamed: set[Address] = set()
+        self._failed: set[Address] = set()
         self._kept: set[Flow] = set()
         self._named, self._to_locate = trio.open_memory_channel[Dialog](_WAITING_LOOK_UPS)
         #: Called with each event, in order.
@@ -172,7 +174,8 @@ class Endpoint:
             except Exception:
                 # Not expected; but one message must not cost everybody's calls.
                 self.agent.dropped["error"] += 1
-                _log.exception("a message from %s was not handled", flow)
+                if _is_new(flow.remote, self._failed):
+                    _log.exception("cannot handle a message from %s (logged once)", flow)
         self.flush()
 
     def broken(self, flow: Flow, reason: str) -> None:
@@ -212,10 +215,8 @@ class Endpoint:
             _log.exception("an event was not handled: %r", event)
 
     def _blame(self, event: Malformed) -> None:
-        source = event.flow.remote
-        if source not in self._blamed and len(self._blamed) < _REMEMBERED_SOURCES:
-            self._blamed.add(source)
-            _log.warning("dropped a message from %s: %s (said once)", event.flow, event.cause)
+        if _is_new(event.flow.remote, self._blamed):
+            _log.warning("dropped a message from %s: %s (logged once)", event.flow, event.cause)
 
     async def drained(self) -> None:
         """Wait until nobody waits for us any more."""
@@ -370,3 +371,11 @@ def _sockets(listen: Address, secure: TlsAcceptor | None) -> Iterator[_Sockets]:
                 raise
             yield sockets
             return
+
+
+def _is_new(source: Address, logged: set[Address]) -> bool:
+    """Whether nothing was logged about ``source`` yet; now it is."""
+    if source in logged or len(logged) >= _REMEMBERED_SOURCES:
+        return False
+    logged.add(source)
+    return True

@@ -309,3 +309,34 @@ def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str
     assert session.state is State.CONFIRMED
     pair.wire.run(40)
     assert pair.kinds(pair.alice).count("200 INVITE") == 1
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "REFER"])
+def test_a_request_that_we_fail_to_handle_gets_a_final_response(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Whatever the error is: a re-INVITE without one would block the call for good."""
+    ours, theirs = pair.established()
+    assert ours.dialog is not None
+
+    def fail(*arguments: object) -> None:
+        raise StopIteration
+
+    monkeypatch.setattr("spech.sip.description.offer_answer.Negotiator.receive_offer", fail)
+    monkeypatch.setattr("spech.sip.call.session.dtmf_digit", fail)
+    monkeypatch.setattr("spech.sip.call.transfer.refer_to", fail)
+    headers = [("Contact", "<sip:alice@10.0.0.1>"), ("Content-Type", "application/sdp")]
+    via = pair.alice.agent.via(ours.dialog.flow)
+    request = ours.dialog.request(method, via, headers=headers, body=offer())
+    pair.alice.send(request, pair.bob)
+    with pytest.raises(StopIteration):
+        pair.wire.run(0.1)
+    pair.wire.run(0.1)
+    status = 200 if method == "INFO" else 500
+    assert f"{status} {method}" in pair.kinds(pair.bob)
+    monkeypatch.undo()
+    ours.dialog.local_sequence += 1
+    ours.hold(pair.wire.now)
+    pair.wire.run(1)
+    assert theirs.is_up
+    assert pair.kinds(pair.bob).count("200 INVITE") == 2  # Of the call, and of the hold.

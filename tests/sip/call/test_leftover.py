@@ -169,7 +169,7 @@ def test_each_change_of_the_record_is_reported(pair: Pair) -> None:
 
     def note(session: Session) -> None:
         record = session.farewell_record()
-        records.append(record and record.farewell)
+        records.append(None if record is None else record.farewell)
 
     pair.alice.agent.on_session_changed = note
     ours, _ = pair.established()
