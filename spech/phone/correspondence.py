@@ -131,7 +131,7 @@ class Correspondence:
         outcome: list[tuple[int, str]] = []
 
         def done(status: int, response: Response | None, now: float) -> None:
-            reason = REASONS.get(status, "") if response is None else response.reason
+            reason = REASONS.get(status, "") if response is None else response.phrase
             outcome.append((status, reason))
             ended.set()
 

@@ -154,7 +154,7 @@ class Registration(Attempts):
             if status < 300 and transaction.request.expires != 0:
                 self._send(now)  # The binding that was being made when we left.
             else:
-                self._removed(status, response.reason)
+                self._removed(status, response.phrase)
         elif status < 300:
             self._succeeded(transaction, response, now)
         elif status == 423 and self._lengthen(response):
@@ -162,7 +162,7 @@ class Registration(Attempts):
         else:
             retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
             pause = maybe_number(retry.strip(), _MOST)
-            self._fail(status, response.reason, now, pause)
+            self._fail(status, response.phrase, now, pause)
 
     def _removed(self, status: int, reason: str) -> None:
         self.status, self.reason, self.expires_at = status, reason, None
@@ -180,7 +180,7 @@ class Registration(Attempts):
             self._fail(response.status, "The registrar bound us for no time", now)
             return
         self.state = State.REGISTERED
-        self.status, self.reason = response.status, response.reason
+        self.status, self.reason = response.status, response.phrase
         self.expires_at = now + granted
         self._failures = 0
         # Early enough for a few lost packets, and not in step with everybody else.

@@ -11,7 +11,6 @@ from spech.sip.call.session_timer import LEAST, too_brief
 from spech.sip.dialog.capabilities import (
     ALLOW_EVENTS,
     Refusal,
-    content_type,
     refusal,
 )
 from spech.sip.dialog.context import Context
@@ -151,7 +150,7 @@ class Services:
             self._respond(transaction, 481, now)
             return
         try:
-            mailbox = read("message-summary", content_type(request), request.body)
+            mailbox = read("message-summary", request)
         except RemoteProtocolError as error:
             accept = [("Accept", ACCEPT["message-summary"])] if error.status == 415 else []
             self._respond(transaction, error.status, now, accept)

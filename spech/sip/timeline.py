@@ -18,6 +18,7 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.errors import RemoteProtocolError
+from spech.sip.message.display import escaped
 from spech.sip.message.headers import masked
 from spech.sip.message.message import Request
 from spech.sip.message.parser import parse
@@ -195,10 +196,13 @@ def _describe(data: bytes) -> tuple[str, list[str]]:
             title = f"{message.method} {message.uri}"
         else:
             title = f"{message.status} {message.reason} ({message.cseq.method})"
+        title = escaped(title)
     except RemoteProtocolError as error:
         return f"unreadable: {error}", []
-    is_sdp = (message.headers.get("Content-Type") or "").lower().startswith("application/sdp")
-    return title, message.body.decode("utf-8", "replace").splitlines() if is_sdp else []
+    if not (message.headers.get("Content-Type") or "").lower().startswith("application/sdp"):
+        return title, []
+    lines = message.body.decode("utf-8", "replace").splitlines()
+    return title, [escaped(line) for line in lines]
 
 
 def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:
@@ -213,8 +217,9 @@ def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:
         ]
         yield from (" " * 16 + line for line in shown)
         return
-    yield from (" " * 14 + f"- {line}" for line in before if line not in body and line[:2] != "o=")
-    yield from (" " * 14 + f"+ {line}" for line in body if line not in before)
+    old, new = frozenset(before), frozenset(body)
+    yield from (" " * 14 + f"- {line}" for line in before if line not in new and line[:2] != "o=")
+    yield from (" " * 14 + f"+ {line}" for line in body if line not in old)
 
 
 # ---------------------------------------------------------------------- as a capture

@@ -241,7 +241,7 @@ class Invitation(Attempts):
                 return
             if status in (301, 302, 305) and self._redirected(response):
                 return
-        session.refused(status, response.reason, now)
+        session.refused(status, response.phrase, now)
 
     def _redirected(self, response: Response) -> bool:
         targets = tuple(

@@ -260,11 +260,11 @@ class Session:
 
     def progressed(self, response: Response, agreed: Agreed | None, now: float) -> None:
         """A provisional response said more than 100."""
-        self._tell_referrer(response.status, response.reason, now)
+        self._tell_referrer(response.status, response.phrase, now)
         if agreed is not None:
             self.context.emit(EarlyMedia(self, response.status, agreed))
         else:
-            self.context.emit(Ringing(self, response.status, response.reason))
+            self.context.emit(Ringing(self, response.status, response.phrase))
 
     def redirected(self, targets: tuple[Uri, ...]) -> None:
         """A 3xx: the program resolves the names and calls :meth:`redirect`."""

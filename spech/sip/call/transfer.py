@@ -83,7 +83,7 @@ class Transfer:
     def _answered(self, status: int, response: Response | None, now: float) -> None:
         self.accepted = status < 300
         if not self.accepted and not self.over:
-            reason = REASONS.get(status, "") if response is None else response.reason
+            reason = REASONS.get(status, "") if response is None else response.phrase
             self.progress(status, reason, over=True)
 
     def progress(self, status: int, reason: str, *, over: bool) -> None:

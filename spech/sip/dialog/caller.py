@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
 
 from spech.errors import RemoteProtocolError
-from spech.sip.message.grammar import maybe_number
+from spech.sip.message.display import displayable
+from spech.sip.message.grammar import maybe_number, unescape
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
@@ -35,28 +36,33 @@ def caller_of(request: Request) -> Caller:
     for name in ("P-Asserted-Identity", "Remote-Party-ID"):
         for value in request.headers.values(name):
             try:
-                found = NameAddr.parse(value)
+                found = NameAddr.read(value)
             except RemoteProtocolError:
                 continue
             if (found.parameter("privacy") or "off").lower() != "off":
                 continue  # A Remote-Party-ID that asks not to be shown.
             return _caller(found, asserted=True)
-    return _caller(request.from_, asserted=False)
+    caller = _caller(request.from_, asserted=False)
+    if request.from_.uri.user is None and ":@" in (request.headers.get("From") or ""):
+        caller = replace(caller, number=ANONYMOUS.uri.user or "")  # A withheld number.
+    return caller
 
 
 def _caller(address: NameAddr, *, asserted: bool) -> Caller:
-    return Caller(number_of(address.uri), address.display_name or None, asserted)
+    name = displayable(address.display_name or "")
+    return Caller(number_of(address.uri), name or None, asserted)
 
 
 def number_of(uri: Uri) -> str:
     """The number or name in ``uri`` as a person reads it; its host where it has none.
 
-    What telephone networks add to numbers is left out (RFC 3966 3): ``;verstat=``, ``;npdi``.
+    It is fit to be shown, see :func:`displayable`. What telephone networks add to numbers is left
+    out (RFC 3966 3): ``;verstat=``, ``;npdi``.
     """
     user = uri.user or uri.host
     if user[:1] in _BEGINS_NUMBER:
         user = user.partition(";")[0]
-    return unquote(user)
+    return displayable(unquote(user)) or displayable(uri.host)
 
 
 def reason_of(request: Request) -> str | None:
@@ -70,7 +76,7 @@ def reason_of(request: Request) -> str | None:
             continue
         text = _TEXT.search(value)
         if text is not None and text[1]:
-            return re.sub(r"\\(.)", r"\1", text[1])[:100]
+            return displayable(unescape(text[1]), 100)
         if found[1].upper() == "SIP" and maybe_number(found[2], 999) == 200:
             return "Call completed elsewhere"
     return None

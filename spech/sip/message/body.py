@@ -1,7 +1,7 @@
-"""Bodies of several parts, as trunks and emergency calls have them (RFC 5621).
+"""Bodies of several parts, as trunks, emergency calls and presence servers send them (RFC 5621).
 
-One part describes the session; the others are for somebody else, and may be left where we are told
-so (RFC 3261 20.11).
+One part is what we need. The others are ignored, unless their sender asks that they be understood
+(``handling=required``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ MAX_BODY: Final = 32_768
 
 _SDP: Final = "application/sdp"
 _ABOUT_SESSIONS: Final = frozenset({"INVITE", "ACK", "PRACK", "UPDATE"})
+#: Dispositions of the part that we need (RFC 3261 20.11).
+_PURPOSES: Final = frozenset({"", "session", "render"})
 #: Parts of one body that are looked at.
 _MOST_PARTS: Final = 16
 
@@ -27,17 +29,16 @@ _Whole = TypeVar("_Whole", Request, Response)
 def opened(message: _Whole) -> _Whole:
     """``message`` with nothing but the session description in its body.
 
-    As it came where there is nothing to open, and where a part must not be left that we do not
-    know: then it is refused as a whole, with 415.
+    It stays as it came where there is nothing to open, and where there is something that must be
+    understood and is not: then it is refused as a whole, with 415.
     """
     headers = message.headers
-    kind, disposition = headers.get("Content-Type"), headers.get("Content-Disposition")
-    if not message.body or (kind == _SDP and disposition is None):
+    if not message.body or message.cseq.method not in _ABOUT_SESSIONS:
         return message
-    if message.cseq.method not in _ABOUT_SESSIONS:
+    if headers.get("Content-Type") == _SDP and headers.get("Content-Disposition") is None:
         return message
     try:
-        description = _description(kind, disposition, message.body)
+        description = content_of(message, _SDP)
     except RemoteProtocolError:
         return message
     if description is message.body:
@@ -48,32 +49,47 @@ def opened(message: _Whole) -> _Whole:
     return message.replace(headers=headers, body=description)
 
 
-def _description(
-    kind: str | None, disposition: str | None, body: bytes, *, part: bool = False
-) -> bytes:
-    """The description within ``body``, b"" where none is there. A part is not opened again.
+def content_of(message: Request | Response, wanted: str) -> bytes:
+    """The body of type ``wanted``, or the part of that type; b"" where the body may be ignored.
 
     Raises:
-        RemoteProtocolError: 415, when something else is there and must be understood.
+        RemoteProtocolError: 415, when something else is there, or a part that must be understood.
     """
-    name, parameters = _split(kind)
-    purpose, handling = _split(disposition)
-    if name == _SDP and purpose in ("", "session"):
-        return body
-    found = b""
-    if name.startswith("multipart/") and not part:
-        for one in _parts(body, (find_parameter(parameters, "boundary") or "").encode()):
-            try:
-                description = _description(*one, part=True)
-                found = found or description
-            except RemoteProtocolError:
-                if name != "multipart/alternative":
-                    raise
+    name, parameters = _split(message.headers.get("Content-Type"))
+    purpose, handling = _split(message.headers.get("Content-Disposition"))
+    if name == wanted and _suits(wanted, purpose):
+        return message.body
+    if name.startswith("multipart/"):
+        boundary = (find_parameter(parameters, "boundary") or "").encode()
+        found = _needed_part(message.body, boundary, wanted, strict=name != "multipart/alternative")
         if found:
             return found
+    # Without the parameter, a body has to be understood (RFC 3261 20.11).
     if find_parameter(handling, "handling") != "optional":
         raise RemoteProtocolError(f"a body of type {name[:40]!r}", 415)
     return b""
+
+
+def _needed_part(body: bytes, boundary: bytes, wanted: str, *, strict: bool) -> bytes:
+    """The first part of type ``wanted``.
+
+    Raises:
+        RemoteProtocolError: 415, ``strict`` and another part must be understood.
+    """
+    found = b""
+    for kind, disposition, content in _parts(body, boundary):
+        name, _ = _split(kind)
+        purpose, parameters = _split(disposition)
+        if name == wanted and _suits(wanted, purpose):
+            found = found or content
+        elif strict and find_parameter(parameters, "handling") == "required":
+            raise RemoteProtocolError(f"a part of type {name[:40]!r}", 415)
+    return found
+
+
+def _suits(wanted: str, purpose: str) -> bool:
+    """Whether a disposition says that the body is what we need: not an early session, no icon."""
+    return purpose in _PURPOSES and (wanted != _SDP or purpose != "render")
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, str | None, bytes]]:

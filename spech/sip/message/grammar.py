@@ -7,6 +7,7 @@ All of them run in linear time, because what they read comes from the network.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -31,8 +32,11 @@ QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 #: ``quoted-pair``: a backslash and the character that it protects.
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
-#: A ``quoted-string`` within one line, and the pairs in it that may protect even a control.
-_QUOTED_IN_LINE: Final = re.compile(r'"[^"\\\r\n]*(?:\\[\x00-\x09\x0b\x0c\x0e-\x7f][^"\\\r\n]*)*"')
+#: A ``quoted-string`` within one line, and the pairs in it that may protect even a control. The
+#: closing quote is optional, so that text is scanned once: without it, nothing is protected.
+_QUOTED_IN_LINE: Final = re.compile(
+    r'"[^"\\\r\n]*(?:\\[\x00-\x09\x0b\x0c\x0e-\x7f][^"\\\r\n]*)*("?)'
+)
 _PROTECTING_PAIR: Final = re.compile(r"\\[\x00-\x09\x0b\x0c\x0e-\x7f]")
 
 #: What is left of a protected control when the quotes are taken off: no terminal shall obey it.
@@ -54,7 +58,9 @@ def without_protected(text: str) -> str:
 
     There alone may a control character stand, other than CR and LF.
     """
-    return _QUOTED_IN_LINE.sub(lambda found: _PROTECTING_PAIR.sub("", found[0]), text)
+    return _QUOTED_IN_LINE.sub(
+        lambda found: _PROTECTING_PAIR.sub("", found[0]) if found[1] else found[0], text
+    )
 
 
 def has_forbidden(value: str) -> bool:
@@ -72,7 +78,15 @@ def unquote(text: str) -> str:
     inner = text[1:-1]
     if "\\" not in inner:
         return inner
-    return _CONTROL.sub(_REPLACEMENT, _QUOTED_PAIR.sub(r"\1", inner))
+    return unescape(inner)
+
+
+def unescape(text: str) -> str:
+    """``text`` without the backslashes that protect another character.
+
+    A control character becomes U+FFFD.
+    """
+    return _CONTROL.sub(_REPLACEMENT, _QUOTED_PAIR.sub(r"\1", text))
 
 
 def quote(text: str) -> str:
@@ -177,6 +191,21 @@ def parse_parameters(text: str) -> Parameters:
             raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
         found.append((name, value))
     return tuple(found)
+
+
+def read_parameters(listed: str) -> Parameters:
+    """As :func:`parse_parameters`, for what follows the first semicolon, without errors.
+
+    A parameter that cannot be read is left out.
+    """
+    try:
+        return parse_parameters(f";{listed}")
+    except RemoteProtocolError:
+        found: list[tuple[str, str | None]] = []
+        for piece in listed.split(";"):
+            with suppress(RemoteProtocolError):
+                found += parse_parameters(f";{piece}")
+        return tuple(found)
 
 
 def split_parameters(text: str) -> Parameters:

@@ -27,9 +27,11 @@ from spech.sip.message.grammar import (
     parse_parameters,
     quote,
     read_number,
+    read_parameters,
     set_parameter,
     split_list,
     split_parameters,
+    unescape,
     unquote,
 )
 from spech.sip.message.uri import PLAIN_URI, Uri
@@ -46,14 +48,22 @@ __all__ = [
 ]
 
 _SECRET: Final = frozenset({"Authorization", "Proxy-Authorization"})
-_URI_PASSWORD: Final = re.compile(r'(sips?:[^@\s:<>"]{1,256}):[^@\s<>"]{0,256}@', re.I)
+_AROUND_USER: Final = re.compile(r'([@\s<>"])')
+_BEFORE_PASSWORD: Final = re.compile("sips?:[^:]+:", re.IGNORECASE)
 
 
 def masked(name: str, value: str) -> str:
     """A header value fit for a log: no credentials, no password inside a URI."""
     if name in _SECRET:
         return f"{value.partition(' ')[0]} ***"
-    return _URI_PASSWORD.sub(r"\1:***@", value)
+    if "@" not in value:
+        return value
+    # Pieces without a delimiter, and the delimiters between them.
+    pieces = _AROUND_USER.split(value)
+    for index in range(0, len(pieces) - 1, 2):
+        if pieces[index + 1] == "@" and (user := _BEFORE_PASSWORD.search(pieces[index])):
+            pieces[index] = f"{pieces[index][: user.end()]}***"
+    return "".join(pieces)
 
 
 class Headers:
@@ -188,6 +198,10 @@ _PLAIN_NAME_ADDR: Final = re.compile(
 )
 
 
+#: Where the URI of an address in brackets begins, for the lenient reading.
+_BEGINS_URI: Final = re.compile(r"<(?=[ \t]*(?:sips?|tel):)", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class NameAddr:
     """A value of From, To, Contact, Route and their like (RFC 3261 section 20.10)."""
@@ -225,6 +239,37 @@ class NameAddr:
         quoted, plain, uri, listed = match.groups()
         name = unquote(quoted) if quoted else plain.strip(BLANK)
         return cls(Uri.parse(uri), name or None, parse_parameters(listed) if listed else ())
+
+    @classmethod
+    def read(cls, text: str) -> NameAddr:
+        """Read From, To or Contact of a peer: strictly, and where that fails, leniently.
+
+        Only the URI and parameters that can be read are required. The display name is whatever
+        stands before the last URI in brackets, with its outer quotes taken off; raw quotes and a
+        dangling backslash stay in it.
+
+        Raises:
+            RemoteProtocolError: 400, when there is no URI, or it cannot be read.
+        """
+        try:
+            return cls.parse(text)
+        except RemoteProtocolError:
+            text = text.strip(BLANK)
+            if "<" not in text:
+                bare, _, listed = text.partition(";")
+                if "?" in bare:
+                    raise
+                return cls(Uri.read(bare), None, read_parameters(listed))
+            openings = list(_BEGINS_URI.finditer(text))
+            if not openings:
+                raise
+            uri, bracket, rest = text[openings[-1].end() :].partition(">")
+            if not bracket:
+                raise
+            name = text[: openings[-1].start()].strip(BLANK)
+            name = unescape(name.removeprefix('"').removesuffix('"')).strip(BLANK)
+            listed = rest.partition(";")[2]
+            return cls(Uri.read(uri), name or None, read_parameters(listed))
 
     def __str__(self) -> str:
         # The brackets are always written: they keep the URI's parameters apart from ours.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.sip.message.display import displayable, escaped
 from spech.sip.message.grammar import FORBIDDEN, TOKEN, VERSION, read_number
 from spech.sip.message.headers import CSeq, Headers, NameAddr, Via, masked, split_list
 from spech.sip.message.uri import Uri
@@ -97,8 +98,8 @@ REASONS: Final[dict[int, str]] = {
 _DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 
-#: Characters of one value that a line of a log shows at most.
-_LOGGED: Final = 160
+#: Addresses in one header that are read: a request passes 70 proxies at most (RFC 3261 8.1.1.6).
+MAX_VALUES: Final = 128
 
 
 class _lazy(Generic[T]):  # noqa: N801 - It is used like the built-in property.
@@ -128,10 +129,16 @@ class _Accessors:
             raise RemoteProtocolError(f"{name} is missing")
         return value
 
+    def _few(self, name: str) -> list[str]:
+        values = self.headers.values(name)
+        if len(values) > MAX_VALUES:
+            raise RemoteProtocolError(f"{len(values)} values of {name}")
+        return values
+
     @_lazy
     def vias(self) -> tuple[Via, ...]:
         """All Via values, the topmost first."""
-        values = self.headers.values("Via")
+        values = self._few("Via")
         return (self.via, *map(Via.parse, values[1:])) if len(values) > 1 else (self.via,)
 
     @_lazy
@@ -145,12 +152,12 @@ class _Accessors:
     @_lazy
     def from_(self) -> NameAddr:
         """Who sent the request."""
-        return NameAddr.parse(self._required("From"))
+        return NameAddr.read(self._required("From"))
 
     @_lazy
     def to(self) -> NameAddr:
         """Whom the request was first meant for."""
-        return NameAddr.parse(self._required("To"))
+        return NameAddr.read(self._required("To"))
 
     @_lazy
     def call_id(self) -> str:
@@ -165,8 +172,8 @@ class _Accessors:
     @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:
         """All Contact values; none for ``*``."""
-        values = self.headers.values("Contact")
-        return () if values == ["*"] else tuple(NameAddr.parse(value) for value in values)
+        values = self._few("Contact")
+        return () if values == ["*"] else tuple(NameAddr.read(value) for value in values)
 
     @property
     def contact(self) -> NameAddr | None:
@@ -181,12 +188,12 @@ class _Accessors:
     @_lazy
     def routes(self) -> tuple[NameAddr, ...]:
         """The Route set, in order."""
-        return tuple(NameAddr.parse(value) for value in self.headers.values("Route"))
+        return tuple(map(NameAddr.parse, self._few("Route")))
 
     @_lazy
     def record_routes(self) -> tuple[NameAddr, ...]:
         """The Record-Route values, in order."""
-        return tuple(NameAddr.parse(value) for value in self.headers.values("Record-Route"))
+        return tuple(map(NameAddr.parse, self._few("Record-Route")))
 
     @property
     def expires(self) -> int | None:
@@ -203,17 +210,15 @@ class _Accessors:
         return "\r\n".join(lines).encode() + self.body
 
     def _summarise(self, start: str) -> str:
-        parts = [_shortened(masked("", start))]
+        parts = [escaped(masked("", start))]
         for name in ("CSeq", "Call-ID", "From", "To", "Authorization", "Proxy-Authorization"):
             value = self.headers.get(name)
             if value is not None:
-                parts.append(f"{name}={_shortened(masked(name, value))}")
+                parts.append(f"{name}={escaped(masked(name, value))}")
         if self.body:
             kind = self.headers.get("Content-Type") or "unknown type"
-            parts.append(f"{len(self.body)} bytes of {_shortened(kind)}")
-        line = " | ".join(parts)
-        # A peer's text must not move the terminal's cursor or begin a line of its own.
-        return line if line.isprintable() else line.encode("unicode_escape").decode()
+            parts.append(f"{len(self.body)} bytes of {escaped(kind)}")
+        return " | ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -288,10 +293,15 @@ class Response(_Accessors):
         one wrote must not spoil ours.
         """
         found: list[NameAddr] = []
-        for value in self.headers.values("Contact"):
+        for value in self.headers.values("Contact")[:MAX_VALUES]:
             with suppress(RemoteProtocolError):
-                found.append(NameAddr.parse(value))
+                found.append(NameAddr.read(value))
         return tuple(found)
+
+    @property
+    def phrase(self) -> str:
+        """The reason phrase, fit to be shown to people."""
+        return displayable(self.reason, 128)
 
     def __bytes__(self) -> bytes:
         if not 100 <= self.status <= 699 or not VERSION.fullmatch(self.version):
@@ -357,10 +367,6 @@ def response_to(
         added.append(("Content-Type", content_type))
     phrase = REASONS.get(status, "Unknown") if reason is None else reason
     return Response(status, phrase, Headers(added).behind(copied), body)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LOGGED else f"{text[:_LOGGED]}..."
 
 
 def _has_tag(request: Request) -> bool:

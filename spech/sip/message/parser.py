@@ -46,6 +46,9 @@ _STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*
 
 _SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
 
+#: Methods that neither make a dialog nor change its target: what only serves that is not judged.
+_NO_DIALOG: Final = frozenset({"ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "OPTIONS", "PRACK"})
+
 #: Stands for a Request-URI that could not be read (RFC 2606: nobody has this name).
 _UNUSABLE: Final = Uri("sip", None, "unusable.invalid")
 
@@ -162,11 +165,6 @@ def _parse_any_head(head: bytes) -> tuple[str, Headers]:
         text = head.decode()
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-    # Looked for in the bytes, which is far quicker than a regular expression over the text.
-    if len(head.translate(None, _CONTROL_BYTES)) != len(head):
-        start, _, rest = text.partition("\n")
-        if _CONTROL.search(start) or _CONTROL.search(without_protected(rest)):
-            raise RemoteProtocolError("a control character in the head of a message")
     if "\n " in text or "\n\t" in text:
         text = _FOLD.sub(" ", text)
     count = text.count("\n")
@@ -174,6 +172,11 @@ def _parse_any_head(head: bytes) -> tuple[str, Headers]:
         raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines", 513)
     if len(text) > MAX_LINE and max(map(len, text.split("\n"))) > MAX_LINE:
         raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters", 513)
+    # Looked for in the bytes, which is far quicker than a regular expression over the text.
+    if len(head.translate(None, _CONTROL_BYTES)) != len(head):
+        start, _, rest = text.partition("\n")
+        if _CONTROL.search(start) or _CONTROL.search(without_protected(rest)):
+            raise RemoteProtocolError("a control character in the head of a message")
     lines = text.split("\n")
     pairs: list[tuple[str, str]] = []
     for line in lines[1:]:
@@ -224,7 +227,12 @@ def validate(message: Message) -> None:
         if via.version != "2.0":
             raise RemoteProtocolError("a Via of another version")
     # Reading them is the test; each raises what is wrong with it.
-    _ = message.from_, message.to, message.record_routes, message.expires
+    _ = message.from_, message.to
+    method = message.cseq.method
+    if method not in _NO_DIALOG:
+        _ = message.record_routes
+        if isinstance(message, Request) or method in ("REGISTER", "SUBSCRIBE"):
+            _ = message.expires
     if " " in message.call_id or "\t" in message.call_id:
         raise RemoteProtocolError("a blank in Call-ID")
     if isinstance(message, Request):
@@ -244,7 +252,8 @@ def _validate_request(request: Request) -> None:
         raise RemoteProtocolError("more than one Max-Forwards")
     if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
         read_number(hops[0], 255, "Max-Forwards")
-    _ = request.routes, request.contacts
+    if request.method not in _NO_DIALOG:
+        _ = request.routes, request.contacts
     # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog.
     if request.method == "INVITE" and len(request.contacts) != 1 and not _is_ancient(request):
         raise RemoteProtocolError(f"{len(request.contacts)} Contact addresses in an INVITE")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.grammar import BLANK, HOST, TOKEN, read_number
@@ -26,6 +26,11 @@ _OPAQUE: Final = re.compile('[^\x00-\x20\x7f<>";\ud800-\udfff]+')
 _NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
 _VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
 _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
+
+# For the lenient reading, see :meth:`Uri.read`.
+_AFTER_HOST: Final = re.compile("[;?]")
+_ILLEGAL_IN_USER: Final = re.compile('[\x00-\x20\x7f<>"@\ud800-\udfff]')
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%:\[\]]+)?")
 
 #: What nearly every URI looks like: each part is plain, so that nothing is left to be checked. Its
 #: five groups are for :meth:`Uri.of_plain`, which takes less than :meth:`Uri._parse` and agrees.
@@ -102,6 +107,25 @@ class Uri:
             return cls._parse(text)
         except LocalProtocolError as error:
             raise RemoteProtocolError(str(error)) from None
+
+    @classmethod
+    def read(cls, text: str) -> Uri:
+        """Read the URI of a caller or of a contact: strictly, and where that fails, leniently.
+
+        Scheme, host and port are required. A user part is escaped where it must be, so that blanks
+        in it become ``%20``; an empty one (``sip:@host``, a withheld number) is none. Parameters
+        that cannot be read are left out.
+
+        Raises:
+            RemoteProtocolError: 400, when the host or the port cannot be read.
+        """
+        try:
+            return cls.parse(text)
+        except RemoteProtocolError:
+            scheme, _, rest = text.strip(BLANK).partition(":")
+            if scheme.lower() not in _SIP_SCHEMES:
+                raise
+            return cls.parse(f"{scheme}:{_mended(rest)}")
 
     @classmethod
     def of_plain(
@@ -232,6 +256,19 @@ def _read_parameters(listed: str) -> tuple[tuple[str, str | None], ...]:
         if name or equals:
             found.append((name, value if equals else None))
     return tuple(found)
+
+
+def _mended(rest: str) -> str:
+    """What follows ``sip:``, with what can be repaired repaired."""
+    first = rest.find("@")
+    end = _AFTER_HOST.search(rest, max(first, 0))
+    address, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
+    user, at, host = address.rpartition("@")
+    listed = tail.partition("?")[0].split(";")[1:]
+    kept = [piece for piece in map(str.strip, listed) if _PARAMETER.fullmatch(piece)]
+    user = _ILLEGAL_IN_USER.sub(lambda found: quote(found[0]), user.strip(BLANK))
+    host = host.strip(BLANK).removesuffix(":")
+    return ";".join([f"{user}{at if user else ''}{host}", *kept])
 
 
 def _is_ipv6(host: str) -> bool:

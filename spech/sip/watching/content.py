@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.body import content_of
+from spech.sip.message.message import Request
 from spech.sip.watching.dialog_info import DialogInfo
 from spech.sip.watching.mailbox import Mailbox
 from spech.sip.watching.presence import Presence
 
 Content = Mailbox | DialogInfo | Presence
 
-#: The type of body that each event package is told in.
+#: The type of the body in which each event package is notified.
 ACCEPT: Final = {
     "message-summary": "application/simple-message-summary",
     "dialog": "application/dialog-info+xml",
@@ -19,14 +21,15 @@ ACCEPT: Final = {
 }
 
 
-def read(package: str, kind: str, body: bytes) -> Content:
-    """The state in a body of type ``kind``.
+def read(package: str, request: Request) -> Content:
+    """The state that a NOTIFY tells, in its body or in one part of it.
 
     Raises:
         RemoteProtocolError: 415 for another type, 400 when it is unreadable.
     """
-    if kind != ACCEPT[package]:
-        raise RemoteProtocolError(f"a body of type {kind[:64]!r}", 415)
+    body = content_of(request, ACCEPT[package])
+    if not body:
+        raise RemoteProtocolError(f"no {ACCEPT[package]}", 415)
     if package == "message-summary":
         return Mailbox.parse(body)
     if package == "dialog":

@@ -7,6 +7,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.display import displayable
 from spech.sip.message.markup import parse_markup, text_of
 
 _NAMESPACE: Final = "{urn:ietf:params:xml:ns:dialog-info}"
@@ -88,12 +89,13 @@ def _dialog(element: Element) -> DialogState:
     if not identifier or state is None:
         raise RemoteProtocolError("a dialog without identifier or state")
     identity = element.find(f"{_NAMESPACE}remote/{_NAMESPACE}identity")
+    name = "" if identity is None else identity.get("display") or ""
     return DialogState(
         identifier=identifier,
         state=state.lower(),
         direction=element.get("direction"),
         remote=text_of(identity),
-        remote_name=None if identity is None else identity.get("display"),
+        remote_name=displayable(name) or None,
         call_id=element.get("call-id"),
         local_tag=element.get("local-tag"),
         remote_tag=element.get("remote-tag"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.display import displayable
 from spech.sip.message.grammar import find_parameter, maybe_number, parse_parameters
 from spech.sip.message.message import Request
 
@@ -55,7 +56,7 @@ class SubscriptionState:
         reason = find_parameter(parameters, "reason")
         return cls(
             word.strip().lower(),
-            reason.lower() if reason else None,
+            displayable(reason.lower()) if reason else None,
             maybe_number(find_parameter(parameters, "expires") or "", _LONGEST),
             maybe_number(find_parameter(parameters, "retry-after") or "", _LONGEST),
         )

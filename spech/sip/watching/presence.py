@@ -7,9 +7,11 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.display import displayable
 from spech.sip.message.markup import parse_markup, text_of
 
 _NAMESPACE: Final = "{urn:ietf:params:xml:ns:pidf}"
+_LONGEST_NOTE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +63,5 @@ def _tuple(element: Element) -> PresenceTuple:
 
 
 def _notes(element: Element) -> tuple[str, ...]:
-    found = [text_of(note) for note in element.findall(f"{_NAMESPACE}note")]
-    return tuple(note for note in found if note is not None)
+    found = [text_of(note) or "" for note in element.findall(f"{_NAMESPACE}note")]
+    return tuple(shown for note in found if (shown := displayable(note, _LONGEST_NOTE)))

@@ -9,7 +9,6 @@ from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.attempts import back_off
-from spech.sip.dialog.capabilities import content_type
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.event import Event
@@ -174,7 +173,7 @@ class Subscription:
     def _answered(self, status: int, response: Response | None, now: float) -> None:
         if self.state in (State.LEAVING, State.ENDED, State.WAITING):
             return
-        reason = REASONS.get(status, "") if response is None else response.reason
+        reason = REASONS.get(status, "") if response is None else response.phrase
         if response is not None and status < 300:
             self.status, self.reason = status, reason
             granted = self.expires if response.expires is None else response.expires
@@ -262,7 +261,7 @@ class Subscription:
         request = transaction.request
         if not request.body:
             return None
-        return content.read(self.package, content_type(request), request.body)
+        return content.read(self.package, request)
 
     def _tell(self, told: Content, now: float) -> None:
         if isinstance(told, DialogInfo):

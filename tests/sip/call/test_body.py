@@ -25,7 +25,10 @@ def part(kind: str, content: bytes, disposition: str | None = None) -> bytes:
 
 SDP = part("application/sdp", OFFER)
 ISUP = part("application/ISUP;version=itu-t92+", b"\x01\x00\x49\r\n--", "signal;handling=optional")
-MUST = part("application/ISUP", b"\x01\x00", "signal")
+MUST = part("application/ISUP", b"\x01\x00", "signal;handling=required")
+LOCATION = part("application/pidf+xml", b"<presence/>")
+REFERRED = part("application/pidf+xml", b"<presence/>", "by-reference")
+ICON = part("image/png", b"\x89PNG", "icon")
 
 
 def whole(*parts: bytes) -> bytes:
@@ -54,7 +57,13 @@ MIXED = 'multipart/mixed;boundary="x y"'
         (carried("application/ISUP", b"\x01"), None),
         (carried(MIXED, whole(SDP, ISUP)), OFFER),
         (carried(MIXED, whole(ISUP, SDP)), OFFER),
+        (carried(MIXED, whole(LOCATION, SDP)), OFFER),
+        (carried(MIXED, whole(SDP, REFERRED)), OFFER),
+        (carried(MIXED, whole(SDP, ICON)), OFFER),
+        (carried(MIXED, whole(part("application/sdp", OFFER, "early-session"), SDP)), OFFER),
+        (carried('multipart/related;boundary="x y"', whole(SDP, LOCATION)), OFFER),
         (carried(MIXED, whole(SDP, MUST)), None),
+        (carried(MIXED, whole(LOCATION)), None),
         (carried(MIXED, whole(ISUP)), None),
         (carried(MIXED, whole(ISUP), "render;handling=optional"), b""),
         (carried('multipart/alternative; boundary="x y"', whole(MUST, SDP)), OFFER),

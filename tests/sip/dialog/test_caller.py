@@ -35,6 +35,28 @@ def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "caller"),
+    [
+        ("<sip:@10.0.0.2>", Caller("anonymous", None, False)),
+        ('"Anonymous" <sip:@10.0.0.2>', Caller("anonymous", "Anonymous", False)),
+        ("<sip:10.0.0.2>", Caller("10.0.0.2", None, False)),
+        ("<sip:161 201 11111@10.0.0.2>", Caller("161 201 11111", None, False)),
+        ('""unknown"" <sip:100@10.0.0.2>', Caller("100", '"unknown"', False)),
+        # What would deceive a person, or a terminal.
+        ('"\u202egro.elpmaxe" <sip:1@x>', Caller("1", "gro.elpmaxe", False)),
+        ("<sip:%1b]0;x%07%0d%0aok@x>", Caller("]0;x ok", None, False)),
+        (f'"{"A" * 7000}" <sip:1@x>', Caller("1", "A" * 63 + "…", False)),
+        (f"<sip:{'1' * 7000}@x>", Caller("1" * 63 + "…", None, False)),
+        ('"\u200b\u2066" <sip:%E2%80%AE@x>', Caller("x", None, False)),
+    ],
+)
+def test_who_calls_by_an_odd_from(address: str, caller: Caller) -> None:
+    request = invite()
+    headers = request.headers.set("From", f"{address};tag=1")
+    assert caller_of(request.replace(headers=headers)) == caller
+
+
+@pytest.mark.parametrize(
     ("value", "reason"),
     [
         ('SIP;cause=200;text="Call completed elsewhere"', "Call completed elsewhere"),

@@ -245,10 +245,12 @@ CASES = [
     Case("ncl", 400, refused=400, parse=True, cut=None),
     Case("scalar02", 400, refused=400),
     Case("scalarlg", None, refused=400),
-    Case("quotbal", 400, refused=400),
     Case("ltgtruri", 400, refused=400, parse=True),
     Case("lwsruri", 400, refused=400, parse=True),
     Case("lwsstart", 400, refused=400, parse=True),
+    # RFC 4475 3.1.2.6 asks for 400. Phones in the field write names with raw quotes, so the lenient
+    # reading takes the name from what stands before the URI.
+    Case("quotbal", 100, read=lambda m: m.to.display_name, value="Mr. J. User"),
     # From here some may be accepted or refused, as one likes. We read what is not ambiguous.
     Case("trws", 200, read=lambda m: m.version, value="SIP/2.0"),
     Case(
@@ -462,12 +464,11 @@ def test_the_cookie_alone_is_no_transaction() -> None:
     # RFC 4475 3.2.1: two requests with this branch are not one that was sent twice.
     agent = UserAgent(random.Random(1))
     data = (DATA / "badbranch.dat").read_bytes()
-    agent.receive(data, UDP, 0.0)
-    agent.receive(data.replace(b"CSeq: 8", b"CSeq: 9"), UDP, 0.0)
-    assert len(agent.layer) == 2
-    agent.receive(data, UDP, 0.0)
-    assert len(agent.layer) == 2
-    assert statuses(agent) == [200, 200, 200]
+    for request in (data, data.replace(b"CSeq: 8", b"CSeq: 9"), data):
+        agent.receive(request, UDP, 0.0)
+    answers = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
+    assert [answer.cseq.number for answer in answers] == [8, 9, 8]
+    assert all(isinstance(answer, Response) and answer.status == 200 for answer in answers)
 
 
 def feed(data: bytes, size: int) -> list[bytes] | None:

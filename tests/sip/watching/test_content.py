@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.headers import Headers
 from spech.sip.message.markup import parse_markup
-from spech.sip.watching.content import read
+from spech.sip.message.message import Request
+from spech.sip.message.uri import Uri
+from spech.sip.watching.content import ACCEPT, read
 from spech.sip.watching.dialog_info import DialogInfo, DialogState
 from spech.sip.watching.mailbox import Mailbox, MessageCount
 from spech.sip.watching.presence import Presence, PresenceTuple
+
+
+def notify(kind: str, body: bytes) -> Request:
+    return Request("NOTIFY", Uri("sip", None, "h"), Headers([("Content-Type", kind)]), body)
 
 
 def test_a_message_summary() -> None:
@@ -137,11 +144,45 @@ def test_hostile_and_broken_xml_is_refused(body: bytes) -> None:
     ],
 )
 def test_documents_that_are_none(package: str, body: bytes) -> None:
-    from spech.sip.watching.content import ACCEPT
-
     with pytest.raises(RemoteProtocolError) as refused:
-        read(package, ACCEPT[package], body)
+        read(package, notify(ACCEPT[package], body))
     assert refused.value.status == 400
     with pytest.raises(RemoteProtocolError) as refused:
-        read(package, "text/html", body)
+        read(package, notify("text/html", body))
+    assert refused.value.status == 415
+
+
+PIDF = b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:bob@example.com"/>'
+PIDF_PART = b"--x\r\nContent-Type: application/pidf+xml\r\n\r\n" + PIDF
+SUMMARY = b"Messages-Waiting: yes\r\n"
+SUMMARY_PART = b"--x\r\nContent-Type: application/simple-message-summary\r\n\r\n" + SUMMARY
+PICTURE = b"--x\r\nContent-Type: image/png\r\n\r\n\x89PNG"
+REQUIRED = (
+    b"--x\r\nContent-Type: image/png\r\nContent-Disposition: render;handling=required\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "parts"),
+    [
+        ("presence", [PIDF_PART]),
+        ("presence", [PICTURE, PIDF_PART]),
+        ("presence", [PIDF_PART, PICTURE]),
+        ("message-summary", [SUMMARY_PART]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["multipart/related", "multipart/mixed", "multipart/alternative"])
+def test_the_part_of_the_accepted_type_is_taken(
+    package: str, parts: list[bytes], kind: str
+) -> None:
+    body = b"\r\n".join([*parts, b"--x--\r\n"])
+    found = read(package, notify(f'{kind};boundary="x";type="application/rlmi+xml"', body))
+    assert isinstance(found, Presence | Mailbox)
+
+
+@pytest.mark.parametrize("parts", [[PICTURE], [PIDF_PART, REQUIRED], [SUMMARY_PART], []])
+def test_parts_that_tell_nothing_or_must_be_understood_are_refused(parts: list[bytes]) -> None:
+    body = b"\r\n".join([*parts, b"--x--\r\n"])
+    with pytest.raises(RemoteProtocolError) as refused:
+        read("presence", notify("multipart/mixed;boundary=x", body))
     assert refused.value.status == 415
