@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
@@ -41,6 +41,7 @@ __all__ = [
     "Impairment",
     "Resampler",
     "Samples",
+    "clock_rate",
     "create",
     "describe",
     "impairment",
@@ -95,6 +96,12 @@ def create(name: str) -> Codec:
     if ptime is not None:
         codec.ptime_ms = ptime
     return codec
+
+
+@lru_cache(maxsize=256)
+def clock_rate(name: str) -> int:
+    """The RTP clock of a codec in Hz; ``name`` and errors as for :func:`create`."""
+    return create(name).clock_rate
 
 
 def _setting(maker: CodecMaker, text: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
 from spech.codecs import Codec, Samples
 from spech.errors import PeerUnreachable
+from spech.media.decoders import OtherFormat
 from spech.media.events import EventDigit, HandshakeFinished, MediaEvent, ToneDigit
 from spech.media.playout import Playout
 from spech.media.port import FRAMES_PER_SECOND
@@ -161,13 +162,7 @@ class Media:
             return
         remote, reachable = _numeric(agreed.remote)
         remote_rtcp, _ = _numeric(agreed.remote_rtcp)
-        if self._codec is None or self._chosen != agreed.codec:
-            codec = codecs.create(agreed.codec)
-            self._use_codec(codec, agreed.payload_type_receive)
-            self._chosen = agreed.codec
-        else:
-            codec = self._codec
-        self._payload_type = agreed.payload_type_receive
+        codec = self._use_codec(agreed)
         events = agreed.telephone_event_send is not None
         if events is not self._events:
             self._events = events
@@ -188,6 +183,10 @@ class Media:
             event_receive=agreed.telephone_event_receive,
             noise_send=agreed.comfort_noise_send,
             noise_receive=agreed.comfort_noise_receive,
+            more_audio={
+                form.payload_type: codecs.clock_rate(form.codec) for form in agreed.receive_formats
+            },
+            more_events=[number for number, _clock in agreed.receive_events],
         )
         self._session.reports.wanted = agreed.extended_reports
         self._stream.negotiate(remote, remote_rtcp, self._agent(agreed))
@@ -198,6 +197,7 @@ class Media:
             agreed.ptime_ms,
             suppress=self._silence_suppression,
         )
+        self.speech.keypad.event_clock = agreed.telephone_event_clock
         assert self._playout is not None
         self.monitor.configure(
             codec,
@@ -219,14 +219,26 @@ class Media:
         now = trio.current_time()
         return IceAgent(agreement, components, now, rng=self._rng, before=before)
 
-    def _use_codec(self, codec: Codec, payload_type: int) -> None:
-        # Packets that wait or are on their way were encoded by the codec before.
-        before = self._codec
-        if before is not None and before.rate != codec.rate:
-            before = None
-        earlier = (-1 if self._payload_type == payload_type else self._payload_type, before)
-        self._codec = codec
-        self._playout = Playout(self._session, codec, codec.rate // FRAMES_PER_SECOND, earlier)
+    def _use_codec(self, agreed: Agreed) -> Codec:
+        """The codec of an agreement, and the decoders of what the peer may send besides it."""
+        before, kind = self._codec, agreed.payload_type_receive
+        codec = before
+        if codec is None or self._chosen != agreed.codec:
+            codec = self._codec = codecs.create(agreed.codec)
+            self._playout = Playout(self._session, codec, codec.rate // FRAMES_PER_SECOND)
+        assert self._playout is not None
+        others = dict(self._playout.others) if codec is before else {}
+        # Packets that are on their way were encoded by the codec before (RFC 3264 8.3.2).
+        if before is not None and codec is not before:
+            others[self._payload_type] = OtherFormat(self._chosen, codec.rate, before)
+        for form in agreed.receive_formats:
+            if form.payload_type not in others:
+                others[form.payload_type] = OtherFormat(form.codec, codec.rate)
+        others.pop(kind, None)
+        self._playout.others = others
+        self._chosen = agreed.codec
+        self._payload_type = kind
+        return codec
 
     # The clock
 

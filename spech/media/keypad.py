@@ -85,12 +85,14 @@ class Keypad:
         ready: whether a codec has been agreed on; before that no key can be pressed.
         has_dialog: whether there is a dialog in which INFO can be sent.
         accepts_info: whether the peer says that it accepts INFO requests.
+        event_clock: the clock of telephone events in Hz, None where it is that of the sound.
     """
 
     def __init__(self, session: RtpSession, emit: Callable[[MediaEvent], None]) -> None:
         self.ready = False
         self.has_dialog = False
         self.accepts_info = False
+        self.event_clock: int | None = None
         self._session = session
         self._emit = emit
         self._closed = False
@@ -201,6 +203,8 @@ class Keypad:
             case "rfc4733":
                 if not self._session.can_send_events:
                     return ()
+                if self.event_clock is not None:
+                    units = self.event_clock * _TICK_MS // 1000
                 return self._events.next(self._session.timestamp, units, last=last)
             case "inband":
                 samples = rate * _TICK_MS // 1000

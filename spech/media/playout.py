@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -10,44 +12,47 @@ from spech.audio.stretch import lengthen, shorten
 from spech.codecs.base import Codec, Samples
 from spech.codecs.comfort import NoiseGenerator
 from spech.errors import RemoteProtocolError
+from spech.media.decoders import Decoder
 from spech.rtp.packet import RtpPacket
+from spech.rtp.sequence import timestamp_difference
 from spech.rtp.session import RtpSession
 
-_MOST_TICKS = 25
+_TICKS_PER_SECOND: Final = 50
+_MOST_TICKS: Final = 25
 _NO_SOUND: Samples = np.zeros(0, np.int16)
 #: A packet that comes out a quarter of a tick more than one tick too late can come a tick sooner.
-_HYSTERESIS = 0.25
-#: How much alike both sides of a splice have to be: nothing is in the first ticks, which leaves
-#: silence; then less with each tick that passes, and with each tick that the delay is wrong by.
-#: A delay that is too long costs no packet, so for that silence is waited for longer.
-_STRICTEST = 1.3
-_EASIER_EARLY = 0.01
-_EASIER_LATE = 0.005
-_EASIER_A_TICK_OFF = 0.15
-_EASIEST = 0.5
-#: Ticks of patience that a splice costs, so that they do not follow upon each other.
-_SPLICE_TICKS = 4
-#: What is left of a splice is small, and looked at once in so many ticks.
-_LEISURE = 8
+_HYSTERESIS: Final = 0.25
+#: How similar both sides of a splice have to be. In the first ticks only silence is similar enough.
+#: The demand falls with each tick that passes, and with each tick by which the delay is wrong. A
+#: delay that is too long costs no packet, so it waits for silence for longer.
+_STRICTEST: Final = 1.3
+_EASIER_EARLY: Final = 0.01
+_EASIER_LATE: Final = 0.005
+_EASIER_A_TICK_OFF: Final = 0.15
+_EASIEST: Final = 0.5
+#: Ticks of patience that a splice costs, so that splices do not follow each other closely.
+_SPLICE_TICKS: Final = 4
+#: The remainder of a splice is small, and is looked at only once in so many ticks.
+_LEISURE: Final = 8
 
 
 class Playout:
-    """Decodes what is due, bridges what is missing, and stretches sound to the right delay.
+    """Decodes packets that are due, conceals missing ones, and stretches sound to the right delay.
 
     Args:
         session: gives the packets.
-        codec: decodes them.
+        codec: the codec in use; it decodes every payload type that is not in ``others``.
         samples: in a tick, at the codec's rate.
-        earlier: the payload type that was agreed on before, and its codec, or None if what still
-            comes of it cannot be heard because its rate is another one.
+        others: decoders of the other payload types that may come, at the codec's rate.
 
     Attributes:
-        concealed: ticks that were filled, in part or wholly, with invented sound, because a packet
-            was missing. Before the first one, and in a pause of the peer, none is missing; which of
-            them it was is known, and counted, when the next packet is there.
-        bridged: whether the last tick was such a one, or the beginning of a pause.
+        others: the same; may be replaced.
+        concealed: ticks that were filled, in part or wholly, with concealment, because a packet was
+            missing. No packet is missing before the first one or in a pause of the peer. Whether it
+            was a pause is only known, and counted, when the next packet comes.
+        bridged: whether the last tick was concealed, or began a pause.
         accelerated: samples that were left out to shorten the delay.
-        expanded: samples that were added to lengthen it.
+        expanded: samples that were added to lengthen the delay.
         undecodable: packets that the codec refused.
     """
 
@@ -56,8 +61,9 @@ class Playout:
         session: RtpSession,
         codec: Codec,
         samples: int,
-        earlier: tuple[int, Codec | None] = (-1, None),
+        others: Mapping[int, Decoder] | None = None,
     ) -> None:
+        self.others: Mapping[int, Decoder] = others or {}
         self.concealed = 0
         self.bridged = False
         self.accelerated = 0
@@ -66,32 +72,42 @@ class Playout:
         self._session = session
         self._codec = codec
         self._samples = samples
-        self._earlier_type, self._earlier = earlier
+        self._decoder: Decoder = codec
+        #: The RTP clock of what is received, in Hz: that of the codec until the peer switches.
+        self._clock = codec.clock_rate
         self._rest = _NO_SOUND
         self._last = _NO_SOUND
         self._packet_samples = samples
         self._noise: NoiseGenerator | None = None
         self._silent = False
         self._unsettled = 0
+        #: The RTP timestamp at which the sound that was decoded last ends.
+        self._end = 0
         self._begun = False
         self._patience = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether sound that was received is still to be played."""
+        """Whether received sound has not been played yet."""
         return self._session.waiting or len(self._rest) > 0
 
     @property
     def delay(self) -> float:
-        """Seconds between the earliest that sound could have come and when it is played."""
+        """The playout delay in seconds: from the earliest possible arrival of sound to playing."""
         return self._session.buffer.delay + len(self._rest) / self._codec.rate
 
     def next(self, units: int, now: float) -> Samples:
-        """The sound of one tick of ``units`` on the RTP clock: always ``samples`` samples."""
+        """Return the sound of a tick of ``units`` on the RTP clock: always ``samples`` samples."""
         samples = self._samples
         rest = self._rest
-        buffer = self._session.buffer
+        session = self._session
+        buffer = session.buffer
         self.bridged = False
+        if session.clock_rate != self._clock:
+            self._clock = session.clock_rate
+            self._rest = rest = _NO_SOUND
+        if self._clock != self._codec.clock_rate:
+            units = self._clock // _TICKS_PER_SECOND
         if not len(rest):
             packet = buffer.take(now)
             if packet is not None:
@@ -121,35 +137,35 @@ class Playout:
         return self._last
 
     def _bridge(self, units: int, lacking: int) -> Samples:
-        """Invent what is missing: up to the next packet, or a tick where none is there."""
+        """Conceal what is missing: up to the next packet, or a tick where there is none."""
         buffer = self._session.buffer
         if self._silent and self._noise is not None:
             buffer.bridged(lacking * units // self._samples)
             return self._noise.generate(lacking)
         if not self._begun:
             buffer.bridged(units)
-            # A decoder that invents before it has heard anything is out of step afterwards
-            # with the encoder, which began from nothing; of a tone, that is heard for long.
+            # A decoder that conceals before it has decoded anything gets out of step with the
+            # encoder, which started from its initial state. In a tone that is audible for long.
             return np.zeros(lacking, np.int16)
         samples = self._samples
         missing, following = buffer.missing()
         lost = missing * samples // units
         if following is None or lost > max(samples, self._packet_samples):
             buffer.bridged(units)
-            return self._codec.conceal(samples)
+            return self._decoder.conceal(samples)
         buffer.bridged(missing)
-        if lost and following.payload_type != self._earlier_type:
-            return self._codec.recover(following.payload, lost)
-        return self._codec.conceal(lost or lacking)
+        if lost and self.others.get(following.payload_type, self._codec) is self._decoder:
+            return self._decoder.recover(following.payload, lost)
+        return self._decoder.conceal(lost or lacking)
 
     def _stretch(self, rest: Samples, now: float) -> Samples:
-        """Bring the delay nearer to what it should be, where that cannot be heard."""
+        """Bring the delay closer to the target, where that is inaudible."""
         samples, rate = self._samples, self._codec.rate
         buffer = self._session.buffer
-        # Packets begin at multiples of this from each other, on the grid of the ticks. What is
-        # decoded beyond it makes the delay longer, and no packet less likely to be late.
+        # Packets begin at multiples of this from each other, on the grid of the ticks. Sound that
+        # is decoded beyond it makes the delay longer, and no packet less likely to be late.
         grain = math.gcd(samples, self._packet_samples)
-        spare = buffer.spare * rate // self._codec.clock_rate
+        spare = buffer.spare * rate // self._clock
         steps = (spare - int(_HYSTERESIS * grain)) // grain
         left = len(rest) - samples
         if spare >= 0 and steps <= 0:
@@ -180,46 +196,57 @@ class Playout:
         self.expanded += max(0, added)
         self.accelerated += max(0, -added)
         moved = ((left + added) // grain - left // grain) * grain
-        buffer.shift(moved * self._codec.clock_rate // rate)
+        buffer.shift(moved * self._clock // rate)
         self._patience = max(0, self._patience - _SPLICE_TICKS)
         return changed
 
     def _decode(self, packet: RtpPacket) -> Samples:
-        """The sound of a packet; if it is none, what might have been there."""
+        """The sound of a packet, or concealment if it cannot be decoded."""
         if self._unsettled:
             if not self._session.buffer.resumed:
                 self.concealed += self._unsettled
             self._unsettled = 0
         if self._session.is_noise(packet):
-            return self._rustle(packet.payload)
+            return self._take_noise(packet)
         self._silent = False
-        current = packet.payload_type != self._earlier_type
-        codec = self._codec if current else self._earlier
+        decoder = self._decoder = self.others.get(packet.payload_type, self._codec)
         try:
-            sound = self._without_sound(False) if codec is None else codec.decode(packet.payload)
+            sound = decoder.decode(packet.payload)
         except RemoteProtocolError:
-            sound = self._without_sound(current)
+            self.undecodable += 1
+            if self._begun:
+                sound = decoder.conceal(self._packet_samples)
+            else:
+                sound = np.zeros(self._packet_samples, np.int16)
         else:
-            self._begun = self._begun or current
+            self._begun = True
         samples = len(sound)
         if samples:
             self._packet_samples = samples
-        self._session.buffer.played(samples * self._codec.clock_rate // self._codec.rate)
+        units = samples * self._clock // self._codec.rate
+        self._session.buffer.played(units)
+        self._end = packet.timestamp + units
         return sound
 
-    def _rustle(self, payload: bytes) -> Samples:
-        """The peer is silent from now on (RFC 3389): noise goes on until it speaks again."""
-        codec = self._codec
-        if self._noise is None:
-            self._noise = NoiseGenerator(codec.rate, codec.clock_rate)
-        self._noise.receive(payload)
-        self._silent = True
-        self._session.buffer.played(self._samples * codec.clock_rate // codec.rate)
-        return self._noise.generate(self._samples)
+    def _take_noise(self, packet: RtpPacket) -> Samples:
+        """The peer is silent from now on (RFC 3389): noise continues until it speaks again.
 
-    def _without_sound(self, current: bool) -> Samples:
-        """As long as the packet before, in place of one that nobody can decode."""
-        self.undecodable += 1
-        if current and self._begun:
-            return self._codec.conceal(self._packet_samples)
-        return np.zeros(self._packet_samples, np.int16)
+        Where the next packet goes on where the sound before ended, the description takes no time,
+        whatever its timestamp: the sound stays whole.
+        """
+        codec, buffer = self._codec, self._session.buffer
+        if self._noise is None:
+            self._noise = NoiseGenerator(codec.rate, self._clock)
+        self._noise.receive(packet.payload)
+        units = self._samples * self._clock // codec.rate
+        following = buffer.following
+        if (
+            following is not None
+            and not self._session.is_noise(following)
+            and abs(timestamp_difference(following.timestamp, self._end)) < units
+        ):
+            buffer.played(timestamp_difference(self._end, packet.timestamp))
+            return _NO_SOUND
+        self._silent = True
+        buffer.played(units)
+        return self._noise.generate(self._samples)

@@ -112,6 +112,11 @@ class JitterBuffer:
         return max(0, self._target + self._excess) / self._clock_rate
 
     @property
+    def following(self) -> RtpPacket | None:
+        """The packet that waits next, None where none waits."""
+        return self._entries[0].packet if self._entries else None
+
+    @property
     def flowing(self) -> bool:
         """Whether packets come; after 0.1 s without any, the stream pauses."""
         return self._end is not None and self._bridged < self._pause

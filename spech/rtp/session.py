@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,13 @@ from spech.rtp.dtmf import DigitReceiver, EventPacket
 from spech.rtp.jitter import JitterBuffer, Verdict
 from spech.rtp.packet import RtpPacket
 from spech.rtp.reports import Reports, Sent
-from spech.rtp.sequence import SEQUENCE_MASK, TIMESTAMP_MASK, Arrival, SequenceTracker
+from spech.rtp.sequence import (
+    SEQUENCE_MASK,
+    TIMESTAMP_MASK,
+    Arrival,
+    SequenceTracker,
+    sequence_difference,
+)
 from spech.rtp.stats import Reception
 
 _COMFORT_NOISE = 13  # RFC 3551 section 6
@@ -93,6 +99,7 @@ class RtpSession:
         ssrc: our source; it changes after a collision, and with our key.
         timestamp: of what is sent in this tick, on the RTP clock.
         counts: packets and octets, both ways.
+        clock_rate: the RTP clock of what is received, in Hz.
         reports: what both ends tell each other of them.
         buffer: where the packets of sound wait; another one when the clock rate changes.
     """
@@ -108,16 +115,18 @@ class RtpSession:
         # (RFC 3711 section 3.3.1).
         self._sequence = rng.getrandbits(15)
         self._talkspurt = True
-        self._clock_rate = 8000
+        self.clock_rate = self._send_clock = 8000
+        #: Clocks by payload type, where the peer may use several.
+        self._clocks: dict[int, int] = {}
         self._audio_send = self._audio_receive = self._audio_before = -1
         self._event_send = self._noise_send = self._noise_receive = -1
         self._contents: dict[int, _Content] = {}
-        self.buffer = JitterBuffer(self._clock_rate)
+        self.buffer = JitterBuffer(self.clock_rate)
         self._digits = DigitReceiver()
         self._events = _EventSource(None, self._digits)
         self._remote_ssrc: int | None = None
         self._other: _Other | None = None
-        self._reception = Reception(self._clock_rate)
+        self._reception = Reception(self.clock_rate)
         self._lost_before = self._expected_before = 0
         self._bursts = Bursts()
         self._sent_before = 0
@@ -133,14 +142,15 @@ class RtpSession:
         event_receive: int | None,
         noise_send: int | None = None,
         noise_receive: int | None = None,
-        more_audio: Collection[int] = (),
+        more_audio: Mapping[int, int] | None = None,
         more_events: Collection[int] = (),
     ) -> None:
         """Set the RTP clock (Hz) and the payload types of both directions.
 
-        ``more_audio`` and ``more_events`` are further types that the peer may use. The type that
-        was received so far stays accepted while the clock stays the same, because packets are on
-        their way when the codec changes (RFC 3264 section 8.3.2).
+        ``more_audio`` and ``more_events`` are further types that the peer may use, of sound with
+        their clocks. With the first packet on another clock the jitter buffer starts anew. The type
+        that was received so far stays accepted while the clock stays the same, because packets are
+        on their way when the codec changes (RFC 3264 section 8.3.2).
         """
         self._audio_send = audio_send
         if audio_receive != self._audio_receive:
@@ -152,20 +162,35 @@ class RtpSession:
             # The meaning of the static number is known to everyone; some send it unasked.
             noise_receive = _COMFORT_NOISE if clock_rate == _COMFORT_NOISE_CLOCK else -1
         self._noise_receive = noise_receive
-        if clock_rate != self._clock_rate:
-            self._clock_rate = clock_rate
+        if clock_rate != self._send_clock:
+            self._send_clock = clock_rate
             self._audio_before = -1
-            self.counts.overflowed += self.buffer.discarded
-            self.buffer = JitterBuffer(clock_rate)
-            self._forget_source()
+            self._use_clock(clock_rate)
+        clocks = {kind: rate for kind, rate in (more_audio or {}).items() if kind != audio_receive}
+        several = any(rate != clock_rate for rate in clocks.values())
+        self._clocks = {**clocks, audio_receive: clock_rate} if several else {}
         # Peers should send the number that we wrote for events (RFC 3264 section 5.1); some send
         # the one that they wrote.
         event_types = (self._event_send, -1 if event_receive is None else event_receive)
         contents = dict.fromkeys((self._audio_before, noise_receive), _Content.AUDIO)
         contents |= dict.fromkeys((*event_types, *more_events), _Content.EVENT)
-        contents |= dict.fromkeys((audio_receive, *more_audio), _Content.AUDIO)
+        contents |= dict.fromkeys((audio_receive, *clocks), _Content.AUDIO)
         contents.pop(-1, None)
         self._contents = contents
+
+    def _use_clock(self, clock_rate: int) -> None:
+        """Expect sound on another RTP clock (Hz) from now on."""
+        if clock_rate != self.clock_rate:
+            self.clock_rate = clock_rate
+            self.counts.overflowed += self.buffer.discarded
+            self.buffer = JitterBuffer(clock_rate)
+            self._forget_source()
+
+    def _follow_clock(self, packet: RtpPacket) -> None:
+        """Use the clock of a packet's type, unless newer packets have come already."""
+        newest = self._reception.sequence.highest
+        if newest < 0 or sequence_difference(packet.sequence, newest & SEQUENCE_MASK) > 0:
+            self._use_clock(self._clocks.get(packet.payload_type, self.clock_rate))
 
     @property
     def can_send_events(self) -> bool:
@@ -204,13 +229,13 @@ class RtpSession:
     @property
     def jitter(self) -> float:
         """Interarrival jitter of the peer's packets, in seconds."""
-        return self._reception.jitter / self._clock_rate
+        return self._reception.jitter / self.clock_rate
 
     @property
     def remote_jitter(self) -> float | None:
         """Interarrival jitter of our packets at the peer, in seconds; None until it says so."""
         report = self.reports.remote_report
-        return None if report is None else report.jitter / self._clock_rate
+        return None if report is None else report.jitter / self._send_clock
 
     @property
     def buffer_delay(self) -> float:
@@ -258,6 +283,8 @@ class RtpSession:
             return self._receive_other(packet, arrival)
         if content is _Content.EVENT and self._reception.sequence.is_far(sequence):
             return self._receive_separate_event(packet)
+        if self._clocks and content is _Content.AUDIO:
+            self._follow_clock(packet)
         status = self._reception.sequence.update(sequence)
         if status is not Arrival.NEW:
             if status is Arrival.DUPLICATE:
@@ -349,7 +376,7 @@ class RtpSession:
         self._count_losses()
         self._lost_before += self._reception.sequence.lost
         self._expected_before += self._reception.sequence.expected
-        self._reception = Reception(self._clock_rate)
+        self._reception = Reception(self.clock_rate)
         self.buffer.reset()
         self._digits.reset()
 

@@ -73,13 +73,13 @@ async def test_packets_of_the_codec_before_are_decoded_by_it(call: Call, in_flig
     assert call.right.media.monitor.statistics.dropped_invalid == 0
 
 
-async def test_packets_of_a_codec_of_another_rate_are_dropped_at_the_change(call: Call) -> None:
-    call.configure("G722")  # runs on the same RTP clock as PCMU, at twice the samples
+async def test_packets_of_a_codec_of_another_rate_are_heard_at_the_change(call: Call) -> None:
+    call.configure("G722")  # It runs on the same RTP clock as PCMU, at twice the sampling rate.
     await speak(call, tone((1000,), 0.5, 16000), 16000)
     call.configure("PCMU")
     heard = await speak(call, tone((1000,), 1, 8000, level=-30), 8000)
-    assert dbfs(heard) == pytest.approx(-30, abs=1)
-    assert 1 <= call.right.media.monitor.statistics.dropped_invalid <= 5
+    assert dbfs(heard[1600:]) == pytest.approx(-30, abs=1)
+    assert call.right.media.monitor.statistics.dropped_invalid == 0
 
 
 async def test_sound_has_a_number_for_each_direction(call: Call) -> None:

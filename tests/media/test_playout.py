@@ -245,3 +245,29 @@ def test_a_stream_that_begins_anew_is_heard_within_a_tenth_of_a_second(
     assert len(quiet) <= 5
     assert min(quiet, default=50) >= 50
     assert tone(ear.sound[60 * 160 :].astype(np.int16), RATE).frequency == pytest.approx(1000, 0.02)
+
+
+@pytest.mark.parametrize("ahead", [-160, 0, 80])
+@pytest.mark.parametrize("every", [0, 7, 50])
+def test_descriptions_of_noise_among_sound_leave_it_whole(ahead: int, every: int) -> None:
+    """Comfort noise whose time has sound of its own; ``ahead`` of its timestamp, in units."""
+
+    def mixed() -> Iterator[tuple[float, bytes]]:
+        sequence = 0
+        for number, (arrival, datagram) in enumerate(packets(TONE, count=150)):
+            packet = rtp.parse(datagram)
+            kinds = [(96, packet.timestamp, packet.payload)]
+            if number == 40 if every == 0 else number % every == every - 1:
+                stamp = (packet.timestamp + ahead) & 0xFFFFFFFF
+                kinds.insert(0, (13, stamp, b"\x28\x40"))
+            for kind, stamp, payload in kinds:
+                yield arrival, rtp.build(kind, number == 0, sequence, stamp, 7, payload)
+                sequence += 1
+
+    ear = Ear().listen(mixed(), 160)
+    plain = Ear().listen(packets(TONE, count=150), 160)
+    # The delay at the beginning may be spliced away one packet earlier, which changes a rounding.
+    assert np.abs(ear.sound - plain.sound)[: 140 * 160].max() <= 1
+    assert ear.playout.expanded == 0
+    assert ear.playout.accelerated < plain.playout.accelerated + len(TONE)
+    assert ear.playout.concealed == 0
