@@ -35,6 +35,9 @@ class Account:
             require the one or the other.
         expires: seconds for which each registration is asked for.
         register: False to place calls without registering.
+        symmetric: send sound to where the far end's packets come from, as NATs need it. False
+            sends to the address that was negotiated and believes no other host: for closed
+            networks, and for tests that have to notice sound that goes one way only.
 
     Raises:
         LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport or
@@ -52,6 +55,7 @@ class Account:
     encryption: Policy = field(default="off", kw_only=True)
     expires: int = field(default=300, kw_only=True)
     register: bool = field(default=True, kw_only=True)
+    symmetric: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.uri.user:

@@ -173,6 +173,9 @@ class Calls:
         with self.lease(flow.local[0]) as pair:
             formats = audio_formats(codecs or self.codecs)
             media, negotiator = await self._equip(pair, formats, [flow], encryption)
+            # The source of a datagram can be forged, so that the sound would hit a third party.
+            known = self.endpoint.agent.is_known_peer(flow.remote[0])
+            media.confirmed = flow.reliable or known
             if session.ended is not None:
                 raise CallEnded("The caller gave up.")
             driver = self._driver(session, media, remote, negotiator)
@@ -213,6 +216,7 @@ class Calls:
             rng=self._rng,
             silence_suppression=self._silence_suppression,
             certificate=self._certificate,
+            symmetric=self._account is None or self._account.symmetric,
         )
         return media, negotiator
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 UNCONFIRMED_SECONDS: Final = 0.5
-UNCONFIRMED_BYTES: Final = 4000
+UNCONFIRMED_BYTES: Final = 3000
 """Bytes on the wire, with IP and UDP headers: ten times those of a small INVITE."""
 
 _HEADERS: Final = 28

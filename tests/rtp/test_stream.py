@@ -193,7 +193,7 @@ def talk(stream: Stream, session: RtpSession, *, ticks: int, payload: int, now: 
 
 
 #: Bytes of the smallest INVITE with a description, with IP and UDP headers.
-SMALL_INVITE = 400
+SMALL_INVITE = 300
 
 
 @pytest.mark.parametrize("payload", [20, 160, 1920, 19200])
