@@ -64,7 +64,9 @@ class Callers:
         self._names: list[str] = []
         for entry in () if isinstance(allowed, str) else allowed:
             network = _network(entry)
-            if network is not None:
+            if network is not None and not network.prefixlen:
+                self._anyone = True
+            elif network is not None:
                 self._networks.append(network)
             elif _HOST_NAME.fullmatch(entry):
                 self._names.append(entry)

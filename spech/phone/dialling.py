@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
 from spech.addresses import Address
-from spech.errors import LocalProtocolError
+from spech.errors import LocalProtocolError, ServerUnreachable
 from spech.phone.account import Account, parse_address
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
@@ -95,6 +96,14 @@ class Dialling:
         if address is None:
             address = NameAddr(Uri("sip", "spech", *local))
         return Identity(address, address.uri.user or "", None, self._rng)
+
+    async def trust_server(self) -> None:
+        """Let the account's server ask for its credentials, before anything was sent to it."""
+        if self._account is not None and self.identity is not None:
+            with suppress(ServerUnreachable):
+                self.identity.trust_towards(
+                    self._account.uri, await self.servers(self._account.uri)
+                )
 
     @property
     def hidden_headers(self) -> tuple[tuple[str, str], ...]:

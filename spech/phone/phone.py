@@ -13,15 +13,18 @@ and removes the registration, and cancellation does the same.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
 
 from spech.addresses import Address
-from spech.errors import LocalProtocolError
+from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.phone.account import Account
 from spech.phone.binding import Binding, RegistrationStatus
 from spech.phone.call import Call
@@ -31,18 +34,25 @@ from spech.phone.correspondence import Correspondence, EventPackage, Message, Su
 from spech.phone.dialling import Dialling
 from spech.phone.formats import audio_formats
 from spech.phone.incoming import IncomingCall, Reception
+from spech.phone.journal import Journal
 from spech.phone.reach import Reach
 from spech.phone.roaming import roam
 from spech.rtp.ports import PortRange
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
+from spech.sip.call.leftover import LeftoverCall
 from spech.sip.description.media_security import Policy
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow
 from spech.sip.watching.mailbox import Mailbox
+
+_log: Final = logging.getLogger(__name__)
+
+#: Seconds for which the farewells of a killed process wait for the registration.
+_REGISTER_FIRST: Final = 2.0
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
 
@@ -95,8 +105,13 @@ class Phone:
 
     @property
     def address(self) -> Address:
-        """Where it listens for SIP, as (host, port)."""
+        """Where it listens for SIP over UDP and TCP, as (host, port)."""
         return self._endpoint.address
+
+    @property
+    def secure_address(self) -> Address | None:
+        """Where it listens for SIP over TLS, None without a certificate."""
+        return self._endpoint.secure_address
 
     @property
     def codecs(self) -> tuple[str, ...]:
@@ -278,14 +293,45 @@ class Phone:
             case _:
                 pass  # The endpoint has dealt with it.
 
-    async def _run(self) -> None:
+    async def _run(self, journal: Journal | None) -> None:
         """The phone's own tasks, until cancelled."""
         async with open_scope() as nursery:
+            if journal is not None:
+                nursery.start_soon(journal.run)
+                nursery.start_soon(self._take_over, journal)
             nursery.start_soon(self._calls.clock.run)
             nursery.start_soon(roam, self._calls)
             nursery.start_soon(self._callers.run, self._dialling.servers, self._unregistered_server)
             if self._binding is not None:
                 nursery.start_soon(self._binding.run)
+
+    async def _take_over(self, journal: Journal) -> None:
+        """Say farewell to the calls that a killed process has left.
+
+        The registration goes first, for a while: it opens the connection and makes the server
+        known, to which the account's credentials may go.
+        """
+        if not journal.left:
+            return
+        _log.warning("%d calls of a process that was killed get their farewell", len(journal.left))
+        with trio.move_on_after(_REGISTER_FIRST):
+            while self._binding is not None and self.registration.state == "registering":
+                await self._binding.changed()
+            await self._dialling.trust_server()
+        for key, record in journal.left.items():
+            with self._endpoint.command() as (agent, now):
+                try:
+                    LeftoverCall(
+                        agent,
+                        record,
+                        self._dialling.caller(None, self.address),
+                        self._endpoint.present,
+                        now,
+                        partial(journal.forget, key),
+                    )
+                except RemoteProtocolError as error:
+                    _log.warning("a call of the journal is skipped: %s", error)
+                    journal.write(key, None)
 
     @property
     def _unregistered_server(self) -> Uri | None:
@@ -303,6 +349,7 @@ async def open_phone(
     call_waiting: bool = True,
     silence_suppression: bool = False,
     drain: float = 5.0,
+    journal: str | Path | None = None,
     stun: str | None = None,
     ice: bool | None = None,
     callers: AllowedCallers | None = None,
@@ -327,6 +374,9 @@ async def open_phone(
             dislike it. Played files and digits are always sent. What others leave out is filled
             with comfort noise in any case.
         drain: seconds that leaving waits for the other ends to confirm our farewells.
+        journal: a file for what the farewells of the present calls need. When the process is
+            killed, the next phone with this file and account sends them within an hour. The file
+            holds no password, and one phone at a time uses it.
         stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
         ice: look for the best way to each far end that can do so as well (RFC 8445). None answers
             it where it is offered, and offers it where there is a STUN server; False does neither.
@@ -344,7 +394,8 @@ async def open_phone(
         ServerUnreachable: ``listen`` cannot be bound.
         CodecUnavailable: a codec is unknown or lacks its library.
         LocalProtocolError: the account's TLS files cannot be used, ``stun`` is not a STUN URI, or
-            an entry of ``callers`` is neither an address, a network nor a host name.
+            an entry of ``callers`` is neither an address, a network nor a host name, or the
+            journal cannot be used.
     """
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
@@ -355,27 +406,32 @@ async def open_phone(
         max_calls=max_calls,
         screen=screen,
     )
-    async with open_endpoint(
-        listen,
-        drain=drain,
-        screen=gate.screen,
-        rng=rng,
-        tls=account.tls if account else None,
-        websocket_path=account.websocket_path if account else "/ws",
-        resolver=resolver,
-    ) as endpoint:
-        phone = Phone(
-            endpoint,
-            account,
-            ports=ports,
-            codecs=codecs,
-            reach=reach,
-            callers=gate,
-            call_waiting=call_waiting,
-            silence_suppression=silence_suppression,
+    book = Journal(journal, account.address if account else None) if journal else None
+    # Open until the drain is over, because it brings the confirmations of the farewells.
+    with book or nullcontext():
+        async with open_endpoint(
+            listen,
+            drain=drain,
+            screen=gate.screen,
             rng=rng,
-        )
-        async with open_scope() as nursery:
-            nursery.start_soon(phone._run)
-            yield phone
-            nursery.cancel_scope.cancel()
+            tls=account.tls if account else None,
+            websocket_path=account.websocket_path if account else "/ws",
+            resolver=resolver,
+        ) as endpoint:
+            phone = Phone(
+                endpoint,
+                account,
+                ports=ports,
+                codecs=codecs,
+                reach=reach,
+                callers=gate,
+                call_waiting=call_waiting,
+                silence_suppression=silence_suppression,
+                rng=rng,
+            )
+            if book is not None:
+                endpoint.agent.on_session_changed = book.note
+            async with open_scope() as nursery:
+                nursery.start_soon(phone._run, book)
+                yield phone
+                nursery.cancel_scope.cancel()

@@ -40,7 +40,7 @@ async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
 
 async def test_both_ends_measure_the_call(phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
     """Asterisk reports every five seconds; its report tells the round trip and what it lost."""
-    caplog.set_level(logging.INFO, "spech.phone.call")
+    caplog.set_level(logging.INFO, "spech.phone.driver")
     async with phone.call("600") as call:
         await call.answered(timeout=5)
         with call.open_audio(RATE) as port:

@@ -112,12 +112,12 @@ async def test_over_tls_for_the_host_that_its_certificate_names(
     settings = TlsSettings(ca_file=theirs.ca_file, certificate_file=ours.file)
     account = Account("sip:alice@127.0.0.1;transport=tls", tls=settings, register=False)
     async with open_phone(account, listen=LOOPBACK, ports=PORTS) as phone:
-        assert phone._endpoint.secure_address is not None
+        assert phone.secure_address is not None
         context = ssl.create_default_context(cafile=ours.ca_file)
         if shown is not None:
             context.load_cert_chain(theirs.file)
         stream = await trio.open_ssl_over_tcp_stream(
-            *phone._endpoint.secure_address, ssl_context=context, https_compatible=True
+            *phone.secure_address, ssl_context=context, https_compatible=True
         )
         async with stream:
             await stream.send_all(options("TLS", f"127.0.0.1:{ADVERTISED};alias"))

@@ -204,8 +204,8 @@ async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
         ):
             await alice.registered(timeout=5)
             nursery.start_soon(answer_one, alice)
-            assert alice._endpoint.secure_address is not None
-            at = f"sips:alice@127.0.0.1:{alice._endpoint.secure_address[1]}"
+            assert alice.secure_address is not None
+            at = f"sips:alice@127.0.0.1:{alice.secure_address[1]}"
             assert server.contacts[0].startswith(f"<{at}>")
             async with bob.call(at) as call:
                 await call.answered(timeout=5)

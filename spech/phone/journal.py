@@ -1,0 +1,243 @@
+"""A journal of dialogs, from which a restarted phone sends the farewells of a killed one.
+
+Each line holds a checksum and a JSON array: the wall clock, the account, Call-ID and tag, and the
+:class:`~spech.sip.call.leftover.FarewellRecord` of the call, or null when it has ended. A line is
+written with one system call before the message that it is about is sent, so it outlives the
+process; a background task syncs the file within a second, so it outlives a loss of power.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import logging
+import math
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from spech.addresses import numeric
+from spech.errors import LocalProtocolError
+from spech.sip.call.leftover import FarewellRecord, FlowRecord
+from spech.sip.call.session import Session
+from spech.sip.transaction.flow import TRANSPORTS
+
+_log: Final = logging.getLogger(__name__)
+
+#: Call-ID and our tag.
+Key = tuple[str, str]
+
+#: Seconds after which a dead process's calls are left alone: the far ends have given up.
+LIFETIME: Final = 3600.0
+#: Seconds between a line and its sync, and between two marks that the process is alive.
+_SYNC_SECONDS: Final = 0.5
+_ALIVE_SECONDS: Final = 60.0
+#: Bytes from which on a file that holds mostly ended calls is written again.
+_COMPACT_FROM: Final = 1 << 20
+#: A record holds no circle, and looking for one takes longer than writing it.
+_ENCODER: Final = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+#: Bytes that are read at most.
+_LARGEST: Final = 64 << 20
+
+
+#: The fields of a record that are no text.
+_NO_TEXT: Final = ("flows", "route_set", "sequence")
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(FarewellRecord))
+
+
+class Journal:
+    """The calls of one phone whose far ends wait for a farewell, in a file.
+
+    A context manager, open while the phone is. The file is readable by its owner alone and locked.
+
+    Args:
+        path: the file; made when missing.
+        account: the account's address. Calls of other accounts are skipped, and forgotten.
+
+    Raises:
+        LocalProtocolError: the file cannot be used, or another process uses it.
+    """
+
+    def __init__(self, path: str | Path, account: str | None) -> None:
+        self._path = Path(path)
+        self._account = account
+        self._live: dict[Key, bytes] = {}
+        self._size = 0
+        self._unsynced = trio.Event()
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._refused(error.strerror) from error
+        try:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise self._refused("another process uses it") from error
+            os.fchmod(self._file, 0o600)
+            #: What the process before has left, to be given its farewells.
+            self.left: Final = self._read()
+            self._rewrite()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _refused(self, cause: str | None) -> LocalProtocolError:
+        return LocalProtocolError(f"the journal {self._path} cannot be used: {cause}")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Close the file; what no farewell has been confirmed for stays in it."""
+        os.close(self._file)
+
+    # ------------------------------------------------------------------ writing
+
+    def note(self, session: Session) -> None:
+        """The farewell of a call may need something else now."""
+        self.write((session.call_id, session.local_tag), session.farewell_record())
+
+    def forget(self, key: Key, status: int) -> None:
+        """The farewell of an earlier process's call was answered with ``status``, or never."""
+        self.write(key, None)
+
+    def write(self, key: Key, record: FarewellRecord | None) -> None:
+        """Note what the farewell of a call needs now, None when it needs nothing any more."""
+        if record is None:
+            if self._live.pop(key, None) is None:
+                return
+            if not self._live:
+                self._truncate()
+                return
+            line = self._line(key, None)
+        else:
+            line = self._line(key, record)
+            if self._live.get(key) == line:
+                return
+            self._live[key] = line
+        self._append(line)
+
+    def _line(self, key: Key, record: FarewellRecord | None) -> bytes:
+        values = None if record is None else [getattr(record, name) for name in _FIELDS]
+        text = _ENCODER.encode([self._account, *key, values]).encode()
+        return b"%08x %b\n" % (zlib.crc32(text), text)
+
+    def _append(self, line: bytes) -> None:
+        try:
+            written = os.pwrite(self._file, line, self._size)
+        except OSError as error:
+            _log.warning("the journal %s is not written: %s", self._path, error.strerror)
+            return
+        if written < len(line):
+            _log.warning("the journal %s is not written: the disk is full", self._path)
+            return  # The next line takes the place of the broken one.
+        self._size += len(line)
+        self._unsynced.set()
+        if self._size > _COMPACT_FROM and self._size > 4 * sum(map(len, self._live.values())):
+            self._rewrite()
+
+    def _truncate(self) -> None:
+        os.ftruncate(self._file, 0)
+        self._size = 0
+        self._unsynced.set()
+
+    def _rewrite(self) -> None:
+        """Keep the live calls only.
+
+        A process that is killed between the two steps leaves the old file's tail behind the new
+        lines: its first line is damaged, and the others lead to the same state once more.
+        """
+        text = b"".join(self._live.values())
+        os.pwrite(self._file, text, 0)
+        os.ftruncate(self._file, len(text))
+        self._size = len(text)
+        self._unsynced.set()
+
+    async def run(self) -> None:
+        """Sync what was written, and mark the file as used, until cancelled."""
+        while True:
+            with trio.move_on_after(_ALIVE_SECONDS if self._live else math.inf):
+                await self._unsynced.wait()
+                await trio.sleep(_SYNC_SECONDS)
+            self._unsynced = trio.Event()
+            await trio.to_thread.run_sync(self._sync)
+
+    def _sync(self) -> None:
+        try:
+            os.utime(self._file)
+            os.fsync(self._file)
+        except OSError as error:
+            _log.warning("the journal %s is not synced: %s", self._path, error.strerror)
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self) -> dict[Key, FarewellRecord]:
+        """The calls that were up when the process before ended. Damaged lines are skipped."""
+        status = os.fstat(self._file)
+        text = os.pread(self._file, min(status.st_size, _LARGEST), 0)
+        if not text:
+            return {}
+        found: dict[Key, FarewellRecord] = {}
+        skipped = 0
+        for line in text.splitlines(keepends=True):
+            try:
+                key, record = self._parse(line)
+            except (ValueError, TypeError):
+                skipped += 1
+                continue
+            found.pop(key, None)
+            if record is not None:
+                found[key] = record
+                self._live[key] = line
+            else:
+                self._live.pop(key, None)
+        if skipped:
+            _log.warning("%d damaged lines of the journal %s are skipped", skipped, self._path)
+        if found and time.time() - status.st_mtime > LIFETIME:
+            _log.warning("%d calls of a process that ended long ago are left alone", len(found))
+            found = {}
+        self._live = {key: line for key, line in self._live.items() if key in found}
+        return found
+
+    def _parse(self, line: bytes) -> tuple[Key, FarewellRecord | None]:
+        checksum, _, text = line.removesuffix(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+            raise ValueError("damaged")
+        account, call_id, tag, values = json.loads(text)
+        key = (str(call_id), str(tag))
+        if account != self._account:
+            _log.info("a call of %s, which is not this phone's account, is skipped", account)
+            return key, None
+        return key, None if values is None else _record(values)
+
+
+def _record(values: list[Any]) -> FarewellRecord:
+    """What :meth:`Journal.write` was given.
+
+    Raises:
+        ValueError, TypeError: the values are others.
+    """
+    record = FarewellRecord(**dict(zip(_FIELDS, values, strict=True)))
+    texts = [getattr(record, name) for name in _FIELDS if name not in _NO_TEXT]
+    if not all(isinstance(one, str) for one in (*texts, *record.route_set)):
+        raise ValueError("a text is missing")
+    if record.farewell not in ("CANCEL", "DECLINE", "BYE") or not record.flows:
+        raise ValueError("an unknown farewell, or no flow")
+    return dataclasses.replace(
+        record,
+        flows=tuple(_flow(*one) for one in record.flows),
+        route_set=tuple(record.route_set),
+        sequence=int(record.sequence),
+    )
+
+
+def _flow(transport: str, local: Any, remote: Any, host: Any) -> FlowRecord:
+    (here, here_port), (there, there_port) = local, remote
+    if transport not in TRANSPORTS or numeric(str(there)) is None or not isinstance(host, str):
+        raise ValueError("a damaged flow")
+    return transport, (str(here), int(here_port)), (str(there), int(there_port)), host

@@ -1,0 +1,347 @@
+"""The journal of dialogs: what it holds, and what another phone makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from spech import Account, Call, IncomingCall, LocalProtocolError, Phone, PortRange, open_phone
+from spech.phone.journal import LIFETIME, Journal
+from spech.sip.call.leftover import FarewellRecord
+
+LOOPBACK = ("127.0.0.1", 0)
+PORTS = PortRange(37_440, 37_499)
+PASSWORD = "hush-hush"
+
+
+def record(call_id: str, filler: str = "") -> FarewellRecord:
+    flow = ("udp", ("127.0.0.1", 5060), ("127.0.0.2", 5060), "")
+    return FarewellRecord(
+        "BYE", call_id, "t" + filler, "sip:alice@example.org", (flow,), route_set=("<sip:proxy>",)
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calls"
+
+
+def modified(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def left(path: Path, account: str | None = None) -> list[str]:
+    """The Call-IDs that the next process finds."""
+    with Journal(path, account) as journal:
+        return [call_id for call_id, _ in journal.left]
+
+
+def test_calls_that_are_up_are_left_for_the_next_process(path: Path) -> None:
+    with Journal(path, None) as journal:
+        for name in "abc":
+            journal.write((name, "t"), record(name))
+        journal.write(("b", "t"), None)
+        journal.write(("a", "t"), record("a", "2"))
+    with Journal(path, None) as journal:
+        assert journal.left == {("c", "t"): record("c"), ("a", "t"): record("a", "2")}
+        journal.write(("c", "t"), None)
+    assert left(path) == ["a"]
+
+
+def test_a_file_without_calls_is_empty(path: Path) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("a", "t"), record("a"))
+        assert path.stat().st_size
+        journal.write(("a", "t"), None)
+        assert path.stat().st_size == 0
+
+
+def test_only_the_owner_reads_it(path: Path) -> None:
+    path.touch(0o644)
+    with Journal(path, None):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_process_is_refused(path: Path) -> None:
+    with Journal(path, None), pytest.raises(LocalProtocolError, match="another process uses it"):
+        Journal(path, None)
+
+
+def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LocalProtocolError, match="No such file"):
+        Journal(tmp_path / "nowhere" / "calls", None)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"x", b"\0" * 300, b"00000000 [1,2]\n", b"\n\n", b"\xff\xfe\n", b"[" * 100_000]
+)
+def test_a_damaged_tail_is_skipped(path: Path, tail: bytes) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("a", "t"), record("a"))
+    with path.open("ab") as file:
+        file.write(tail)
+    assert left(path) == ["a"]
+    assert left(path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (0, "HELLO"),
+        (1, 1),
+        (2, None),
+        (4, []),
+        (4, 7),
+        (4, [["udp", ["host", 1], ["name", 5060], ""]]),
+        (4, [["ftp", ["127.0.0.1", 1], ["127.0.0.2", 5060], ""]]),
+        (4, [["udp", ["127.0.0.1", 1], ["127.0.0.2", "x"], ""]]),
+        (6, ["a"]),
+        (9, [1]),
+        (9, 1),
+        (10, "x"),
+    ],
+)
+def test_a_record_with_a_wrong_field_is_skipped(path: Path, field: int, value: object) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("a", "t"), record("a"))
+        journal.write(("b", "t"), record("b"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    values = json.loads(first[9:])
+    values[3][field] = value
+    text = json.dumps(values).encode()
+    path.write_bytes(b"%08x %b\n" % (zlib.crc32(text), text) + second)
+    assert left(path) == ["b"]
+
+
+def test_every_length_of_a_torn_file_can_be_read(path: Path) -> None:
+    with Journal(path, None) as journal:
+        for name in "abc":
+            journal.write((name, "t"), record(name))
+    whole = path.read_bytes()
+    ends = [index + 1 for index, byte in enumerate(whole) if byte == 0x0A]
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        assert len(left(path)) == sum(end <= length for end in ends)
+
+
+def test_calls_of_another_account_are_skipped_and_forgotten(path: Path) -> None:
+    with Journal(path, "sip:alice@example.org") as journal:
+        journal.write(("a", "t"), record("a"))
+    assert left(path, "sip:bob@example.org") == []
+    assert left(path, "sip:alice@example.org") == []
+
+
+def test_calls_of_a_process_that_ended_long_ago_are_left_alone(path: Path) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("a", "t"), record("a"))
+    at = path.stat().st_mtime - LIFETIME + 60
+    os.utime(path, (at, at))
+    assert left(path) == ["a"]
+    os.utime(path, (at - 120, at - 120))
+    assert left(path) == []
+
+
+def test_the_file_does_not_grow_with_the_calls_that_ended(path: Path) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("first", "t"), record("first"))
+        for number in range(20_000):
+            journal.write((f"c{number}", "t"), record(f"c{number}"))
+            journal.write((f"c{number}", "t"), None)
+        assert path.stat().st_size < 1 << 21
+    assert left(path) == ["first"]
+
+
+def test_a_rewriting_that_was_torn_leads_to_the_same_calls(path: Path) -> None:
+    """Killed between writing the live calls and cutting the old ones off."""
+    with Journal(path, None) as journal:
+        for number in range(50):
+            journal.write((f"c{number}", "t"), record(f"c{number}", "x" * number))
+        for number in range(0, 50, 2):
+            journal.write((f"c{number}", "t"), None)
+        old = path.read_bytes()
+    with Journal(path, None):
+        new = path.read_bytes()
+    assert len(new) < len(old)
+    path.write_bytes(new + old[len(new) :])
+    assert left(path) == [f"c{number}" for number in range(1, 50, 2)]
+
+
+async def test_what_is_written_is_synced_within_a_second(
+    path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[float] = []
+    now = trio.current_time
+
+    async def run_at_once(sync: Callable[[], None]) -> None:
+        sync()
+
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(now()))
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_at_once)
+    with Journal(path, None) as journal:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(journal.run)
+            await trio.sleep(10)
+            synced.clear()
+            journal.write(("a", "t"), record("a"))
+            at = now()
+            await trio.sleep(1)
+            assert len(synced) == 1
+            assert synced[0] - at < 1
+            # A process that lives says so, however long its call lasts.
+            path_time = at - 5000
+            os.utime(path, (path_time, path_time))
+            await trio.sleep(61)
+            assert modified(path) > path_time + 1000
+            nursery.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------------- a process that is killed
+
+PROGRAM = """
+import sys
+import trio
+from spech import Account, PortRange, open_phone
+
+async def main(role, journal, peer):
+    async with open_phone(
+        listen=("127.0.0.1", 0), ports=PortRange(37_460, 37_479), journal=journal
+    ) as phone:
+        if role == "call":
+            async with phone.call(peer) as call:
+                while True:
+                    print(call.state, flush=True)
+                    await call.changed()
+        else:
+            incoming = phone.incoming_calls()
+            print(*phone.address, flush=True)
+            arrived = await anext(incoming)
+            if role == "ring":
+                print("ringing", flush=True)
+                await trio.sleep_forever()
+            async with arrived.answer() as call:
+                print(call.state, flush=True)
+                await call.ended()
+
+trio.run(main, *sys.argv[1:])
+"""
+
+
+class Process:
+    """A program with a phone, in a process of its own."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._text = ""
+
+    async def says(self, word: str) -> None:
+        """Wait until a line begins with ``word``."""
+        await self.line(word)
+
+    async def line(self, word: str = "") -> str:
+        assert self._process.stdout is not None
+        with trio.fail_after(10):
+            while True:
+                *lines, _ = self._text.split("\n")
+                for line in lines:
+                    if line.startswith(word):
+                        return line
+                data = await self._process.stdout.receive_some()
+                assert data, "the program has ended"
+                self._text += data.decode()
+
+    async def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def program(role: str, journal: Path, peer: str = "") -> AsyncIterator[Process]:
+    async with trio.open_nursery() as nursery:
+        run = partial(
+            trio.run_process,
+            [sys.executable, "-c", PROGRAM, role, str(journal), peer],
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        process: trio.Process = await nursery.start(run)
+        yield Process(process)
+        process.kill()
+
+
+@asynccontextmanager
+async def restarted(journal: Path, account: Account | None = None) -> AsyncIterator[Phone]:
+    """The phone that follows the killed one; its farewells come within five seconds."""
+    with trio.fail_after(5):
+        async with open_phone(account, listen=LOOPBACK, ports=PORTS, journal=journal) as phone:
+            yield phone
+
+
+@pytest.mark.parametrize("answer", [False, True], ids=["ringing", "up"])
+async def test_the_far_end_of_a_killed_caller_is_told(path: Path, answer: bool) -> None:
+    async with open_phone(listen=LOOPBACK, ports=PORTS) as bob:
+        arrivals = bob.incoming_calls()
+        async with program("call", path, f"sip:bob@127.0.0.1:{bob.address[1]}") as alice:
+            incoming: IncomingCall = await anext(arrivals)
+            if not answer:
+                await alice.says("ringing")
+                await alice.kill()
+                async with restarted(path):
+                    await incoming.ended()
+                return
+            async with incoming.answer() as call:
+                await alice.says("answered")
+                await alice.kill()
+                async with restarted(path):
+                    await call.ended()
+                assert call.ended_by == "remote"
+    assert size(path) == 0
+
+
+@pytest.mark.parametrize("role", ["ring", "answer"])
+async def test_the_caller_of_a_killed_phone_is_told(path: Path, role: str) -> None:
+    async with (
+        open_phone(listen=LOOPBACK, ports=PORTS) as alice,
+        program(role, path) as bob,
+    ):
+        host, port = (await bob.line()).split()
+        call: Call
+        async with alice.call(f"sip:bob@{host}:{port}") as call:
+            wanted = "ringing" if role == "ring" else "answered"
+            with trio.fail_after(5):
+                while call.state != wanted:
+                    await call.changed()
+            await bob.says(wanted)
+            await bob.kill()
+            async with restarted(path):
+                await call.ended()
+            assert (call.ended_by, call.status) == ("remote", 480 if role == "ring" else 200)
+
+
+async def test_a_phone_that_closes_leaves_nothing(path: Path) -> None:
+    async with open_phone(listen=LOOPBACK, ports=PORTS) as bob:
+        arrivals = bob.incoming_calls()
+        async with (
+            open_phone(listen=LOOPBACK, ports=PORTS, journal=path) as alice,
+            alice.call(f"sip:bob@127.0.0.1:{bob.address[1]}") as call,
+        ):
+            incoming = await anext(arrivals)
+            async with incoming.answer():
+                await call.answered(5)
+                assert size(path)
+    assert size(path) == 0
