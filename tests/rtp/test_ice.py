@@ -514,3 +514,29 @@ def test_the_table_of_pairs_leads_everywhere() -> None:
     assert reached == set(PairState)
     assert set(PAIRS) == set(PairState)
     assert {what for row in PAIRS.values() for what in row} == set(Input)
+
+
+@pytest.mark.parametrize("candidates", ["none", "unusable"])
+@pytest.mark.parametrize("hidden", [True, False], ids=["they-offer", "they-answer"])
+@pytest.mark.parametrize("nat", [None, "port"])
+def test_a_peer_whose_candidates_cannot_be_used_is_found_by_its_checks(
+    candidates: str, hidden: bool, nat: str | None
+) -> None:
+    """As browsers without microphone permission (``.local`` names only), and those that trickle."""
+    network, left, right = make(7, cone(nat) if nat else None, mux=True)
+    ours, theirs = left.side(), right.side()
+    unusable = (Candidate("1", RTP, 5, ("0.0.0.0", 9), "host"),) if candidates == "unusable" else ()
+    shown = replace(ours, candidates=unusable)
+    right.start(IceAgreement(theirs, shown, not hidden))
+    network.run(0.5)
+    left.start(IceAgreement(ours, theirs, hidden))
+    assert network.run(5, lambda: connected(left, right))
+    assert arrives(network, left, right)
+    assert arrives(network, right, left)
+
+
+def test_a_peer_without_candidates_that_makes_no_checks_is_given_up() -> None:
+    network, left, right = make(8)
+    right.start(IceAgreement(right.side(), replace(left.side(), candidates=()), False))
+    network.run(PATIENCE + 1)
+    assert right.ice.state is IceState.FAILED

@@ -384,3 +384,37 @@ def test_strangers_cannot_shake_hands_with_who_began() -> None:
     exchange(left, right)
     assert left.stream.foreign == 1
     assert left.stream.protection.kind == "DTLS"
+
+
+def shake(left: Side, right: Side, *, from_: Address, ticks: int = 20) -> None:
+    """Carry what both send; what ``right`` sends seems to come from ``from_``."""
+    for _ in range(ticks):
+        for here, there, source in ((left, right, LEFT), (right, left, from_)):
+            for box, other in ((here.media, there.media), (here.control, there.control)):
+                other.waiting += [(datagram, source) for datagram in box.sent]
+                box.sent.clear()
+            there.now += 0.02
+            there.stream.drain(there.now)
+
+
+@pytest.mark.parametrize("begins", [True, False], ids=["we-begin", "they-begin"])
+@pytest.mark.parametrize("from_", [(RIGHT[0], 5555), STRANGER])
+def test_the_address_that_shows_the_certificate_gets_the_sound(
+    begins: bool, from_: Address
+) -> None:
+    certificates = Certificate(), Certificate()
+    left = Side(LEFT, RIGHT, 1, certificate=certificates[0])
+    right = Side(RIGHT, LEFT, 2, certificate=certificates[1])
+    left.stream.confirmed = False
+    for side, other, client in ((left, 1, begins), (right, 0, not begins)):
+        name, _, digest = certificates[other].fingerprint.partition(" ")
+        fingerprint = (name, digest.replace(":", "").lower())
+        side.stream.negotiate(side.there, side.there)
+        side.stream.secure(DtlsPeer((fingerprint,), client=client))
+    shake(left, right, from_=from_)
+    assert left.stream.protection.ready
+    assert right.stream.protection.ready
+    assert left.stream.confirmed
+    left.say()
+    assert left.media.to[-1] == from_
+    assert left.hear(right.say(), from_) == 1
