@@ -217,7 +217,7 @@ class Association:
 
     Attributes:
         keys: once a handshake is done.
-        proven: the address that the handshake was done with.
+        proven: the address from which the peer has completed the handshake.
         failure: why there will be none, in plain words.
     """
 
@@ -253,8 +253,12 @@ class Association:
             self._note_hello(datagram, source, destination)
         if address is None or address not in self._handshakes:
             return False
-        self._handshakes[address].receive(datagram)
+        handshake = self._handshakes[address]
+        done = handshake.keys is not None
+        handshake.receive(datagram)
         self._look(address, destination)
+        if handshake.keys is not None and not done:
+            self.proven = source
         return True
 
     def tick(self, now: float, destination: Address | None) -> list[tuple[bytes, Address]]:
@@ -350,7 +354,6 @@ class Association:
         self._out += [(datagram, address) for datagram in handshake.to_send()]
         if handshake.keys is not None:
             self.keys = handshake.keys
-            self.proven = address
             self._handshakes = {address: handshake}  # It may be asked for its last words again.
         elif handshake.failure is not None:
             del self._handshakes[address]
