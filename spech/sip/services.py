@@ -107,9 +107,9 @@ class Services:
         """A request outside any dialog, INVITE excepted."""
         match transaction.request.method:
             case "OPTIONS":
-                receive_options(self._context, transaction, self._context.ids.tag(), now)
+                receive_options(self._context, transaction, self._tag(transaction), now)
             case "MESSAGE":
-                receive_message(self._context, transaction, self._context.ids.tag(), now)
+                receive_message(self._context, transaction, self._tag(transaction), now)
             case "NOTIFY" | "SUBSCRIBE":
                 self._receive_event(transaction, now)
             case "REFER":
@@ -159,6 +159,9 @@ class Services:
         self._respond(transaction, 200, now)
         self._context.emit(MailboxChanged(mailbox))
 
+    def _tag(self, transaction: ServerTransaction) -> str:
+        return answer_tag(self._context.ids, transaction.request)
+
     def _respond(
         self,
         transaction: ServerTransaction,
@@ -166,7 +169,7 @@ class Services:
         now: float,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        tag = answer_tag(self._context.ids, transaction.request)
+        tag = self._tag(transaction)
         response = response_to(transaction.request, status, to_tag=tag, headers=headers)
         transaction.respond(response, now)
 
