@@ -23,11 +23,6 @@ from spech.sip.transaction.flow import Flow
 _LOOK_UP_AGAIN: Final = 15.0
 #: Seconds between two looks at whether the machine slept, or is on another network.
 _LOOK_AROUND: Final = 5.0
-#: Seconds to wait before a broken flow to the registrar is made anew, doubled with each one in a
-#: row, and when a flow has lived long enough for the row to end (RFC 5626 4.5).
-_FIRST_PAUSE: Final = 30.0
-_LONGEST_PAUSE: Final = 1800.0
-_GOOD_FLOW: Final = 120.0
 _REMEMBERED_FAULTS: Final = 100
 
 
@@ -81,7 +76,7 @@ class Binding:
         self._unreachable: ServerUnreachable | None = None
         #: The flow that the registrar reaches us by, and why connections ended lately.
         self._bound: Flow | None = None
-        self._lost = trio.Event()
+        self._due = trio.Event()
         self._faults: dict[Flow, str] = {}
 
     async def made(self, timeout: float | None) -> None:
@@ -128,23 +123,18 @@ class Binding:
                 instance=self._account.instance,
             )
         async with open_scope() as nursery:
-            nursery.start_soon(self._mend, registration)
+            nursery.start_soon(self._refresh, registration)
             nursery.start_soon(self._look_around, registration)
 
-    async def _mend(self, registration: Registration) -> None:
-        """A connection that broke is made anew, after the pause of RFC 5626 4.5."""
-        failures = 0
+    async def _refresh(self, registration: Registration) -> None:
+        """Resolve the registrar's name for each refresh and each further attempt."""
         while True:
-            since = trio.current_time()
-            await self._lost.wait()
-            failures = failures + 1 if trio.current_time() - since < _GOOD_FLOW else 0
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
-            await trio.sleep(self._rng.uniform(0.5, 1.0) * pause)
-            self._lost = trio.Event()
+            await self._due.wait()
+            self._due = trio.Event()
             await self._renew(registration)
 
     async def _look_around(self, registration: Registration) -> None:
-        """After a sleep of the machine, or on another network, nobody would find us."""
+        """After a sleep of the machine, or on another network, our binding leads nowhere."""
         slept = _seconds_asleep()
         while True:
             await trio.sleep(_LOOK_AROUND)
@@ -153,7 +143,11 @@ class Binding:
                 await self._renew(registration)
 
     async def _renew(self, registration: Registration) -> None:
-        flows = await self._find(registration.registrar)
+        try:
+            flows = await self._flows_to(registration.registrar)
+        except ServerUnreachable:
+            # The server's addresses that were known to work, from the address that we have now.
+            flows = [self._endpoint.present(flow) for flow in registration.flows]
         with self._endpoint.command() as (_, now):
             registration.register(flows, now)
 
@@ -169,13 +163,14 @@ class Binding:
     # ------------------------------------------------------------------ what happens to it
 
     def receive_broken(self, flow: Flow, reason: str) -> None:
-        """A connection broke; where we are bound through it, nobody can reach us."""
+        """A connection broke. The user agent learns of it next, this is for the reason."""
         self._faults[flow] = reason
         while len(self._faults) > _REMEMBERED_FAULTS:
             del self._faults[next(iter(self._faults))]
-        if flow == self._bound and self.status.state == "registered":
-            self._set(RegistrationStatus("registering", None, f"Connection {reason}."))
-            self._lost.set()
+
+    def receive_due(self) -> None:
+        """The user agent wants to register again, where the registrar's name leads now."""
+        self._due.set()
 
     def receive(self, registration: Registration) -> None:
         """The user agent says that something changed."""
@@ -186,9 +181,14 @@ class Binding:
         if registration.state is State.REGISTERED:
             self._bound = registration.flow
             self._endpoint.keep(self._bound)
+        reason = registration.reason
+        fault = None
+        if registration.state in (State.REGISTERING, State.FAILED):
+            fault = self._faults.pop(registration.flow, None)
+        if registration.state is State.REGISTERING and fault:
+            reason = f"Connection {fault}."
         if registration.state is State.FAILED and not registration.answered:
             host = registration.registrar.host
-            fault = self._faults.pop(registration.flow, None)
             self._unreachable = ServerUnreachable(
                 f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."
             )
@@ -196,7 +196,7 @@ class Binding:
             RegistrationStatus(
                 _STATES[registration.state],
                 registration.status,
-                registration.reason,
+                reason,
                 registration.expires_at,
             )
         )

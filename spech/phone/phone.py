@@ -281,6 +281,9 @@ class Phone:
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
                     self._binding.receive(registration)
+            case events.RefreshDue():
+                if self._binding is not None:
+                    self._binding.receive_due()
             case (
                 events.MessageReceived()
                 | events.MailboxChanged()

@@ -40,7 +40,11 @@ from spech.sip.transaction.arrival import answer_tag, origin, traced
 from spech.sip.transaction.flow import Flow, Outgoing, host_port
 from spech.sip.transaction.layer import TransactionLayer
 from spech.sip.transaction.timers import TimerSet
-from spech.sip.transaction.transaction import ServerTransaction, Transaction
+from spech.sip.transaction.transaction import (
+    ClientTransaction,
+    ServerTransaction,
+    Transaction,
+)
 
 USER_AGENT: Final = "Spech"
 
@@ -149,6 +153,13 @@ class UserAgent:
             owner, name = due
             self.note(owner.call_id, f"timer {name} of {owner}")
             owner.handle_timer(name, now)
+            if isinstance(owner, ClientTransaction) and name in "BF":
+                self._doubt(owner.flow, now)
+
+    def _doubt(self, flow: Flow, now: float) -> None:
+        """A request over ``flow`` got no answer. Where our registrar is there, it may be dead."""
+        for registration in self._registrations:
+            registration.doubt(flow, now)
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` wants to be called next, or None."""
@@ -186,6 +197,8 @@ class UserAgent:
     def transport_failed(self, flow: Flow, now: float) -> None:
         """The transport could not deliver on ``flow`` (RFC 3261 8.1.3.1)."""
         self.layer.transport_failed(flow, now)
+        for registration in self._registrations:
+            registration.flow_failed(flow, now)
 
     @property
     def idle(self) -> bool:

@@ -23,7 +23,7 @@ from spech.sip.call.transfer import TransferProgress, TransferRequested
 from spech.sip.dialog.dialog import HostNamed
 from spech.sip.dialog.event import Event
 from spech.sip.dialog.general import MessageReceived
-from spech.sip.registration import RegistrationChanged
+from spech.sip.registration import RefreshDue, RegistrationChanged
 from spech.sip.watching.mailbox import MailboxChanged
 from spech.sip.watching.subscription import Notified, SubscriptionChanged
 
@@ -45,6 +45,7 @@ __all__ = [
     "MessageReceived",
     "Notified",
     "Redirected",
+    "RefreshDue",
     "RegistrationChanged",
     "Ringing",
     "SessionEvent",

@@ -1,4 +1,4 @@
-"""Keeping a binding at a registrar (RFC 3261 10). Pure: time comes in as ``now``, in seconds."""
+"""Keeps a binding at a registrar (RFC 3261 10). Pure: time comes in as ``now``, in seconds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from spech.sip.dialog.attempts import Attempts, back_off
+from spech.addresses import numeric
+from spech.sip.dialog.attempts import Attempts
+from spech.sip.dialog.backoff import BackOff
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity, Tries
+from spech.sip.dialog.probe import Probe
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import REASONS, Request, Response
@@ -20,6 +23,12 @@ from spech.sip.transaction.transaction import ClientTransaction
 
 #: The longest binding that is believed, in seconds.
 _MOST: Final = 86_400
+#: Seconds from one refresh to the next at the least, however short the binding is.
+_LEAST_REFRESH: Final = 5.0
+#: Seconds after which a refresh goes to the known flows when nobody has resolved the host.
+_LOOK_UP_SECONDS: Final = 10.0
+#: A binding that lived this long was a good one: the pauses start again with the shortest.
+_GOOD_SECONDS: Final = 120.0
 
 
 class State(enum.Enum):
@@ -38,13 +47,27 @@ class RegistrationChanged(Event):
     registration: Registration
 
 
+@dataclass(frozen=True, slots=True)
+class RefreshDue(Event):
+    """The registrar has a host name: resolve it, then call :meth:`Registration.register`.
+
+    Where nobody does so within 10 s, the known flows are used.
+    """
+
+    registration: Registration
+
+
 class Registration(Attempts):
     """One address of record bound to our contact.
 
-    Refreshes itself before it expires, tries again with growing pauses after a failure, and is
-    removed by :meth:`remove`. A wrong password is not tried again by itself. Behind a NAT the
-    address that the registrar saw is bound in place of ours (RFC 3581), and what it answers in
-    Service-Route is the way of later requests (RFC 3608).
+    Refreshes itself before it expires, tries again after a failure with the pauses of
+    :class:`~spech.sip.dialog.backoff.BackOff`, and is removed by :meth:`remove`. Before the first
+    success, a refused user or password is not tried again. Behind a NAT the address that the
+    registrar saw is bound in place of ours (RFC 3581), and the Service-Route that it answers is the
+    route of later requests (RFC 3608).
+
+    While it is registered, the registrar is asked for OPTIONS every 12 s, so that a dead server is
+    noticed within 20 s. One that never answers OPTIONS is not asked again.
 
     ``instance`` is a URN that names this phone for as long as it exists, ``urn:uuid:…``; with it
     the binding is one of RFC 5626, which a new one from the same phone replaces.
@@ -78,7 +101,17 @@ class Registration(Attempts):
         self._sequence = context.ids.sequence()
         #: The ways to the registrar, tried in turn.
         self.flows: list[Flow] = []
-        self._failures = 0
+        self._back_off = BackOff(context.rng)
+        #: Whether it was registered before, and since when without a break.
+        self._succeeded_once = False
+        self._since: float | None = None
+        #: Whether the registrar was found not to know outbound (RFC 5626), and asked for a longer
+        #: interval (423); each is answered once.
+        self._without_outbound = False
+        self._lengthened = False
+        #: Whether RefreshDue waits to be answered.
+        self._looking_up = False
+        self._probe = Probe(context, identity.address, registrar, self._receive_silence)
 
     def __str__(self) -> str:
         return "the registration"
@@ -87,15 +120,52 @@ class Registration(Attempts):
         return f"<Registration {self.identity.uri.address} {self.state.value}>"
 
     def register(self, flows: Sequence[Flow], now: float) -> None:
-        """Bind our contact, trying ``flows`` in turn."""
-        self.flows = list(flows)
+        """Bind our contact, trying ``flows`` in turn; a server that we are bound at comes first."""
+        bound = self.flow if self.state is State.REGISTERED else None
+        self.flows = sorted(flows, key=lambda flow: flow != bound)
         self.identity.trust(flows)
-        self._corrected = False
+        self._corrected = self._lengthened = self._looking_up = False
+        self._probe.stop()
         self._start(now)
+
+    def doubt(self, flow: Flow, now: float) -> None:
+        """A request over ``flow`` got no answer: register again, if that leads to our server."""
+        if self.state is State.REGISTERED and flow == self.flow and not self._pending:
+            self.register(self.flows, now)
+
+    def flow_failed(self, flow: Flow, now: float) -> None:
+        """The connection of ``flow`` broke: where we are bound by it, nobody can reach us."""
+        if self.state is State.REGISTERED and flow == self.flow and not self._pending:
+            self._lose("The connection broke", now)
+            self._context.timers.set(self, "refresh", now + self._back_off.after_silence())
+            self._context.emit(RegistrationChanged(self))
+
+    def _receive_silence(self, now: float) -> None:
+        """The registrar does not answer OPTIONS any more."""
+        self._lose("The server does not answer", now)
+        self._refresh(now)
+        self._context.emit(RegistrationChanged(self))
+
+    def _lose(self, reason: str, now: float) -> None:
+        self._note_break(now)
+        self._probe.stop()
+        self.state = State.REGISTERING
+        self.status, self.reason = None, reason
+
+    def _note_break(self, now: float) -> None:
+        """A binding that lived long enough ends the row of failures."""
+        if self._since is not None and now - self._since >= _GOOD_SECONDS:
+            self._back_off.reset()
+        self._since = None
+
+    @property
+    def _pending(self) -> bool:
+        return self._transaction is not None and self._transaction.pending
 
     def remove(self, now: float) -> None:
         """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
-        asking = self._transaction is not None and self._transaction.pending
+        asking = self._pending
+        self._probe.stop()
         self._context.timers.clear_all(self)
         self.state = State.REMOVED
         self._tries = Tries()
@@ -109,6 +179,17 @@ class Registration(Attempts):
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the "refresh" timer."""
         if name == "refresh" and self.state is not State.REMOVED:
+            self._refresh(now)
+
+    def _refresh(self, now: float) -> None:
+        """Register again, at the addresses that the registrar's name has now (RFC 3263 4)."""
+        hop = self.identity.route.uri if self.identity.route else self.registrar
+        named = numeric(hop.parameter("maddr") or hop.host) is None
+        if named and not self._looking_up:
+            self._looking_up = True
+            self._context.timers.set(self, "refresh", now + _LOOK_UP_SECONDS)
+            self._context.emit(RefreshDue(self))
+        else:
             self.register(self.flows, now)
 
     def _flows(self) -> list[Flow]:
@@ -129,7 +210,7 @@ class Registration(Attempts):
                 ("Contact", self._contact(flow)),
                 *([("Contact", f"<{before}>;expires=0")] if before else []),
                 ("Expires", str(expires)),
-                ("Supported", "path, outbound" if self._instance else "path"),
+                ("Supported", "path, outbound" if self._with_outbound else "path"),
                 *self._context.standard_headers(),
             ]
         )
@@ -137,19 +218,25 @@ class Registration(Attempts):
 
     def _contact(self, flow: Flow) -> str:
         contact = self._context.contact(flow, self.identity.uri)
-        if self._instance is None:
+        if not self._with_outbound:
             return contact
         return f'{contact};+sip.instance="<{self._instance}>";reg-id=1'  # RFC 5626 4.2.1
+
+    @property
+    def _with_outbound(self) -> bool:
+        return self._instance is not None and not self._without_outbound
 
     def _finished(self, status: int, response: Response | None, now: float) -> None:
         self.answered = response is not None
         transaction = self._transaction
         assert transaction is not None
+        if response is None or status >= 300:
+            self._note_break(now)
         if response is None:
             if self.state is State.REMOVED:
                 self._removed(status, REASONS[status])
             else:
-                self._fail(status, REASONS[status], now)
+                self._fail(status, REASONS[status], now, self._back_off.after_silence())
         elif self.state is State.REMOVED:
             if status < 300 and transaction.request.expires != 0:
                 self._send(now)  # The binding that was being made when we left.
@@ -159,10 +246,14 @@ class Registration(Attempts):
             self._succeeded(transaction, response, now)
         elif status == 423 and self._lengthen(response):
             self._send(now)
+        elif status == 439 and self._with_outbound:
+            # First Hop Lacks Outbound Support (RFC 5626 4.2.1): a plain binding then, for good.
+            self._without_outbound = True
+            self._send(now)
+        elif status == 408:
+            self._fail(status, response.phrase, now, self._back_off.after_silence())
         else:
-            retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
-            pause = maybe_number(retry.strip(), _MOST)
-            self._fail(status, response.phrase, now, pause)
+            self._refused(status, response, now)
 
     def _removed(self, status: int, reason: str) -> None:
         self.status, self.reason, self.expires_at = status, reason, None
@@ -177,15 +268,20 @@ class Registration(Attempts):
         granted = self._granted(transaction.request, response)
         if granted == 0:
             self.expires_at = None
-            self._fail(response.status, "The registrar bound us for no time", now)
+            reason = "The registrar granted 0 seconds"
+            self._note_break(now)
+            self._fail(response.status, reason, now, self._back_off.after_refusal())
             return
         self.state = State.REGISTERED
+        self._succeeded_once = True
+        self._since = now if self._since is None else self._since
         self.status, self.reason = response.status, response.phrase
         self.expires_at = now + granted
-        self._failures = 0
-        # Early enough for a few lost packets, and not in step with everybody else.
+        # Early enough for a few lost packets, and not in step with other clients.
         fraction = self._context.rng.uniform(0.7, 0.85)
-        self._context.timers.set(self, "refresh", now + max(granted * fraction, 1.0))
+        refresh = max(granted * fraction, _LEAST_REFRESH)
+        self._context.timers.set(self, "refresh", now + refresh)
+        self._probe.start(self.flow, now)
         self._context.emit(RegistrationChanged(self))
 
     def _corrects_contact(self, request: Request, response: Response) -> bool:
@@ -229,21 +325,26 @@ class Registration(Attempts):
     def _lengthen(self, response: Response) -> bool:
         """423 Interval Too Brief: take what the registrar asks for (RFC 3261 10.2.8)."""
         least = maybe_number((response.headers.get("Min-Expires") or "").strip(), _MOST)
-        if least is None or least <= self.expires:
+        if self._lengthened or least is None or least <= self.expires:
             return False
+        self._lengthened = True
         self.expires = least
         return True
 
-    def _fail(self, status: int, reason: str, now: float, pause: float | None = None) -> None:
+    def _refused(self, status: int, response: Response, now: float) -> None:
+        retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
+        pause: float | None = self._back_off.after_refusal(maybe_number(retry.strip(), _MOST))
+        # Trying a password again that was never right locks accounts: that waits for a person.
+        if status in (401, 403, 407) and not self._succeeded_once:
+            pause = None
+        self._fail(status, response.phrase, now, pause)
+
+    def _fail(self, status: int, reason: str, now: float, pause: float | None) -> None:
         self.state = State.FAILED
         self.status, self.reason = status, reason
         if self.expires_at is not None and self.expires_at <= now:
             self.expires_at = None
-        # Trying a refused password again and again locks accounts: that waits for a person.
-        if status not in (401, 403, 407):
-            if pause is None:
-                pause = back_off(self._failures)
-            pause *= self._context.rng.uniform(1.0, 1.2)  # Never before Retry-After (20.33).
+        self._context.timers.clear(self, "refresh")
+        if pause is not None:
             self._context.timers.set(self, "refresh", now + pause)
-        self._failures += 1
         self._context.emit(RegistrationChanged(self))

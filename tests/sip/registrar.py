@@ -23,7 +23,9 @@ class Registrar:
         self.granted = 300
         self.least = 0
 
-    def __call__(self, request: Request, flow: Flow, now: float) -> Response:
+    def __call__(self, request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
         self.seen.append((now, request))
         expires = request.expires or 0
         if 0 < expires < self.least:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
 
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.credentials import CHALLENGES
@@ -12,16 +11,6 @@ from spech.sip.dialog.identity import Identity, Tries
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ClientTransaction
-
-_BACK_OFF: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
-
-
-def back_off(failures: int) -> float:
-    """Seconds to wait before a request is made again that has failed, after earlier ``failures``.
-
-    For requests without which a program is cut off: REGISTER and SUBSCRIBE.
-    """
-    return _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
 
 
 class Attempts(ABC):

@@ -71,11 +71,19 @@ class Credentials:
                 request = request.replace(headers=headers)
         return request
 
-    def accept_challenge(self, request: Request, response: Response, flow: Flow) -> bool:
+    def forget_challenges(self) -> None:
+        """Send the next request without an answer."""
+        self._challenges.clear()
+
+    def accept_challenge(
+        self, request: Request, response: Response, flow: Flow, *, insist: bool = False
+    ) -> bool:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.
 
         It cannot when there is no password, when no algorithm fits, when the same credentials have
-        just been refused (RFC 3261 22.1), or when the challenge is not for us to answer.
+        just been refused (RFC 3261 22.1), or when the challenge is not for us to answer. With
+        ``insist`` a refusal that comes with another nonce is taken as that of the nonce, not of
+        the password.
         """
         if self._client is None or response.status not in CHALLENGES or not self.trusts(flow):
             return False
@@ -88,7 +96,9 @@ class Credentials:
                 by_realm.setdefault(realm, []).append(challenge)
         for realm, challenges in by_realm.items():
             if realm in sent and any(
-                self._client.rejected(challenge, sent[realm]) for challenge in challenges
+                self._client.rejected(challenge, sent[realm])
+                and not (insist and self._client.replaced(challenge, sent[realm]))
+                for challenge in challenges
             ):
                 self._challenges.pop((response.status, realm), None)
                 return False

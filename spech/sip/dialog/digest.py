@@ -115,7 +115,8 @@ class DigestClient:
 
         A nonce that had served before may simply have aged, also where the server does not say
         ``stale``. The refusal of a fresh one, or of one that the server goes on using, is a
-        refusal of the password.
+        refusal of the password. With several servers behind one name it may also mean that another
+        of them issued the nonce: see :meth:`replaced`.
         """
         if challenge.parameters.get("stale", "").lower() == "true":
             return False
@@ -125,6 +126,11 @@ class DigestClient:
             known = self._exchanges.get((sent.parameters.get("realm", ""), nonce))
             fresh = known is not None and known.count == 1
         return fresh or challenge.parameters.get("nonce") == nonce
+
+    @staticmethod
+    def replaced(challenge: AuthHeader, sent: AuthHeader) -> bool:
+        """Whether ``challenge`` has another nonce than the one that was ``sent``."""
+        return challenge.parameters.get("nonce") != sent.parameters.get("nonce")
 
     def _exchange(self, realm: str, nonce: str) -> _Exchange:
         known = self._exchanges.get((realm, nonce))

@@ -83,9 +83,15 @@ class Identity:
                 request = request.replace(headers=request.headers.add("Route", str(route)))
         return self._credentials.sign(request, flow)
 
-    def accept_challenge(self, request: Request, response: Response, flow: Flow) -> bool:
+    def accept_challenge(
+        self, request: Request, response: Response, flow: Flow, *, insist: bool = False
+    ) -> bool:
         """Learn from a 401 or 407. See :meth:`Credentials.accept_challenge`."""
-        return self._credentials.accept_challenge(request, response, flow)
+        return self._credentials.accept_challenge(request, response, flow, insist=insist)
+
+    def forget_challenges(self) -> None:
+        """Send the next request without credentials."""
+        self._credentials.forget_challenges()
 
     def anonymous(self) -> Identity:
         """The same credentials under no name (RFC 3323 4.1)."""
@@ -106,13 +112,30 @@ class Tries:
 
     def __init__(self) -> None:
         self._count = 0
+        self._insisted = False
 
     def again(self, identity: Identity, request: Request, response: Response, flow: Flow) -> bool:
-        """Whether ``response`` is a challenge, and worth another try with what it taught us."""
+        """Whether ``response`` concerns the credentials, and another try may help."""
+        if response.status == 403:
+            return self._try_bare(identity, request)
         if response.status not in CHALLENGES:
             return False
         self._count += 1
-        return self._count < _MOST_TRIES and identity.accept_challenge(request, response, flow)
+        if self._count >= _MOST_TRIES:
+            return False
+        if identity.accept_challenge(request, response, flow):
+            return True
+        # Servers of a cluster may not know each other's nonces, and do not say ``stale``.
+        insist, self._insisted = not self._insisted, True
+        return insist and identity.accept_challenge(request, response, flow, insist=True)
+
+    def _try_bare(self, identity: Identity, request: Request) -> bool:
+        """403 to a nonce that had served before: some servers mean that it has aged."""
+        if self._count or not request.credentials:
+            return False
+        self._count += 1
+        identity.forget_challenges()
+        return True
 
 
 def _implied_port(uri: Uri) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
-from spech.sip.dialog.attempts import back_off
+from spech.sip.dialog.backoff import BackOff
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.event import Event
@@ -96,7 +96,7 @@ class Subscription:
         self._tag = ""
         self._dialog: Dialog | None = None
         self._first: StandaloneRequest | None = None
-        self._failures = 0
+        self._back_off = BackOff(context.rng)
 
     def __str__(self) -> str:
         return "the subscription"
@@ -192,7 +192,7 @@ class Subscription:
             self.subscribe(self._flows, now)  # They forgot us.
         elif self._dialog is not None and status not in _FINAL:
             # It lives until it expires; there may be time for another try (4.1.2.2).
-            self._context.timers.set(self, "refresh", now + self._pause())
+            self._context.timers.set(self, "refresh", now + self._pause(status))
         else:
             self._lost(status, reason, now, final=status in _FINAL)
 
@@ -233,7 +233,7 @@ class Subscription:
             return
         transaction.respond(response_to(request, 200), now)
         self._context.timers.clear(self, "first")
-        self._failures = 0
+        self._back_off.reset()
         if told is not None:
             self._tell(told, now)
         if state.word == "terminated":
@@ -290,7 +290,7 @@ class Subscription:
             # A second's pause keeps a notifier that does it each time from becoming a loop.
             self._wait(1.0, now)
         else:
-            self._wait(float(state.retry_after or self._pause()), now)
+            self._wait(self._back_off.after_refusal(state.retry_after), now)
 
     # ------------------------------------------------------------------ the end, and anew
 
@@ -299,12 +299,12 @@ class Subscription:
         if final:
             self._end(State.ENDED)
         else:
-            self._wait(self._pause(), now)
+            self._wait(self._pause(status), now)
 
-    def _pause(self) -> float:
-        pause = back_off(self._failures)
-        self._failures += 1
-        return pause * self._context.rng.uniform(0.8, 1.2)
+    def _pause(self, status: int) -> float:
+        if status == 408:
+            return self._back_off.after_silence()
+        return self._back_off.after_refusal()
 
     def _wait(self, seconds: float, now: float) -> None:
         self._end(State.WAITING)

@@ -105,7 +105,7 @@ async def test_one_connection_carries_everything_to_a_server_and_is_kept_alive(
             await phone.registered(timeout=5)
             await trio.sleep(1000)
             assert len(server.connections) == 1
-            assert [one.method for one in server.requests[:2]] == ["REGISTER", "REGISTER"]
+            assert {one.method for one in server.requests} == {"REGISTER", "OPTIONS"}
             assert server.requests[0].via.transport == "TCP"
             contact = server.requests[0].contact
             assert contact is not None
@@ -124,14 +124,14 @@ async def test_a_broken_connection_to_the_registrar_is_made_anew_after_a_pause(
         open_phone(server.account, listen=LOOPBACK, ports=PORTS) as phone,
     ):
         await phone.registered(timeout=5)
-        for number, (least, most) in enumerate([(30, 60), (60, 120)], start=2):
+        for number, (least, most) in enumerate([(3, 5), (7, 10), (14, 20), (14, 20)], start=2):
             began = trio.current_time()
             await server.connections[-1].send_eof()
             while phone.registration.state == "registered":
                 await phone.registration_changed()
             assert phone.registration.state == "registering"
             await phone.registered()
-            assert least - 1 <= trio.current_time() - began <= most + 1
+            assert least <= trio.current_time() - began <= most + 1
             assert len(server.connections) == number
 
 
@@ -230,7 +230,10 @@ async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.
             await registrar.sendto(bytes(response_to(request, 200, headers=[contact])), source)
             await phone.registered()
             for number in range(1, 4):
-                assert await registrar.recvfrom(4096) == (b"\r\n", source)
+                data = b""
+                while data != b"\r\n":  # There are OPTIONS as well, which nobody answers here.
+                    data, sender = await registrar.recvfrom(4096)
+                    assert sender == source
                 assert trio.current_time() == pytest.approx(25 * number, abs=1)
 
 
