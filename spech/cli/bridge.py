@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import click
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
@@ -11,6 +14,7 @@ from spech.cli.options import (
     account_option,
     allow_option,
     codec_option,
+    data_folder,
     read_address,
     stun_option,
     verbose_option,
@@ -26,6 +30,17 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
         return Target.parse(value)
     except LocalProtocolError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
+    """Where the dialogs of a bridge are noted, so that it can be killed: a file for each account
+    and address. One that takes any free port is nobody's successor, and has none."""
+    if account is None and (listen is None or not listen[1]):
+        return None
+    name = hashlib.sha256(f"{account and account.address} {listen}".encode()).hexdigest()[:16]
+    folder = data_folder() / "journals"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"bridge-{name}"
 
 
 @click.command(short_help="Carry incoming calls to a WebSocket as PCM.")
@@ -83,6 +98,8 @@ def bridge(
     if rate is not None and rate % 50:
         raise click.BadParameter("20 ms must be a whole number of samples", param_hint="--rate")
 
+    journal = journal_file(account, listen)
+
     async def main() -> None:
         async with open_phone(
             account,
@@ -91,6 +108,7 @@ def bridge(
             stun=stun,
             callers=callers,
             max_calls=max_calls,
+            journal=journal,
         ) as phone:
             if account is not None:
                 try:

@@ -119,14 +119,16 @@ async def serve(
     proxies = TrustedProxies(trusted_proxies)
     connections = Connections(proxies)
     tickets = Tickets()
+    journals = data_folder / "journals"
     with data_lock(data_folder):
+        journals.mkdir(mode=0o700, exist_ok=True)
         async with await bind(host, port) as web, await bind(host, audio_port) as audio:
             web_port = web.socket.getsockname()[1]
             audio_port = audio.socket.getsockname()[1]
             async with (
                 open_switchboard(
                     Store(Vault(data_folder)),
-                    phones=PhoneSettings(sip_listen, drain, stun, callers, strangers),
+                    phones=PhoneSettings(sip_listen, drain, stun, callers, strangers, journals),
                     grace=grace,
                     audio_port=audio_port,
                 ) as switchboard,

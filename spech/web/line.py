@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -54,6 +55,7 @@ class PhoneSettings:
         stun: the STUN server, None without one.
         callers: who may ring besides the registrars.
         strangers: how many calls of others may ring at once, for each account.
+        journals: the folder of the journals, one for each account; None for none.
     """
 
     listen: tuple[str, int] = ("0.0.0.0", 0)
@@ -61,6 +63,7 @@ class PhoneSettings:
     stun: str | None = None
     callers: Sequence[str] = ()
     strangers: int = 0
+    journals: Path | None = None
 
 
 class Line:
@@ -163,6 +166,7 @@ class Line:
                     listen=settings.listen,
                     codecs=self.account.codecs,
                     drain=settings.drain,
+                    journal=settings.journals and settings.journals / self.account.id,
                     stun=settings.stun,
                     callers=settings.callers,
                     strangers=settings.strangers,

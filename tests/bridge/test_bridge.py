@@ -311,15 +311,16 @@ def test_addresses() -> None:
 
 
 @asynccontextmanager
-async def bridge_command(*options: str) -> AsyncIterator[tuple[trio.Process, str]]:
+async def bridge_command(*options: str, port: int = 0) -> AsyncIterator[tuple[trio.Process, str]]:
     """`spech bridge` with a program that echoes, and the address to call."""
     async with websocket_server(echo) as url, trio.open_nursery() as nursery:
-        command = [sys.executable, "-m", "spech", "bridge", "--listen", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "spech", "bridge", "--listen", f"127.0.0.1:{port}"]
         run = partial(
             trio.run_process,
             [*command, "--websocket", url, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            check=False,
         )
         process: trio.Process = await nursery.start(run)
         assert process.stdout is not None
@@ -363,3 +364,21 @@ async def test_a_call_beyond_the_limit_hears_503() -> None:
                 await two.answered(timeout=5)
             assert refused.value.status == 503
         assert one.state == "answered"
+
+
+async def test_a_killed_bridge_says_farewell_when_it_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command(port=34498) as (process, bot),
+        phone.call(bot) as call,
+    ):
+        await call.answered(timeout=5)
+        process.kill()
+        await process.wait()
+        async with bridge_command(port=34498):
+            with trio.fail_after(5):
+                await call.ended()
+            assert call.ended_by == "remote"
