@@ -15,7 +15,7 @@
 # a second run only looks.
 #
 # PYTHON       the interpreter that .venv is made with (python3)
-# SPECH_CACHE  where Asterisk's folder lives (~/.cache/spech)
+# SPECH_CACHE  where Asterisk and the peers' own environments live (~/.cache/spech)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +23,7 @@ demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
 pure_packages=("${demo_packages[@]}" tshark espeak-ng pocketsphinx-testdata)
 # Playwright's own Node.js needs libatomic1.
 test_packages=("${pure_packages[@]}" chromium libatomic1 debootstrap nftables iproute2)
-peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules)
+peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules linphone-cli rtpengine-daemon coturn)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 mkdir -p "$cache"
@@ -160,6 +160,28 @@ pbx() (
     fi
 )
 
+# peers: programs of third parties from PyPI and npm, in environments of their own.
+peers() (
+    lock peers
+    local pjsip=$cache/peers/pjsip jssip=$cache/peers/jssip page=tests/peers/page
+    if ! "$pjsip/bin/python" -c 'import pjsua2' 2>/dev/null; then
+        say "installing PJSIP into $pjsip"
+        "${PYTHON:-python3}" -m venv "$pjsip"
+        "$pjsip/bin/pip" install --quiet --disable-pip-version-check --no-input pjsua2-python==2.15.1.post1 ||
+            say "PJSIP could not be installed. Going on without it."
+    fi
+    if ! cmp --quiet "$page/app.js" "$jssip/app.js" || [ ! -e "$jssip/bundle.js" ]; then
+        say "making a page with JsSIP in $jssip"
+        command -v npm >/dev/null || packages nodejs npm
+        mkdir -p "$jssip"
+        rm -f "$jssip/bundle.js"
+        cp "$page"/* "$jssip"
+        (cd "$jssip" && npm ci --silent --no-audit --no-fund &&
+            node_modules/.bin/esbuild app.js --bundle --log-level=warning --outfile=bundle.js) ||
+            say "The page could not be made. Going on without it."
+    fi
+)
+
 case ${1:-} in
 demo)
     packages "${demo_packages[@]}"
@@ -181,6 +203,7 @@ test)
 peers)
     packages "${peers_packages[@]}"
     pbx
+    peers
     environment "[dev]"
     ;;
 asterisk)

@@ -43,12 +43,11 @@ class AsteriskUnavailable(Exception):
     """There is no Asterisk on this machine, or it did not start; the text says which and why."""
 
 
-def cached_root() -> Path:
-    """The folder in which `make test` installs a Debian tree with Asterisk."""
-    cache = os.environ.get("SPECH_CACHE")
-    if cache:
-        return Path(cache) / "asterisk"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spech" / "asterisk"
+def cache() -> Path:
+    """The folder in which ``tools/setup.sh`` installs programs for tests."""
+    if folder := os.environ.get("SPECH_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spech"
 
 
 def find() -> tuple[str, Path | None]:
@@ -59,7 +58,7 @@ def find() -> tuple[str, Path | None]:
     """
     if program := shutil.which("asterisk"):
         return program, None
-    root = cached_root()
+    root = cache() / "asterisk"
     if (root / "usr/sbin/asterisk").exists():
         return "/usr/sbin/asterisk", root
     raise AsteriskUnavailable(f"no asterisk on PATH nor in {root}; `make test` installs one")
