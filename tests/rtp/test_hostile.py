@@ -176,5 +176,6 @@ async def test_no_datagram_ends_a_call(
     statistics = media.monitor.statistics
     assert statistics.dropped_invalid + statistics.dropped_unauthentic > 100
     assert statistics.dropped_foreign > 10
+    assert media._stream.faults == 0
     assert len(media._session.buffer) <= 100
     media.close()
