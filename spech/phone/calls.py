@@ -156,6 +156,8 @@ class Calls:
     ) -> AbstractAsyncContextManager[Call]:
         """Call the target of a transfer that the far end asks for."""
         target = referral.target
+        if target.scheme == "tel":
+            target = self._dialling.complete(str(target))
         return self.place(target, target.user or target.host, codecs, caller, referral)
 
     @asynccontextmanager

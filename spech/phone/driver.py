@@ -248,8 +248,8 @@ class CallDriver:
                 self.status, self.reason = status, reason
                 if self.state == "trying":
                     self.state = "ringing"
-            case events.EarlyMedia(_, status, agreed):
-                self.status, self.reason = status, "Session Progress"
+            case events.EarlyMedia(_, status, reason, agreed):
+                self.status, self.reason = status, reason
                 self.state = "early"
                 self._configure(agreed)
             case events.Answered(_, agreed):

@@ -214,6 +214,15 @@ class UserAgent:
         """The calls that are not wholly over."""
         return tuple(self._sessions.values())
 
+    @property
+    def unconfirmed(self) -> list[str]:
+        """What the other ends have not confirmed yet, in words: calls, registrations."""
+        waiting = [f"call {session.call_id}" for session in self._sessions.values()]
+        for registration in self._registrations:
+            if registration.pending:
+                waiting.append(f"the removal of {registration.identity.uri.address}")
+        return waiting or ["a request or its response"]
+
     # ------------------------------------------------------------------ commands
 
     def register(

@@ -328,8 +328,7 @@ async def open_endpoint(
                     with trio.move_on_after(drain, shield=True) as patience:
                         await endpoint.drained()
                     if patience.cancelled_caught:
-                        abandoned = [session.call_id for session in agent.sessions]
-                        what = ", ".join(abandoned) or "a registration's removal"
+                        what = ", ".join(agent.unconfirmed)
                         _log.warning("not confirmed after %g s, abandoned: %s", drain, what)
                 finally:
                     pump.cancel()  # Nobody else can: it is shielded.

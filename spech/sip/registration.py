@@ -130,12 +130,12 @@ class Registration(Attempts):
 
     def doubt(self, flow: Flow, now: float) -> None:
         """A request over ``flow`` got no answer: register again, if that leads to our server."""
-        if self.state is State.REGISTERED and flow == self.flow and not self._pending:
+        if self.state is State.REGISTERED and flow == self.flow and not self.pending:
             self.register(self.flows, now)
 
     def flow_failed(self, flow: Flow, now: float) -> None:
         """The connection of ``flow`` broke: where we are bound by it, nobody can reach us."""
-        if self.state is State.REGISTERED and flow == self.flow and not self._pending:
+        if self.state is State.REGISTERED and flow == self.flow and not self.pending:
             self._lose("The connection broke", now)
             self._context.timers.set(self, "refresh", now + self._back_off.after_silence())
             self._context.emit(RegistrationChanged(self))
@@ -158,13 +158,9 @@ class Registration(Attempts):
             self._back_off.reset()
         self._since = None
 
-    @property
-    def _pending(self) -> bool:
-        return self._transaction is not None and self._transaction.pending
-
     def remove(self, now: float) -> None:
         """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
-        asking = self._pending
+        asking = self.pending
         self._probe.stop()
         self._context.timers.clear_all(self)
         self.state = State.REMOVED

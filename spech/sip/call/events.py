@@ -29,6 +29,7 @@ class EarlyMedia(Event):
 
     session: Leg
     status: int
+    reason: str
     agreed: Agreed
 
 

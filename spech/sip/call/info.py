@@ -13,6 +13,8 @@ from spech.sip.message.message import Request, Response
 
 _RELAY: Final = "application/dtmf-relay"
 _PLAIN: Final = "application/dtmf"
+#: Gateways write the event number (RFC 4733 3.2) in place of the character.
+_EVENTS: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
 
 
 def dtmf_digit(request: Request) -> str | None:
@@ -27,6 +29,7 @@ def dtmf_digit(request: Request) -> str | None:
     elif kind != _PLAIN:
         return None
     digit = text.strip().upper()
+    digit = _EVENTS.get(digit, digit)
     return digit if len(digit) == 1 and digit in "0123456789*#ABCD" else None
 
 

@@ -154,18 +154,18 @@ class Invitation(Attempts):
         if not self._session.heard_from(now) or response.status == 100:
             return
         agreed: Agreed | None = None
-        if response.to.tag is not None:
-            fork = self._fork(transaction, response)
-            if not self._acknowledge_provisional(fork, transaction, response, now):
-                return
-            if response.body and not fork.settled:
-                try:
-                    agreed = self._negotiator.receive_answer(response.body)
-                except RemoteProtocolError:
-                    agreed = None  # No early media then; the final answer decides.
-                fork.agreed = agreed or fork.agreed
-                reliable = "100rel" in response.headers.values("Require")
-                fork.settled |= reliable and agreed is not None
+        # Without a To tag as well: an RFC 2543 peer has the null tag (RFC 3261 12.1.2).
+        fork = self._fork(transaction, response)
+        if not self._acknowledge_provisional(fork, transaction, response, now):
+            return
+        if response.body and not fork.settled:
+            try:
+                agreed = self._negotiator.receive_answer(response.body)
+            except RemoteProtocolError:
+                agreed = None  # No early media then; the final answer decides.
+            fork.agreed = agreed or fork.agreed
+            reliable = "100rel" in response.headers.values("Require")
+            fork.settled |= reliable and agreed is not None
         self._session.progressed(response, agreed, now)
 
     def _acknowledge_provisional(
@@ -185,6 +185,11 @@ class Invitation(Attempts):
             self._context, session.identity, fork.dialog, "PRACK", now, headers=[("RAck", rack)]
         )
         return True
+
+    def drop(self, tag: str | None) -> bool:
+        """The early dialog with that remote tag is over. True when none is left."""
+        self._forks.pop(tag or "", None)
+        return not self._forks
 
     def receive_update(self, transaction: ServerTransaction, now: float) -> None:
         """UPDATE in an early dialog: a new target, or early media elsewhere (RFC 3311 5.2)."""
@@ -214,7 +219,7 @@ class Invitation(Attempts):
 
     def _accepted(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         sequence = transaction.request.cseq.number
-        known = self._forks.get(response.to.tag or "")
+        known = self._forks.get(response.to.tag or "") or self._forks.pop("", None)
         if known is not None and sequence == known.acknowledged:
             known.acknowledge_again(self._context)
             return

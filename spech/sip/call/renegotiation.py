@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from spech.agreement import Agreed, Direction
@@ -12,7 +13,7 @@ from spech.sip.call.fork import Fork
 from spech.sip.call.leg import Leg
 from spech.sip.call.responder import Responder
 from spech.sip.call.session_timer import LEAST, too_brief
-from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.offer_answer import Negotiator, is_declined
 from spech.sip.dialog.capabilities import SDP
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.requests import DialogRequest
@@ -30,8 +31,15 @@ class Renegotiation:
     """Changes the media of a session that is up, from either side, one change at a time."""
 
     def __init__(
-        self, session: Leg, responder: Responder, dialog: Dialog, negotiator: Negotiator
+        self,
+        session: Leg,
+        responder: Responder,
+        dialog: Dialog,
+        negotiator: Negotiator,
+        agreed: Agreed | None,
     ) -> None:
+        #: What holds at present; None until their ACK brings the first answer.
+        self.agreed = agreed
         self._session = session
         self._responder = responder
         self._context = session.context
@@ -119,14 +127,33 @@ class Renegotiation:
         if not self._session.is_up:
             return
         self._session.timer.receive_response(response, now)
-        try:
-            agreed = self._negotiator.receive_answer(response.body)
-        except RemoteProtocolError as error:
-            self._session.hang_up(now, error.status, str(error))
-            return
-        self._direction = self._asked
-        self._context.emit(MediaChanged(self._session, agreed))
+        if not response.body:
+            self._restore(response.status)  # No answer to our offer: what was agreed holds.
+        elif is_declined(response.body):
+            # The sound is off, but the call goes on (RFC 3264 6). The next change offers it again.
+            self._direction = self._asked
+            if self.agreed is not None:
+                self.change_media(replace(self.agreed, direction="inactive"))
+        else:
+            try:
+                agreed = self._negotiator.receive_answer(response.body)
+            except RemoteProtocolError as error:
+                self._session.hang_up(now, error.status, str(error))
+                return
+            self._direction = self._asked
+            self.change_media(agreed)
         self.proceed(now)
+
+    def change_media(self, agreed: Agreed) -> None:
+        """Another agreement is in force."""
+        self.agreed = agreed
+        self._context.emit(MediaChanged(self._session, agreed))
+
+    def _restore(self, status: int) -> None:
+        """Our offer changes nothing: report that, unless a later change is wanted already."""
+        if not self._wanted and self._negotiator.direction != self._direction:
+            self._negotiator.direction = self._direction
+            self._context.emit(ChangeRefused(self._session, self._direction, status))
 
     def _updated(self, status: int, response: Response | None, now: float) -> None:
         if response is None or status >= 300:
@@ -155,17 +182,15 @@ class Renegotiation:
         elif status == 422 and session.timer.lengthen(response):
             body = self._negotiator.offer() if request.method == "INVITE" else b""
             self._pending = self._request(request.method, body, now)
-        elif request.method == "UPDATE" and status in (405, 501):
+        elif request.method == "UPDATE" and status < 600:
+            # A re-INVITE may still refresh the session before its time is over (RFC 4028 7.4).
             session.timer.update_allowed = False
             self._invite(now)
         else:
             # Any other refusal leaves the session as it was (14.1), and its timer running.
             session.timer.refresh_later(now)
-            if self._wanted:
-                self.proceed(now)  # Something else has been wished for since.
-            elif self._negotiator.direction != self._direction:
-                self._negotiator.direction = self._direction
-                self._context.emit(ChangeRefused(session, self._direction, status))
+            self._restore(status)
+            self.proceed(now)
 
     def _pause(
         self, request: DialogRequest, status: int, response: Response | None
@@ -220,7 +245,7 @@ class Renegotiation:
         headers = session.timer.receive_request(request, now)
         transaction.respond(self._responder.response(request, 200, body=body, headers=headers), now)
         if agreed is not None:
-            self._context.emit(MediaChanged(session, agreed))
+            self.change_media(agreed)
 
     def _refuse_brief(self, transaction: ServerTransaction, now: float) -> None:
         """422: the session interval is too small (RFC 4028 9)."""
@@ -229,7 +254,6 @@ class Renegotiation:
         transaction.respond(response, now)
 
     def _answer(self, transaction: ServerTransaction, now: float) -> None:
-        session = self._session
         request = transaction.request
         if request.body:
             offered = self._take_offer(transaction, now)
@@ -237,7 +261,7 @@ class Renegotiation:
                 return
             body, agreed = offered
             self._responder.accept(transaction, body, now)
-            self._context.emit(MediaChanged(session, agreed))
+            self.change_media(agreed)
         else:
             self._responder.accept(transaction, self._negotiator.offer(), now, offered=True)
 

@@ -24,7 +24,6 @@ from spech.sip.call.events import (
     Confirmed,
     DigitReceived,
     EarlyMedia,
-    MediaChanged,
     Party,
     Redirected,
     Ringing,
@@ -258,11 +257,20 @@ class Session:
             return False
         return True
 
+    def hear_media(self, now: float) -> None:
+        """RTP arrives before the answer: the far end is alive, so go on waiting for the answer.
+
+        An announcement or a queue may play for minutes after one provisional response. Call it
+        every few seconds at most.
+        """
+        if self.state is State.RINGING:
+            self.context.timers.set(self, "silent", now + _SILENT)
+
     def progressed(self, response: Response, agreed: Agreed | None, now: float) -> None:
         """A provisional response said more than 100."""
         self._tell_referrer(response.status, response.phrase, now)
         if agreed is not None:
-            self.context.emit(EarlyMedia(self, response.status, agreed))
+            self.context.emit(EarlyMedia(self, response.status, response.reason, agreed))
         else:
             self.context.emit(Ringing(self, response.status, response.phrase))
 
@@ -302,7 +310,9 @@ class Session:
         except RemoteProtocolError as error:
             self.hang_up(now, error.status, str(error))
             return
-        self._renegotiation = Renegotiation(self, self.responder, fork.dialog, self._negotiator)
+        self._renegotiation = Renegotiation(
+            self, self.responder, fork.dialog, self._negotiator, agreed
+        )
         self._tell_referrer(200, REASONS[200], now)
         self.context.emit(Answered(self, agreed))
 
@@ -362,7 +372,7 @@ class Session:
         self.state = State.ANSWERED
         self._stop_waiting()
         self.context.locate(self.dialog)
-        self._renegotiation = Renegotiation(self, self.responder, self.dialog, negotiator)
+        self._renegotiation = Renegotiation(self, self.responder, self.dialog, negotiator, agreed)
         self.context.emit(Answered(self, agreed))
         if self.replaces is not None:
             self.replaces.hang_up(now)
@@ -396,7 +406,8 @@ class Session:
             except RemoteProtocolError as error:
                 self.hang_up(now, error.status, "Not Acceptable Here")
                 return
-            self.context.emit(MediaChanged(self, agreed))
+            if self._renegotiation is not None:
+                self._renegotiation.change_media(agreed)
         if first:
             self.context.emit(Confirmed(self))
         if self._renegotiation is not None:
@@ -567,9 +578,7 @@ class Session:
         match request.method:
             case "BYE":
                 self._receive_bye(transaction, now)
-            case "INVITE" if (
-                self.is_up and self._renegotiation and not self.responder.waits_for_ack
-            ):
+            case "INVITE" if self._renegotiation and self._may_be_reinvited(now):
                 self._renegotiation.receive_invite(transaction, now)
             case "UPDATE" if self._renegotiation and self.state in (
                 State.ANSWERED,
@@ -606,6 +615,25 @@ class Session:
                 )
                 transaction.respond(response, now)
 
+    def _may_be_reinvited(self, now: float) -> bool:
+        """Whether a re-INVITE can be taken now.
+
+        One that overtakes the ACK of our 2xx shows that the 2xx came (RFC 5407 3.1.4). It waits
+        where that ACK brings the answer to our offer (3.1.5), and where we are leaving.
+        """
+        if self._farewell_owed or self.state not in (State.ANSWERED, State.CONFIRMED):
+            return False
+        if self.responder.offer_is_open:
+            return False
+        self.responder.stop()
+        if self.state is State.ANSWERED:
+            self._confirm()
+        return True
+
+    def _confirm(self) -> None:
+        self.state = State.CONFIRMED
+        self.context.emit(Confirmed(self))
+
     @property
     def dialogs(self) -> list[Dialog]:
         """The dialogs of this session, early ones and the confirmed one."""
@@ -621,12 +649,21 @@ class Session:
     def _receive_bye(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
         transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
+        reason = reason_of(request) or REASONS[200]
         if self.dialog is None or self.dialog.remote.tag != request.from_.tag:
-            return  # One early dialog of several; the others may still be answered.
+            self._receive_early_bye(request, reason, now)
+            return
         self.responder.decline(487, now)  # What still waits (RFC 3261 15.1.2).
         self.responder.stop()
         if self.state is not State.CLOSING:
-            self._finish("remote", 200, reason_of(request) or REASONS[200], now)
+            self._finish("remote", 200, reason, now)
+
+    def _receive_early_bye(self, request: Request, reason: str, now: float) -> None:
+        """BYE in an early dialog: other ends may still answer, unless it is the only one."""
+        assert self._invitation is not None
+        if self._invitation.drop(request.from_.tag) and self.state is State.RINGING:
+            self._cancel(now)  # Our INVITE still waits for its final response.
+            self._over("remote", 200, reason, now)
 
     # ------------------------------------------------------------------ timers
 

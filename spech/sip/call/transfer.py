@@ -231,7 +231,12 @@ class Transfers:
         request = transaction.request
         state = SubscriptionState.of(request)
         line = _STATUS_LINE.match(request.body)
-        if content_type(request) != "message/sipfrag":
+        if state is not None and not request.body:
+            # The end, without an outcome; or an empty notification (RFC 6665 4.2.2).
+            self._respond(transaction, 200, now)
+            if state.word == "terminated":
+                transfer.progress(transfer.status, transfer.reason, over=True)
+        elif content_type(request) != "message/sipfrag":
             self._respond(transaction, 415, now, [("Accept", "message/sipfrag")])
         elif state is None or line is None:
             self._respond(transaction, 400, now)
@@ -296,6 +301,8 @@ class Transfers:
 def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
     """Whom a REFER names, and whose place the new call shall take (RFC 3515 2.4.2).
 
+    A ``tel:`` URI is a number to call at the server of the account (RFC 3966).
+
     Raises:
         RemoteProtocolError: 400, when Refer-To is missing, doubled or unusable, 603 for a URI that
             we cannot call.
@@ -304,6 +311,8 @@ def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
     if len(values) != 1:
         raise RemoteProtocolError(f"{len(values)} headers Refer-To instead of one")
     uri = NameAddr.parse(values[0]).uri
+    if uri.scheme == "tel":
+        return uri, None
     if uri.scheme not in ("sip", "sips") or uri.parameter("method") not in (None, "INVITE"):
         raise RemoteProtocolError("Refer-To is nothing that can be called", 603)
     return replace(uri, headers="").without("method"), embedded(uri)

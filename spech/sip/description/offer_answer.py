@@ -323,6 +323,15 @@ class Negotiator:
         return bytes(description)
 
 
+def is_declined(body: bytes) -> bool:
+    """Whether an answer turns down the sound: each audio line has port 0 (RFC 3264 6)."""
+    try:
+        lines = [media for media in sdp.read(body).media if media.kind == "audio"]
+    except RemoteProtocolError:
+        return False
+    return bool(lines) and not any(media.port for media in lines)
+
+
 def judge_offer(body: bytes, formats: Sequence[AudioFormat]) -> None:
     """Whether an offer could be answered with one of ``formats``, before anyone is alerted.
 

@@ -84,6 +84,11 @@ class Attempts(ABC):
         self._send(now, failover=True)
         return True
 
+    @property
+    def pending(self) -> bool:
+        """Whether an attempt waits for its final response."""
+        return self._transaction is not None and self._transaction.pending
+
     def abandon(self) -> None:
         """Ignore the outcome and send nothing more."""
         if self._transaction is not None:

@@ -254,9 +254,12 @@ def _validate_request(request: Request) -> None:
         read_number(hops[0], 255, "Max-Forwards")
     if request.method not in _NO_DIALOG:
         _ = request.routes, request.contacts
-    # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog.
-    if request.method == "INVITE" and len(request.contacts) != 1 and not _is_ancient(request):
-        raise RemoteProtocolError(f"{len(request.contacts)} Contact addresses in an INVITE")
+    # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog. Within one the
+    # target stays as it is without one.
+    if request.method == "INVITE" and not _is_ancient(request):
+        count = len(request.contacts)
+        if count > 1 or (count == 0 and request.to.tag is None):
+            raise RemoteProtocolError(f"{count} Contact addresses in an INVITE")
 
 
 def _is_ancient(request: Request) -> bool:

@@ -178,7 +178,12 @@ class Subscription:
             self.status, self.reason = status, reason
             granted = self.expires if response.expires is None else response.expires
             if granted == 0:
-                self._lost(status, "They let us subscribe for no time", now)
+                # The state comes once, in a NOTIFY that follows (RFC 6665 4.4.1); until that is
+                # asked for again, it is taken.
+                self.reason = "The subscription was granted for no time"
+                self._context.timers.clear_all(self)
+                self._set(State.WAITING)
+                self._context.timers.set(self, "retry", now + self._pause())
                 return
             self._granted(granted, now)
             if self._dialog is None:
@@ -232,10 +237,12 @@ class Subscription:
             transaction.respond(response_to(request, error.status, headers=headers), now)
             return
         transaction.respond(response_to(request, 200), now)
-        self._context.timers.clear(self, "first")
-        self._back_off.reset()
         if told is not None:
             self._tell(told, now)
+        if self.state is State.WAITING:
+            return  # It was granted for no time, and will be asked for again.
+        self._context.timers.clear(self, "first")
+        self._back_off.reset()
         if state.word == "terminated":
             self._terminated(state, now)
         elif self.state is not State.LEAVING:

@@ -19,7 +19,7 @@ from ..conftest import Pair
         ("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n", "5"),
         ("application/dtmf-relay", b"signal= #\nduration=100\n", "#"),
         ("application/dtmf", b"d", "D"),
-        ("application/dtmf", b"12", None),
+        ("application/dtmf", b"16", None),
         ("application/dtmf-relay", b"Duration=160\r\n", None),
         ("text/plain", b"5", None),
     ],

@@ -474,3 +474,16 @@ def test_what_nobody_asked_for(
     response = scripted.bob.take(f"{status} NOTIFY")
     if status == 489:
         assert "message-summary" in (response.headers.get("Allow-Events") or "")
+
+
+@pytest.mark.parametrize("state", ["terminated;reason=timeout", "terminated", "active"])
+def test_the_content_of_a_fetch_counts(notifier: Notifier, state: str) -> None:
+    """Granted for no time, the state comes once in the NOTIFY that follows (RFC 6665 4.4.1)."""
+    subscription = notifier.subscribe()
+    notifier.answer(200, ("Expires", "0"))
+    assert subscription.state is State.WAITING
+    assert notifier.notify(state=state) == 200
+    assert subscription.content is not None
+    before = notifier.wire.now
+    notifier.asked_again()
+    assert notifier.wire.now - before > 3  # Not at once, whatever the notifier says.
