@@ -183,7 +183,7 @@ class Subscription:
                 self.reason = "The subscription was granted for no time"
                 self._context.timers.clear_all(self)
                 self._set(State.WAITING)
-                self._context.timers.set(self, "retry", now + self._pause())
+                self._context.timers.set(self, "retry", now + self._pause(status))
                 return
             self._granted(granted, now)
             if self._dialog is None:
