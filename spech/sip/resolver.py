@@ -1,4 +1,4 @@
-"""From a SIP URI to the addresses that are tried in turn (RFC 3263)."""
+"""Finds the addresses that a SIP URI leads to, to be tried in turn (RFC 3263)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SERVICES: Final = {
     "sips+d2w": "wss",
 }
 _SRV_NAMES: Final = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
-#: Seconds for all look-ups together, and for a kind that the name server may well not know.
+#: Seconds for all look-ups together, and for a kind that is not needed.
 _PATIENCE: Final = 4.0
 _SHORT_PATIENCE: Final = 1.3
 #: Answers that are remembered, and the seconds for which the lack of one is; at the most a day.
@@ -109,10 +109,8 @@ class Resolver:
         if found:
             return found[:_MOST_TARGETS]
         if patience.cancelled_caught:
-            message = f"The name server did not answer for {host!r}."
-        else:
-            message = f"The host {host!r} is unknown."
-        raise ServerUnreachable(message, unknown_host=True)
+            raise _silence(host)
+        raise ServerUnreachable(f"The host {host!r} is unknown.", unknown_host=True)
 
     async def _servers(self, host: str, port: int | None, chosen: str | None) -> list[_Server]:
         """Host names and ports in the order of RFC 3263 4.1 and 4.2."""
@@ -129,7 +127,7 @@ class Resolver:
     async def _recommended(self, host: str) -> list[_Server]:
         pointers = [
             pointer
-            for pointer in await self._look_up(host, "NAPTR", _SHORT_PATIENCE)
+            for pointer in await self._look_up(host, "NAPTR", _SHORT_PATIENCE) or ()
             if pointer.flags.lower() == b"s" and pointer.service.decode().lower() in _SERVICES
         ]
         pointers.sort(key=lambda pointer: (pointer.order, pointer.preference))
@@ -142,22 +140,32 @@ class Resolver:
         )
 
     async def _services(self, names: Iterable[tuple[str, str]]) -> list[_Server]:
-        """The servers behind SRV names, all looked up at once."""
+        """The servers behind SRV names, all looked up at once; none where no such record exists.
+
+        Only then may the address of the host itself be used (RFC 3263 4.2).
+
+        Raises:
+            ServerUnreachable: no server was found, and a name server did not answer.
+        """
         names = list(names)
-        answers: dict[str, _Records] = {}
+        answers: dict[str, _Records | None] = {}
 
         async def ask(name: str) -> None:
-            answers[name] = await self._look_up(name, "SRV", _SHORT_PATIENCE)
+            answers[name] = await self._look_up(name, "SRV", _PATIENCE)
 
         async with trio.open_nursery() as nursery:
             for _, name in names:
                 nursery.start_soon(ask, name)
-        return [
+        servers = [
             _Server(carrier, record.target.to_text(True), record.port)
             for carrier, name in names
-            for record in self._by_weight(answers[name])
+            for record in self._by_weight(answers[name] or ())
             if record.target != dns.name.root  # "." says that the service is not offered.
         ]
+        unanswered = [name for name, records in answers.items() if records is None]
+        if unanswered and not servers:
+            raise _silence(unanswered[0])
+        return servers
 
     def _by_weight(self, records: _Records) -> list[Any]:
         """Priorities in order; within one, chance by weight (RFC 2782)."""
@@ -175,16 +183,24 @@ class Resolver:
         return ordered
 
     async def _addresses(self, host: str) -> list[str]:
-        """Numeric addresses, IPv4 first."""
+        """Numeric addresses, IPv4 first.
+
+        Raises:
+            ServerUnreachable: none was found, and a name server did not answer.
+        """
         address = numeric(host)
         if address is not None:
             return [str(address)]
         if listed := self._in_file(host):
             return listed
         found: list[str] = []
+        answered = True
         for kind in ("A", "AAAA"):
-            patience = _SHORT_PATIENCE if found else _PATIENCE
-            found += [record.address for record in await self._look_up(host, kind, patience)]
+            records = await self._look_up(host, kind, _SHORT_PATIENCE if found else _PATIENCE)
+            answered = answered and records is not None
+            found += [record.address for record in records or ()]
+        if not found and not answered:
+            raise _silence(host)
         return found
 
     def _in_file(self, host: str) -> list[str]:
@@ -202,8 +218,8 @@ class Resolver:
             return ["127.0.0.1", "::1"]  # RFC 6761 6.3
         return sorted(found, key=lambda address: ":" in address)
 
-    async def _look_up(self, name: str, kind: str, patience: float) -> _Records:
-        """The records of one kind, () where there are none or nobody says so in time."""
+    async def _look_up(self, name: str, kind: str, patience: float) -> _Records | None:
+        """The records of one kind, () where there are none, None where no name server answers."""
         key = (name.lower(), kind)
         now = trio.current_time()
         until, records = self._known.get(key, (0.0, ()))
@@ -222,8 +238,12 @@ class Resolver:
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             pass
         except (dns.exception.DNSException, OSError, UnicodeError):
-            return ()  # Nothing was learned, so nothing is remembered.
+            return None  # Nothing was learned, so nothing is remembered.
         while len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[key] = (now + keep, records)
         return records
+
+
+def _silence(name: str) -> ServerUnreachable:
+    return ServerUnreachable(f"The name server did not answer for {name!r}.", unknown_host=True)

@@ -26,8 +26,9 @@ class NameServer:
         self.address = address
         self.records = records
         self.ttl = 60
-        #: Silent servers answer nothing.
+        #: Silent servers answer nothing. Kinds of records that fail are answered with SERVFAIL.
         self.silent = False
+        self.failing: set[str] = set()
         #: How often what was asked for.
         self.asked: Counter[tuple[str, str]] = Counter()
 
@@ -41,6 +42,9 @@ class NameServer:
             return None
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
+        if kind in self.failing:
+            response.set_rcode(dns.rcode.SERVFAIL)
+            return response.to_wire()
         texts = [text for owner, one, text in self.records if (owner, one) == (name, kind)]
         if texts:
             response.answer.append(dns.rrset.from_text(name, self.ttl, "IN", kind, *texts))

@@ -127,6 +127,41 @@ async def test_an_unknown_host_and_one_that_offers_nothing() -> None:
         assert [one.address[0] for one in targets] == ["192.0.2.8"]
 
 
+@pytest.mark.parametrize("address", [True, False])
+async def test_the_address_of_the_host_serves_only_where_there_is_no_srv_record(
+    address: bool,
+) -> None:
+    """RFC 3263 4.2: a failing name server does not say that there is none."""
+    records = [("example.test.", "A", "192.0.2.1")] if address else []
+    async with open_name_server(*records) as server:
+        resolver = resolver_for(server)
+        server.failing = {"SRV"}
+        for _ in range(2):
+            with pytest.raises(ServerUnreachable, match=r"did not answer for '_sip\._"):
+                await resolver.resolve(Uri.parse("sip:example.test"))
+        server.failing = set()  # The failure was not remembered.
+        if address:
+            (found,) = await resolver.resolve(Uri.parse("sip:example.test"))
+            assert found.address == ("192.0.2.1", 5060)
+
+
+async def test_a_failing_name_server_is_no_proof_that_a_host_is_unknown() -> None:
+    async with open_name_server(("example.test.", "TXT", "x")) as server:
+        resolver = resolver_for(server)
+        server.failing = {"A"}
+        with pytest.raises(ServerUnreachable, match=r"did not answer for 'example\.test'"):
+            await resolver.resolve(Uri.parse("sip:example.test"))
+        # One kind of transport is enough.
+        resolver = resolver_for(server)
+        server.failing = {"NAPTR", "AAAA"}
+        server.records = [
+            ("_sip._tcp.example.test.", "SRV", "1 1 5070 example.test."),
+            ("example.test.", "A", "192.0.2.1"),
+        ]
+        (found,) = await resolver.resolve(Uri.parse("sip:example.test"))
+        assert (found.transport, found.address) == ("tcp", ("192.0.2.1", 5070))
+
+
 async def test_a_silent_name_server_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     async with open_name_server() as server:
         server.silent = True

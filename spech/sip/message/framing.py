@@ -83,16 +83,24 @@ class StreamFramer:
         return end.end() + length
 
     def _skip_keepalives(self) -> bool:
-        """Takes the line ends before a message away. False while more may belong to them."""
+        """Remove line ends and NULs before a message. False while more may belong to them.
+
+        Some phones send NULs to keep a flow alive (they are no SIP, RFC 5626 4.4.1).
+        """
         position = 0
-        while self._buffer.startswith(_LINE_END * 2, position):
-            self.pings += 1
-            position += 4
+        while True:
+            if self._buffer.startswith(_LINE_END * 2, position):
+                self.pings += 1
+                position += 4
+            elif self._buffer.startswith(b"\0", position):
+                position += 1
+            else:
+                break
         rest = len(self._buffer) - position
         if rest <= 3 and (_LINE_END * 2).startswith(self._buffer[position:]):
             del self._buffer[:position]
             return False
-        while position < len(self._buffer) and self._buffer[position] in _LINE_END:
+        while position < len(self._buffer) and self._buffer[position] in _LINE_END + b"\0":
             position += 1
         del self._buffer[:position]
         return bool(self._buffer)

@@ -55,6 +55,11 @@ def test_a_byte_at_a_time() -> None:
         (SHORT + PONG + SHORT + PONG, 0),
         (PING + PONG + SHORT + PING, 2),
         (b"\n" + SHORT, 0),
+        # NULs keep flows alive, too.
+        (b"\0" + SHORT, 0),
+        (SHORT + b"\0\0\0\0" + SHORT, 0),
+        (PING + b"\0" + PING + SHORT, 2),
+        (PONG + b"\0" + SHORT + b"\0" * 70_000 + SHORT, 0),
     ],
 )
 def test_keepalives(stream: bytes, pings: int) -> None:
