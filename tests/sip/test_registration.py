@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 
 import pytest
 
+from spech.sip.dialog.digest import DigestServer
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
-from spech.sip.registration import Registration, State
+from spech.sip.registration import RefreshDue, Registration, RegistrationChanged, State
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire, Peer
 
@@ -204,3 +207,246 @@ def test_how_long_we_are_bound(contacts: list[str], header: str | None, granted:
 
     wire, _, registration = start(answer)
     assert registration.expires_at == pytest.approx(wire.now - 2 + granted, abs=0.1)
+
+
+# ---------------------------------------------------------------------- retrying: a floor, no end
+
+
+def answering(
+    *statuses: int, headers: tuple[tuple[str, str], ...] = ()
+) -> tuple[Answer, list[tuple[float, Request]]]:
+    """A registrar that gives these statuses in turn, the last one again and again."""
+    seen: list[tuple[float, Request]] = []
+
+    def answer(request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
+        status = statuses[min(len(seen), len(statuses) - 1)]
+        seen.append((now, request))
+        contact = ("Contact", f"{request.headers.get('Contact')};expires=300")
+        return response_to(request, status, headers=[contact, *headers])
+
+    return answer, seen
+
+
+def pauses(seen: list[tuple[float, Request]]) -> list[float]:
+    times = [time for time, _ in seen]
+    return [after - before for before, after in itertools.pairwise(times)]
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        (503, ("Retry-After", "0")),
+        (500, ("Retry-After", "-1")),
+        (404, ("Retry-After", "0;duration=0")),
+        (486, ("X-Nothing", "")),
+        (600, ("Retry-After", "0 (now)")),
+        (423, ("Min-Expires", "301")),
+        (302, ("Retry-After", "0")),
+        (439, ("Retry-After", "0")),
+    ],
+)
+def test_no_word_of_a_registrar_makes_it_faster_than_the_back_off(
+    status: int, header: tuple[str, str]
+) -> None:
+    answer, seen = answering(status, headers=(header,))
+    wire, _, _ = start(answer)
+    wire.run(4000)
+    assert len(seen) >= 8  # It does not give up either.
+    gaps = [gap for gap in pauses(seen) if gap > 0.1]
+    assert len(pauses(seen)) - len(gaps) <= 8 * (status == 423)  # A longer interval is tried once.
+    assert gaps[0] >= 4.0
+    assert all(after >= 0.6 * before for before, after in itertools.pairwise(gaps))
+    assert max(gaps) <= 1800 + 1
+
+
+def test_an_interval_that_grows_with_each_answer_is_no_loop() -> None:
+    least = iter(range(301, 10_000))
+
+    def greedy(request: Request, flow: Flow, now: float) -> Response | None:
+        return response_to(request, 423, headers=[("Min-Expires", str(next(least)))])
+
+    wire, _, registration = start(greedy)
+    wire.run(100)
+    assert registration.state is State.FAILED
+    assert next(least) < 320
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 480, 500, 606])
+def test_a_refusal_after_a_first_success_is_tried_again_for_ever(status: int) -> None:
+    answer, seen = answering(200, *[status] * 12, 200)
+    wire, _, registration = start(answer)
+    wire.run(300)
+    assert (registration.state, registration.status) == (State.FAILED, status)
+    assert wire.run_until(lambda: registration.state is State.REGISTERED, 10_000)
+    assert max(pauses(seen)) <= 1800 + 1
+    assert max(pauses(seen)) >= 1000
+
+
+def test_credentials_that_are_refused_with_403_are_forgotten_once(registrar: Registrar) -> None:
+    """Some registrars say 403 to a nonce that had served before, in place of a challenge."""
+    registrar.password = "secret"
+    used: set[str] = set()
+    statuses: list[int] = []
+
+    def answer(request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
+        value = request.headers.get("Authorization")
+        response = registrar(request, flow, now)
+        if value is not None and value.split('nonce="')[1][:20] in used:
+            response = response_to(request, 403)
+        elif value is not None:
+            used.add(value.split('nonce="')[1][:20])
+        assert response is not None
+        statuses.append(response.status)
+        return response
+
+    wire, _, registration = start(answer, "secret")
+    assert statuses == [401, 200]
+    wire.run(270)
+    assert registration.state is State.REGISTERED
+    assert statuses[2:] == [403, 401, 200]
+
+
+def test_servers_of_a_cluster_that_do_not_know_each_others_nonces(registrar: Registrar) -> None:
+    registrar.password = "secret"
+    other = Registrar()
+    other.password = "secret"
+    other.digest = DigestServer("spech", random.Random(9), 60)
+    asked: list[Registrar] = []
+
+    def answer(request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method != "REGISTER":
+            return None
+        one = (registrar, other, other)[min(len(asked), 2)]
+        asked.append(one)
+        response = one(request, flow, now)
+        if response is not None and response.status == 401:
+            # Neither says "stale".
+            values = [
+                value.replace(', stale="true"', "").replace(", stale=true", "")
+                for value in response.headers.get_all("WWW-Authenticate")
+            ]
+            response = response_to(request, 401, headers=[("WWW-Authenticate", v) for v in values])
+        return response
+
+    _, _, registration = start(answer, "secret")
+    assert registration.state is State.REGISTERED
+    assert len(asked) == 3
+
+
+def test_a_first_hop_without_outbound_gets_a_plain_binding(registrar: Registrar) -> None:
+    """439 First Hop Lacks Outbound Support, RFC 5626 4.2.1."""
+    seen: list[Request] = []
+
+    def answer(request: Request, flow: Flow, now: float) -> Response | None:
+        if request.method == "REGISTER":
+            seen.append(request)
+            if "reg-id" in (request.headers.get("Contact") or ""):
+                return response_to(request, 439)
+        return registrar(request, flow, now)
+
+    wire = FakeWire(seed=2)
+    alice = wire.peer("10.0.0.1")
+    server = wire.peer("10.0.0.9", screen=answer)
+    identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.9")), "alice", None, alice.agent.rng)
+    registration = alice.agent.register(
+        identity, Uri.parse("sip:10.0.0.9"), [alice.flow_to(server)], wire.now, instance="urn:x:y"
+    )
+    wire.run(600)
+    assert registration.state is State.REGISTERED
+    assert "outbound" in seen[0].headers.values("Supported")
+    assert len(seen) >= 4
+    for request in seen[1:]:  # It is remembered.
+        assert "reg-id" not in (request.headers.get("Contact") or "")
+        assert "outbound" not in request.headers.values("Supported")
+
+
+# ---------------------------------------------------------------------- dead servers
+
+
+def changes(peer: Peer) -> list[State]:
+    return [
+        event.registration.state for event in peer.events if isinstance(event, RegistrationChanged)
+    ]
+
+
+@pytest.mark.parametrize("dead", [15.0, 200.0, 4000.0])
+def test_the_state_is_true_within_30_seconds_of_a_servers_death_and_return(
+    registrar: Registrar, dead: float
+) -> None:
+    wire, _, registration = start(registrar)
+    wire.run(500)
+    assert registration.state is State.REGISTERED
+    wire.loss = 1.0
+    assert wire.run_until(lambda: registration.state is not State.REGISTERED, 30)
+    wire.run(dead)
+    assert registration.state is not State.REGISTERED
+    wire.loss = 0.0
+    assert wire.run_until(lambda: registration.state is State.REGISTERED, 30)
+
+
+def test_a_server_that_does_not_answer_options_is_believed(registrar: Registrar) -> None:
+    wire, alice, registration = start(registrar)
+    wire.drop = lambda packet: packet.kind == "OPTIONS"
+    wire.run(2000)
+    assert registration.state is State.REGISTERED
+    assert len({p.message.call_id for p in wire.log if p.kind == "OPTIONS"}) == 1
+    assert len([p for p in wire.log if p.kind == "OPTIONS" and p.time > 1100]) == 0
+    assert set(changes(alice)) == {State.REGISTERED}
+
+
+def test_a_request_of_a_call_without_an_answer_makes_it_register_again(
+    registrar: Registrar,
+) -> None:
+    wire, alice, registration = start(registrar)
+    wire.drop = lambda packet: packet.kind in ("OPTIONS", "MESSAGE")
+    wire.run(50)
+    before = len(registrar.seen)
+    alice.agent.services.request(
+        registration.identity,
+        "MESSAGE",
+        Uri.parse("sip:bob@10.0.0.9"),
+        registration.flows,
+        wire.now,
+        done=lambda status, response, now: None,
+    )
+    wire.run(30)
+    assert len(registrar.seen) == before
+    wire.run(4)
+    assert len(registrar.seen) == before + 1
+    assert registration.state is State.REGISTERED
+
+
+def test_a_registrar_with_a_name_is_resolved_for_each_refresh(registrar: Registrar) -> None:
+    wire = FakeWire(seed=2)
+    alice = wire.peer("10.0.0.1")
+    first = wire.peer("10.0.0.8", screen=registrar)
+    second = Registrar()
+    other = wire.peer("10.0.0.9", screen=second)
+    identity = Identity(
+        NameAddr(Uri.parse("sip:alice@example.test")), "alice", None, alice.agent.rng
+    )
+    registration = alice.agent.register(
+        identity, Uri.parse("sip:example.test"), [alice.flow_to(first)], wire.now
+    )
+    wire.run(2)
+    assert registration.flow == alice.flow_to(first)
+
+    def due() -> bool:
+        return any(isinstance(event, RefreshDue) for event in alice.events)
+
+    assert wire.run_until(due, 300)
+    registration.register([alice.flow_to(other)], wire.now)
+    alice.flush()
+    wire.run(1)
+    assert (registration.state, registration.flow) == (State.REGISTERED, alice.flow_to(other))
+    assert len(second.seen) == 1
+    # Where nobody resolves it, the addresses that worked are used.
+    wire.run(300)
+    assert len(second.seen) == 2
+    # A server that it is bound at comes first.
+    registration.register([alice.flow_to(first), alice.flow_to(other)], wire.now)
+    assert registration.flow == alice.flow_to(other)

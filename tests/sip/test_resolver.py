@@ -137,7 +137,7 @@ async def test_the_address_of_the_host_serves_only_where_there_is_no_srv_record(
         resolver = resolver_for(server)
         server.failing = {"SRV"}
         for _ in range(2):
-            with pytest.raises(ServerUnreachable, match=r"did not answer for '_sip\._"):
+            with pytest.raises(ServerUnreachable, match="did not answer"):
                 await resolver.resolve(Uri.parse("sip:example.test"))
         server.failing = set()  # The failure was not remembered.
         if address:
