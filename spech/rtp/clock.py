@@ -3,7 +3,7 @@
 Streams are spread over phases of the period, so that the work of many calls is not done all at
 once. Deadlines are absolute: a late tick does not move the next one. A short stall (a collection,
 a busy core) is caught up; after a long one (a suspended machine) the missed ticks are dropped,
-because a burst of stale sound helps nobody.
+because a burst of stale sound is of no use.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 PERIOD = 0.020
 """Seconds between two ticks of a stream."""
 
-# Each waking up costs as much as several ticks, and its caches are cold: two batches are spread
-# enough for the far end's jitter buffer, and a fifth cheaper than four.
+# Each wake-up costs as much as several ticks, because caches are cold. Two phases spread the
+# packets enough for the far end's jitter buffer, and cost a fifth less than four.
 _PHASES = 2
 _SLOT = PERIOD / _PHASES
 _LATE_AFTER = 0.005
@@ -32,7 +32,7 @@ _CATCH_UP = 0.1
 
 @dataclass(slots=True)
 class ClockStatistics:
-    """What the clock counted since it was made.
+    """Counters of the clock since it was made.
 
     ``ticks``: slots worked through. ``late``: slots begun more than 5 ms after their deadline.
     ``missed``: slots dropped after a stall of more than 100 ms. ``worst`` is the

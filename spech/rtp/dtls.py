@@ -1,7 +1,7 @@
-"""DTLS-SRTP: keys for the sound out of a handshake on the media path (RFC 5763, RFC 5764).
+"""DTLS-SRTP: media keys from a handshake on the media path (RFC 5763, RFC 5764).
 
-Bytes in, bytes out: OpenSSL works in memory here. It keeps the time of its retransmissions itself
-(RFC 6347 section 4.2.4) and is asked at every tick whether one is due.
+Bytes go in, bytes come out: OpenSSL works in memory. It keeps its own retransmission timer
+(RFC 6347 section 4.2.4) and is asked at every tick whether a retransmission is due.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from OpenSSL import SSL, crypto
 from spech.addresses import Address
 from spech.agreement import DtlsPeer, SrtpKeys
 
-#: Seconds in which the handshake has to be done.
+#: Seconds within which the handshake has to complete.
 PATIENCE: Final = 20.0
-#: Seconds after which one that broke is begun again.
+#: Seconds between two attempts, where a handshake fails.
 _AGAIN: Final = 1.0
-#: Handshakes with different addresses at a time: only one of them can show the right certificate.
+#: Concurrent handshakes with different addresses; only one of them can show the right certificate.
 _MOST_PEERS: Final = 4
-#: Handshakes that may begin in one tick, each of which costs 0.2 ms.
+#: Handshakes that may begin in one tick. Each costs 0.2 ms.
 _MOST_HELLOS: Final = 4
-#: Bytes of a datagram of ours: what any path takes.
+#: The longest datagram that we send, in bytes: any path takes it.
 _MTU: Final = 1200
 
 _DTLS_1_2: Final = 0xFEFD
 _LABEL: Final = b"EXTRACTOR-dtls_srtp"  # RFC 5764 section 4.2
 _RECORD_HEAD: Final = 13
-#: A record that holds a part of a handshake, and the kind of its first message (RFC 6347 4.3.2).
+#: The content type of handshake records, and the type of a ClientHello (RFC 6347 4.3.2).
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = b"\x01"
-#: Where a ClientHello has its random bytes: the same in a repetition, others in a new attempt.
+#: The random bytes of a ClientHello. A retransmission repeats them, a new attempt has others.
 _RANDOM: Final = slice(27, 59)
-#: Where a handshake message says which part of it a record holds (RFC 6347 section 4.2.2).
+#: The fragment offset of a handshake message (RFC 6347 section 4.2.2).
 _FRAGMENT_OFFSET: Final = slice(19, 22)
-#: What a server says first: ServerHello, HelloVerifyRequest.
+#: The first message of a server: ServerHello or HelloVerifyRequest.
 _FIRST_ANSWERS: Final = (b"\x02", b"\x03")
-#: Addresses that answered and did not show the certificate, until no other host is followed.
+#: After this many answers without the right certificate no further host is followed.
 _MOST_REFUSED: Final = 8
 
 #: Protection profiles, preferred first: suite, bytes of master key and salt (RFC 5764, RFC 7714).
@@ -62,9 +62,9 @@ def is_dtls(data: bytes | memoryview) -> bool:
 
 
 class Certificate:
-    """A certificate that nobody vouches for: its fingerprint travels in the signalling.
+    """A self-signed certificate; the signalling carries its fingerprint.
 
-    Made anew with each object, which takes a fraction of a millisecond.
+    Each object makes a new one, which takes a fraction of a millisecond.
     """
 
     def __init__(self) -> None:
@@ -76,12 +76,12 @@ class Certificate:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            # Nobody looks at the dates, and a machine whose clock is wrong can be called too.
+            # Peers ignore the dates, and a wrong clock must not prevent a call.
             .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
             .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))  # RFC 5280 4.1.2.5
             .sign(key, hashes.SHA256())
         )
-        #: As ``a=fingerprint`` has it (RFC 8122 section 5).
+        #: The value of ``a=fingerprint`` (RFC 8122 section 5).
         self.fingerprint = "sha-256 " + certificate.fingerprint(hashes.SHA256()).hex(":").upper()
         context = SSL.Context(SSL.DTLS_METHOD)
         context.set_min_proto_version(_DTLS_1_2)
@@ -98,12 +98,12 @@ class Handshake:
     """One attempt at a handshake, with one address.
 
     Args:
-        random: those bytes of the ClientHello that begins it, where the peer does.
+        random: the random bytes of the peer's ClientHello, where the peer begins.
 
     Attributes:
-        keys: once it is done.
-        failure: "broken" where the peer ended it or said what it must not, "certificate" where it
-            showed another one than was announced.
+        keys: the media keys, once the handshake is complete.
+        failure: "broken" where the peer ended the handshake or violated the protocol, "certificate"
+            where its certificate is not the announced one.
     """
 
     def __init__(self, certificate: Certificate, peer: DtlsPeer, random: bytes = b"") -> None:
@@ -122,7 +122,7 @@ class Handshake:
             self._connection.set_accept_state()
 
     def begin(self) -> None:
-        """Say the first words."""
+        """Send the first flight."""
         self._proceed()
 
     def receive(self, datagram: bytes) -> None:
@@ -131,7 +131,7 @@ class Handshake:
         self._proceed()
 
     def retransmit(self, now: float) -> None:
-        """Say again what was not answered, if it is time, and give up in the end."""
+        """Retransmit an unanswered flight when it is due, and give up after :data:`PATIENCE`."""
         if self._begun is None:
             self._begun = now
         if now - self._begun > PATIENCE:
@@ -143,12 +143,12 @@ class Handshake:
                 self.failure = "broken"
 
     def to_send(self) -> Iterator[bytes]:
-        """The datagrams that are to leave."""
+        """The datagrams that have to be sent."""
         try:
             waiting = self._connection.bio_read(1 << 16)
         except SSL.WantReadError:
             return
-        # The memory between us and OpenSSL knows no datagrams, but records may share one.
+        # OpenSSL's memory buffer does not keep datagram boundaries. Records may share a datagram.
         start = end = 0
         while end < len(waiting):
             size = _RECORD_HEAD + int.from_bytes(waiting[end + 11 : end + 13], "big")
@@ -163,7 +163,7 @@ class Handshake:
             if self.keys is None:
                 self._connection.do_handshake()
                 self._finish()
-            # A peer that missed our last words says its own again, and is answered by this.
+            # A peer that missed our last flight repeats its own; this answers it.
             self._connection.recv(_MTU)
         except (SSL.WantReadError, SSL.ZeroReturnError):
             pass
@@ -171,10 +171,10 @@ class Handshake:
             self.failure = self.failure or "broken"
 
     def knows(self, certificate: crypto.X509) -> bool:
-        """Whether it is the certificate that was announced.
+        """Whether ``certificate`` is the announced one.
 
-        Its digest alone is looked at: OpenSSL takes certificates that a stricter reader refuses,
-        and anybody may show one.
+        Only its digest is compared: OpenSSL accepts certificates that a stricter parser refuses,
+        and any source may present one.
         """
         for kind, digest in self._peer.fingerprints:
             shown = certificate.digest(_HASHES[kind]).decode().replace(":", "").lower()
@@ -201,24 +201,25 @@ class Handshake:
 def _verify(
     connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, valid: int
 ) -> bool:
-    """Only the peer's own certificate counts, and nobody has to vouch for it."""
+    """Only the peer's own certificate counts; no authority has to sign it."""
     handshake: Handshake = connection.get_app_data()
     return depth > 0 or handshake.knows(certificate)
 
 
 class Association:
-    """The way to keys on one socket, through lost datagrams, forged ones and strangers.
+    """Obtains keys on one socket, despite lost datagrams, forged ones and strangers.
 
-    Whoever begins a handshake with us gets one of its own, so that a stranger cannot spoil that of
-    the peer; the first to show the announced certificate wins. Where we begin, the answer may come
-    from another address than the one we wrote to (several networks, containers), and the
-    certificate decides as well. A handshake that breaks is begun again. Some peers begin again at
-    each re-INVITE, though nothing has changed: then the keys in force serve until there are others.
+    Each address that begins a handshake with us gets its own, so that a stranger cannot break the
+    peer's; the first one to show the announced certificate wins. Where we begin, the answer may
+    come from another address than the one we sent to (several networks, containers); the
+    certificate decides there as well. A handshake that fails is started again. Some peers start a
+    new one at each re-INVITE, though nothing has changed: the keys in force serve until it
+    completes.
 
     Attributes:
-        keys: once a handshake is done.
+        keys: the media keys, once a handshake is complete.
         proven: the address from which the peer has completed the handshake.
-        failure: why there will be none, in plain words.
+        failure: why there will be no keys, as a message for people.
     """
 
     def __init__(self, certificate: Certificate, peer: DtlsPeer) -> None:
@@ -227,7 +228,7 @@ class Association:
         self.failure: str | None = None
         self._certificate = certificate
         self._peer = peer
-        #: By the address that ours goes to. Where we begin there is one.
+        #: By the address that we send to. Where we begin, there is one.
         self._handshakes: dict[Address, Handshake] = {}
         self._refused: set[Address] = set()
         self._out: list[tuple[bytes, Address]] = []
@@ -245,7 +246,7 @@ class Association:
         return any(handshake.keys is None for handshake in self._handshakes.values())
 
     def receive(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
-        """Take a datagram; whether it was taken. ``destination`` is where our sound goes."""
+        """Take a datagram; return whether it was used. ``destination`` is where we send RTP."""
         if self._peer.client:
             address = self._answerer(datagram, source, destination)
         else:
@@ -262,7 +263,7 @@ class Association:
         return True
 
     def tick(self, now: float, destination: Address | None) -> list[tuple[bytes, Address]]:
-        """What is to be sent now, and where. Called every 20 ms while :attr:`busy`."""
+        """The datagrams to send now, and where to. Called every 20 ms while :attr:`busy`."""
         if self._begun is None:
             self._begun = now
         self._hellos = 0
@@ -288,7 +289,7 @@ class Association:
     def _answerer(
         self, datagram: bytes, source: Address, destination: Address | None
     ) -> Address | None:
-        """The address whose handshake a datagram belongs to, None where it is a stranger's."""
+        """The address whose handshake a datagram belongs to, None for a stranger."""
         if destination is None or source in self._handshakes:
             return source
         if source[0] == destination[0]:  # The same host may answer from another port.
@@ -305,12 +306,12 @@ class Association:
         return self._follow(source)
 
     def _answered_elsewhere(self, destination: Address | None) -> bool:
-        """Whether our handshake goes on with another host than our sound."""
+        """Whether our handshake continues with another host than the one we send RTP to."""
         address = next(iter(self._handshakes), None)
         return address is not None and destination is not None and address[0] != destination[0]
 
     def _follow(self, destination: Address | None) -> Address | None:
-        """Move our handshake to another address: where the sound goes, or the answer comes from."""
+        """Continue our handshake with another address."""
         if destination is not None and self._handshakes:
             self._handshakes = {destination: next(iter(self._handshakes.values()))}
         return destination
@@ -318,10 +319,10 @@ class Association:
     # Where the peer begins
 
     def _note_hello(self, datagram: bytes, source: Address, destination: Address | None) -> None:
-        """Begin a handshake where a datagram is a ClientHello that begins another attempt.
+        """Begin a handshake where a datagram is the ClientHello of a new attempt.
 
-        It may come in fragments (RFC 6347 section 4.2.3), and they in any order: only the first
-        one has the random bytes by which an attempt is known.
+        It may arrive in fragments (RFC 6347 section 4.2.3), in any order. Only the first fragment
+        has the random bytes that identify the attempt.
         """
         if datagram[0] != _HANDSHAKE or datagram[13:14] != _CLIENT_HELLO:
             return
@@ -341,7 +342,7 @@ class Association:
         self._handshakes[source] = Handshake(self._certificate, self._peer, random)
 
     def _make_room(self, destination: Address | None) -> None:
-        """The oldest goes, so that a flood of strangers cannot keep the peer out."""
+        """Drop the oldest handshake, so that a flood of strangers cannot keep the peer out."""
         if len(self._handshakes) >= _MOST_PEERS:
             strangers = (address for address in self._handshakes if address != destination)
             del self._handshakes[next(strangers)]
@@ -349,12 +350,12 @@ class Association:
     # Both
 
     def _look(self, address: Address, destination: Address | None) -> None:
-        """See what came of a step."""
+        """Handle the outcome of a step."""
         handshake = self._handshakes[address]
         self._out += [(datagram, address) for datagram in handshake.to_send()]
         if handshake.keys is not None:
             self.keys = handshake.keys
-            self._handshakes = {address: handshake}  # It may be asked for its last words again.
+            self._handshakes = {address: handshake}  # The peer may need its last flight again.
         elif handshake.failure is not None:
             del self._handshakes[address]
             if address != destination:

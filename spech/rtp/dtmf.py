@@ -2,7 +2,7 @@
 
 An event's packets all carry the timestamp at which it began, and a duration that counts up from
 there in clock units. Its end is sent three times. A receiver tells events apart by timestamp, so
-that any one packet of an event is enough to hear it, and none is heard twice.
+that any one packet of an event is enough, and no event is reported twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VOLUME = 10
 _END_PACKETS = 3
 _LONGEST_SEGMENT = 0xFFFF
 _SEGMENTS_LOST = 8
-_LONG = 0x8000  # A segment that is shorter is no reason for a new one.
+_LONG = 0x8000  # A new segment follows only a segment that is at least this long.
 
 
 class EventPacket(NamedTuple):
@@ -44,7 +44,7 @@ class DigitSender:
         self._ends_left = 0
 
     def begin(self, digit: str) -> None:
-        """Press a key: one of :data:`DIGITS`."""
+        """Begin an event: one of :data:`DIGITS`."""
         self._code = DIGITS.index(digit)
         self._began = -1
         self._elapsed = 0
@@ -64,7 +64,7 @@ class DigitSender:
         self._elapsed += units
         packets: list[EventPacket] = []
         if self._elapsed > _LONGEST_SEGMENT:
-            # Section 2.5.1.3: the event goes on in a new segment, with neither end nor marker.
+            # Section 2.5.1.3: the event continues in a new segment, without end and marker.
             packets.append(self._packet(_LONGEST_SEGMENT, marker=False, end=False))
             self._began = (self._began + _LONGEST_SEGMENT) & TIMESTAMP_MASK
             self._elapsed -= _LONGEST_SEGMENT
@@ -87,7 +87,7 @@ class DigitSender:
 class DigitReceiver:
     """Turns event packets back into digits, each reported once, at its first packet.
 
-    An event is known by its timestamp. Two faults of telephones in the field are seen through:
+    An event is known by its timestamp. Two faults of telephones in the field are compensated:
     timestamps that move on with every packet of one event, where the duration still counts from
     its beginning; and a clock that stands still during events, so that the next one has the same
     timestamp and begins with a smaller duration.
@@ -111,7 +111,7 @@ class DigitReceiver:
     ) -> str | None:
         """Take one event packet; return the digit when it is the first of its event.
 
-        Events that are no DTMF digit (flash, tones) return None.
+        Events that are not DTMF digits (flash, tones) return None.
 
         Args:
             timestamp, payload, marker: of the packet.
@@ -161,7 +161,7 @@ class DigitReceiver:
             return False
         if self._ended:
             return ended and duration == self._duration
-        # What the timestamps of repeated ends move on by, beyond the duration.
+        # How far the timestamps of repeated ends advance, beyond the duration.
         step = duration - self._duration
         self._step = min(step, self._step or step)
         return True

@@ -1,4 +1,4 @@
-"""How a STUN server sees our sockets (RFC 8489, RFC 8445 section 5.1.1.2), before a call begins."""
+"""Asks a STUN server for our public addresses before a call (RFC 8489, RFC 8445 5.1.1.2)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from spech.rtp import stun
 from spech.rtp.ports import PortPair
 from spech.rtp.stun import Kind
 
-#: Seconds after which a request is repeated. RFC 8489 begins with half a second, but somebody is
-#: waiting for the call to be made: whoever is that slow is done without.
+#: Seconds after which a request is repeated. RFC 8489 starts with half a second, but the caller is
+#: waiting: the call is placed without a slower server.
 _PAUSES = (0.1, 0.15, 0.25)
 
 _LARGEST = 2048
@@ -24,10 +24,10 @@ _LARGEST = 2048
 async def reflexive(
     pair: PortPair, server: Address, rng: random.Random
 ) -> tuple[Address | None, Address | None]:
-    """Ask a STUN server where it sees both sockets of a pair; None for one that gets no answer.
+    """Ask a STUN server for the public addresses of both sockets of a pair; None without an answer.
 
-    Takes half a second at the most. What else arrives meanwhile is thrown away, because nothing
-    was negotiated yet that could give it a meaning.
+    Takes half a second at the most. Anything else that arrives meanwhile is dropped, because
+    nothing is negotiated yet.
     """
     seen: list[Address | None] = [None, None]
 
@@ -44,7 +44,7 @@ async def _ask(asking: socket.socket, server: Address, rng: random.Random) -> Ad
     transaction = stun.transaction(rng)
     request = stun.build(Kind.REQUEST, transaction)
     for pause in _PAUSES:
-        with suppress(OSError):  # No way there: the same as no answer.
+        with suppress(OSError):  # Unreachable: the same as no answer.
             asking.sendto(request, server)
         with trio.move_on_after(pause):
             while True:
@@ -56,7 +56,7 @@ async def _ask(asking: socket.socket, server: Address, rng: random.Random) -> Ad
 
 
 def _read(asking: socket.socket, server: Address, transaction: bytes) -> Address | None:
-    """The address in the answer, None where something else came."""
+    """The address in the answer, None where the datagram is not the answer."""
     try:
         data, source = asking.recvfrom(_LARGEST)
         message = stun.parse(data)

@@ -1,12 +1,12 @@
-"""ICE (RFC 8445): which way to the peer works, found by checks and kept alive.
+"""ICE (RFC 8445): finds a path to the peer by connectivity checks, and keeps it alive.
 
 Pure: datagrams and times go in, datagrams come out. Each component has one socket, so that a pair
-is an address of the peer's, checked from it: what a STUN server said about ours matters to the
-peer alone (section 6.1.2.4). A ``lite`` agent answers checks and makes none.
+is an address of the peer, checked from that socket: server-reflexive addresses of ours matter to
+the peer only (section 6.1.2.4). A ``lite`` agent answers checks and sends none.
 
-A pair is used once it was checked and both sides proved to know the passwords; the controlling
-side nominates the best one (regular nomination, section 8.1.1). From then on the peer's consent is
-asked for all the time (RFC 7675), which keeps the bindings of NATs as well.
+A pair is used once a check has succeeded and both sides have proved to know the passwords; the
+controlling side nominates the best pair (regular nomination, section 8.1.1). From then on consent
+is requested continuously (RFC 7675), which also keeps the bindings of NATs.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ PACE = 0.05
 """Seconds between two new checks: Ta (section 14.2)."""
 
 PATIENCE = 15.0
-"""Seconds after which a component without a way is given up.
+"""Seconds after which a component without a valid pair is given up.
 
-RFC 8863 asks for 39.5, in which nobody goes on listening to silence; a check has been sent nine
+RFC 8863 asks for 39.5 s, which is longer than people listen to silence. A check has been sent nine
 times by then.
 """
 
 CONSENT = 5.0
-"""Seconds between two questions whether the peer still wants our packets (RFC 7675 5.1)."""
+"""Seconds between two consent checks (RFC 7675 5.1)."""
 
 CONSENT_EXPIRES = 30.0
-"""Seconds after which silence means no (RFC 7675 5.1)."""
+"""Seconds without an answer after which consent expires (RFC 7675 5.1)."""
 
 KEEPALIVE = 15.0
-"""Seconds between the indications of an agent that makes no checks (section 11)."""
+"""Seconds between the Binding indications of a lite agent (section 11)."""
 
 _RETRANSMISSION = 0.5
-_LONGEST_PAUSE = 2.0  # Doubled without end, a bad network would see too few of them in time.
+_LONGEST_PAUSE = 2.0  # With unlimited doubling too few checks would be sent over a bad network.
 _MOST_TRIES = 9
 _NOMINATION = 0.3
 _MOST_PAIRS = 100
 
 
 class IceState(enum.Enum):
-    """How far an agent has come."""
+    """The progress of an agent."""
 
-    CHECKING = "a way to the far end is looked for"
-    CONNECTED = "a way to the far end is known, and used"
+    CHECKING = "a path to the far end is being checked"
+    CONNECTED = "a path to the far end is in use"
     FAILED = "the far end answered no connectivity check"
     LOST = "the far end has not answered for half a minute"
 
@@ -74,9 +74,9 @@ class Outgoing(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Check:
-    """A Binding request on its way.
+    """A Binding request that has not been answered.
 
-    One for ``consent`` is sent once. One that was ``replaced`` by a triggered check is not repeated
+    One for ``consent`` is sent once. One that a triggered check has ``replaced`` is not repeated
     either, but its answer still counts (section 7.3.1.4).
     """
 
@@ -92,16 +92,16 @@ class _Check:
 
 
 class IceAgent:
-    """Finds and keeps the ways of one call's components.
+    """Finds and keeps a path for each component of one call.
 
     Args:
         agreement: both sides, from offer and answer.
-        components: those that are used; RTP alone where RTCP shares its port.
-        rng: chooses transactions and the tie-breaker, and spreads the questions for consent.
-        before: the agent that a restart replaces; its ways are used until there is a new one.
+        components: the components in use; only RTP where RTCP shares its port.
+        rng: chooses transactions and the tie-breaker, and spreads the consent checks.
+        before: the agent that a restart replaces; its pairs are used until there is a new one.
 
     Attributes:
-        state: how far it has come.
+        state: the progress.
         controlling: whether we nominate; a conflict may change it.
         authenticated: whether a message came whose sender knows a password of this agreement.
     """
@@ -146,16 +146,16 @@ class IceAgent:
             self._thaw_first()
 
     def continues(self, agreement: IceAgreement) -> bool:
-        """Whether an agreement is the one that this agent works on, and no restart of it."""
+        """Whether ``agreement`` is the one of this agent, and not a restart."""
         sides = (self._local, agreement.local), (self._remote, agreement.remote)
         return all(
             (one.fragment, one.password) == (other.fragment, other.password) for one, other in sides
         )
 
-    # What came of it
+    # Results
 
     def destination(self, component: int) -> Address | None:
-        """Where to send: the nominated pair's address, or until then the best that works."""
+        """Where to send: the nominated pair's address, or until then the best valid pair's."""
         if self.state in _OVER:
             return None
         pair = self._selected.get(component)
@@ -167,21 +167,21 @@ class IceAgent:
         return pair.remote.address
 
     def trusts(self, component: int, source: Address) -> bool:
-        """Whether packets from there belong to a pair that was checked and authenticated."""
+        """Whether ``source`` belongs to a pair whose check has succeeded."""
         pair = self._pairs.get((component, source))
         if pair is not None and pair.state is PairState.SUCCEEDED:
             return True
         return self._before is not None and self._before.trusts(component, source)
 
     def to_send(self) -> list[Outgoing]:
-        """What has to be sent, once."""
+        """Return the datagrams that have to be sent, and forget them."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
     # Time
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due; to be called at least each 20 ms."""
+        """Do what is due. Called at least every 20 ms."""
         if now < self._wake or self.state in _OVER:
             return
         for transaction, check in tuple(self._checks.items()):
@@ -193,7 +193,7 @@ class IceAgent:
             self._nominate(now)
         self._keep_alive(now)
         if self.state is IceState.CHECKING and now - self._started >= PATIENCE:
-            # Sound without reports is still a call.
+            # A call works without RTCP.
             found = RTP in self._selected
             self._become(IceState.CONNECTED if found else IceState.FAILED)
         if self.state is IceState.CONNECTED:
@@ -204,7 +204,7 @@ class IceAgent:
         self._before = None
 
     def _next_wake(self) -> float:
-        """The next deadline, once a way is known."""
+        """The next deadline, once the agent is connected."""
         times = [check.ends for check in self._checks.values()]
         times += [pair.asked for pair in self._selected.values()]
         if self._triggered or any(pair.nominating for pair in self._pairs.values()):
@@ -252,7 +252,7 @@ class IceAgent:
         self._send(pair.component, datagram, pair.remote.address)
 
     def _repeat(self, transaction: bytes, check: _Check, now: float) -> None:
-        """Send a check again, or give it up (RFC 8489 6.2.1)."""
+        """Retransmit a check, or give it up (RFC 8489 6.2.1)."""
         if check.consent or check.replaced:
             del self._checks[transaction]
             return
@@ -266,7 +266,7 @@ class IceAgent:
         self._send(check.pair.component, check.datagram, check.pair.remote.address)
 
     def _nominate(self, now: float) -> None:
-        """Choose for each component, once nothing better is to be expected soon."""
+        """Nominate a pair for each component, once no better one is likely to follow soon."""
         for component in self._components:
             pairs = self._of(component)
             if component in self._selected or any(pair.nominating for pair in pairs):
@@ -304,28 +304,28 @@ class IceAgent:
     def _interval(self) -> float:
         return KEEPALIVE if self._lite else CONSENT * self._rng.uniform(0.8, 1.2)
 
-    # What comes
+    # Receiving
 
     def receive(
         self, data: bytes | memoryview, component: int, source: Address, now: float
     ) -> None:
-        """Take a STUN message that came to the socket of a component.
+        """Take a STUN message that arrived at the socket of a component.
 
         Raises:
-            RemoteProtocolError: it is malformed, or not authentic. It is not answered then, so
-                that nobody can make us flood somebody else.
+            RemoteProtocolError: it is malformed or not authentic. Such messages are not answered,
+                so that we cannot be used to flood a third party.
         """
         message = stun.parse(data)
         self._wake = now
         if message.kind is Kind.REQUEST:
             self._receive_request(message, component, source, now)
-        elif message.kind is not Kind.INDICATION:  # Those only keep a NAT's binding alive.
+        elif message.kind is not Kind.INDICATION:  # Indications only keep the binding of a NAT.
             self._receive_response(message, component, source, now)
 
     def _receive_request(
         self, message: StunMessage, component: int, source: Address, now: float
     ) -> None:
-        """Answer a check, and check back (section 7.3)."""
+        """Answer a check, and trigger one of our own (section 7.3)."""
         username = message.get(Attribute.USERNAME) or b""
         rank = message.get(Attribute.PRIORITY) or b""
         if (
@@ -359,7 +359,7 @@ class IceAgent:
         nominated = not self.controlling and message.get(Attribute.USE_CANDIDATE) is not None
         pair.nominating |= nominated
         if self._lite:
-            # It has shown the password, and nobody asks for more.
+            # The request is authenticated, which is enough for a lite agent.
             pair.receive(Input.TRIGGERED)
             pair.receive(Input.ANSWERED)
         elif pair.state is not PairState.SUCCEEDED:
@@ -368,13 +368,13 @@ class IceAgent:
             self._select(pair, now)
 
     def _in_conflict(self, message: StunMessage) -> bool:
-        """Whether both want the same role and they have to give way; else we do (7.3.1.1)."""
+        """Whether both claim one role and the peer has to switch; otherwise we do (7.3.1.1)."""
         both = Attribute.ICE_CONTROLLING if self.controlling else Attribute.ICE_CONTROLLED
         theirs = message.get(both)
         if theirs is None:
             return False
         if self._lite:
-            return True  # It cannot control.
+            return True  # A lite agent is never controlling.
         if (self._tie_breaker >= theirs) is self.controlling:
             return True
         self._switch_role()
@@ -385,7 +385,7 @@ class IceAgent:
     ) -> None:
         check = self._checks.get(message.transaction)
         if check is None:
-            return  # Late, or twice.
+            return  # Late or duplicate.
         if not message.is_authentic(self._remote_password):
             raise RemoteProtocolError("a STUN response without the right credentials")
         self.authenticated = True
@@ -398,7 +398,7 @@ class IceAgent:
             if message.kind is Kind.SUCCESS and source == pair.remote.address:
                 pair.consented = now
         elif (component, source) != (pair.component, pair.remote.address):
-            self._fail(pair)  # The way back is another one (section 7.2.5.2.1).
+            self._fail(pair)  # The path is not symmetric (section 7.2.5.2.1).
         elif message.kind is Kind.SUCCESS and message.mapped_address is not None:
             self._succeeded(check, now)
         elif conflict:
@@ -432,7 +432,7 @@ class IceAgent:
         return pair
 
     def _thaw_first(self) -> None:
-        """Of each foundation, one pair of the lowest component is checked first (6.1.2.6)."""
+        """Unfreeze one pair of the lowest component of each foundation (6.1.2.6)."""
         first: dict[str, Pair] = {}
         for pair in self._pairs.values():
             known = first.get(pair.remote.foundation)
@@ -445,7 +445,7 @@ class IceAgent:
         return pair.priority(self.controlling)
 
     def _trigger(self, pair: Pair) -> None:
-        """Check a pair next, in place of a check that is under way (section 7.3.1.4)."""
+        """Check a pair next, and replace a check in progress (section 7.3.1.4)."""
         for check in self._checks.values():
             check.replaced |= check.pair is pair
         pair.receive(Input.TRIGGERED)
@@ -463,7 +463,7 @@ class IceAgent:
             pair.nominating = False
 
     def _select(self, pair: Pair, now: float) -> None:
-        """Use a nominated pair, unless a better one was nominated (section 8.1.1)."""
+        """Use a nominated pair, unless a better one is nominated already (section 8.1.1)."""
         pair.nominating = False
         before = self._selected.get(pair.component)
         if before is pair:
@@ -473,7 +473,7 @@ class IceAgent:
         pair.consented = now
         pair.asked = now + self._interval()
         self._selected[pair.component] = pair
-        # Worse ones are not looked for any more (section 8.1.2).
+        # Pairs of lower priority are dropped (section 8.1.2).
         least = self._priority(pair)
         self._pairs = {
             key: one

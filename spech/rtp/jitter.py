@@ -1,20 +1,19 @@
-"""The jitter buffer: packets that come in any order and at any time, handed out when they are due.
+"""The jitter buffer: takes packets in any order, and hands them out when they are due.
 
 Packets are kept in the order of their sequence numbers; their timestamps say when each is due.
-The transit time of a packet is its arrival minus its timestamp: an offset that nobody knows, and
-the delay. Of the last few hundred packets the transit times are kept in order, so that the fastest
-packet and the one that all but a hundredth outran are known at any time. A packet is to be played
-when it has waited long enough for that slow one to have come too: that is the target. No clock is
-compared with another, so the drift between them is nothing but a transit time that changes slowly.
+The transit time of a packet is its arrival minus its timestamp: an unknown offset plus the delay of
+the network. The transit times of the last few hundred packets are kept sorted, so that the minimum
+and the 99th percentile are known at any time. Their difference is the target: a packet is played
+when it has waited so long that the slow one would have arrived too. The two clocks are never
+compared, so that their drift is only a transit time that changes slowly.
 
-Sound that is decoded is continuous, so what waits cannot be moved in one piece. ``spare`` says how
-much sooner (or, below zero, later) the packets come out than they should; whoever plays them makes
-the sound shorter or longer until it is right. Where the peer made a pause, the wait is
-set right at once.
+Decoded sound is continuous, so its delay cannot change at once. ``spare`` says by how much packets
+leave later (or, below zero, earlier) than they should; the playout makes the sound shorter or
+longer until it is right. After a pause of the peer the delay is corrected at once.
 
-A packet that has not come when it is due does not let the others pass. It is bridged, and played
-when it comes; only when one that follows is there, and as much was invented as is missing, does it
-count as lost. All is pure: times are given.
+A packet that is missing when it is due holds the others back. It is concealed, and played when it
+arrives. It counts as lost once a later packet is there and as much was concealed as is missing.
+Pure: times are arguments.
 """
 
 from __future__ import annotations
@@ -33,35 +32,35 @@ from spech.rtp.sequence import (
 )
 
 LONGEST_DELAY = 0.3
-"""Seconds above which the delay never grows; what waits as much longer than it is dropped."""
+"""The longest delay in seconds. Packets that have waited longer than that beyond it are dropped."""
 
 _SHORTEST_DELAY = 0.01
-#: Seconds that packets wait until enough is known of the line.
+#: Seconds of delay until enough is known about the network.
 _INITIAL_DELAY = 0.04
 _CAPACITY = 100
 _REMEMBERED = 400
 _MOST_SOUNDLESS = 256
-#: Of so many packets one more may be late: 4 of 400, the one at the edge included.
+#: One packet of this many may be late: 4 of 400, the one at the edge included.
 _LATE_ONE_OF = 130
 _KNOWN = 50
 _WATCHED = 25
 _PAUSE_SECONDS = 0.1
-#: Seconds without a packet in which clocks may drift by more than transit times tell.
+#: After a pause of so many seconds the drift of the clocks matters.
 _LONG_PAUSE_SECONDS = 10.0
 _SLACK_SECONDS = 0.002
 _EARLY_SECONDS = 0.25
 
 
 class Verdict(enum.Enum):
-    """What became of a packet that was put in."""
+    """The outcome of :meth:`JitterBuffer.push`."""
 
-    #: It waits for its time.
+    #: It waits until it is due.
     ACCEPTED = enum.auto()
-    #: Its time was over; it is dropped.
+    #: It is too late, and dropped.
     LATE = enum.auto()
-    #: The buffer was full; the oldest packet went.
+    #: The buffer was full; the oldest packet is dropped.
     OVERFLOWED = enum.auto()
-    #: Timestamps jumped: playout begins anew with this packet.
+    #: Timestamps jumped: playout starts again with this packet.
     RESYNCHRONISED = enum.auto()
 
 
@@ -78,10 +77,10 @@ class JitterBuffer:
         clock_rate: the RTP clock in Hz, in which all ``units`` are counted.
 
     Attributes:
-        discarded: packets that were dropped because too much waited.
-        spare: units by which packets came out later than needed, over the last half second; below
-            zero, by which the last one came out too early.
-        resumed: whether the peer made a pause before the packet that was taken last.
+        discarded: packets that were dropped because too many waited.
+        spare: units by which packets left later than needed, over the last half second; below zero,
+            by which the last one left too early.
+        resumed: whether the peer paused before the packet that was taken last.
     """
 
     def __init__(self, clock_rate: int) -> None:
@@ -103,12 +102,12 @@ class JitterBuffer:
 
     @property
     def target(self) -> float:
-        """The delay that is aimed at, in seconds."""
+        """The target delay, in seconds."""
         return self._target / self._clock_rate
 
     @property
     def delay(self) -> float:
-        """What the packet that was taken last had waited, the fastest ones' way apart: seconds."""
+        """The delay of the packet taken last, beyond the fastest packet's transit, in seconds."""
         return max(0, self._target + self._excess) / self._clock_rate
 
     @property
@@ -118,11 +117,11 @@ class JitterBuffer:
 
     @property
     def flowing(self) -> bool:
-        """Whether packets come; after 0.1 s without any, the stream pauses."""
+        """Whether packets arrive; after 0.1 s without any, the stream pauses."""
         return self._end is not None and self._bridged < self._pause
 
     def reset(self) -> None:
-        """Forget the stream: the next packet begins a new one, with the delay learned so far."""
+        """Forget the stream. The next packet begins a new one, with the delay learned so far."""
         self._assumed = max(self._initial, self._target)
         self._entries: list[_Entry] = []
         self._newest: _Entry | None = None
@@ -147,13 +146,13 @@ class JitterBuffer:
         self._least_excess = self._maximum
         self._watched = 0
 
-    # What arrives
+    # Arriving packets
 
     def push(self, packet: RtpPacket, arrival: float) -> Verdict:
         """Put in a packet that arrived at ``arrival``, in seconds.
 
-        Duplicates have been sorted out before, and a sequence that begins anew was told by
-        :meth:`reset` (see ``SequenceTracker``).
+        The caller has dropped duplicates, and calls :meth:`reset` where sequence numbers restart
+        (see ``SequenceTracker``).
         """
         arrived = int(arrival * self._clock_rate)
         newest = self._newest
@@ -167,13 +166,13 @@ class JitterBuffer:
             entry = _Entry(newest.order + ahead, newest.timestamp + advance, packet)
             elapsed = arrived - self._newest_arrival
             if ahead > 0 and not -self._early <= elapsed - advance <= self._maximum:
-                # No network delays like this, so the peer's clock was set anew.
+                # No network delays like this, so the peer's timestamps have jumped.
                 self.reset()
                 newest = None
                 verdict = Verdict.RESYNCHRONISED
             else:
-                # What waits behind another packet is late only if that one was: a stall of the
-                # network counts once, however many packets it delays.
+                # A packet queued behind a late one is late as well: a stall of the network counts
+                # once, however many packets it delays.
                 behind = ahead == 1 and 4 * elapsed < advance
                 if elapsed > self._long_pause:
                     self._settling = _KNOWN
@@ -182,8 +181,8 @@ class JitterBuffer:
             self._move_transits(transit)
         if not behind:
             if newest is not None and transit - self._due > self._maximum:
-                # Too late even for the longest delay, and not by one leap: the peer's clock stood
-                # still again and again. What was learned is of another line.
+                # Too late even for the longest delay, and not by one jump: the peer's clock has
+                # stopped again and again. The transit times so far no longer apply.
                 self._forget_transits()
                 self._begin_to_watch()
             self._note_transit(transit)
@@ -204,10 +203,10 @@ class JitterBuffer:
         return verdict
 
     def _move_transits(self, transit: int) -> None:
-        """After a long pause, keep how transit times spread and forget how long they were.
+        """After a long pause, keep the spread of transit times and forget their absolute values.
 
-        The clocks of both ends have drifted apart meanwhile. The first packets are taken for the
-        fastest ones until faster ones come.
+        The clocks of both ends have drifted apart meanwhile. The first packet counts as the
+        fastest one until a faster one arrives.
         """
         first = self._settling == _KNOWN
         self._settling -= 1
@@ -219,7 +218,7 @@ class JitterBuffer:
             self._ordered = [one + moved for one in self._ordered]
 
     def pass_over(self, sequence: int) -> None:
-        """Note a packet without sound: a gap in the sequence numbers at its place is no loss."""
+        """Note the number of a packet without sound, which is then not missing between others."""
         newest = self._newest
         if newest is None:
             return
@@ -229,7 +228,7 @@ class JitterBuffer:
         self._soundless[newest.order + ahead] = None
 
     def _note_transit(self, transit: int) -> None:
-        """Keep the last transit times in order, and set the target by them (clock units)."""
+        """Keep the last transit times sorted, and derive the target from them (clock units)."""
         recent, ordered = self._recent, self._ordered
         if len(recent) == _REMEMBERED:
             del ordered[bisect_left(ordered, recent.popleft())]
@@ -247,10 +246,10 @@ class JitterBuffer:
         self._target = target
         self._due = least + target
 
-    # What is played
+    # Playing
 
     def take(self, now: float) -> RtpPacket | None:
-        """Take out the packet that goes on where the sound ends, if it is there and due."""
+        """Remove and return the packet that continues the sound, if it is there and due."""
         entries = self._entries
         if not entries:
             return None
@@ -283,24 +282,24 @@ class JitterBuffer:
         return packet
 
     def played(self, units: int) -> None:
-        """Note how long the packet is that was taken last."""
+        """Note the length of the packet that was taken last."""
         if self._end is not None:
             self._end += units
 
     def bridged(self, units: int) -> None:
-        """Note that so much was invented behind the end of the sound."""
+        """Note that ``units`` were concealed after the end of the sound."""
         self._bridged += units
 
     def shift(self, units: int) -> None:
-        """Note that all packets will come out so much later, or if below zero sooner."""
+        """Note that all packets will leave ``units`` later, or earlier if below zero."""
         self.spare += units
         self._least_excess += units
 
     def missing(self) -> tuple[int, RtpPacket | None]:
         """How many units were lost before the packet that waits, and that packet.
 
-        Where nothing waits, or what waits begins a talkspurt, it is not known that anything is
-        missing: (0, None).
+        (0, None) where no packet waits, or the waiting packet begins a talkspurt: then nothing is
+        known to be missing.
         """
         if self._end is None or not self._entries or self._begins_talkspurt(self._entries[0]):
             return 0, None
@@ -308,7 +307,7 @@ class JitterBuffer:
         return max(0, first.timestamp - self._end - self._bridged), first.packet
 
     def _begins_talkspurt(self, entry: _Entry) -> bool:
-        """Whether the peer was silent before it: nothing is missing, or it says so itself."""
+        """Whether the peer paused before it: no number is missing, or the marker is set."""
         if entry.order == self._taken + 1 or entry.packet.marker:
             return True
         between = range(self._taken + 1, entry.order)
@@ -316,7 +315,7 @@ class JitterBuffer:
         return len(between) <= len(soundless) and all(one in soundless for one in between)
 
     def _drop_stale(self, excess: int) -> int:
-        """After a burst of old packets or a sleep of the machine, go on with what is due now."""
+        """After a burst of old packets or a sleep of the machine, skip to what is due now."""
         entries = self._entries
         stale = 0
         while stale + 1 < len(entries) and excess > 0:
@@ -328,10 +327,10 @@ class JitterBuffer:
         return excess
 
     def _watch(self, excess: int) -> None:
-        """Follow how much too late packets come out.
+        """Track how much too late packets leave.
 
-        A tick that is late itself must not count, so for too much the whole half second has to
-        agree; too little is known at once.
+        A late tick must not count, so that an excess has to last for half a second; leaving too
+        early is noticed at once.
         """
         self._excess = excess
         if excess < self._least_excess:

@@ -34,7 +34,7 @@ def parse(data: bytes | memoryview) -> RtpPacket:
     """Read one datagram.
 
     Raises:
-        RemoteProtocolError: it is no RTP packet of version 2, or its lengths contradict it.
+        RemoteProtocolError: it is not an RTP packet of version 2, or its lengths are wrong.
     """
     if len(data) < 12:
         raise RemoteProtocolError(f"an RTP packet of {len(data)} bytes is too short")

@@ -21,7 +21,7 @@ class PairState(enum.Enum):
 
 
 class Input(enum.Enum):
-    """What can happen to a pair."""
+    """The inputs of a pair's state machine."""
 
     THAW = "another one of its foundation works"
     SENT = "a check was sent"
@@ -30,7 +30,7 @@ class Input(enum.Enum):
     REFUSED = "a check was refused, or never answered"
 
 
-#: What a state lacks, changes nothing.
+#: Inputs that a state does not list are ignored.
 PAIRS: dict[PairState, dict[Input, PairState]] = {
     PairState.FROZEN: {
         Input.THAW: PairState.WAITING,
@@ -58,10 +58,10 @@ PAIRS: dict[PairState, dict[Input, PairState]] = {
 
 @dataclass(slots=True, eq=False)
 class Pair:
-    """An address of the peer's, checked from our socket of its component.
+    """An address of the peer, checked from our socket of its component.
 
-    One that is ``nominating`` is to be used as soon as a check of it is answered (section 8.1.1).
-    ``asked`` is when consent is asked for next, ``consented`` when it was given last.
+    A ``nominating`` pair is used as soon as a check of it succeeds (section 8.1.1). ``asked`` is
+    when consent is requested next, ``consented`` when it was given last.
     """
 
     remote: Candidate
@@ -76,7 +76,7 @@ class Pair:
         return self.remote.component
 
     def receive(self, what: Input) -> None:
-        """Change the state as the table says."""
+        """Change the state by the table."""
         self.state = PAIRS[self.state].get(what, self.state)
 
     def priority(self, controlling: bool) -> int:
@@ -87,7 +87,7 @@ class Pair:
 
 
 def usable(address: Address, version: int) -> bool:
-    """Whether a socket of that IP version can send there, and somebody may be there."""
+    """Whether a socket of that IP version can send there, and a host may be there."""
     host = ipaddress.ip_address(address[0])
     return (
         host.version == version

@@ -26,7 +26,7 @@ class PortRange:
     """UDP ports ``first`` to ``last``, both included.
 
     Raises:
-        ValueError: the range is no range of ports, or holds no pair.
+        ValueError: these are not valid ports, or the range holds no pair.
     """
 
     first: int
@@ -34,7 +34,7 @@ class PortRange:
 
     def __post_init__(self) -> None:
         if not 1 <= self.first <= self.last <= 65535:
-            raise ValueError(f"{self.first}-{self.last} is no range of ports")
+            raise ValueError(f"{self.first}-{self.last} is not a range of ports")
         if self.pairs == 0:
             raise ValueError(f"{self.first}-{self.last} holds no pair of an even and an odd port")
 

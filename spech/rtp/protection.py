@@ -1,6 +1,6 @@
-"""What stands between a stream's sockets and its session when the sound is encrypted.
+"""SRTP between a stream's sockets and its session.
 
-Nothing comes through but what the peer's key made, and nothing leaves in the clear.
+Only packets that the peer's key has made pass, and nothing is sent in the clear.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spech.rtp.srtp import Opener, Replayed, Sealer, Unauthentic
 
 
 class _Way:
-    """Keys for what goes through one socket."""
+    """The keys for one socket."""
 
     def __init__(self, association: Association | None = None) -> None:
         self.association = association
@@ -24,12 +24,12 @@ class _Way:
 
     @property
     def busy(self) -> bool:
-        """Whether a handshake goes on."""
+        """Whether a handshake is in progress."""
         association = self.association
         return association is not None and association.busy
 
     def use(self, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> bool:
-        """Take keys; those that are in force already go on counting. Whether ours is another."""
+        """Take keys; keys in force keep their counters. Returns whether our key has changed."""
         before, self.keys = self.keys, keys
         if before is None or (before.suite, before.receive) != (keys.suite, keys.receive):
             self.opener = Opener(keys.suite, keys.receive, None if before is None else heard)
@@ -43,12 +43,12 @@ class Protection:
     """The keys in force for one stream.
 
     Attributes:
-        required: whether nothing may pass in the clear.
-        renewed: set when our packets are sealed with another key than before. Then they have to
-            come from another source too: to some peers a new key sets the rollover counter to
-            zero, to others it does not (RFC 3711 section 3.3.1), and with a new source all agree.
+        required: whether packets in the clear are dropped, and none is sent.
+        renewed: set when our packets are encrypted with another key than before. They then need
+            another SSRC too: some peers reset the rollover counter with a new key, others do not
+            (RFC 3711 section 3.3.1), and with a new SSRC both readings agree.
         unauthentic: packets that the peer's key did not make, or that were changed on their way.
-        replayed: packets that came before.
+        replayed: packets that had been received before.
     """
 
     def __init__(self, certificate: Certificate | None = None) -> None:
@@ -68,14 +68,14 @@ class Protection:
         shared: bool = True,
         heard: tuple[int, int] | None = None,
     ) -> None:
-        """Take what was agreed on. What is in force already goes on as it is.
+        """Take the outcome of a negotiation. Keys in force stay in force.
 
-        A handshake that failed is tried again.
+        A failed handshake is tried again.
 
         Args:
-            security: keys, or who the handshake is with; None for plain sound.
-            shared: whether reports go through the socket of the sound. Otherwise they need a
-                handshake of their own (RFC 5764 section 3).
+            security: keys, or the peer of the handshake; None for plain RTP.
+            shared: whether RTCP uses the socket of RTP. Otherwise it needs its own handshake
+                (RFC 5764 section 3).
             heard: the peer's SSRC and extended highest sequence number.
         """
         before, self._agreed = self._agreed, security
@@ -106,24 +106,24 @@ class Protection:
 
     @property
     def kind(self) -> str | None:
-        """How the sound is encrypted: "SDES", "DTLS" once the handshake is done, or None."""
+        """How RTP is encrypted: "SDES", "DTLS" once the handshake is complete, or None."""
         if self._sound.keys is None:
             return None
         return "SDES" if self._sound.association is None else "DTLS"
 
     @property
     def ready(self) -> bool:
-        """Whether sound may be sent: it is plain, or there is a key to seal it with."""
+        """Whether RTP may be sent: it is plain, or there is a key."""
         return not self.required or self._sound.sealer is not None
 
     @property
     def shaking(self) -> bool:
-        """Whether the sound waits for a handshake."""
+        """Whether RTP waits for a handshake."""
         return not self.ready and self.failure is None
 
     @property
     def failure(self) -> str | None:
-        """Why there will be no keys, in plain words."""
+        """Why there will be no keys, as a message for people."""
         association = self._sound.association
         return None if association is None else association.failure
 
@@ -140,17 +140,17 @@ class Protection:
     def receive_handshake(
         self, component: int, data: bytes, source: Address, destination: Address | None
     ) -> bool:
-        """Take a datagram of DTLS; whether it was taken."""
+        """Take a DTLS datagram; return whether it was used."""
         here = self._way(component)
         association = here.association
         if association is None or not association.receive(data, source, destination):
             return False
-        if association.keys is not None:  # What came behind it may be read at once.
+        if association.keys is not None:  # Packets that follow can be decrypted at once.
             self._use(here, association.keys)
         return True
 
     def take_proven(self, component: int) -> Address | None:
-        """The address that a handshake on one socket was done with; told once."""
+        """The address that has completed a handshake on one socket; returned once."""
         association = self._way(component).association
         if association is None:
             return None
@@ -160,20 +160,20 @@ class Protection:
     def shake(
         self, component: int, now: float, destination: Address | None
     ) -> list[tuple[bytes, Address]]:
-        """What the handshake on one socket wants sent, and where."""
+        """The datagrams of the handshake on one socket, and where to send them."""
         association = self._way(component).association
         return [] if association is None else association.tick(now, destination)
 
     # Packets
 
     def seal(self, packet: bytes) -> bytes | None:
-        """What to send for an RTP packet; None where it must not leave."""
+        """The SRTP packet to send; None where none may be sent."""
         if self._sound.sealer is not None:
             return self._sound.sealer.seal(packet)
         return None if self.required else packet
 
     def seal_rtcp(self, packet: bytes) -> bytes | None:
-        """What to send for an RTCP compound; None where it must not leave."""
+        """The SRTCP compound to send; None where none may be sent."""
         if self._reports.sealer is not None:
             return self._reports.sealer.seal_rtcp(packet)
         return None if self.required else packet

@@ -1,4 +1,4 @@
-"""What two ends tell each other of their streams: RTCP (RFC 3550) and its extensions (RFC 3611)."""
+"""The RTCP reports of both ends (RFC 3550) and the extended reports (RFC 3611)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REMEMBERED: Final = 8
 
 
 class Sent(NamedTuple):
-    """What we sent: source, RTP timestamp of now, packets and octets so far."""
+    """Our SSRC, the present RTP timestamp, and the packets and octets sent so far."""
 
     ssrc: int
     timestamp: int
@@ -44,10 +44,10 @@ class Reports:
     Attributes:
         schedule: when to report.
         wanted: the kinds of extended report that the peer asked for, as ``a=rtcp-xr`` names them.
-        measure: gives the VoIP metrics of the peer's sound, if there are any.
+        measure: returns the VoIP metrics of the peer's sound, None where there are none.
         round_trip: seconds to the peer and back, None until known.
-        remote_report: what the peer last said of us.
-        remote_metrics: how we sound to the peer.
+        remote_report: the peer's last report on our packets.
+        remote_metrics: the peer's VoIP metrics of our sound.
     """
 
     def __init__(self, *, rng: random.Random, epoch: float) -> None:
@@ -59,13 +59,13 @@ class Reports:
         self.remote_metrics: VoipMetrics | None = None
         self._epoch = epoch
         self._cname = f"{rng.getrandbits(96):024x}@spech"  # short-term and per call: RFC 7022
-        # The middle of the NTP times that we sent and that may come back: in SRs, and in XRs.
+        # The middle of the NTP times that we sent in SRs and XRs, and that may come back.
         self._reports: deque[int] = deque(maxlen=_REMEMBERED)
         self._references: deque[int] = deque(maxlen=_REMEMBERED)
         self._reference: tuple[int, int, float] | None = None
 
     def compound(self, sent: Sent, remote: int | None, reception: Reception, now: float) -> bytes:
-        """SR or RR, SDES, and XR where it was asked for; ``remote`` is whom we hear, if anybody."""
+        """SR or RR, SDES, and XR where the peer wants it; ``remote`` is the peer's SSRC."""
         sender = None
         extended: list[Block] = []
         ntp = rtcp.ntp_time(now + self._epoch)
@@ -101,7 +101,7 @@ class Reports:
         reception: Reception,
         arrival: float,
     ) -> None:
-        """Take one packet of the peer's; ``ours`` and ``remote`` are the sources of both ends."""
+        """Take an RTCP packet of the peer; ``ours`` and ``remote`` are the SSRCs of both ends."""
         if isinstance(packet, rtcp.Farewell):
             if packet.ssrc == remote:
                 self.schedule.leave()
@@ -117,7 +117,7 @@ class Reports:
             self._receive_extended(packet, ours, arrival)
 
     def forget_peer(self) -> None:
-        """The peer was silent for so long that what it said is no longer true."""
+        """Forget the peer's reports: it was silent for so long that they no longer hold."""
         self.round_trip = self.remote_report = self.remote_metrics = None
 
     def _receive_extended(self, packet: ExtendedReport, ours: int, arrival: float) -> None:

@@ -21,7 +21,7 @@ _BYE = 203
 _XR = 207
 _CNAME = 1
 LONGEST = 4096
-"""Bytes of a datagram that is read: reports of two parties need a few hundred."""
+"""The longest datagram that is read, in bytes. Two parties need a few hundred."""
 
 _NTP_EPOCH = 2208988800
 
@@ -48,7 +48,7 @@ class ReportBlock:
 
 @dataclass(frozen=True, slots=True)
 class SenderInfo:
-    """What a sender says of itself: NTP time (64 bits), RTP timestamp, and its counts."""
+    """Sender information: NTP time (64 bits), RTP timestamp, packets and octets sent."""
 
     ntp: int
     timestamp: int
@@ -94,7 +94,7 @@ def middle(ntp: int) -> int:
 
 
 def round_trip(arrival: int, last_report: int, delay: int) -> float:
-    """Seconds from our report to the peer and back (section 6.4.1), never below zero.
+    """The round trip in seconds (section 6.4.1), never below zero.
 
     All three are in 1/65536 s, modulo 2**32.
     """
@@ -141,10 +141,10 @@ def build(packet: RtcpPacket) -> bytes:
 
 
 def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
-    """Read the packets of a datagram; kinds that are not used here (APP, feedback) are passed over.
+    """Read the packets of a datagram. Types that are not used here (APP, feedback) are ignored.
 
     Raises:
-        RemoteProtocolError: it holds something else than RTCP of version 2, or is cut off.
+        RemoteProtocolError: it is not RTCP of version 2, truncated, or too long.
     """
     if len(data) > LONGEST:
         raise RemoteProtocolError("an RTCP datagram is too long")
@@ -156,7 +156,7 @@ def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
             raise RemoteProtocolError("an RTCP packet is cut off")
         first, kind, words = struct.unpack_from("!BBH", data, offset)
         if first & 0xC0 != 0x80 or not FIRST_RTCP_TYPE <= kind <= LAST_RTCP_TYPE:
-            raise RemoteProtocolError("no RTCP packet of version 2")
+            raise RemoteProtocolError("not an RTCP packet of version 2")
         end = offset + 4 + 4 * words
         if end > len(data):
             raise RemoteProtocolError("an RTCP packet is longer than its datagram")

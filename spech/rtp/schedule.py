@@ -13,7 +13,7 @@ _COMPENSATION: Final = 1.21828  # e - 3/2, section 6.3.1
 _BANDWIDTH: Final = 400.0  # bytes per second: 5 % of a call of 64 kbit/s (section 6.2)
 _OVERHEAD: Final = 28  # of UDP and IP
 _USUAL_SIZE: Final = 120.0
-#: Intervals of silence after which a sender is one no more, and a member is gone (section 6.3.5).
+#: Intervals of silence after which a sender and a member time out (section 6.3.5).
 _SENDER_INTERVALS: Final = 2
 _MEMBER_INTERVALS: Final = 5
 
@@ -24,7 +24,7 @@ def fixed_interval(
     """Seconds between reports, before they are spread (section 6.3.1 and appendix A.7).
 
     Args:
-        members: sources in the session, with ourselves.
+        members: sources in the session, including ourselves.
         senders: those of them that send.
         we_sent: whether we are one of the senders.
         average_size: bytes of an RTCP datagram with its UDP and IP headers, averaged.
@@ -40,15 +40,15 @@ def fixed_interval(
 
 
 def spread(interval: float, rng: random.Random) -> float:
-    """Half to one and a half times its length, made up for reconsideration (section 6.3.1)."""
+    """Randomised to 0.5 to 1.5 times its length, compensated for reconsideration (6.3.1)."""
     return interval * (rng.random() + 0.5) / _COMPENSATION
 
 
 class Schedule:
-    """The timer of one participant. :meth:`due` is to be asked a few times a second.
+    """The RTCP timer of one participant. :meth:`due` is called a few times a second.
 
     Attributes:
-        peer_present: whether the peer was heard lately and has not said goodbye.
+        peer_present: whether the peer was heard recently and has not sent BYE.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -74,7 +74,7 @@ class Schedule:
         return not self._initial
 
     def count(self, sent: int, received: int, now: float) -> None:
-        """The packets of sound so far, both ways."""
+        """Note the RTP packets sent and received so far."""
         self._sent = sent
         if received != self._received:
             self._received = received
@@ -90,12 +90,12 @@ class Schedule:
             self.peer_present = False
         if now < self._next:
             return False
-        # Reconsideration: what was learned of the session since may ask for a longer wait.
+        # Timer reconsideration: the session may have grown meanwhile.
         self._next = self._previous + spread(self._fixed(now), self._rng)
         return now >= self._next
 
     def reported(self, size: int, now: float) -> None:
-        """A report of so many bytes was sent."""
+        """Note that a report of ``size`` bytes was sent."""
         self._note_size(size)
         self._initial = False
         self._sent_at_reports.append(self._sent)
@@ -103,13 +103,13 @@ class Schedule:
         self._next = now + spread(self._fixed(now), self._rng)
 
     def receive(self, size: int, now: float) -> None:
-        """RTCP of so many bytes came from the peer."""
+        """Note that ``size`` bytes of RTCP came from the peer."""
         self._note_size(size)
         self._heard(now)
 
     def leave(self) -> None:
-        """The peer said goodbye. Of two members the interval is the minimum before and after, so
-        that there is nothing to bring forward (section 6.3.4)."""
+        """Note the peer's BYE. With two members the interval is the minimum before and after, so
+        that reverse reconsideration changes nothing (section 6.3.4)."""
         self.peer_present = False
         self._sound_at = -float("inf")
 

@@ -1,7 +1,7 @@
 """Sequence numbers and timestamps that wrap, and what an arriving sequence number means.
 
-The rules are those of RFC 3550 appendix A.1, with one addition: the last 256 sequence numbers are
-remembered bit by bit, so that a duplicate is told from a packet that was overtaken.
+The rules are those of RFC 3550 appendix A.1, with one addition: a bit map of the last 256 sequence
+numbers distinguishes a duplicate from a reordered packet.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ TIMESTAMP_MASK = 0xFFFFFFFF
 _MAX_DROPOUT = 3000
 _MAX_MISORDER = 100
 _REMEMBERED = 256
-# How far behind the latest one a packet may be before it is given up: a second of ticks and this
-# many must be remembered.
+# How far behind the latest one a packet may be before it counts as lost. A second of packets and
+# this many have to fit into the bit map.
 _OVERTAKEN = 32
 _REMEMBERED_MASK = (1 << _REMEMBERED) - 1
 
@@ -31,17 +31,17 @@ def timestamp_difference(later: int, earlier: int) -> int:
 
 
 class Arrival(enum.Enum):
-    """What one sequence number is."""
+    """The meaning of an arriving sequence number."""
 
     #: The next one, or one with a gap before it.
     NEW = enum.auto()
-    #: Overtaken by a later one, and not seen before.
+    #: Behind a later one, and not seen before.
     REORDERED = enum.auto()
     #: Seen before.
     DUPLICATE = enum.auto()
-    #: Far from all others; dropped, unless the next one follows it.
+    #: Far from all others. It is dropped, unless the next one follows it.
     STRAY = enum.auto()
-    #: The first of a source, or the second after a jump: counting starts anew.
+    #: The first of a source, or the second after a jump: counting restarts.
     RESTARTED = enum.auto()
 
 
@@ -64,24 +64,24 @@ class SequenceTracker:
 
     @property
     def expected(self) -> int:
-        """How many packets the source has sent, judging by its sequence numbers."""
+        """How many packets the source has sent, by its sequence numbers."""
         return self.highest - self._base + 1 if self.highest >= 0 else 0
 
     @property
     def lost(self) -> int:
-        """How many of them never came."""
+        """How many of them have not arrived."""
         return max(0, self.expected - self.received)
 
     def discard(self, sequence: int) -> None:
-        """A packet that was counted as received came too late to be heard."""
+        """Note that a packet, though counted as received, came too late to be played."""
         self._discarded.add(self.highest - ((self.highest - sequence) & SEQUENCE_MASK))
 
     def settle(self) -> tuple[int, list[bool]]:
-        """How many packets were lost first, and whether each that follows came in time.
+        """How many packets were lost first, and whether each one that follows came in time.
 
-        In the order of their numbers, each told once. The last 32 may still be on their way, and
-        are told the next time; of those before the last 256 nothing is remembered. Their number
-        comes from the peer, who may jump by millions in a second.
+        They are in the order of their numbers, and each is returned once. The last 32 may still
+        arrive and are returned next time; those before the last 256 are no longer known, and count
+        as lost. The peer chooses the numbers, and may jump by millions in a second.
         """
         end = self.highest - _OVERTAKEN
         before = self._settled + 1

@@ -2,7 +2,7 @@
 
 Pure: datagrams and times go in, datagrams come out. It carries payload bytes and does not know
 what is in them. The SSRC and the sequence of what is sent stay the same for the whole call,
-whatever is negotiated anew on the way (RFC 3550 sections 5.1 and 8), unless the peer has the same.
+whatever a re-INVITE changes (RFC 3550 sections 5.1 and 8), unless the peer has the same SSRC.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KEEPALIVE = 15.0
 
 @dataclass(slots=True)
 class SessionCounts:
-    """What a session counted. All are packets, except the octets, which are payload bytes."""
+    """Counters of a session. All count packets, except the octets, which are payload bytes."""
 
     sent: int = 0
     octets: int = 0
@@ -55,7 +55,7 @@ class SessionCounts:
 
 
 class _Content(enum.Enum):
-    """What a payload type carries."""
+    """The content of a payload type."""
 
     #: Sound, or a description of noise in place of it.
     AUDIO = enum.auto()
@@ -100,8 +100,8 @@ class RtpSession:
         timestamp: of what is sent in this tick, on the RTP clock.
         counts: packets and octets, both ways.
         clock_rate: the RTP clock of what is received, in Hz.
-        reports: what both ends tell each other of them.
-        buffer: where the packets of sound wait; another one when the clock rate changes.
+        reports: the RTCP reports of both ends.
+        buffer: the jitter buffer; another one when the clock rate changes.
     """
 
     def __init__(self, *, rng: random.Random, epoch: float) -> None:
@@ -111,7 +111,7 @@ class RtpSession:
         self.reports = Reports(rng=rng, epoch=epoch)
         self._rng = rng
         self._given_up: int | None = None
-        # In the lower half, so that who misses the first packets counts rollovers as we do
+        # In the lower half, so that a peer that misses the first packets counts rollovers as we do
         # (RFC 3711 section 3.3.1).
         self._sequence = rng.getrandbits(15)
         self._talkspurt = True
@@ -148,7 +148,7 @@ class RtpSession:
         """Set the RTP clock (Hz) and the payload types of both directions.
 
         ``more_audio`` and ``more_events`` are further types that the peer may use, of sound with
-        their clocks. With the first packet on another clock the jitter buffer starts anew. The type
+        their clocks. With the first packet on another clock the jitter buffer restarts. The type
         that was received so far stays accepted while the clock stays the same, because packets are
         on their way when the codec changes (RFC 3264 section 8.3.2).
         """
@@ -208,7 +208,7 @@ class RtpSession:
 
     @property
     def lost(self) -> int:
-        """Packets of the peer that never came."""
+        """Packets of the peer that have not arrived."""
         return self._lost_before + self._reception.sequence.lost
 
     @property
@@ -257,7 +257,7 @@ class RtpSession:
     # Receiving
 
     def check(self, packet: RtpPacket) -> None:
-        """Judge a packet before anything is believed of it.
+        """Check a packet before anything in it is believed.
 
         Raises:
             RemoteProtocolError: its payload type was not negotiated.
@@ -321,7 +321,7 @@ class RtpSession:
         return None
 
     def skip(self, units: int) -> None:
-        """Let ``units`` pass without sending: the machine slept. What came is judged by its age."""
+        """Skip ``units`` without sending, after the machine slept."""
         self.advance(units)
         self.pause()
 
@@ -361,7 +361,7 @@ class RtpSession:
         return self.receive(packet, arrival) or digit
 
     def _change_source(self, ssrc: int) -> None:
-        """Follow a peer that took a new SSRC: nothing of the old one's numbering holds."""
+        """Follow a peer that has a new SSRC, with its own sequence numbers and timestamps."""
         if ssrc == self.ssrc:
             self._collide()
         if self._remote_ssrc is not None:
@@ -428,11 +428,11 @@ class RtpSession:
         return datagram
 
     def advance(self, units: int) -> None:
-        """Let time pass on the sending clock."""
+        """Advance the sending clock."""
         self.timestamp = (self.timestamp + units) & TIMESTAMP_MASK
 
     def pause(self) -> None:
-        """Note that sound is not sent for now: the next packet begins a talkspurt."""
+        """Note that no sound is sent for now. The next packet begins a talkspurt."""
         self._talkspurt = True
 
     def change_source(self) -> None:
@@ -441,11 +441,11 @@ class RtpSession:
         self.pause()
 
     def keepalive(self, now: float) -> bytes | None:
-        """A packet without sound where nothing was sent for a while, or None; asked repeatedly.
+        """A packet without sound where nothing was sent for 15 s, or None. Called repeatedly.
 
-        It keeps the bindings of NATs, and lets who latches onto us learn our address, whatever the
-        direction that was agreed (RFC 6263 sections 3 and 4). It has the payload type of the
-        sound: strict far ends log each packet of another one.
+        It keeps the bindings of NATs, and lets a peer that latches learn our address, whatever
+        direction was negotiated (RFC 6263 sections 3 and 4). It has the payload type of the sound,
+        because strict far ends log each packet of another type.
         """
         if self.counts.sent != self._sent_before:
             self._sent_before = self.counts.sent
@@ -468,7 +468,7 @@ class RtpSession:
     # Reports
 
     def report_due(self, now: float) -> bool:
-        """Whether it is time for :meth:`report`; to be asked a few times a second."""
+        """Whether it is time for :meth:`report`. Called a few times a second."""
         schedule = self.reports.schedule
         present = schedule.peer_present
         schedule.count(self.counts.sent, self.counts.received, now)
@@ -496,13 +496,13 @@ class RtpSession:
         """Take an RTCP datagram of the peer.
 
         Raises:
-            RemoteProtocolError: it is none.
+            RemoteProtocolError: it is not RTCP.
         """
         packets = rtcp.parse(data)
         self.reports.schedule.receive(len(data), arrival)
         for packet in packets:
             if packet.ssrc == self.ssrc:
-                self._collide()  # nothing of it is about us: somebody else says it, or we did
+                self._collide()  # another source uses our SSRC, or our own packets come back
             else:
                 self.reports.receive(packet, self.ssrc, self._remote_ssrc, self._reception, arrival)
 
@@ -512,10 +512,10 @@ class RtpSession:
         return self.reports.compound(sent, self._remote_ssrc, self._reception, now)
 
     def _collide(self) -> None:
-        """Our SSRC comes from the peer: take another one and say goodbye to it (section 8.2).
+        """The peer uses our SSRC: send BYE for it and take another one (section 8.2).
 
-        Once. If the next one comes as well, the far end sends back what it gets: then a new one
-        would not help, and what comes is heard, since that is what an echo is for.
+        This happens once. If the new SSRC comes back as well, the far end is an echo: another one
+        would not help, and the packets are played.
         """
         self.counts.collisions += 1
         if self.counts.collisions > 1:

@@ -1,6 +1,6 @@
 """SRTP and SRTCP in one direction (RFC 3711, RFC 7714), around libsrtp.
 
-The rollover counter lives in the context: whoever keeps the context keeps the counter.
+The context holds the rollover counter, so that it must live as long as the key.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ PROFILES: Final = {
     "AES_CM_128_HMAC_SHA1_32": Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
 }
 
-_BUFFER: Final = 16_384
-#: The longest step that is surely taken for one forwards (RFC 3711 section 3.3.1).
+#: The longest packet that we send, 0.2 s of L16 at 48 kHz, with some room.
+_BUFFER: Final = 20_480
+#: A step that is certainly taken as forwards (RFC 3711 section 3.3.1).
 _STRIDE: Final = 0x4000
-#: Where rollovers are counted on at the most, a day of sound in packets of 20 ms. Each costs time,
-#: and their number is the peer's to say: it may jump by thousands with each packet.
+#: The highest sequence number from which rollovers are continued: a day of packets of 20 ms. Each
+#: rollover costs time, and the peer chooses the number.
 _FARTHEST: Final = 64 << 16
 _ffi: Final = cffi.FFI()
 
 
 class Unauthentic(Exception):
-    """A packet was not made with the key that was agreed on, or it was changed on its way."""
+    """A packet was not made with the negotiated key, or was changed on its way."""
 
 
 class Replayed(Exception):
-    """A packet came before, or is too old to tell."""
+    """A packet was received before, or is too old to tell."""
 
 
 class _Session(pylibsrtp.Session):
@@ -68,12 +69,12 @@ class Sealer:
 
 
 class Opener:
-    """Decrypts what comes, from any number of sources of one peer.
+    """Decrypts what arrives, from any number of SSRCs of one peer.
 
     Args:
         heard: SSRC and extended highest sequence number of what another key opened before. A peer
-            that changes its key goes on counting rollovers (RFC 3711 section 3.3.1), but many begin
-            at zero; its first packet tells which.
+            that changes its key should keep its rollover counter (RFC 3711 section 3.3.1), but many
+            reset it; the first packet shows which.
     """
 
     def __init__(self, suite: str, key: bytes, heard: tuple[int, int] | None = None) -> None:
@@ -86,8 +87,8 @@ class Opener:
         """The RTP packet inside.
 
         Raises:
-            Unauthentic: it is none of the peer's.
-            Replayed: it is, but came before.
+            Unauthentic: the peer's key did not make it.
+            Replayed: it was received before.
         """
         try:
             opened = self._session.unprotect(packet)
@@ -106,8 +107,8 @@ class Opener:
         """The RTCP compound inside.
 
         Raises:
-            Unauthentic: it is none of the peer's.
-            Replayed: it is, but came before.
+            Unauthentic: the peer's key did not make it.
+            Replayed: it was received before.
         """
         try:
             return self._session.unprotect_rtcp(packet)

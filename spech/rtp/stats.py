@@ -1,4 +1,4 @@
-"""What is measured of one incoming source: interarrival jitter, loss, and the report about it."""
+"""Measurements of one incoming source: interarrival jitter, loss, and the report block."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Reception:
         self._sender_report_arrival = 0.0
 
     def arrived(self, timestamp: int, arrival: float) -> None:
-        """Follow the jitter of packets of sound; ``arrival`` is in seconds."""
+        """Update the jitter with a packet of sound; ``arrival`` is in seconds."""
         last = self._last_timestamp
         if last is not None:
             elapsed = (arrival - self._last_arrival) * self._clock_rate
             difference = abs(elapsed - timestamp_difference(timestamp, last))
-            # A jump of the timestamps is no jitter.
+            # A jump of the timestamps does not count as jitter.
             if difference < self._clock_rate:
                 self.jitter += (difference - self.jitter) / 16
         self._last_timestamp = timestamp

@@ -104,11 +104,11 @@ class Stream:
 
     @property
     def ice(self) -> IceAgent | None:
-        """What finds the way to the peer, None where its address is simply believed."""
+        """The ICE agent, None where the negotiated address is used."""
         return self._ice
 
     def negotiate(self, remote: Address, remote_rtcp: Address, ice: IceAgent | None = None) -> None:
-        """Set where the peer is, by the answer or a re-INVITE; with ``ice`` that is to be found."""
+        """Set the peer's addresses, by an answer or a re-INVITE; ``ice`` finds them where given."""
         if ice is None:
             self.ready = True
             self._early.clear()
@@ -121,20 +121,20 @@ class Stream:
         self._shared = remote == remote_rtcp
 
     def rebind(self, pair: PortPair) -> None:
-        """Go on with other sockets of ours."""
+        """Continue with other sockets."""
         self._pair = pair
 
     def secure(self, security: Security | None) -> None:
-        """Encrypt from now on, by what may be in force already; None: plain.
+        """Encrypt from now on; None for plain RTP.
 
-        With keys that is at once, else when the handshake is done.
+        With keys that is at once, otherwise when the handshake is complete.
         """
         self.protection.negotiate(security, shared=self._shared, heard=self._session.heard)
         self._follow_key()
         self._take_hellos()
 
     def _take_hellos(self) -> None:
-        """Take what began a handshake too early; some of it may still be."""
+        """Take the DTLS datagrams that arrived before a valid pair was known."""
         waiting = tuple(self._hellos)
         self._hellos.clear()
         for data, source in waiting:
@@ -150,7 +150,7 @@ class Stream:
         elif self._ice.trusts(component, source):
             taken = self.protection.receive_handshake(component, data, source, source)
         elif component == RTP and not self.ready:
-            self._hellos.append((data, source))  # Their checks were faster than ours.
+            self._hellos.append((data, source))  # The peer's check has succeeded before ours.
             return
         else:
             taken = False
@@ -185,7 +185,7 @@ class Stream:
 
     @property
     def shared(self) -> bool:
-        """Whether RTCP goes where RTP goes (RFC 5761)."""
+        """Whether RTCP shares the port of RTP (RFC 5761)."""
         return self._shared
 
     def drain(self, now: float) -> list[str]:
@@ -276,7 +276,7 @@ class Stream:
             self._shake(RTCP, now)
 
     def discard(self) -> None:
-        """Throw away what waits: nothing was negotiated that could give it a meaning.
+        """Drop what waits, while nothing is negotiated.
 
         A few STUN messages are kept, because a peer's checks may overtake its answer, and so may
         the beginning of a handshake (RFC 5763 section 5).
@@ -308,12 +308,12 @@ class Stream:
             self._send(self._pair.rtp if self._shared else self._pair.rtcp, sealed, destination)
 
     def _destination(self, component: int) -> Address | None:
-        """Where to send, None where that is not known, or nowhere."""
+        """Where to send, None where that is not known."""
         if self._ice is not None:
             return self._ways.get(component)
         if component == RTP:
             return self._source.destination
-        # A peer whose sound is at the last port has none left above it for its reports.
+        # A peer whose RTP is at port 65535 has no port above it for RTCP.
         return self._rtcp_destination if 0 < self._rtcp_destination[1] <= _LAST_PORT else None
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
@@ -321,14 +321,14 @@ class Stream:
             return
         try:
             through.sendto(datagram, destination)
-        except (OSError, OverflowError) as error:  # the latter: no such port
+        except (OSError, OverflowError) as error:  # OverflowError: there is no such port
             self.send_errors += 1
             self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
 
     def _read(
         self, waiting: socket.socket, now: float
     ) -> tuple[memoryview | bytes, Address, float] | None:
-        """The next datagram, where it came from, and when, on the clock of ``now``."""
+        """The next datagram, its source, and its arrival on the clock of ``now``."""
         try:
             size, ancillary, flags, source = waiting.recvmsg_into([self._buffer], _ANCILLARY)
         except BlockingIOError:
@@ -341,10 +341,10 @@ class Stream:
             if kind == SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
                 seconds, nanoseconds = _TIMESPEC.unpack(data)
                 age = time.time() - seconds - nanoseconds * 1e-9
-                # A step of the wall clock must not become a step of the sound.
+                # A step of the wall clock must not move the sound.
                 arrival = now - min(max(age, 0.0), _OLDEST)
         if flags & _TRUNCATED:
-            size = 0  # longer than any packet of sound: read as one that is too short
+            size = 0  # Longer than any packet of sound: handled as one that is too short.
         if len(source) != 2:
             source = source[:2]
         return self._view[:size], source, arrival
@@ -362,7 +362,7 @@ class Stream:
             self.confirmed = self.confirmed or ice.authenticated
 
     def _pursue(self, ice: IceAgent, now: float) -> None:
-        """Look for a way to the peer, and keep it."""
+        """Run the ICE agent: find a path to the peer, and keep it."""
         while self._early:
             self._take_stun(ice, *self._early.popleft(), now)
         ice.handle_timer(now)
@@ -384,7 +384,7 @@ class Stream:
     def _take_rtcp(
         self, data: memoryview | bytes, component: int, source: Address, arrival: float
     ) -> None:
-        """Believe a report from the host that was named, or that the sound comes from."""
+        """Take RTCP from the negotiated host, or from the host that the sound comes from."""
         peer = self._source.destination
         if self._ice is not None:
             believed = self._ice.trusts(component, source)
@@ -425,18 +425,18 @@ class Stream:
 
     def _note_refused(self, source: Address) -> None:
         name = f"{source[0]}:{source[1]}"
-        self._log(source[0], "dropped SRTP from %s: not authentic, or heard before", name)
+        self._log(source[0], "dropped SRTP from %s: not authentic, or replayed", name)
 
     def _drop_foreign(self, source: Address, kind: str = "RTP") -> None:
         self.foreign += 1
         if self._source.is_candidate(source):
-            return  # a peer behind NAT begins like this
+            return  # A peer behind a NAT begins like this.
         self._log(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
 
     def _log(
         self, key: str, message: str, *arguments: object, error: Exception | None = None
     ) -> None:
-        """Log once for each key, and for no more than a few dozen of them."""
+        """Log once for each key, and for a few dozen keys at the most."""
         if key not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(key)
             logger.warning(message, *arguments, exc_info=error)

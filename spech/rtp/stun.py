@@ -1,8 +1,8 @@
 """STUN Binding messages (RFC 8489), read and written: the public address, and the checks of ICE.
 
 Short-term credentials alone, and MESSAGE-INTEGRITY with SHA-1, which is what ICE uses
-(RFC 8445 section 7). Everything that is written here ends with a FINGERPRINT, so that it cannot be
-taken for sound.
+(RFC 8445 section 7). Every message that is written ends with a FINGERPRINT, so that it cannot be
+taken for RTP.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REASON_BYTES = 509
 
 
 class Kind(enum.IntEnum):
-    """The types of the one method that is used here, Binding (section 5)."""
+    """The message types of the method Binding (section 5)."""
 
     REQUEST = 0x0001
     INDICATION = 0x0011
@@ -89,12 +89,12 @@ class StunMessage:
 
     @property
     def unknown(self) -> tuple[int, ...]:
-        """The attributes that must be understood, and are not (section 14)."""
+        """The comprehension-required attributes that are not known here (section 14)."""
         return tuple(kind for kind, _ in self.attributes if kind < _OPTIONAL and kind not in _KNOWN)
 
     @property
     def mapped_address(self) -> Address | None:
-        """Where the server saw the request come from; None without, or with a malformed one."""
+        """The source address that the server saw; None where it is missing or malformed."""
         value = self.get(Attribute.XOR_MAPPED_ADDRESS)
         if value is None or len(value) < 8:
             return None
@@ -114,7 +114,7 @@ class StunMessage:
 
 
 def transaction(rng: random.Random) -> bytes:
-    """The number of a new transaction: 96 random bits, since guessing it forges an answer."""
+    """A new transaction ID: 96 random bits, because whoever guesses it can forge an answer."""
     return rng.getrandbits(96).to_bytes(12, "big")
 
 
@@ -127,15 +127,15 @@ def parse(data: bytes | memoryview) -> StunMessage:
     """Read one datagram.
 
     Raises:
-        RemoteProtocolError: it is no Binding message, its lengths contradict it, or its
-            FINGERPRINT is wrong.
+        RemoteProtocolError: it is not a Binding message, or its lengths or its FINGERPRINT are
+            wrong.
     """
     data = bytes(data)
     if len(data) < _HEADER.size:
         raise RemoteProtocolError(f"a STUN message of {len(data)} bytes is too short")
     kind, length, magic, transaction = _HEADER.unpack_from(data)
     if magic != MAGIC or length % 4 or length != len(data) - _HEADER.size:
-        raise RemoteProtocolError("no STUN message")
+        raise RemoteProtocolError("not a STUN message")
     if kind not in (one.value for one in Kind):
         raise RemoteProtocolError(f"a STUN message of type {kind:#06x}")
     attributes: list[tuple[int, bytes]] = []
@@ -144,7 +144,7 @@ def parse(data: bytes | memoryview) -> StunMessage:
     offset = _HEADER.size
     while offset < len(data):
         if fingerprinted:
-            raise RemoteProtocolError("a STUN message goes on behind its FINGERPRINT")
+            raise RemoteProtocolError("a STUN message continues after its FINGERPRINT")
         attribute, size = _ATTRIBUTE.unpack_from(data, offset)
         start = offset + _ATTRIBUTE.size
         end = start + size
@@ -155,7 +155,7 @@ def parse(data: bytes | memoryview) -> StunMessage:
             if value != _fingerprint(data[:offset]):
                 raise RemoteProtocolError("the FINGERPRINT of a STUN message is wrong")
             fingerprinted = True
-        elif signature is None:  # What follows a signature is not believed (section 14.5).
+        elif signature is None:  # Attributes after MESSAGE-INTEGRITY are ignored (section 14.5).
             if attribute == Attribute.MESSAGE_INTEGRITY:
                 if size != _INTEGRITY_BYTES:
                     raise RemoteProtocolError("a MESSAGE-INTEGRITY of a wrong length")
@@ -202,7 +202,7 @@ def _attribute(attribute: int, value: bytes) -> bytes:
 
 
 def _resized(data: bytes, total: int) -> bytes:
-    """A message's beginning with the length that it has up to ``total`` bytes."""
+    """The beginning of a message, with the length field of one of ``total`` bytes."""
     return data[:2] + (total - _HEADER.size).to_bytes(2, "big") + data[4:]
 
 

@@ -1,4 +1,4 @@
-"""Extended reports (RFC 3611): how calls sound, and the round trip of those who only listen."""
+"""Extended reports (RFC 3611): VoIP metrics, and the round trip of receivers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spech.rtp.bursts import GMIN
 
 RECEIVER_ROUND_TRIP: Final = "rcvr-rtt"
 VOIP_METRICS: Final = "voip-metrics"
-"""The two kinds of block that are exchanged here, as ``a=rtcp-xr`` names them (section 5.1)."""
+"""The two block types that are supported, as ``a=rtcp-xr`` names them (section 5.1)."""
 
 _REFERENCE: Final = 4
 _DELAYS: Final = 5
@@ -30,7 +30,7 @@ class ReceiverReference:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """The answer: when it says it was sent (``last``), and 1/65536 s since it came (4.5)."""
+    """The answer: the middle of the reference's NTP time, and 1/65536 s since it came (4.5)."""
 
     ssrc: int
     last: int
@@ -46,7 +46,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class VoipMetrics:
-    """How one source sounds to who reports (section 4.7).
+    """How one source sounds at the reporting end (section 4.7).
 
     Losses, discards and densities are shares, 0 to 1; times are in seconds. ``rating`` is R of the
     E-model, 0 to 100; it and the marks are None where they are not known.
@@ -73,7 +73,7 @@ Block = ReceiverReference | Delays | VoipMetrics
 
 @dataclass(frozen=True, slots=True)
 class ExtendedReport:
-    """An XR packet; blocks of other kinds are passed over."""
+    """An XR packet; blocks of other types are ignored."""
 
     ssrc: int
     blocks: tuple[Block, ...]
@@ -88,7 +88,7 @@ def read(body: bytes) -> ExtendedReport:
     """Read the body of an XR packet.
 
     Raises:
-        struct.error: it is shorter than what it holds.
+        struct.error: it is shorter than its contents.
     """
     (ssrc,) = struct.unpack_from("!I", body)
     blocks: list[Block] = []

@@ -80,7 +80,7 @@ def pair(suite: str = SUITE, sequence: int = 0) -> tuple[Side, Side]:
 
 
 @pytest.mark.parametrize("suite", PROFILES)
-@pytest.mark.parametrize("size", [0, 1, 33, 160, 1600, 1920, 8000])
+@pytest.mark.parametrize("size", [0, 1, 33, 160, 1600, 1920, 8000, 19200])
 def test_what_is_said_is_heard_and_does_not_leave_in_the_clear(suite: str, size: int) -> None:
     left, right = pair(suite)
     said = random.Random(3).randbytes(size)
