@@ -1,18 +1,72 @@
-"""The floors of docs/architecture.md hold."""
+"""The floors of docs/architecture.md hold, and the check that says so sees every file."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+#: Imports that must not be: who imports what.
+UPWARD = {
+    "spech.rtp.xr": "spech.rtp.stream",
+    "spech.sip.services": "spech.sip.agent",
+    "spech.web.keys": "spech.web.control",
+    "spech.websocket.frames": "spech.web.app",
+    "spech.media.port": "spech.media.engine",
+    "spech.sip.message.grammar": "spech.sip.message.uri",
+    "spech.audio.gain": "spech.audio.room",
+    "spech.testing.wire": "spech.testing.plugin",
+}
+#: The same between types only, which makes a circle.
+BETWEEN_TYPES = {"spech.phone.account": "spech.phone.phone"}
+
+
+def check(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run import-linter with the contracts of the ``pyproject.toml`` in ``folder``."""
+    program = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [program, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
 
 def test_no_file_imports_from_a_floor_above_its_own() -> None:
-    """The contracts in pyproject.toml, by import-linter."""
-    program = Path(sys.executable).with_name("lint-imports")
-    result = subprocess.run(
-        [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = check(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_an_import_from_above_is_found(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "spech", tmp_path / "spech")
+    for importer, imported in UPWARD.items():
+        _plant(tmp_path, importer, f"import {imported}")
+    for importer, imported in BETWEEN_TYPES.items():
+        text = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {imported}"
+        _plant(tmp_path, importer, text)
+    result = check(tmp_path)
+    assert result.returncode == 1
+    for importer, imported in (UPWARD | BETWEEN_TYPES).items():
+        assert f"{importer} -> {imported} (" in result.stdout
+
+
+def _plant(root: Path, module: str, text: str) -> None:
+    with (root / module.replace(".", "/")).with_suffix(".py").open("a") as file:
+        file.write(f"\n{text}\n")
+
+
+def test_every_file_has_its_floor() -> None:
+    """Each package with several files has a contract that must list all of them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    covered = {
+        container
+        for contract in settings["contracts"]
+        if contract["type"] == "layers" and contract.get("exhaustive")
+        for container in contract["containers"]
+    }
+    for package in (ROOT / "spech").rglob("__init__.py"):
+        files = [path for path in package.parent.glob("*.py") if path != package]
+        if len(files) > 1:
+            assert ".".join(package.parent.relative_to(ROOT).parts) in covered
