@@ -35,6 +35,7 @@ from spech.cli.options import (
     verbose_option,
 )
 from spech.cli.running import run
+from spech.cli.trace import write_private
 from spech.scopes import open_scope
 from spech.sip.description.media_security import Policy
 
@@ -280,7 +281,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
                     outcome.take(call)
     finally:
         if plan.trace is not None and call is not None:  # With the confirmation of our BYE.
-            plan.trace.write_bytes(call.capture())
+            write_private(plan.trace, call.capture())
     registered = plan.account is not None and plan.account.register
     if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
         raise ServerUnreachable("Nobody answers there.")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import click
 
 from spech.errors import RemoteProtocolError
 from spech.sip.timeline import from_pcap, ladder
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, also where it was there before."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+        file.write(data)
 
 
 @click.command(short_help="Print what was said in a call.")

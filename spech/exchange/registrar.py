@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.incidents import Incidents
 from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.message.headers import AuthHeader, NameAddr
 from spech.sip.message.ids import Identifiers
@@ -15,6 +17,8 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.arrival import answer_tag
 from spech.sip.transaction.flow import Flow
+
+_log: Final = logging.getLogger(__name__)
 
 #: Seconds that a registration lasts: at least, where nothing is asked for, and at most.
 MIN_EXPIRES: Final = 10
@@ -51,6 +55,8 @@ class Registrar:
         self._ids = Identifiers(rng)
         self._digest = DigestServer(realm, rng, _NONCE_LIFETIME)
         self._bindings: dict[str, list[Binding]] = {}
+        #: Requests with a wrong user or password.
+        self.failures = Incidents(_log, milestones=True)
 
     def knows(self, user: str) -> bool:
         """Whether ``user`` has an account, registered or not."""
@@ -68,7 +74,7 @@ class Registrar:
             return None  # The exchange itself, which follows a transfer to one of its numbers.
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
-            refusal = self._authenticate(request, user, now)
+            refusal = self._authenticate(request, flow.remote[0], user, now)
             if refusal is not None or request.method == "INVITE":
                 return refusal
             return self._register(request, user or "", now)
@@ -77,20 +83,25 @@ class Registrar:
 
     # ------------------------------------------------------------------ who it is
 
-    def _authenticate(self, request: Request, user: str | None, now: float) -> Response | None:
+    def _authenticate(
+        self, request: Request, host: str, user: str | None, now: float
+    ) -> Response | None:
         """None when the request carries ``user``'s credentials, else what to answer."""
         for value in request.headers.get_all("Authorization"):
             given = AuthHeader.parse(value)
             if given.parameters.get("realm") != self._digest.realm:
                 continue
+            if not _is_for(given, request):
+                return self._respond(request, 400)  # RFC 7616 3.4.6.
             name = given.parameters.get("username", "")
             password = self._accounts.get(name)
-            if password is None or name != user:
-                return self._respond(request, 403)
-            verdict = self._digest.verify(given, request.method, password, now)
+            verdict = Verdict.WRONG
+            if password is not None and name == user:
+                verdict = self._digest.verify(given, request.method, password, now)
             if verdict is Verdict.OK:
                 return None
             if verdict is Verdict.WRONG:
+                self.failures.note(host, "%s from %s: wrong user or password", request.method, host)
                 return self._respond(request, 403)
             return self._challenge(request, now, stale=True)
         return self._challenge(request, now, stale=False)
@@ -134,6 +145,15 @@ class Registrar:
 
     def _current(self, user: str, now: float) -> list[Binding]:
         return [one for one in self._bindings.get(user, []) if one.expires_at > now]
+
+
+def _is_for(given: AuthHeader, request: Request) -> bool:
+    """Whether the credentials were made for the request's URI, not for another one."""
+    try:
+        uri = Uri.parse(given.parameters.get("uri", ""))
+    except RemoteProtocolError:
+        return False
+    return uri.equivalent(request.uri)
 
 
 def _expires(contact: NameAddr, request: Request) -> int:

@@ -46,13 +46,13 @@ class Dialling:
         """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
 
         Raises:
-            LocalProtocolError: it is neither.
+            LocalProtocolError: it is neither, or it holds a password.
         """
         text = target.strip()
         if text.lower().startswith(("sip:", "sips:")):
-            return parse_address(text)
+            return _without_password(parse_address(text))
         if "@" in text:
-            return parse_address(f"sip:{text}")
+            return _without_password(parse_address(f"sip:{text}"))
         if text[:4].lower() == "tel:":
             text = text[4:].partition(";")[0]
         # What people put between digits to read them better (RFC 3966 5.1.1).
@@ -111,3 +111,10 @@ class Dialling:
         if self._account is None:
             return (("Privacy", "id"),)
         return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self._account.uri}>"))
+
+
+def _without_password(uri: Uri) -> Uri:
+    """``uri``; a password in it would be sent in the clear and shown (RFC 3261 19.1.1)."""
+    if uri.password is not None:
+        raise LocalProtocolError("a SIP URI to call must not hold a password")
+    return uri

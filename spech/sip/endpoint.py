@@ -19,6 +19,7 @@ import trio
 
 from spech.addresses import Address
 from spech.errors import ServerUnreachable
+from spech.incidents import Incidents
 from spech.scopes import open_scope
 from spech.sip.agent import ConnectionOffered, Malformed, Screen, UserAgent
 from spech.sip.dialog.dialog import Dialog, HostNamed
@@ -35,8 +36,8 @@ from spech.sip.transport.udp import UdpTransport
 from spech.sip.transport.websocket import WebSocketConnector
 
 _log: Final = logging.getLogger(__name__)
-#: Sources that have been logged are remembered up to this number.
-_REMEMBERED_SOURCES: Final = 1000
+#: Where an error has no peer that caused it.
+_OURSELVES: Final = "127.0.0.1"
 #: Seconds between keepalives on UDP: routers forget a binding after 30 (RFC 5626 4.4.2).
 _KEEPALIVE_SECONDS: Final = 25.0
 #: Dialogs whose next hop waits to be looked up, and how many are looked up at once.
@@ -72,8 +73,9 @@ class Endpoint:
         self._idle = trio.Event()
         self._draining = False
         #: Sources of malformed messages, and of those that we failed to handle: logged once.
-        self._blamed: set[Address] = set()
-        self._failed: set[Address] = set()
+        self._malformed = Incidents(_log)
+        self._errors = Incidents(_log)
+        self._unsent = Incidents(_log)
         self._kept: set[Flow] = set()
         self._named, self._to_locate = trio.open_memory_channel[Dialog](_WAITING_LOOK_UPS)
         #: Called with each event, in order.
@@ -154,7 +156,7 @@ class Endpoint:
         while True:
             for outgoing in agent.to_send(self.now()):
                 if not self._send(outgoing):
-                    _log.warning("cannot send to %s", outgoing.flow)
+                    self._unsent.note(outgoing.flow.remote[0], "cannot send to %s", outgoing.flow)
                     agent.send_failed(outgoing, self.now())
             event = agent.next_event()
             if event is None:
@@ -169,19 +171,15 @@ class Endpoint:
     def receive(self, arrivals: Sequence[Arrival]) -> None:
         """Messages came."""
         for data, flow in arrivals:
-            try:
+            with self._guard(flow.remote[0], "a message from %s", flow):
                 self.agent.receive(data, flow, self.now())
-            except Exception:
-                # Not expected; but one message must not cost everybody's calls.
-                self.agent.dropped["error"] += 1
-                if _is_new(flow.remote, self._failed):
-                    _log.exception("cannot handle a message from %s (logged once)", flow)
         self.flush()
 
     def broken(self, flow: Flow, reason: str) -> None:
         """A connection ended or could not be made (RFC 3261 18.4)."""
-        self.on_broken(flow, reason)
-        self.agent.transport_failed(flow, self.now())
+        with self._guard(flow.remote[0], "the end of the connection to %s", flow):
+            self.on_broken(flow, reason)
+            self.agent.transport_failed(flow, self.now())
         self.flush()
 
     def sent(self) -> None:
@@ -198,7 +196,8 @@ class Endpoint:
 
     def _hand_out(self, event: Event) -> None:
         if isinstance(event, Malformed):
-            self._blame(event)
+            flow = event.flow
+            self._malformed.note(flow.remote[0], "dropped a message from %s: %s", flow, event.cause)
             return
         if isinstance(event, ConnectionOffered):
             for transport in self._transports:
@@ -208,15 +207,20 @@ class Endpoint:
             with suppress(trio.WouldBlock):  # Then the flow of the set-up has to do.
                 self._named.send_nowait(event.dialog)
             return
-        try:
+        with self._guard(_OURSELVES, "the event %r", event):
             self.on_event(event)
-        except Exception:
-            # One call's error must not end the pump that carries everybody's farewell.
-            _log.exception("an event was not handled: %r", event)
 
-    def _blame(self, event: Malformed) -> None:
-        if _is_new(event.flow.remote, self._blamed):
-            _log.warning("dropped a message from %s: %s (logged once)", event.flow, event.cause)
+    @contextmanager
+    def _guard(self, host: str, what: str, *arguments: object) -> Iterator[None]:
+        """Nothing that ``host`` sends may end the pump, which carries every call's farewell.
+
+        An exception in the block is a mistake of ours. It is counted, and logged once a source.
+        """
+        try:
+            yield
+        except Exception:
+            self.agent.dropped["error"] += 1
+            self._errors.note(host, f"cannot handle {what}", *arguments, traceback=True)
 
     async def drained(self) -> None:
         """Wait until nobody waits for us any more."""
@@ -256,11 +260,8 @@ class Endpoint:
             with self._timer:
                 await trio.sleep_forever()
             # Never early: the deadline has passed on the very clock that `now` reads.
-            try:
+            with self._guard(_OURSELVES, "a timer"):
                 self.agent.handle_timer(self.now())
-            except Exception:
-                self.agent.dropped["error"] += 1
-                _log.exception("a timer was not handled")
 
 
 @asynccontextmanager
@@ -370,11 +371,3 @@ def _sockets(listen: Address, secure: TlsAcceptor | None) -> Iterator[_Sockets]:
                 raise
             yield sockets
             return
-
-
-def _is_new(source: Address, logged: set[Address]) -> bool:
-    """Whether nothing was logged about ``source`` yet; now it is."""
-    if source in logged or len(logged) >= _REMEMBERED_SOURCES:
-        return False
-    logged.add(source)
-    return True

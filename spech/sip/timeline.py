@@ -43,6 +43,11 @@ _KEYS: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
+#: Passwords in URIs (RFC 3261 19.1.1), up to a length that keeps the search linear.
+_PASSWORDS: Final = re.compile(
+    rb"(\bsips?:[^\s:@;?<>\"]{1,256}:)([^\s@<>\"]{1,256})(?=@)", re.IGNORECASE
+)
+
 # The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).
 _PCAP_HEAD: Final = struct.Struct("<IHHiIII")
 _PCAP_RECORD: Final = struct.Struct("<IIII")
@@ -133,8 +138,10 @@ def masked_data(data: bytes) -> bytes:
 
 
 def _mask_keys(data: bytes) -> bytes:
-    """As long as before, because Content-Length stays."""
-    return _KEYS.sub(lambda found: found[1] + b"*" * len(found[2]), data)
+    """Keys and passwords in URIs, as long as before because Content-Length stays."""
+    for pattern in (_KEYS, _PASSWORDS):
+        data = pattern.sub(lambda found: found[1] + b"*" * len(found[2]), data)
+    return data
 
 
 def _mask(found: re.Match[bytes]) -> bytes:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from spech import PortRange, open_phone
 from spech.cli import main
+from spech.cli.trace import write_private
 
 from .. import ports
 
@@ -40,3 +41,12 @@ def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
     shown = CliRunner().invoke(main, ["trace", str(file)])
     assert shown.exit_code == 1
     assert "no trace that Spech wrote" in shown.output
+
+
+def test_a_trace_is_for_its_owner_only(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.pcap", tmp_path / "old.pcap"
+    old.touch(mode=0o644)
+    for file in (new, old):
+        write_private(file, b"data")
+        assert file.read_bytes() == b"data"
+        assert file.stat().st_mode & 0o777 == 0o600

@@ -43,15 +43,20 @@ class Client:
         return request
 
     def send(
-        self, *headers: str, now: float = 0.0, method: str = "REGISTER", address: str = "alice"
+        self,
+        *headers: str,
+        now: float = 0.0,
+        method: str = "REGISTER",
+        address: str = "alice",
+        uri: str = "sip:10.0.0.1",
     ) -> Response | None:
-        """Send, and send again with credentials when asked for them."""
+        """Send, and send again with credentials for ``uri`` when asked for them."""
         request = self.request(*headers, method=method, address=address)
         response = self.registrar.screen(request, FLOW, now)
         if response is None or response.status != 401:
             return response
         challenges = [AuthHeader.parse(one) for one in response.headers.get_all("WWW-Authenticate")]
-        answer = self.digest.answer(challenges, method, "sip:10.0.0.1", b"")
+        answer = self.digest.answer(challenges, method, uri, b"")
         again = self.request(*headers, f"Authorization: {answer}", method=method, address=address)
         return self.registrar.screen(again, FLOW, now)
 
@@ -167,3 +172,40 @@ def test_an_old_nonce_is_stale(client: Client) -> None:
 
 def test_other_requests_are_not_the_registrars(client: Client) -> None:
     assert client.send(method="OPTIONS") is None
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+@pytest.mark.parametrize(
+    ("uri", "right"),
+    [
+        ("sip:10.0.0.1", True),
+        ("SIP:10.0.0.1;transport=udp", False),
+        ("sip:10.0.0.2", False),
+        ("sip:600@10.0.0.1", False),
+        ("sip:10.0.0.1:5061", False),
+        ("no uri", False),
+        ("", False),
+    ],
+)
+def test_credentials_serve_only_for_the_uri_that_they_were_made_for(
+    client: Client, method: str, uri: str, right: bool
+) -> None:
+    """RFC 7616 3.4.6: else credentials that were overheard would serve for another request."""
+    response = client.send(method=method, uri=uri)
+    assert (response is None or response.status == 200) is right
+    assert right or (response is not None and response.status == 400)
+
+
+def test_wrong_passwords_are_counted_in_few_lines_a_source(
+    registrar: Registrar, caplog: pytest.LogCaptureFixture
+) -> None:
+    guesser = Client(registrar, password="guess")
+    for _ in range(240):
+        response = guesser.send()
+        assert response is not None
+        assert response.status == 403
+    assert registrar.failures.count == 240
+    assert [record.message for record in caplog.records] == [
+        f"REGISTER from 10.0.0.9: wrong user or password (number {number} from there)"
+        for number in (1, 10, 100)
+    ]

@@ -123,6 +123,29 @@ def test_tshark_reads_the_capture(call: Pair, tmp_path: Path) -> None:
     assert "Malformed" not in "".join(seen)
 
 
+@pytest.mark.parametrize(
+    "uri", ["sip:600:s3cret@example.test", "SIPS:a%20b:s3cret@example.test;user=phone"]
+)
+def test_a_password_in_a_uri_is_masked_everywhere(uri: str) -> None:
+    data = (
+        f"INVITE {uri} SIP/2.0\r\nTo: <{uri}>\r\nFrom: <sip:a@b>\r\nCall-ID: c\r\n"
+        f"CSeq: 1 INVITE\r\nVia: SIP/2.0/UDP h\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+    masked = masked_data(data)
+    assert b"s3cret" not in masked
+    assert len(masked) == len(data)
+    assert masked.count(b":******@example.test") == 2
+    entry = Entry(0.0, "", ("192.0.2.1", 5060), ("192.0.2.2", 5060), data, True)
+    assert "s3cret" not in ladder([entry])
+    assert b"s3cret" not in to_pcap([entry], 0.0)
+
+
+def test_what_looks_like_a_password_everywhere_is_searched_in_linear_time() -> None:
+    """No URI ends in a password here, and each could."""
+    for data in (b"sip:a:" * 10_000, b"sip:" * 16_000, b"sip:a:" + b"x" * 65_000):
+        assert masked_data(data) == data
+
+
 def test_what_is_kept_is_bounded() -> None:
     timeline = Timeline()
     flow = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))

@@ -21,6 +21,7 @@ import trio
 from spech.addresses import Address
 from spech.descriptors import Admission, ConnectionBudget, connection_budget
 from spech.errors import RemoteProtocolError
+from spech.incidents import Incidents
 from spech.shares import source_of
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing, Target
 from spech.sip.transport import Pump
@@ -30,8 +31,6 @@ _log: Final = logging.getLogger(__name__)
 #: Connections that we have opened and that are alive at once; one more takes the place of the one
 #: that was silent the longest. For those that peers opened see :mod:`spech.descriptors`.
 _MOST_OPENED: Final = 1000
-#: Sources that have been logged are remembered up to this number.
-_REMEMBERED_SOURCES: Final = 1000
 #: Bytes that may wait on one connection. A peer that takes no more than that is gone.
 _MOST_WAITING: Final = 1 << 18
 #: Seconds between two looks at a connection, at the most (RFC 5626 4.4.1 has 95 to 120).
@@ -211,8 +210,7 @@ class ConnectionTransport:
         self._doors = doors
         self._budget = budget or connection_budget("sip")
         #: Connections that were refused because the budget was used up.
-        self.refused = 0
-        self._refused_sources: set[str] = set()
+        self.refused = Incidents(_log)
         self._ports = {(door.transport, family(door.address[0])): door.address[1] for door in doors}
         self._hosts = {family(host): (LocalHosts(host), port) for host, port in addresses}
         self._openers = openers
@@ -303,7 +301,7 @@ class ConnectionTransport:
             return
         admission = self._admit(host, pump)
         if admission is None:
-            self._refuse(host)
+            self.refused.note(host, "refused a connection from %s: too many are open", host)
             await trio.aclose_forcefully(stream)
             return
         name = "" if door.transport == "tcp" else host
@@ -324,12 +322,6 @@ class ConnectionTransport:
         if self._budget.full and self._budget.room_for(host):
             self._close_idlest(pump, [one for one in self._connections.values() if one.admission])
         return self._budget.admit(host)
-
-    def _refuse(self, host: str) -> None:
-        self.refused += 1
-        if host not in self._refused_sources and len(self._refused_sources) < _REMEMBERED_SOURCES:
-            self._refused_sources.add(host)
-            _log.warning("refused a connection from %s: too many are open (logged once)", host)
 
     async def _carry(self, connection: Connection, pump: Pump) -> None:
         try:

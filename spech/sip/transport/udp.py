@@ -110,8 +110,8 @@ class UdpTransport:
                     data, remote = self._socket.recvfrom(_LARGEST)
                 except BlockingIOError:
                     break
-                except ConnectionError:
-                    continue  # An ICMP error for something we sent; the timers know what to do.
+                except OSError:
+                    break  # An ICMP error for something that we sent; the timers deal with it.
                 if data.strip(b"\r\n\x00"):  # Else a keepalive.
                     batch.append((data, self._flow((remote[0], remote[1]))))
             if batch:
