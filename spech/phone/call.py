@@ -92,6 +92,15 @@ class Call(Sound):
         return self._driver.held
 
     @property
+    def no_sound(self) -> bool:
+        """Whether no sound has arrived for a while (5 s by default), though it should.
+
+        It is False while the far end may be silent: on hold, or when it leaves pauses out and
+        still answers.
+        """
+        return self._driver.life.no_sound
+
+    @property
     def codec(self) -> str | None:
         """The name of the codec in use, None while no media is agreed on."""
         return self._driver.codec

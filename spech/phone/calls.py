@@ -17,6 +17,7 @@ from spech.phone.call import Call
 from spech.phone.dialling import Dialling
 from spech.phone.driver import CallDriver, EventChannel
 from spech.phone.formats import audio_formats
+from spech.phone.life import LOOK_SECONDS, Patience
 from spech.phone.reach import Reach
 from spech.rtp.clock import MediaClock
 from spech.rtp.dtls import Certificate
@@ -63,6 +64,7 @@ class Calls:
         ports: UDP ports for RTP and RTCP.
         codecs: names in order of preference.
         silence_suppression: see :func:`spech.open_phone`.
+        patience: how long a far end may be silent.
         rng: randomness.
     """
 
@@ -77,6 +79,7 @@ class Calls:
         ports: PortRange,
         codecs: Sequence[str],
         silence_suppression: bool,
+        patience: Patience,
         rng: random.Random,
     ) -> None:
         self.endpoint: Final = endpoint
@@ -88,6 +91,7 @@ class Calls:
         self._flows_to = flows_to
         self._reach = reach
         self._silence_suppression = silence_suppression
+        self._patience = patience
         self._rng = rng
         self._reports: dict[Leg, Reports] = {}
         self._running: dict[CallDriver, Call] = {}
@@ -235,7 +239,13 @@ class Calls:
         self, session: Session, media: Media, remote: str, negotiator: Callable[[int], Negotiator]
     ) -> CallDriver:
         return CallDriver(
-            self.endpoint, session, media, remote, negotiator=negotiator, flows_to=self._flows_to
+            self.endpoint,
+            session,
+            media,
+            remote,
+            negotiator=negotiator,
+            flows_to=self._flows_to,
+            patience=self._patience,
         )
 
     @asynccontextmanager
@@ -249,6 +259,13 @@ class Calls:
                 yield call
         finally:
             del self._running[driver]
+
+    async def watch(self) -> None:
+        """Look at the far ends of the calls each second, until cancelled."""
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            for driver in self.drivers:
+                driver.look()
 
     # ------------------------------------------------------------------ what the stack reports
 

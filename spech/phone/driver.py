@@ -14,6 +14,7 @@ from spech.agreement import Agreed
 from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable
 from spech.media.engine import Media
 from spech.media.events import EventDigit, HandshakeFinished, InfoDigit, MediaEvent, ToneDigit
+from spech.phone.life import Patience, PeerLife
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortPair
 from spech.scopes import open_scope
@@ -50,6 +51,7 @@ class CallDriver:
         remote: the number or address that was dialled, or the caller's.
         negotiator: makes offers and answers for the call's media (see ``UserAgent.invite``).
         flows_to: finds the servers of a redirection's target.
+        patience: how long the far end may be silent.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CallDriver:
         *,
         negotiator: Callable[[int], Negotiator],
         flows_to: Callable[[Uri], Awaitable[list[Flow]]],
+        patience: Patience,
     ) -> None:
         self.endpoint: Final = endpoint
         self.session = session
@@ -91,6 +94,7 @@ class CallDriver:
         self.codec: str | None = None
         #: The transfer that we asked for last.
         self.transfer: Transfer | None = None
+        self.life: Final = PeerLife(endpoint, media, patience)
         self._agreed: Agreed | None = None
         media.on_event = self._receive_media
         media.speech.keypad.has_dialog = True
@@ -293,6 +297,12 @@ class CallDriver:
         self.held = agreed.direction in ("recvonly", "inactive")
         self.media.speech.keypad.accepts_info = self.session.timer.info_allowed
         self.media.configure(agreed)
+        self.life.configure(agreed, trio.current_time())
+
+    def look(self) -> None:
+        """Look whether the far end is still there; called each second."""
+        if self.state != "ended" and self.life.look(self.session, trio.current_time()):
+            self.on_change()
 
     def _receive_media(self, event: MediaEvent) -> None:
         match event:

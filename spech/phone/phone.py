@@ -35,6 +35,7 @@ from spech.phone.dialling import Dialling
 from spech.phone.formats import audio_formats
 from spech.phone.incoming import IncomingCall, Reception
 from spech.phone.journal import Journal
+from spech.phone.life import Patience
 from spech.phone.reach import Reach
 from spech.phone.roaming import roam
 from spech.rtp.ports import PortRange
@@ -71,6 +72,7 @@ class Phone:
         callers: Callers,
         call_waiting: bool,
         silence_suppression: bool,
+        patience: Patience,
         rng: random.Random,
     ) -> None:
         self._endpoint = endpoint
@@ -90,6 +92,7 @@ class Phone:
             ports=ports,
             codecs=codecs,
             silence_suppression=silence_suppression,
+            patience=patience,
             rng=rng,
         )
         self._callers = callers
@@ -304,6 +307,7 @@ class Phone:
                 nursery.start_soon(self._take_over, journal)
             nursery.start_soon(self._calls.clock.run)
             nursery.start_soon(roam, self._calls)
+            nursery.start_soon(self._calls.watch)
             nursery.start_soon(self._callers.run, self._dialling.servers, self._unregistered_server)
             if self._binding is not None:
                 nursery.start_soon(self._binding.run)
@@ -351,6 +355,8 @@ async def open_phone(
     codecs: Sequence[str] = ("PCMU", "PCMA"),
     call_waiting: bool = True,
     silence_suppression: bool = False,
+    no_sound_after: float = 5.0,
+    give_up_after: float | None = 60.0,
     drain: float = 5.0,
     journal: str | Path | None = None,
     stun: str | None = None,
@@ -376,6 +382,10 @@ async def open_phone(
             the codec has for it, where the far end agrees. That halves the traffic, and some PBXs
             dislike it. Played files and digits are always sent. What others leave out is filled
             with comfort noise in any case.
+        no_sound_after: seconds without sound until :attr:`Call.no_sound` is true, where the far end
+            may send.
+        give_up_after: seconds until a call is ended whose far end gives no sign of life: neither
+            RTP nor RTCP comes, and OPTIONS within the dialog is not answered. None for never.
         drain: seconds that leaving waits for the other ends to confirm our farewells.
         journal: a file for what the farewells of the present calls need. When the process is
             killed, the next phone with this file and account sends them within an hour. The file
@@ -430,6 +440,7 @@ async def open_phone(
                 callers=gate,
                 call_waiting=call_waiting,
                 silence_suppression=silence_suppression,
+                patience=Patience(no_sound_after, give_up_after),
                 rng=rng,
             )
             if book is not None:

@@ -99,3 +99,20 @@ async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) 
                 while not heard_again.is_set():
                     await talk(port, ALICE, 0.1)
     assert call.ended_by == "local"
+
+
+async def test_a_held_call_is_asked_for_and_goes_on(account: Account, ports: PortRange) -> None:
+    """The PBX is silent and answers OPTIONS within the call."""
+    async with open_phone(
+        account, listen=("127.0.0.1", 0), ports=ports, no_sound_after=1, give_up_after=6
+    ) as phone:
+        await phone.registered(timeout=5)
+        async with phone.call("608") as call:
+            await call.answered(timeout=5)
+            call.hold()
+            await trio.sleep(12)
+            assert call.state == "answered"
+            assert not call.no_sound
+            call.resume()
+            await trio.sleep(1)
+            assert not call.no_sound

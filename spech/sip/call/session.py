@@ -537,6 +537,34 @@ class Session:
         """Offer "sendrecv" again. See :meth:`hold`."""
         self._change_direction("sendrecv", now)
 
+    def ask_options(self, now: float, done: Callable[[bool, float], None]) -> None:
+        """Send OPTIONS within the dialog, to see whether the far end is still there.
+
+        A far end that does not know the dialog any more (481) has ended the call (RFC 3261
+        12.2.1.2).
+
+        Args:
+            now: seconds.
+            done: called with whether the far end has answered, and the time.
+
+        Raises:
+            LocalProtocolError: the call is not answered.
+        """
+        self._require(State.CONFIRMED, "ask the far end")
+        assert self.dialog is not None
+
+        def receive(status: int, response: Response | None, now: float) -> None:
+            if response is not None and status == 481 and self.is_up:
+                self._finish("remote", status, "The far end does not know the call any more", now)
+            done(response is not None, now)
+
+        DialogRequest(self.context, self.identity, self.dialog, "OPTIONS", now, done=receive)
+
+    def hear_early_media(self, now: float) -> None:
+        """Early media arrives, so the far end is there without a provisional response."""
+        if self.state is State.RINGING:
+            self.context.timers.set(self, "silent", now + _SILENT)
+
     def transfer(self, target: Uri, now: float) -> Transfer:
         """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
         return self.transfers.request(target, now)
