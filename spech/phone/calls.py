@@ -31,6 +31,7 @@ from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
 from spech.sip.dialog.caller import caller_of
 from spech.sip.endpoint import Endpoint
+from spech.sip.message.headers import Headers
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
@@ -127,28 +128,36 @@ class Calls:
         caller: str | None,
         referral: Referral | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        anonymous: bool = False,
         encryption: Policy | None = None,
     ) -> AsyncIterator[Call]:
         """Call ``uri`` for the time of a block. See :meth:`spech.Phone.call`.
 
         Args:
             referral: the far end's request that this call follows.
-            headers: privacy headers for the INVITE, which then hides our address.
+            headers: header fields for the INVITE besides the usual ones.
+
+        Raises:
+            LocalProtocolError: one of the header fields cannot be sent.
         """
+        Headers(headers)
         formats = audio_formats(codecs or self.codecs)
         flows = await self._flows_to(uri)
         with self.lease(flows[0].local[0]) as pair:
             media, negotiator = await self._equip(pair, formats, flows, encryption)
             identity = self._dialling.caller(caller, flows[0].local)
+            if self._dialling.identity is not None:
+                # Its credentials go out under the name of another caller as well.
+                self._dialling.identity.trust_towards(uri, flows)
             with self.endpoint.command() as (agent, now):
                 session = agent.invite(
-                    identity.anonymous() if headers else identity,
+                    identity.anonymous() if anonymous else identity,
                     uri,
                     flows,
                     negotiator,
                     now,
                     referral=referral,
-                    headers=headers,
+                    headers=headers + self._dialling.hidden_headers if anonymous else headers,
                 )
                 reports = self.listen(session)
             driver = self._driver(session, media, remote, negotiator)

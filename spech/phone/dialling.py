@@ -6,10 +6,10 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from spech.addresses import Address
-from spech.errors import LocalProtocolError, ServerUnreachable
+from spech.errors import LocalProtocolError, RemoteProtocolError, ServerUnreachable
 from spech.phone.account import Account, parse_address
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
@@ -19,6 +19,9 @@ from spech.sip.transaction.flow import Flow
 
 #: Stands in the user part of a URI as it is (RFC 3261 25.1), beside letters, digits and ``-_.~``.
 _IN_USER: Final = "!*'()&=+$,;?/%"
+
+#: Header fields that a dialled URI may ask for, besides those that begin with ``X-``.
+_TAKEN_FROM_URI: Final = frozenset({"subject", "priority", "organization", "user-to-user"})
 
 
 class Dialling:
@@ -86,16 +89,37 @@ class Dialling:
         return await self._endpoint.flows_to(uri)
 
     def caller(self, caller: str | None, local: Address) -> Identity:
-        """Who calls: ``caller``, or else the account.
+        """Who calls: ``caller``, or else the account; with the account's credentials in both cases.
 
-        The identity gives credentials to the account's own servers only.
+        Credentials go to the account's own servers only.
+
+        Args:
+            caller: a SIP URI, with a display name if wanted (``"Bob" <sip:bob@example.org>``), or a
+                user at the account's server.
+            local: our address, for a phone without an account.
+
+        Raises:
+            LocalProtocolError: ``caller`` is neither.
         """
-        if caller is None and self.identity is not None and self._account is not None:
+        if caller is not None:
+            address = self._address(caller)
+            if self.identity is not None:
+                return self.identity.under(address)
+        elif self.identity is not None:
             return self.identity
-        address = NameAddr.parse(f"<{caller}>") if caller else None
-        if address is None:
+        else:
             address = NameAddr(Uri("sip", "spech", *local))
         return Identity(address, address.uri.user or "", None, self._rng)
+
+    def _address(self, text: str) -> NameAddr:
+        """The From of calls in the name of ``text``."""
+        if "<" not in text:
+            return NameAddr(self.complete(text))
+        try:
+            address = NameAddr.parse(text)
+        except RemoteProtocolError as error:
+            raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
+        return NameAddr(parse_address(str(address.uri)), address.display_name)
 
     async def trust_server(self) -> None:
         """Let the account's server ask for its credentials, before anything was sent to it."""
@@ -111,6 +135,29 @@ class Dialling:
         if self._account is None:
             return (("Privacy", "id"),)
         return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self._account.uri}>"))
+
+
+def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
+    """A dialled URI, and the header fields that it asks for (RFC 3261 19.1.5).
+
+    Only harmless ones are taken: a URI comes from anywhere, and must not decide where a call goes,
+    whom it comes from or which rights it has.
+
+    Raises:
+        LocalProtocolError: it asks for another header field, for a body, or for a method.
+    """
+    if uri.parameter("method") is not None:
+        raise LocalProtocolError("a SIP URI to call must not name a method")
+    headers = []
+    for piece in filter(None, uri.headers.split("&")):
+        name, _, value = (unquote(part) for part in piece.partition("="))
+        if name.lower() not in _TAKEN_FROM_URI and not name.lower().startswith("x-"):
+            raise LocalProtocolError(
+                f"the URI asks for the header field {name[:32]!r}, which is not taken from a URI: "
+                f"remove it, or use one of {', '.join(sorted(_TAKEN_FROM_URI))} and X-…"
+            )
+        headers.append((name, value))
+    return replace(uri, headers=""), tuple(headers)
 
 
 def _without_password(uri: Uri) -> Uri:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Final, Literal
 
 import trio
@@ -242,7 +243,8 @@ class CallDriver:
             if self.session.confidential and not all(flow.secure for flow in flows):
                 continue
             with self.endpoint.command() as (_, now):
-                self.session.redirect(target, flows, now)
+                # Header fields that a redirection asks for are dangerous (RFC 3261 19.1.5).
+                self.session.redirect(replace(target, headers=""), flows, now)
             return
         self.hang_up(503, "No redirection target can be reached")
 

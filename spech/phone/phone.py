@@ -31,7 +31,7 @@ from spech.phone.call import Call
 from spech.phone.callers import AllowedCallers, Callers
 from spech.phone.calls import Calls
 from spech.phone.correspondence import Correspondence, EventPackage, Message, Subscription
-from spech.phone.dialling import Dialling
+from spech.phone.dialling import Dialling, without_headers
 from spech.phone.formats import audio_formats
 from spech.phone.incoming import IncomingCall, Reception
 from spech.phone.journal import Journal
@@ -173,24 +173,30 @@ class Phone:
         The block begins at once, while it rings: ``await call.answered()`` is the next step.
 
         Args:
-            target: a number or name at the account's server (``600``), or a SIP URI.
+            target: a number or name at the account's server (``600``), or a SIP URI. Of the header
+                fields that a URI asks for (``?Subject=…``), Subject, Priority, Organization,
+                User-to-User and X-… are sent.
             codecs: names in order of preference; the phone's own by default.
-            caller: a SIP URI to call from, in place of the account's.
+            caller: a user at the account's server or a SIP URI to call from, in place of the
+                account's, with a display name if wanted: ``"Bob" <sip:bob@example.org>``.
             anonymous: ask the account's server to withhold our number (RFC 3323, 3325).
             encryption: see :class:`~spech.Account`; the account's by default.
 
         Raises:
             ServerUnreachable: the host of ``target`` is unknown.
-            LocalProtocolError: ``target`` is neither a number nor a SIP URI.
+            LocalProtocolError: ``target`` is neither a number nor a SIP URI, or asks for another
+                header field; ``caller`` is not an address.
             PortsExhausted: no RTP port is free.
             CodecUnavailable: a name in ``codecs`` is unknown or its library is missing.
         """
+        uri, headers = without_headers(self._dialling.complete(target))
         async with self._calls.place(
-            self._dialling.complete(target),
+            uri,
             target,
             codecs,
             caller,
-            headers=self._dialling.hidden_headers if anonymous else (),
+            headers=headers,
+            anonymous=anonymous,
             encryption=encryption,
         ) as call:
             yield call
@@ -219,7 +225,7 @@ class Phone:
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: the text is too long, or ``target`` is no number and no SIP URI.
         """
-        uri = self._dialling.complete(target)
+        uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
         await self._correspondence.send(
             self._dialling.caller(None, flows[0].local), uri, flows, text
@@ -249,7 +255,7 @@ class Phone:
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: ``target`` is no number and no SIP URI, or ``event`` is unknown.
         """
-        uri = self._dialling.complete(target)
+        uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
         identity = self._dialling.caller(None, flows[0].local)
         async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
