@@ -362,6 +362,10 @@ class UserAgent:
         """Whether ``host`` is one of the servers that a registration of ours goes to."""
         return self._registration_at(host) is not None
 
+    def is_trusted_host(self, host: str) -> bool:
+        """Whether ``host`` is a registrar of ours or a peer that is configured."""
+        return self.registered_at(host) or self.is_known_peer(host)
+
     def _registration_at(self, host: str) -> Registration | None:
         for registration in self._registrations:
             if any(host == flow.remote[0] for flow in registration.flows):
@@ -425,7 +429,7 @@ class UserAgent:
 
     def _standing_of(self, flow: Flow) -> Standing:
         host = flow.remote[0]
-        known = host in self._talking or self.registered_at(host) or self.is_known_peer(host)
+        known = host in self._talking or self.is_trusted_host(host)
         return Standing.KNOWN if known else Standing.STRANGER
 
     def _is_repeatable(self, transaction: ServerTransaction) -> bool:
@@ -505,6 +509,8 @@ class UserAgent:
     def _receive_cancel(self, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
         target = self.layer.match(request, "INVITE")
+        if target is not None and target.flow.remote[0] != transaction.flow.remote[0]:
+            target = None  # Whoever asks is not the one who called.
         status = 481 if target is None else 200
         session = None if target is None else self._invited.get(origin(target.request))
         tag = session.local_tag if session else answer_tag(self.ids, request)
@@ -573,4 +579,4 @@ class UserAgent:
             return 480, []
         if origin(request) in self._invited or self.layer.merged(transaction):
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
-        return invite_refusal(request, self.sessions)
+        return invite_refusal(request, transaction.flow, self.sessions)

@@ -174,12 +174,14 @@ class Services:
         transaction.respond(response, now)
 
 
-def invite_refusal(request: Request, sessions: Iterable[Session]) -> Refusal | None:
+def invite_refusal(request: Request, flow: Flow, sessions: Iterable[Session]) -> Refusal | None:
     """Why an INVITE outside a dialog cannot be taken by one who has ``sessions``, or None."""
     if too_brief(request):
         return 422, [("Min-SE", str(LEAST))]
     try:
-        replaced(request, sessions)
+        old = replaced(request, sessions)
     except RemoteProtocolError as error:
         return error.status, []
+    if old is not None and not old.source_check.knows(flow):
+        return 403, []  # Identifiers that were seen on the way open no call (RFC 3891 3).
     return None

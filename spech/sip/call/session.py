@@ -35,6 +35,7 @@ from spech.sip.call.leftover import FarewellRecord
 from spech.sip.call.renegotiation import Renegotiation, busy
 from spech.sip.call.responder import Responder
 from spech.sip.call.session_timer import SessionTimer
+from spech.sip.call.source_check import SourceCheck
 from spech.sip.call.transfer import Referral, Transfer, Transfers
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import reason_of
@@ -159,6 +160,7 @@ class Session:
         #: The digits that we send in INFO requests.
         self.digits = DigitRequests(self)
         self.transfers = Transfers(self)
+        self.source_check = SourceCheck(self, self.receive_request)
         #: The transfer that this call follows: whoever asked for it is told how the call goes.
         self.referral: Referral | None = None
         self._farewell_owed = False
@@ -508,6 +510,7 @@ class Session:
             self._tell_referrer(status, reason, now)
             self.context.emit(self.ended)
             self.transfers.call_ended(by)
+            self.source_check.stop(now)
         self.context.timers.clear(self, "glare")
         if self._renegotiation is not None:
             self._renegotiation.stop()
@@ -594,6 +597,8 @@ class Session:
         dialog = self._dialog_of(request)
         if dialog is None:
             transaction.respond(response_to(request, 481, to_tag=self.local_tag), now)
+            return
+        if not self.source_check.admit(dialog, transaction, now):
             return
         try:
             dialog.receive_request(request, transaction.flow)
@@ -704,6 +709,8 @@ class Session:
                 self._over("local", 408, "No ACK", now)
             case "1xx" if not self.responder.repeat(name, now):
                 self.hang_up(now, 504, "No PRACK")  # RFC 3262 3: a 5xx.
+            case "moved":
+                self.source_check.handle_timer(now)
             case "cancel":
                 if self._invitation is not None:
                     self._invitation.abandon()

@@ -119,6 +119,13 @@ class Dialog:
         return self.flows[0]
 
     @property
+    def hosts(self) -> set[str]:
+        """The numeric addresses that requests of the other end may come from."""
+        named = (self.target.host, *(route.uri.host for route in self.route_set))
+        numbers = {str(address) for host in named if (address := numeric(host)) is not None}
+        return numbers | {flow.remote[0] for flow in (*self.flows, *self.set_up)}
+
+    @property
     def next_hop(self) -> Uri:
         """The head of the route set, or the remote target (RFC 3261 12.2.1.1)."""
         return self.route_set[0].uri if self.route_set else self.target

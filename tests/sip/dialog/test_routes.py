@@ -306,7 +306,7 @@ def test_the_far_end_is_told_where_we_are_now(pair: Pair, calling: bool) -> None
     mover, session, other = (pair.alice, ours, theirs) if calling else (pair.bob, theirs, ours)
     pair.wire.move(mover, "10.0.0.7")
     session.move("10.0.0.7", ("10.0.0.7", 4400), pair.wire.now)
-    pair.wire.run(1)
+    pair.wire.run(3)  # Its old address is asked first.
     stayer = pair.bob if calling else pair.alice
     changed = stayer.events[-1]
     assert isinstance(changed, events.MediaChanged)
@@ -332,7 +332,7 @@ def test_behind_a_nat_that_rebinds_the_latest_request_shows_the_way(pair: Pair) 
     ours, theirs = pair.established()
     pair.wire.move(pair.alice, "192.0.2.2")
     ours.handle_timer("refresh", pair.wire.now)
-    pair.wire.run(1)
+    pair.wire.run(3)  # Her old address is asked first.
     assert "200 UPDATE" in pair.kinds(pair.bob)
     pair.hang_up(pair.bob, theirs)
     pair.quiet()
