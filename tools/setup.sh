@@ -78,7 +78,7 @@ packages() (
 environment() (
     lock environment
     local python=${PYTHON:-python3} extra=$1 stamp
-    stamp=.venv/spech-$(sha256sum pyproject.toml | cut -c1-16)
+    stamp=.venv/spech-$(cat pyproject.toml tools/requirements.lock | sha256sum | cut -c1-16)
     if [ -e "$stamp-dev" ] || { [ -z "$extra" ] && [ -e "$stamp" ]; }; then
         return 0
     fi
@@ -96,7 +96,14 @@ environment() (
         "$python" -m venv .venv
     fi
     say "installing Spech and the Python packages it needs into .venv (a minute or two)"
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-input --editable ".$extra"
+    local pip=(.venv/bin/pip install --quiet --disable-pip-version-check --no-input)
+    if [ -z "$extra" ]; then
+        # What people run is what was tested: exactly these versions, each checked by its hash.
+        "${pip[@]}" --require-hashes --requirement tools/requirements.lock
+        "${pip[@]}" --no-deps --no-build-isolation --editable .
+    else
+        "${pip[@]}" --editable ".$extra"
+    fi
     rm -f .venv/spech-*
     touch "$stamp${extra:+-dev}"
 )
