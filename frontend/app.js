@@ -8,9 +8,11 @@
  */
 
 import { Control } from "./control.js";
+import { announce, keepFocus } from "./attention.js";
 import { element, setText } from "./dom.js";
 import { clock, loadLanguage, t } from "./i18n.js";
 import { live, nameOf } from "./calls.js";
+import { listenForHelp } from "./keys.js";
 import { Phone } from "./phone.js";
 
 /** @import { Part } from "./dom.js" */
@@ -28,6 +30,7 @@ const names = [
   "keypad",
   "lines",
   "members",
+  "numbers",
   "recent",
   "recordings",
   "registration",
@@ -66,6 +69,7 @@ for (const name of [
   "lines",
   "sound",
   "connection",
+  "numbers",
   "recent",
   "recordings",
   "story",
@@ -110,12 +114,20 @@ function showTitle() {
 phone.addEventListener("change", () => {
   showView();
   showTitle();
-  setText(announcer, control.connected || !phone.state ? "" : t("lost"));
+  if (!control.connected && phone.state) setText(announcer, t("lost"));
+  else if (announcer.textContent === t("lost")) setText(announcer, "");
 });
 phone.addEventListener("tick", showTitle);
 document.addEventListener("levels", (event) =>
   views.call.breathe(/** @type {CustomEvent} */ (event).detail.speaker),
 );
+
+announce(phone, announcer);
+keepFocus(phone, () => {
+  if (!stage.hidden && shown !== null && shown !== "loading") views[shown].arrive();
+  else document.querySelector("spech-incoming")?.arrive();
+});
+listenForHelp();
 
 showView();
 control.open();

@@ -27,6 +27,14 @@ export function codecRate({ name, rate }) {
   return t("codec.rate", { rate: number(travels / 1000, travels % 1000 ? 1 : 0) });
 }
 
+const WIDEBAND_RATE = 16000;
+
+/** Whether a codec carries more than the telephone's 3.4 kHz. */
+export function isWideband(name, codecs) {
+  const known = codecs.find((codec) => codec.name === name);
+  return known !== undefined && known.rate >= WIDEBAND_RATE;
+}
+
 /** Name and rate of a codec in use; `codecs` is the snapshot's list. */
 export function codecInUse(name, codecs) {
   const known = codecs.find((codec) => codec.name === name);

@@ -8,6 +8,7 @@ import type { Incoming } from "./parts/incoming.js";
 import type { Keypad } from "./parts/keypad.js";
 import type { Lines } from "./parts/lines.js";
 import type { Members } from "./parts/members.js";
+import type { Numbers } from "./parts/numbers.js";
 import type { Recent } from "./parts/recent.js";
 import type { Recordings } from "./parts/recordings.js";
 import type { Registration } from "./parts/registration.js";
@@ -29,6 +30,7 @@ declare global {
     "spech-lines": Lines;
     "spech-mark": Mark;
     "spech-members": Members;
+    "spech-numbers": Numbers;
     "spech-recent": Recent;
     "spech-recordings": Recordings;
     "spech-registration": Registration;

@@ -41,10 +41,20 @@ export async function loadLanguage() {
 
 export const currentLanguage = () => language;
 
+// Letters that are written from right to left.
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** A value that is written from right to left must not turn the sentence around it (Unicode UAX 9, isolates). */
+function isolated(value) {
+  return RIGHT_TO_LEFT.test(value) ? `\u2068${value}\u2069` : value;
+}
+
 /** The text `key`, with each `{name}` taken from `values`. */
 export function t(key, values = {}) {
   const text = texts[key] ?? fallback[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? isolated(String(values[name])) : whole,
+  );
 }
 
 /**

@@ -103,6 +103,11 @@ export interface AudioState {
   rate: number;
 }
 
+export interface KnownNumber {
+  number: string;
+  title: string;
+}
+
 export interface ConferenceState {
   id: string;
   gain: number;
@@ -163,6 +168,7 @@ export interface PageState {
   codecs: CodecState[];
   audio: AudioState;
   grace_s: number;
+  numbers: KnownNumber[];
   calls: CallState[];
 }
 

@@ -75,6 +75,10 @@ export class Model extends EventTarget {
    * @protected @type {Set<string>}
    */
   seen = new Set();
+  /** A call of this page ended while there was no connection to the server. */
+  callLost = false;
+  /** @type {string[]} Ids of the live calls of this page in the last snapshot. */
+  #liveBefore = [];
   /** @protected */
   metSnapshot = false;
   /** @type {CallState[]} Those who were last in a conference with the selected call. */
@@ -302,6 +306,9 @@ export class Model extends EventTarget {
   #receiveState() {
     const calls = this.state?.calls ?? [];
     const present = new Set(calls.map((call) => call.id));
+    // A call leaves the list only after it was shown as ended.
+    if (this.#liveBefore.some((id) => !present.has(id))) this.callLost = true;
+    this.#liveBefore = calls.filter((call) => live(call) && this.mine.has(call.id)).map(({ id }) => id);
     for (const call of calls) this.#receiveCall(call);
     this.#followConference();
     this.recordings.follow(calls);

@@ -304,6 +304,12 @@ export class Phone extends Model {
     return this.control.command("forget_account", { account });
   }
 
+  /** The person has read that a call was lost. */
+  understood() {
+    this.callLost = false;
+    this.changed();
+  }
+
   forgetRecent() {
     this.recents.clear();
     this.changed();

@@ -14,6 +14,8 @@ export class Banner extends Part {
   /** @type {HTMLButtonElement} */
   retry;
 
+  /** @type {HTMLButtonElement} */
+  understood;
   /** @type {HTMLDivElement} */
   box;
 
@@ -25,12 +27,18 @@ export class Banner extends Part {
       { type: "button", class: "pill", testid: "reconnect", onclick: () => this.phone.control.retry() },
       t("reconnect.now"),
     );
+    this.understood = h(
+      "button",
+      { type: "button", class: "pill", testid: "understood", onclick: () => this.phone.understood() },
+      t("understood"),
+    );
     this.box = h(
       "div",
       { class: "banner", testid: "banner" },
       h("span", { class: "spinner", "aria-hidden": "true" }),
       this.text,
       this.retry,
+      this.understood,
     );
     this.append(this.box);
     setInterval(() => this.refresh(), 500);
@@ -39,11 +47,14 @@ export class Banner extends Part {
   update() {
     const { control, sound } = this.phone;
     const away = control.lostAt === null ? 0 : performance.now() - control.lostAt;
-    this.hidden = away < PATIENCE_MS && (sound.possible || !this.phone.state);
+    const lost = away < PATIENCE_MS && this.phone.callLost;
+    this.hidden = away < PATIENCE_MS && !lost && (sound.possible || !this.phone.state);
+    show(this.understood, lost);
     show(this.retry, away >= PATIENCE_MS && control.nextAttemptAt !== null);
     if (away >= PATIENCE_MS) setText(this.text, this.#lost(away));
+    else if (lost) setText(this.text, t("lost.call_ended"));
     else if (!sound.possible) setText(this.text, t("insecure"));
-    this.box.dataset.kind = away >= PATIENCE_MS ? "lost" : "insecure";
+    this.box.dataset.kind = away >= PATIENCE_MS ? "lost" : "told";
   }
 
   #lost(away) {

@@ -11,6 +11,8 @@ import { TransferPanel, transferText } from "./transfer.js";
 /** @typedef {{box: HTMLDivElement, text: HTMLSpanElement, button: HTMLButtonElement}} Notice */
 
 const DOUBLE_CLICK_MS = 600;
+/** A server that has the call says so at once (RFC 3261 17.2.1: within 200 ms). */
+const SILENT_SERVER_MS = 5000;
 /** What can be open between the call's name and its buttons, one at a time. */
 /** @type {{keypad: "spech-keypad", transfer: "spech-transfer"}} */
 const PANELS = { keypad: "spech-keypad", transfer: "spech-transfer" };
@@ -175,8 +177,7 @@ export class CallView extends Part {
       this.typed,
       this.place,
       this.controls,
-      this.hangup,
-      this.afterwards,
+      h("div", { class: "main-action" }, this.hangup, this.afterwards),
       this.story,
       this.mark,
     );
@@ -292,12 +293,16 @@ export class CallView extends Part {
   #statusText(call) {
     if (call.ended) return translated(call.ended.text);
     if (this.phone.leaves(call)) return t("state.leaving");
+    const waited = performance.now() - this.#shownAt;
+    if (call.state === "trying" && call.status === null && waited > SILENT_SERVER_MS)
+      return t("state.silent");
     if (call.state === "answered") {
       const passing = transferText(call);
       if (passing) return passing;
       if (call.on_hold) return t("state.on_hold");
       if (call.held) return t("state.held");
       if (call.muted) return t("state.muted");
+      if (this.phone.plays(call) && this.phone.sound.microphone === "asking") return t("state.asking");
     }
     return t(`state.${call.state}`);
   }
@@ -323,8 +328,9 @@ export class CallView extends Part {
   #showNotices(call) {
     const { sound, control, error } = this.phone;
     const here = live(call) && this.phone.owns(call) && this.phone.plays(call);
-    show(this.hear.box, here && sound.blocked);
-    setText(this.hear.text, t("hear.why"));
+    show(this.hear.box, here && (sound.blocked || sound.stalled));
+    show(this.hear.button, sound.blocked);
+    setText(this.hear.text, t(sound.blocked ? "hear.why" : "speaker.missing"));
     show(
       this.elsewhere.box,
       live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected,
@@ -349,6 +355,7 @@ export class CallView extends Part {
   #tick() {
     const call = this.phone.selected;
     if (!call || !this.isConnected) return;
+    setText(this.status, this.#statusText(call));
     const seconds = this.phone.seconds(call);
     setText(this.timer, seconds === null ? "" : clock(seconds));
     const recording = this.phone.recording(call);
@@ -459,6 +466,7 @@ export class CallView extends Part {
       addEventListener("keyup", up);
       addEventListener("blur", up);
     } else if (key === "m") this.#toggleMute();
+    else if (key === "e") this.phone.hangUpAll(call);
     else if (key === "h" && call.state === "answered") this.#toggleHold();
     else if (key === "escape" && this.#open) this.#show(null);
     else return;

@@ -4,7 +4,7 @@
  * its sound travels, what each loses, and the last minute of it.
  */
 
-import { codecInUse } from "../codecs.js";
+import { codecInUse, isWideband } from "../codecs.js";
 import { h, Part, setText, show } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -40,6 +40,8 @@ function setGrade(element, value) {
 /** The button at the foot of a call: grade, codec and, where it is so, a lock. */
 export class Mark extends Part {
   /** @type {HTMLSpanElement} */
+  wideband;
+  /** @type {HTMLSpanElement} */
   word;
   /** @type {HTMLSpanElement} */
   codec;
@@ -50,6 +52,7 @@ export class Mark extends Part {
 
   build() {
     this.word = h("span", { class: "mark-word" });
+    this.wideband = h("span", { class: "mark-hd", testid: "hd", title: t("wideband") }, "HD");
     this.codec = h("span", { class: "mark-codec", testid: "codec-in-use" });
     this.lock = h(
       "span",
@@ -73,6 +76,7 @@ export class Mark extends Part {
       },
       bars(),
       this.word,
+      this.wideband,
       this.codec,
       this.lock,
     );
@@ -86,7 +90,10 @@ export class Mark extends Part {
     show(this.button, speaking);
     if (!speaking) return;
     const report = current(this.phone.quality(call));
-    const value = report ? grade(report) : 0;
+    // Nobody hears us, or nothing is heard here: whatever the lines are like, the call is not good.
+    const works = !this.phone.owns(call) || this.phone.sound.works;
+    const value = report && works ? grade(report) : 0;
+    show(this.wideband, isWideband(call.codec, this.phone.state?.codecs ?? []));
     this.button.setAttribute(
       "aria-expanded",
       String(Boolean(document.querySelector("spech-connection")?.opened)),

@@ -85,7 +85,7 @@ export class Dialer extends Part {
         h("div", { class: "number-row" }, this.#input, this.#erase),
         this.#error,
         this.#keypad,
-        this.#call,
+        h("div", { class: "main-action" }, this.#call),
       ),
     );
     this.#keypad.phone = this.phone;

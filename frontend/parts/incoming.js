@@ -1,15 +1,34 @@
 // @ts-check
 /** Calls that ring here, each with its two answers. They stand above whatever else is open. */
 
-import { h, Part, setAddress } from "../dom.js";
+import { h, Part, setAddress, takesText } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
 export class Incoming extends Part {
+  /** @type {Map<string, HTMLElement>} */
   #cards = new Map();
 
   build() {
     this.setAttribute("aria-live", "assertive");
+    document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
+  }
+
+  /** The focus goes to the caller's name, from where Tab leads to the two answers. */
+  arrive() {
+    /** @type {HTMLElement | null} */ (this.querySelector(".who"))?.focus({ preventScroll: true });
+  }
+
+  /** A answers, D declines the call that has rung longest. */
+  #typedAnywhere(event) {
+    const [call] = this.phone.ringing;
+    if (!call || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (takesText(event.target)) return;
+    const key = event.key.toLowerCase();
+    if (key === "a") this.phone.answer(call.id);
+    else if (key === "d") this.phone.decline(call.id);
+    else return;
+    event.preventDefault();
   }
 
   update() {
@@ -32,7 +51,7 @@ export class Incoming extends Part {
   #card(call) {
     const { id, remote, display_name } = call;
     const account = this.phone.accountName(call);
-    const who = h("h1", { class: "who", testid: "caller" });
+    const who = h("h1", { class: "who", testid: "caller", tabindex: -1 });
     setAddress(who, display_name || remote);
     const address = h("p", { class: "address" });
     setAddress(address, display_name ? remote : "");
@@ -50,7 +69,7 @@ export class Incoming extends Part {
       address,
       h(
         "div",
-        { class: "choice" },
+        { class: "choice main-action" },
         this.#choice("decline", "stop", "hangup", () => this.phone.decline(id)),
         this.#choice("answer", "go", "call", () => this.phone.answer(id)),
       ),

@@ -10,6 +10,8 @@ import { icon } from "../icons.js";
 const STATES = ["failed", "registering", "registered"];
 
 export class Registration extends Part {
+  /** @type {HTMLButtonElement} */
+  ring;
   /** @type {HTMLSpanElement} */
   text;
   /** @type {HTMLParagraphElement} */
@@ -37,10 +39,22 @@ export class Registration extends Part {
       },
       icon("settings"),
     );
-    this.append(this.badge, this.gear);
+    this.ring = h(
+      "button",
+      {
+        type: "button",
+        class: "pill ring-chip",
+        testid: "enable-ringing",
+        title: t("ring.enable.why"),
+        onclick: () => this.phone.tones.unlock(),
+      },
+      t("ring.enable"),
+    );
+    this.append(this.ring, this.badge, this.gear);
   }
 
   update() {
+    show(this.ring, this.phone.tones.blocked && this.phone.account !== null);
     const { accounts, control, view } = this.phone;
     const worst = STATES.find((each) => accounts.some(({ registration }) => registration.state === each));
     const state = !control.connected ? "offline" : (worst ?? "none");

@@ -160,14 +160,8 @@ export class Settings extends Part {
             this.codecs.element,
           ),
         ),
-        h(
-          "div",
-          { class: "outcome" },
-          this.error,
-          this.progress,
-          this.wait,
-          h("div", { class: "actions" }, this.save),
-        ),
+        h("div", { class: "outcome" }, this.error, this.progress, this.wait),
+        h("div", { class: "actions main-action" }, this.save),
       ),
       h(
         "div",

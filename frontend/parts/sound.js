@@ -77,6 +77,29 @@ export class SoundPanel extends Part {
       ["speaker", "speaker"],
     ])
       this.append(this.#side(side, symbol));
+    this.append(this.#ringer());
+  }
+
+  /** How loud an incoming call rings, whatever the volume of calls is. */
+  #ringer() {
+    const value = h("output", { class: "percent" });
+    const slider = h("input", {
+      type: "range",
+      min: 0,
+      max: MOST_PERCENT,
+      step: 5,
+      testid: "volume-ringer",
+      "aria-label": t("volume.ringer"),
+      oninput: () => this.phone.setVolume("ringer", slider.valueAsNumber / 100),
+      ondblclick: () => this.phone.setVolume("ringer", 1),
+    });
+    this.#sliders.ringer = { slider, value };
+    return h(
+      "div",
+      { class: "side-sound" },
+      h("div", { class: "side-head" }, icon("bell"), h("span", null, t("ringer")), value),
+      slider,
+    );
   }
 
   #side(side, symbol) {
@@ -112,7 +135,8 @@ export class SoundPanel extends Part {
 
   update() {
     for (const [side, { slider, value }] of Object.entries(this.#sliders)) {
-      const percent = Math.round(this.phone.sound.volumes[side] * 100);
+      const { sound, tones } = this.phone;
+      const percent = Math.round((side === "ringer" ? tones.ringerVolume : sound.volumes[side]) * 100);
       if (slider.valueAsNumber !== percent) slider.value = percent;
       slider.style.setProperty("--share", (percent / MOST_PERCENT).toFixed(3));
       slider.setAttribute("aria-valuetext", `${percent} %`);

@@ -24,6 +24,7 @@ const HIGHEST_RATE = 48000;
 const SILENCE_DBFS = -100;
 // A context that may run does so within a few milliseconds; one that waits for a gesture does not.
 const SETTLING_MS = 400;
+const STALLED_MS = 2000;
 
 const RAW = new URLSearchParams(location.search).has("raw");
 
@@ -50,6 +51,8 @@ export class Graph extends EventTarget {
   microphone = "off";
   /** The browser waits for a gesture before it lets the page be heard. */
   blocked = false;
+  /** The browser plays nothing although it could: it has no device that works. */
+  stalled = false;
   /** RMS in dBFS. */
   levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
   /** Samples that the playout ring threw away. */
@@ -69,6 +72,8 @@ export class Graph extends EventTarget {
   #source = null;
   #frameSamples = 0;
   #muted = false;
+  #heardAt = 0;
+  #watcher = 0;
   #volumes = { microphone: 1, speaker: 1 };
   /** @type {{samples: number[], wanted: number, rate: number, resolve: (heard: object) => void, reject: (error: Error) => void}[]} */
   #captures = [];
@@ -130,7 +135,7 @@ export class Graph extends EventTarget {
       this.dropped = data.dropped;
     };
     nodes.tap.port.onmessage = ({ data }) => {
-      if ("level" in data) this.levels.speaker = data.level;
+      if ("level" in data) this.#hear(data.level);
       else this.#captured(data.block);
     };
     nodes.microphone.port.onmessage = ({ data }) => {
@@ -139,12 +144,34 @@ export class Graph extends EventTarget {
     };
     nodes.microphone.port.postMessage({ muted: this.#muted, frame: this.#frameSamples });
     this.#nodes = nodes;
+    this.#heardAt = performance.now();
+    this.#watcher = setInterval(() => this.#watch(), STALLED_MS / 4);
+  }
+
+  /** @param {number} level of what is played, in dBFS */
+  #hear(level) {
+    this.levels.speaker = level;
+    this.#heardAt = performance.now();
+    if (this.stalled) {
+      this.stalled = false;
+      this.#changed();
+    }
+  }
+
+  /** A context without a device says that it runs, and asks for no samples. */
+  #watch() {
+    if (this.stalled || !this.running || performance.now() - this.#heardAt < STALLED_MS) return;
+    this.stalled = true;
+    this.levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
+    this.#changed();
   }
 
   #judge() {
     const blocked = this.#context !== null && this.#context.state !== "running";
     if (blocked !== this.blocked) {
       this.blocked = blocked;
+      this.#heardAt = performance.now();
+      this.levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
       this.#changed();
     }
   }
@@ -215,6 +242,8 @@ export class Graph extends EventTarget {
   close() {
     this.#closeMicrophone();
     this.microphone = "off";
+    this.stalled = false;
+    clearInterval(this.#watcher);
     // Ports with handlers keep their nodes, and these their context, alive.
     for (const node of Object.values(this.#nodes ?? {})) {
       node.disconnect();

@@ -55,6 +55,15 @@ export class Sound extends EventTarget {
     return this.#graph.blocked;
   }
 
+  get stalled() {
+    return this.#graph.stalled;
+  }
+
+  /** Whether both directions are carried, as far as the page knows. */
+  get works() {
+    return this.possible && this.microphone === "on" && !this.blocked && !this.stalled;
+  }
+
   get link() {
     return this.#link.status;
   }

@@ -23,7 +23,6 @@ from spech.cli.options import (
     web_options,
 )
 from spech.cli.serve import require_free, run_server
-from spech.codecs import DEFAULT
 from spech.exchange import EXTENSIONS, Exchange, open_exchange
 from spech.scopes import open_scope
 
@@ -43,7 +42,9 @@ def demo(host: str, port: int, audio_port: int) -> None:
     Nothing is kept: the accounts, their passwords and the settings are gone with the program.
     """
     from spech.web import app
+    from spech.web.messages import KnownNumber
     from spech.web.store import Settings, Store, StoredAccount
+    from spech.web.switchboard import SUGGESTED_CODECS
     from spech.web.trial import try_account
     from spech.web.vault import Vault
 
@@ -62,7 +63,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
                     transport="udp",
                     user=_PAGE_USER,
                     password=accounts[_PAGE_USER],
-                    codecs=DEFAULT,
+                    codecs=SUGGESTED_CODECS,
                 )
                 await try_account(account, _SIP_HOST)
                 store = Store(Vault(Path(folder)))
@@ -76,6 +77,9 @@ def demo(host: str, port: int, audio_port: int) -> None:
                             audio_port=audio_port,
                             data_folder=Path(folder),
                             sip_listen=(_SIP_HOST, 0),
+                            numbers=tuple(
+                                KnownNumber(each.number, each.title) for each in EXTENSIONS.values()
+                            ),
                             password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                         )
                     )

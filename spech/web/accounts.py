@@ -24,7 +24,7 @@ class Accounts:
 
     Args:
         store: where the accounts are kept.
-        lines: told of each change.
+        lines: follow each change.
         codecs: the names that an account may choose.
         host: the local address from which an account is tried.
     """
@@ -46,7 +46,7 @@ class Accounts:
         return VaultState("empty" if self._settings is None else "open", "")
 
     async def load(self) -> None:
-        """Read what is stored. A vault that cannot be opened is shown, never touched."""
+        """Read the vault. One that cannot be opened is reported to pages and never changed."""
         try:
             self._settings = await trio.to_thread.run_sync(self._store.load)
             self._fault = ""
@@ -142,7 +142,7 @@ class Accounts:
         self._lines.follow(accounts)
 
     async def _open_vault(self) -> None:
-        """A vault that was damaged at the start may have been put in order since."""
+        """Read a damaged vault again: it may have been repaired since."""
         if self._fault:
             await self.load()
         if self._fault:

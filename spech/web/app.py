@@ -27,7 +27,7 @@ from spech.web.data_lock import data_lock
 from spech.web.http import bind, serve_app
 from spech.web.line import PhoneSettings
 from spech.web.logins import LoginLimiter
-from spech.web.messages import Refused
+from spech.web.messages import KnownNumber, Refused
 from spech.web.proxies import TrustedProxies
 from spech.web.recordings import TYPES as RECORDING_TYPES
 from spech.web.recordings import RecordingBody
@@ -88,6 +88,7 @@ async def serve(
     drain: float = 5.0,
     allowed_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
+    numbers: tuple[KnownNumber, ...] = (),
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the phone until cancelled; being cancelled gives every call its farewell.
@@ -101,14 +102,15 @@ async def serve(
         stun: see :func:`spech.open_phone`.
         callers: addresses, networks and host names that may ring besides the registrars.
         strangers: how many calls of others may ring at once, for each account.
-        grace: seconds that calls go on after the last page has gone.
+        grace: seconds that calls continue after the last page has gone.
         password: asked for by the browser (HTTP Basic, any user name); beyond loopback at least
             ten characters.
         drain: seconds that farewells may take.
         allowed_hosts: further host names under which the page may be reached.
         trusted_proxies: addresses and networks of reverse proxies whose ``Forwarded`` and
             ``X-Forwarded-For`` headers are believed.
-        task_status: told a `Serving` when both ports accept connections.
+        numbers: numbers that pages suggest, with what answers there.
+        task_status: gets a `Serving` when both ports accept connections.
 
     Raises:
         SpechError: a password is needed and missing or too short, or another server uses the
@@ -131,6 +133,7 @@ async def serve(
                     phones=PhoneSettings(sip_listen, drain, stun, callers, strangers, journals),
                     grace=grace,
                     audio_port=audio_port,
+                    numbers=numbers,
                 ) as switchboard,
                 trio.open_nursery() as nursery,
             ):
@@ -234,7 +237,7 @@ def create_app(
 
 
 def frontend_folder() -> Path:
-    """Where the page's files are: inside the installed package, or beside it in a checkout."""
+    """The folder of the page's files: in the installed package, or beside it in a checkout."""
     packaged = Path(__file__).parent / "frontend"
     return packaged if packaged.is_dir() else Path(spech.__file__).parent.parent / "frontend"
 

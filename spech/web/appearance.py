@@ -1,4 +1,4 @@
-"""One call as the page sees it, from the moment it is asked for until it is forgotten."""
+"""One call as pages see it, from the command or the INVITE that begins it until it is forgotten."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from spech.sip.message.display import displayable
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.web.conference import Membership
 from spech.web.keys import Keys
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from spech import AudioPort, Call, QualitySample, Recording, TransferRequest
 
 SILENCE_DBFS = -100.0
+#: Characters of a number or an address that are shown. It must stay one that can be called.
+LONGEST_ADDRESS = 256
 _PROGRESS: dict[str, Progress] = {
     "trying": "trying",
     "ringing": "ringing",
@@ -65,10 +68,10 @@ class Attachment:
 
 
 class Appearance:
-    """A call's appearance: the library's call when there is one, and what came before and after.
+    """A call appearance (RFC 7463): the library's call, and what is before and after it.
 
     An incoming call has no `Call` until it is answered, an outgoing one none until it is placed,
-    and an ended one is still shown for a while; this object lives through all of that.
+    and pages still show one that has ended. The appearance lives through all of that.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class Appearance:
         #: The latest transfer that was asked for, and those that are still to be carried out.
         self.transfer: PageTransfer | None = None
         self._transfers, self.transfers = trio.open_memory_channel[PageTransfer](1)
-        #: Set while the far end asks us to call somebody else, and whom. It may outlive the call.
+        #: Set while the far end asks us to call another party, and which. It may outlive the call.
         self.referral: TransferRequest | None = None
         self.referred_to = ""
         self.keys = Keys()
@@ -147,7 +150,7 @@ class Appearance:
     def muted(self, muted: bool) -> None:
         self._muted = muted
         if self._call is not None:
-            # Who is on hold is not to hear us either.
+            # A far end on hold must not hear us either.
             self._call.muted = muted or self._call.on_hold
 
     @property
@@ -200,8 +203,9 @@ class Appearance:
             self.muted = self._muted  # The far end refused to be held.
             self.apply_membership()
         if self._call is not None and self._call.remote != self._named:
-            # The far end went on as somebody else.
-            self._named = self.remote = self._call.remote
+            # The far end transferred the call to another party.
+            self._named = self._call.remote
+            self.remote = displayable(self._named, LONGEST_ADDRESS)
             self.display_name = None
 
     def accept(self) -> None:
@@ -243,7 +247,7 @@ class Appearance:
         assert call is not None
         by: By = "local" if call.ended_by == "local" else "remote"
         if self._transferred:
-            by, text = "local", "You passed the call on."
+            by, text = "local", "You transferred the call."
         elif self._was_answered:
             text = "You hung up." if by == "local" else "The other side hung up."
         elif by == "local":

@@ -1,4 +1,4 @@
-"""Who may talk to the web phone: checks of Host and Origin, and an optional password.
+"""Which requests the web phone accepts: checks of Host and Origin, and an optional password.
 
 A page of a foreign site can make a browser send requests here; it cannot choose the Host and
 Origin headers. Host keeps out DNS rebinding (a foreign name that was made to resolve to this

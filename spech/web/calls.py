@@ -1,4 +1,4 @@
-"""The calls that pages are shown: live ones, and ended ones for a while."""
+"""The calls that pages show: live ones, and those that ended in the last 30 seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal
 
 import trio
 
-from spech.web.appearance import Appearance
+from spech.sip.message.display import displayable
+from spech.web.appearance import LONGEST_ADDRESS, Appearance
 from spech.web.messages import Refused
 
 #: Calls that may be up at once; a further incoming one is busy.
@@ -20,7 +21,7 @@ _KEPT = 50
 
 
 class CallList:
-    """Appearances by id, in the order in which they began. ``notify`` is told of each change."""
+    """Appearances by id, in the order in which they began. ``notify`` is called at each change."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self._notify = notify
@@ -47,13 +48,21 @@ class CallList:
         remote: str,
         display_name: str | None,
     ) -> Appearance:
-        """A new call of an account; those that have ended leave the list for it."""
+        """A new call of an account; those that have ended leave the list for it.
+
+        The peer chose ``remote`` and ``display_name``, so they are made fit to be shown.
+        """
         for appearance in self:
             if not appearance.live:
                 self._drop(appearance)
         self._number += 1
         appearance = Appearance(
-            f"c{self._number}", account, direction, remote, display_name, trio.current_time()
+            f"c{self._number}",
+            account,
+            direction,
+            displayable(remote, LONGEST_ADDRESS),
+            displayable(display_name) if display_name else None,
+            trio.current_time(),
         )
         self._appearances[appearance.id] = appearance
         self._notify()

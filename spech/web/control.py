@@ -38,7 +38,7 @@ async def converse(
     receive: Callable[[], Awaitable[str | bytes | None]],
     send: Callable[[str], Awaitable[None]],
 ) -> None:
-    """Serve one control connection until it is cancelled, which is how its end is told."""
+    """Serve one control connection. Cancel it when the connection has ended."""
     connection = _Connection(switchboard, tickets, send)
     with switchboard.attended():
         async with trio.open_nursery() as nursery:

@@ -22,7 +22,7 @@ _TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
 
 
 def read_target(text: str) -> str:
-    """A number or an address as somebody typed it.
+    """A number or an address as a person typed it.
 
     Raises:
         Refused: ``bad_target``.
@@ -36,7 +36,7 @@ def read_target(text: str) -> str:
 class Handset:
     """Keys, hold, conferences, transfers and recordings of ``calls``.
 
-    ``notify`` is told of each change that a page shows. What cannot be done raises `Refused`, with
+    ``notify`` is called at each change that a page shows. Commands raise `Refused` with
     the codes of docs/protocol.md.
     """
 
@@ -68,7 +68,7 @@ class Handset:
         self._calls.find_answered(call).keys.press(digit)
 
     def release(self, call: str, digit: str) -> None:
-        """Let a key up; nothing happens when it is not down."""
+        """Release a key. Does nothing when it is not down."""
         self._calls.find_live(call).keys.release(digit)
 
     def mute(self, call: str, muted: bool) -> None:
@@ -146,7 +146,9 @@ class Handset:
 
     def _start_transfer(self, appearance: Appearance, transfer: PageTransfer) -> None:
         if appearance.transfer is not None and not appearance.transfer.over:
-            raise Refused("busy", "This call is being passed on already.", "Wait for the outcome.")
+            raise Refused(
+                "busy", "This call is being transferred already.", "Wait for the outcome."
+            )
         appearance.start_transfer(transfer)
         self._notify()
 
@@ -173,7 +175,7 @@ class Handset:
         return recording.path.name
 
     def pause_record(self, call: str, paused: bool) -> None:
-        """Leave out what is said, or record on; nothing happens where nothing is recorded."""
+        """Pause or resume the recording of a call. Does nothing where there is none."""
         recording = self._calls.find_live(call).recording
         if recording is not None:
             recording.paused = paused

@@ -1,4 +1,4 @@
-"""Keys that are held down in a page, and let up again."""
+"""Keys that are pressed and released in a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Keys that wait for their turn; more are lost.
 _WAITING = 64
-#: How long a key is held at the most, seconds: its page may be gone.
+#: The longest time that a key is held, seconds: its page may be gone.
 _LONGEST = 10.0
 
 
@@ -33,14 +33,14 @@ class Keys:
             self._presses.send_nowait((digit, up))
 
     def release(self, digit: str) -> None:
-        """A key is let up; nothing happens when it is not down."""
+        """A key goes up. Does nothing when it is not down."""
         up = self._down.pop(digit, None)
         if up is not None:
             up.set()
 
     async def run(self, call: Call) -> None:
-        """Send what is pressed, for as long as it is held, until cancelled."""
+        """Send the keys, each for as long as it is held, until cancelled."""
         async for digit, up in self._pressed:
-            # Where the far end takes no keys there is nobody to tell.
+            # The far end may not take digits at all.
             with suppress(LocalProtocolError), call.press(digit), trio.move_on_after(_LONGEST):
                 await up.wait()

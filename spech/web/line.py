@@ -16,7 +16,8 @@ import spech
 from spech.errors import SpechError
 from spech.phone.account import parse_address
 from spech.scopes import open_scope
-from spech.web.appearance import Appearance
+from spech.sip.message.display import displayable
+from spech.web.appearance import LONGEST_ADDRESS, Appearance
 from spech.web.calls import CALL_LIMIT, CallList
 from spech.web.messages import AccountState, Refused, RegistrationState, RegistrationStatus
 from spech.web.store import StoredAccount
@@ -69,7 +70,7 @@ class PhoneSettings:
 class Line:
     """Opens the phone of ``account`` and keeps its part of ``calls`` in step with it.
 
-    ``notify`` is told of each change that a page shows.
+    ``notify`` is called at each change that a page shows.
     """
 
     def __init__(self, account: StoredAccount, calls: CallList, notify: Callable[[], None]) -> None:
@@ -110,7 +111,7 @@ class Line:
         self._scope.cancel()
 
     def dial(self, target: str) -> Appearance:
-        """Begin an outgoing call, which goes on in a task of its own.
+        """Begin an outgoing call, which runs in a task of its own.
 
         Raises:
             Refused: the phone is not open at the moment.
@@ -256,7 +257,8 @@ class Line:
             target = parse_address(request.target)
             ours = target.host == self.account.server
             named = target.user or target.host
-            appearance.ask(request, named if ours else f"{named}@{target.host}")
+            shown = named if ours else f"{named}@{target.host}"
+            appearance.ask(request, displayable(shown, LONGEST_ADDRESS))
             self._notify()
 
     async def _run_transfers(self, appearance: Appearance, call: Call) -> None:

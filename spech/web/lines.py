@@ -19,7 +19,7 @@ class Lines:
 
     Args:
         calls: where their calls appear.
-        notify: told of each change that a page shows.
+        notify: called at each change that a page shows.
         settings: how the phones are opened; one takes the port of ``listen``, the others any.
     """
 
@@ -33,7 +33,7 @@ class Lines:
         self._notify = notify
         self._settings = settings
         self._lines: dict[str, Line] = {}
-        #: Who has the port of ``listen``, until it is closed.
+        #: The line that has the port of ``listen``, until it is closed.
         self._first: Line | None = None
         self._begin, self._begun = trio.open_memory_channel[tuple[Line, Line | None]](math.inf)
 
@@ -75,7 +75,7 @@ class Lines:
         self._notify()
 
     async def run(self) -> None:
-        """Run all lines until cancelled; what happens to one is nothing to the others."""
+        """Run all lines until cancelled. An error of one line does not affect the others."""
         async with trio.open_nursery() as nursery:
             async for line, old in self._begun:
                 if self._first in (None, old):
@@ -84,7 +84,7 @@ class Lines:
 
     async def _run(self, line: Line, old: Line | None) -> None:
         if old is not None:
-            # Else its farewell would take the new registration along.
+            # Its un-REGISTER would remove the registration of the new line.
             await old.closed.wait()
         settings = self._settings
         if self._first is not line:

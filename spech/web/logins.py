@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from spech.shares import source_of
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 #: Failures that a source may have in a minute before it has to wait.
 FAILURES = 5

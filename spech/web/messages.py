@@ -358,6 +358,13 @@ class CodecState(msgspec.Struct, frozen=True):
     suggested: bool
 
 
+class KnownNumber(msgspec.Struct, frozen=True):
+    """A number that pages suggest, and what answers there."""
+
+    number: str
+    title: str
+
+
 class AudioState(msgspec.Struct, frozen=True):
     port: int
     rate: int
@@ -397,7 +404,7 @@ class RecordingState(msgspec.Struct, frozen=True):
 
 
 class ReferralState(msgspec.Struct, frozen=True):
-    """The far end asks us to call somebody else."""
+    """The far end asks us to call another party (REFER)."""
 
     target: str
 
@@ -435,6 +442,7 @@ class PageState(msgspec.Struct, frozen=True, kw_only=True):
     codecs: tuple[CodecState, ...]
     audio: AudioState
     grace_s: float
+    numbers: tuple[KnownNumber, ...]
     calls: tuple[CallState, ...]
 
 

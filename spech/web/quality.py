@@ -1,4 +1,4 @@
-"""How a call sounds, as the page is told: the line to the far end, and the way to the page."""
+"""The quality of a call as pages show it: the line to the far end, and the page's connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FRAMES_PER_SECOND: Final = 50
 #: says that some users are dissatisfied.
 _NOTICED_LOSS: Final = 2.0
 _SATISFIED: Final = 3.6
-#: Where ``tcpi_rtt``, in microseconds, stands in Linux's ``struct tcp_info``.
+#: The offset of ``tcpi_rtt``, in microseconds, in Linux's ``struct tcp_info``.
 _TCP_RTT: Final = slice(68, 72)
 
 

@@ -1,4 +1,4 @@
-"""The folder of recordings: what they are called, and which there are."""
+"""The folder of recordings: their names, and a list of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RecordingFolder:
     def begin(
         self, call: Call, remote: str, kind: Format, *, stereo: bool, now: datetime
     ) -> Recording:
-        """Record a call, into a file named after the time and whom we talk to.
+        """Record a call into a file named after the time and the far end.
 
         Raises:
             Refused: ``cannot_record``.
@@ -69,7 +69,7 @@ class RecordingFolder:
                 return path
 
     def stored(self) -> tuple[StoredRecording, ...]:
-        """All recordings, the newest first; those that go on as well."""
+        """All recordings, the newest first, including those that are running."""
         found = []
         try:
             entries = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
@@ -98,11 +98,11 @@ class RecordingFolder:
         """Delete a recording that has ended.
 
         Raises:
-            Refused: ``no_such_recording``, or ``busy`` while it goes on.
+            Refused: ``no_such_recording``, or ``busy`` while it is running.
         """
         path = self.find(name)
         if any(each.path == path and not each.stopped for each in self._running):
-            raise Refused("busy", "This recording goes on.", "Stop it first.")
+            raise Refused("busy", "This recording is still running.", "Stop it first.")
         try:
             path.unlink()
         except OSError as error:
@@ -124,7 +124,7 @@ class RecordingBody(TrioFileBody):
 
 
 def shown(recording: Recording | None) -> RecordingState | None:
-    """What pages see of a call's recording: nothing once it has ended as it should."""
+    """A call's ``recording`` in the state feed; None once it has ended without an error."""
     if recording is None or (recording.stopped and recording.error is None):
         return None
     error = "" if recording.error is None else str(recording.error)

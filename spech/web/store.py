@@ -54,7 +54,7 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return self.server.lower(), self.port, self.user
 
     def fault(self, known_codecs: frozenset[str]) -> str | None:
-        """What is wrong with the settings, in words for the person who entered them, or None."""
+        """What is wrong with the settings, in a sentence for the person at the page, or None."""
         if len(self.name) > 64 or not self.name.isprintable():
             return "The name of the account is not usable: it is too long."
         if not _HOST.fullmatch(self.server):

@@ -1,4 +1,4 @@
-"""What happened in a call, step by step: what both ends said, and what it means in plain words."""
+"""What happened in a call, step by step: each message, and its meaning in plain words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from spech.errors import RemoteProtocolError
+from spech.sip.message.display import displayable, escaped
 from spech.sip.message.message import Message, Request, Response
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, masked_data
@@ -13,15 +14,15 @@ from spech.sip.transaction.flow import host_port
 from spech.web.messages import Step
 from spech.web.texts import explain, explain_refer
 
-#: A request's meaning: as we send it, and as it comes.
+#: The meaning of a request that we send, and of one that we receive.
 _REQUESTS: Final = {
     "INVITE": ("You call.", "They call you."),
     "ACK": ("The answer is confirmed.", "The answer is confirmed."),
     "BYE": ("You hang up.", "They hang up."),
-    "CANCEL": ("You take the call back.", "They give the call up."),
-    "REFER": ("You pass the call on.", "They want to pass you on."),
-    "NOTIFY": ("You tell how the new call goes.", "They tell how the new call goes."),
-    "PRACK": ("The news is confirmed.", "The news is confirmed."),
+    "CANCEL": ("You cancel the call.", "They cancel the call."),
+    "REFER": ("You transfer the call.", "They ask you to call another number."),
+    "NOTIFY": ("You report on the new call.", "They report on the new call."),
+    "PRACK": ("The progress is confirmed.", "The progress is confirmed."),
     "UPDATE": ("You refresh the call.", "They refresh the call."),
     "INFO": ("A key is sent.", "A key comes."),
     "OPTIONS": ("You ask whether they are there.", "They ask whether you are there."),
@@ -30,21 +31,24 @@ _REQUESTS: Final = {
 _CHANGES: Final = {
     "sendonly": ("You put them on hold.", "They put you on hold."),
     "inactive": ("You put them on hold.", "They put you on hold."),
-    "sendrecv": ("You talk on.", "They talk on."),
+    "sendrecv": ("You resume the call.", "They resume the call."),
 }
 _REFRESH: Final = ("You refresh the call.", "They refresh the call.")
-#: Responses to the INVITE that begins a call: as we send them, and as they come.
+#: Responses to the INVITE that begins a call: sent, and received.
 _PROGRESS: Final = {
-    100: ("Your phone has the call.", "The server has the call and works on it."),
+    100: ("Your phone has the call.", "The server is working on the call."),
     180: ("It rings here.", "It rings there."),
-    181: ("The call is passed on.", "The call is passed on to another number."),
-    182: ("The call waits its turn.", "The call waits its turn."),
-    183: ("They hear the line.", "You hear the line, before anybody answers."),
+    181: ("The call is forwarded.", "The call is forwarded to another number."),
+    182: ("The call is in a queue.", "The call is in a queue."),
+    183: ("They hear the line.", "You hear the line before the call is answered."),
     200: ("You answer.", "They answer."),
 }
 _AGREED: Final = ("You agree.", "They agree.")
 _CHALLENGE: Final = "The server asks for the password."
-_AGAIN: Final = ("The same once more: no answer has come yet.", "The same once more.")
+#: Characters of a start line, and of another line, that are shown.
+_LONGEST_TITLE: Final = 160
+_LONGEST_LINE: Final = 8192
+_AGAIN: Final = ("Sent again: no answer has come yet.", "Received again.")
 
 
 def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
@@ -71,12 +75,18 @@ def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
                 "sent" if sent else "received",
                 at,
                 host_port(entry.destination if sent else entry.source),
-                title,
+                displayable(title, _LONGEST_TITLE),
                 _AGAIN[not sent] if again else meaning,
-                masked_data(entry.data).decode("utf-8", "replace"),
+                _readable(masked_data(entry.data)),
             )
         )
     return tuple(steps)
+
+
+def _readable(data: bytes) -> str:
+    """A message line by line, with controls and characters of direction escaped."""
+    lines = data.decode("utf-8", "replace").split("\r\n")
+    return "\r\n".join(escaped(line, _LONGEST_LINE) for line in lines)
 
 
 def _read(data: bytes, sent: bool, changes: set[tuple[bool, int]]) -> tuple[str, str]:
@@ -107,7 +117,7 @@ def _response(message: Response, changed: bool) -> tuple[str, str]:
     if status in (401, 407):
         return _CHALLENGE, _CHALLENGE
     if status >= 300 and method == "REFER":
-        return "You do not go along.", explain_refer(status, message.reason)
+        return "You decline the transfer.", explain_refer(status, message.reason)
     if status >= 300:
         text = explain(status, message.reason)
         return text, text

@@ -25,6 +25,7 @@ from spech.web.messages import (
     AudioState,
     CodecState,
     FollowOutcome,
+    KnownNumber,
     Meters,
     PageState,
     Quality,
@@ -36,15 +37,15 @@ from spech.web.store import Store
 METER_SECONDS = 0.1
 QUALITY_BEATS = 10
 
-#: What a new account is offered: every provider has the first two, wideband where there is some.
 _PHONES = PhoneSettings()
-_SUGGESTED = ("PCMU", "PCMA", "G722")
+#: The codecs of a new account in their order: wideband first, then what every provider has.
+SUGGESTED_CODECS = ("opus", "G722", "PCMA", "PCMU")
 
 
 class Switchboard:
     """See the module. Opened by `open_switchboard`.
 
-    ``audio_port`` and ``grace`` (seconds) are told to the pages.
+    ``audio_port`` and ``grace`` (seconds) are part of the state feed.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Switchboard:
         phones: PhoneSettings,
         grace: float,
         audio_port: int,
+        numbers: tuple[KnownNumber, ...],
     ) -> None:
         self._grace = grace
+        self._numbers = numbers
         self.audio_port = audio_port
         self._codecs = tuple(
             CodecState(
@@ -64,9 +67,9 @@ class Switchboard:
                 bitrate=info.bitrate,
                 available=info.available,
                 package=info.package or "",
-                suggested=info.name in _SUGGESTED,
+                suggested=info.name in SUGGESTED_CODECS,
             )
-            for info in codecs.describe()
+            for info in sorted(codecs.describe(), key=lambda info: _preference(info.name))
         )
         self._version = version("spech")
         self.recordings = RecordingFolder(store.vault.folder / "recordings")
@@ -95,6 +98,7 @@ class Switchboard:
             codecs=self._codecs,
             audio=AudioState(self.audio_port, self._rate()),
             grace_s=self._grace,
+            numbers=self._numbers,
             calls=tuple(appearance.snapshot() for appearance in self.calls),
         )
 
@@ -122,7 +126,7 @@ class Switchboard:
     # Commands
 
     def dial(self, target: str, account: str | None = None) -> Appearance:
-        """Begin an outgoing call to a number or a SIP URI; it goes on in a task of its own.
+        """Begin an outgoing call to a number or a SIP URI; it runs in a task of its own.
 
         It goes by the account of that id, by the first one if none is named.
         """
@@ -140,7 +144,7 @@ class Switchboard:
             )
 
     def answer(self, call: str) -> None:
-        """Answer an incoming call; who was talked to is put on hold."""
+        """Answer an incoming call, and put the active one on hold."""
         appearance = self.calls.find_live(call)
         self.handset.hold_others(appearance)
         appearance.accept()
@@ -165,12 +169,12 @@ class Switchboard:
         self.calls.forget(appearance)
 
     def follow(self, call: str, accepted: bool) -> FollowOutcome:
-        """Call whom the far end of a call wants us to talk to, or stay."""
+        """Accept or decline a transfer that the far end asks for (REFER)."""
         appearance = self.calls.find(call)
         referral = appearance.referral
         line = self.lines.get(appearance.account)
         if referral is None or line is None:
-            raise Refused("no_such_call", "Nobody asks for this any more.")
+            raise Refused("no_such_call", "This transfer is no longer offered.")
         if not accepted:
             appearance.decline_referral()
             self.notify()
@@ -216,7 +220,7 @@ class Switchboard:
             self.notify()
 
     async def run_deadlines(self) -> None:
-        """End calls that nobody attended for the grace period; forget ended calls in time."""
+        """End calls when no page was open for the grace period; forget ended calls later."""
         while True:
             changed = self._changed
             now = trio.current_time()
@@ -247,7 +251,7 @@ class Switchboard:
         return max((codec.rate for codec in self._codecs if codec.name in preferred), default=8000)
 
     def notify(self) -> None:
-        """Something that the state shows has changed: wake all who wait for that."""
+        """Wake the tasks that wait for a change of the state."""
         self._changed.set()
         self._changed = trio.Event()
 
@@ -259,16 +263,20 @@ async def open_switchboard(
     phones: PhoneSettings = _PHONES,
     grace: float = 30.0,
     audio_port: int = 8888,
+    numbers: tuple[KnownNumber, ...] = (),
 ) -> AsyncIterator[Switchboard]:
     """Run a switchboard while the block runs; leaving it gives every call its farewell.
 
     Args:
         store: where the accounts are kept.
         phones: how the phones of the accounts are opened.
-        grace: seconds that calls go on when no page is open.
-        audio_port: the TCP port for PCM, told to the pages.
+        grace: seconds that calls continue when no page is open.
+        audio_port: the TCP port for PCM, part of the state feed.
+        numbers: numbers that pages suggest.
     """
-    switchboard = Switchboard(store, phones=phones, grace=grace, audio_port=audio_port)
+    switchboard = Switchboard(
+        store, phones=phones, grace=grace, audio_port=audio_port, numbers=numbers
+    )
     await switchboard.accounts.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(switchboard.lines.run)
@@ -278,3 +286,10 @@ async def open_switchboard(
             yield switchboard
         finally:
             nursery.cancel_scope.cancel()
+
+
+def _preference(codec: str) -> int:
+    """The index of a codec in the list that a new account is offered."""
+    if codec in SUGGESTED_CODECS:
+        return SUGGESTED_CODECS.index(codec)
+    return len(SUGGESTED_CODECS)

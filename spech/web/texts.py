@@ -1,4 +1,4 @@
-"""What a SIP status, or an error of a call, means to the person on the phone."""
+"""Sentences for people: what a SIP status or an error of a call means."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from spech.errors import (
     ServerUnreachable,
     SpechError,
 )
+from spech.sip.message.display import displayable
 from spech.web.messages import By
 
 _TEXTS: dict[int, str] = {
     301: "The number has changed.",
-    302: "The number is diverted to another one.",
+    302: "The number is forwarded to another one.",
     305: "The number can only be reached through another server.",
     400: "The server did not understand the call.",
     401: "The server did not accept the user or the password.",
-    402: "The call must be paid for first.",
+    402: "The call requires payment.",
     403: "This call is not allowed.",
     404: "This number does not exist.",
     405: "The server does not allow calls to this number.",
@@ -34,17 +35,17 @@ _TEXTS: dict[int, str] = {
     423: "The server wants a longer registration.",
     480: "Nobody answered.",
     481: "The call was already over.",
-    482: "The call went round in a circle.",
-    483: "The call was passed on too many times.",
+    482: "The call was routed in a loop.",
+    483: "The call was forwarded too many times.",
     484: "The number is incomplete.",
-    485: "The number is not unique.",
+    485: "The number is ambiguous.",
     486: "The line is busy.",
     487: "The call was cancelled.",
     488: "The two sides have no codec or no encryption in common.",
     491: "Both sides changed the call at the same moment.",
-    500: "The server has an internal fault.",
+    500: "The server has an internal error.",
     501: "The server cannot place such a call.",
-    502: "The server got a faulty answer from the next one.",
+    502: "The server got an invalid response from the next one.",
     503: "The service is not available at the moment.",
     504: "The server got no answer from the next one.",
     505: "The server speaks another version of SIP.",
@@ -56,7 +57,7 @@ _TEXTS: dict[int, str] = {
 }
 
 _CLASSES: dict[int, str] = {
-    3: "The number is diverted to another one.",
+    3: "The number is forwarded to another one.",
     4: "The call could not be placed.",
     5: "The server cannot place the call at the moment.",
     6: "The call was refused.",
@@ -69,20 +70,19 @@ def explain(status: int, reason: str = "") -> str:
     if text is not None:
         return text
     general = _CLASSES.get(status // 100, "The call has failed.")
-    # The phrase comes from the network: keep what can be shown on one line.
-    phrase = "".join(filter(str.isprintable, reason))[:80].strip()
+    phrase = displayable(reason, 80)
     return f"{general} ({status} {phrase})" if phrase else f"{general} ({status})"
 
 
 def explain_refer(status: int, reason: str = "") -> str:
     """One plain sentence for the status with which a REFER was refused."""
     if status in (403, 405, 501, 603):
-        return "The other side does not pass calls on."
+        return "The other side does not accept transfers."
     return explain(status, reason)
 
 
 def in_words(error: BaseException) -> tuple[By, int | None, str]:
-    """Who ended a call that failed, its SIP status, and a sentence for people."""
+    """The side that ended a failed call, its SIP status, and a sentence for people."""
     match error:
         case CallFailed():
             return "remote", error.status, explain(error.status, error.reason)
@@ -93,7 +93,7 @@ def in_words(error: BaseException) -> tuple[By, int | None, str]:
         case ServerUnreachable():
             return "remote", None, "The server does not answer."
         case PeerUnreachable():
-            return "local", None, "The sound found no way to the other side."
+            return "local", None, "The sound cannot reach the other side."
         case PortsExhausted():
             return "local", None, "All ports for calls are in use."
         case LocalProtocolError():
@@ -106,7 +106,7 @@ def in_words(error: BaseException) -> tuple[By, int | None, str]:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The first error of a group, which is what can be told in one sentence."""
+    """The first error of a group: one sentence can report one error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

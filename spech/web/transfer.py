@@ -1,4 +1,4 @@
-"""Passing a call on: the far end is asked to call somebody else, or the far end of another call."""
+"""Transfers: the far end is asked to call a number, or the far end of another call (RFC 5589)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class PageTransfer:
-    """One transfer that a page asked for, and how it goes.
+    """One transfer that a page asked for, and its progress.
 
     Args:
-        target: whom the far end is to call: a number or an address.
-        to: the call whose far end that is, when there is one already (an attended transfer).
+        target: the number or the address that the far end is asked to call.
+        to: the call whose far end is the target, in an attended transfer.
     """
 
     def __init__(self, target: str, to: Call | None = None) -> None:
@@ -26,7 +26,7 @@ class PageTransfer:
         self._to = to
         self._call: Call | None = None
         self._fault: tuple[int, str] | None = None
-        #: Nothing more will come.
+        #: Whether no further progress will come.
         self.over = False
 
     @property
@@ -36,7 +36,7 @@ class PageTransfer:
 
     @property
     def state(self) -> TransferState:
-        """What pages see of it."""
+        """The ``transfer`` of the state feed."""
         status, text = self._fault or (self._progress[0], "")
         return TransferState(self._target, status, text, self.over)
 
@@ -45,7 +45,7 @@ class PageTransfer:
         return (self._call.transfer_progress if self._call else None) or (100, "Trying")
 
     async def run(self, call: Call, notify: Callable[[], None]) -> None:
-        """Carry it out; where it fails, the call goes on. Cancelling stops the waiting."""
+        """Carry out the transfer. If it fails, the call continues. Cancelling stops the waiting."""
         try:
             if self._to is None:
                 transfer = call.transfer(self._target)

@@ -1,8 +1,8 @@
 """Tries an account before it is stored, with a real REGISTER from a phone of its own.
 
-Only an answer in SIP is told. All else, be it a closed port, a silent one or a server of another
-kind, looks the same and takes the same time: otherwise a page could scan the ports of the
-machines that this one reaches.
+Only the answer of a SIP server is reported. A closed port, a silent one and a server of another
+kind look the same and take the same time: otherwise a page could scan the ports of the machines
+that this one reaches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRIAL_DRAIN = 0.5
 
 _CHECK = "Check the server, the port and the network."
 
-logger = logging.getLogger("spech.web")
+logger = logging.getLogger(__name__)
 
 
 def library_account(account: StoredAccount) -> spech.Account:

@@ -1,7 +1,7 @@
-"""A lean way for sound through a WebSocket: whole binary frames go past trio-websocket.
+"""A fast path for sound through a WebSocket: whole binary frames bypass trio-websocket.
 
-A frame of sound is 20 ms, fifty of them a second each way and call, and what a general WebSocket
-library does for each (events, locks, task switches) costs more than all the rest of the call.
+A frame of sound is 20 ms: 50 frames a second in each direction of each call. What a general
+WebSocket library does for each (events, locks, task switches) costs more than the rest of the call.
 :class:`FrameStream` stands between trio-websocket and the TCP stream. trio-websocket keeps the
 handshake, pings, text, fragmented messages and the close; single binary frames (RFC 6455 5.2) are
 built and read here, by plain functions that the media clock's tick calls and that never wait.
@@ -40,12 +40,12 @@ class _Stage(enum.Enum):
     HANDSHAKE = enum.auto()
     #: What comes is WebSocket frames.
     FRAMES = enum.auto()
-    #: Something that is not for us; trio-websocket sees every byte.
+    #: Not a WebSocket, or frames that are too large: trio-websocket gets every byte.
     ALL_PASSED = enum.auto()
 
 
 class FrameStream(trio.abc.Stream):
-    """A stream for trio-websocket that takes whole binary frames out of its way.
+    """A stream for trio-websocket that handles whole binary frames itself.
 
     Args:
         stream: the TCP stream. It belongs to this object from now on.
@@ -76,8 +76,8 @@ class FrameStream(trio.abc.Stream):
         self._masks = b""
 
     def keep_queue_short(self, unsent: int) -> None:
-        """Let about ``unsent`` bytes wait in the kernel, so that a peer that does not read makes
-        frames drop here, where they are counted, and not pile up as delay there."""
+        """Let about ``unsent`` bytes wait in the kernel. When a peer does not read, frames are
+        then dropped and counted here, instead of adding delay there."""
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
@@ -85,7 +85,7 @@ class FrameStream(trio.abc.Stream):
 
     @contextmanager
     def polled(self, on_frame: Callable[[bytes], None]) -> Iterator[None]:
-        """While the block runs, nothing is read but by :meth:`poll`.
+        """While the block runs, only :meth:`poll` reads.
 
         Args:
             on_frame: called by ``poll`` with the payload of each whole binary frame.
@@ -99,7 +99,7 @@ class FrameStream(trio.abc.Stream):
             self._news.unpark_all()
 
     def poll(self) -> None:
-        """Take what has come. Never waits and never raises; trio-websocket learns of the end."""
+        """Read what has arrived. Never waits and never raises; trio-websocket sees the end."""
         if self._ended or self._closed:
             return
         try:
@@ -172,7 +172,7 @@ class FrameStream(trio.abc.Stream):
             self._passed += data
 
     def _take_head(self, data: bytes) -> bytes:
-        """Pass the HTTP head on once it is whole, and return what is behind it."""
+        """Pass the HTTP head on once it is complete, and return the bytes after it."""
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             if len(data) > _LARGEST_HEAD:
@@ -217,7 +217,7 @@ class FrameStream(trio.abc.Stream):
     # ------------------------------------------------------------------ what trio-websocket uses
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Bytes of what is not taken out of the way; b"" at the end of the stream."""
+        """Bytes that this class does not handle itself; b"" at the end of the stream."""
         await trio.lowlevel.checkpoint()
         while not self._passed and not self._ended:
             if self._closed:
@@ -247,7 +247,7 @@ class FrameStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close the TCP stream; who reads gets :class:`trio.ClosedResourceError`."""
+        """Close the TCP stream. Pending reads raise :class:`trio.ClosedResourceError`."""
         self._closed = True
         self._news.unpark_all()
         await self._stream.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
@@ -16,7 +16,8 @@ from spech.testing.waiting import wait
 class Neighbour:
     """Answers one call, and does what it is told with it. Runs inside a ``with`` block."""
 
-    def __init__(self) -> None:
+    def __init__(self, codecs: Sequence[str] = ("PCMU", "PCMA")) -> None:
+        self._codecs = codecs
         self._ready = Event()
         self._phone: Phone | None = None
         self._call: Call | None = None
@@ -67,7 +68,9 @@ class Neighbour:
         self._token = trio.lowlevel.current_trio_token()
         self._targets, targets = trio.open_memory_channel[str](1)
         with trio.CancelScope() as self._scope:
-            async with open_phone(listen=("127.0.0.1", 0), drain=1) as self._phone:
+            async with open_phone(
+                listen=("127.0.0.1", 0), codecs=self._codecs, drain=1
+            ) as self._phone:
                 incoming_calls = self._phone.incoming_calls()
                 self._ready.set()
                 async with (await anext(incoming_calls)).answer() as self._call:

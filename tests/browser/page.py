@@ -50,6 +50,14 @@ class Server:
         self._command = [sys.executable, "-c", _SERVE, str(grace), "serve", "--data", str(data)]
         self._command += ["--port", "0", "--audio-port", "0", "--sip-host", "127.0.0.1"]
 
+    def restart(self) -> None:
+        """End the process, and start another one on the same ports."""
+        with self.process:
+            self.stop()
+        port = self.url.rstrip("/").rpartition(":")[2]
+        self._command[self._command.index("--port") + 1] = port
+        self.__enter__()
+
     def __enter__(self) -> Server:
         self.process = subprocess.Popen(
             self._command,

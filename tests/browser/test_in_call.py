@@ -109,7 +109,7 @@ def test_a_blind_transfer(registered: Telephone, pbx: Asterisk) -> None:
     registered.element("transfer-number").fill("601")
     registered.picture("transfer")
     registered.element("transfer-go").click()
-    registered.status("You passed the call on.")
+    registered.status("You transferred the call.")
     registered.picture("transferred")
     wait(lambda: "Milliwatt" in pbx.command("core show channels"))
     assert "PJSIP/alice" not in pbx.command("core show channels")
@@ -136,7 +136,7 @@ def test_both_are_connected(registered: Telephone, pbx: Asterisk) -> None:
     registered.picture("connect")
     registered.element("connect").click()
     registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
-    registered.status("You passed the call on.")
+    registered.status("You transferred the call.")
     wait(lambda: "PJSIP/alice" not in pbx.command("core show channels"))
     assert pbx.command("core show channels").count("Echo") == 2
     pbx.command("channel request hangup all")

@@ -12,6 +12,9 @@ from spech.errors import (
     PortsExhausted,
     ServerUnreachable,
 )
+from spech.sip.timeline import Entry
+from spech.web.calls import CallList
+from spech.web.story import tell
 from spech.web.texts import explain, first_of, in_words
 
 
@@ -34,7 +37,7 @@ def test_known_statuses_have_plain_words(status: int, word: str) -> None:
 
 def test_unknown_statuses_quote_the_server_on_one_line() -> None:
     assert (
-        explain(499, "Odd\r\n\x1b[2J thing") == "The call could not be placed. (499 Odd[2J thing)"
+        explain(499, "Odd\r\n\x1b[2J thing") == "The call could not be placed. (499 Odd [2J thing)"
     )
     assert explain(599) == "The server cannot place the call at the moment. (599)"
     assert explain(799, "x") == "The call has failed. (799 x)"
@@ -48,7 +51,7 @@ def test_errors_of_a_call() -> None:
     assert "does not answer" in in_words(ServerUnreachable("x"))[2]
     assert "neither a number" in in_words(LocalProtocolError("x"))[2]
     assert in_words(PortsExhausted("x"))[0] == "local"
-    assert "no way" in in_words(PeerUnreachable("x"))[2]
+    assert "cannot reach" in in_words(PeerUnreachable("x"))[2]
     assert in_words(KeyError("secret"))[2] == "The call failed inside the phone."
 
 
@@ -56,3 +59,34 @@ def test_the_first_error_of_nested_groups() -> None:
     error = CallFailed(486, "Busy Here")
     assert first_of(ExceptionGroup("a", [ExceptionGroup("b", [error]), ValueError()])) is error
     assert first_of(error) is error
+
+
+HOSTILE = "Bank\u202eknaB\x1b]0;title\x07\n\u0301\u0301\u0301\u0301" + "x" * 7000
+
+
+def test_a_reason_is_shown_on_one_line() -> None:
+    text = explain(699, HOSTILE)
+    assert text.isprintable()
+    assert len(text) < 140
+
+
+async def test_names_of_peers_are_made_fit_to_be_shown() -> None:
+    calls = CallList(lambda: None)
+    call = calls.begin("a1", "incoming", f"sip:{HOSTILE}@192.0.2.1", HOSTILE)
+    assert call.display_name is not None
+    assert call.display_name.isprintable()
+    assert len(call.display_name) <= 64
+    assert call.remote.isprintable()
+    assert len(call.remote) <= 256
+
+
+def test_a_story_shows_no_control_characters() -> None:
+    text = (
+        "MESSAGE sip:a%1b@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n"
+        'From: "Bank\u202e\x1b[2J" <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.1>\r\n'
+        "Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    )
+    addresses = ("192.0.2.1", 5060), ("192.0.2.2", 5060)
+    (step,) = tell([Entry(0.0, "", *addresses, text.encode())], 0.0)
+    assert all(line.isprintable() for line in step.message.split("\r\n"))
+    assert step.title.isprintable()

@@ -70,7 +70,7 @@ async def test_a_call_is_passed_on(installation: Installation, page: Page) -> No
     (seen,) = page.state["calls"]
     assert seen["transfer"] == {"target": "600", "status": 200, "text": "", "over": True}
     assert seen["ended"]["by"] == "local"
-    assert seen["ended"]["text"] == "You passed the call on."
+    assert seen["ended"]["text"] == "You transferred the call."
     # The exchange talks to itself now: 605 to 600.
     calls = installation.exchange.phone.active_calls
     assert [call.state for call in calls].count("answered") == 2
@@ -80,7 +80,7 @@ async def test_a_call_is_passed_on(installation: Installation, page: Page) -> No
     ("called", "target", "status", "text"),
     [
         ("605", "601", 486, "The line is busy."),
-        ("600", "601", 603, "The other side does not pass calls on."),
+        ("600", "601", 603, "The other side does not accept transfers."),
         ("605", "sip:a b@c:99999", 0, "This is neither a number nor a SIP address."),
     ],
 )
@@ -101,7 +101,7 @@ async def test_two_calls_are_connected(installation: Installation, page: Page) -
     await page.ask("connect", call=first, other=second)
     await page.until(lambda state: all(call["state"] == "ended" for call in state["calls"]))
     texts = {call["ended"]["text"] for call in page.state["calls"]}
-    assert texts == {"You passed the call on."}
+    assert texts == {"You transferred the call."}
 
 
 async def test_we_are_passed_on(page: Page) -> None:
@@ -187,7 +187,7 @@ async def test_a_call_that_was_never_answered_has_a_story(
     steps = (await page.ask("timeline", call=seen["id"]))["steps"]
     meanings = [step["meaning"] for step in steps if step["kind"] == "received"]
     assert meanings[0] == "They call you."
-    assert "They give the call up." in meanings
+    assert "They cancel the call." in meanings
 
 
 async def test_the_story_can_be_taken_home(installation: Installation, page: Page) -> None:
