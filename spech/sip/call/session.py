@@ -259,15 +259,6 @@ class Session:
             return False
         return True
 
-    def hear_media(self, now: float) -> None:
-        """RTP arrives before the answer: the far end is alive, so go on waiting for the answer.
-
-        An announcement or a queue may play for minutes after one provisional response. Call it
-        every few seconds at most.
-        """
-        if self.state is State.RINGING:
-            self.context.timers.set(self, "silent", now + _SILENT)
-
     def progressed(self, response: Response, agreed: Agreed | None, now: float) -> None:
         """A provisional response said more than 100."""
         self._tell_referrer(response.status, response.phrase, now)

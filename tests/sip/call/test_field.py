@@ -242,7 +242,7 @@ def test_sound_keeps_a_call_that_is_not_answered_yet(up: Up, sdp_answer: bytes) 
     up.respond(request, 183, body=sdp_answer)
     for _ in range(8):
         up.wire.run(60)
-        session.hear_media(up.wire.now)
+        session.hear_early_media(up.wire.now)
     assert session.state is State.RINGING
     up.wire.run(190)
     assert session.ended is not None  # Without sound it is given up as before.
