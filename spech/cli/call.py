@@ -31,6 +31,9 @@ from spech.cli.options import (
     account_option,
     codec_option,
     encryption_option,
+    ice_option,
+    read_output,
+    read_recording,
     stun_option,
     verbose_option,
 )
@@ -57,6 +60,7 @@ class Plan:
     codecs: tuple[str, ...] | None
     encryption: Policy
     stun: str | None
+    ice: bool | None
     play: Path | None
     #: Country and name.
     tone: tuple[str, ToneName] | None
@@ -138,6 +142,7 @@ def read_tone(
 @codec_option
 @encryption_option
 @stun_option
+@ice_option
 @click.option(
     "--play",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -152,6 +157,7 @@ def read_tone(
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=read_recording,
     help="File to record both sides into: .wav, or .opus.",
 )
 @click.option("--stereo", is_flag=True, help="Record us on the left and them on the right.")
@@ -177,6 +183,7 @@ def read_tone(
 @click.option(
     "--trace",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=read_output,
     help="Packet capture of the SIP messages to write, for `spech trace` or Wireshark.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the call.")
@@ -190,6 +197,7 @@ def call(
     codec_names: tuple[str, ...] | None,
     encryption: Policy,
     stun: str | None,
+    ice: bool | None,
     play: Path | None,
     tone: tuple[str, ToneName] | None,
     record: Path | None,
@@ -205,6 +213,8 @@ def call(
     Exit status: 0 answered, 1 not answered, 2 wrong usage, 3 could not register or reach the
     server.
     """
+    if stereo and record is None:
+        raise click.UsageError("--stereo says how to record: give --record FILE as well")
     if dtmf is not None and not _DIGITS.fullmatch(dtmf):
         raise click.BadParameter("only 0-9 * # A-D are keys, and , w pauses", param_hint="--dtmf")
     if play is not None and not play.is_fifo():  # What is read from a pipe is gone.
@@ -220,6 +230,7 @@ def call(
         codecs=codec_names,
         encryption=encryption,
         stun=stun,
+        ice=ice,
         play=play,
         tone=tone,
         record=record,
@@ -265,7 +276,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
     heard: set[str] = set()
     call: Call | None = None
     try:
-        async with open_phone(plan.account, stun=plan.stun) as phone:
+        async with open_phone(plan.account, stun=plan.stun, ice=plan.ice) as phone:
             if plan.account is not None and plan.account.register:
                 await phone.registered(timeout=REGISTRATION_SECONDS)
                 console.print(f"registered as {plan.account.address}", markup=False)

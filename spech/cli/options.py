@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
-from spech import Account, CodecUnavailable, LocalProtocolError, codecs
+from spech import Account, CodecUnavailable, LocalProtocolError, MediaError, codecs
+from spech.audio.writer import plan_writer
 from spech.phone.callers import Callers
 from spech.phone.reach import stun_server
 from spech.sip.description.media_security import POLICIES
@@ -34,12 +35,12 @@ def read_account(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 
 def read_codecs(
-    ctx: click.Context, param: click.Parameter, value: str | None
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str, ...] | None:
     """Names of codecs, separated by commas, the preferred one first."""
-    if value is None:
+    if not value:
         return None
-    names = tuple(value.split(","))
+    names = tuple(",".join(value).split(","))
     try:
         for name in names:
             codecs.create(name)
@@ -75,9 +76,11 @@ def codec_option(command: _Command) -> _Command:
     return click.option(
         "--codec",
         "codec_names",
+        multiple=True,
         metavar="NAME,…",
         callback=read_codecs,
-        help="Codecs to offer, the preferred one first; `spech codecs` lists them. Settings may "
+        help="Codecs to offer, the preferred one first; may be repeated, and `spech codecs` lists "
+        "them. Settings may "
         "follow a name: 'opus;bitrate=24000;complexity=8,PCMU;ptime=40'.",
     )(command)
 
@@ -135,6 +138,38 @@ def allow_option(command: _Command) -> _Command:
         callback=read_callers,
         help="Who may ring besides this machine and the registrar, such as a provider's trunk; "
         "may be repeated. 0.0.0.0/0 allows every IPv4 address.",
+    )(command)
+
+
+def read_output(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """A file that will be written when the call is over: can it be?"""
+    if value is not None:
+        folder = value.parent
+        if not folder.is_dir():
+            raise click.BadParameter(f"there is no folder {folder}: make it first", ctx, param)
+        if not value.exists() and not os.access(folder, os.W_OK):
+            raise click.BadParameter(f"the folder {folder} cannot be written", ctx, param)
+    return value
+
+
+def read_recording(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """The same for a recording, whose name tells its format."""
+    if read_output(ctx, param, value) is not None:
+        assert value is not None
+        try:
+            plan_writer(value, 8000, 1)
+        except MediaError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return value
+
+
+def ice_option(command: _Command) -> _Command:
+    """``--ice``"""
+    return click.option(
+        "--ice",
+        is_flag=True,
+        default=None,
+        help="Offer ICE without a STUN server as well, as calls to browsers need it.",
     )(command)
 
 

@@ -33,6 +33,8 @@ class Account:
             plain else; "required" takes no plain call: keys travel in the signalling (SDES) where
             that is encrypted, and else come from a handshake (DTLS-SRTP); "sdes" and "dtls"
             require the one or the other.
+        ice: True to offer ICE (RFC 8445), as calls to browsers need it; False to use none; None to
+            answer it, and to offer it where there is a STUN server.
         expires: seconds for which each registration is asked for.
         register: False to place calls without registering.
         symmetric: send sound to where the far end's packets come from, as NATs need it. False
@@ -53,6 +55,7 @@ class Account:
     tls: TlsSettings = field(default=TlsSettings(), kw_only=True)
     websocket_path: str = field(default="/ws", kw_only=True)
     encryption: Policy = field(default="off", kw_only=True)
+    ice: bool | None = field(default=None, kw_only=True)
     expires: int = field(default=300, kw_only=True)
     register: bool = field(default=True, kw_only=True)
     symmetric: bool = field(default=True, kw_only=True)

@@ -397,8 +397,7 @@ async def open_phone(
             killed, the next phone with this file and account sends them within an hour. The file
             holds no password, and one phone at a time uses it.
         stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
-        ice: look for the best way to each far end that can do so as well (RFC 8445). None answers
-            it where it is offered, and offers it where there is a STUN server; False does neither.
+        ice: see :class:`~spech.Account`; the account's by default.
         callers: who may ring besides this machine and the registrar: addresses, networks and host
             names of trunks, or "anyone". None lets only the account's server ring, or anyone where
             there is no account. Other callers hear 403.
@@ -418,6 +417,8 @@ async def open_phone(
     """
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
+    if ice is None and account is not None:
+        ice = account.ice
     reach = Reach(stun, ice, rng)
     gate = Callers(
         ("anyone" if account is None else ()) if callers is None else callers,

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from spech import (
+    Account,
     Call,
     IncomingCall,
     LocalProtocolError,
@@ -22,8 +23,9 @@ from spech.rtp import stun
 from spech.rtp.ice import IceState
 from spech.rtp.stun import Attribute, Kind
 from spech.sip.description import sdp
-from spech.sip.message.message import Request, Response
+from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
+from spech.sip.transaction.flow import Flow
 from spech.testing.audio import sine
 from spech.testing.stun import StunServer, open_stun_server
 from spech.testing.talk import hear_tone
@@ -250,3 +252,27 @@ def test_a_stun_server_answers_nothing_but_requests() -> None:
     server = StunServer(("127.0.0.1", 3478))
     assert server.answer(b"", ("127.0.0.1", 1)) is None
     assert server.answer(b"\x01\x01" + bytes(18), ("127.0.0.1", 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("switch", "given", "offered"),
+    [(None, None, False), (True, None, True), (False, True, True), (True, False, False)],
+)
+async def test_an_account_switches_ice(
+    switch: bool | None, given: bool | None, offered: bool
+) -> None:
+    """The argument of the phone comes first."""
+    offers: list[str] = []
+
+    def look(request: Request, flow: Flow, now: float) -> Response | None:
+        offers.append(request.body.decode())
+        return response_to(request, 486, to_tag="s")
+
+    async with open_phone(listen=("127.0.0.1", 0), screen=look) as server:
+        account = Account(f"sip:a@127.0.0.1:{server.address[1]}", register=False, ice=switch)
+        async with (
+            open_phone(account, listen=("127.0.0.1", 0), ice=given) as phone,
+            phone.call("600") as call,
+        ):
+            await call.ended()
+    assert ("a=ice-ufrag" in offers[0]) is offered

@@ -1,0 +1,79 @@
+"""Wrong options are refused before the first packet, with what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spech.cli import main
+from spech.cli.call import Outcome, Plan
+
+TARGET = "sip:600@127.0.0.1:9"
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What `spech call` was about to do; nothing is done."""
+    plans: list[Plan] = []
+
+    async def place(plan: Plan, outcome: Outcome, console: object) -> None:
+        plans.append(plan)
+
+    # The name spech.cli.call is the command, not its module.
+    monkeypatch.setattr(sys.modules["spech.cli.call"], "place", place)
+    return plans
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--record", "x.mp3"], ".wav"),
+        (["--record", "nowhere/x.wav"], "there is no folder nowhere: make it first"),
+        (["--trace", "nowhere/x.pcap"], "there is no folder nowhere: make it first"),
+        (["--stereo"], "give --record FILE as well"),
+        (["--codec", "PCMU", "--codec", "nonsense"], "nonsense"),
+        (["--stun", "example.org"], "stun:host"),
+        (["--dtmf", "x"], "only 0-9"),
+        (["--tone", "nonsense"], "ringback"),
+        (["--account", "alice"], "not a SIP address"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_call(
+    plans: list[Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["call", TARGET, *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
+    assert plans == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_codecs_may_be_named_one_by_one(plans: list[Plan]) -> None:
+    CliRunner().invoke(main, ["call", TARGET, "--codec", "PCMA,G722", "--codec", "PCMU"])
+    assert plans[0].codecs == ("PCMA", "G722", "PCMU")
+
+
+@pytest.mark.parametrize(("arguments", "ice"), [(["--ice"], True), ([], None)])
+def test_ice_can_be_offered_without_a_stun_server(
+    plans: list[Plan], arguments: list[str], ice: bool | None
+) -> None:
+    CliRunner().invoke(main, ["call", TARGET, *arguments])
+    assert plans[0].ice is ice
+
+
+@pytest.mark.parametrize("entry", ["a b", "192.0.2.0/33"])
+@pytest.mark.parametrize("command", ["serve", "bridge"])
+def test_a_wrong_caller_is_refused(command: str, entry: str) -> None:
+    more = ["--websocket", "ws://127.0.0.1:9/", "--listen", "127.0.0.1:0"]
+    arguments = [command, "--allow", entry, *(more if command == "bridge" else ())]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "neither an address, a network nor a host name" in result.output
