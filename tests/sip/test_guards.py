@@ -65,7 +65,7 @@ async def test_an_error_of_the_user_agent_is_counted_and_logged_once(
 async def test_an_error_of_the_program_in_an_event_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with open_phone(listen=LOOPBACK, ports=PortRange(PORT, PORT + 3)) as phone:
+    async with open_phone(listen=LOOPBACK, ports=PortRange(PORT, PORT + 3), drain=0) as phone:
         phone._endpoint.on_event = fail
         invite = (OPTIONS % (1, 1)).replace(b"OPTIONS", b"INVITE")
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as peer:
@@ -73,7 +73,7 @@ async def test_an_error_of_the_program_in_an_event_ends_nothing(
             await peer.sendto(invite, phone.address)
             await trio.sleep(0.1)
         assert await answers(phone, 2)
-    assert caplog.text.count("ZeroDivisionError") == 1
+    assert caplog.text.count("cannot handle the event") == 1
 
 
 async def test_a_password_in_a_uri_is_refused_before_it_is_sent_or_shown() -> None:
