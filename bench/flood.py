@@ -67,7 +67,7 @@ async def answer() -> None:
 def flood(rate: int, sources: int, seconds: float) -> None:
     """Send ``rate`` requests a second, each from the next of ``sources`` addresses."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("0.0.0.0", 5060))
+        sender.bind(("0.0.0.0", 5061))
         began = time.monotonic()
         for number in range(int(rate * seconds)):
             index = number % sources
@@ -116,22 +116,24 @@ async def call_throughout(seconds: float) -> None:
     sniffer.start()
     tried = set_up = 0
     ports = PortRange(30_000, 30_999)
-    async with open_phone(listen=(TRUNK, PORT), ports=ports) as phone:
-        async with phone.call(f"sip:600@{VICTIM}") as steady:
-            await steady.answered(timeout=10)
-            sniffer.port = rtp_port(steady)
-            end = trio.current_time() + seconds
-            while trio.current_time() < end:
-                tried += 1
-                try:
-                    async with phone.call(f"sip:600@{VICTIM}") as call:
-                        await call.answered(timeout=4)
-                        set_up += 1
-                        await trio.sleep(0.1)
-                except (CallFailed, CallEnded) as error:
-                    print(f"  not set up: {error}")
-                await trio.sleep(0.05)
-            alive = steady.state == "answered"
+    async with (
+        open_phone(listen=(TRUNK, PORT), ports=ports) as phone,
+        phone.call(f"sip:600@{VICTIM}") as steady,
+    ):
+        await steady.answered(timeout=10)
+        sniffer.port = rtp_port(steady)
+        end = trio.current_time() + seconds
+        while trio.current_time() < end:
+            tried += 1
+            try:
+                async with phone.call(f"sip:600@{VICTIM}") as call:
+                    await call.answered(timeout=4)
+                    set_up += 1
+                    await trio.sleep(0.1)
+            except (CallFailed, CallEnded) as error:
+                print(f"  not set up: {error}")
+            await trio.sleep(0.05)
+        alive = steady.state == "answered"
     print(f"calls set up: {set_up} of {tried} ({set_up / tried:.1%}); the first is up: {alive}")
     print(f"longest gap in the sound: {1000 * sniffer.longest:.0f} ms, {sniffer.packets} packets")
 
@@ -146,6 +148,12 @@ def memory(pid: int) -> float:
     """The resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def used(pid: int) -> float:
+    """The CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_all(rate: int, sources: int, seconds: float) -> None:
@@ -166,6 +174,9 @@ def run_all(rate: int, sources: int, seconds: float) -> None:
             flooding.kill()
             flooding.wait()
         print(f"memory of the phone: {before:.0f} MB before, {memory(phone.pid):.0f} MB after")
+        print(
+            f"CPU of the phone: {used(phone.pid) / seconds:.0%} of a core; load {os.getloadavg()[0]:.1f}"
+        )
     finally:
         phone.kill()
         phone.wait()

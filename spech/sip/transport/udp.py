@@ -16,8 +16,8 @@ from spech.sip.transport.hosts import LocalHosts, family
 
 #: The largest UDP payload; anything above cannot arrive.
 _LARGEST: Final = 65_535
-#: Datagrams taken at one wake-up, so that a flood cannot hold the event loop.
-_BATCH: Final = 64
+#: Datagrams taken at one wake-up: a flood holds the event loop for a few milliseconds only.
+_BATCH: Final = 16
 _RECEIVE_BUFFER: Final = 1 << 21
 
 
