@@ -175,7 +175,8 @@ def run_all(rate: int, sources: int, seconds: float) -> None:
             flooding.wait()
         print(f"memory of the phone: {before:.0f} MB before, {memory(phone.pid):.0f} MB after")
         print(
-            f"CPU of the phone: {used(phone.pid) / seconds:.0%} of a core; load {os.getloadavg()[0]:.1f}"
+            f"CPU of the phone: {used(phone.pid) / seconds:.0%} of a core; "
+            f"load of the machine: {os.getloadavg()[0]:.1f}"
         )
     finally:
         phone.kill()
