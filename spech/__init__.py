@@ -22,6 +22,7 @@ from spech.errors import (
     SpechError,
     VaultError,
 )
+from spech.media.playback import Mark, Playback
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
 from spech.phone.account import Account
@@ -50,6 +51,7 @@ __all__ = [
     "IncomingCall",
     "LocalProtocolError",
     "Mailbox",
+    "Mark",
     "MediaError",
     "MediaStatistics",
     "Member",
@@ -57,6 +59,7 @@ __all__ = [
     "MessageCount",
     "PeerUnreachable",
     "Phone",
+    "Playback",
     "PortRange",
     "PortsExhausted",
     "Presence",

@@ -14,7 +14,7 @@ MEMBERS = {
         address auth_user carrier display_name encryption expires ice instance password
         proxy register route symmetric tls transport uri websocket_path
     """,
-    spech.AudioPort: "close driven flush put receive send take",
+    spech.AudioPort: "close driven flush play put receive send take",
     spech.Call: """
         answered automatic_gain call_id capture changed codec collect_digits detects_tones
         digits_received direction duration encrypted ended ended_by flush hang_up held hold
@@ -26,6 +26,10 @@ MEMBERS = {
     spech.Conference: "add empty join listen members open_audio record remove",
     spech.IncomingCall: """
         answer asserted call_id called caller_number display_name ended over reject timeline
+    """,
+    spech.Mark: "decided played reached",
+    spech.Playback: """
+        done dropped_ms end error flush mark pause played played_ms queued_ms resume write
     """,
     spech.Phone: """
         account active_calls address call codecs incoming_calls mailbox mailbox_changed messages

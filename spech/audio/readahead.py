@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from spech.audio.player import Player
-from spech.audio.playlist import Source
+from spech.audio.source import Source
 from spech.codecs.base import Samples
 from spech.codecs.resample import convert
 from spech.errors import MediaError

@@ -74,8 +74,8 @@ class Media:
         self._rng = rng
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(pair, self._session, certificate, symmetric=symmetric)
-        self.voices: Final = Voices()
         self.speech: Final = Speech(self._session, self._stream, self._emit)
+        self.voices: Final = Voices(self.speech.plays)
         self.recordings: Final = Recordings()
         self.monitor: Final = Monitor(self._session, self._stream)
         self._silence_suppression = silence_suppression

@@ -1,4 +1,4 @@
-"""Where a program's sound enters and leaves a call."""
+"""The microphone and the speaker of a program: live PCM into and out of a call."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from spech.audio.stretch import lengthen, shorten
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CallEnded
+from spech.media.playback import Playable, Playback, PlayQueue
 
 FRAMES_PER_SECOND = 50
 
@@ -26,24 +27,26 @@ _LIKENESS = 0.8
 class AudioPort:
     """A microphone and a speaker of one call, in PCM: int16 little-endian, mono.
 
-    Both sides hold at most 10 frames of 20 ms, 0.2 s. What is more goes, the oldest first, and is
-    counted: a backlog never becomes latency, and nothing grows when nobody reads or the call is
-    on hold. What a microphone says is made shorter, by pitch periods and in silence, while more
-    than two frames always wait, so that a sender whose clock runs fast is not heard later and
-    later. It is made longer where a frame once came too late in the middle and none waits any
-    more, so that one whose clock runs slow has no holes.
+    The microphone is for live sound. It and the speaker hold at most 10 frames of 20 ms, 0.2 s;
+    older frames are dropped and counted. So a backlog never becomes latency, and nothing grows when
+    nobody reads or the call is on hold. While more than two frames are always waiting, the sound of
+    the microphone is shortened by pitch periods and in silence, so that a sender with a fast clock
+    does not get later and later. It is lengthened where a frame was late in the middle and none
+    waits, so that a sender with a slow clock has no gaps.
+
+    Sound that arrives faster than it is spoken, as that of text-to-speech, is for :meth:`play`.
 
     Attributes:
-        rate: samples per second.
+        rate: of the PCM, in Hz.
         frame_samples: samples in a frame of 20 ms.
         dropped: frames from the microphone that were never sent, because too many waited.
         missed: frames for the speaker that nobody read in time.
 
     Raises:
-        ValueError: ``rate`` gives no whole number of samples in 20 ms.
+        ValueError: 20 ms at ``rate`` are not a whole number of samples.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, plays: PlayQueue | None = None) -> None:
         if rate % FRAMES_PER_SECOND or not 8000 <= rate <= 192000:
             raise ValueError(f"{rate} Hz has no whole frames of 20 ms")
         self.rate = rate
@@ -52,6 +55,7 @@ class AudioPort:
         self.missed = 0
         self._frame_bytes = self.frame_samples * 2
         self._closed = False
+        self._plays = PlayQueue(rate) if plays is None else plays
         self._microphone = bytearray()
         self._last = b""
         self._least = self._takes = 0
@@ -68,13 +72,16 @@ class AudioPort:
         self._rest: Samples = np.zeros(0, np.int16)
 
     def send(self, pcm: bytes) -> None:
-        """Speak: queue PCM for the peer. Any even number of bytes, usually one frame.
+        """Send live PCM to the peer; of what waits, only the newest 0.2 s are kept.
 
-        After the end of the call it goes nowhere, as on any line: what still comes out of the port
-        may be answered without care, and :meth:`receive` is what tells that it is over.
+        Usually one frame. After the end of the call it goes nowhere, so that a program may answer
+        the last frames that it reads; :meth:`receive` tells that the call is over.
+
+        Args:
+            pcm: any even number of bytes.
 
         Raises:
-            ValueError: half a sample.
+            ValueError: an odd number of bytes.
         """
         if len(pcm) % 2:
             raise ValueError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
@@ -86,8 +93,20 @@ class AudioPort:
             frames = -(-excess // self._frame_bytes)
             self._drop(frames)
 
+    def play(
+        self, sound: Playable | None = None, *, gain: float = 0.0, repeat: bool = False
+    ) -> Playback:
+        """Play a sound to the peer, after what plays already; see :meth:`Call.play`.
+
+        It is the queue of :meth:`Call.play`, with PCM at the rate of the port.
+
+        Raises:
+            CallEnded, MediaError, LocalProtocolError, ValueError: as for :meth:`Call.play`.
+        """
+        return self._plays.play(sound, self.rate, gain=gain, repeat=repeat)
+
     async def receive(self) -> bytes:
-        """Listen: return the next 20 ms of what the peer says.
+        """Return the next 20 ms of what the peer says.
 
         Cancellation loses nothing.
 
@@ -115,9 +134,10 @@ class AudioPort:
     def driven(
         self, before_take: Callable[[], object], on_frame: Callable[[bytes], object]
     ) -> Iterator[None]:
-        """Be called by the media clock in place of waiting, for the time of a ``with`` block.
+        """Have the media clock call functions in each tick, for the time of a ``with`` block.
 
-        That saves a task switch for each frame and way. Neither function may wait or raise.
+        That saves a task switch for each frame in each direction. The functions may neither wait
+        nor raise.
 
         Args:
             before_take: called each tick before the microphone is asked, to :meth:`send` to it.
@@ -131,12 +151,12 @@ class AudioPort:
             self._before_take = self._on_frame = None
 
     def flush(self) -> None:
-        """Forget what was spoken and not yet sent."""
+        """Drop what the microphone has queued."""
         self._microphone.clear()
         self._converted = self._converted[:0]
 
     def close(self) -> None:
-        """End both sides; what waits for the speaker can still be read. May be called again."""
+        """End both sides; frames for the speaker can still be read. May be called again."""
         self._closed = True
         self._microphone.clear()
         self._readers.unpark_all()
@@ -144,7 +164,7 @@ class AudioPort:
     # The call's side, at its codec's rate
 
     def take(self, rate: int) -> Samples | None:
-        """The microphone's next 20 ms at ``rate`` Hz, padded with silence; None if it is quiet."""
+        """Return the microphone's next 20 ms at ``rate`` Hz, padded; None if nothing waits."""
         if self._before_take is not None:
             self._before_take()
         waiting = self._microphone
@@ -167,7 +187,7 @@ class AudioPort:
                 return None
             if rate == self.rate:
                 return None
-            # The resampler still holds the end of what was said.
+            # The resampler still holds the end of the sound.
             frame = bytes(size)
         self._watch_backlog()
         pcm = np.frombuffer(frame, "<i2")
@@ -213,7 +233,7 @@ class AudioPort:
         return ready
 
     def _watch_backlog(self) -> None:
-        """Notice every two seconds a backlog that never empties, or one that is used up."""
+        """Check every two seconds for a backlog that never empties, or one that is used up."""
         left = len(self._microphone)
         if self._takes == 0 or left < self._least:
             self._least = left
@@ -227,12 +247,12 @@ class AudioPort:
                 self._surplus = -self.frame_samples
 
     def _forget_backlog(self) -> None:
-        """Nothing is said any more, so the next word begins anew."""
+        """Start afresh with the next word, because the microphone is silent."""
         self._least = self._takes = self._surplus = 0
         self._starved = False
 
     def _stretch(self) -> None:
-        """Change the next frames by what is too much or too little, where it cannot be heard."""
+        """Shorten or lengthen the next frames by the surplus, where that is inaudible."""
         waiting, surplus = self._microphone, self._surplus
         size = self._frame_bytes * (1 if surplus < 0 else 2)
         part = bytes(waiting[:size])

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import trio
 
 from spech.audio.mixer import mix
-from spech.audio.playlist import Playlist, Source
 from spech.codecs.base import Codec, Samples
 from spech.errors import CallEnded
 from spech.media.events import MediaEvent
 from spech.media.keypad import Keypad
 from spech.media.pauses import Pauses
+from spech.media.playback import PlayQueue
 from spech.rtp.sequence import TIMESTAMP_MASK
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
 _NO_SOUND: Samples = np.zeros(0, np.int16)
 _TICK_MS = 20
+_DEFAULT_RATE: Final = 8000
 _SHORTEST_PACKET_MS = 10
 _LONGEST_PACKET_MS = 200
 # What a peer commonly holds in its jitter buffer, and discards when the call ends.
@@ -52,6 +54,7 @@ class Speech:
         silence: one tick of silence.
         packet_samples: samples in a packet of sound.
         keypad: the keys that are pressed.
+        plays: the sounds that a program plays.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Speech:
         self._pending: Samples = _NO_SOUND
         self._tail = 0
         self._pauses: Pauses | None = None
-        self._plays = Playlist()
+        self.plays = PlayQueue(_DEFAULT_RATE)
         self._waiting = trio.lowlevel.ParkingLot()
         self._closed = False
         self._interrupted = False
@@ -74,7 +77,7 @@ class Speech:
     @property
     def _unsent(self) -> bool:
         """Whether a part of a file or a digit has not been sent yet."""
-        return bool(self._plays) or self.keypad.busy
+        return self.plays.unsent or self.keypad.busy
 
     @property
     def busy(self) -> bool:
@@ -102,19 +105,9 @@ class Speech:
             self._codec = codec
             self._pending = _NO_SOUND
             self.silence = np.zeros(samples, np.int16)
+            self.plays.rate = codec.rate
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self.packet_samples = _evenly_sent(codec, samples, ptime)
-
-    def play(self, source: Source) -> None:
-        """Queue a file or a tone after those that wait already.
-
-        Raises:
-            CallEnded: the call is over; ``source`` is closed.
-        """
-        if self._closed:
-            source.close()
-            raise CallEnded("the call has ended")
-        self._plays.queue(source)
 
     async def played(self) -> None:
         """Wait until all queued files and digits have been sent, and the peer can have played them.
@@ -133,7 +126,7 @@ class Speech:
 
     def flush(self) -> None:
         """Drop files, and the digits that have not begun."""
-        self._plays.clear()
+        self.plays.flush()
         self.keypad.clear()
         self._tail = 0
         if not self.busy:
@@ -145,7 +138,7 @@ class Speech:
             self._closed = True
             self._interrupted = self._unsent
             self.keypad.close()
-            self._plays.clear()
+            self.plays.close()
             self._waiting.unpark_all()
 
     def say(self, microphone: Samples, units: int) -> Samples:
@@ -159,11 +152,11 @@ class Speech:
             for event in pressed:
                 self._stream.send(session.send_event(event))
             spoken = self.silence
-        elif pressed is not None or self._plays:
+        elif pressed is not None or self.plays:
             if pressed is not None:
                 spoken = pressed
             else:
-                played = self._plays.read(len(self.silence), codec.rate)
+                played = self.plays.read(len(self.silence), codec.rate)
                 spoken = mix((microphone, played), len(self.silence))
             self._send(codec, spoken)
             # Until the packet that holds this was sent and played.

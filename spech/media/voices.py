@@ -13,17 +13,22 @@ from spech.audio.room import Member, Room
 from spech.audio.volume import Volume
 from spech.codecs.base import Samples
 from spech.errors import CallEnded
+from spech.media.playback import PlayQueue
 from spech.media.port import AudioPort
 
 
 class Voices:
     """Mixes the near end, tick by tick: the peer's sound goes in, the sound for the peer comes out.
 
+    Args:
+        plays: the queue that ports play into.
+
     Attributes:
         muted: while true, silence replaces the sound of the microphones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plays: PlayQueue) -> None:
+        self._plays = plays
         self.muted = False
         self._closed = False
         self._ports: list[AudioPort] = []
@@ -43,7 +48,7 @@ class Voices:
             ValueError: 20 ms at ``rate`` are not a whole number of samples.
         """
         self._require_open()
-        return self._opened(AudioPort(rate))
+        return self._opened(AudioPort(rate, self._plays))
 
     @contextmanager
     def _opened(self, port: AudioPort) -> Iterator[AudioPort]:

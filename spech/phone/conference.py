@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import trio
 
+from spech.audio.mixer import mix
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
+from spech.media.playback import PlayQueue, Spawn
 from spech.media.port import FRAMES_PER_SECOND, AudioPort
 from spech.phone.call import Call
 from spech.rtp.clock import MediaClock
@@ -18,26 +20,29 @@ from spech.scopes import open_scope
 
 
 class Conference(Room):
-    """Everybody hears all others and not himself. Made by :func:`open_conference`.
+    """Everyone hears everyone else. Made by :func:`open_conference`.
 
-    Calls keep their own codecs; sound is resampled only between members whose rates differ. A
-    voice waits for 20 ms at the most, and what is too loud for 16 bits is turned down, not cut.
-    Each :class:`~spech.Member` has its gain, mute and level.
+    Calls keep their own codecs; sound is resampled only between members whose rates differ. A voice
+    is delayed by 20 ms at most, and a mix that exceeds 16 bits is attenuated, not clipped. Each
+    :class:`~spech.Member` has its gain, mute and level.
     """
 
-    def __init__(self, clock: MediaClock, failures: trio.MemorySendChannel[Exception]) -> None:
+    def __init__(
+        self, clock: MediaClock, failures: trio.MemorySendChannel[Exception], spawn: Spawn
+    ) -> None:
         super().__init__()
         self._clock = clock
         self._failures = failures
+        self._spawn = spawn
 
     def add(self, call: Call, *, gain: float = 0.0) -> Member:
-        """Bring a call in, at any time and from any phone; its end takes it out again.
+        """Add a call, at any time and from any phone; it leaves when it ends.
 
-        Whoever speaks through the call's own audio ports comes along.
+        The sound of the call's own audio ports joins with it.
 
         Args:
-            call: one that is up; out of the conference in which it is now, if any.
-            gain: by how many decibels the others hear it louder.
+            call: one that is up; it leaves the conference that it is in.
+            gain: decibels by which the others hear it louder.
 
         Raises:
             CallEnded: the call is over.
@@ -45,7 +50,7 @@ class Conference(Room):
         return call.join(self, gain=gain)
 
     def remove(self, call: Call) -> None:
-        """Take a call out again; it goes on alone. One that is not here stays as it is."""
+        """Remove a call, which continues on its own. A call that is not here is left as it is."""
         if call.member is not None and call.member.room is self:
             call.leave()
 
@@ -53,21 +58,26 @@ class Conference(Room):
     def open_audio(
         self, rate: int = 16000, *, gain: float = 0.0
     ) -> Iterator[tuple[AudioPort, Member]]:
-        """A microphone and a speaker of the program's own, a member like any other.
+        """Add a microphone and a speaker of the program's own, as a member like any other.
 
         Args:
-            rate: of its PCM, in Hz.
-            gain: by how many decibels the others hear it louder.
+            rate: of the PCM, in Hz.
+            gain: decibels by which the others hear it louder.
 
         Raises:
-            ValueError: ``rate`` gives no whole number of samples in 20 ms.
+            ValueError: 20 ms at ``rate`` are not a whole number of samples.
         """
-        port = AudioPort(rate)
+        plays = PlayQueue(rate)
+        plays.spawn = self._spawn
+        port = AudioPort(rate, plays)
         member = self.join(gain)
         silence = np.zeros(port.frame_samples, np.int16)
 
         def tick(_: float) -> None:
             said = port.take(rate)
+            if plays:
+                played = plays.read(port.frame_samples, rate)
+                said = played if said is None else mix((said, played), port.frame_samples)
             heard, _near = member.exchange(silence if said is None else said, rate)
             port.put(heard, rate)
 
@@ -75,16 +85,17 @@ class Conference(Room):
             with self._clock.attach(tick, self._fail):
                 yield port, member
         finally:
+            plays.close()
             port.close()
             member.leave()
 
     @contextmanager
     def record(self, path: str | Path, *, rate: int = 16000) -> Iterator[Recording]:
-        """Record everybody, mixed, for the time of a ``with`` block.
+        """Record all members, mixed, for the time of a ``with`` block.
 
         Args:
             path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
-            rate: samples per second; Opus takes the next one above that it knows.
+            rate: sampling rate in Hz; Opus takes the next higher one that it knows.
 
         Raises:
             MediaError: the file cannot be created.
@@ -104,7 +115,7 @@ class Conference(Room):
                 listener.leave()
 
     def _fail(self, error: Exception) -> None:
-        with suppress(trio.WouldBlock):  # Then the first one is on its way.
+        with suppress(trio.WouldBlock):  # An earlier failure is about to be raised.
             self._failures.send_nowait(error)
 
 
@@ -117,17 +128,17 @@ async def open_conference() -> AsyncIterator[Conference]:
                 conference.add(call)
             ...
 
-    Leaving the block takes the calls out; each goes on alone. Two calls are merged by adding both,
-    and split by removing one.
+    Leaving the block removes the calls, which continue on their own. Two calls are merged by adding
+    both, and split by removing one.
     """
     clock = MediaClock()
     failures_in, failures_out = trio.open_memory_channel[Exception](1)
-    conference = Conference(clock, failures_in)
 
     async def raise_failure() -> None:
         raise await failures_out.receive()
 
     async with open_scope() as nursery:
+        conference = Conference(clock, failures_in, nursery.start_soon)
         await nursery.start(clock.run)
         nursery.start_soon(raise_failure)
         try:

@@ -192,6 +192,7 @@ class CallDriver:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(self._follow, channel)
+                self.media.speech.plays.spawn = nursery.start_soon
                 with clock.attach(self.media.tick, media_failed):
                     yield
                 nursery.cancel_scope.cancel()

@@ -10,11 +10,11 @@ from typing import Final
 import trio
 
 from spech.audio.progress import ProgressTone, ToneName
-from spech.audio.readahead import ReadAhead
 from spech.audio.recorder import Recording
 from spech.audio.room import Member, Room
 from spech.media.engine import Media
 from spech.media.keypad import GAP_MS, KEY_MS, Method
+from spech.media.playback import Playable, Playback
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
 
@@ -120,21 +120,44 @@ class Sound(ABC):
 
     # ------------------------------------------------------------------ what is said and heard
 
-    def play(self, path: str | Path, *, gain: float = 0.0, repeat: bool = False) -> None:
-        """Play a sound file to the far end, after what plays already.
+    def play(
+        self,
+        sound: Playable | None = None,
+        *,
+        rate: int | None = None,
+        gain: float = 0.0,
+        repeat: bool = False,
+    ) -> Playback:
+        """Play a sound to the far end, after what plays already.
+
+            call.play("welcome.wav")
+            speech = call.play(text_to_speech("How can I help you?"))
+            heard_all = await speech.played()
 
         Args:
-            path: of any format that FFmpeg knows.
+            sound: a file of any format that FFmpeg knows, or a pipe; PCM (mono, int16
+                little-endian) as bytes or as an array; or an async iterator of such PCM in chunks
+                of any length. Without a sound, PCM is given to :meth:`Playback.write` as it comes.
+                Files and pipes are read by a thread, and nothing else waits for them.
+            rate: of the PCM, in Hz; that of the codec unless told otherwise.
             gain: decibels by which it is louder than it was recorded.
-            repeat: play it until :meth:`flush`.
+            repeat: play a file until it is flushed.
+
+        Returns:
+            A handle, to wait for the sound, to interrupt it, and to ask how much has been played.
 
         Raises:
-            MediaError: it cannot be read.
+            CallEnded: the call is over.
+            MediaError: the file cannot be read.
+            ValueError: an array is not one of int16 samples with one dimension.
         """
         self._require_up()
-        self._media.speech.play(ReadAhead(path, self._media.rate, gain=gain, repeat=repeat))
+        plays = self._media.speech.plays
+        return plays.play(sound, rate or self._media.rate, gain=gain, repeat=repeat)
 
-    def play_tone(self, name: ToneName, *, country: str = "", seconds: float | None = None) -> None:
+    def play_tone(
+        self, name: ToneName, *, country: str = "", seconds: float | None = None
+    ) -> Playback:
         """Play a tone of the network to the far end, after what plays already (ITU-T E.180).
 
         Args:
@@ -146,7 +169,8 @@ class Sound(ABC):
             ValueError: there is no tone of that name.
         """
         self._require_up()
-        self._media.speech.play(ProgressTone(name, country, seconds))
+        tone = ProgressTone(name, country, seconds)
+        return self._media.speech.plays.play(tone, self._media.rate)
 
     def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
         """Record both sides into one file until the call ends; all of it, in a conference.

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from spech.audio.level import dbfs
-from spech.audio.playlist import Playlist
 from spech.audio.progress import TONES, ProgressTone, cadence, countries
 from spech.codecs import Samples
 
@@ -49,8 +48,7 @@ def steps(sound: Samples, rate: int) -> list[tuple[bool, float]]:
 def test_pitch_and_cadence(
     country: str, name: str, frequencies: list[float], on_off: list[float], rate: int
 ) -> None:
-    player = Playlist()
-    player.queue(ProgressTone(name, country))
+    player = ProgressTone(name, country)
     length = 2 * sum(on_off)
     sound = np.concatenate([player.read(rate // 50, rate) for _ in range(round(length * 50) + 2)])
     assert peaks(sound[rate // 100 :], rate, len(frequencies)) == pytest.approx(

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from spech.agreement import Agreed, Direction
-from spech.audio.readahead import ReadAhead
 from spech.audio.recorder import Recording
 from spech.audio.tones import tone
 from spech.codecs import Samples
 from spech.media.engine import Media
 from spech.media.events import EventDigit, MediaEvent, ToneDigit
+from spech.media.playback import Playback
 from spech.media.port import AudioPort
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
@@ -81,8 +81,8 @@ class Side:
     def open_audio(self) -> AbstractContextManager[AudioPort]:
         return self.media.voices.open(self.media.rate)
 
-    def play(self, path: str | Path) -> None:
-        self.media.speech.play(ReadAhead(path, self.media.rate))
+    def play(self, path: str | Path) -> Playback:
+        return self.media.speech.plays.play(path, self.media.rate)
 
     def record(self, path: Path) -> Recording:
         return self.media.recordings.start(path, self.media.rate, stereo=False)

@@ -1,0 +1,384 @@
+"""Sounds that a program plays to the far end, one after the other, each with a handle.
+
+Text-to-speech arrives faster than it is spoken, in chunks of any length, and must be cut off in the
+middle of a word when the caller interrupts. So a queue holds minutes, tells what has been played,
+and can be flushed. A microphone is another matter: see :class:`~spech.media.port.AudioPort`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import numpy as np
+import trio
+
+from spech.audio.pcm import PcmQueue
+from spech.audio.readahead import ReadAhead
+from spech.audio.source import Source
+from spech.codecs.base import Samples
+from spech.errors import CallEnded, LocalProtocolError, MediaError
+
+_log: Final = logging.getLogger(__name__)
+
+Pcm = bytes | bytearray | memoryview | Samples
+"""Mono PCM: bytes of int16 little-endian, or a one-dimensional array of int16."""
+
+Playable = str | os.PathLike[str] | Pcm | AsyncIterable[Pcm] | Source
+"""What can be played: a file, PCM, an async iterator of PCM, or a :class:`Source`."""
+
+#: Seconds of PCM that a queue holds; what is more is dropped and counted.
+LONGEST_QUEUE: Final = 600.0
+#: Seconds of PCM that are taken from an async iterator ahead of what is played.
+_AHEAD: Final = 10.0
+
+
+class Spawn(Protocol):
+    """``Nursery.start_soon``."""
+
+    def __call__(self, function: Callable[..., Awaitable[Any]], /, *arguments: Any) -> object: ...
+
+
+class Mark:
+    """A place in a playback; see :meth:`Playback.mark`."""
+
+    def __init__(self, position: float) -> None:
+        self._position = position
+        self._reached = False
+        self._decided = trio.Event()
+
+    @property
+    def decided(self) -> bool:
+        """Whether everything before the mark has been played or dropped."""
+        return self._decided.is_set()
+
+    @property
+    def reached(self) -> bool:
+        """Whether everything before the mark has been played."""
+        return self._reached
+
+    async def played(self) -> bool:
+        """Wait until everything before the mark has been played or dropped.
+
+        Returns:
+            True where it was played; False where it was flushed, or the call ended before.
+        """
+        await self._decided.wait()
+        return self._reached
+
+    def _decide(self, reached: bool) -> None:
+        """Wake those who wait."""
+        if not self._decided.is_set():
+            self._reached = reached
+            self._decided.set()
+
+
+class Playback:
+    """A sound in the queue of a call: what ``call.play()`` and ``port.play()`` return.
+
+    Times are in milliseconds. Sound counts as played when it is sent; the far end hears it after
+    the delay of the network and of its jitter buffer.
+    """
+
+    def __init__(self, queue: PlayQueue, source: Source) -> None:
+        self._dropped_ms = 0.0
+        self._error: MediaError | None = None
+        self._queue = queue
+        self._source = source
+        self._pcm = source if isinstance(source, PcmQueue) else None
+        #: Of a file: samples that were played, by the rate at which they were read.
+        self._file_samples: dict[int, int] = {}
+        self._flushed_ms = 0.0
+        self._paused = False
+        self._marks: deque[Mark] = deque()
+        self._end = Mark(float("inf"))
+        self._pump: trio.CancelScope | None = None
+        self._room = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Playback played {self.played_ms:.0f} ms, queued {self.queued_ms:.0f} ms>"
+
+    @property
+    def played_ms(self) -> float:
+        """How much has been played since the beginning, or since the last :meth:`flush`."""
+        if self._pcm is not None:
+            total = 1000.0 * self._pcm.played / self._pcm.rate
+        else:
+            total = sum(1000.0 * count / rate for rate, count in self._file_samples.items())
+        return total - self._flushed_ms
+
+    @property
+    def queued_ms(self) -> float:
+        """How much PCM waits to be played; 0.0 for files, which are read as they are played."""
+        return 0.0 if self._pcm is None else 1000.0 * self._pcm.waiting / self._pcm.rate
+
+    @property
+    def dropped_ms(self) -> float:
+        """How much PCM was lost because the queue was full."""
+        return self._dropped_ms
+
+    @property
+    def error(self) -> MediaError | None:
+        """Why the sound ended early, None where it did not."""
+        return self._error
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been played, or dropped."""
+        return self._end.decided
+
+    def write(self, pcm: Pcm) -> None:
+        """Add PCM to a playback that was started without a sound: ``call.play()``.
+
+        Chunks may have any length; half a sample is kept for the next one. After :meth:`end`, or
+        the end of the call, it goes nowhere.
+
+        Raises:
+            LocalProtocolError: the playback has a sound of its own.
+            ValueError: an array is not one of int16 samples with one dimension.
+        """
+        if self._pcm is None:
+            raise LocalProtocolError("a file plays here, PCM cannot be added")
+        if self._pcm.ended:
+            return
+        room = round(self._queue.room * self._pcm.rate)
+        lost = self._pcm.write(pcm, room)
+        if lost:
+            if not self._dropped_ms:
+                _log.warning("more than %g s of sound wait to be played", LONGEST_QUEUE)
+            self._dropped_ms += 1000.0 * lost / self._pcm.rate
+
+    def end(self) -> None:
+        """Tell that no more PCM follows, so that the next sound in the queue can begin."""
+        pcm = self._pcm
+        if pcm is None or self.done:
+            return
+        pcm.end()
+        if pcm.drained:
+            self._finish(True)
+            self._queue.settle()
+
+    def mark(self) -> Mark:
+        """Mark the end of what has been written so far; of a file, its end."""
+        pcm = self._pcm
+        mark = Mark(float("inf") if pcm is None else pcm.written)
+        if self.done:
+            mark._decide(self._end.reached)
+        elif pcm is not None and pcm.consumed >= pcm.written:
+            mark._decide(True)
+        else:
+            self._marks.append(mark)
+        return mark
+
+    def flush(self) -> float:
+        """Drop what has not been played. Returns how much has been, as :attr:`played_ms`.
+
+        A playback that was started without a sound goes on: the next :meth:`write` begins at 0 ms.
+        Any other has ended.
+        """
+        played = self.played_ms
+        self._flushed_ms += played
+        while self._marks:
+            self._marks.popleft()._decide(False)
+        if self._pcm is None or self._pcm.ended or self._pump is not None:
+            self._finish(False)
+            self._queue.settle()
+        else:
+            self._pcm.clear()
+        return played
+
+    def pause(self) -> None:
+        """Stop playing, with all that waits in the queue after it, until :meth:`resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on where it was paused."""
+        self._paused = False
+
+    async def played(self) -> bool:
+        """Wait until everything has been played; a playback without an end never has.
+
+        Cancelling the wait changes nothing about the sound.
+
+        Returns:
+            True where it was played; False where it was flushed.
+
+        Raises:
+            CallEnded: the call ended before.
+            MediaError: the file, or the async iterator, failed.
+        """
+        reached = await self._end.played()
+        if self._error is not None:
+            raise self._error
+        if not reached and self._queue.closed:
+            raise CallEnded("the call ended before everything was played")
+        return reached
+
+    # The queue's side
+
+    def _feed(self, chunks: AsyncIterable[Pcm], spawn: Spawn) -> None:
+        """Start a task that writes the chunks as they come."""
+        self._pump = trio.CancelScope()
+        spawn(self._feed_from, chunks, self._pump)
+
+    async def _feed_from(self, chunks: AsyncIterable[Pcm], scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                async with contextlib.AsyncExitStack() as stack:
+                    if isinstance(chunks, AsyncGenerator):
+                        await stack.enter_async_context(contextlib.aclosing(chunks))
+                    async for chunk in chunks:
+                        self.write(chunk)
+                        # An iterator that never waits must not keep other tasks from running.
+                        await trio.lowlevel.checkpoint()
+                        while self.queued_ms > _AHEAD * 1000.0:
+                            self._room = trio.Event()
+                            await self._room.wait()
+        except Exception as error:
+            self._error = MediaError(f"the sound ended early: {error}")
+            self._error.__cause__ = error
+            _log.warning("a sound ended early", exc_info=error)
+        self.end()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether there is nothing to play for now."""
+        return self._paused or not self._unsent
+
+    @property
+    def _unsent(self) -> bool:
+        """Whether a part of the sound is known that has not been played."""
+        pcm = self._pcm
+        return pcm is None or pcm.ended or pcm.waiting > 0
+
+    def _read(self, samples: int, rate: int) -> tuple[Samples, bool]:
+        """The next samples, and whether they are the last ones."""
+        sound = self._source.read(samples, rate)
+        pcm = self._pcm
+        if pcm is None:
+            self._file_samples[rate] = self._file_samples.get(rate, 0) + len(sound)
+            self._error = getattr(self._source, "error", None)
+            return sound, len(sound) < samples
+        while self._marks and self._marks[0]._position <= pcm.consumed:
+            self._marks.popleft()._decide(True)
+        if not self._room.is_set() and self.queued_ms <= _AHEAD * 1000.0:
+            self._room.set()
+        return sound, len(sound) < samples
+
+    def _finish(self, reached: bool) -> None:
+        """Close the sound, and wake those who wait for it."""
+        if self._pump is not None:
+            self._pump.cancel()
+        self._source.close()
+        while self._marks:
+            self._marks.popleft()._decide(reached)
+        self._end._decide(reached)
+
+
+class PlayQueue:
+    """The sounds that one call plays, one after the other without a gap.
+
+    Attributes:
+        rate: at which the queue is read, in Hz; that may change.
+        spawn: starts the task that reads an async iterator; None where there is no nursery.
+        closed: whether the call is over.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.spawn: Spawn | None = None
+        self.closed = False
+        self._playbacks: deque[Playback] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to play now."""
+        return bool(self._playbacks) and (len(self._playbacks) > 1 or not self._playbacks[0]._idle)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something that has not been played, paused or not."""
+        return any(playback._unsent for playback in self._playbacks)
+
+    @property
+    def room(self) -> float:
+        """Seconds of PCM that can be added."""
+        queued = sum(playback.queued_ms for playback in self._playbacks) / 1000.0
+        return max(LONGEST_QUEUE - queued, 0.0)
+
+    def play(
+        self, sound: Playable | None, rate: int, *, gain: float = 0.0, repeat: bool = False
+    ) -> Playback:
+        """Queue a sound; see :meth:`Call.play <spech.Call.play>`.
+
+        Args:
+            sound: what to play; None for PCM that will be written.
+            rate: of PCM, in Hz.
+            gain: decibels by which it is louder.
+            repeat: play a file again and again.
+
+        Raises:
+            CallEnded: the call is over.
+            MediaError: a file cannot be read.
+            LocalProtocolError: an async iterator is given where no task can read it.
+            ValueError: an array is not one of int16 samples with one dimension.
+        """
+        if self.closed:
+            if isinstance(sound, Source):
+                sound.close()
+            raise CallEnded("the call has ended")
+        if isinstance(sound, Source):
+            return self._append(Playback(self, sound))
+        if isinstance(sound, (str, os.PathLike)):
+            return self._append(
+                Playback(self, ReadAhead(os.fspath(sound), self.rate, gain=gain, repeat=repeat))
+            )
+        playback = Playback(self, PcmQueue(rate, gain))
+        if isinstance(sound, AsyncIterable):
+            if self.spawn is None:
+                raise LocalProtocolError("an async iterator plays in a running call only")
+            self._append(playback)
+            playback._feed(sound, self.spawn)
+        elif sound is not None:
+            playback.write(sound)
+            self._append(playback)
+            playback.end()
+        else:
+            self._append(playback)
+        return playback
+
+    def read(self, samples: int, rate: int) -> Samples:
+        """Return the next ``samples`` samples at ``rate`` Hz; silence follows the last sound."""
+        parts: list[Samples] = []
+        wanted = samples
+        while self._playbacks and wanted and not self._playbacks[0]._idle:
+            part, last = self._playbacks[0]._read(wanted, rate)
+            parts.append(part)
+            wanted -= len(part)
+            if last:
+                self._playbacks.popleft()._finish(True)
+        if wanted:
+            parts.append(np.zeros(wanted, np.int16))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def settle(self) -> None:
+        """Forget the sounds that have ended."""
+        self._playbacks = deque(one for one in self._playbacks if not one.done)
+
+    def flush(self) -> None:
+        """Drop all sounds."""
+        for playback in tuple(self._playbacks):
+            playback.flush()
+
+    def close(self) -> None:
+        """Drop all sounds, and accept no more."""
+        self.closed = True
+        while self._playbacks:
+            self._playbacks.popleft()._finish(False)
+
+    def _append(self, playback: Playback) -> Playback:
+        self._playbacks.append(playback)
+        return playback
