@@ -56,6 +56,7 @@ export function dialling(remote, account) {
     muted: false,
     on_hold: false,
     held: false,
+    no_sound: false,
     conference: null,
     recording: null,
     transfer: null,

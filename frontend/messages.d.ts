@@ -151,6 +151,7 @@ export interface CallState {
   muted: boolean;
   on_hold: boolean;
   held: boolean;
+  no_sound: boolean;
   conference: ConferenceState | null;
   recording: RecordingState | null;
   transfer: TransferState | null;

@@ -301,6 +301,7 @@ export class CallView extends Part {
       if (passing) return passing;
       if (call.on_hold) return t("state.on_hold");
       if (call.held) return t("state.held");
+      if (call.no_sound) return t("state.no_sound");
       if (call.muted) return t("state.muted");
       if (this.phone.plays(call) && this.phone.sound.microphone === "asking") return t("state.asking");
     }

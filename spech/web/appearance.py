@@ -355,6 +355,7 @@ class Appearance:
             muted=self._muted,
             on_hold=self.on_hold,
             held=call is not None and call.held and not call.on_hold,
+            no_sound=self.live and call is not None and call.no_sound,
             conference=None if self.membership is None else self.membership.state,
             recording=shown(self.recording),
             transfer=None if self.transfer is None else self.transfer.state,

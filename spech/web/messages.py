@@ -423,6 +423,7 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     muted: bool
     on_hold: bool
     held: bool
+    no_sound: bool
     conference: ConferenceState | None
     recording: RecordingState | None
     transfer: TransferState | None

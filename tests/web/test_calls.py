@@ -5,9 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
-from .conftest import PATIENCE, Exchange, Installation, Page, open_page, run_server
+import spech
+
+from .conftest import (
+    PATIENCE,
+    Exchange,
+    Installation,
+    Page,
+    answered,
+    open_page,
+    run_server,
+    shown,
+)
 
 
 def ended(call: dict[str, Any]) -> tuple[str, int | None, str]:
@@ -269,3 +281,14 @@ async def test_encrypted_sound_is_told(installation: Installation, page: Page) -
     assert seen["encrypted"] == "SDES"
     error = await page.refused("save_account", **installation.settings(encryption="rot13"))
     assert error["code"] == "bad_request"
+
+
+async def test_a_call_without_sound_is_told(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = await answered(page, "600")
+    assert not shown(page.state, call)["no_sound"]
+    monkeypatch.setattr(spech.Call, "no_sound", property(lambda self: True))
+    await page.ask("mute", call=call, muted=True)
+    await page.until(lambda state: shown(state, call)["no_sound"])
+    await page.ask("hang_up", call=call)
+    await page.until(lambda state: shown(state, call)["state"] == "ended")
+    assert not shown(page.state, call)["no_sound"]
