@@ -4,7 +4,7 @@
 const called = (account) => account.name || account.user;
 const addressOf = ({ user, server }) => `${user}@${server}`;
 
-/** What `account` is called, so that it is told from all other `accounts`. */
+/** A label of `account` that differs from those of all other `accounts`. */
 export function labelOf(account, accounts) {
   const unique = (text, naming) => accounts.every((other) => other === account || naming(other) !== text);
   if (unique(called(account), called)) return called(account);

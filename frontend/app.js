@@ -20,7 +20,7 @@ import { Phone } from "./phone.js";
 const TITLE_BLINK_MS = 1000;
 
 await loadLanguage();
-// The elements take their texts while they are built, hence only now.
+// The elements take their texts while they are built, so they load after the language.
 const names = [
   "banner",
   "call",

@@ -1,7 +1,7 @@
 // @ts-check
 /** How long calls last: a timer for each that runs on between snapshots, and stops with the call. */
 
-// Snapshots differ by the network's delay; the timer follows only what is more than that.
+// The network delays snapshots differently; the timer ignores differences up to this.
 const SLACK_MS = 400;
 
 export class Durations {
@@ -32,7 +32,7 @@ export class Durations {
     return start === undefined ? null : Math.max(0, (performance.now() - start) / 1000);
   }
 
-  /** Whether the end of the call was seen. */
+  /** Whether this page saw the end of the call. */
   over(id) {
     return this.#lengths.has(id);
   }

@@ -59,7 +59,7 @@ export function t(key, values = {}) {
 
 /**
  * What the server said, which is English, in this language: by the sentence itself (locales have it behind
- * an equals sign), else by `key`; what is not known is left as it is rather than guessed at.
+ * an equals sign), else by `key`; a sentence without a translation stays English.
  */
 export function translated(sentence, key = "") {
   return texts[`=${sentence}`] ?? texts[key] ?? sentence;

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the browser remembers: volumes, language and recent calls for good (localStorage), the calls
- * whose sound belongs to this tab until the tab closes (sessionStorage). Both may be forbidden by the
+ * What the browser stores: volumes, language and recent calls permanently (localStorage), and the ids of the
+ * calls whose sound belongs to this tab until the tab closes (sessionStorage). Both may be forbidden by the
  * browser, and then the page works without a memory.
  */
 

@@ -153,14 +153,14 @@ export class Model extends EventTarget {
    */
   before = new Set();
 
-  /** Incoming calls that nobody has answered yet. */
+  /** Incoming calls that ring. */
   get ringing() {
     return this.calls.filter(ringsHere);
   }
 
   /**
-   * All other calls. Of the ended ones only those that this page saw before: what ended in another window
-   * is no news, nor is an incoming call that was never answered (the recent calls name it).
+   * All other calls. Of the ended ones only those that this page saw before: a call that ended in another
+   * window is not shown, nor is an incoming call that was never answered (the recent calls list it).
    */
   get lines() {
     return this.calls.filter(
@@ -312,7 +312,7 @@ export class Model extends EventTarget {
     for (const call of calls) this.#receiveCall(call);
     this.#followConference();
     this.recordings.follow(calls);
-    // A call that we just dialled may not be in this snapshot yet, hence `seen`.
+    // A call that was just dialled may not be in this snapshot yet: `seen` keeps its entries.
     if (!this.metSnapshot) this.seen = new Set(this.mine);
     for (const known of [
       this.durations,
@@ -325,7 +325,7 @@ export class Model extends EventTarget {
       for (const id of [...known.keys()]) if (!present.has(id) && this.seen.has(id)) known.delete(id);
     }
     for (const id of present) this.seen.add(id);
-    // The first snapshot after a reload or a crash: a call that nobody listens to becomes ours.
+    // The first snapshot after a reload or a crash: a call without an audio connection becomes ours.
     if (!this.metSnapshot) {
       for (const call of this.lines) if (live(call) && !call.audio_attached) this.mine.add(call.id);
       for (const call of calls.filter(live)) this.#recallQuality(call.id);
@@ -334,7 +334,7 @@ export class Model extends EventTarget {
     this.changed();
   }
 
-  /** A conference goes on when the member that was selected leaves it. */
+  /** When the selected member leaves a conference, another member is selected. */
   #followConference() {
     const call = this.calls.find(({ id }) => id === this.chosenCall);
     const left = this.#companions.find(({ id }) => this.calls.some((each) => each.id === id && live(each)));

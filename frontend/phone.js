@@ -12,7 +12,7 @@ import { Tones } from "./sound/tones.js";
 /** @import { CallState, Commands } from "./messages.js" */
 /** @import { Control } from "./control.js" */
 
-// The line is taken, or nobody wants to talk; everything else is the network's trouble.
+// Statuses that the person called has caused: the busy tone. All others get the congestion tone.
 const BUSY = [480, 486, 600, 603];
 
 export class Phone extends Model {
@@ -209,7 +209,7 @@ export class Phone extends Model {
   }
 
   /**
-   * Call whom the far end wants us to talk to, or stay.
+   * Accept or decline a transfer that the far end asks for.
    *
    * @param {string} call
    * @param {boolean} accepted
@@ -395,7 +395,7 @@ export class Phone extends Model {
   #heard(call) {
     if (!call || !live(call)) return null;
     const ours = this.members(call).filter((each) => this.mine.has(each.id));
-    // What is heard already goes on: the sound of each member is that of the whole conference.
+    // Keep the present connection: the sound of each member is that of the whole conference.
     return ours.find((each) => each.id === this.sound.call) ?? ours[0] ?? null;
   }
 

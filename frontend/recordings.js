@@ -1,5 +1,5 @@
 // @ts-check
-/** The recordings on the server: which there are, and since when the running ones go on. */
+/** The recordings on the server: the complete ones, and the start times of those that are running. */
 
 /** @import { CallState, RecordingState, StoredRecording } from "./messages.js" */
 /** @import { Control } from "./control.js" */

@@ -10,7 +10,7 @@ export class Accounts {
   #rows = new Map();
   #choose;
 
-  /** `choose` is told the id of the account that was clicked, null for the new one. */
+  /** `choose` gets the id of the account that was clicked, null for the new one. */
   constructor(choose) {
     this.#choose = choose;
   }

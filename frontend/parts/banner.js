@@ -1,11 +1,11 @@
 // @ts-check
-/** Says that the connection to the server is lost, what that means for a call, and what is being done. */
+/** Says that the connection to the server is lost, and what that means for a call. */
 
 import { h, Part, setText, show } from "../dom.js";
 import { t } from "../i18n.js";
 import { live } from "../calls.js";
 
-// A connection that comes back within this time is not worth a word.
+// A connection that comes back within this time is not mentioned.
 const PATIENCE_MS = 900;
 
 export class Banner extends Part {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The selected call: who, what is happening, and what one can do about it. */
+/** The selected call: the far end, the state, and the controls. */
 
 import { h, Part, setAddress, setText, setVoice, show, takesText } from "../dom.js";
 import { clock, inWords, t, translated } from "../i18n.js";
@@ -317,7 +317,7 @@ export class CallView extends Part {
     setText(control.querySelector(".label"), t(label));
   }
 
-  /** The handset, or the sign that nobody is talking now. */
+  /** The handset, or the sign of a hold. */
   #showFace(call) {
     const waits = live(call) && (call.on_hold || call.held);
     this.dataset.waits = String(waits);

@@ -147,7 +147,7 @@ export class Codecs {
 
   #grasp(event, codec) {
     event.preventDefault();
-    // The list itself hears of the pointer from now on: rows are drawn anew while one is moved.
+    // The list itself listens to the pointer from now on, because rows are redrawn while one is moved.
     this.element.setPointerCapture(event.pointerId);
     this.#dragged = codec;
     this.#draw();

@@ -25,7 +25,7 @@ export function languageChoice() {
   return h("div", { class: "input select small" }, select, icon("down"));
 }
 
-/** Whose tones one hears. */
+/** The country whose call tones are used. */
 export function countryChoice(tones) {
   const select = h("select", {
     testid: "country",

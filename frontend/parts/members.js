@@ -1,5 +1,5 @@
 // @ts-check
-/** Who is in the conference: each with a lamp that follows the voice, a volume, and a way out. */
+/** The members of a conference, each with a lamp that follows the voice, a volume, and buttons to leave. */
 
 import { h, Part, setText, setVoice, show } from "../dom.js";
 import { t } from "../i18n.js";

@@ -237,7 +237,7 @@ export class Settings extends Part {
     this.#turnTo((troubled ?? account)?.id ?? null);
   }
 
-  /** Show what is stored of that account, an empty form for null; edits are not touched afterwards. */
+  /** Show what is stored of that account, an empty form for null; later snapshots do not overwrite edits. */
   #turnTo(id) {
     if (this.#leaving) this.#rest();
     if (this.#busy) return;
@@ -312,7 +312,7 @@ export class Settings extends Part {
     if (message !== null) this.error.scrollIntoView({ block: "nearest" });
   }
 
-  /** The settings as the server wants them, or null after saying what is wrong with them. */
+  /** The fields of `save_account`, or null after an error was shown. */
   #read() {
     const value = (name) => this.#fields[name].value.trim();
     const port = value("port") === "" ? null : Number(value("port"));
@@ -386,7 +386,7 @@ export class Settings extends Part {
     if (this.isConnected) this.phone.show(null);
   }
 
-  /** Saving is over; whoever opens the settings anew must not be sent away by the timer. */
+  /** Saving is over: cancel the timer that closes the settings. */
   #rest() {
     clearTimeout(this.#leaving);
     this.#leaving = 0;

@@ -68,7 +68,7 @@ export class TransferPanel extends Part {
       ),
       this.problem,
     );
-    // A failure that is older than this panel is no news.
+    // A failure from before this panel was opened is not shown again.
     this.#read = JSON.stringify(this.phone.selected.transfer);
   }
 

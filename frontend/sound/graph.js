@@ -49,7 +49,7 @@ function createContext(rate) {
 export class Graph extends EventTarget {
   /** `off`, `asking`, `on`, or why there is none: `denied`, `missing`, `failed`, `insecure`. */
   microphone = "off";
-  /** The browser waits for a gesture before it lets the page be heard. */
+  /** The browser waits for a gesture before it plays sound. */
   blocked = false;
   /** The browser plays nothing although it could: it has no device that works. */
   stalled = false;
@@ -129,7 +129,7 @@ export class Graph extends EventTarget {
       microphone: new AudioWorkletNode(context, "spech-microphone", { ...mono, numberOfOutputs: 1 }),
     };
     nodes.speaker.connect(nodes.speakerVolume).connect(nodes.tap).connect(context.destination);
-    // The microphone worklet puts nothing out; the connection keeps browsers from putting it to sleep.
+    // The microphone worklet has no output; the connection keeps browsers from suspending it.
     nodes.microphoneVolume.connect(nodes.microphone).connect(context.destination);
     nodes.speaker.port.onmessage = ({ data }) => {
       this.dropped = data.dropped;
@@ -184,7 +184,7 @@ export class Graph extends EventTarget {
 
   /**
    * Ask for the microphone and connect it. The outcome is in `microphone`. Returns false when this browser
-   * takes microphones only at the device's rate (Firefox): the graph has then closed and must be opened anew.
+   * takes microphones only at the device's rate (Firefox): the graph has then closed and must be opened again.
    */
   async openMicrophone() {
     if (this.microphone === "on" || this.microphone === "asking") return true;

@@ -59,7 +59,7 @@ export class AudioLink extends EventTarget {
     }
   }
 
-  /** Close the connection and want no other. */
+  /** Close the connection, and make no other. */
   close() {
     this.#turn += 1;
     this.#socket?.close();

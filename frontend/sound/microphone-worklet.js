@@ -4,7 +4,7 @@
  *
  * In:  {frame: samples} starts the frames (0 stops them), {muted: boolean}.
  * Out: {frame: ArrayBuffer} with 12 bytes left free for the header, {level: dBFS} about 25 times a second.
- * The level is measured before muting, so that one can see that one is speaking into a muted phone.
+ * The level is measured before muting, so that the meter shows speech into a muted phone.
  */
 
 const HEADER_BYTES = 12;

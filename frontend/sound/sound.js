@@ -26,7 +26,7 @@ export class Sound extends EventTarget {
     this.#link.onFrame = (frame) => this.#graph.play(frame);
     this.#link.addEventListener("change", () => {
       if (this.#link.status !== "open") this.#graph.pause();
-      // Who is heard in another window need not be recorded in this one.
+      // A call that is heard in another window needs no microphone in this one.
       if (this.#link.status === "elsewhere") this.#graph.close();
       this.#changed();
     });

@@ -5,7 +5,7 @@
  * `spech-speaker` starts playing when TARGET is there. The drift between the server's clock and the
  * sound card's is followed: while the ring is on average too full or too empty, it is read by 0.2 %
  * faster or slower, three cents, interpolated between the samples; else the samples are untouched.
- * Above MOST the oldest samples go, so that a backlog never becomes latency; while somebody pauses,
+ * Above MOST the oldest samples go, so that a backlog never becomes latency; during pauses,
  * blocks above EASY are skipped. A gap in the positions becomes silence, less the silence that was
  * already played while the ring was dry.
  *
