@@ -1,4 +1,4 @@
-"""Far ends for bench/costs.py: SIP and RTP, a WebSocket and a page. They do not use Spech."""
+"""Far ends for bench/costs.py: SIP and RTP, a WebSocket and a page. They are not counted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ import trio
 from echo import accept
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+from spech import codecs
+from spech.audio.tones import tone
+
 #: The sockets of this module; calls on them are not counted.
 sockets: set[object] = set()
 _TIMESTAMP_STEP = 160
-_WORDLIKE = bytes(range(0x60, 0x60 + 160))
+#: 20 ms of 400 Hz, which continue in the next packet: playout can splice them.
+_TONE = codecs.create("PCMU").encode(tone((400,), 0.02, 8000))
 
 
 class SipPeer:
@@ -153,7 +157,7 @@ class RtpPeer:
         head = struct.pack(
             "!BBHII", 0x80, 0, self._sequence, self._sequence * _TIMESTAMP_STEP, 0x5EC4
         )
-        self._rtp.sendto(head + _WORDLIKE, self._there)
+        self._rtp.sendto(head + _TONE, self._there)
         for waiting in (self._rtp, self._rtcp):
             _empty(waiting)
 

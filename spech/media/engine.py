@@ -291,13 +291,12 @@ class Media:
                 self.monitor.sample()
 
     def _receive(self, now: float) -> None:
-        shaking = self._stream.protection.shaking
+        protection = self._stream.protection
+        shaking = not protection.ready and protection.failure is None
         for digit in self._stream.drain(now):
             self.on_event(EventDigit(digit))
-        if shaking:
-            protection = self._stream.protection
-            if protection.ready or protection.failure:
-                self.on_event(HandshakeFinished(protection.failure))
+        if shaking and (protection.ready or protection.failure):
+            self.on_event(HandshakeFinished(protection.failure))
 
     def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:
         if self._detector is None or self._detector.rate != rate:

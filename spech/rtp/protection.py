@@ -44,6 +44,7 @@ class Protection:
 
     Attributes:
         required: whether packets in the clear are dropped, and none is sent.
+        ready: whether RTP may be sent: it is plain, or there is a key.
         renewed: set when our packets are encrypted with another key than before. They then need
             another SSRC too: some peers reset the rollover counter with a new key, others do not
             (RFC 3711 section 3.3.1), and with a new SSRC both readings agree.
@@ -53,6 +54,7 @@ class Protection:
 
     def __init__(self, certificate: Certificate | None = None) -> None:
         self.required = False
+        self.ready = True
         self.renewed = False
         self.unauthentic = 0
         self.replayed = 0
@@ -94,6 +96,7 @@ class Protection:
                     self._reports = self._begin(security)
             case None:
                 self._sound = self._reports = _Way()
+        self._note_ready()
 
     def _begin(self, peer: DtlsPeer) -> _Way:
         if self._certificate is None:
@@ -103,6 +106,10 @@ class Protection:
     def _use(self, way: _Way, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> None:
         if way.use(keys, heard) and way is self._sound:
             self.renewed, self._sealed = self._sealed, True
+        self._note_ready()
+
+    def _note_ready(self) -> None:
+        self.ready = not self.required or self._sound.sealer is not None
 
     @property
     def kind(self) -> str | None:
@@ -110,16 +117,6 @@ class Protection:
         if self._sound.keys is None:
             return None
         return "SDES" if self._sound.association is None else "DTLS"
-
-    @property
-    def ready(self) -> bool:
-        """Whether RTP may be sent: it is plain, or there is a key."""
-        return not self.required or self._sound.sealer is not None
-
-    @property
-    def shaking(self) -> bool:
-        """Whether RTP waits for a handshake."""
-        return not self.ready and self.failure is None
 
     @property
     def failure(self) -> str | None:

@@ -52,22 +52,22 @@ class SourceFilter:
     Attributes:
         latched: the source that is believed, None before the first packet after a negotiation.
         heard: when its last packet came.
+        destination: where to send: the latched source, or the negotiated address until there is
+            one.
+        learning: whether :meth:`tick` has something to do.
     """
 
     def __init__(self, *, symmetric: bool = True) -> None:
         self.latched: Address | None = None
         self.heard = 0.0
+        self.destination: Address | None = None
+        self.learning = False
         self._symmetric = symmetric
         self._negotiated: Address | None = None
         #: The source that was believed until the last negotiation named another address.
         self._replaced: Address | None = None
         self._since: float | None = None
         self._candidates: dict[Address, _Candidate] = {}
-
-    @property
-    def destination(self) -> Address | None:
-        """Where to send: the latched source, or the negotiated address until there is one."""
-        return (self.latched if self._symmetric else None) or self._negotiated
 
     def is_candidate(self, source: Address) -> bool:
         """Whether ``source`` may yet turn out to be the peer behind NAT."""
@@ -81,17 +81,21 @@ class SourceFilter:
         if address != self._negotiated:
             replaced = self.latched or self._replaced
             self._replaced = None if replaced == address else replaced
-            self._negotiated = address
+            self._negotiated = self.destination = address
             self.latched = None
         if self.latched is None:
             self._since = None
             self._candidates.clear()
+            self.learning = True
 
     def follow(self, source: Address, now: float) -> None:
         """Latch onto a source that has proved to be the peer, by the certificate it has shown."""
         self.latched = source
         self.heard = now
+        if self._symmetric:
+            self.destination = source
         self._candidates.clear()
+        self.learning = False
 
     def accepts(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
         """Whether a valid packet from ``source`` belongs to the stream; may latch onto it."""
@@ -125,10 +129,11 @@ class SourceFilter:
     def tick(self, now: float) -> None:
         """Open the learning window after a negotiation, or close it."""
         if self._since is None:
-            if self._negotiated is not None:
-                self._since = now
-        elif self._candidates and not self._replaced and now - self._since > LEARNING:
-            self._candidates.clear()
+            self._since = now
+        elif now - self._since > LEARNING:
+            self.learning = False
+            if not self._replaced:
+                self._candidates.clear()
 
     def _accepts_replaced(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
         """Judge a packet from an address that the last negotiation has replaced."""

@@ -192,7 +192,8 @@ class Stream:
         """Read all RTP that waits into the session; return the digits that it began."""
         digits: list[str] = []
         self._now = now
-        self._source.tick(now)
+        if self._source.learning:
+            self._source.tick(now)
         for _ in range(_MOST_PER_TICK):
             read = self._read(self._pair.rtp, now)
             if read is None:
@@ -293,10 +294,14 @@ class Stream:
 
     def send(self, datagram: bytes) -> None:
         """Send RTP to the peer."""
-        sealed = self.protection.seal(datagram)
-        destination = self._destination(RTP)
-        if sealed is not None and destination is not None:
-            self._send(self._pair.rtp, sealed, destination)
+        if self.protection.required:
+            sealed = self.protection.seal(datagram)
+            if sealed is None:
+                return
+            datagram = sealed
+        destination = self._source.destination if self._ice is None else self._ways.get(RTP)
+        if destination is not None:
+            self._send(self._pair.rtp, datagram, destination)
 
     def send_rtcp(self, datagram: bytes) -> None:
         """Send RTCP to the peer."""
