@@ -1,4 +1,4 @@
-"""Answers every call and waits for its end: the least that a program on Spech can do.
+"""Answers every call and waits for its end: a minimal program on Spech.
 
 python bench/answer.py PORT
 """
@@ -28,5 +28,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    spare_collections()  # As the programs of the command line do.
+    spare_collections()  # Like the commands of the shell.
     trio.run(main)

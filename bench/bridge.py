@@ -1,10 +1,11 @@
-"""What a call costs: `spech bridge` beside Asterisk's `Dial(WebSocket/…)`, in one run.
+"""The cost of a call: `spech bridge` beside Asterisk's `Dial(WebSocket/…)`, in one run.
 
     python bench/bridge.py [--calls 50] [--seconds 15] [--rounds 2]
 
 SIPp calls both with PCMU, both carry it as 16-bit PCM to and from the same WebSocket peer, which
-sends it back. Measured is the process CPU of the server (/proc/PID/stat), the CPU of setting calls
-up and tearing them down, and how evenly RTP is sent. Only the ratio of one run means something.
+sends it back. It measures the server's process CPU time, the CPU time of
+setting calls up and tearing them down, and how evenly RTP is sent. Only ratios of one run are
+comparable.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ def media_cost(server: Server, calls: int, seconds: float) -> float:
 
 
 def call_cost(server: Server, number: str, calls: int) -> float:
-    """Milliseconds of CPU for setting a call up and tearing it down at once, without sound."""
+    """Milliseconds of CPU for setting a call up and tearing it down at once, without media."""
     scenario = sipp.caller(seconds=0, tone=False)
     before = server.cpu()
     with _sipp(scenario, server.address, number, calls, 50, 40) as caller:
         _finish(caller)
-    # What follows a BYE, on a busy machine.
+    # On a busy machine work follows the BYE.
     time.sleep(1)
     return (server.cpu() - before) / calls * 1000
 
@@ -72,7 +73,7 @@ def pacing(server: Server, calls: int, seconds: float) -> tuple[float, float]:
         sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         up = calls / _RAMP + _SETTLE
         scenario = sipp.caller(seconds=up + seconds + 3, tone=False)
-        # All calls have their sound sent here, told apart by SSRC; it goes back where it came from.
+        # All calls send RTP here, distinguished by SSRC; it is sent back to its source.
         scenario = scenario.replace("[media_port]", str(sink.getsockname()[1]))
         with _sipp(scenario, server.address, server.bridged, calls, calls, _RAMP) as caller:
             _reflect(sink, up)

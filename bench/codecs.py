@@ -1,9 +1,9 @@
-"""What each codec costs: encoding and decoding of speech, in per cent of one core.
+"""The cost of each codec: encoding and decoding speech, in per cent of one core.
 
     python bench/codecs.py
 
-Packets of 20 ms where the codec has them, one thread, the best of three rounds. The speech is of
-espeak-ng, and needs it.
+Packets of 20 ms where the codec has them, one thread, the best of three rounds. espeak-ng
+makes the speech, and must be installed.
 """
 
 from __future__ import annotations

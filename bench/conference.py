@@ -1,9 +1,9 @@
-"""What a conference costs: CPU per member and tick of 20 ms, beside the same calls on their own.
+"""The cost of a conference: CPU per member and tick of 20 ms, beside the same calls separately.
 
     python bench/conference.py [members]
 
-Calls are joined by sockets of lists, so that the kernel's part does not count. G.711; a third of
-the members in G.722 in the last row.
+Lists replace the sockets, so that the kernel's part is not measured. The codec is G.711; in the
+last row a third of the members use G.722.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TICKS = 500
 
 
 class Echo:
-    """A UDP socket whose peer says everything back."""
+    """A UDP socket whose peer sends everything back."""
 
     def __init__(self) -> None:
         self.waiting: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What a call costs in exact counts, so that a change that makes it dearer is noticed.
+"""The cost of a call in exact counts, so that an increase is noticed.
 
     python bench/costs.py            compare with bench/costs.json, as `make bench-check` does
     python bench/costs.py --update   accept what was counted

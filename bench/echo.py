@@ -1,7 +1,7 @@
 """A WebSocket server that sends every binary message back: the other end of both bridges.
 
-It is made to cost little, so that two cores are left for what is measured: one thread, epoll, no
-library. Only what the bridges send is understood: single frames of up to 65535 bytes.
+It uses little CPU, so that two cores are left for the measured programs: one thread, epoll, no
+library. It reads only what the bridges send: single frames of up to 65535 bytes.
 
     python bench/echo.py PORT
 """
@@ -27,7 +27,7 @@ class Connection:
         self._open = False
 
     def receive(self) -> bool:
-        """Answer what has come; False when the connection is over."""
+        """Answer what has arrived; False when the connection is over."""
         data = self.socket.recv(65536)
         if not data:
             return False

@@ -180,7 +180,7 @@ class WebSocketEcho:
             each.close()
 
     async def accept(self) -> None:
-        """Shake hands with whoever connects."""
+        """Accept connections and WebSocket handshakes."""
         while True:
             await trio.lowlevel.wait_readable(self._listening)
             connected, _ = self._listening.accept()

@@ -1,10 +1,10 @@
-"""Ten minutes of calls that come and go, in real time: what a process holds before and after.
+"""Ten minutes of calls that come and go, in real time: a process's resources before and after.
 
     nice python bench/soak.py [--calls 20] [--minutes 10]
 
 Two phones in one process talk over loopback, about so many calls at once, each of 5 to 60 seconds,
-in codecs cheap and dear. Printed are memory, ports, file descriptors and tasks: when the phones are
-open, after a first minute in which everything was used once, every minute, and at the end.
+in codecs of low and high cost. It prints memory, ports, file descriptors and tasks: when the phones
+are open, after a first minute in which everything was used once, every minute, and at the end.
 """
 
 from __future__ import annotations
