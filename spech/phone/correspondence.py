@@ -19,8 +19,8 @@ from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 from spech.sip.watching.content import Content
 from spech.sip.watching.mailbox import Mailbox
-from spech.sip.watching.subscription import State
 from spech.sip.watching.subscription import Subscription as Pure
+from spech.sip.watching.subscription import SubscriptionState
 
 #: The event packages that can be watched (RFC 3842, 4235, 3856).
 EventPackage = Literal["message-summary", "dialog", "presence"]
@@ -83,8 +83,11 @@ class Subscription(AsyncIterator[Content]):
             StopAsyncIteration: the other end ended it for good.
         """
         while not self._states:
-            if self._pure.state in (State.ENDED, State.LEAVING):
-                if self._pure.reason == "noresource" or self._pure.state is State.LEAVING:
+            if self._pure.state in (SubscriptionState.ENDED, SubscriptionState.LEAVING):
+                if (
+                    self._pure.reason == "noresource"
+                    or self._pure.state is SubscriptionState.LEAVING
+                ):
                     raise StopAsyncIteration
                 raise RequestFailed(self._pure.status, self._pure.reason)
             await self.changed()

@@ -26,7 +26,7 @@ from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching.content import ACCEPT, read
 from spech.sip.watching.event_header import EventHeader
 from spech.sip.watching.mailbox import Mailbox, MailboxChanged
-from spech.sip.watching.subscription import State, Subscription
+from spech.sip.watching.subscription import Subscription, SubscriptionState
 
 
 class Services:
@@ -83,7 +83,9 @@ class Services:
         if package not in ACCEPT:
             raise LocalProtocolError(f"unknown event package {package!r}")
         subscription = Subscription(self._context, self._book, identity, target, package, expires)
-        self._subscriptions = [one for one in self._subscriptions if one.state is not State.ENDED]
+        self._subscriptions = [
+            one for one in self._subscriptions if one.state is not SubscriptionState.ENDED
+        ]
         self._subscriptions.append(subscription)
         subscription.subscribe(flows, now)
         return subscription

@@ -9,7 +9,7 @@ import pytest
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import Request, Response, response_to
@@ -58,7 +58,7 @@ def test_numbers_that_are_none_in_the_answers_to_an_invite(
     )
     pair.bob.send(success, pair.alice)
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     assert session.timer.interval is None or session.timer.interval <= 86_400
 
 
@@ -72,7 +72,7 @@ def test_numbers_that_are_none_among_the_formats(
     strange = f"RTP/AVP {number} 0".replace("  ", " ").encode()
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer.replace(b"RTP/AVP 0", strange))
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, "9" * 400])
@@ -169,7 +169,7 @@ def test_an_answer_after_the_flow_broke(scripted: Pair) -> None:
     agent.transport_failed(pair.alice.flow_to(pair.bob), pair.wire.now)
     with pytest.raises(LocalProtocolError):
         session.answer(media("10.0.0.1"), pair.wire.now)
-    assert session.state is State.ENDED
+    assert session.state is SessionState.ENDED
     pair.hang_up(pair.alice, session)
     pair.quiet()
 
@@ -189,7 +189,7 @@ def test_a_datagram_that_is_refused_costs_its_own_transaction_only(
     agent.send_failed(refused[0], pair.wire.now)
     assert second.ended is not None
     assert second.ended.status == 503
-    assert first.state is State.RINGING
+    assert first.state is SessionState.RINGING
     # On a connection it is another matter: that is broken for everybody.
     broken = replace(pair.alice.flow_to(pair.bob), transport="tcp")
     third = pair.call_unsent(broken)
@@ -198,7 +198,7 @@ def test_a_datagram_that_is_refused_costs_its_own_transaction_only(
     agent.send_failed(refused[0], pair.wire.now)
     assert third.ended is not None
     assert fourth.ended is not None
-    assert first.state is State.RINGING
+    assert first.state is SessionState.RINGING
 
 
 def test_ended_calls_are_let_go(pair: Pair) -> None:
@@ -216,7 +216,7 @@ def test_ended_calls_are_let_go(pair: Pair) -> None:
     pair.wire.run(60)
     pair.alice.events.clear()
     pair.bob.events.clear()
-    assert live[0].state is State.CONFIRMED
+    assert live[0].state is SessionState.CONFIRMED
     for peer in (pair.alice, pair.bob):
         assert len(peer.agent.sessions) == 1
     del ours, theirs
@@ -248,7 +248,7 @@ def test_a_request_out_of_order_is_refused(scripted: Pair, sdp_answer: bytes) ->
     pair.bob.send(their_request(ack, "BYE", 5), pair.alice)
     pair.wire.run(0.1)
     pair.bob.take("500 BYE")
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str
     ack = within(request, "ACK", 1, str(success.to))
     pair.bob.send(ack.replace(headers=ack.headers.set("Via", via)), pair.alice)
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     pair.wire.run(40)
     assert pair.kinds(pair.alice).count("200 INVITE") == 1
 

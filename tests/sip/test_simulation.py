@@ -16,7 +16,7 @@ from spech.errors import LocalProtocolError
 from spech.sip import events
 from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import Replaces
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
@@ -116,9 +116,9 @@ class Simulation:
             return
         session = self.rng.choice(known)
         match session.state:
-            case State.INCOMING:
+            case SessionState.INCOMING:
                 choices = [self._ring, self._answer, self._answer, self._hang_up]
-            case State.CONFIRMED:
+            case SessionState.CONFIRMED:
                 choices = [self._hold, self._resume, self._refresh, self._transfer, self._hang_up]
             case _:
                 choices = [self._wait, self._wait, self._hang_up]
@@ -278,10 +278,10 @@ class Simulation:
         ends = {}
         for peer in self.peers:
             for session in peer.agent.sessions:
-                if session.state in (State.RINGING, State.INCOMING):
+                if session.state in (SessionState.RINGING, SessionState.INCOMING):
                     assert self.wire.now < self.settled  # Nobody waits for ever.
                     continue
-                assert session.state is State.CONFIRMED, (peer.address, session)
+                assert session.state is SessionState.CONFIRMED, (peer.address, session)
                 assert session.dialog is not None
                 key = (session.call_id, session.dialog.local.tag, session.dialog.remote.tag)
                 ends[key] = session

@@ -62,7 +62,7 @@ _TRYING: Final = 0.2
 _SILENT: Final = 185.0
 
 
-class State(enum.Enum):
+class SessionState(enum.Enum):
     """Where a session is."""
 
     CALLING = "we called, nothing heard yet"
@@ -90,16 +90,16 @@ class Farewell(enum.Enum):
 
 #: The farewell in each state. A 2xx that crosses our CANCEL, or comes from a further fork, is
 #: acknowledged and then ended with BYE: see :meth:`Session.accepted`.
-FAREWELL: Final[dict[State, Farewell]] = {
-    State.CALLING: Farewell.CANCEL_LATER,
-    State.RINGING: Farewell.CANCEL,
-    State.REDIRECTED: Farewell.FORGET,
-    State.CANCELLING: Farewell.NOTHING,
-    State.INCOMING: Farewell.DECLINE,
-    State.ANSWERED: Farewell.BYE_LATER,
-    State.CONFIRMED: Farewell.BYE,
-    State.CLOSING: Farewell.NOTHING,
-    State.ENDED: Farewell.NOTHING,
+FAREWELL: Final[dict[SessionState, Farewell]] = {
+    SessionState.CALLING: Farewell.CANCEL_LATER,
+    SessionState.RINGING: Farewell.CANCEL,
+    SessionState.REDIRECTED: Farewell.FORGET,
+    SessionState.CANCELLING: Farewell.NOTHING,
+    SessionState.INCOMING: Farewell.DECLINE,
+    SessionState.ANSWERED: Farewell.BYE_LATER,
+    SessionState.CONFIRMED: Farewell.BYE,
+    SessionState.CLOSING: Farewell.NOTHING,
+    SessionState.ENDED: Farewell.NOTHING,
 }
 
 
@@ -137,7 +137,7 @@ class Session:
         self._changed = changed
         self.local_tag = context.ids.tag()
         self.outgoing = outgoing
-        self._state = State.CALLING if outgoing else State.INCOMING
+        self._state = SessionState.CALLING if outgoing else SessionState.INCOMING
         #: The confirmed dialog, or None while there is none.
         self.dialog: Dialog | None = None
         #: The INVITE that came, for an incoming call.
@@ -163,6 +163,7 @@ class Session:
         self.source_check = SourceCheck(self, self.receive_request)
         #: The transfer that this call follows: whoever asked for it is told how the call goes.
         self.referral: Referral | None = None
+        self._proven = False
         self._farewell_owed = False
         self._leaving: DialogRequest | None = None
 
@@ -172,12 +173,12 @@ class Session:
         return self._call_id
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """Where the session is."""
         return self._state
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: SessionState) -> None:
         if state is not self._state:
             self._state = state
             self.context.note(self.call_id, f"now {state.name}: {state.value}")
@@ -192,12 +193,22 @@ class Session:
     @property
     def pending(self) -> bool:
         """Whether a farewell is still on its way."""
-        return self.state in (State.CANCELLING, State.CLOSING) or self._farewell_owed
+        return self.state in (SessionState.CANCELLING, SessionState.CLOSING) or self._farewell_owed
 
     @property
     def is_up(self) -> bool:
         """Whether the call is answered and acknowledged."""
-        return self.state is State.CONFIRMED
+        return self.state is SessionState.CONFIRMED
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the far end has shown that it is there, and that it wants this call.
+
+        It has where we called, and where its ACK or PRACK has come; a trusted host needs no proof.
+        Until then hardly any media may go to the address in its offer: the INVITE may be forged,
+        and the address that of a third party.
+        """
+        return self._proven or self.outgoing
 
     @property
     def is_over(self) -> bool:
@@ -228,7 +239,7 @@ class Session:
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Follow a redirection that was reported with ``Redirected``."""
-        if self.state is State.REDIRECTED and self._invitation is not None:
+        if self.state is SessionState.REDIRECTED and self._invitation is not None:
             self._invitation.redirect(target, flows, now)
 
     def invite_headers(self, *, in_dialog: bool = False) -> list[tuple[str, str]]:
@@ -242,17 +253,19 @@ class Session:
     @property
     def still_calling(self) -> bool:
         """Whether our INVITE may be tried again: nobody has answered or hung up."""
-        return self.state in (State.CALLING, State.RINGING) and not self._farewell_owed
+        return (
+            self.state in (SessionState.CALLING, SessionState.RINGING) and not self._farewell_owed
+        )
 
     def start_over(self) -> None:
         """Our INVITE goes out anew, and nothing has been heard of it yet."""
-        self.state = State.CALLING
+        self.state = SessionState.CALLING
 
     def heard_from(self, now: float) -> bool:
         """A provisional response came. False when nobody is interested any more."""
-        if self.state not in (State.CALLING, State.RINGING):
+        if self.state not in (SessionState.CALLING, SessionState.RINGING):
             return False
-        self.state = State.RINGING
+        self.state = SessionState.RINGING
         self.context.timers.set(self, "silent", now + _SILENT)
         if self._farewell_owed:
             self._cancel(now)
@@ -269,14 +282,14 @@ class Session:
 
     def redirected(self, targets: tuple[Uri, ...]) -> None:
         """A 3xx: the program resolves the names and calls :meth:`redirect`."""
-        self.state = State.REDIRECTED
+        self.state = SessionState.REDIRECTED
         self.context.emit(Redirected(self, targets))
 
     def refused(self, status: int, reason: str, now: float) -> None:
         """The final answer to our INVITE is no, or silence."""
-        if self._farewell_owed or self.state is State.CANCELLING:
+        if self._farewell_owed or self.state is SessionState.CANCELLING:
             self._finish("local", 487, REASONS[487], now)
-        elif self.state in (State.CALLING, State.RINGING):
+        elif self.state in (SessionState.CALLING, SessionState.RINGING):
             self._finish("remote", status, reason, now)
 
     def accepted(self, fork: Fork, response: Response, now: float) -> None:
@@ -292,7 +305,7 @@ class Session:
         if not wanted:
             self._bye(now)  # It crossed our CANCEL.
             return
-        self.state = State.CONFIRMED
+        self.state = SessionState.CONFIRMED
         self.timer.receive_response(response, now)
         assert self._negotiator is not None
         agreed = fork.agreed
@@ -322,6 +335,7 @@ class Session:
         self._invited = transaction
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
+        self._proven = self.context.is_trusted_host(transaction.flow.remote[0])
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
@@ -330,7 +344,7 @@ class Session:
 
     def ring(self, now: float) -> None:
         """Send 180 Ringing."""
-        self._require(State.INCOMING, "ring")
+        self._require(SessionState.INCOMING, "ring")
         self.context.timers.clear(self, "trying")
         self.responder.ring(now)
         self.context.timers.set(self, "ring", now + _RING_AGAIN)
@@ -343,7 +357,7 @@ class Session:
             RemoteProtocolError: their offer has nothing in common with ours; the call has been
                 refused with 488.
         """
-        self._require(State.INCOMING, "answer")
+        self._require(SessionState.INCOMING, "answer")
         assert self._invited is not None
         assert self.dialog is not None
         self._negotiator = negotiator = make_negotiator(self._session_id())
@@ -362,7 +376,7 @@ class Session:
         except LocalProtocolError:
             self._finish("local", 503, REASONS[503], now)  # Its transaction is gone: a broken flow.
             raise
-        self.state = State.ANSWERED
+        self.state = SessionState.ANSWERED
         self._stop_waiting()
         self.context.locate(self.dialog)
         self._renegotiation = Renegotiation(self, self.responder, self.dialog, negotiator, agreed)
@@ -385,9 +399,10 @@ class Session:
         """The ACK for a 2xx of ours."""
         if not self.responder.receive_ack(request):
             return
-        first = self.state is State.ANSWERED
+        self._proven = True
+        first = self.state is SessionState.ANSWERED
         if first:
-            self.state = State.CONFIRMED
+            self.state = SessionState.CONFIRMED
         if self._farewell_owed:
             self._bye(now)
             return
@@ -408,7 +423,7 @@ class Session:
 
     def receive_cancel(self, request: Request, now: float) -> None:
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
-        if self.state is State.INCOMING:
+        if self.state is SessionState.INCOMING:
             self.responder.decline(487, now)
             self._finish("remote", 487, reason_of(request) or REASONS[487], now)
 
@@ -431,9 +446,9 @@ class Session:
             case Farewell.DECLINE:
                 status = status or 480
                 self.responder.decline(status, now)
-                self.state = State.ENDED
+                self.state = SessionState.ENDED
             case Farewell.FORGET:
-                self.state = State.ENDED
+                self.state = SessionState.ENDED
             case Farewell.BYE:
                 self._bye(now)
         if status is None:
@@ -447,14 +462,16 @@ class Session:
         """
         account = self.identity.uri
         match self.state:
-            case State.CALLING | State.RINGING | State.CANCELLING:
+            case SessionState.CALLING | SessionState.RINGING | SessionState.CANCELLING:
                 assert self._invitation is not None
                 return self._invitation.farewell_record(self.local_tag)
-            case State.INCOMING if self._invited is not None:
+            case SessionState.INCOMING if self._invited is not None:
                 return FarewellRecord.of_invite(
                     "DECLINE", self._invited.request, self._invited.flow, self.local_tag, account
                 )
-            case State.ANSWERED | State.CONFIRMED | State.CLOSING if self.dialog is not None:
+            case SessionState.ANSWERED | SessionState.CONFIRMED | SessionState.CLOSING if (
+                self.dialog is not None
+            ):
                 return FarewellRecord.of_dialog(self.dialog, account)
             case _:
                 return None
@@ -475,13 +492,13 @@ class Session:
     def _cancel(self, now: float) -> None:
         assert self._invitation is not None
         self._farewell_owed = False
-        self.state = State.CANCELLING
+        self.state = SessionState.CANCELLING
         self._invitation.cancel(now)
 
     def _bye(self, now: float) -> None:
         assert self.dialog is not None
         self._farewell_owed = False
-        self.state = State.CLOSING
+        self.state = SessionState.CLOSING
         self.responder.stop()
         self.timer.stop()
         self._leaving = DialogRequest(
@@ -506,13 +523,13 @@ class Session:
         if self._renegotiation is not None:
             self._renegotiation.stop()
         self._stop_waiting()
-        if self.state is State.ENDED:
+        if self.state is SessionState.ENDED:
             self.context.timers.clear_all(self)
             self._forget(self)
 
     def _finish(self, by: Party, status: int, reason: str, now: float) -> None:
         self._farewell_owed = False
-        self.state = State.ENDED
+        self.state = SessionState.ENDED
         self._over(by, status, reason, now)
 
     # ------------------------------------------------------------------ while it is up
@@ -544,7 +561,7 @@ class Session:
         Raises:
             LocalProtocolError: the call is not answered.
         """
-        self._require(State.CONFIRMED, "ask the far end")
+        self._require(SessionState.CONFIRMED, "ask the far end")
         assert self.dialog is not None
 
         def receive(status: int, response: Response | None, now: float) -> None:
@@ -556,7 +573,7 @@ class Session:
 
     def hear_early_media(self, now: float) -> None:
         """Early media arrives, so the far end is there without a provisional response."""
-        if self.state is State.RINGING:
+        if self.state is SessionState.RINGING:
             self.context.timers.set(self, "silent", now + _SILENT)
 
     def transfer(self, target: Uri, now: float) -> Transfer:
@@ -564,8 +581,8 @@ class Session:
         return self.transfers.request(target, now)
 
     def _change_direction(self, direction: Direction, now: float) -> None:
-        if self.state is not State.ANSWERED:
-            self._require(State.CONFIRMED, "change")
+        if self.state is not SessionState.ANSWERED:
+            self._require(SessionState.CONFIRMED, "change")
         assert self._renegotiation is not None
         self._renegotiation.change(direction, now)
 
@@ -579,7 +596,10 @@ class Session:
             self.context.locate(dialog)
         if self._negotiator is not None:
             self._negotiator.move(*rtp)
-            if self._renegotiation is not None and self.state in (State.ANSWERED, State.CONFIRMED):
+            if self._renegotiation is not None and self.state in (
+                SessionState.ANSWERED,
+                SessionState.CONFIRMED,
+            ):
                 self._renegotiation.change(self._negotiator.direction, now)
 
     def receive_request(self, transaction: ServerTransaction, now: float) -> None:
@@ -605,19 +625,19 @@ class Session:
             case "INVITE" if self._renegotiation and self._may_be_reinvited(now):
                 self._renegotiation.receive_invite(transaction, now)
             case "UPDATE" if self._renegotiation and self.state in (
-                State.ANSWERED,
-                State.CONFIRMED,
+                SessionState.ANSWERED,
+                SessionState.CONFIRMED,
             ):
                 self._renegotiation.receive_update(transaction, now)
-            case "UPDATE" if self.state is State.RINGING and self._invitation:
+            case "UPDATE" if self.state is SessionState.RINGING and self._invitation:
                 self._invitation.receive_update(transaction, now)
-            case "UPDATE" if self.state is State.INCOMING and not request.body:
+            case "UPDATE" if self.state is SessionState.INCOMING and not request.body:
                 # It asks no more than a new target, and waits for nothing (RFC 3311 5.2).
                 transaction.respond(self.responder.response(request, 200), now)
             case "INVITE" | "UPDATE":
                 busy(transaction, self.local_tag, self.context.rng.randrange(1, 10), now)
             case "PRACK":
-                self.responder.receive_prack(transaction, now)
+                self._proven |= self.responder.receive_prack(transaction, now)
             case "INFO":
                 transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
                 digit = dtmf_digit(request)
@@ -645,17 +665,17 @@ class Session:
         One that overtakes the ACK of our 2xx shows that the 2xx came (RFC 5407 3.1.4). It waits
         where that ACK brings the answer to our offer (3.1.5), and where we are leaving.
         """
-        if self._farewell_owed or self.state not in (State.ANSWERED, State.CONFIRMED):
+        if self._farewell_owed or self.state not in (SessionState.ANSWERED, SessionState.CONFIRMED):
             return False
         if self.responder.offer_is_open:
             return False
         self.responder.stop()
-        if self.state is State.ANSWERED:
+        if self.state is SessionState.ANSWERED:
             self._confirm()
         return True
 
     def _confirm(self) -> None:
-        self.state = State.CONFIRMED
+        self.state = SessionState.CONFIRMED
         self.context.emit(Confirmed(self))
 
     @property
@@ -679,13 +699,13 @@ class Session:
             return
         self.responder.decline(487, now)  # What still waits (RFC 3261 15.1.2).
         self.responder.stop()
-        if self.state is not State.CLOSING:
+        if self.state is not SessionState.CLOSING:
             self._finish("remote", 200, reason, now)
 
     def _receive_early_bye(self, request: Request, reason: str, now: float) -> None:
         """BYE in an early dialog: other ends may still answer, unless it is the only one."""
         assert self._invitation is not None
-        if self._invitation.drop(request.from_.tag) and self.state is State.RINGING:
+        if self._invitation.drop(request.from_.tag) and self.state is SessionState.RINGING:
             self._cancel(now)  # Our INVITE still waits for its final response.
             self._over("remote", 200, reason, now)
 
@@ -712,17 +732,17 @@ class Session:
                 self._renegotiation.refresh(now)
             case "trying" if self._invited is not None and self._invited.silent:
                 self._invited.respond(response_to(self._invited.request, 100), now)
-            case "ring" if self.state is State.INCOMING:
+            case "ring" if self.state is SessionState.INCOMING:
                 self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
-            case "unanswered" if self.state is State.INCOMING:
+            case "unanswered" if self.state is SessionState.INCOMING:
                 # Nobody picked up, and perhaps the caller has vanished; 13.3.1 for its Expires.
                 expires = self.invited_by.expires if self.invited_by else None
                 self.hang_up(now, 480 if expires is None else 487, "Not answered")
-            case "silent" if self.state is State.RINGING:
+            case "silent" if self.state is SessionState.RINGING:
                 self.hang_up(now, 408, "Nothing more was heard")
             case "expire" if self.is_up:
                 self.hang_up(now, 408, "Session expired")  # RFC 4028 10
 
-    def _require(self, state: State, what: str) -> None:
+    def _require(self, state: SessionState, what: str) -> None:
         if self.state is not state:
             raise LocalProtocolError(f"cannot {what}: the call is {self.state.name.lower()}")

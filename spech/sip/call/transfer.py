@@ -22,7 +22,7 @@ from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import REASONS, Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.transaction import ServerTransaction
-from spech.sip.watching.event_header import EventHeader, SubscriptionState
+from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 
 _FRAGMENT: Final = "message/sipfrag;version=2.0"
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]{0,200}))?(?:\r?\n|$)")
@@ -229,7 +229,7 @@ class Transfers:
 
     def _take_news(self, transfer: Transfer, transaction: ServerTransaction, now: float) -> None:
         request = transaction.request
-        state = SubscriptionState.of(request)
+        state = SubscriptionStateHeader.of(request)
         line = _STATUS_LINE.match(request.body)
         if state is not None and not request.body:
             # The end, without an outcome; or an empty notification (RFC 6665 4.2.2).

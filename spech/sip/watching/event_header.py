@@ -35,7 +35,7 @@ class EventHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriptionState:
+class SubscriptionStateHeader:
     """``word`` is "active", "pending" or "terminated"; times are in seconds."""
 
     word: str
@@ -44,7 +44,7 @@ class SubscriptionState:
     retry_after: int | None = None
 
     @classmethod
-    def of(cls, request: Request) -> SubscriptionState | None:
+    def of(cls, request: Request) -> SubscriptionStateHeader | None:
         """How a subscription stands as a NOTIFY says, or None where it says nothing readable."""
         word, _, listed = (request.headers.get("Subscription-State") or "").partition(";")
         try:

@@ -24,7 +24,7 @@ from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching import content
 from spech.sip.watching.content import Content
 from spech.sip.watching.dialog_info import DialogInfo
-from spech.sip.watching.event_header import EventHeader, SubscriptionState
+from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 
 #: Refusals that trying again does not change (RFC 6665 4.1.2.2 lists most of them).
 _FINAL: Final = frozenset(
@@ -37,7 +37,7 @@ _AT_ONCE: Final = frozenset({"deactivated", "timeout"})
 _LONGEST: Final = 86_400
 
 
-class State(enum.Enum):
+class SubscriptionState(enum.Enum):
     """Where a subscription is."""
 
     SUBSCRIBING = "subscribing"
@@ -82,7 +82,7 @@ class Subscription:
         self.target = target
         self.package = package
         self.expires = expires
-        self.state = State.SUBSCRIBING
+        self.state = SubscriptionState.SUBSCRIBING
         self.status: int | None = None
         self.reason = ""
         self.content: Content | None = None
@@ -110,7 +110,7 @@ class Subscription:
         """Ask for it, trying ``flows`` in turn."""
         self._drop()
         self._flows = list(flows)
-        self.state = State.SUBSCRIBING
+        self.state = SubscriptionState.SUBSCRIBING
         self._first = StandaloneRequest(
             self._context,
             self._identity,
@@ -127,23 +127,23 @@ class Subscription:
 
     def unsubscribe(self, now: float) -> None:
         """End it (4.1.2.3). Idempotent."""
-        if self.state in (State.LEAVING, State.ENDED):
+        if self.state in (SubscriptionState.LEAVING, SubscriptionState.ENDED):
             return
         if self._dialog is None:
             # Without a NOTIFY there is no dialog yet; the first one will hear 481, which ends it.
             if self._first is not None:
                 self._first.abandon()
-            self._end(State.ENDED)
+            self._end(SubscriptionState.ENDED)
             return
         self._context.timers.clear_all(self)
-        self._set(State.LEAVING)
+        self._set(SubscriptionState.LEAVING)
         self._renew(0, now)
         self._context.timers.set(self, "expire", now + PATIENCE)
 
     def handle_timer(self, name: str, now: float) -> None:
         """Serve "refresh", "expire", "first" and "retry"."""
-        if self.state is State.LEAVING:
-            self._end(State.ENDED)
+        if self.state is SubscriptionState.LEAVING:
+            self._end(SubscriptionState.ENDED)
         elif name == "refresh":
             self._renew(self.expires, now)
         elif name == "first":
@@ -171,7 +171,11 @@ class Subscription:
         )
 
     def _answered(self, status: int, response: Response | None, now: float) -> None:
-        if self.state in (State.LEAVING, State.ENDED, State.WAITING):
+        if self.state in (
+            SubscriptionState.LEAVING,
+            SubscriptionState.ENDED,
+            SubscriptionState.WAITING,
+        ):
             return
         reason = REASONS.get(status, "") if response is None else response.phrase
         if response is not None and status < 300:
@@ -182,7 +186,7 @@ class Subscription:
                 # asked for again, it is taken.
                 self.reason = "The subscription was granted for no time"
                 self._context.timers.clear_all(self)
-                self._set(State.WAITING)
+                self._set(SubscriptionState.WAITING)
                 self._context.timers.set(self, "retry", now + self._pause(status))
                 return
             self._granted(granted, now)
@@ -224,7 +228,7 @@ class Subscription:
         """The notifier tells the state (4.1.3)."""
         request = transaction.request
         event = EventHeader.of(request)
-        state = SubscriptionState.of(request)
+        state = SubscriptionStateHeader.of(request)
         try:
             if event is None or event.package != self.package:
                 raise RemoteProtocolError("another event", 481)
@@ -239,17 +243,19 @@ class Subscription:
         transaction.respond(response_to(request, 200), now)
         if told is not None:
             self._tell(told, now)
-        if self.state is State.WAITING:
+        if self.state is SubscriptionState.WAITING:
             return  # It was granted for no time, and will be asked for again.
         self._context.timers.clear(self, "first")
         self._back_off.reset()
         if state.word == "terminated":
             self._terminated(state, now)
-        elif self.state is not State.LEAVING:
+        elif self.state is not SubscriptionState.LEAVING:
             seconds = self.expires if state.expires is None else state.expires
             left = self.expires if self.expires_at is None else self.expires_at - now
             self._granted(int(min(seconds, max(left, 1))), now)
-            self._set(State.PENDING if state.word == "pending" else State.ACTIVE)
+            self._set(
+                SubscriptionState.PENDING if state.word == "pending" else SubscriptionState.ACTIVE
+            )
 
     def _enter_dialog(self, transaction: ServerTransaction) -> None:
         """The first NOTIFY makes the dialog; one by another fork is refused (4.4.1, 5.4.9)."""
@@ -278,21 +284,21 @@ class Subscription:
             whole = told.after(earlier)
             if whole is None:
                 # Something was missed: renewing brings the whole state (RFC 4235 3.7).
-                if self.state is not State.LEAVING:
+                if self.state is not SubscriptionState.LEAVING:
                     self._renew(self.expires, now)
                 return
             told = whole
         self.content = told
         self._context.emit(Notified(self, told))
 
-    def _terminated(self, state: SubscriptionState, now: float) -> None:
-        if self.state is State.LEAVING:
-            self._end(State.ENDED)
+    def _terminated(self, state: SubscriptionStateHeader, now: float) -> None:
+        if self.state is SubscriptionState.LEAVING:
+            self._end(SubscriptionState.ENDED)
             return
         reason = state.reason or ""
         self.status, self.reason = None, reason
         if reason in _HOPELESS:
-            self._end(State.ENDED)
+            self._end(SubscriptionState.ENDED)
         elif reason in _AT_ONCE and state.retry_after is None:
             # A second's pause keeps a notifier that does it each time from becoming a loop.
             self._wait(1.0, now)
@@ -304,7 +310,7 @@ class Subscription:
     def _lost(self, status: int, reason: str, now: float, *, final: bool = False) -> None:
         self.status, self.reason = status, reason
         if final:
-            self._end(State.ENDED)
+            self._end(SubscriptionState.ENDED)
         else:
             self._wait(self._pause(status), now)
 
@@ -314,10 +320,10 @@ class Subscription:
         return self._back_off.after_refusal()
 
     def _wait(self, seconds: float, now: float) -> None:
-        self._end(State.WAITING)
+        self._end(SubscriptionState.WAITING)
         self._context.timers.set(self, "retry", now + seconds)
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: SubscriptionState) -> None:
         self._drop()
         self._set(state)
 
@@ -327,7 +333,7 @@ class Subscription:
         self._dialog = self._first = None
         self.expires_at = None
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: SubscriptionState) -> None:
         if state is not self.state:
             self.state = state
             self._context.emit(SubscriptionChanged(self))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spech.sip import events
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.body import opened
 from spech.sip.message.message import Request, response_to
 
@@ -107,7 +107,7 @@ def test_a_call_from_a_trunk(scripted: Pair) -> None:
     to = str(pair.bob.take("200 INVITE").to)
     pair.bob.send(within(carried(MIXED, b""), "ACK", 1, to), pair.alice)
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 def test_an_answer_from_a_trunk(scripted: Pair, sdp_answer: bytes) -> None:
@@ -121,7 +121,7 @@ def test_an_answer_from_a_trunk(scripted: Pair, sdp_answer: bytes) -> None:
     success = response_to(request, 200, to_tag="b1", headers=headers, body=body, content_type=MIXED)
     pair.bob.send(success, pair.alice)
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 def test_what_must_be_understood_is_refused(scripted: Pair) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.message import Request, response_to
 from spech.testing.wire import FakeWire
 
@@ -69,7 +69,7 @@ def test_without_a_prack_the_call_is_refused(scripted: Pair) -> None:
     session.ring(pair.wire.now)
     pair.wire.run(40)
     assert pair.kinds(pair.alice).count("504 INVITE") > 0
-    assert session.state is State.ENDED
+    assert session.state is SessionState.ENDED
 
 
 def test_what_is_required_and_unknown_is_refused(scripted: Pair) -> None:
@@ -196,7 +196,7 @@ def test_an_answer_that_came_reliably_is_the_last_word(scripted: Pair, sdp_answe
     assert isinstance(answered, events.Answered)
     assert answered.agreed is not None
     assert answered.agreed.remote == ("10.0.0.2", 5000)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_an_update_before_the_ack(
     ack = within(request, "ACK", 1, to, *([("Content-Type", "application/sdp")] if answer else []))
     pair.bob.send(ack.replace(body=answer), pair.alice)
     pair.wire.run(0.1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     changes = [one for one in pair.alice.events if isinstance(one, events.MediaChanged)]
     assert len(changes) == (invited and updated) + (not invited)
 
@@ -244,8 +244,8 @@ def test_two_of_us_keep_a_call_alive_for_hours(pair: Pair) -> None:
     assert ours.timer.ours
     assert not theirs.timer.ours
     pair.wire.run(3 * 3600)
-    assert ours.state is State.CONFIRMED
-    assert theirs.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
+    assert theirs.state is SessionState.CONFIRMED
     assert pair.kinds(pair.alice).count("UPDATE") == 12  # Every 900 s.
     pair.hang_up(pair.alice, ours)
     pair.quiet()
@@ -258,7 +258,7 @@ def test_a_caller_that_vanished_is_given_up(pair: Pair) -> None:
     assert pair.ended(pair.bob).reason == "Session expired"
     assert pair.ended(pair.bob).by == "local"
     pair.wire.run(60)
-    assert theirs.state is State.ENDED
+    assert theirs.state is SessionState.ENDED
 
 
 def test_too_small_an_interval_is_lengthened(scripted: Pair, sdp_answer: bytes) -> None:

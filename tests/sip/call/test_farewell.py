@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spech.sip.call.session import FAREWELL, State
+from spech.sip.call.session import FAREWELL, SessionState
 from spech.sip.message.message import Request
 from spech.testing.wire import FakeWire
 
@@ -14,7 +14,7 @@ from ..conftest import Pair
 
 
 def test_every_state_has_its_farewell() -> None:
-    assert set(FAREWELL) == set(State)
+    assert set(FAREWELL) == set(SessionState)
 
 
 def test_nothing_heard_yet_waits_for_a_provisional_response(scripted: Pair) -> None:
@@ -110,7 +110,7 @@ def test_a_further_fork_is_acknowledged_and_ended(scripted: Pair, sdp_answer: by
     bye = pair.bob.take("BYE")
     assert bye.to.tag == "b2"
     pair.reply(bye, 200)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     pair.reply(invite, 200, "b2", sdp_answer)  # Its repetition gets the ACK again, no second BYE.
     pair.wire.run(0.1)
     assert pair.bob.take("ACK").to.tag == "b2"
@@ -224,13 +224,13 @@ def test_whatever_happens_everybody_is_told(seed: int, words: list[str], loss: f
             wire.run(5)
         elif word == "alice":
             pair.hang_up(pair.alice, ours)
-        elif word in ("hold", "resume") and ours.state is State.CONFIRMED:
+        elif word in ("hold", "resume") and ours.state is SessionState.CONFIRMED:
             getattr(ours, word)(now)
         elif theirs is not None and word == "bob":
             pair.hang_up(pair.bob, theirs)
-        elif theirs is not None and theirs.state is State.INCOMING and word == "ring":
+        elif theirs is not None and theirs.state is SessionState.INCOMING and word == "ring":
             pair.ring(theirs)
-        elif theirs is not None and theirs.state is State.INCOMING and word == "answer":
+        elif theirs is not None and theirs.state is SessionState.INCOMING and word == "answer":
             pair.answer(theirs)
         wire.run(0.05)
     pair.alice.agent.close(wire.now)

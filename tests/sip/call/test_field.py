@@ -6,7 +6,7 @@ import pytest
 
 from spech.sip import events
 from spech.sip.call.info import dtmf_digit
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.call.transfer import Transfer
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, response_to
@@ -243,7 +243,7 @@ def test_sound_keeps_a_call_that_is_not_answered_yet(up: Up, sdp_answer: bytes) 
     for _ in range(8):
         up.wire.run(60)
         session.hear_early_media(up.wire.now)
-    assert session.state is State.RINGING
+    assert session.state is SessionState.RINGING
     up.wire.run(190)
     assert session.ended is not None  # Without sound it is given up as before.
     assert session.ended.status == 408

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from spech.sip.call.leftover import FarewellRecord, LeftoverCall
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, response_to
@@ -67,7 +67,7 @@ def test_a_call_that_came_gets_a_bye(pair: Pair) -> None:
     identity = Identity(NameAddr(Uri.parse(record.account)), "bob", None, random.Random(5))
     LeftoverCall(pair.alice.agent, record, identity, lambda flow: flow, pair.wire.now)
     pair.wire.run(0.2)
-    assert theirs.state is State.ENDED
+    assert theirs.state is SessionState.ENDED
 
 
 def test_the_bye_comes_after_requests_that_the_record_does_not_know(pair: Pair) -> None:
@@ -82,7 +82,7 @@ def test_the_bye_comes_after_requests_that_the_record_does_not_know(pair: Pair) 
     LeftoverCall(alice.agent, record, identity, lambda flow: flow, pair.wire.now)
     pair.wire.run(0.2)
     assert "200 BYE" in pair.kinds(pair.bob)
-    assert theirs.state is State.ENDED
+    assert theirs.state is SessionState.ENDED
 
 
 @pytest.mark.parametrize("ringing", [True, False])
@@ -109,7 +109,7 @@ def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair)
     theirs.answer(media("10.0.0.2", 5000), pair.wire.now)
     restart = Restart(pair, ours)
     pair.wire.run(2)
-    assert theirs.state is State.ENDED
+    assert theirs.state is SessionState.ENDED
     assert restart.outcome[-1] == 200
     restart.nothing_left()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 
 from ..conftest import Pair
 
@@ -47,8 +47,8 @@ def test_early_media_keeps_a_call_that_says_no_more(scripted: Pair) -> None:
     for _ in range(20):
         scripted.wire.run(60)
         session.hear_early_media(scripted.wire.now)
-    assert session.state is State.RINGING
+    assert session.state is SessionState.RINGING
     scripted.wire.run(184)
-    assert session.state is State.RINGING
+    assert session.state is SessionState.RINGING
     scripted.wire.run(2)
-    assert session.state is State.CANCELLING
+    assert session.state is SessionState.CANCELLING

@@ -8,7 +8,7 @@ import pytest
 
 from spech.sip import events
 from spech.sip.agent import UserAgent
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.dialog.capabilities import ALLOW, KNOWN
 from spech.sip.message.body import MAX_BODY
 from spech.sip.message.message import Request, Response
@@ -84,7 +84,7 @@ def test_methods_within_a_call(pair: Pair) -> None:
         pair.bob.send(theirs.dialog.request(method, via), pair.alice)
         pair.wire.run(0.1)
         assert pair.kinds(pair.alice)[-1] == f"{status} {method}"
-    assert ours.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
 
 
 # ---------------------------------------------------------------------- 8.2.2 the headers
@@ -112,7 +112,7 @@ def test_420_within_a_call_leaves_it(pair: Pair) -> None:
     pair.bob.send(theirs.dialog.request("UPDATE", via, headers=headers), pair.alice)
     pair.wire.run(0.1)
     assert "420 UPDATE" in pair.kinds(pair.alice)
-    assert ours.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
 
 
 @pytest.mark.parametrize("method", ["BYE", "INFO", "PRACK", "UPDATE"])
@@ -199,7 +199,7 @@ def test_488_to_a_new_offer_leaves_the_call(pair: Pair) -> None:
     pair.wire.run(0.1)
     refused = next(p.message for p in pair.wire.log if p.kind == "488 UPDATE")
     assert refused.headers.get("Warning") is not None
-    assert ours.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
 
 
 # ---------------------------------------------------------------------- what breaks the grammar

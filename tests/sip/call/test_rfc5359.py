@@ -9,7 +9,7 @@ redial 2.17: dialog events, then a call), transfer to instant messaging (2.6), a
 from __future__ import annotations
 
 from spech.sip import events
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Outgoing
@@ -60,14 +60,14 @@ def test_2_2_consultation_hold() -> None:
     )
     three.wire.run(0.1)
     three.carol_answers()
-    assert second.state is State.CONFIRMED
+    assert second.state is SessionState.CONFIRMED
     assert directions(three, "bob") == ["recvonly"]
     three.hang_up(three.alice, second)
     three.wire.run(1)
     ours.resume(three.wire.now)
     three.wire.run(1)
     assert directions(three, "bob") == ["recvonly", "sendrecv"]
-    assert theirs.state is State.CONFIRMED
+    assert theirs.state is SessionState.CONFIRMED
 
 
 def test_2_3_music_on_hold(pair: Pair) -> None:
@@ -97,8 +97,8 @@ def test_2_4_transfer_unattended() -> None:
         "10.0.0.1 BYE",
         "10.0.0.2 200 BYE",
     ]
-    assert theirs.state is State.ENDED
-    assert new.state is State.CONFIRMED
+    assert theirs.state is SessionState.ENDED
+    assert new.state is SessionState.CONFIRMED
     assert three.progress() == [100, 200]
 
 
@@ -112,9 +112,9 @@ def test_2_5_transfer_attended() -> None:
     assert replacing is not None
     assert replacing.headers.get("Replaces") is not None
     assert replacing.headers.get("Require") == "replaces"
-    assert carols.state is State.ENDED
-    assert second.state is State.ENDED
-    assert three.at_carol().state is State.CONFIRMED
+    assert carols.state is SessionState.ENDED
+    assert second.state is SessionState.ENDED
+    assert three.at_carol().state is SessionState.CONFIRMED
     byes = [p.source[0] for p in three.wire.log if p.kind == "BYE"]
     assert byes == ["10.0.0.3", "10.0.0.1"]
 
@@ -139,7 +139,7 @@ def test_2_7_call_forwarding_unconditional() -> None:
     assert isinstance(arrived, events.InviteReceived)
     arrived.session.answer(media("10.0.0.3", 6000), wire.now)
     wire.run(1)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 def test_2_16_call_pickup() -> None:
@@ -161,8 +161,8 @@ def test_2_16_call_pickup() -> None:
     arrived.session.answer(media("10.0.0.1", 4004), three.wire.now)
     three.wire.run(1)
     assert "200 INVITE" in three.kinds(three.alice)
-    assert ours.state is State.ENDED
-    assert theirs.state is State.ENDED
+    assert ours.state is SessionState.ENDED
+    assert theirs.state is SessionState.ENDED
     assert "487 INVITE" in three.kinds(three.bob)
 
 

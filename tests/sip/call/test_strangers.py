@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
@@ -68,7 +68,7 @@ def test_a_stranger_that_knows_the_tags_changes_nothing(
     assert sniffed.theirs.dialog.target == target
     sniffed.hang_up(sniffed.alice, sniffed.ours)  # The call works as before.
     sniffed.wire.run(1)
-    assert sniffed.theirs.state is State.ENDED
+    assert sniffed.theirs.state is SessionState.ENDED
     assert sniffed.ended(sniffed.bob).by == "remote"
 
 
@@ -88,7 +88,7 @@ def test_a_nat_that_gives_the_peer_another_port_is_followed_at_once(sniffed: Sni
     sniffed.forge("BYE", rebound)
     sniffed.wire.run(0.1)
     rebound.take("200 BYE")
-    assert sniffed.theirs.state is State.ENDED
+    assert sniffed.theirs.state is SessionState.ENDED
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE"])
@@ -103,7 +103,9 @@ def test_a_peer_at_another_address_is_followed_when_it_is_silent_at_its_old_one(
     assert sniffed.stranger.inbox == []
     sniffed.wire.run(2)
     sniffed.stranger.take(f"200 {method}")
-    assert sniffed.theirs.state is (State.ENDED if method == "BYE" else State.CONFIRMED)
+    assert sniffed.theirs.state is (
+        SessionState.ENDED if method == "BYE" else SessionState.CONFIRMED
+    )
 
 
 def test_a_trusted_host_speaks_for_the_peer(sniffed: Sniffed) -> None:
@@ -149,3 +151,19 @@ def test_a_stranger_cancels_no_call() -> None:
     pair.wire.run(0.5)
     assert theirs.ended is None
     assert pair.find(pair.bob, events.CallEnded) is None
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_caller_is_proven_by_its_ack(trusted: bool) -> None:
+    """Before that its address may be that of a third party, unless we know the host."""
+    pair = Pair(FakeWire(seed=9))
+    if trusted:
+        pair.bob.agent.is_known_peer = lambda host: host == "10.0.0.1"
+    ours = pair.call()
+    theirs = pair.incoming()
+    assert ours.is_proven
+    assert theirs.is_proven is trusted
+    pair.answer(theirs)
+    assert theirs.is_proven is trusted
+    pair.wire.run(0.1)
+    assert theirs.is_proven

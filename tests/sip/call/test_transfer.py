@@ -7,7 +7,7 @@ import pytest
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip import events
 from spech.sip.call.replaces import Replaces, embedded
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.message import Response
 from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire
@@ -28,7 +28,7 @@ def test_a_blind_transfer(three: Three) -> None:
     last = [e for e in three.alice.events if isinstance(e, events.TransferProgress)][-1]
     assert last.transfer.over
     assert (last.transfer.status, last.transfer.reason) == (200, "OK")
-    assert new.state is State.CONFIRMED
+    assert new.state is SessionState.CONFIRMED
     invite = three.at_carol().invited_by
     assert invite is not None
     assert invite.headers.get("Referred-By") == "<sip:alice@10.0.0.1>"
@@ -57,8 +57,8 @@ def test_nobody_listens_so_it_is_declined(three: Three) -> None:
     event = three.find(three.alice, events.TransferProgress)
     assert isinstance(event, events.TransferProgress)
     assert (event.transfer.status, event.transfer.over) == (603, True)
-    assert ours.state is State.CONFIRMED
-    assert theirs.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
+    assert theirs.state is SessionState.CONFIRMED
     three.refer(ours)  # Another try is allowed.
     three.wire.run(1)
 
@@ -70,7 +70,7 @@ def test_the_program_declines(three: Three) -> None:
     event.referral.decline(603, three.wire.now)
     three.wire.run(1)
     assert three.progress()[-1] == 603
-    assert ours.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
     notify = [p.message for p in three.wire.log if p.kind == "NOTIFY"][-1]
     assert notify.headers.get("Subscription-State") == "terminated;reason=noresource"
 
@@ -90,7 +90,7 @@ def test_who_transfers_may_leave_at_once(three: Three) -> None:
     ours, theirs = referred(three)
     three.hang_up(three.alice, ours)
     three.wire.run(0.1)
-    assert theirs.state is State.ENDED
+    assert theirs.state is SessionState.ENDED
     three.follow()
     three.carol_answers()
     assert three.find(three.carol, events.Answered) is not None
@@ -104,7 +104,7 @@ def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Three) -> None:
     three.wire.run(0.1)
     last = [e for e in three.alice.events if isinstance(e, events.TransferProgress)][-1]
     assert (last.transfer.status, last.transfer.over) == (200, True)
-    assert ours.state is State.ENDED
+    assert ours.state is SessionState.ENDED
 
 
 def test_a_bye_that_news_has_overtaken_is_said_again(three: Three) -> None:
@@ -117,7 +117,7 @@ def test_a_bye_that_news_has_overtaken_is_said_again(three: Three) -> None:
     three.carol_answers()
     three.wire.run(2)
     assert "500 BYE" in three.kinds(three.alice)
-    assert ours.state is State.ENDED
+    assert ours.state is SessionState.ENDED
     assert three.ended(three.alice).by == "remote"
     assert len({p.data for p in three.wire.log if p.kind == "BYE"}) == 2
 
@@ -278,8 +278,8 @@ def test_an_attended_transfer(three: Three) -> None:
     assert new.replaces is carols
     three.carol_answers()
     # Carol leaves Alice for Bob (RFC 3891 3).
-    assert carols.state is State.ENDED
-    assert second.state is State.ENDED
+    assert carols.state is SessionState.ENDED
+    assert second.state is SessionState.ENDED
     assert three.progress()[-1] == 200
     three.hang_up(three.alice, ours)
     three.hang_up(three.carol, new)
@@ -348,7 +348,7 @@ def test_a_call_that_we_began_can_be_picked_up_while_it_rings(pair: Pair) -> Non
     event.session.answer(media("10.0.0.1"), pair.wire.now)
     pair.wire.run(0.5)
     assert "CANCEL" in pair.kinds(pair.alice)
-    assert ours.state is State.ENDED
+    assert ours.state is SessionState.ENDED
 
 
 def test_replaces_as_text_and_within_a_uri() -> None:

@@ -11,7 +11,7 @@ import trio
 
 from spech import Account, CallFailed, open_phone
 from spech.sip import events
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
@@ -71,7 +71,7 @@ def test_cancel_after_credentials_waits_for_a_provisional_response(accounted: Ac
     pair.wire.run(0.1)
     pair.challenge(first)
     second = pair.bob.take("INVITE")
-    assert session.state is State.CALLING
+    assert session.state is SessionState.CALLING
     pair.hang_up(pair.alice, session)
     pair.wire.run(0.1)
     assert "CANCEL" not in pair.kinds(pair.alice)  # RFC 3261 9.1
@@ -446,4 +446,4 @@ def test_a_challenge_on_an_unknown_way_is_answered_on_the_way_to_our_server(
     assert pair.answered_to(bye)
     pair.reply(bye, 200)
     pair.wire.run(0.1)
-    assert session.state is State.ENDED
+    assert session.state is SessionState.ENDED

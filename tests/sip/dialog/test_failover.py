@@ -12,7 +12,7 @@ import trio.testing
 
 from spech import Account, PortRange, open_phone
 from spech.sip import events
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.framing import StreamFramer
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
@@ -381,7 +381,7 @@ def test_a_refresh_by_way_of_another_server_is_answered(scripted: Pair) -> None:
         pair.bob.send(update.replace(headers=headers), pair.alice)
         pair.wire.run(0.1)
         pair.bob.take("200 UPDATE")
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 async def test_calls_go_first_to_the_server_that_we_are_registered_with(

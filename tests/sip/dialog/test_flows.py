@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spech.sip.call.session import State
+from spech.sip.call.session import SessionState
 from spech.sip.message.message import Request, Response, response_to
 from spech.testing.wire import FakeWire
 
@@ -109,7 +109,7 @@ def test_a_bye_without_response_goes_over_every_known_flow(
     assert pair.wire.now - began < (1.0 if closing else 3.0)
     pair.reply(pair.bob.take("BYE"), 200)
     pair.wire.run(0.1)
-    assert session.state is State.ENDED
+    assert session.state is SessionState.ENDED
     pair.quiet()
 
 

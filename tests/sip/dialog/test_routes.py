@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
@@ -66,8 +66,8 @@ BACK = [BOB, SECOND, FIRST, ALICE]
 def test_a_call_through_two_proxies(strict: str | None) -> None:
     routed = Routed(strict)
     ours, theirs = routed.up()
-    assert ours.state is State.CONFIRMED
-    assert theirs.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
+    assert theirs.state is SessionState.CONFIRMED
     assert routed.path("ACK", ALICE) == FORTH
     ours.hold(routed.wire.now)
     routed.wire.run(1)
@@ -134,7 +134,7 @@ def test_the_ack_of_a_refused_reinvite_takes_its_way() -> None:
     assert routed.path("488 INVITE", ALICE) == FORTH
     assert routed.path("ACK", BOB) == BACK
     assert routed.kinds(routed.alice).count("488 INVITE") == 1
-    assert ours.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
 
 
 class Deaf:

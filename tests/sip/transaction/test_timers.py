@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spech.sip.call.session import Session, State
+from spech.sip.call.session import Session, SessionState
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
 from spech.sip.message.message import Request, Response, response_to
@@ -57,7 +57,7 @@ def test_ringing_ends(
     session = called(pair, invite(*headers, body=offer())).session
     session.ring(pair.wire.now)
     pair.wire.run(seconds - 1)
-    assert session.state is State.INCOMING
+    assert session.state is SessionState.INCOMING
     assert pair.kinds(pair.alice).count("180 INVITE") == -(-seconds // 60)  # Each minute.
     pair.wire.run(2)
     pair.bob.take(f"{status} INVITE")  # RFC 3261 13.3.1
@@ -77,7 +77,7 @@ def test_a_cancel_that_leads_to_no_final_response(scripted: Pair) -> None:
     assert not pair.alice.agent.idle
     pair.wire.run(2)  # 64*T1 (RFC 3261 9.1)
     assert pair.alice.agent.idle
-    assert session.state is State.ENDED
+    assert session.state is SessionState.ENDED
     pair.quiet()
 
 
@@ -101,7 +101,7 @@ def test_a_prack_that_comes_after_the_200(scripted: Pair, number: int) -> None:
     pair.bob.take("200 PRACK")
     pair.bob.send(within(request, "ACK", 1, to), pair.alice)
     pair.wire.run(40)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     assert pair.kinds(pair.alice).count("180 INVITE") == 1
 
 
@@ -162,7 +162,7 @@ def test_a_reinvite_that_is_refused_leaves_the_call(
     pair.wire.run(0.1)
     refuse(pair, pair.bob.take("INVITE"), status)
     pair.wire.run(60)
-    assert session.state is State.CONFIRMED  # RFC 3261 14.1
+    assert session.state is SessionState.CONFIRMED  # RFC 3261 14.1
 
 
 def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -> None:
@@ -204,7 +204,7 @@ def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> 
         refuse(pair, pair.bob.take("INVITE"), 500, ("Retry-After", "1"))
         pair.wire.run(1.2)
     pair.wire.run(60)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     assert pair.kinds(pair.alice).count("INVITE") == 7
 
 
@@ -220,8 +220,8 @@ def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
     pair.wire.drop = lambda packet: False
     pair.wire.run(5)
     assert pair.kinds(pair.alice).count("INVITE") == sent + 1
-    assert ours.state is State.CONFIRMED
-    assert theirs.state is State.CONFIRMED
+    assert ours.state is SessionState.CONFIRMED
+    assert theirs.state is SessionState.CONFIRMED
 
 
 # ---------------------------------------------------------------------- session timers
@@ -242,7 +242,7 @@ def test_a_refresh_that_is_refused_is_tried_again(scripted: Pair, sdp_answer: by
         pair.alice,
     )
     pair.wire.run(899)
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
     pair.wire.run(3)
     pair.bob.take("UPDATE")  # The interval starts with the answer.
 
@@ -261,7 +261,7 @@ def test_a_refresh_within_the_call_may_be_too_brief(
     assert again.headers.get("Session-Expires") == "3600;refresher=uac"
     assert again.headers.get("Min-SE") == "3600"
     assert bool(again.body) is (method == "INVITE")
-    assert session.state is State.CONFIRMED
+    assert session.state is SessionState.CONFIRMED
 
 
 def test_the_called_party_refreshes_where_the_answer_says_so(

@@ -15,7 +15,7 @@ from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.watching.dialog_info import DialogInfo
 from spech.sip.watching.mailbox import Mailbox
-from spech.sip.watching.subscription import State, Subscription
+from spech.sip.watching.subscription import Subscription, SubscriptionState
 from spech.testing.wire import FakeWire
 
 from ..conftest import Pair
@@ -106,7 +106,7 @@ class Notifier(Pair):
         subscription = self.subscribe(package)
         self.answer(200, ("Expires", "3600"))
         assert self.notify(body=body) == 200
-        assert subscription.state is State.ACTIVE
+        assert subscription.state is SubscriptionState.ACTIVE
         return subscription
 
     def told(self) -> list[object]:
@@ -125,9 +125,9 @@ def test_it_is_asked_for_and_told(notifier: Notifier) -> None:
     assert request.headers.get("Accept") == "application/simple-message-summary"
     assert request.expires == 3600
     assert request.contact is not None
-    assert subscription.state is State.SUBSCRIBING  # The NOTIFY makes it (4.4.1).
+    assert subscription.state is SubscriptionState.SUBSCRIBING  # The NOTIFY makes it (4.4.1).
     assert notifier.notify() == 200
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
     assert notifier.told() == [subscription.content]
     assert isinstance(subscription.content, Mailbox)
     assert subscription.content.voice.new == 2
@@ -139,7 +139,7 @@ def test_a_notify_may_come_before_the_answer(notifier: Notifier) -> None:
     assert notifier.notify() == 200
     notifier.bob.send(response_to(request, 200, to_tag="b1"), notifier.alice)
     notifier.wire.run(60)
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
     with pytest.raises(LookupError):
         notifier.take()
 
@@ -148,11 +148,11 @@ def test_it_waits_for_permission(notifier: Notifier) -> None:
     subscription = notifier.subscribe("presence")
     notifier.answer(202, ("Expires", "600"))
     notifier.notify("pending;expires=600", b"")
-    assert subscription.state is State.PENDING
+    assert subscription.state is SubscriptionState.PENDING
     notifier.notify(
         "active;expires=590", b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="pres:bob@x"/>'
     )
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
 
 
 def test_it_is_renewed_in_its_dialog_before_it_ends(notifier: Notifier) -> None:
@@ -182,7 +182,7 @@ def test_credentials_are_given_where_they_are_asked_for(notifier: Notifier) -> N
     assert second.cseq.number == first.cseq.number + 1
     assert (second.call_id, second.from_.tag) == (first.call_id, first.from_.tag)
     assert notifier.notify() == 200
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
 
 
 def test_too_short_an_interval_is_lengthened(notifier: Notifier) -> None:
@@ -196,7 +196,7 @@ def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
     for pause in (5, 15, 30):
         before = notifier.wire.now
         notifier.answer(200, ("Expires", "0"))
-        assert subscription.state is State.WAITING
+        assert subscription.state is SubscriptionState.WAITING
         notifier.asked_again()
         assert 0.7 * pause < notifier.wire.now - before < 1.3 * pause
 
@@ -205,7 +205,7 @@ def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
 def test_a_refusal_is_final(notifier: Notifier, status: int) -> None:
     subscription = notifier.subscribe()
     notifier.answer(status)
-    assert (subscription.state, subscription.status) == (State.ENDED, status)
+    assert (subscription.state, subscription.status) == (SubscriptionState.ENDED, status)
     notifier.wire.run(1000)
     with pytest.raises(LookupError):
         notifier.take()
@@ -226,14 +226,14 @@ def test_after_silence_it_is_asked_again_with_pauses_of_at_most_20_seconds(
     assert notifier.wire.run_until(lambda: bool(notifier.bob.inbox), 200)
     notifier.answer(200, ("Expires", "3600"))
     notifier.notify()
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
 
 
 def test_an_answer_without_a_notify_is_no_subscription(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "3600"))
     notifier.wire.run(32)
-    assert subscription.state is State.WAITING  # Timer N (4.1.2.4).
+    assert subscription.state is SubscriptionState.WAITING  # Timer N (4.1.2.4).
     notifier.wire.run(7)
     notifier.take()
 
@@ -261,11 +261,11 @@ def test_why_it_ended_says_whether_to_ask_again(
     notifier.notify(f"terminated;reason={reason}")
     start = notifier.wire.now
     if least is None or most is None:
-        assert subscription.state is State.ENDED
+        assert subscription.state is SubscriptionState.ENDED
         notifier.wire.run(1000)
         assert notifier.bob.inbox[-1].cseq.method == "NOTIFY"
         return
-    assert subscription.state is State.WAITING
+    assert subscription.state is SubscriptionState.WAITING
     notifier.asked_again()
     assert least <= notifier.wire.now - start <= most
     request = notifier.answer(200, ("Expires", "3600"))
@@ -281,14 +281,14 @@ def test_a_notifier_that_forgot_us_is_asked_anew(notifier: Notifier) -> None:
     request = notifier.answer(200, ("Expires", "3600"))
     assert request.to.tag is None
     notifier.notify()
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
 
 
 def test_a_renewal_that_fails_is_tried_again_until_it_ends(notifier: Notifier) -> None:
     subscription = notifier.active()
     notifier.asked_again()
     notifier.answer(500)
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
     notifier.wire.run(7)
     assert notifier.answer(200, ("Expires", "3600")).to.tag == "b1"
 
@@ -300,7 +300,7 @@ def test_leaving_ends_it(notifier: Notifier) -> None:
     notifier.wire.run(0.1)
     assert notifier.answer(200, ("Expires", "0")).expires == 0
     assert notifier.notify("terminated;reason=timeout") == 200
-    assert subscription.state is State.ENDED
+    assert subscription.state is SubscriptionState.ENDED
     notifier.wire.run(100)
     assert notifier.alice.agent.get_timer() is None
     assert notifier.notify() == 481
@@ -310,7 +310,7 @@ def test_leaving_before_the_first_notify(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "3600"))
     subscription.unsubscribe(notifier.wire.now)
-    assert subscription.state is State.ENDED
+    assert subscription.state is SubscriptionState.ENDED
     assert notifier.notify() == 481  # Which ends it at the notifier (4.2.2).
 
 
@@ -320,7 +320,7 @@ def test_closing_the_agent_ends_them_all(notifier: Notifier) -> None:
     notifier.wire.run(0.1)
     assert notifier.answer(200, ("Expires", "0")).expires == 0
     notifier.wire.run(40)
-    assert subscription.state is State.ENDED
+    assert subscription.state is SubscriptionState.ENDED
     assert notifier.alice.agent.get_timer() is None
 
 
@@ -348,7 +348,7 @@ def test_another_fork_and_rubbish_are_refused(notifier: Notifier) -> None:
     subscription = notifier.active()
     assert notifier.notify(tag="b2") == 481
     assert notifier.notify(body=b"nothing useful") == 400
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
 
 
 def test_an_unknown_package(notifier: Notifier) -> None:
@@ -398,12 +398,12 @@ def test_a_bad_line(seed: int) -> None:
         while any(m.cseq.method == "SUBSCRIBE" for m in notifier.bob.inbox):
             notifier.answer(200, ("Expires", "3600"))
             notifier.number = 0
-        if notifier.seen is not None and subscription.state is not State.ACTIVE:
+        if notifier.seen is not None and subscription.state is not SubscriptionState.ACTIVE:
             notifier.number = 0  # The same NOTIFY again.
             with suppress(IndexError):
                 notifier.notify()
         notifier.wire.run(0.5)
-    assert subscription.state is State.ACTIVE
+    assert subscription.state is SubscriptionState.ACTIVE
     assert len(notifier.told()) == 1
 
 
@@ -481,7 +481,7 @@ def test_the_content_of_a_fetch_counts(notifier: Notifier, state: str) -> None:
     """Granted for no time, the state comes once in the NOTIFY that follows (RFC 6665 4.4.1)."""
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "0"))
-    assert subscription.state is State.WAITING
+    assert subscription.state is SubscriptionState.WAITING
     assert notifier.notify(state=state) == 200
     assert subscription.content is not None
     before = notifier.wire.now
