@@ -18,6 +18,7 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.errors import RemoteProtocolError
+from spech.sip.message.body import MAX_BODY
 from spech.sip.message.display import escaped
 from spech.sip.message.headers import masked
 from spech.sip.message.message import Request
@@ -208,8 +209,8 @@ def _describe(data: bytes) -> tuple[str, list[str]]:
         return f"unreadable: {error}", []
     if not (message.headers.get("Content-Type") or "").lower().startswith("application/sdp"):
         return title, []
-    lines = message.body.decode("utf-8", "replace").splitlines()
-    return title, [escaped(line) for line in lines]
+    lines = message.body[:MAX_BODY].decode("utf-8", "replace").splitlines()
+    return title, [escaped(line) for line in lines if line]
 
 
 def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:

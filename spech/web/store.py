@@ -15,7 +15,7 @@ from spech.web.vault import Vault
 TRANSPORTS = ("udp", "tcp", "tls")
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|(?=[^:]*:)[0-9A-Fa-f:.]+")
 _USER_UNRESERVED = "-_.!~*'()&=+$,;?/"  # RFC 3261 25.1, mark and user-unreserved
 
 

@@ -15,12 +15,14 @@ _RELAY: Final = "application/dtmf-relay"
 _PLAIN: Final = "application/dtmf"
 #: Gateways write the event number (RFC 4733 3.2) in place of the character.
 _EVENTS: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
+#: Bytes of a body that are read.
+_LONGEST: Final = 1024
 
 
 def dtmf_digit(request: Request) -> str | None:
     """The digit of an ``application/dtmf-relay`` or ``application/dtmf`` body, or None."""
     kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-    text = request.body.decode("ascii", "replace")
+    text = request.body[:_LONGEST].decode("ascii", "replace")
     if kind == _RELAY:
         fields = dict(line.partition("=")[::2] for line in text.splitlines())
         text = next(

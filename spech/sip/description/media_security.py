@@ -329,7 +329,7 @@ def audio_lines(description: SessionDescription) -> list[MediaDescription]:
 def _crypto_lines(media: MediaDescription) -> list[_Line]:
     """The crypto lines that we understand, in their order; a tag that comes twice means none."""
     values = [value or "" for name, value in media.attributes if name == "crypto"]
-    tags = Counter(re.split("[ \t]", value, maxsplit=1)[0] for value in values)
+    tags = Counter(value.replace("\t", " ").partition(" ")[0] for value in values)
     lines = [line for value in values if (line := _read_crypto(value))]
     return [line for line in lines if tags[line.tag] == 1]
 

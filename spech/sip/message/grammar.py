@@ -32,12 +32,8 @@ QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 #: ``quoted-pair``: a backslash and the character that it protects.
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
-#: A ``quoted-string`` within one line, and the pairs in it that may protect even a control. The
-#: closing quote is optional, so that text is scanned once: without it, nothing is protected.
-_QUOTED_IN_LINE: Final = re.compile(
-    r'"[^"\\\r\n]*(?:\\[\x00-\x09\x0b\x0c\x0e-\x7f][^"\\\r\n]*)*("?)'
-)
-_PROTECTING_PAIR: Final = re.compile(r"\\[\x00-\x09\x0b\x0c\x0e-\x7f]")
+#: A control that a backslash protects within quotes. CR and LF cannot be protected.
+_PROTECTED: Final = re.compile(r"\\[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 #: What is left of a protected control when the quotes are taken off: no terminal shall obey it.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
@@ -53,21 +49,22 @@ VERSION: Final = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 BLANK: Final = " \t"
 
 
-def without_protected(text: str) -> str:
-    """``text`` without the characters that a backslash within quotes protects.
+def has_forbidden(line: str) -> bool:
+    """Whether a line holds a character that no header value may hold.
 
-    There alone may a control character stand, other than CR and LF.
+    A control character may only stand within quotes, protected by a backslash.
     """
-    return _QUOTED_IN_LINE.sub(
-        lambda found: _PROTECTING_PAIR.sub("", found[0]) if found[1] else found[0], text
-    )
-
-
-def has_forbidden(value: str) -> bool:
-    """Whether a header value holds a character that no header value may hold."""
-    if FORBIDDEN.search(value) is None:
+    if FORBIDDEN.search(line) is None:
         return False
-    return FORBIDDEN.search(without_protected(value)) is not None
+    # No backslash that is protected itself is left, and no quote that is.
+    line = line.replace("\\\\", "").replace('\\"', "")
+    if FORBIDDEN.search(_PROTECTED.sub("", line)) is not None:
+        return True
+    pieces = line.split('"')
+    outside = pieces[::2]
+    if len(pieces) % 2 == 0:  # The last quote is not closed: it protects nothing.
+        outside.append(pieces[-1])
+    return _PROTECTED.search('"'.join(outside)) is not None
 
 
 def unquote(text: str) -> str:
@@ -117,12 +114,15 @@ def read_number(text: str, maximum: int, what: str) -> int:
 
 
 _SPLIT_AT: Final = re.compile('[,"<]')
+#: Elements of one list that are told apart.
+_MOST_ELEMENTS: Final = 512
 
 
 def split_list(value: str) -> list[str]:
     """The elements of a comma-separated value; commas within quotes and ``<>`` do not count.
 
-    Empty elements are dropped. A quote or bracket that is never closed reaches to the end.
+    Empty elements are dropped. A quote or bracket that is never closed reaches to the end, and so
+    does the last of more elements than anyone needs.
     """
     if "," not in value:
         value = value.strip(BLANK)
@@ -133,6 +133,8 @@ def split_list(value: str) -> list[str]:
         if mark[0] == ",":
             parts.append(value[start : mark.start()])
             start = position = mark.end()
+            if len(parts) == _MOST_ELEMENTS:
+                break
         elif mark[0] == "<":
             position = value.find(">", mark.end()) + 1
         else:

@@ -34,7 +34,7 @@ from spech.sip.message.grammar import (
     unescape,
     unquote,
 )
-from spech.sip.message.uri import PLAIN_URI, Uri
+from spech.sip.message.uri import MAX_URI, PLAIN_URI, Uri
 
 __all__ = [
     "AuthHeader",
@@ -228,6 +228,8 @@ class NameAddr:
                 split_parameters(listed) if listed else (),
             )
         text = text.strip(BLANK)
+        if len(text) > MAX_URI:
+            raise RemoteProtocolError(f"an address of {len(text)} characters")
         if "<" not in text:
             bare, semicolon, listed = text.partition(";")
             if "?" in bare:
@@ -255,6 +257,8 @@ class NameAddr:
             return cls.parse(text)
         except RemoteProtocolError:
             text = text.strip(BLANK)
+            if len(text) > MAX_URI:
+                raise
             if "<" not in text:
                 bare, _, listed = text.partition(";")
                 if "?" in bare:

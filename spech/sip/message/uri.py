@@ -27,6 +27,11 @@ _NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
 _VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
 _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 
+#: Characters of a URI: those of a line of a message.
+MAX_URI: Final = 8192
+#: Characters of a URI that is repaired.
+_MOST_MENDED: Final = 1024
+
 # For the lenient reading, see :meth:`Uri.read`.
 _AFTER_HOST: Final = re.compile("[;?]")
 _ILLEGAL_IN_USER: Final = re.compile('[\x00-\x20\x7f<>"@\ud800-\udfff]')
@@ -100,6 +105,8 @@ class Uri:
         Raises:
             RemoteProtocolError: 400, when it is not one.
         """
+        if len(text) > MAX_URI:
+            raise RemoteProtocolError(f"a URI of {len(text)} characters", 414)
         plain = _PLAIN.fullmatch(text)
         if plain is not None:
             return cls.of_plain(*plain.groups())
@@ -123,7 +130,7 @@ class Uri:
             return cls.parse(text)
         except RemoteProtocolError:
             scheme, _, rest = text.strip(BLANK).partition(":")
-            if scheme.lower() not in _SIP_SCHEMES:
+            if scheme.lower() not in _SIP_SCHEMES or len(rest) > _MOST_MENDED:
                 raise
             return cls.parse(f"{scheme}:{_mended(rest)}")
 

@@ -1,0 +1,71 @@
+"""How long each parser takes at most, for the largest input that strangers can send.
+
+    python -m bench.parser_cost [--pairs] [PARSER ...]
+
+Every special character, with ``--pairs`` every pair of them too, fills each place of each parser's
+input (``tests/cost/parsers.py``), up to 65,535 bytes, and up to the smaller limits that a parser
+may have of its own: 32,768 bytes of a body, 8,192 characters of a line. The longest time of each
+parser is printed with the input that caused it: the best of three runs, by the clock of the
+process. The exit status is 1 where one takes longer than 20 ms. What grows faster than its input
+is found by ``tests/cost``, which counts; this script shows what the counted work takes, libraries
+in C included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from typing import Final
+
+from tests.cost.parsers import PARSERS, SPECIAL, Parser, pairs
+
+_SIZES: Final = (65_535, 32_768, 8_192)
+_LIMIT: Final = 0.020
+_RUNS: Final = 3
+
+
+def seconds(parser: Parser, data: bytes) -> float:
+    """The time of one run, at best; once is enough where it is far below the limit."""
+    best = float("inf")
+    for _ in range(_RUNS):
+        begun = time.process_time()
+        parser(data)
+        best = min(best, time.process_time() - begun)
+        if best < _LIMIT / 4:
+            break
+    return best
+
+
+def slowest(parser: Parser, texts: list[bytes]) -> tuple[float, bytes, bytes]:
+    """The longest time, and the place and the text that took it."""
+    found = (0.0, b"", b"")
+    for (before, after), text, size in itertools.product(parser.places, texts, _SIZES):
+        room = size - len(before) - len(after)
+        data = before + (text * room)[:room] + after
+        found = max(found, (seconds(parser, data), before, text))
+    return found
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--pairs", action="store_true", help="repeat pairs of characters too")
+    arguments.add_argument("parsers", nargs="*", help="names of parsers; all without any")
+    asked = arguments.parse_args()
+    texts = [*SPECIAL, *(pairs(SPECIAL) if asked.pairs else ())]
+    slow = 0
+    for parser in PARSERS:
+        if asked.parsers and parser.name not in asked.parsers:
+            continue
+        took, before, text = slowest(parser, texts)
+        slow += took > _LIMIT
+        mark = "  TOO LONG" if took > _LIMIT else ""
+        print(
+            f"{parser.name:>20} {took * 1e3:7.2f} ms  {before[-32:]!r} {text!r}{mark}", flush=True
+        )
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
