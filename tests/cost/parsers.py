@@ -93,12 +93,12 @@ def _message(data: bytes) -> None:
         caller_of(message)
 
 
-def _long_lines(data: bytes) -> None:
-    """Text in as many lines of each kind as a message may have, each as long as it may be.
+def _many_lines(data: bytes) -> None:
+    """Text in many lines of each kind.
 
     The bare line feed keeps the parser from its shorter way, which ends at some length.
     """
-    width = 8_000
+    width = 1_000
     for name in (b"Via", b"Contact", b"Record-Route", b"Reason", b"Supported", b"X\x01"):
         lines = (data[start : start + width] for start in range(0, len(data), width))
         head = b"".join(b"%s: %s\r\n" % (name, line.strip(b"\r\n")) for line in lines)
@@ -294,7 +294,7 @@ PARSERS: Final = (
             _by_lines(b"P-Asserted-Identity: "),
         ),
     ),
-    Parser("headers", _long_lines, ((b"", b""), (b"<sip:a@h>,", b""), (b'"', b""))),
+    Parser("headers", _many_lines, ((b"", b""), (b"<sip:a@h>,", b""), (b'"', b""))),
     Parser("salvage", _salvage, ((b"", b""), (b'OPTIONS a SIP/2.0\r\nX:\x01"', b"\r\n\r\n"))),
     Parser("stream", _stream, ((b"", b""), _by_lines(b"X: "))),
     Parser(
