@@ -156,6 +156,14 @@ def used(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def lost() -> int:
+    """Datagrams that were lost because the buffer of a socket in this namespace was full."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Udp: " in line
+    )
+    return int(values[names.index("RcvbufErrors")])
+
+
 def run_all(rate: int, sources: int, seconds: float) -> None:
     """Start the phone and the flood, and be the trunk."""
     for command in ("ip link set lo up", "ip route add local 10.0.0.0/8 dev lo"):
@@ -176,7 +184,8 @@ def run_all(rate: int, sources: int, seconds: float) -> None:
         print(f"memory of the phone: {before:.0f} MB before, {memory(phone.pid):.0f} MB after")
         print(
             f"CPU of the phone: {used(phone.pid) / seconds:.0%} of a core; "
-            f"load of the machine: {os.getloadavg()[0]:.1f}"
+            f"load of the machine: {os.getloadavg()[0]:.1f}; "
+            f"datagrams lost in full buffers: {lost()}"
         )
     finally:
         phone.kill()
