@@ -358,6 +358,10 @@ class UserAgent:
             if caller is not None:
                 self._room.give_back(caller)
 
+    def is_known(self, host: str) -> bool:
+        """Whether we trust ``host``, or have an answered call with it."""
+        return host in self._talking or self.is_trusted_host(host)
+
     def registered_at(self, host: str) -> bool:
         """Whether ``host`` is one of the servers that a registration of ours goes to."""
         return self._registration_at(host) is not None
@@ -428,9 +432,7 @@ class UserAgent:
         return Standing.ADMITTED if admitted else self._standing_of(flow)
 
     def _standing_of(self, flow: Flow) -> Standing:
-        host = flow.remote[0]
-        known = host in self._talking or self.is_trusted_host(host)
-        return Standing.KNOWN if known else Standing.STRANGER
+        return Standing.KNOWN if self.is_known(flow.remote[0]) else Standing.STRANGER
 
     def _is_repeatable(self, transaction: ServerTransaction) -> bool:
         """Whether the answer that went out would be given again to the same request.

@@ -187,6 +187,14 @@ class Endpoint:
         if self._draining and self.agent.idle and not any(one.pending for one in self._transports):
             self._idle.set()
 
+    def is_known(self, host: str) -> bool:
+        """Whether this numeric address is that of a known peer. See ``UserAgent.is_known``."""
+        return self.agent.is_known(host)
+
+    def shed(self, count: int) -> None:
+        """Messages of strangers were dropped unread."""
+        self.agent.dropped["overload"] += count
+
     def flows_in_use(self) -> Set[Flow]:
         """The flows that a call or a registration depends on."""
         dialogs = (session.dialog for session in self.agent.sessions)

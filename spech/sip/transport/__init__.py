@@ -27,6 +27,12 @@ class Pump(Protocol):
     def sent(self) -> None:
         """Something that waited has been sent."""
 
+    def is_known(self, host: str) -> bool:
+        """Whether messages of this numeric address come first where there are too many."""
+
+    def shed(self, count: int) -> None:
+        """So many messages of strangers were dropped unread, because too many waited."""
+
     def flows_in_use(self) -> Set[Flow]:
         """The flows that a call or a registration depends on."""
 

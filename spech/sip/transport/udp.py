@@ -16,8 +16,12 @@ from spech.sip.transport.hosts import LocalHosts, family
 
 #: The largest UDP payload; anything above cannot arrive.
 _LARGEST: Final = 65_535
-#: Datagrams taken at one wake-up: a flood holds the event loop for a few milliseconds only.
+#: Datagrams handled in a row: a flood holds the event loop for a few milliseconds only.
 _BATCH: Final = 16
+#: Datagrams read at one wake-up, and those of them from strangers that are handled. Reading costs
+#: little, handling much; a machine that cannot keep up serves known peers first.
+_MOST_READ: Final = 512
+_MOST_OF_STRANGERS: Final = 64
 _RECEIVE_BUFFER: Final = 1 << 21
 
 
@@ -99,20 +103,26 @@ class UdpTransport:
     async def run(self, pump: Pump) -> None:
         """Carry messages until cancelled."""
         while True:
-            pump.receive(await self._receive())
-
-    async def _receive(self) -> list[Arrival]:
-        while True:
             await trio.lowlevel.wait_readable(self._socket)
-            batch: list[Arrival] = []
-            while len(batch) < _BATCH:
-                try:
-                    data, remote = self._socket.recvfrom(_LARGEST)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    break  # An ICMP error for something that we sent; the timers deal with it.
-                if data.strip(b"\r\n\x00"):  # Else a keepalive.
-                    batch.append((data, self._flow((remote[0], remote[1]))))
-            if batch:
-                return batch
+            arrivals = self._read(pump)
+            for start in range(0, len(arrivals), _BATCH):
+                pump.receive(arrivals[start : start + _BATCH])
+                await trio.lowlevel.checkpoint()
+
+    def _read(self, pump: Pump) -> list[Arrival]:
+        """What waits in the socket: all of known peers, then the oldest of strangers."""
+        known: list[tuple[bytes, Address]] = []
+        strangers: list[tuple[bytes, Address]] = []
+        for _ in range(_MOST_READ):
+            try:
+                data, (host, port, *_) = self._socket.recvfrom(_LARGEST)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # An ICMP error for something that we sent; the timers deal with it.
+            if data.strip(b"\r\n\x00"):  # Else a keepalive.
+                (known if pump.is_known(host) else strangers).append((data, (host, port)))
+        if len(strangers) > _MOST_OF_STRANGERS:
+            pump.shed(len(strangers) - _MOST_OF_STRANGERS)
+        read = known + strangers[:_MOST_OF_STRANGERS]
+        return [(data, self._flow(remote)) for data, remote in read]

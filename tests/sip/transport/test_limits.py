@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import random
 import socket
 import subprocess
@@ -129,6 +130,38 @@ def test_the_address_of_the_default_route_serves_while_no_descriptor_is_left(
         assert hosts.towards("127.0.0.8").count(".") == 3
         assert not hosts.changed("127.0.0.9", known)
     assert hosts.towards("127.0.0.8") == "127.0.0.1"
+
+
+OPTIONS = (
+    "OPTIONS sip:a@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;rport;branch=z9hG4bK{0}\r\n"
+    "From: <sip:b@127.0.0.1>;tag=1\r\nTo: <sip:a@127.0.0.1>\r\nCall-ID: {0}\r\n"
+    "CSeq: 1 OPTIONS\r\n\r\n"
+)
+
+
+async def test_known_peers_come_first_where_more_datagrams_wait_than_can_be_handled() -> None:
+    async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
+        agent = phone._endpoint.agent
+        agent.is_known_peer = lambda host: host == "127.0.0.3"
+        with (
+            trio.socket.socket(type=trio.socket.SOCK_DGRAM) as stranger,
+            trio.socket.socket(type=trio.socket.SOCK_DGRAM) as peer,
+        ):
+            await stranger.bind(("127.0.0.2", 0))
+            await peer.bind(("127.0.0.3", 0))
+            await trio.testing.wait_all_tasks_blocked()
+            with socket.socket(fileno=os.dup(stranger.fileno())) as sender:
+                for number in range(200):  # The phone does not run meanwhile.
+                    sender.sendto(OPTIONS.format(number).encode(), phone.address)
+            with socket.socket(fileno=os.dup(peer.fileno())) as sender:
+                for number in range(200, 230):
+                    sender.sendto(OPTIONS.format(number).encode(), phone.address)
+            with trio.fail_after(5):
+                for number in range(200, 230):
+                    assert f"Call-ID: {number}\r\n".encode() in await peer.recv(4096)
+                for number in range(64):
+                    assert f"Call-ID: {number}\r\n".encode() in await stranger.recv(4096)
+            assert agent.dropped["overload"] == 200 - 64
 
 
 ECHO_DIGITS = """
