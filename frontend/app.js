@@ -106,9 +106,14 @@ function title() {
   return `${seconds === null ? t(`short.${call.state}`) : clock(seconds)} · ${nameOf(call)}`;
 }
 
+const favicon = element("link[rel=icon]");
+
+/** The tab names the caller, and its icon has a red dot while a call rings. */
 function showTitle() {
   const text = title();
   if (document.title !== text) document.title = text;
+  const symbol = phone.ringing.length > 0 ? "favicon-ringing.svg" : "favicon.svg";
+  if (favicon.getAttribute("href") !== symbol) favicon.setAttribute("href", symbol);
 }
 
 phone.addEventListener("change", () => {

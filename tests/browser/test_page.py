@@ -244,7 +244,10 @@ def test_keys_answer_decline_and_hang_up(registered: Telephone, pbx: Asterisk) -
     page.evaluate("document.activeElement.blur()")
     pbx.originate("alice", "Milliwatt")
     expect(registered.element("incoming")).to_be_visible()
+    icon = page.locator("link[rel=icon]")
+    expect(icon).to_have_attribute("href", "favicon-ringing.svg")
     page.keyboard.press("d")
+    expect(icon).to_have_attribute("href", "favicon.svg")
     expect(registered.element("incoming")).to_have_count(0)
 
 
