@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from spech import Call, Phone, open_phone
 from spech.agreement import RTP
 from spech.rtp.ice import IceState
+from spech.sip.message.parser import parse
 from spech.testing import network
 from spech.testing.network import INSIDE, OUTSIDE, ROUTER, Networks
+from spech.testing.plugin import unavailable
 from spech.testing.stun import open_stun_server
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
-from . import baresip
+from . import baresip, coturn
 from .conftest import RATE, SAID, assert_heard
 
 STUN = f"stun:{OUTSIDE}"
@@ -71,12 +74,14 @@ async def echo(phone: Phone) -> None:
                 port.send(frame)
 
 
-def answering(meeting: Meeting, ice: bool | None) -> Callable[[], Awaitable[None]]:
-    """A phone on the internet that echoes, beside a STUN server."""
+def answering(
+    meeting: Meeting, ice: bool | None, *, stun: bool = True
+) -> Callable[[], Awaitable[None]]:
+    """A phone on the internet that echoes, beside a STUN server of ours."""
 
     async def outside() -> None:
         async with (
-            open_stun_server(OUTSIDE, 3478),
+            open_stun_server(OUTSIDE, 3478) if stun else nullcontext(),
             open_phone(listen=(OUTSIDE, 5060), ice=ice) as phone,
             trio.open_nursery() as nursery,
         ):
@@ -123,6 +128,30 @@ def test_a_call_out_of_a_nat(
         partial(networks.run, "outside", answering(meeting, theirs)),
         partial(networks.run, "inside", inside),
     )
+
+
+def test_coturn_tells_our_public_address(networks: Networks, tmp_path: Path) -> None:
+    if not coturn.available():
+        unavailable("peers", "coturn is not installed; `make test-peers` installs it")
+
+    async def inside() -> None:
+        with trio.fail_after(20):
+            async with (
+                open_phone(listen=(INSIDE, 5060), stun=STUN) as phone,
+                phone.call(f"sip:echo@{OUTSIDE}:5060") as call,
+            ):
+                await call.answered(timeout=5)
+                await hear_oneself(call)
+                offers = [parse(e.data).body for e in call.timeline if e.data][:1]
+                assert f"{ROUTER} ".encode() in offers[0]
+                assert b"typ srflx" in offers[0]
+
+    meeting = Meeting(networks)
+    with coturn.running(tmp_path, OUTSIDE, networks.within("outside")):
+        meeting.run(
+            partial(networks.run, "outside", answering(meeting, True, stun=False)),
+            partial(networks.run, "inside", inside),
+        )
 
 
 async def talk_with_baresip(call: Call) -> None:
