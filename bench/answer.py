@@ -10,7 +10,7 @@ import sys
 import trio
 
 from spech import IncomingCall, open_phone
-from spech.cli.running import spare_collections
+from spech.phone.running import spare_collections
 
 
 async def answer(incoming: IncomingCall) -> None:

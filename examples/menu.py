@@ -6,9 +6,8 @@ usage: menu.py FILE...    the first file is played for 1, the second for 2, and 
 import os
 import sys
 
-import trio
-
-from spech import Account, Call, CallEnded, IncomingCall, SpechError, open_phone
+import spech
+from spech import Account, Call, CallEnded, IncomingCall, open_phone
 
 
 async def serve(call: Call, menu: dict[str, str]) -> None:
@@ -22,24 +21,21 @@ async def serve(call: Call, menu: dict[str, str]) -> None:
             call.play(menu[digit])
 
 
-async def answer(incoming: IncomingCall, menu: dict[str, str]) -> None:
-    try:
-        async with incoming.answer() as call:
-            await serve(call, menu)
-    except CallEnded:
-        print(incoming.caller_number, "hung up", flush=True)
-    except SpechError as error:
-        print(incoming.caller_number, error)
-
-
 async def main(files: list[str]) -> None:
     menu = {str(number): file for number, file in enumerate(files, 1)}
     account = Account(os.environ["SPECH_ACCOUNT"], password=os.environ.get("SPECH_SIP_PASSWORD"))
-    async with open_phone(account) as phone, trio.open_nursery() as calls:
+
+    async def answer(incoming: IncomingCall) -> None:
+        async with incoming.answer() as call:
+            try:
+                await serve(call, menu)
+            except CallEnded:
+                print(incoming.caller_number, "hung up", flush=True)
+
+    async with open_phone(account) as phone:
         await phone.registered(timeout=10)
         print("registered", flush=True)
-        async for incoming in phone.incoming_calls():
-            calls.start_soon(answer, incoming, menu)
+        await phone.serve(answer)
 
 
-trio.run(main, sys.argv[1:])
+spech.run(main, sys.argv[1:])

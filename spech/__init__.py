@@ -32,6 +32,7 @@ from spech.phone.conference import Conference, open_conference
 from spech.phone.correspondence import Message, Subscription
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone, open_phone
+from spech.phone.running import run
 from spech.rtp.ports import PortRange
 from spech.sip.transport.tls import TlsSettings
 from spech.sip.watching.dialog_info import DialogInfo, DialogState
@@ -80,4 +81,5 @@ __all__ = [
     "VaultError",
     "open_conference",
     "open_phone",
+    "run",
 ]

@@ -33,7 +33,7 @@ MEMBERS = {
     """,
     spech.Phone: """
         account active_calls address call codecs incoming_calls mailbox mailbox_changed messages
-        registered registration registration_changed secure_address send_message subscribe
+        registered registration registration_changed secure_address send_message serve subscribe
     """,
     spech.Subscription: "changed content state",
     spech.TransferRequest: "follow referred_by reject target",

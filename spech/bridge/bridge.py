@@ -97,9 +97,7 @@ class Bridge:
 
     async def serve(self, phone: Phone) -> None:
         """Take calls until cancelled; each one's error ends that one alone."""
-        async with trio.open_nursery() as calls:
-            async for incoming in phone.incoming_calls():
-                calls.start_soon(self._take, incoming)
+        await phone.serve(self._take)
 
     async def _take(self, incoming: IncomingCall) -> None:
         line = f"{incoming.caller_number} -> {incoming.called}: "

@@ -37,8 +37,8 @@ from spech.cli.options import (
     stun_option,
     verbose_option,
 )
-from spech.cli.running import run
 from spech.cli.trace import write_private
+from spech.phone.running import run
 from spech.scopes import open_scope
 from spech.sip.description.media_security import Policy
 

@@ -25,7 +25,7 @@ from spech.cli.options import (
     verbose_option,
     web_options,
 )
-from spech.cli.running import run
+from spech.phone.running import run
 from spech.scopes import open_scope
 from spech.web.auth import is_loopback
 

@@ -49,24 +49,10 @@ class Exchange:
 
     async def serve(self) -> None:
         """Take calls until cancelled."""
-        async with trio.open_nursery() as calls:
-            async for incoming in self.phone.incoming_calls():
-                calls.start_soon(self._take, incoming)
-
-    async def _take(self, incoming: IncomingCall) -> None:
-        """One call. However it goes wrong, it goes wrong alone."""
-        name = f"{incoming.caller_number} -> {incoming.called}"
-        _log.info("%s: calls", name)
-        try:
-            await self._connect(incoming)
-        except* (CallEnded, CallFailed) as group:
-            _log.info("%s: over: %s", name, group.exceptions[0])
-        except* SpechError as group:
-            _log.warning("%s: failed: %s", name, group.exceptions[0])
-        except* Exception:
-            _log.exception("%s: failed", name)
+        await self.phone.serve(self._connect)
 
     async def _connect(self, incoming: IncomingCall) -> None:
+        _log.info("%s calls %s", incoming.caller_number, incoming.called)
         extension = EXTENSIONS.get(incoming.called)
         if extension is None:
             await self._put_through(incoming)

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import trio
 
 from spech.addresses import Address
-from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError, SpechError
 from spech.phone.account import Account
 from spech.phone.binding import Binding, RegistrationStatus
 from spech.phone.call import Call
@@ -209,6 +209,33 @@ class Phone:
         """
         return self._reception.incoming_calls()
 
+    async def serve(
+        self, handler: Callable[[IncomingCall], Awaitable[object]], *, limit: int | None = None
+    ) -> Never:
+        """Take incoming calls until cancelled, each in a task of its own.
+
+        The failure of one call ends that call and no other: that the caller hangs up
+        (:class:`~spech.CallEnded`) is a normal end, other errors are logged. A call that
+        ``handler`` leaves unanswered is declined with 480.
+
+            async def echo(incoming):
+                async with incoming.answer() as call, ...
+
+            await phone.serve(echo)
+
+        Args:
+            handler: an async function, called with each :class:`IncomingCall`.
+            limit: how many calls are handled at once; further callers hear 486 (busy). None for no
+                limit.
+        """
+        async with open_scope() as handlers:
+            async for incoming in self.incoming_calls():
+                if limit is not None and len(handlers.child_tasks) >= limit:
+                    incoming.reject(486)
+                else:
+                    handlers.start_soon(_handle, incoming, handler)
+        raise AssertionError("incoming calls never end")
+
     # ------------------------------------------------------------------ messages and states
 
     async def send_message(self, target: str, text: str) -> None:
@@ -350,6 +377,23 @@ class Phone:
     def _unregistered_server(self) -> Uri | None:
         """The server of an account that does not register, None otherwise."""
         return None if self._account is None or self._binding is not None else self._account.uri
+
+
+async def _handle(
+    incoming: IncomingCall, handler: Callable[[IncomingCall], Awaitable[object]]
+) -> None:
+    """One incoming call, whose errors end here."""
+    name = f"the call from {incoming.caller_number} to {incoming.called}"
+    try:
+        await handler(incoming)
+    except* CallEnded as ended:
+        _log.info("%s is over: %s", name, ended.exceptions[0])
+    except* SpechError as failed:
+        _log.warning("%s failed: %s", name, failed.exceptions[0])
+    except* Exception:
+        _log.exception("%s failed", name)
+    finally:
+        incoming.reject(480)  # Does nothing once the call was answered.
 
 
 @asynccontextmanager

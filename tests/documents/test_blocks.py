@@ -1,6 +1,6 @@
 """Every fenced Python block of README and docs runs, with the addresses of a far end on loopback.
 
-A block that calls ``trio.run`` is a program and runs as one. A block with a test in it is run by
+A block that calls ``spech.run`` is a program and runs as one. A block with a test in it is run by
 pytest. Any other block is the inside of an ``async`` function; it finds the names that it uses:
 ``phone``, ``call`` (answered), ``calls`` (two of them), and everything that :mod:`spech` exports.
 The far end echoes, and presses 1234 at the beginning of each call. A block that waits for calls
@@ -44,7 +44,7 @@ class Block:
 
     @property
     def is_program(self) -> bool:
-        return "trio.run(" in self.code
+        return "spech.run(" in self.code
 
     @property
     def is_test(self) -> bool:
@@ -188,7 +188,7 @@ async def test_fragments(block: Block, far_end: FarEnd) -> None:
             )
             nursery = await stack.enter_async_context(trio.open_nursery())
             with trio.CancelScope() as scope:
-                if "incoming_calls" in block.code:
+                if "incoming_calls" in block.code or "phone.serve" in block.code:
 
                     async def visited() -> None:
                         await far_end.visit(phone)
