@@ -1,8 +1,8 @@
-"""Whether somebody speaks, or only the room is heard.
+"""Voice activity detection: tells speech from the noise of a room.
 
-The loudness of each tick is compared with the quietest of the last seconds, once of the whole
-sound and once of what changes fast in it, where consonants are louder than most rooms. A pause
-begins only some time after the last loud tick: words end softly.
+The level of each tick is compared with the quietest one of the last seconds, once for the whole
+sound and once for its high frequencies, where consonants are louder than most rooms. A pause begins
+only some time after the last loud tick, because words end softly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class VoiceActivity:
     """Judges ticks of 20 ms, one after the other.
 
     Attributes:
-        noisy: whether the last tick held nothing but noise, even where it still counts as speech.
+        noisy: whether the last tick was only noise, even where it still counts as speech.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class VoiceActivity:
         self._hangover = _HANGOVER
 
     def hear(self, pcm: Samples) -> bool:
-        """Take a tick of sound; return whether it is to be sent as speech."""
+        """Take a tick of sound; return whether it should be sent as speech."""
         whole = dbfs(pcm)
         wide = pcm.astype(np.int32)
         changes = dbfs(np.clip(wide[1:] - wide[:-1], -32768, 32767).astype(np.int16))

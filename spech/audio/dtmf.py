@@ -1,9 +1,9 @@
-"""DTMF digits heard in sound, within the limits of ITU-T Q.24.
+"""Detection of DTMF digits in sound, within the limits of ITU-T Q.24.
 
-Every 5 ms the last 20 ms are measured at the eight frequencies (ITU-T Q.23). The phase by which a
-tone has moved on since the measurement before tells how far it is off its frequency; a key is
-there when one tone of each group is right, their levels fit each other, and next to nothing else
-is heard. Speech hardly ever keeps to that for as long as a digit must last.
+Every 5 ms the last 20 ms are measured at the eight frequencies (ITU-T Q.23). The phase advance of a
+tone since the last measurement gives its frequency error. A key is detected when one tone of each
+group has the right frequency, their levels match, and hardly any other energy is present. Speech
+rarely meets these conditions for as long as a digit must last.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class DigitDetector:
 
         Args:
             pcm: of any length.
-            lost: whether they were invented in place of a packet that did not come. Then they
-                neither begin a digit nor end it.
+            lost: whether they conceal a lost packet. Then they neither begin a digit nor end it.
         """
         start = len(self._rest)
         sound = np.concatenate((self._rest, pcm))
@@ -85,7 +84,7 @@ class DigitDetector:
         return found
 
     def _follow(self, key: str) -> str:
-        """Take what one window holds; return the digit if that completes it."""
+        """Take the key of one window; return the digit if that completes it."""
         if not key:
             self._hits = 0
             self._misses += 1
@@ -104,7 +103,7 @@ class DigitDetector:
         return key
 
     def _judge(self, frames: NDArray[np.float64]) -> list[str]:
-        """The digit that fills each window, or nothing."""
+        """The digit that fills each window, or an empty string."""
         energies = np.einsum("ij,ij->i", frames, frames)
         if energies.max() < _QUIETEST * self._window:
             self._before = np.zeros(8, np.complex128)

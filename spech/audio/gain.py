@@ -1,4 +1,4 @@
-"""Louder and softer without clicks, and without the crackle of what goes over the top."""
+"""Gain without clicks, and a limiter in place of clipping."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _RELEASE = 10 ** (0.4 / 20)
 
 
 class Gain:
-    """A volume for sound that goes on, tick by tick.
+    """The gain of a stream of sound, tick by tick.
 
-    A change is spread over the next tick, 20 ms, so that it makes no click. What would go over
-    the top is taken back by a :class:`Limiter`.
+    A change is spread over the next tick, 20 ms, so that it makes no click. A :class:`Limiter`
+    prevents clipping.
 
     Attributes:
-        decibels: the volume, 0 for unchanged sound.
-        muted: silence in its place; the volume is kept.
+        decibels: the gain, 0 for unchanged sound.
+        muted: while true, the sound is silence; the gain is kept.
     """
 
     def __init__(self, decibels: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class Gain:
         self._target = 10 ** (decibels / 20)
 
     def process(self, pcm: Samples) -> Samples:
-        """The next tick at the present volume."""
+        """Return the next tick at the present gain."""
         target = 0.0 if self.muted else self._target
         before, self._factor = self._factor, target
         if before == target:
@@ -56,18 +56,18 @@ class Gain:
 
 
 class Limiter:
-    """Turns down what is too loud for 16 bits, and up again when it has passed.
+    """Attenuates sound that exceeds 16 bits, and recovers afterwards.
 
-    A sum of loud voices becomes softer as a whole for a moment, instead of losing its tips, which
-    is heard as a crackle. It turns down within 2.5 ms, in which tips may still be cut, and up by
-    20 dB in a second. Nothing is delayed, and what fits passes unchanged.
+    A sum of loud voices is attenuated as a whole for a moment, because clipping would be heard as a
+    crackle. The attack takes 2.5 ms, in which peaks may still be clipped; the release is 20 dB a
+    second. Nothing is delayed, and sound that fits passes unchanged.
     """
 
     def __init__(self) -> None:
         self._gain = 1.0
 
     def process(self, wide: Wide) -> Samples:
-        """The next tick, of samples that may lie beyond 16 bits."""
+        """Return the next tick; its samples may exceed 16 bits."""
         peak = max(float(wide.max()), -float(wide.min()))
         wanted = 1.0 if peak <= _CEILING else _CEILING / peak
         before = self._gain

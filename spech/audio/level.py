@@ -1,4 +1,4 @@
-"""How loud a sound is."""
+"""Levels of sound."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def peak(pcm: Samples) -> float:
 
 
 class Meter:
-    """How loud a sound is that goes on: over its last 100 ms."""
+    """Measures the level of a stream of sound over its last 100 ms."""
 
     def __init__(self) -> None:
         self._frames: deque[Samples] = deque(maxlen=_FRAMES)
@@ -47,7 +47,7 @@ class Meter:
         self._at = 0.0
 
     def note(self, frame: Samples) -> None:
-        """The next 20 ms."""
+        """Take the next 20 ms."""
         self._frames.append(frame)
 
     @property
@@ -56,7 +56,7 @@ class Meter:
         return dbfs(np.concatenate(self._frames)) if self._frames else SILENCE
 
     def peak(self, now: float) -> float:
-        """Where the needle of a peak meter is: up at once, down by 20 dB in a second."""
+        """The reading of a peak meter in dBFS: it rises at once and falls by 20 dB a second."""
         present = peak(np.concatenate(self._frames)) if self._frames else SILENCE
         fallen = self._shown - _FALL * (now - self._at)
         self._shown, self._at = max(present, fallen, SILENCE), now

@@ -10,9 +10,9 @@ from spech.codecs.base import Samples
 
 
 def mix(sounds: Sequence[Samples], samples: int) -> Samples:
-    """Add sounds of ``samples`` samples each; what goes over the top is clipped, not wrapped.
+    """Add sounds of ``samples`` samples each, with clipping.
 
-    No sound gives silence, and one is returned as it is.
+    Without a sound the result is silence; a single sound is returned unchanged.
     """
     if not sounds:
         return np.zeros(samples, np.int16)

@@ -1,7 +1,7 @@
-"""What a telephone network tells callers by tones, in each country's own way.
+"""Call progress tones, as the networks of each country send them.
 
 The table is ``countries.json``, after ITU-T E.180 Supplement 2; pages read the same file. A tone is
-a sequence of steps that begins again at its end: ``425/480 0/480`` is 425 Hz for 480 ms and as much
+a sequence of steps that repeats: ``425/480 0/480`` is 425 Hz for 480 ms and as much
 silence, ``440+480`` sounds both at once, and ``400x25`` is 400 Hz that swells 25 times a second.
 """
 
@@ -35,8 +35,8 @@ _EDGE_SECONDS: Final = 0.004
 class Step:
     """One sound, or silence, of a cadence.
 
-    ``frequencies`` sound together, in Hz; ``swell`` is how often a second they grow and shrink, 0
-    for never.
+    ``frequencies`` sound together, in Hz; ``swell`` is the frequency in Hz with which their
+    amplitude rises and falls, 0 for none.
     """
 
     frequencies: tuple[float, ...]
@@ -77,7 +77,7 @@ def cadence(name: str, country: str = "") -> tuple[Step, ...]:
 
 
 def written(name: str, country: str = "") -> str:
-    """The same as it stands in the table: ``425/480 0/480``.
+    """The cadence as the table has it: ``425/480 0/480``.
 
     Raises:
         ValueError: there is no tone of that name.
@@ -89,12 +89,12 @@ def written(name: str, country: str = "") -> str:
 
 
 class ProgressTone:
-    """A tone as something that plays, at any rate.
+    """A tone that plays at any sampling rate.
 
     Args:
         name: one of :data:`TONES`.
         country: two letters, ``de``; what E.180 recommends unless told otherwise.
-        seconds: how long it sounds; for ever unless told otherwise.
+        seconds: how long it sounds; without end unless told otherwise.
 
     Raises:
         ValueError: there is no tone of that name.
@@ -107,7 +107,7 @@ class ProgressTone:
         self._position = 0.0
 
     def read(self, samples: int, rate: int) -> Samples:
-        """The next ``samples`` samples at ``rate`` Hz; fewer only at the end."""
+        """Return the next ``samples`` samples at ``rate`` Hz; fewer only at the end."""
         parts: list[NDArray[np.float64]] = []
         wanted = round(min(samples, self._left * rate))
         self._left -= wanted / rate
@@ -126,7 +126,7 @@ class ProgressTone:
         return np.asarray(np.rint(np.concatenate(parts) * 32768), np.int16)
 
     def close(self) -> None:
-        """Sound no more; may be called again."""
+        """End the tone; may be called again."""
         self._left = 0.0
 
 

@@ -95,7 +95,7 @@ class ReadAhead:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Let the thread go on if it waits for room."""
+        """Let the thread continue if it waits for room."""
         try:
             while True:
                 self._blocks.get_nowait()

@@ -49,7 +49,7 @@ class Recording:
         channels: 1 for both sides mixed; 2 for ours on the left and the far end on the right.
         paused: while true, sound is skipped and leaves no gap.
         dropped: frames that were lost because the disk was too slow or the file reached 4 GB.
-        error: why the recording ended early, when the disk refused. The call goes on.
+        error: why the recording ended early, when the disk refused. The call continues.
 
     Raises:
         MediaError: the file cannot be created, or its name has an unknown ending. A disk that takes

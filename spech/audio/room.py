@@ -1,4 +1,4 @@
-"""A room in which everybody hears all others and not himself.
+"""A room in which everyone hears everyone else.
 
 There is no tick of the room and no rate of the room. Each member brings 20 ms at its own tick and
 takes what each other one brought since its last, so a voice waits for one tick at the most. Sound
@@ -25,28 +25,28 @@ _NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
 class Room:
-    """Whoever is in it hears the sum of the others."""
+    """Members of a room hear the sum of the others."""
 
     def __init__(self) -> None:
         self._members: list[Member] = []
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Who is in the room, in the order of arrival."""
+        """The members, in the order of arrival."""
         return tuple(self._members)
 
     def join(self, gain: float = 0.0) -> Member:
-        """A new member, ``gain`` decibels louder for the others; :meth:`Member.leave` ends it."""
+        """Add a member, ``gain`` decibels louder for the others, until :meth:`Member.leave`."""
         member = Member(self, gain)
         self._members.append(member)
         return member
 
     def listen(self) -> Member:
-        """A member whom nobody hears, and who is not among :attr:`members`."""
+        """Return a member that only listens, and is not among :attr:`members`."""
         return Member(self, 0.0)
 
     def empty(self) -> None:
-        """Have everybody leave."""
+        """Have all members leave."""
         for member in self.members:
             member.leave()
 
@@ -82,7 +82,7 @@ class Member:
 
     @property
     def muted(self) -> bool:
-        """While true, nobody hears the member, who goes on hearing all others."""
+        """While true, the others do not hear the member, which still hears them."""
         return self._volume.muted
 
     @muted.setter
@@ -91,21 +91,21 @@ class Member:
 
     @property
     def level(self) -> float:
-        """How loud the member is for the others: RMS over the last 100 ms, in dBFS."""
+        """The level of the member for the others: RMS over the last 100 ms, in dBFS."""
         return self._meter.level
 
     def exchange(
         self, far: Samples, rate: int, near: Samples | None = None
     ) -> tuple[Samples, Samples]:
-        """Bring one tick to the others and take theirs.
+        """Give one tick to the others and take theirs.
 
         Args:
-            far: 20 ms of what the member says.
+            far: 20 ms of the member's sound.
             rate: of all sound here, in Hz; it may change from one tick to the next.
-            near: what we say on the same line; None when nobody is there.
+            near: our sound at the near end of the same line; None without one.
 
         Returns:
-            What the far end is to hear, and what is to be heard at the near end.
+            The sound for the far end, and the sound for the near end.
         """
         if rate != self._rate:
             self._forget()
@@ -124,7 +124,7 @@ class Member:
         return self._to_far.process(others + near), self._to_near.process(others + far)
 
     def leave(self) -> None:
-        """Leave the room; from then on the line is on its own. May be called again."""
+        """Leave the room. May be called again."""
         if self._room is not None:
             self._forget()
             if self in self._room._members:
@@ -132,7 +132,7 @@ class Member:
             self._room = None
 
     def _others(self) -> NDArray[np.int32] | None:
-        """The sum of one tick of everybody else, None if nobody said anything."""
+        """The sum of one tick of all others, None if there is no sound of them."""
         total: NDArray[np.int32] | None = None
         if self._room is None:
             return None
@@ -155,7 +155,7 @@ class Member:
         return feed
 
     def _forget(self) -> None:
-        """What was made by us, and for us, is of no use any more."""
+        """Drop the feeds of our sound, and our part in the feeds of others."""
         self._feeds.clear()
         for speaker in () if self._room is None else self._room._members:
             feed = speaker._feeds.get(self._rate)
@@ -198,6 +198,6 @@ class _Feed:
         return self._frames[-waiting]
 
     def forget(self, listener: Member) -> bool:
-        """Whether somebody else still listens."""
+        """Remove a listener; return whether others still listen."""
         self._positions.pop(listener, None)
         return bool(self._positions)

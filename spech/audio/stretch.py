@@ -1,8 +1,8 @@
-"""Sound made shorter or longer without a change of pitch: a waveform is left out or said twice.
+"""Shortens and lengthens sound without a change of pitch: a waveform is left out or repeated.
 
-Overlap-add by likeness (WSOLA; W. Verhelst and M. Roelands, ICASSP 1993): the splice jumps to where
-the waveform resembles itself the most, which in voiced speech is a whole number of pitch periods
-away, and fades from one to the other.
+Overlap-add by waveform similarity (WSOLA; W. Verhelst and M. Roelands, ICASSP 1993): the splice
+jumps to where the waveform resembles itself most, which in voiced speech is a whole number of pitch
+periods away, and cross-fades.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ _SHORTEST = 0.0025
 _LONGEST = 0.015
 _FADE = 0.01
 _SEARCH_RATE = 8000
-#: Root mean square below which a splice is heard nowhere: -46 dBFS.
+#: Root mean square below which a splice is inaudible anywhere: -46 dBFS.
 _QUIET = 164.0
 
 
 def shorten(sound: Samples, at: int, most: int, rate: int, likeness: float) -> Samples | None:
-    """Leave out up to ``most`` samples behind sample ``at``, or None where it would be heard.
+    """Leave out up to ``most`` samples after sample ``at``; None where that would be audible.
 
     Args:
-        sound: what was played already, ``at`` samples of it, and what follows.
-        at: where it may be changed from on.
-        most: samples that may go.
+        sound: ``at`` samples that have been played, and what follows.
+        at: the first sample that may be changed.
+        most: samples that may be left out.
         rate: in Hz.
-        likeness: how much alike both sides of the splice have to be at least, from 0 to 1. In
-            silence they need not, and all that may go goes.
+        likeness: the similarity that both sides of the splice need, from 0 to 1. In silence it is
+            not needed, and ``most`` samples are left out.
 
     Returns:
-        What is to be played in place of ``sound[at:]``.
+        The sound to play in place of ``sound[at:]``.
     """
     fade = int(_FADE * rate)
     most = min(most, len(sound) - at - fade)
@@ -44,10 +44,10 @@ def shorten(sound: Samples, at: int, most: int, rate: int, likeness: float) -> S
 
 
 def lengthen(sound: Samples, at: int, wanted: int, rate: int, likeness: float) -> Samples | None:
-    """Say something twice from sample ``at`` on, or return None where that would be heard.
+    """Repeat sound from sample ``at`` on; None where that would be audible.
 
-    As :func:`shorten`; in silence ``wanted`` samples are added, or as many as there are, and in
-    speech a period whatever is wanted.
+    Arguments are those of :func:`shorten`. In silence ``wanted`` samples are added, as far as there
+    are so many; in speech one pitch period, whatever is wanted.
     """
     fade = int(_FADE * rate)
     if len(sound) - at < fade:
@@ -64,7 +64,7 @@ def _is_quiet(sound: Samples) -> bool:
 
 
 def _splice(sound: Samples, at: int, lag: int, fade: int) -> Samples:
-    """Fade from ``at`` to ``at + lag``, and go on from there."""
+    """Fade from ``at`` to ``at + lag``, and continue from there."""
     there = at + lag
     joined = overlap(sound[at : at + fade], sound[there : there + fade])
     return np.concatenate((joined, sound[there + fade :]))
@@ -73,7 +73,7 @@ def _splice(sound: Samples, at: int, lag: int, fade: int) -> Samples:
 def _best(
     sound: Samples, at: int, fade: int, rate: int, direction: int, most: int
 ) -> tuple[int, float]:
-    """The lag at which the sound resembles what is at ``at`` the most, and how much."""
+    """The lag with the greatest similarity to the sound at ``at``, and that similarity."""
     longest = min(int(_LONGEST * rate), most)
     shortest = int(_SHORTEST * rate)
     if longest < shortest:

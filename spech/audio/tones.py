@@ -1,4 +1,4 @@
-"""Sounds that are computed: sines and DTMF digits."""
+"""Computed sounds: sines and DTMF digits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMN_PEAK = 32767 * 10 ** ((-7 - 3.14) / 20)
 def tone(
     frequencies: Sequence[float], seconds: float, rate: int, *, level: float = -12.0
 ) -> Samples:
-    """A sum of sines, each ``level`` dBFS (RMS) loud.
+    """Return a sum of sines, each with a level of ``level`` dBFS (RMS).
 
     Args:
         frequencies: in Hz.
@@ -40,7 +40,7 @@ def tone(
 
 
 def digit(key: str, seconds: float, rate: int, *, level: float = -12.0) -> Samples:
-    """The two tones of a DTMF digit (ITU-T Q.23), each ``level`` dBFS loud.
+    """Return the two tones of a DTMF digit (ITU-T Q.23), each with a level of ``level`` dBFS.
 
     Raises:
         ValueError: ``key`` is none of ``0123456789*#ABCD``.
@@ -49,7 +49,7 @@ def digit(key: str, seconds: float, rate: int, *, level: float = -12.0) -> Sampl
 
 
 def digit_samples(key: str, start: int, count: int, rate: int) -> Samples:
-    """A stretch of a digit as a telephone sends it, from sample ``start`` of it.
+    """Return a part of a digit as a telephone sends it, from its sample ``start`` on.
 
     The row's tone has -9 dBm0, the column's 2 dB more, because lines dampen high tones more (ETSI
     ES 201 235-2 section 4.2).
@@ -68,4 +68,4 @@ def _frequencies(key: str) -> tuple[int, int]:
     for row, keys in zip(ROWS, KEYPAD, strict=True):
         if len(key) == 1 and key.upper() in keys:
             return row, COLUMNS[keys.index(key.upper())]
-    raise ValueError(f"{key!r} is no DTMF digit")
+    raise ValueError(f"{key!r} is not a DTMF digit")

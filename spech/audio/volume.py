@@ -1,4 +1,4 @@
-"""How loud one direction of a call is: by hand, and of its own accord."""
+"""The volume of one direction of a call: manual gain, and automatic gain control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spech.audio.level import dbfs
 from spech.codecs.base import Samples
 
 TARGET: Final = -19.0
-"""Where speech is brought to: its level while somebody speaks (ITU-T P.56), in dBFS."""
+"""The target of automatic gain control: the active speech level (ITU-T P.56), in dBFS."""
 
 _MOST: Final = 30.0
 _LEAST: Final = -20.0
@@ -29,11 +29,11 @@ _DOWN: Final = 12.0 / 50
 
 
 class Volume:
-    """The volume of sound that goes on, tick by tick.
+    """The volume of a stream of sound, tick by tick.
 
     Attributes:
         gain: in dB; a change takes 20 ms, so that it makes no click.
-        automatic: besides, bring speech to :data:`TARGET`. Off, it costs nothing.
+        automatic: also bring speech to :data:`TARGET`. While it is off, it costs nothing.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Volume:
             self._leveller = Leveller() if automatic else None
 
     def process(self, pcm: Samples) -> Samples:
-        """The next tick of 20 ms, louder or softer."""
+        """Return the next tick of 20 ms at the present volume."""
         wanted = self.gain
         if self._leveller is not None:
             wanted += self._leveller.receive(pcm)
@@ -63,9 +63,9 @@ class Volume:
 class Leveller:
     """Finds the gain that brings speech to :data:`TARGET`.
 
-    It listens to speech only, which stands out from the quietest moment of the last 1.5 s, and
-    holds its gain in pauses: so noise does not swell between the words, and noise alone is left as
-    it is. It goes up by 6 dB in a second of speech and down by 12, by -20 to 30 dB in all.
+    It measures speech only, which stands out from the quietest moment of the last 1.5 s, and holds
+    its gain in pauses, so that noise does not rise between words and noise alone is unchanged. The
+    gain rises by 6 dB in a second of speech and falls by 12 dB, within -20 to 30 dB.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Leveller:
         self._heard = 0
 
     def receive(self, pcm: Samples) -> float:
-        """Take a tick of 20 ms as it came in, and give the gain for it in dB."""
+        """Take a tick of 20 ms before gain, and return the gain for it in dB."""
         level = dbfs(pcm)
         self._levels.append(level)
         noise = min(self._levels)

@@ -1,12 +1,12 @@
-"""The registry: which codecs there are, which of them work here, and how to make one.
+"""The registry of codecs: which exist, which work here, and how to make one.
 
-A codec of your own joins by an entry point of the group ``spech.codecs`` that names a
+Other packages add codecs by an entry point of the group ``spech.codecs`` that names a
 :class:`CodecMaker`, or a sequence of them::
 
     [project.entry-points."spech.codecs"]
     mine = "my_package.my_codec:MAKER"
 
-Behind its name a codec may have settings, as parameters are written in SIP:
+A codec name may be followed by settings, in the syntax of SIP parameters:
 ``opus;bitrate=24000;complexity=8``. Every codec has ``ptime``, the milliseconds of a packet.
 """
 
@@ -133,9 +133,9 @@ def describe() -> tuple[CodecInfo, ...]:
 
 
 def impairment(name: str) -> Impairment:
-    """What the E-model holds against a codec; a guess for one that says nothing about itself.
+    """The impairment of a codec in the E-model; an estimate for one that does not state it.
 
-    The guess is a good speech codec with some concealment, on the scale of its sampling rate.
+    The estimate is that of a good speech codec with some concealment, on the scale of its rate.
     """
     maker = _makers().get(name.lower())
     if maker is None:

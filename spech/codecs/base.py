@@ -26,9 +26,9 @@ class Codec(Protocol):
         channels: channels in ``a=rtpmap``; PCM here is mono.
         payload_type: the static payload type (RFC 3551 section 6), or None for a dynamic one.
         fmtp: the parameters of ``a=fmtp`` that are offered, or None.
-        dtx: whether the codec describes pauses by itself, and needs no comfort noise beside it.
-        ptime_ms: milliseconds of a packet that we ask for (RFC 8866 section 6.4), and that we send
-            where the peer asks for nothing.
+        dtx: whether the codec describes pauses by itself, and needs no comfort noise.
+        ptime_ms: the packet length in ms that we ask for (RFC 8866 section 6.4), and that we send
+            where the peer asks for none.
     """
 
     ptime_ms: int
@@ -55,25 +55,25 @@ class Codec(Protocol):
         ...
 
     def configure(self, fmtp: str | None) -> None:
-        """Encode as the peer wishes: the parameters of its ``a=fmtp``. Nonsense is ignored."""
+        """Encode as the parameters of the peer's ``a=fmtp`` ask for; invalid ones are ignored."""
         ...
 
     def suppress_silence(self, wanted: bool) -> None:
-        """From the next :meth:`configure` on, leave pauses out as far as the peer permits.
+        """Suppress silence from the next :meth:`configure` on, as far as the peer permits.
 
-        Asked of a codec with ``dtx`` only.
+        Called only for codecs with ``dtx``.
         """
         ...
 
     def packet_samples(self, ptime_ms: int) -> int:
-        """How many samples (at ``rate``) go into a packet that is to last about that long."""
+        """How many samples (at ``rate``) a packet of about that length has."""
         ...
 
     def encode(self, pcm: Samples) -> bytes:
-        """Encode one packet's samples into an RTP payload; empty where nothing need be sent.
+        """Encode the samples of one packet into an RTP payload; empty where nothing need be sent.
 
         Raises:
-            ValueError: their number is none that :meth:`packet_samples` returns.
+            ValueError: :meth:`packet_samples` never returns their number.
         """
         ...
 
@@ -81,21 +81,21 @@ class Codec(Protocol):
         """Decode one RTP payload.
 
         Raises:
-            RemoteProtocolError: the payload is no frame of this codec.
+            RemoteProtocolError: the payload is not a frame of this codec.
         """
         ...
 
     def conceal(self, samples: int) -> Samples:
-        """Invent ``samples`` samples in place of a packet that did not come."""
+        """Return ``samples`` samples of concealment in place of a lost packet."""
         ...
 
     def recover(self, following: bytes, samples: int) -> Samples:
-        """As :meth:`conceal`, with the payload of the packet behind the gap for a hint."""
+        """As :meth:`conceal`, with the payload of the packet after the gap as a hint."""
         ...
 
 
 class BaseCodec:
-    """What most codecs share; a codec of your own may begin here.
+    """A base class with what most codecs share.
 
     Args:
         name: the name in Spech.
@@ -139,17 +139,17 @@ class BaseCodec:
         self._most_frames = rate * longest_ms // 1000 // frame
 
     def answer(self, offered: str | None) -> str | None:
-        """What is offered is also what is answered."""
+        """Answer with the parameters that we offer."""
         return self.fmtp
 
     def configure(self, fmtp: str | None) -> None:
-        """There is nothing to choose."""
+        """Ignore the parameters: there is nothing to choose."""
 
     def suppress_silence(self, wanted: bool) -> None:
-        """There are no pauses to describe."""
+        """Do nothing: the codec cannot describe pauses."""
 
     def packet_samples(self, ptime_ms: int) -> int:
-        """Whole frames, at least one, no more than the longest packet holds."""
+        """A number of whole frames: at least one, at most those of the longest packet."""
         frames = self.rate * ptime_ms // 1000 // self.frame
         return min(max(frames, 1), self._most_frames) * self.frame
 
@@ -157,19 +157,19 @@ class BaseCodec:
         """How many frames ``pcm`` holds.
 
         Raises:
-            ValueError: no whole number of them, or more than a packet holds.
+            ValueError: it is not a whole number of frames, or more than a packet holds.
         """
         frames, rest = divmod(len(pcm), self.frame)
         if rest or not 0 < frames <= self._most_frames:
-            raise ValueError(f"{len(pcm)} samples are no packet of {self.name}")
+            raise ValueError(f"{len(pcm)} samples are not a packet of {self.name}")
         return frames
 
     def conceal(self, samples: int) -> Samples:
-        """Silence, for a codec that knows nothing better."""
+        """Return silence, for a codec without concealment."""
         return np.zeros(samples, np.int16)
 
     def recover(self, following: bytes, samples: int) -> Samples:
-        """The packet behind the gap says nothing about it."""
+        """Conceal: the packet after the gap has no information about it."""
         return self.conceal(samples)
 
 
@@ -179,10 +179,10 @@ Band = Literal["narrowband", "wideband", "fullband"]
 
 @dataclass(frozen=True, slots=True)
 class Impairment:
-    """What a codec costs on the scale of the E-model (ITU-T G.107, G.107.1, G.107.2).
+    """The impairment by a codec in the E-model (ITU-T G.107, G.107.1, G.107.2).
 
-    ``equipment`` is Ie, what coding alone costs; ``robustness`` is Bpl: the higher, the better
-    losses are borne. Both count on the scale of ``band``.
+    ``equipment`` is Ie, the impairment by coding alone; ``robustness`` is Bpl: the higher, the less
+    losses impair. Both are on the scale of ``band``.
     """
 
     equipment: float
@@ -192,12 +192,12 @@ class Impairment:
 
 @dataclass(frozen=True, slots=True)
 class CodecInfo:
-    """One line of the list of codecs.
+    """An entry in the list of codecs.
 
     ``rate`` is that of the PCM in Hz, ``bitrate`` in bits per second of payload (an average where
-    it varies); ``package`` names the system package that brings the codec's library, None where
-    none is needed; ``impairment`` is None where nothing is known about it. ``library`` is what
-    codes, empty for code of the codec's own.
+    it varies); ``package`` names the system package with the codec's library, None where none is
+    needed; ``impairment`` is None where it is unknown. ``library`` names the library that encodes
+    and decodes, empty for a codec without one.
     """
 
     name: str
@@ -211,10 +211,10 @@ class CodecInfo:
 
 @dataclass(frozen=True, slots=True)
 class CodecMaker:
-    """What the registry keeps, and what an entry point of the group ``spech.codecs`` names.
+    """An entry of the registry; entry points of the group ``spech.codecs`` name these.
 
-    ``settings`` are whole numbers that a program may choose: the names of keyword arguments that
-    ``make`` takes, and what they may be.
+    ``settings`` are whole numbers that a program may choose: names of keyword arguments of
+    ``make``, and their allowed values.
     """
 
     info: CodecInfo

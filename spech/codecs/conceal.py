@@ -1,9 +1,9 @@
-"""Concealment for codecs that have none of their own: what was heard last goes on, and fades.
+"""Concealment for codecs that have none of their own: the last sound continues, and fades.
 
 After ITU-T G.711 Appendix I: the last pitch period is repeated, after 20 ms the last two and after
 40 ms the last three, so that it does not buzz; their ends are overlapped by a quarter of a period.
-It fades, and is silent after 60 ms. Where sound comes again, the invented one goes on under it for
-a few milliseconds and is faded over. Other than there, nothing is held back to smooth the
+It fades, and is silent after 60 ms. Where sound returns, the concealment continues under it for a
+few milliseconds and is cross-faded. Unlike in Appendix I, no sound is delayed to smooth the
 beginning: the step that is left between the last sample and its successor is spread instead.
 """
 
@@ -26,8 +26,8 @@ _SEARCH_RATE = 8000
 _STAGE = 0.02
 _FULL = 0.01
 _SILENT = 0.06
-#: Seconds that the invented sound goes on under the real one: at first, more for each second of
-#: the gap, and at most.
+#: Seconds for which the concealment continues under the real sound: at least, more for each second
+#: of the gap, and at most.
 _OVERLAP = 0.0025
 _OVERLAP_GROWTH = 0.1
 _LONGEST_OVERLAP = 0.01
@@ -45,9 +45,9 @@ class Concealer:
         self._position = 0
 
     def heard(self, pcm: Samples) -> Samples:
-        """Remember a frame that was decoded, and return it as it is to be played.
+        """Remember a decoded frame, and return it as it should be played.
 
-        That is as it is, but behind a gap. The array must not be changed afterwards.
+        Only after a gap is it changed. The array must not be changed afterwards.
         """
         if self._invented is not None:
             pcm = self._return(pcm)
@@ -55,7 +55,7 @@ class Concealer:
         return pcm
 
     def extend(self, samples: int) -> Samples:
-        """Return ``samples`` samples that go on where the last frame ended, fading to silence."""
+        """Return ``samples`` samples that continue the last frame and fade to silence."""
         if self._invented is None:
             self._invented = self._invent()
             self._position = 0
@@ -69,7 +69,7 @@ class Concealer:
         return np.pad(part, (0, samples - len(part)))
 
     def _return(self, pcm: Samples) -> Samples:
-        """Fade from the invented sound into the real one."""
+        """Cross-fade from the concealment to the real sound."""
         gap = self._position / self._rate
         overlap = min(_OVERLAP + _OVERLAP_GROWTH * gap, _LONGEST_OVERLAP)
         if gap >= _SILENT:
@@ -81,7 +81,7 @@ class Concealer:
         return np.concatenate((np.rint(joined).astype(np.int16), pcm[count:]))
 
     def _invent(self) -> NDArray[np.float32]:
-        """All that will be said in the gap, however long it is."""
+        """The concealment of a gap of any length."""
         silent = int(_SILENT * self._rate)
         history = np.concatenate((_NOTHING, *self._heard)).astype(np.float32)
         history = history[-int(_REMEMBERED * self._rate) :]
@@ -111,7 +111,7 @@ class Concealer:
         return (np.clip(invented, -32768, 32767) * gain).astype(np.float32)
 
     def _period(self, history: NDArray[np.float32]) -> int:
-        """The lag at which the last 20 ms resemble the older sound the most; 0 for too little."""
+        """The lag with the greatest similarity of the newest to older sound; 0 for too little."""
         step = max(1, self._rate // _SEARCH_RATE)
         compared = int(_COMPARED * self._rate)
         shortest = int(_SHORTEST * self._rate)
@@ -129,7 +129,7 @@ class Concealer:
 def _likenesses(
     history: NDArray[np.float32], compared: int, lags: NDArray[np.int64], step: int
 ) -> NDArray[np.float32]:
-    """The normalised correlation of the newest samples with those that lie a lag before."""
+    """The normalised correlation of the newest samples with those one lag earlier."""
     windows = np.lib.stride_tricks.sliding_window_view(history, compared)
     older = windows[len(history) - compared - lags, ::step]
     newest = history[-compared::step]

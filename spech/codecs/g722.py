@@ -1,7 +1,7 @@
 """G.722: 7 kHz of speech in 64 kbit/s, by sub-band ADPCM.
 
-Its RTP clock runs at 8000 Hz although there are 16000 samples in a second: an error of the first
-list of payload types that could not be mended any more (RFC 3551 section 4.5.2).
+Its RTP clock runs at 8000 Hz although there are 16000 samples in a second: an error in the
+first list of payload types that is kept for compatibility (RFC 3551 section 4.5.2).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """G.729 Annex A over libbcg729: 8 kbit/s, 10 bytes for 10 ms (RFC 3551 section 4.5.6).
 
-What comes may have pauses described by Annex B: a frame of 2 bytes (SID) says what the background
-is like, and the decoder goes on with such a noise until something else comes. Pauses are sent so
-where they are to be suppressed, and ``annexb=no`` does not forbid it.
+The peer may describe pauses after Annex B: a frame of 2 bytes (SID) describes the background noise,
+and the decoder generates such noise until another frame comes. We describe pauses in this way where
+silence is suppressed and ``annexb=no`` does not forbid it.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class G729Codec(BaseCodec):
     def encode(self, pcm: Samples) -> bytes:
         """10 bytes for each 10 ms of sound, 2 where a pause begins or its noise changes.
 
-        In a pause nothing is sent, but for the same description now and then. A packet cannot say
-        that it begins in a pause (RFC 3551 section 4.5.6): the first frame behind one moves to its
-        front, 10 ms ahead of its time.
+        In a pause nothing is sent except the description from time to time. A packet cannot start
+        within a pause (RFC 3551 section 4.5.6): the first frame after one moves to the front of its
+        packet, 10 ms early.
         """
         frames = self.require_frames(pcm)
         self._spoken.pcm[: len(pcm)] = pcm

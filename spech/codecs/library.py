@@ -1,7 +1,7 @@
 """Shared libraries of codecs, called through ctypes.
 
-C checks nothing, so a codec that comes through here checks lengths before each call, copies sound
-into buffers of its own, and hands no more than one packet over at a time.
+C checks nothing, so a codec that uses this checks lengths before each call, copies sound into
+buffers of its own, and passes at most one packet at a time.
 """
 
 from __future__ import annotations

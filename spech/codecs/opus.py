@@ -80,7 +80,7 @@ class OpusCodec(BaseCodec):
     def configure(self, fmtp: str | None) -> None:
         """What the peer plays and can use: RFC 7587 section 6.1; all of it may be absent.
 
-        Silence is sent as sound unless we or the peer want less of it (``usedtx``).
+        Silence is sent as sound unless we or the peer ask for DTX (``usedtx``).
         """
         wishes = parameters(fmtp)
         self._set("inband_fec", wishes.get("useinbandfec") == "1")
@@ -104,7 +104,7 @@ class OpusCodec(BaseCodec):
     def encode(self, pcm: Samples) -> bytes:
         """One packet of 10, 20, 40, 60, 80, 100 or 120 ms; nothing in a pause that is left out."""
         if self.require_frames(pcm) not in _FRAMES:
-            raise ValueError(f"{len(pcm)} samples are no packet of opus")
+            raise ValueError(f"{len(pcm)} samples are not a packet of opus")
         encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
         # opus_encode(): what has no more than two bytes does not need to be transmitted.
         return b"" if self._pauses and len(encoded) <= 2 else encoded
@@ -116,7 +116,7 @@ class OpusCodec(BaseCodec):
         return self._decode(payload, _LONGEST, 0)
 
     def conceal(self, samples: int) -> Samples:
-        """libopus goes on from what it heard, and fades."""
+        """Conceal by libopus, which continues the last sound and fades."""
         return self._decode(None, _whole_steps(samples), 0)[:samples]
 
     def recover(self, following: bytes, samples: int) -> Samples:

@@ -1,7 +1,7 @@
 """Speex at 8, 16 and 32 kHz over libspeex, packed as RFC 5574 says.
 
-Every payload is walked bit by bit before libspeex sees it: the library believes what it reads, and
-complains about the rest on the standard error of the process.
+Every payload is parsed bit by bit before libspeex gets it: the library trusts its input, and prints
+complaints to the standard error of the process.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class SpeexCodec(BaseCodec):
             _control_encoder(self._encoder.pointer, request, ctypes.c_int(wanted))
 
     def encode(self, pcm: Samples) -> bytes:
-        """Frames of 20 ms one behind the other, bit by bit, filled up to a whole byte.
+        """Encode frames of 20 ms one after the other, bit by bit, padded to a whole byte.
 
-        Nothing in a pause that is left out, but for an empty frame now and then.
+        In a suppressed pause nothing is sent except an empty frame from time to time.
         """
         frames = self.require_frames(pcm)
         self._spoken.pcm[: len(pcm)] = pcm
@@ -157,7 +157,7 @@ class SpeexCodec(BaseCodec):
         return self._heard.pcm[: frames * self.frame].copy()
 
     def conceal(self, samples: int) -> Samples:
-        """libspeex goes on from what it heard, and fades."""
+        """Conceal by libspeex, which continues the last sound and fades."""
         frames = min(-(-samples // self.frame), _MOST_FRAMES)
         for frame in range(frames):
             _decode(self._decoder.pointer, None, self._heard.at(frame * self.frame))

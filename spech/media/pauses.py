@@ -1,4 +1,4 @@
-"""What is sent while nobody speaks: a description of the noise now and then, in place of sound."""
+"""Silence suppression: descriptions of the noise are sent in pauses, in place of sound."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from spech.audio.activity import VoiceActivity
 from spech.codecs.base import Samples
 from spech.codecs.comfort import NoiseAnalyzer
 
-# Often enough for any NAT to keep its binding, and for a far end that missed the last one.
+# Often enough for any NAT to keep its binding, and for a peer that missed the last one.
 _REFRESH_TICKS = 100
 _LEAST_TICKS = 10
-_CHANGE = 3.0  # dB that are worth a new description before its time
+_CHANGE = 3.0  # in dB, beyond which a new description is sent early
 
 
 class Pauses:
-    """Finds the pauses in what a microphone says, and describes the noise in them (RFC 3389).
+    """Detects pauses in the sound of a microphone, and describes the noise in them (RFC 3389).
 
     Args:
         rate: samples per second of the sound.
@@ -28,9 +28,9 @@ class Pauses:
         self._described = 0.0
 
     def judge(self, spoken: Samples) -> bytes | None:
-        """Take a tick of sound: None where it is to be sent, else what to send in its place.
+        """Take a tick of sound; return None where it should be sent as sound.
 
-        That is often nothing, an empty payload.
+        Otherwise return the payload to send in its place; an empty one is not sent.
         """
         speech = self._activity.hear(spoken)
         if self._activity.noisy:

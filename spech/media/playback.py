@@ -177,8 +177,8 @@ class Playback:
     def flush(self) -> float:
         """Drop what has not been played. Returns how much has been, as :attr:`played_ms`.
 
-        A playback that was started without a sound goes on: the next :meth:`write` begins at 0 ms.
-        Any other has ended.
+        A playback that was started without a sound continues, and the next :meth:`write` begins at
+        0 ms. Any other has ended.
         """
         played = self.played_ms
         self._flushed_ms += played
@@ -196,7 +196,7 @@ class Playback:
         self._paused = True
 
     def resume(self) -> None:
-        """Go on where it was paused."""
+        """Continue where it was paused."""
         self._paused = False
 
     async def played(self) -> bool:

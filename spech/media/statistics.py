@@ -1,7 +1,7 @@
-"""What is measured of a call: the figures of the moment, and how they came about second by second.
+"""Statistics of a call: the present figures, and their history second by second.
 
-Nothing here is done for a packet. Once a second the counters are read, and the E-model is asked
-what a listener would say (ITU-T G.107); see ``emodel``.
+Nothing here runs for each packet. Once a second the counters are read, and the E-model estimates
+the opinion of a listener (ITU-T G.107); see ``emodel``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from spech.rtp.xr import VoipMetrics
 
 _TICK_MS: Final = 20.0
 _TICKS_PER_SECOND: Final = 50
-#: Seconds that "now" means: long enough for one lost packet not to look like a disaster.
+#: Seconds that recent figures cover: long enough that one lost packet does not dominate them.
 _RECENT: Final = 5
-#: Samples of a call that are kept; when they are full, every two become one of twice the length.
+#: Samples of a call that are kept. Beyond them, every two are merged into one of twice the length.
 _MOST_SAMPLES: Final = 600
 
 
@@ -114,7 +114,7 @@ class MediaStatistics:
 
 @dataclass(frozen=True, slots=True)
 class QualitySample:
-    """One second of a call, or several of a long one; ``at`` is where it ends, in seconds.
+    """One second of a call, or several of a long one; it ends at ``at`` seconds.
 
     The fields are those of :class:`MediaStatistics`, means of the time that the sample spans.
     """
@@ -263,7 +263,7 @@ class Monitor:
 
     @property
     def history(self) -> tuple[QualitySample, ...]:
-        """The call so far, a sample for each second; coarser the longer it lasts."""
+        """The call so far, a sample for each second; coarser in calls over ten minutes."""
         return tuple(self._history)
 
     @property
@@ -325,7 +325,7 @@ class Monitor:
         )
 
     def _metrics(self) -> VoipMetrics | None:
-        """The same for the peer; None while there is nothing to say."""
+        """The figures for the RTCP XR of the peer; None while there are none."""
         if self._rating is None:
             return None
         session, bursts = self._session, self._bursts
@@ -359,7 +359,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _merged(samples: list[QualitySample]) -> QualitySample:
-    """One sample in place of several that follow each other."""
+    """Merge consecutive samples into one."""
     if len(samples) == 1:
         return samples[0]
     return QualitySample(

@@ -1,4 +1,4 @@
-"""What a program does with the sound of a call, and with the digits in it."""
+"""The sound and the digits of a call, as a program uses them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from spech.media.statistics import MediaStatistics, QualitySample
 
 #: Seconds within which a digit that came by two ways is one.
 _SAME_KEY: Final = 0.5
-#: Digits that are kept: nobody presses so many keys, but a far end may send them for ever.
+#: Digits that are kept. Nobody presses so many keys, but a peer may send them without end.
 _MOST_DIGITS: Final = 1000
 
 
 class Sound(ABC):
-    """The sound of a call. The half of :class:`~spech.Call` that signalling has no part in."""
+    """The half of :class:`~spech.Call` that concerns sound and digits, not signalling."""
 
     def __init__(self, media: Media) -> None:
         self._media = media
@@ -36,7 +36,7 @@ class Sound(ABC):
 
     @abstractmethod
     def _require_up(self) -> None:
-        """Raise :class:`~spech.errors.CallEnded` when there is nobody to hear us any more."""
+        """Raise :class:`~spech.errors.CallEnded` when the call is over."""
 
     async def changed(self) -> None:
         """Wait for the next change of state, codec, digits or mute."""
@@ -55,7 +55,7 @@ class Sound(ABC):
 
     @property
     def statistics(self) -> MediaStatistics:
-        """What was sent, received, lost and late so far, and what a listener would say of it."""
+        """What was sent, received, lost and late so far, and the estimated quality."""
         return self._media.monitor.statistics
 
     @property
@@ -82,7 +82,7 @@ class Sound(ABC):
 
     @property
     def microphone_gain(self) -> float:
-        """By how many decibels audio ports are heard louder by the far end; files stay the same."""
+        """Decibels by which the far end hears audio ports louder; files stay the same."""
         return self._media.voices.microphone.gain
 
     @microphone_gain.setter
@@ -91,7 +91,7 @@ class Sound(ABC):
 
     @property
     def speaker_gain(self) -> float:
-        """By how many decibels the far end is heard louder."""
+        """Decibels by which the far end is heard louder."""
         return self._media.voices.speaker.gain
 
     @speaker_gain.setter
@@ -109,7 +109,7 @@ class Sound(ABC):
 
     @property
     def muted(self) -> bool:
-        """While true, silence is sent in place of what audio ports bring."""
+        """While true, silence is sent in place of the sound of audio ports."""
         return self._media.voices.muted
 
     @muted.setter
@@ -175,12 +175,12 @@ class Sound(ABC):
     def record(self, path: str | Path, *, stereo: bool = False) -> Recording:
         """Record both sides into one file until the call ends; all of it, in a conference.
 
-        What comes back is a context manager that ends the recording earlier. Where the disk refuses
-        later on, the recording ends (see :attr:`Recording.error`) and the call does not.
+        The result is a context manager that ends the recording earlier. If the disk refuses later,
+        the recording ends (see :attr:`Recording.error`) and the call continues.
 
         Args:
             path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
-            stereo: what the far end hears on the left, what it says on the right; else mixed.
+            stereo: our sound on the left and the far end's on the right; mixed otherwise.
 
         Raises:
             MediaError: the file cannot be written.
@@ -204,24 +204,24 @@ class Sound(ABC):
 
     @property
     def member(self) -> Member | None:
-        """Its place in a conference, None while it has none: gain, mute and level."""
+        """The call as a member of a conference, with gain, mute and level; None outside of one."""
         return self._media.voices.member
 
     def join(self, room: Room, *, gain: float = 0.0) -> Member:
-        """Bring the far end into a room with others, out of the one before, if any.
+        """Bring the far end into a room with others; it leaves the room that it is in.
 
-        Whoever speaks through this call's own audio ports comes along: is heard by the whole room
-        and hears it. See :func:`~spech.phone.conference.open_conference` for more than calls.
+        The audio ports of this call join with it: the whole room hears them, and they hear it. See
+        :func:`~spech.phone.conference.open_conference` for more than calls.
 
         Args:
-            room: whoever joins it hears all others.
-            gain: by how many decibels the others hear the far end louder.
+            room: its members hear each other.
+            gain: decibels by which the others hear the far end louder.
         """
         self._require_up()
         return self._media.voices.join(room, gain)
 
     def leave(self) -> None:
-        """Go on alone, out of any room."""
+        """Leave the room, if the call is in one."""
         self._media.voices.leave()
 
     # ------------------------------------------------------------------ digits
@@ -274,7 +274,7 @@ class Sound(ABC):
         """Whether digits are looked for in the far end's sound (ITU-T Q.24).
 
         By itself that is so where no telephone-event was agreed on, and until a digit comes by
-        another way: some gateways leave the tones in the sound beside it.
+        another way, because some gateways leave the tones in the sound as well.
         """
         return self._media.detects_tones
 

@@ -72,5 +72,5 @@ def test_other_sounds_are_no_digits() -> None:
 
 def test_what_is_no_key_has_no_tones() -> None:
     for key in ("", "E", "12"):
-        with pytest.raises(ValueError, match="no DTMF digit"):
+        with pytest.raises(ValueError, match="not a DTMF digit"):
             digit(key, 0.1, 8000)
