@@ -212,7 +212,7 @@ class Stream:
                         continue
                     opened = self.protection.open(data)
                     if opened is None:
-                        self._note_refused(source)
+                        self._note_refused(source, data)
                         continue
                     data = opened
                 packet = rtp.parse(data)
@@ -230,7 +230,7 @@ class Stream:
                 if digit is not None:
                     digits.append(digit)
             except RemoteProtocolError as error:
-                self._drop_invalid(source, str(error))
+                self._drop_invalid(source, data, str(error))
             except Exception as error:  # One packet must not end a call.
                 self._note_fault(source, error)
         if self._ice is not None:
@@ -270,7 +270,7 @@ class Stream:
                 else:
                     self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
-                self._drop_invalid(source, str(error), "RTCP")
+                self._drop_invalid(source, data, str(error), "RTCP")
             except Exception as error:  # One packet must not end a call.
                 self._note_fault(source, error)
         if self.protection.required and self.protection.busy and not self._shared:
@@ -360,7 +360,7 @@ class Stream:
         try:
             ice.receive(data, component, source, now)
         except RemoteProtocolError as error:
-            self._drop_invalid(source, str(error), "STUN")
+            self._drop_invalid(source, data, str(error), "STUN")
         except Exception as error:
             self._note_fault(source, error)
         else:
@@ -401,7 +401,7 @@ class Stream:
         if self.protection.required:
             opened = self.protection.open_rtcp(data)
             if opened is None:
-                self._note_refused(source)
+                self._note_refused(source, data)
                 return
             data = opened
         self._session.receive_rtcp(data, arrival)
@@ -417,7 +417,12 @@ class Stream:
             if not self._shared:
                 self._rtcp_destination = self._rtcp_negotiated
 
-    def _drop_invalid(self, source: Address, reason: str, kind: str = "RTP") -> None:
+    def _drop_invalid(
+        self, source: Address, data: memoryview | bytes, reason: str, kind: str = "RTP"
+    ) -> None:
+        if _is_keepalive(data):
+            logger.debug("ignored a keepalive from %s:%d", *source)
+            return
         self.invalid += 1
         self._log(
             f"{kind} {source[0]}", "dropped %s from %s:%d: %s", kind, source[0], source[1], reason
@@ -428,7 +433,10 @@ class Stream:
         message = "dropped a packet from %s:%d: our code failed"
         self._log(f"fault {source[0]}", message, *source, error=error)
 
-    def _note_refused(self, source: Address) -> None:
+    def _note_refused(self, source: Address, data: memoryview | bytes) -> None:
+        if _is_keepalive(data):
+            logger.debug("ignored a keepalive from %s:%d", *source)
+            return
         name = f"{source[0]}:{source[1]}"
         self._log(source[0], "dropped SRTP from %s: not authentic, or replayed", name)
 
@@ -445,3 +453,8 @@ class Stream:
         if key not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(key)
             logger.warning(message, *arguments, exc_info=error)
+
+
+def _is_keepalive(data: memoryview | bytes) -> bool:
+    """Whether a datagram only keeps a NAT's binding open: up to four zero bytes, as some send."""
+    return 0 < len(data) <= 4 and not any(data)

@@ -70,6 +70,20 @@ def test_what_is_no_rtcp_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage().split(" from ")[0] for record in caplog.records] == ["dropped RTCP"]
 
 
+def test_zero_bytes_that_keep_a_nat_open_are_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    stream, _, media, control = make()
+    for waiting in (media, control):
+        waiting.datagrams = [(bytes(4), time.time()), (bytes(1), time.time())]
+    with caplog.at_level("DEBUG"):
+        stream.drain(1.0)
+        stream.drain_rtcp(1.0)
+    assert stream.invalid == 0
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
+    media.datagrams = [(bytes(5), time.time()), (b"", time.time()), (b"\0\0\0\1", time.time())]
+    stream.drain(1.0)
+    assert stream.invalid == 3
+
+
 def test_jitter_is_measured_from_the_kernels_times() -> None:
     stream, session, media, _ = make()
     wall = time.time() - 0.9
