@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 import trio
@@ -97,6 +98,8 @@ class CallDriver:
         self.transfer: Transfer | None = None
         self.life: Final = PeerLife(endpoint, media, patience)
         self._agreed: Agreed | None = None
+        #: The agreement as it was negotiated, with a host name where the peer gives no address.
+        self._negotiated: Agreed | None = None
         media.on_event = self._receive_media
         media.speech.keypad.has_dialog = True
 
@@ -267,7 +270,7 @@ class CallDriver:
                 if agreed is not None:
                     self._configure(agreed)
                 elif self._agreed is not None:  # A handshake may have failed while it rang.
-                    self._configure(self._agreed)
+                    self._apply(self._agreed)
             case events.Confirmed():
                 self.media.confirmed = True
             case events.MediaChanged(_, agreed):
@@ -293,8 +296,18 @@ class CallDriver:
         self.on_change()
 
     def _configure(self, agreed: Agreed) -> None:
+        self._negotiated = agreed
         if agreed.remote_name is not None and self.session.dialogs:
+            self.endpoint.find_address(agreed.remote_name, partial(self._locate, agreed))
             agreed = agreed.located(self.session.dialogs[0].flow.remote[0])
+        self._apply(agreed)
+
+    def _locate(self, agreed: Agreed, host: str) -> None:
+        """DNS says where the peer's sound is; of no use where a later agreement is in force."""
+        if self._negotiated is agreed and self.state != "ended":
+            self._apply(agreed.located(host))
+
+    def _apply(self, agreed: Agreed) -> None:
         self._agreed = agreed
         self.codec = agreed.codec.partition(";")[0]  # Without its settings.
         self.held = agreed.direction in ("recvonly", "inactive")

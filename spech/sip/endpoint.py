@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -77,7 +78,9 @@ class Endpoint:
         self._errors = Incidents(_log)
         self._unsent = Incidents(_log)
         self._kept: set[Flow] = set()
-        self._named, self._to_locate = trio.open_memory_channel[Dialog](_WAITING_LOOK_UPS)
+        self._to_look_up, self._look_ups = trio.open_memory_channel[Callable[[], Awaitable[None]]](
+            _WAITING_LOOK_UPS
+        )
         #: Called with each event, in order.
         self.on_event: Callable[[Event], None] = lambda event: None
         #: Called when a connection broke or could not be made, with the cause in words.
@@ -212,8 +215,7 @@ class Endpoint:
                 transport.share(event.flow, event.port)
             return
         if isinstance(event, HostNamed):
-            with suppress(trio.WouldBlock):  # Then the flow of the set-up has to do.
-                self._named.send_nowait(event.dialog)
+            self._look_up(partial(self._locate_dialog, event.dialog))
             return
         with self._guard(_OURSELVES, "the event %r", event):
             self.on_event(event)
@@ -242,16 +244,37 @@ class Endpoint:
             for transport in self._transports:
                 nursery.start_soon(transport.run, self)
             for _ in range(_LOOK_UPS):
-                nursery.start_soon(self._locate_dialogs)
+                nursery.start_soon(self._serve_look_ups)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._keep_alive)
 
-    async def _locate_dialogs(self) -> None:
-        """Find the next hops of dialogs while they live, so that their farewells need no DNS."""
-        async for dialog in self._to_locate:
-            hop = dialog.next_hop
+    def find_address(self, host: str, done: Callable[[str], None]) -> None:
+        """Look up the name ``host``, as session descriptions may hold one (RFC 8866 5.7).
+
+        ``done`` is called with the first address, later; never where there is none.
+        """
+
+        async def find() -> None:
             with suppress(ServerUnreachable):
-                dialog.locate(hop, await self.flows_to(hop, dialog.set_up[0].transport))
+                # With a port of its own a name has no SRV records (RFC 3263 4.2).
+                found = await self._resolver.resolve(Uri("sip", None, host, 5060), "udp")
+                done(found[0].address[0])
+
+        self._look_up(find)
+
+    def _look_up(self, task: Callable[[], Awaitable[None]]) -> None:
+        with suppress(trio.WouldBlock):  # Many wait. What is known without DNS has to serve.
+            self._to_look_up.send_nowait(task)
+
+    async def _serve_look_ups(self) -> None:
+        async for task in self._look_ups:
+            await task()
+
+    async def _locate_dialog(self, dialog: Dialog) -> None:
+        """Find the next hop of a dialog while it lives, so that its farewell needs no DNS."""
+        hop = dialog.next_hop
+        with suppress(ServerUnreachable):
+            dialog.locate(hop, await self.flows_to(hop, dialog.set_up[0].transport))
 
     async def _keep_alive(self) -> None:
         while True:

@@ -116,8 +116,8 @@ class Responder:
         """Whether an offer of ours is out, whose answer their ACK will bring."""
         return self._accepting is not None and self._offered
 
-    def receive_prack(self, transaction: ServerTransaction, now: float) -> bool:
-        """PRACK names the response that it acknowledges (RFC 3262 7.2). Whether it is ours."""
+    def receive_prack(self, transaction: ServerTransaction, now: float) -> None:
+        """PRACK names the response that it acknowledges (RFC 3262 7.2)."""
         request = transaction.request
         reliable = self._reliable
         status = 481
@@ -129,7 +129,6 @@ class Responder:
                 status = 200
         tag = self._session.local_tag
         transaction.respond(response_to(request, status, to_tag=tag), now)
-        return status == 200
 
     def repeat(self, name: str, now: float) -> bool:
         """Serve the timer "2xx" or "1xx". False when nobody will confirm any more."""

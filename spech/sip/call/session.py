@@ -163,7 +163,6 @@ class Session:
         self.source_check = SourceCheck(self, self.receive_request)
         #: The transfer that this call follows: whoever asked for it is told how the call goes.
         self.referral: Referral | None = None
-        self._proven = False
         self._farewell_owed = False
         self._leaving: DialogRequest | None = None
 
@@ -199,16 +198,6 @@ class Session:
     def is_up(self) -> bool:
         """Whether the call is answered and acknowledged."""
         return self.state is SessionState.CONFIRMED
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether the far end has shown that it is there, and that it wants this call.
-
-        It has where we called, and where its ACK or PRACK has come; a trusted host needs no proof.
-        Until then hardly any media may go to the address in its offer: the INVITE may be forged,
-        and the address that of a third party.
-        """
-        return self._proven or self.outgoing
 
     @property
     def is_over(self) -> bool:
@@ -335,7 +324,6 @@ class Session:
         self._invited = transaction
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
-        self._proven = self.context.is_trusted_host(transaction.flow.remote[0])
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
@@ -399,7 +387,6 @@ class Session:
         """The ACK for a 2xx of ours."""
         if not self.responder.receive_ack(request):
             return
-        self._proven = True
         first = self.state is SessionState.ANSWERED
         if first:
             self.state = SessionState.CONFIRMED
@@ -637,7 +624,7 @@ class Session:
             case "INVITE" | "UPDATE":
                 busy(transaction, self.local_tag, self.context.rng.randrange(1, 10), now)
             case "PRACK":
-                self._proven |= self.responder.receive_prack(transaction, now)
+                self.responder.receive_prack(transaction, now)
             case "INFO":
                 transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
                 digit = dtmf_digit(request)

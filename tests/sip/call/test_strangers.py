@@ -151,19 +151,3 @@ def test_a_stranger_cancels_no_call() -> None:
     pair.wire.run(0.5)
     assert theirs.ended is None
     assert pair.find(pair.bob, events.CallEnded) is None
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_caller_is_proven_by_its_ack(trusted: bool) -> None:
-    """Before that its address may be that of a third party, unless we know the host."""
-    pair = Pair(FakeWire(seed=9))
-    if trusted:
-        pair.bob.agent.is_known_peer = lambda host: host == "10.0.0.1"
-    ours = pair.call()
-    theirs = pair.incoming()
-    assert ours.is_proven
-    assert theirs.is_proven is trusted
-    pair.answer(theirs)
-    assert theirs.is_proven is trusted
-    pair.wire.run(0.1)
-    assert theirs.is_proven
