@@ -35,7 +35,7 @@ from spech.sip.message.parser import parse, salvage, validate
 from spech.sip.message.uri import Uri
 from spech.sip.timeline import Entry, ladder, to_pcap
 from spech.sip.watching.dialog_info import DialogInfo
-from spech.sip.watching.event_header import EventHeader, SubscriptionState
+from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 from spech.sip.watching.mailbox import Mailbox
 from spech.sip.watching.presence import Presence
 from spech.web import messages
@@ -334,7 +334,11 @@ PARSERS: Final = (
         ((b"", b""), (b"SIP;", b"cause=200"), (b'SIP;cause=1;text="', b"")),
     ),
     Parser("event", _with_header("Event", EventHeader.of), ((b"", b""), (b"dialog;", b""))),
-    Parser("state", _with_header("Subscription-State", SubscriptionState.of), ((b"active;", b""),)),
+    Parser(
+        "state",
+        _with_header("Subscription-State", SubscriptionStateHeader.of),
+        ((b"active;", b""),),
+    ),
     Parser("replaces", _text(Replaces.parse), ((b"", b""), (b"1;", b""))),
     Parser(
         "body",

@@ -290,6 +290,21 @@ async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.Mo
                 await phone.registered(timeout=5)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "sip:600@127.0.0.1?X-Foo=bar&Subject=hi",
+        "600@127.0.0.1?Route=%3Csip:127.0.0.2%3E",
+        "sips:600@127.0.0.1;transport=tls?Replaces=1",
+    ],
+)
+async def test_headers_in_what_is_dialled_are_refused_by_name(target: str) -> None:
+    async with open_phone(listen=LOOPBACK) as phone:
+        with pytest.raises(LocalProtocolError, match="must not ask for headers"):
+            async with phone.call(target):
+                pass
+
+
 @pytest.mark.parametrize("target", ["", "sip:", "600"])
 async def test_targets_that_are_none(target: str) -> None:
     async with open_phone(listen=LOOPBACK) as phone:

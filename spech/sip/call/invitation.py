@@ -250,7 +250,7 @@ class Invitation(Attempts):
 
     def _redirected(self, response: Response) -> bool:
         targets = tuple(
-            contact.uri
+            contact.uri.without_headers
             for contact in sorted(response.contacts, key=_preference, reverse=True)
             if contact.uri.scheme in self._schemes and contact.uri != self._target
         )

@@ -78,7 +78,7 @@ class Dialog:
             call_id=response.call_id,
             local=request.from_,
             remote=response.to,
-            target=contact.uri if contact else request.uri,
+            target=contact.uri.without_headers if contact else request.uri,
             route_set=tuple(reversed(response.record_routes)),
             local_sequence=request.cseq.number,
             remote_sequence=None,
@@ -100,7 +100,7 @@ class Dialog:
             call_id=request.call_id,
             local=request.to.with_tag(local_tag),
             remote=request.from_,
-            target=(request.contact or request.from_).uri,
+            target=(request.contact or request.from_).uri.without_headers,
             route_set=request.record_routes,
             local_sequence=0,
             remote_sequence=request.cseq.number,
@@ -244,7 +244,7 @@ class Dialog:
     def refresh_target(self, message: Request | Response) -> None:
         """Requests of these methods may move the remote target (RFC 3261 12.2, 6665 4.1.2.1)."""
         if message.contact is not None:
-            before, self.target = self.next_hop, message.contact.uri
+            before, self.target = self.next_hop, message.contact.uri.without_headers
             if self.next_hop != before:
                 self._proven = None
                 self._choose_flows()

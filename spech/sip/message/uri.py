@@ -233,6 +233,11 @@ class Uri:
         """The URI without its parameters."""
         return replace(self, parameters=()) if self.parameters else self
 
+    @property
+    def without_headers(self) -> Uri:
+        """The URI as it may stand in a start line (RFC 3261 section 19.1.1, table 1)."""
+        return replace(self, headers="") if self.headers else self
+
     def equivalent(self, other: Uri) -> bool:
         """Whether both name the same resource (RFC 3261 section 19.1.4).
 

@@ -164,6 +164,9 @@ def test_calls_from_odd_addresses_ring_and_end(caller: str) -> None:
         ("<sip:@192.0.2.2:5060>", "sip:192.0.2.2:5060"),
         ("<sip:161 201@192.0.2.2>", "sip:161%20201@192.0.2.2"),
         ('""unknown"" <sip:bob@192.0.2.2>', "sip:bob@192.0.2.2"),
+        # Headers may not stand in a start line (RFC 3261 19.1.1).
+        ("<sip:bob@192.0.2.2?X-Foo=bar&Subject=hi>", "sip:bob@192.0.2.2"),
+        ("<sip:bob@192.0.2.2;lr?Route=%3Csip:x%3E>", "sip:bob@192.0.2.2;lr"),
     ],
 )
 def test_calls_with_odd_contacts_ring_and_end(contact: str, target: str) -> None:
