@@ -125,6 +125,8 @@ class RtpSession:
         self._digits = DigitReceiver()
         self._events = _EventSource(None, self._digits)
         self._remote_ssrc: int | None = None
+        #: Whether the source has sent sound, and not only events.
+        self._sounded = False
         self._other: _Other | None = None
         self._reception = Reception(self.clock_rate)
         self._lost_before = self._expected_before = 0
@@ -278,7 +280,7 @@ class RtpSession:
         content = self._contents.get(packet.payload_type)
         sequence = packet.sequence
         if packet.ssrc != self._remote_ssrc:
-            if content is _Content.EVENT:
+            if content is _Content.EVENT and self._remote_ssrc is not None:
                 return self._receive_separate_event(packet)
             return self._receive_other(packet, arrival)
         if content is _Content.EVENT and self._reception.sequence.is_far(sequence):
@@ -308,6 +310,7 @@ class RtpSession:
                 )
             self.check(packet)
             return None  # An empty packet kept a NAT's binding alive (RFC 6263).
+        self._sounded = True
         self._reception.arrived(packet.timestamp, arrival)
         verdict = self.buffer.push(packet, arrival)
         if verdict is not Verdict.ACCEPTED:
@@ -341,11 +344,12 @@ class RtpSession:
         """A packet of another source: the first one, or one that takes its place.
 
         Two packets with none of the other source between them take its place. Of two streams that
-        come at once the one that was there is heard, and the other is only counted.
+        come at once the one that was there is heard, and the other is only counted. Sound takes the
+        place of a source that has only sent events at once.
         """
         self.check(packet)
         before, self._other = self._other, None
-        if self._remote_ssrc is None:
+        if self._remote_ssrc is None or not self._sounded:
             self._change_source(packet.ssrc)
             return self.receive(packet, arrival)
         if (
@@ -364,19 +368,25 @@ class RtpSession:
         """Follow a peer that has a new SSRC, with its own sequence numbers and timestamps."""
         if ssrc == self.ssrc:
             self._collide()
-        if self._remote_ssrc is not None:
+        events = self._events
+        if self._sounded:
             self.counts.resynchronised += 1
+        elif self._remote_ssrc is not None:  # It has sent events, and may go on.
+            self._events = _EventSource(self._remote_ssrc, self._digits)
+            self._events.sequence = self._reception.sequence
+            self._digits = DigitReceiver()
         self._remote_ssrc = ssrc
         self._forget_source()
-        if ssrc == self._events.ssrc:  # Its digits came before its sound.
-            self._digits = self._events.digits
-            self._reception.sequence = self._events.sequence
+        if ssrc == events.ssrc:  # Its digits came before its sound.
+            self._digits = events.digits
+            self._reception.sequence = events.sequence
 
     def _forget_source(self) -> None:
         self._count_losses()
         self._lost_before += self._reception.sequence.lost
         self._expected_before += self._reception.sequence.expected
         self._reception = Reception(self.clock_rate)
+        self._sounded = False
         self.buffer.reset()
         self._digits.reset()
 

@@ -101,6 +101,27 @@ def test_digits_that_come_before_the_sound_of_their_ssrc_are_heard_once(
     assert digits_of(session, press(5, 20, 7, 9000)) == "5"
 
 
+def test_digits_alone_count_their_losses(session: RtpSession) -> None:
+    for count in range(10):
+        lossy = [packet for packet in press(5, 7 * count, 7, 8000 * count) if packet.sequence % 5]
+        digits_of(session, lossy)
+    assert session.expected == 69
+    assert session.lost == 13
+
+
+def test_sound_under_another_ssrc_is_heard_at_once_where_only_digits_came(
+    session: RtpSession,
+) -> None:
+    packets = press(5, 1, 9, 0)
+    heard = ""
+    for number, packet in enumerate(packets):
+        heard += digits_of(session, [packet])
+        talk(session, [number])
+    assert heard == "5"
+    assert len(session.buffer) == 7
+    assert session.counts.resynchronised == session.counts.stray == session.lost == 0
+
+
 def test_digits_with_numbers_of_their_own_do_not_interrupt_the_sound(session: RtpSession) -> None:
     talk(session, range(50))
     heard = ""
