@@ -18,8 +18,9 @@ class Account:
     """An account at a SIP server.
 
     Args:
-        address: the address of record, ``sip:user@host[:port]``; host and port are also the
-            registrar and where calls are sent. ``;transport=tcp`` behind it chooses the transport.
+        address: the address of record, ``user@host[:port]``, with or without ``sip:``; host and
+            port are also the registrar and where calls are sent. ``;transport=tcp`` behind it
+            chooses the transport.
         password: for digest authentication, None where none is asked for.
         auth_user: the user name for authentication, where it differs from that of the address.
         display_name: the name that people see when we call.
@@ -61,6 +62,10 @@ class Account:
     symmetric: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
+        if "@" in self.address and not self.address.lower().startswith(("sip:", "sips:")):
+            object.__setattr__(self, "address", f"sip:{self.address}")
+        if self.expires < 1:
+            raise LocalProtocolError(f"expires must be at least one second, not {self.expires!r}")
         if not self.uri.user:
             raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
         if self.carrier is not None and self.carrier not in TRANSPORTS:

@@ -26,6 +26,7 @@ import trio
 from spech.addresses import Address
 from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError, SpechError
 from spech.phone.account import Account
+from spech.phone.arguments import check_phone, check_subscription
 from spech.phone.binding import Binding, RegistrationStatus
 from spech.phone.call import Call
 from spech.phone.callers import AllowedCallers, Callers
@@ -282,6 +283,7 @@ class Phone:
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: ``target`` is no number and no SIP URI, or ``event`` is unknown.
         """
+        check_subscription(event, expires)
         uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
         identity = self._dialling.caller(None, flows[0].local)
@@ -458,7 +460,10 @@ async def open_phone(
         LocalProtocolError: the account's TLS files cannot be used, ``stun`` is not a STUN URI, or
             an entry of ``callers`` is neither an address, a network nor a host name, or the
             journal cannot be used.
+        TypeError: an argument is of another kind than expected.
+        RuntimeError: Trio does not run.
     """
+    check_phone(account, listen, ports)
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
     if ice is None and account is not None:

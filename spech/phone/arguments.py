@@ -1,0 +1,52 @@
+"""Wrong arguments of a program, told in a sentence before anything is opened."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import trio
+
+from spech.errors import LocalProtocolError
+from spech.phone.account import Account
+from spech.phone.correspondence import EventPackage
+from spech.rtp.ports import PortRange
+
+
+def check_phone(account: object, listen: object, ports: object) -> None:
+    """Check what :func:`spech.open_phone` was given.
+
+    Raises:
+        TypeError: one of them is of another kind than expected.
+        LocalProtocolError: the port is out of range.
+        RuntimeError: Trio does not run.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError("Spech runs under Trio, not asyncio: start with spech.run(main)")
+    if account is not None and not isinstance(account, Account):
+        raise TypeError(f"the account must be an Account, such as Account({account!r})")
+    if not (
+        isinstance(listen, tuple)
+        and len(listen) == 2
+        and isinstance(listen[0], str)
+        and isinstance(listen[1], int)
+    ):
+        raise TypeError(f'listen must be a host and a port, ("127.0.0.1", 5060), not {listen!r}')
+    if not 0 <= listen[1] <= 65535:
+        raise LocalProtocolError(f"listen must name a port from 0 to 65535, not {listen[1]}")
+    if not isinstance(ports, PortRange):
+        raise TypeError(
+            f"ports must be a PortRange, such as PortRange(10000, 19999), not {ports!r}"
+        )
+
+
+def check_subscription(event: object, expires: object) -> None:
+    """Check what :meth:`spech.Phone.subscribe` was given.
+
+    Raises:
+        LocalProtocolError: ``event`` is no known package, or ``expires`` no number of seconds.
+    """
+    packages = get_args(EventPackage)
+    if event not in packages:
+        raise LocalProtocolError(f"event must be one of {', '.join(packages)}, not {event!r}")
+    if not isinstance(expires, int) or expires < 1:
+        raise LocalProtocolError(f"expires must be at least one second, not {expires!r}")
