@@ -1,4 +1,4 @@
-"""The exchange: takes every call in a task of its own, and knows its users from the registrar."""
+"""The exchange: serves each call in a task of its own, for the users of its registrar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 
 _log: Final = logging.getLogger(__name__)
-#: Seconds that somebody's phone rings before the exchange gives up.
+#: Seconds that a user's phone rings before the exchange gives up.
 _PATIENCE: Final = 60.0
 #: Apart from the range of a phone, which may run on the same machine.
 _PORTS: Final = PortRange(30_000, 30_999)

@@ -1,4 +1,4 @@
-"""Who has an account, and where each of them can be reached (RFC 3261 10.3 and 22). Pure."""
+"""Accounts and their contacts (RFC 3261 10.3 and 22). Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NONCE_LIFETIME: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A place where a user can be reached until ``expires_at``."""
+    """A contact of a user, valid until ``expires_at``."""
 
     contact: Uri
     expires_at: float
@@ -40,7 +40,7 @@ class Binding:
 
 
 class Registrar:
-    """Serves REGISTER, and lets nobody call who cannot prove who they are.
+    """Serves REGISTER, and lets only authenticated users call.
 
     Args:
         accounts: password by user name.
@@ -63,7 +63,7 @@ class Registrar:
         return user in self._accounts
 
     def contacts(self, user: str, now: float) -> list[Uri]:
-        """Where ``user`` can be reached, the newest place first."""
+        """The contacts of ``user``, the newest first."""
         return [binding.contact for binding in self._current(user, now)]
 
     def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
@@ -81,7 +81,7 @@ class Registrar:
         except RemoteProtocolError as error:
             return self._respond(request, error.status)
 
-    # ------------------------------------------------------------------ who it is
+    # ------------------------------------------------------------------ authentication
 
     def _authenticate(
         self, request: Request, host: str, user: str | None, now: float
@@ -114,7 +114,7 @@ class Registrar:
         tag = answer_tag(self._ids, request)  # RFC 3261 8.2.6.2: every answer has one.
         return response_to(request, status, to_tag=tag, headers=headers)
 
-    # ------------------------------------------------------------------ where they are
+    # ------------------------------------------------------------------ bindings
 
     def _register(self, request: Request, user: str, now: float) -> Response:
         """RFC 3261 10.3, steps 6 to 8: all of the request's changes, or none."""

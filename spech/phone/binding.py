@@ -1,4 +1,4 @@
-"""The account's binding at its registrar: made, watched, made anew."""
+"""Keeps the account registered: finds its registrar, watches flows and networks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STATES: Final[dict[State, RegistrationState]] = {
 
 
 class Binding:
-    """Keeps one account bound. The user agent refreshes; this looks after all else.
+    """Keeps one account bound. The user agent refreshes, this class resolves and watches.
 
     ``flows_to`` says where requests to the registrar go.
     """

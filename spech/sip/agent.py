@@ -109,7 +109,7 @@ class UserAgent:
         self._sessions: dict[tuple[str, str], Session] = {}
         #: The sessions of INVITEs that came, by what two copies of one INVITE have in common.
         self._invited: dict[tuple[str, str | None, int], Session] = {}
-        #: Who sent them.
+        #: The sources of these INVITEs.
         self._callers: dict[Session, str] = {}
         self._registrations: list[Registration] = []
         #: Hosts that we have answered calls with, and the number of these calls.
@@ -166,8 +166,8 @@ class UserAgent:
         return self.timers.next_at()
 
     def to_send(self, now: float) -> list[Outgoing]:
-        """What has to be sent, in order. Each is returned once. Call it after whatever you did."""
-        # Emptied in place: the transactions hold this very list.
+        """The messages to send, in order; each is returned once. Call it after every command."""
+        # Emptied in place, because the transactions append to this list.
         queue = self._outbox.copy()
         self._outbox.clear()
         outgoing = []
@@ -180,7 +180,7 @@ class UserAgent:
         return outgoing
 
     def next_event(self) -> Event | None:
-        """The next thing that happened, or None."""
+        """The next event, or None."""
         return self._events.popleft() if self._events else None
 
     def send_failed(self, outgoing: Outgoing, now: float) -> None:
@@ -202,7 +202,7 @@ class UserAgent:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left that the other end still waits for."""
+        """Whether nothing is left to send, and no peer waits for us."""
         return (
             not any(isinstance(item, Outgoing) for item in self._outbox)
             and self.layer.pending == 0
@@ -211,7 +211,7 @@ class UserAgent:
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """The calls that are not wholly over."""
+        """The calls that have not ended completely."""
         return tuple(self._sessions.values())
 
     @property
@@ -302,7 +302,7 @@ class UserAgent:
         """Our Contact value on ``flow``, for the address of record ``uri``."""
         # RFC 7118 5.2.4: a WebSocket is "ws" in a URI, encrypted or not.
         carrier = "ws" if flow.transport == "wss" else flow.transport
-        # RFC 3261 8.1.1.8 and 12.1.1: who is to be reached safely says so; "sips" means TLS itself.
+        # RFC 3261 8.1.1.8 and 12.1.1: a sips account has a sips Contact, which implies TLS.
         scheme = "sips" if uri.scheme == "sips" and flow.transport in ("tls", "wss") else "sip"
         implied = carrier == "udp" or (scheme == "sips" and carrier == "tls")
         parameter = "" if implied else f";transport={carrier}"
@@ -495,7 +495,7 @@ class UserAgent:
         self.send(Outgoing(bytes(response), flow))
 
     def _retry_after(self) -> tuple[str, str]:
-        # Spread, so that those who were turned away do not all come back at once.
+        # Spread, so that the refused clients do not all come back at once.
         return "Retry-After", str(self.rng.randint(5, 15))
 
     def _receive_ack(self, request: Request, now: float) -> None:
@@ -569,7 +569,7 @@ class UserAgent:
         assert session.dialog is not None
         registration = self._registration_at(session.dialog.flow.remote[0])
         if registration is not None:
-            # Our server may ask who we are within this call as well (RFC 3261 22.2, 22.3).
+            # Our server may ask for credentials within this call, too (RFC 3261 22.2, 22.3).
             session.identity = registration.identity.under(identity.address)
         self._sessions[session.call_id, session.local_tag] = session
         self._invited[origin(request)] = session

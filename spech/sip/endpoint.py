@@ -1,8 +1,8 @@
 """The pump: sockets and a clock around the pure user agent.
 
 Transactions live as long as the endpoint, not as long as a call: the farewell of a cancelled call
-is still retransmitted after the call's own tasks are gone. So the pump is shielded, and ends only
-when everybody has been told, or when the drain's time is over.
+is still retransmitted after the call's own tasks have ended. So the pump is shielded. It ends when
+every peer has confirmed, or when the time of the drain is over.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PORT_TRIES: Final = 20
 
 
 class Endpoint:
-    """One user agent and what carries its messages, kept running by :func:`open_endpoint`.
+    """A user agent and the transports of its messages, kept running by :func:`open_endpoint`.
 
     Commands to the user agent are given in the block of :meth:`command`. It is synchronous, so
     cleanup code may use it.
@@ -64,9 +64,9 @@ class Endpoint:
         secure_address: Address | None = None,
     ) -> None:
         self.agent = agent
-        #: Where it listens, as (host, port), for UDP and TCP; the host may be the wildcard.
+        #: The (host, port) that it listens on for UDP and TCP; the host may be the wildcard.
         self.address = address
-        #: Where it listens for TLS, or None.
+        #: The (host, port) that it listens on for TLS, or None.
         self.secure_address = secure_address
         self._transports = transports
         self._resolver = resolver
@@ -106,7 +106,7 @@ class Endpoint:
             self.flush()
 
     async def flows_to(self, uri: Uri, transport: str | None = None) -> list[Flow]:
-        """Where requests to ``uri`` are sent, best first.
+        """The flows for requests to ``uri``, best first.
 
         Args:
             uri: the head of the route, or the Request-URI.
@@ -138,16 +138,16 @@ class Endpoint:
         return carrier is not None and carrier.moved(flow)
 
     def present(self, flow: Flow) -> Flow:
-        """The same flow from the address that we have now."""
+        """The same flow from our current address."""
         carrier = self._carrier(flow.target)
         return flow if carrier is None else carrier.flow_to(flow.target)
 
     def keep(self, flow: Flow) -> None:
-        """Keep ``flow`` alive: somebody has to reach us by it."""
+        """Keep ``flow`` alive, because a peer has to reach us by it."""
         self._kept.add(flow)
 
     def release(self, flow: Flow) -> None:
-        """``flow`` may fall asleep."""
+        """Stop keeping ``flow`` alive."""
         self._kept.discard(flow)
 
     def flush(self) -> None:
@@ -172,7 +172,7 @@ class Endpoint:
     # ------------------------------------------------------------------ what the transports tell
 
     def receive(self, arrivals: Sequence[Arrival]) -> None:
-        """Messages came."""
+        """Handle messages that a transport has received."""
         for data, flow in arrivals:
             with self._guard(flow.remote[0], "a message from %s", flow):
                 self.agent.receive(data, flow, self.now())
@@ -186,7 +186,7 @@ class Endpoint:
         self.flush()
 
     def sent(self) -> None:
-        """Something that waited has been sent: maybe nobody waits for us any more."""
+        """A queue was written. If this was the last one, the drain is over."""
         if self._draining and self.agent.idle and not any(one.pending for one in self._transports):
             self._idle.set()
 
@@ -233,7 +233,7 @@ class Endpoint:
             self._errors.note(host, f"cannot handle {what}", *arguments, traceback=True)
 
     async def drained(self) -> None:
-        """Wait until nobody waits for us any more."""
+        """Wait until nothing is left to send, and no answer is expected."""
         self._draining = True
         self.flush()
         await self._idle.wait()
@@ -363,7 +363,7 @@ async def open_endpoint(
                         what = ", ".join(agent.unconfirmed)
                         _log.warning("not confirmed after %g s, abandoned: %s", drain, what)
                 finally:
-                    pump.cancel()  # Nobody else can: it is shielded.
+                    pump.cancel()  # It is shielded, so nothing else cancels it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +398,7 @@ def _sockets(listen: Address, secure: TlsAcceptor | None) -> Iterator[_Sockets]:
                         sockets.doors.append(Door("tls", listener, at, secure.accept))
             except ServerUnreachable:
                 if tries_left:
-                    continue  # Somebody has that port for another transport or family.
+                    continue  # The port is in use for another transport or family.
                 raise
             yield sockets
             return

@@ -25,14 +25,14 @@ from spech.sip.transaction.transaction import ClientTransaction
 _MOST: Final = 86_400
 #: Seconds from one refresh to the next at the least, however short the binding is.
 _LEAST_REFRESH: Final = 5.0
-#: Seconds after which a refresh goes to the known flows when nobody has resolved the host.
+#: Seconds after which a refresh uses the known flows, if the host was not resolved.
 _LOOK_UP_SECONDS: Final = 10.0
 #: A binding that lived this long was a good one: the pauses start again with the shortest.
 _GOOD_SECONDS: Final = 120.0
 
 
 class State(enum.Enum):
-    """Where a registration is."""
+    """The state of a registration."""
 
     REGISTERING = "registering"
     REGISTERED = "registered"
@@ -51,7 +51,7 @@ class RegistrationChanged(Event):
 class RefreshDue(Event):
     """The registrar has a host name: resolve it, then call :meth:`Registration.register`.
 
-    Where nobody does so within 10 s, the known flows are used.
+    If that does not happen within 10 s, the known flows are used.
     """
 
     registration: Registration
@@ -72,7 +72,7 @@ class Registration(Attempts):
     ``instance`` is a URN that names this phone for as long as it exists, ``urn:uuid:…``; with it
     the binding is one of RFC 5626, which a new one from the same phone replaces.
 
-    ``status`` and ``reason`` are those of the last final response, 408 when nobody answered.
+    ``status`` and ``reason`` are those of the last final response, 408 when there was none.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Registration(Attempts):
             self.register(self.flows, now)
 
     def flow_failed(self, flow: Flow, now: float) -> None:
-        """The connection of ``flow`` broke: where we are bound by it, nobody can reach us."""
+        """The connection of ``flow`` broke: if we are bound by it, we cannot be reached."""
         if self.state is State.REGISTERED and flow == self.flow and not self.pending:
             self._lose("The connection broke", now)
             self._context.timers.set(self, "refresh", now + self._back_off.after_silence())

@@ -1,4 +1,4 @@
-"""What happened in a call, in order: messages, timers, states, changes of the session description.
+"""The course of a call: messages, timers, states, changes of the session description.
 
 Kept for the latest calls, a bounded number of entries each. Read it as a ladder in text
 (:func:`ladder`), or export the messages as a packet capture (:func:`to_pcap`) for tshark and the
@@ -60,7 +60,7 @@ _LARGEST_PAYLOAD: Final = 65_507
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened, ``at`` seconds on the recorder's clock.
+    """One entry, ``at`` seconds on the recorder's clock.
 
     A message has ``source``, ``destination`` and ``data``, and ``sent`` when it was ours; anything
     else has a ``note``.
@@ -76,7 +76,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark about a call that has not got its time yet."""
+    """A remark about a call, before it gets its time."""
 
     call_id: str
     text: str
@@ -85,7 +85,7 @@ class Note:
 class Timeline:
     """The entries of the latest calls, by Call-ID.
 
-    Only what has been opened is kept, so that strangers cannot push anybody's call out.
+    Only calls that were opened are kept, so that stray messages displace none.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Timeline:
         self._sizes: dict[str, int] = {}
 
     def open(self, call_id: str) -> None:
-        """Keep what happens in this call from now on; the oldest one of many is forgotten."""
+        """Record this call from now on. Where there are too many, the oldest one is forgotten."""
         if call_id not in self._calls:
             self._calls[call_id] = deque()
             self._sizes[call_id] = 0
@@ -102,19 +102,19 @@ class Timeline:
                 del self._sizes[oldest]
 
     def sent(self, data: bytes, flow: Flow, at: float) -> None:
-        """A message that left."""
+        """Record a message that was sent."""
         self._add(_call_id(data), Entry(at, "", flow.local, flow.remote, data, True))
 
     def received(self, data: bytes, flow: Flow, at: float) -> None:
-        """A message that came."""
+        """Record a message that was received."""
         self._add(_call_id(data), Entry(at, "", flow.remote, flow.local, data))
 
     def note(self, call_id: str, text: str, at: float) -> None:
-        """A timer, a state."""
+        """Record a timer or a change of state."""
         self._add(call_id, Entry(at, text))
 
     def entries(self, call_id: str) -> tuple[Entry, ...]:
-        """What is known of a call, in order; empty for an unknown or forgotten one."""
+        """The entries of a call, in order; empty for an unknown or forgotten one."""
         return tuple(self._calls.get(call_id, ()))
 
     def _add(self, call_id: str, entry: Entry) -> None:
@@ -134,7 +134,7 @@ def _call_id(data: bytes) -> str:
 
 
 def masked_data(data: bytes) -> bytes:
-    """A message with its credentials and keys masked; what is left has the same headers."""
+    """A message with its credentials, passwords and keys masked, and all its headers."""
     return _mask_keys(_CREDENTIALS.sub(_mask, data))
 
 
@@ -216,7 +216,7 @@ def _describe(data: bytes) -> tuple[str, list[str]]:
 def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:
     """What a session description changes against the last one from the same side.
 
-    The ``o=`` line differs by its version alone, which tells nobody anything.
+    The ``o=`` line is left out: it differs by its version alone.
     """
     body = [line for line in body if not line.startswith("o=")]
     if before is None:
@@ -278,12 +278,12 @@ def from_pcap(data: bytes) -> list[Entry]:
     """The SIP messages of a capture that :func:`to_pcap` made; times are seconds since 1970.
 
     Raises:
-        RemoteProtocolError: it is no such file.
+        RemoteProtocolError: ``data`` is not such a capture.
     """
     try:
         magic, *_, link = _PCAP_HEAD.unpack_from(data)
         if magic != _PCAP_MAGIC or link != _LINKTYPE_RAW:
-            raise RemoteProtocolError("this is no trace that Spech wrote")
+            raise RemoteProtocolError("this is not a trace that Spech wrote")
         entries = []
         offset = _PCAP_HEAD.size
         while offset < len(data):

@@ -40,7 +40,7 @@ def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
     file.write_bytes(b"RIFF" * 20)
     shown = CliRunner().invoke(main, ["trace", str(file)])
     assert shown.exit_code == 1
-    assert "no trace that Spech wrote" in shown.output
+    assert "not a trace that Spech wrote" in shown.output
 
 
 def test_a_trace_is_for_its_owner_only(tmp_path: Path) -> None:

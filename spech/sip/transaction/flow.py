@@ -1,4 +1,4 @@
-"""Where messages come from and go to, as plain values."""
+"""Addresses and flows of messages, as plain values."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def host_port(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-#: The transports there are, as Via and ``;transport=`` write them.
+#: The supported transports, as Via and ``;transport=`` write them.
 TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 TRANSPORTS: Final[tuple[TransportName, ...]] = ("udp", "tcp", "tls", "ws", "wss")
-#: Where a URI names no port (RFC 3261 19.1.2, RFC 7118 5.2.1).
+#: The port where a URI names none (RFC 3261 19.1.2, RFC 7118 5.2.1).
 DEFAULT_PORTS: Final = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A place to send to: transport, numeric address, and the host name that led there."""
+    """A destination: transport, numeric address, and the host name that was resolved to it."""
 
     transport: str
     address: Address
@@ -56,7 +56,7 @@ class Flow:
 
     @property
     def target(self) -> Target:
-        """The place at its other end."""
+        """The destination at its other end."""
         return Target(self.transport, self.remote, self.host)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Bytes that the stack wants sent, and who hears when they cannot be."""
+    """Bytes to send, and the object to tell when they cannot be sent."""
 
     data: bytes
     flow: Flow

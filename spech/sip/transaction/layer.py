@@ -33,7 +33,7 @@ class TransactionLayer:
     """All transactions of one user agent.
 
     ``limit`` bounds the memory of the server transactions alive at once, in bytes: a request as
-    phones send it takes about 9,000. What there is, sources share; see :class:`Shares`.
+    phones send it takes about 9,000. Sources share it; see :class:`~spech.shares.Shares`.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class TransactionLayer:
         self._shares = Shares(limit)
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
-        #: Of INVITEs outside dialogs that are under way, the copy that came first.
+        #: The first copy of each INVITE outside dialogs that is in progress.
         self._first: dict[tuple[str, str | None, int], ServerTransaction] = {}
-        #: Peers that take no TCP, learned from requests that were too long for UDP.
+        #: Peers without TCP, learned from requests that were too long for UDP.
         self._without_tcp: set[Address] = set()
 
     def request(
         self, request: Request, flow: Flow, user: ClientUser, now: float
     ) -> ClientTransaction:
-        """Send ``request`` over ``flow``; ``user`` hears what becomes of it."""
+        """Send ``request`` over ``flow``; ``user`` is told the outcome."""
         key = (request.via.branch or "", request.method)
         fallback = None
         if (
@@ -80,13 +80,13 @@ class TransactionLayer:
         return transaction
 
     def receive_response(self, response: Response, now: float) -> bool:
-        """Give a response to its transaction. False when it has none, or did not need it."""
+        """Pass a response to its transaction. False when there is none, or it ignored it."""
         key = (response.via.branch or "", response.cseq.method)
         transaction = self._clients.get(key)
         return transaction is not None and transaction.receive(response, now)
 
     def match(self, request: Request, method: str | None = None) -> ServerTransaction | None:
-        """The server transaction of ``request``, or of what an ACK or a CANCEL refers to."""
+        """The server transaction of ``request``, or of the INVITE of an ACK or CANCEL."""
         if method is None:
             method = "INVITE" if request.method == "ACK" else request.method
         return self._servers.get(server_key(request, method))
@@ -106,11 +106,11 @@ class TransactionLayer:
         return transaction
 
     def merged(self, transaction: ServerTransaction) -> bool:
-        """Whether another copy of the INVITE came first, and has not been dealt with wholly."""
+        """Whether another copy of the INVITE came first, and its transaction still lives."""
         return self._first.get(origin(transaction.request)) is not transaction
 
     def transport_failed(self, flow: Flow, now: float) -> None:
-        """Tell every transaction on ``flow`` that it broke."""
+        """Tell every transaction on ``flow`` that the flow broke."""
         everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
         for transaction in everyone:
             if transaction.flow == flow:
@@ -122,13 +122,13 @@ class TransactionLayer:
 
     @property
     def pending(self) -> int:
-        """How many transactions still wait for the other end."""
+        """The number of transactions that still wait for the other end."""
         everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
         return sum(transaction.pending for transaction in everyone)
 
     @property
     def memory(self) -> int:
-        """Bytes that the server transactions are reckoned to take."""
+        """The estimated memory of the server transactions, in bytes."""
         return self._shares.lent
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ def _size(request: Request) -> int:
 
 
 def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
-    """The same for TCP: its Via says so (RFC 3261 18.1.1)."""
+    """The request and flow for TCP, which the Via names (RFC 3261 18.1.1)."""
     first, *rest = request.headers.get_all("Via")
     headers = request.headers.remove("Via")
     for value in reversed([first.replace("/UDP ", "/TCP ", 1), *rest]):
@@ -161,10 +161,10 @@ def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
 
 
 def server_key(request: Request, method: str) -> Key:
-    """What names a server transaction (RFC 3261 17.2.3)."""
+    """The key of a server transaction (RFC 3261 17.2.3)."""
     via = request.via
     branch = via.branch or ""
-    # The cookie alone names nothing (RFC 4475 3.2.1).
+    # The cookie alone identifies nothing (RFC 4475 3.2.1).
     if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:
         return (branch, via.host.lower(), str(via.port or 5060), method)
     # An RFC 2543 peer. Its ACK carries our To tag, so To is left out of the key.

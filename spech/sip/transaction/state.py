@@ -1,8 +1,8 @@
-"""The four transaction state machines of SIP, as data and nothing else.
+"""The four transaction state machines of SIP, as data.
 
-``TABLE[state][input] = (next state, actions)``. An input that a state does not list is absorbed
-when it came from the network (UDP duplicates things) and is a ``LocalProtocolError`` when it came
-from our own side. :mod:`spech.sip.transaction.transaction` runs these tables.
+``TABLE[state][input] = (next state, actions)``. An input that a state does not list is ignored
+when it came from the network (UDP duplicates datagrams) and is a ``LocalProtocolError`` when it
+came from our own side. :mod:`spech.sip.transaction.transaction` runs these tables.
 
 Sources: RFC 3261 17.1.1 (figure 5), 17.1.2 (figure 6), 17.2.1 (figure 7), 17.2.2 (figure 8), with
 the Accepted state and timers L and M of RFC 6026, which replaces the INVITE machines.
@@ -15,7 +15,7 @@ from typing import Final
 
 
 class State(enum.Enum):
-    """Where a transaction is."""
+    """The state of a transaction."""
 
     CALLING = "calling"
     TRYING = "trying"
@@ -28,7 +28,7 @@ class State(enum.Enum):
 
 
 class Input(enum.Enum):
-    """What can happen to a transaction."""
+    """The inputs of a transaction."""
 
     # From the network.
     REQUEST = "request"  #: the same request once more
@@ -57,13 +57,13 @@ class Input(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What a transaction then does, in the order listed."""
+    """The actions of a transition, in the order listed."""
 
     SEND = "send"  #: the message that came with the input
     RETRANSMIT = "retransmit"  #: the last message sent
     ACK = "ACK"  #: acknowledge a failure response, hop by hop
     DELIVER = "deliver"  #: hand the message to the transaction's user
-    TIMEOUT = "timeout"  #: tell the user that nobody answered
+    TIMEOUT = "timeout"  #: tell the user that no answer came
     TRANSPORT_FAILURE = "transport failure"  #: tell the user that it could not be sent
     START_A = "start A"
     START_B = "start B"

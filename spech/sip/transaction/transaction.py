@@ -1,7 +1,7 @@
 """Runs one transaction table of :mod:`spech.sip.transaction.state`.
 
-A transaction matches, retransmits and gives up; what a message means is its user's business. The
-Via branch names it (RFC 3261 17.1.3, 17.2.3). Pure: the clock comes in as ``now``, seconds.
+A transaction matches, retransmits and gives up; its user interprets the messages. The Via branch
+identifies it (RFC 3261 17.1.3, 17.2.3). Pure: the clock comes in as ``now``, seconds.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing
 from spech.sip.transaction.state import Action, Input, State
 from spech.sip.transaction.timers import PATIENCE, T1, T2, T4, TimerSet
 
-#: (branch, sent-by, method), or what RFC 2543 peers offer in its stead.
+#: (branch, sent-by, method), or the headers that identify a request of an RFC 2543 peer.
 Key = tuple[str, ...]
 
 
 class ClientUser(Protocol):
-    """Who sent a request and waits for what comes back."""
+    """The sender of a request, which is told the responses."""
 
     def receive_response(
         self, transaction: ClientTransaction, response: Response, now: float
@@ -34,7 +34,7 @@ class ClientUser(Protocol):
 
 
 class Transaction:
-    """What client and server transactions share: a state, a table, timers, the last message."""
+    """The common part of client and server transactions: state, table, timers, last message."""
 
     table: tables.Table
     #: Timers that are zero on a reliable transport, or not used there at all.
@@ -63,7 +63,7 @@ class Transaction:
 
     @property
     def pending(self) -> bool:
-        """Whether the other end still owes us something, so that leaving now would be rude."""
+        """Whether a message from the other end is still expected, so that we should not close."""
         raise LocalProtocolError("a bare transaction has no table")
 
     @property
@@ -79,11 +79,11 @@ class Transaction:
         self._feed(Input[f"TIMER_{name}"], now)
 
     def transport_failed(self, now: float) -> None:
-        """The flow broke; a state that does not care absorbs it."""
+        """The flow broke. A state that does not list this input ignores it."""
         self._feed(Input.TRANSPORT_ERROR, now)
 
     def abandon(self) -> None:
-        """Forget the transaction without another word."""
+        """Forget the transaction and send nothing more."""
         self._enter(State.TERMINATED)
 
     def _enter(self, state: State) -> None:
@@ -94,7 +94,7 @@ class Transaction:
         self.state = state
 
     def _feed(self, given: Input, now: float, message: Request | Response | None = None) -> bool:
-        """Take one step. False when the state has no place for ``given``."""
+        """Take one step. False when the state does not list ``given``."""
         transition = self.table.get(self.state, {}).get(given)
         if transition is None:
             return False
@@ -165,11 +165,11 @@ class ClientTransaction(Transaction):
 
     @property
     def can_fall_back(self) -> bool:
-        """Whether it went by TCP for its length only, and nothing has come back."""
+        """Whether it went over TCP because of its length alone, and no response has come."""
         return self._fallback is not None and self.state in (State.CALLING, State.TRYING)
 
     def transport_failed(self, now: float) -> None:
-        """The flow broke: UDP then, if TCP was for the length only (RFC 3261 18.1.1)."""
+        """The flow broke. Use UDP if only the length asked for TCP (RFC 3261 18.1.1)."""
         if self._fallback is None or not self.can_fall_back:
             super().transport_failed(now)
             return
@@ -192,7 +192,7 @@ class ClientTransaction(Transaction):
             self._act(action, now, self.request)
 
     def receive(self, response: Response, now: float) -> bool:
-        """A response with our branch. False when it was absorbed."""
+        """A response with our branch. False when it was ignored."""
         if response.status < 200:
             given = Input.PROVISIONAL
         elif response.status < 300:
@@ -259,7 +259,7 @@ class ServerTransaction(Transaction):
         self.status: int | None = None
 
     def transport_failed(self, now: float) -> None:
-        """Their connection broke: the answer goes by a new one to where their Via is (18.2.2)."""
+        """Their connection broke. The response goes over a new one to their Via (18.2.2)."""
         back = self.flow
         if self.flow.transport in ("tcp", "tls") and not self.answered:
             port = self.request.via.port or DEFAULT_PORTS[self.flow.transport]
@@ -276,7 +276,7 @@ class ServerTransaction(Transaction):
         return self.state in (State.TRYING, State.PROCEEDING)
 
     def receive(self, request: Request, now: float) -> bool:
-        """The same request again, or an ACK. False when it was absorbed."""
+        """The same request again, or an ACK. False when it was ignored."""
         given = Input.ACK if request.method == "ACK" else Input.REQUEST
         return self._feed(given, now, request)
 
@@ -300,12 +300,12 @@ class ServerTransaction(Transaction):
 
     @property
     def silent(self) -> bool:
-        """Whether no response at all has gone out."""
+        """Whether no response has been sent."""
         return self._last is None
 
     @property
     def answered(self) -> bool:
-        """Whether a final response has gone out."""
+        """Whether a final response has been sent."""
         return self.state not in (State.TRYING, State.PROCEEDING)
 
     def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
@@ -314,6 +314,6 @@ class ServerTransaction(Transaction):
             if self.acknowledged is not None:
                 self.acknowledged(message, now)
         elif action in (Action.TIMEOUT, Action.TRANSPORT_FAILURE):
-            pass  # Our answer was not acknowledged; there is nothing left to do about it.
+            pass  # Our response was not acknowledged, and nothing more can be done.
         else:
             super()._act(action, now, message)

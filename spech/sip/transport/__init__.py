@@ -1,4 +1,4 @@
-"""SIP's sockets, one file for each way of carrying messages.
+"""The sockets of SIP, one file for each kind of transport.
 
 A transport sends at once or queues, without waiting, so that farewells can be sent by code that
 must not be interrupted; :meth:`Transport.run` does the waiting, in the endpoint's shielded pump.
@@ -16,16 +16,16 @@ Arrival = tuple[bytes, Flow]
 
 
 class Pump(Protocol):
-    """What a transport tells the endpoint."""
+    """The interface that the endpoint gives its transports."""
 
     def receive(self, arrivals: Sequence[Arrival]) -> None:
-        """Messages came."""
+        """Messages have been received."""
 
     def broken(self, flow: Flow, reason: str) -> None:
         """A connection ended or could not be made; what was sent on it may be lost."""
 
     def sent(self) -> None:
-        """Something that waited has been sent."""
+        """A queued message has been sent."""
 
     def is_known(self, host: str) -> bool:
         """Whether messages of this numeric address come first where there are too many."""
@@ -38,29 +38,29 @@ class Pump(Protocol):
 
 
 class Transport(Protocol):
-    """One way of carrying messages."""
+    """Carries messages over one kind of transport."""
 
     def reaches(self, target: Target) -> bool:
-        """Whether it speaks that transport to that kind of address."""
+        """Whether it supports the transport and address family of ``target``."""
 
     def flow_to(self, target: Target) -> Flow:
         """The flow to ``target``, with the address of ours that it can answer to."""
 
     def send(self, outgoing: Outgoing) -> bool:
-        """Send or queue at once. False when that cannot be."""
+        """Send or queue at once. False when that is not possible."""
 
     @property
     def pending(self) -> bool:
-        """Whether something still waits to be sent."""
+        """Whether a message is still queued."""
 
     def moved(self, flow: Flow) -> bool:
-        """Whether this machine has another address towards ``flow`` now; then it is looked up."""
+        """Whether our address towards the peer of ``flow`` has changed."""
 
     def share(self, flow: Flow, port: int | None) -> None:
-        """Carry what goes to the peer's ``port`` (None: the usual one) by ``flow``, where safe."""
+        """Use ``flow`` for messages to the peer's ``port`` (None: the default) if that is safe."""
 
     def keep_alive(self, flow: Flow) -> None:
-        """Send what keeps a NAT's binding open, where the transport does not do so by itself."""
+        """Keep a NAT's binding open, where the transport does not do so by itself."""
 
     async def run(self, pump: Pump) -> None:
         """Carry messages until cancelled."""

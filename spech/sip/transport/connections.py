@@ -1,7 +1,7 @@
-"""SIP over connections, opened when needed and shared by all that goes to one target.
+"""SIP over connections, opened on demand and shared by all messages to one target.
 
-A message is queued at once, in a bounded buffer; the connection's own task opens it, writes what
-waits and reads what comes. Requests that come in on a connection are answered on it.
+A message is queued at once, in a bounded buffer; the connection's own task opens it, writes the
+queue and reads messages. Requests that arrive on a connection are answered on it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _log: Final = logging.getLogger(__name__)
 #: Connections that we have opened and that are alive at once; one more takes the place of the one
 #: that was silent the longest. For those that peers opened see :mod:`spech.descriptors`.
 _MOST_OPENED: Final = 1000
-#: Bytes that may wait on one connection. A peer that takes no more than that is gone.
+#: Bytes that may wait on one connection. A peer that reads none of them is gone.
 _MOST_WAITING: Final = 1 << 18
-#: Seconds between two looks at a connection, at the most (RFC 5626 4.4.1 has 95 to 120).
+#: Seconds between two checks of a connection, at most (RFC 5626 4.4.1 has 95 to 120).
 _LOOK_SECONDS: Final = 120.0
 #: Seconds of silence after which a connection is closed on which nothing depends. RFC 3261 18
 #: wants at least 64*T1.
@@ -45,7 +45,7 @@ class Link(Protocol):
 
     @property
     def names(self) -> frozenset[str]:
-        """Whom the certificate of the other end names, in lower case; empty without any."""
+        """The names in the certificate of the other end, in lower case; empty without one."""
 
     async def send(self, data: bytes) -> None:
         """Send one message."""
@@ -65,7 +65,7 @@ Acceptor = Callable[[trio.SocketStream], AbstractAsyncContextManager[Link]]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where connections of one transport come in."""
+    """A listener for one transport."""
 
     transport: str
     listener: trio.SocketListener
@@ -86,7 +86,7 @@ _EXPECTED: Final = (
 class Connection:
     """One connection, from the first message that wants it to its end.
 
-    ``admission`` is the place that it takes in the budget, None where we have opened it.
+    ``admission`` counts it in the budget; it is None where we have opened the connection.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Connection:
         self._waiting = 0
         self._work = trio.Event()
         self._scope = trio.CancelScope()
-        #: Whom the other end has proven to be.
+        #: The names that the other end has proven to have.
         self.names: frozenset[str] = frozenset()
-        #: Whether it was offered to carry more than its own flow, and what it does (RFC 5923).
+        #: Whether it was offered for other flows (RFC 5923), and the other flows that it carries.
         self.offered = False
         self.shared: set[Flow] = set()
 
@@ -140,7 +140,7 @@ class Connection:
             self.admission.trust()
 
     def close(self) -> None:
-        """End it soon. Its place in the budget is free at once."""
+        """End it soon. It no longer counts in the budget."""
         self._scope.cancel()
         if self.admission is not None:
             self.admission.release()
@@ -163,7 +163,7 @@ class Connection:
         except* _EXPECTED as group:
             reasons.append(_in_words(group))
         except* Exception as group:
-            # A mistake in here must not end the pump that carries everybody's farewell.
+            # A mistake of ours must not end the pump, which carries every call's farewell.
             _log.exception("the connection to %s failed", self.flow, exc_info=group)
         return reasons[-1] if reasons else "closed"
 
@@ -312,7 +312,7 @@ class ConnectionTransport:
             await self._carry(connection, pump)
 
     def _admit(self, host: str, pump: Pump) -> Admission | None:
-        """Find a place for a connection from ``host``, if need be that of an idle one."""
+        """Admit a connection from ``host``; where the budget is full, close an idle one first."""
         if not self._budget.room_for(host):
             in_use = pump.flows_in_use()
             source = source_of(host)
@@ -346,7 +346,7 @@ class ConnectionTransport:
 
 
 def _in_words(error: BaseException) -> str:
-    """The innermost cause, for a person."""
+    """The innermost cause as text for people."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     while error.__cause__ is not None:

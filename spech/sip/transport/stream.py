@@ -30,14 +30,14 @@ class StreamLink:
     """Messages on a byte stream, with the keepalive of RFC 5626 3.5.1."""
 
     def __init__(self, stream: Stream, names: frozenset[str] = frozenset()) -> None:
-        #: Whom the other end's certificate names.
+        #: The names in the other end's certificate.
         self.names = names
         self._stream = stream
         self._framer = StreamFramer()
         self._sending = trio.Lock()
         self._pings = 0
         self._life = trio.Event()
-        #: Whether the peer answers pings at all; not everybody does.
+        #: Whether the peer has ever answered a ping; some peers never do.
         self._answers = False
 
     async def send(self, data: bytes) -> None:
@@ -98,7 +98,7 @@ def listen(address: Address) -> Iterator[trio.SocketListener]:
 
 @asynccontextmanager
 async def accept_tcp(stream: trio.SocketStream) -> AsyncIterator[Link]:
-    """A link of a stream that came in."""
+    """A link over an accepted stream."""
     async with stream:
         yield StreamLink(stream)
 
@@ -108,8 +108,8 @@ async def connect(flow: Flow) -> AsyncIterator[trio.SocketStream]:
     """A TCP connection from our address to the flow's remote one.
 
     Raises:
-        OSError: it was refused, or cannot be.
-        trio.TooSlowError: nobody answered for 5 s.
+        OSError: the connection was refused, or is not possible.
+        trio.TooSlowError: no answer came for 5 s.
     """
     with trio.socket.socket(family(flow.remote[0]), socket.SOCK_STREAM) as opened:
         with trio.fail_after(CONNECT_SECONDS):

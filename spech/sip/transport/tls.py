@@ -1,4 +1,4 @@
-"""SIP over TLS: whom we trust, and who we are (RFC 3261 26.3.1, RFC 5922)."""
+"""SIP over TLS: trusted authorities and our own certificate (RFC 3261 26.3.1, RFC 5922)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TlsStream = trio.SSLStream[trio.SocketStream]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
-    """Whom to trust, and who we are.
+    """The authorities to trust, and our own certificate.
 
     Without any of it, the server's certificate must come from an authority that this machine
     trusts, and hold the host name (or address) of the SIP URI.
@@ -57,11 +57,11 @@ class TlsSettings:
 
     @property
     def pinned(self) -> str:
-        """The fingerprint in small letters without colons, "" where none is asked for."""
+        """The fingerprint in lower case without colons, "" where there is none."""
         return (self.fingerprint or "").replace(":", "").strip().lower()
 
     def context(self) -> ssl.SSLContext:
-        """What Python's ``ssl`` makes of it. Reads the files.
+        """The settings as a context of Python's ``ssl``. Reads the files.
 
         Raises:
             LocalProtocolError: a file cannot be read, or does not hold what it should.
@@ -79,7 +79,7 @@ class TlsSettings:
 
 
 class TlsAcceptor:
-    """Takes TLS connections, as who our certificate says. The files are read once.
+    """Accepts TLS connections with our certificate. The files are read once.
 
     Raises:
         LocalProtocolError: a file cannot be read, or does not hold what it should.
@@ -98,11 +98,11 @@ class TlsAcceptor:
 
     @asynccontextmanager
     async def accept(self, raw: trio.SocketStream) -> AsyncIterator[Link]:
-        """A link of a stream that came in.
+        """A link over an accepted stream.
 
         Raises:
             trio.BrokenResourceError: TLS failed.
-            trio.TooSlowError: it was not agreed upon within 5 s.
+            trio.TooSlowError: the handshake took more than 5 s.
         """
         stream = trio.SSLStream(raw, self._context, server_side=True, https_compatible=True)
         async with raw:
@@ -132,12 +132,12 @@ class TlsConnector:
 
     @asynccontextmanager
     async def open_stream(self, flow: Flow) -> AsyncIterator[TlsStream]:
-        """A TLS connection whose other end is who the flow says.
+        """A TLS connection to an end whose certificate names the host of the flow.
 
         Raises:
-            OSError: it was refused, or cannot be.
+            OSError: the connection was refused, or is not possible.
             trio.BrokenResourceError: TLS failed, or the certificate is not accepted.
-            trio.TooSlowError: nobody answered for 5 s.
+            trio.TooSlowError: no answer came for 5 s.
         """
         if self._context is None:
             self._context = self._settings.context()
