@@ -99,7 +99,7 @@ def test_packets_have_a_length_that_opus_knows(
     parts = [codec.decode(codec.encode(part)) for part in np.split(said, len(said) // size)]
     assert {len(part) for part in parts} == {size}
     assert intelligibility(said, np.concatenate(parts), RATE) > 0.95
-    with pytest.raises(ValueError, match="no packet of opus"):
+    with pytest.raises(ValueError, match="not a packet of opus"):
         codec.encode(np.zeros(1440, np.int16))
 
 
