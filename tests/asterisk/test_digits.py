@@ -9,7 +9,7 @@ import trio
 
 from spech import Account, Call, Phone, PortRange, open_phone
 from spech.media.keypad import Method
-from spech.rtp.source import SourceFilter
+from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 from spech.testing.asterisk import Asterisk
 from spech.testing.relay import Network, Path
@@ -54,14 +54,14 @@ async def test_a_fifth_of_the_packets_is_lost_both_ways(
     seed: int,
 ) -> None:
     there, back = (Path(Network(loss=0.2), random.Random(f"{seed}{way}")) for way in "ab")
-    send, accepts = Stream.send, SourceFilter.accepts
+    send, receive = Stream.send, RtpSession.receive
     monkeypatch.setattr(
         Stream, "send", lambda self, data: send(self, data) if there.arrivals(0.0) else None
     )
     monkeypatch.setattr(
-        SourceFilter,
-        "accepts",
-        lambda self, *packet: bool(back.arrivals(0.0)) and accepts(self, *packet),
+        RtpSession,
+        "receive",
+        lambda self, *packet: receive(self, *packet) if back.arrivals(0.0) else None,
     )
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
         call = await typed_and_repeated(phone, pbx, "PCMU", "rfc4733")
