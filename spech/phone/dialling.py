@@ -49,13 +49,13 @@ class Dialling:
         """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
 
         Raises:
-            LocalProtocolError: it is neither, or it holds a password or headers.
+            LocalProtocolError: it is neither, or it holds a password.
         """
         text = target.strip()
         if text.lower().startswith(("sip:", "sips:")):
-            return _dialable(parse_address(text))
+            return _without_password(parse_address(text))
         if "@" in text:
-            return _dialable(parse_address(f"sip:{text}"))
+            return _without_password(parse_address(f"sip:{text}"))
         if text[:4].lower() == "tel:":
             text = text[4:].partition(";")[0]
         # What people put between digits to read them better (RFC 3966 5.1.1).
@@ -160,17 +160,8 @@ def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
     return replace(uri, headers=""), tuple(headers)
 
 
-def _dialable(uri: Uri) -> Uri:
-    """``uri``, which names someone and nothing else.
-
-    A password in it would be sent in the clear and shown (RFC 3261 19.1.1). Headers would have to
-    become those of our request (19.1.5), Route and From among them; none may stay in its URI.
-
-    Raises:
-        LocalProtocolError: it has a password or headers.
-    """
+def _without_password(uri: Uri) -> Uri:
+    """``uri``; a password in it would be sent in the clear and shown (RFC 3261 19.1.1)."""
     if uri.password is not None:
         raise LocalProtocolError("a SIP URI to call must not hold a password")
-    if uri.headers:
-        raise LocalProtocolError("a SIP URI to call must not ask for headers: leave out the ?")
     return uri
