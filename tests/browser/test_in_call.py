@@ -123,7 +123,7 @@ def test_a_transfer_that_fails_leaves_the_call(registered: Telephone, pbx: Aster
     registered.element("transfer").click()
     registered.element("transfer-number").fill("699")
     registered.element("transfer-go").click()
-    expect(registered.element("transfer-error")).to_contain_text("Your call goes on.")
+    expect(registered.element("transfer-error")).to_contain_text("Your call continues.")
     registered.picture("transfer-failed")
     hear_own_tone(registered)
 
