@@ -62,7 +62,7 @@ def test_a_backup_is_restored_with_its_key(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     data, archive = tmp_path / "data", tmp_path / "spech-data.tar.gz"
     Vault(data).write(b"settings")
-    command = ["tar", "-C", data, "-czf", archive, "--exclude=vault.key", "."]
+    command = ["tar", "-C", str(data), "-czf", str(archive), "--exclude=vault.key", "."]
     subprocess.run(command, check=True)
     key = (data / "vault.key").read_text()
     restored = tmp_path / "restored"
