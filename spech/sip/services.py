@@ -1,4 +1,4 @@
-"""Requests that are no part of a call's own course: where they go, and who answers them."""
+"""Requests outside of calls: OPTIONS, MESSAGE, SUBSCRIBE and NOTIFY."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Services:
         """Subscribe to an event package of ``target``, and stay subscribed.
 
         Raises:
-            LocalProtocolError: the package is none of "message-summary", "dialog", "presence".
+            LocalProtocolError: the package is not "message-summary", "dialog" or "presence".
         """
         if package not in ACCEPT:
             raise LocalProtocolError(f"unknown event package {package!r}")
@@ -121,7 +121,7 @@ class Services:
                 self._respond(transaction, 481, now)
 
     def receive_lost(self, transaction: ServerTransaction, now: float) -> None:
-        """A request within a dialog that is no call's: a subscription's, or nobody's."""
+        """A request within a dialog that belongs to no call: to a subscription, or to nothing."""
         request = transaction.request
         subscription = self._book.get((request.call_id, request.to.tag or ""))
         if subscription is not None and request.method == "NOTIFY":

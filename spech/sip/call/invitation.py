@@ -33,7 +33,7 @@ _FORKS: Final = 60
 class Invitation(Attempts):
     """One INVITE of ours with all its tries: credentials, further servers, redirections.
 
-    What it learns it tells its session, which decides.
+    It reports to its session, which decides.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Invitation(Attempts):
         if known is not None and sequence == known.acknowledged:
             known.acknowledge_again(self._context)
             return
-        # The dialog is built anew from the 2xx, whose route set counts (RFC 3261 13.2.2.4); what
+        # The dialog is built again from the 2xx, whose route set counts (RFC 3261 13.2.2.4); what
         # has been sent in the early one keeps its place in the numbering.
         self._forks.pop(response.to.tag or "", None)
         fork = self._fork(transaction, response)

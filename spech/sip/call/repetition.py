@@ -1,4 +1,4 @@
-"""A response that is repeated until the other end says that it came.
+"""A response that is repeated until the other end acknowledges it.
 
 That is a 2xx to INVITE until its ACK (RFC 3261 13.3.1.4), and a reliable provisional response until
 its PRACK (RFC 3262 3). Both go at T1, doubling; a 2xx up to T2.
@@ -38,7 +38,7 @@ class Repetition:
         context.timers.set(owner, name, now + T1)
 
     def handle_timer(self, now: float) -> bool:
-        """Repeat. False when 64*T1 have passed and nobody has said anything."""
+        """Repeat. False when 64*T1 have passed without an acknowledgement."""
         if now >= self._deadline:
             return False
         self._context.send(self._outgoing)
@@ -50,5 +50,5 @@ class Repetition:
         return True
 
     def stop(self) -> None:
-        """It came."""
+        """The acknowledgement came."""
         self._context.timers.clear(self._owner, self._name)

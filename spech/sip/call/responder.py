@@ -1,6 +1,7 @@
-"""Our responses to their INVITEs, repeated where nobody confirms them.
+"""Our responses to their INVITEs, repeated until they are acknowledged.
 
-A 2xx wants an ACK (RFC 3261 13.3.1.4), a reliable provisional response a PRACK (RFC 3262 3).
+A 2xx is acknowledged by an ACK (RFC 3261 13.3.1.4), a reliable provisional response by a PRACK
+(RFC 3262 3).
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Responder:
         self._offered = offered
 
     def receive_ack(self, request: Request) -> bool:
-        """Whether the ACK is the one we wait for; then repeating ends."""
+        """Whether this is the ACK of our last 2xx; its repetitions end then."""
         if self._accepting is None or request.cseq.number != self._accepting.sequence:
             return False
         self._accepting.stop()
@@ -131,12 +132,12 @@ class Responder:
         transaction.respond(response_to(request, status, to_tag=tag), now)
 
     def repeat(self, name: str, now: float) -> bool:
-        """Serve the timer "2xx" or "1xx". False when nobody will confirm any more."""
+        """Serve the timer "2xx" or "1xx". False when the time for an acknowledgement is over."""
         repetition = self._accepting if name == "2xx" else self._reliable
         return repetition is None or repetition.handle_timer(now)
 
     def stop(self) -> None:
-        """Repeat nothing any more."""
+        """End all repetitions."""
         for repetition in (self._accepting, self._reliable):
             if repetition is not None:
                 repetition.stop()

@@ -52,10 +52,10 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import ServerTransaction
 
-#: Seconds until a call that nobody answers is given up, and between two 180s.
+#: Seconds until an unanswered call is given up, and between two 180s.
 _UNANSWERED: Final = 180
 _RING_AGAIN: Final = 60.0
-#: Seconds in which the program can answer before 100 says that there is somebody (17.2.1).
+#: Seconds in which the program can respond before we send 100 (17.2.1).
 _TRYING: Final = 0.2
 #: Seconds after a provisional response within which another one is due. They come each minute
 #: (RFC 3261 13.3.1.1); proxies wait for more than three (16.6, timer C).
@@ -84,7 +84,7 @@ class Farewell(enum.Enum):
     DECLINE = "a final failure response"
     BYE_LATER = "wait for the ACK or 64*T1, then BYE"  # RFC 3261 15
     BYE = "BYE"
-    FORGET = "nothing: nobody waits for us"
+    FORGET = "nothing: the other end does not wait"
     NOTHING = "nothing: it has been said"
 
 
@@ -142,10 +142,10 @@ class Session:
         self.dialog: Dialog | None = None
         #: The INVITE that came, for an incoming call.
         self.invited_by: Request | None = None
-        #: Who ended it, status and reason, once it is over.
+        #: How the call ended, once it is over.
         self.ended: CallEnded | None = None
         self.timer = SessionTimer(context.timers, self)
-        #: What our INVITE carries beside the usual.
+        #: Headers of our INVITE besides the usual ones.
         self.headers: tuple[tuple[str, str], ...] = ()
         #: The call whose place this one takes when it is answered (RFC 3891).
         self.replaces: Session | None = None
@@ -232,7 +232,7 @@ class Session:
             self._invitation.redirect(target, flows, now)
 
     def invite_headers(self, *, in_dialog: bool = False) -> list[tuple[str, str]]:
-        """What INVITE and UPDATE carry beside the usual."""
+        """The headers of INVITE and UPDATE that say what we can do."""
         return [
             *self.context.standard_headers(),
             ("Supported", ", ".join(one for one in SUPPORTED if not in_dialog or one != "100rel")),
@@ -241,17 +241,17 @@ class Session:
 
     @property
     def still_calling(self) -> bool:
-        """Whether our INVITE may be tried again: nobody has answered or hung up."""
+        """Whether our INVITE may be tried again: it is not answered, and we have not hung up."""
         return (
             self.state in (SessionState.CALLING, SessionState.RINGING) and not self._farewell_owed
         )
 
     def start_over(self) -> None:
-        """Our INVITE goes out anew, and nothing has been heard of it yet."""
+        """Our INVITE is sent again, and has had no response yet."""
         self.state = SessionState.CALLING
 
     def heard_from(self, now: float) -> bool:
-        """A provisional response came. False when nobody is interested any more."""
+        """A provisional response came. False when we are leaving."""
         if self.state not in (SessionState.CALLING, SessionState.RINGING):
             return False
         self.state = SessionState.RINGING
@@ -393,7 +393,7 @@ class Session:
         if self._farewell_owed:
             self._bye(now)
             return
-        # Who owes us an answer in mid-call and brings none leaves the media as it was.
+        # An ACK in mid-call that brings no answer to our offer leaves the media as it was.
         if self.responder.answer_follows and self.is_up and (first or request.body):
             assert self._negotiator is not None
             try:

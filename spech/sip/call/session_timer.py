@@ -1,4 +1,4 @@
-"""Session timers: a call that nobody refreshes is a dead one (RFC 4028)."""
+"""Session timers: a call that is not refreshed in time is ended (RFC 4028)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.timers import TimerOwner, TimerSet
 
-#: Seconds for which we propose that a session lives without a refresh.
+#: The session interval that we propose, in seconds.
 PROPOSED: Final = 1800
-#: The shortest that we accept; RFC 4028 4 allows no less.
+#: The shortest interval that we accept; RFC 4028 4 allows no less.
 LEAST: Final = 90
 _MOST: Final = 86_400
 #: Seconds until a refresh that failed is tried again.
@@ -23,11 +23,11 @@ class SessionTimer:
     def __init__(self, timers: TimerSet, owner: TimerOwner) -> None:
         #: Seconds between refreshes, or None while no timer was agreed on.
         self.interval: int | None = None
-        #: Whether refreshing is our duty.
+        #: Whether we are the refresher.
         self.ours = False
-        #: Whether the other end takes UPDATE, which spares it an offer.
+        #: Whether the peer takes UPDATE, which refreshes without an offer.
         self.update_allowed = False
-        #: Whether it says that it takes INFO.
+        #: Whether the peer takes INFO.
         self.info_allowed = False
         self._proposed = PROPOSED
         self._least = LEAST

@@ -89,7 +89,7 @@ class Transfer:
     def progress(self, status: int, reason: str, *, over: bool) -> None:
         """News of the far end's call."""
         if over and status < 200:
-            # The subscription ends without an outcome; nobody will ever tell.
+            # The subscription ends without an outcome, so none will come.
             status, reason = 408, "No outcome was told"
         self.status, self.reason = status, reason
         self.over = over or status >= 200
@@ -108,7 +108,7 @@ class Referral:
         uri, self.replaces = refer_to(request)
         #: Whom to call.
         self.target = uri
-        #: Who asks, where that is said (RFC 3892).
+        #: Referred-By of the REFER, or None (RFC 3892).
         self.referred_by = request.headers.get("Referred-By")
         self.over = False
         assert session.dialog is not None
@@ -250,7 +250,7 @@ class Transfers:
         transfer = self._sent
         if transfer is not None and not transfer.over:
             # The far end hangs up because it does what it was asked for; it will not tell the
-            # outcome any more. Where we hung up, nobody waits for the outcome.
+            # outcome any more. Where we hung up, the outcome does not matter.
             status = 200 if by == "remote" and transfer.accepted else 487
             transfer.progress(status, REASONS[status], over=True)
 

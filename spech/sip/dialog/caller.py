@@ -1,4 +1,4 @@
-"""Who calls, and why a call ended, as far as the messages tell."""
+"""The caller of an INVITE, and the reason of a CANCEL or BYE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REASON: Final = re.compile(r"^\s*(SIP|Q\.850)\s*;(?:.*;)?\s*cause\s*=\s*(\d{1,3
 _TEXT: Final = re.compile(r';\s*text\s*=\s*"((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 _BEGINS_NUMBER: Final = tuple("+0123456789")
-#: Who wants to stay unknown calls from here (RFC 3323 4.1).
+#: The From of anonymous calls (RFC 3323 4.1).
 ANONYMOUS: Final = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')
 
 

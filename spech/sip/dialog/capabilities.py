@@ -1,4 +1,4 @@
-"""What this user agent can do, said truthfully, and the refusal of what it cannot.
+"""What this user agent can do, and the refusal of what it cannot.
 
 The order of the judgement is that of RFC 3261 8.2: method, extensions, content.
 """

@@ -1,4 +1,4 @@
-"""Dialogs: what two user agents remember of each other (RFC 3261 12)."""
+"""Dialogs: the state that two user agents keep of each other (RFC 3261 12)."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Dialog:
         self._choose_flows()
 
     def _follow(self, request: Request, flow: Flow) -> None:
-        """Who is bound to a flow is reached by the latest: a NAT or a connection may be another."""
+        """A dialog that is bound to a flow follows the peer to its latest flow: NATs rebind."""
         if flow == self.set_up[0] or not (self.bound_to_flow or _behind_nat(request)):
             return
         self.bound_to_flow = True
@@ -165,7 +165,7 @@ class Dialog:
 
     def _choose_flows(self, located: Sequence[Flow] = ()) -> None:
         first, *further = self.set_up
-        # What was encrypted stays so.
+        # A dialog that was set up encrypted stays encrypted.
         onward = [
             flow
             for flow in located or self._direct()

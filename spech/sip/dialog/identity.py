@@ -1,4 +1,4 @@
-"""Who we are towards a server: address of record, credentials, and the proxy on the way out."""
+"""Our identity: address of record, credentials, and the outbound proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is on the phone: the event package dialog, for busy lamps (RFC 4235)."""
+"""The calls of others: the event package dialog, for busy lamps (RFC 4235)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DialogInfo:
 
     @property
     def ringing(self) -> bool:
-        """Whether somebody calls them."""
+        """Whether a call comes in for them."""
         return any(
             dialog.state in ("early", "proceeding", "trying") and dialog.direction != "initiator"
             for dialog in self.dialogs

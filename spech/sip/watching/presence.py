@@ -1,4 +1,4 @@
-"""Who can be reached: the event package presence, in PIDF documents (RFC 3856, RFC 3863)."""
+"""Presence of others: the event package presence, in PIDF documents (RFC 3856, RFC 3863)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_NOTE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class PresenceTuple:
-    """One way to reach somebody. ``reachable`` is None where the document does not say."""
+    """One way to reach a person. ``reachable`` is None where the document does not say."""
 
     identifier: str
     reachable: bool | None

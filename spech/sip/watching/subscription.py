@@ -1,4 +1,4 @@
-"""A subscription of ours to somebody's state, kept alive (RFC 6665 4.1). Pure."""
+"""A subscription of ours, kept alive (RFC 6665 4.1). Pure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Notified(Event):
 
 
 class Subscription:
-    """One subscription. It renews itself, and is made anew when it was lost and that may help.
+    """One subscription. It renews itself. When it was lost, it is made again where that may help.
 
     ``status`` and ``reason`` are those of the last final response to SUBSCRIBE, or of the notifier
     who ended it; ``content`` is the last state that was told.
@@ -305,7 +305,7 @@ class Subscription:
         else:
             self._wait(self._back_off.after_refusal(state.retry_after), now)
 
-    # ------------------------------------------------------------------ the end, and anew
+    # ------------------------------------------------------------------ the end, and the next try
 
     def _lost(self, status: int, reason: str, now: float, *, final: bool = False) -> None:
         self.status, self.reason = status, reason
