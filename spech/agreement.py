@@ -102,7 +102,7 @@ class DtlsPeer:
     """Whose certificate a handshake must show, and who begins it.
 
     ``fingerprints`` are pairs of a hash (``sha-256``) and its digest in hexadecimal digits;
-    ``client`` is whether we begin. ``number`` counts how often we are to begin anew.
+    ``client`` is whether we begin. ``number`` counts how often we restart it.
     """
 
     fingerprints: tuple[tuple[str, str], ...]

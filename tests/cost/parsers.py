@@ -93,17 +93,18 @@ def _message(data: bytes) -> None:
         caller_of(message)
 
 
-def _many_lines(data: bytes) -> None:
-    """Text in many lines of each kind.
+def _in_lines(name: bytes) -> Callable[[bytes], object]:
+    """Text in many lines of one header.
 
     The bare line feed keeps the parser from its shorter way, which ends at some length.
     """
-    width = 1_000
-    for name in (b"Via", b"Contact", b"Record-Route", b"Reason", b"Supported", b"X\x01"):
-        lines = (data[start : start + width] for start in range(0, len(data), width))
+
+    def read(data: bytes) -> None:
+        lines = (data[start : start + 1_000] for start in range(0, len(data), 1_000))
         head = b"".join(b"%s: %s\r\n" % (name, line.strip(b"\r\n")) for line in lines)
-        with suppress(*REFUSED):
-            _message(_HEAD + b"A: b\n" + head[: 65_000 - len(_HEAD)] + b"\r\n")
+        _message(_HEAD + b"A: b\n" + head[: 65_000 - len(_HEAD)] + b"\r\n")
+
+    return read
 
 
 def _salvage(data: bytes) -> None:
@@ -294,7 +295,10 @@ PARSERS: Final = (
             _by_lines(b"P-Asserted-Identity: "),
         ),
     ),
-    Parser("headers", _many_lines, ((b"", b""), (b"<sip:a@h>,", b""), (b'"', b""))),
+    *(
+        Parser(name, _in_lines(name.encode()), ((b"", b""), (b"<sip:a@h>,", b""), (b'"', b"")))
+        for name in ("Via", "Contact", "Record-Route", "Reason", "X")
+    ),
     Parser("salvage", _salvage, ((b"", b""), (b'OPTIONS a SIP/2.0\r\nX:\x01"', b"\r\n\r\n"))),
     Parser("stream", _stream, ((b"", b""), _by_lines(b"X: "))),
     Parser(

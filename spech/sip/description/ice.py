@@ -47,7 +47,7 @@ class IceNegotiation:
         self._known: tuple[str, str] | None = None
 
     def move(self, candidates: Sequence[Candidate]) -> None:
-        """We are reached elsewhere: begin anew with the next offer (RFC 8839 4.4.1.1.1)."""
+        """We are reached elsewhere: restart with the next offer (RFC 8839 4.4.1.1.1)."""
         self._candidates = tuple(candidates)
         self._credentials = self._new_credentials()
         self._known = None
@@ -97,7 +97,7 @@ class IceNegotiation:
             return [("ice-mismatch", None)], None
         credentials = (theirs.fragment, theirs.password)
         if self._known is not None and credentials != self._known:
-            self._credentials = self._new_credentials()  # They begin anew.
+            self._credentials = self._new_credentials()  # They restart ICE.
         self._known = credentials
         self._lite = self._lite_answers and not theirs.lite
         lines = self._lines((RTP, RTCP)[: len(defaults)])

@@ -137,8 +137,8 @@ class MediaSecurity:
     def offer(self) -> tuple[str, Attributes]:
         """The profile of our media line and the attributes that go with it.
 
-        In a running session they are those in force, with the same key: another one would begin
-        the encryption anew (RFC 4568 7.1.4).
+        In a running session they are those in force, with the same key: another one would restart
+        the encryption (RFC 4568 7.1.4).
         """
         protocol, attributes = self._offer()
         self.dtls_offered = any(name == "fingerprint" for name, _ in attributes)
@@ -235,7 +235,7 @@ class MediaSecurity:
         return tuple(("crypto", str(line)) for line in self._ours.values())
 
     def _answer_sdes(self, theirs: _Line) -> SrtpKeys:
-        """Keep our key while theirs stays the same; where theirs is new, begin anew."""
+        """Keep our key while theirs stays the same; where theirs is new, make another."""
         ours = next((line for line in self._ours.values() if line.suite == theirs.suite), None)
         if ours is None or not theirs.means(self._theirs):
             ours = _Line(theirs.tag, theirs.suite, self._new_key(theirs.suite))
@@ -255,7 +255,7 @@ class MediaSecurity:
         """Which of our lines their answer accepts, with their key (RFC 4568 5.1.3).
 
         Raises:
-            RemoteProtocolError: 488, it is none of ours, or more than one.
+            RemoteProtocolError: 488, it is not one of ours, or there are several.
         """
         if media.attribute("crypto") is None or not self._ours:
             return None
@@ -297,8 +297,8 @@ class MediaSecurity:
         # The association that there is goes on, in the same roles if we have the choice. Where it
         # is to be another one (RFC 4145 5) and we begin it, we have to be told; else we notice.
         client = before.client if setup == "actpass" else setup != "active"
-        anew = client and media.attribute("connection") == "new"
-        return DtlsPeer(fingerprints, client, before.number + anew)
+        again = client and media.attribute("connection") == "new"
+        return DtlsPeer(fingerprints, client, before.number + again)
 
     # ------------------------------------------------------------------ both
 

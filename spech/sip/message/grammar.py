@@ -113,7 +113,8 @@ def read_number(text: str, maximum: int, what: str) -> int:
     return number
 
 
-_SPLIT_AT: Final = re.compile('[,"<]')
+#: A comma with the empty elements behind it, or what protects commas.
+_SPLIT_AT: Final = re.compile(r',[, \t]*|["<]')
 #: Elements of one list that are told apart.
 _MOST_ELEMENTS: Final = 512
 
@@ -130,7 +131,7 @@ def split_list(value: str) -> list[str]:
     parts: list[str] = []
     start = position = 0
     while mark := _SPLIT_AT.search(value, position):
-        if mark[0] == ",":
+        if mark[0][0] == ",":
             parts.append(value[start : mark.start()])
             start = position = mark.end()
             if len(parts) == _MOST_ELEMENTS:

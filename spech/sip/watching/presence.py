@@ -26,7 +26,7 @@ class PresenceTuple:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Somebody's presence; ``entity`` is a ``pres:`` or ``sip:`` URI."""
+    """The presence of a person; ``entity`` is a ``pres:`` or ``sip:`` URI."""
 
     entity: str
     tuples: tuple[PresenceTuple, ...] = ()
