@@ -2,12 +2,14 @@
 # make test        the tests, against a real Asterisk and a real browser
 # make test-peers  the tests against third parties' programs
 # make check       format, lint, types, architecture
+# make fuzz        damaged input for every parser and for a running call, 20 s of each kind
+# make soak        calls that come and go for two minutes: nothing grows, nothing is left
 # make bench-check what a call costs, in exact counts, against bench/costs.json
 #
 # Each installs first what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
-.PHONY: demo test test-peers check bench-check format
+.PHONY: demo test test-peers check bench-check fuzz soak format
 
 demo:
 	@tools/setup.sh demo
@@ -31,6 +33,13 @@ check:
 bench-check:
 	@tools/setup.sh check
 	.venv/bin/python bench/costs.py $(ARGS)
+
+fuzz:
+	@tools/fuzz.sh $(ARGS)
+
+soak:
+	@tools/setup.sh check
+	.venv/bin/python bench/soak.py --minutes 2 $(ARGS)
 
 format:
 	@tools/setup.sh check

@@ -4,6 +4,7 @@
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js with what checks the page
 #   tools/setup.sh pure    what the pure tests need: codec libraries, speech, tshark, .venv
+#   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv, atheris
 #   tools/setup.sh test    what `make test` needs: all that, Asterisk, Chromium
 #   tools/setup.sh peers   what `make test-peers` needs: all that, the programs of third parties
 #   tools/setup.sh asterisk    Asterisk's folder alone
@@ -202,6 +203,12 @@ pure)
     packages "${pure_packages[@]}"
     environment "[dev]"
     ;;
+fuzz)
+    packages "${demo_packages[@]}"
+    environment "[dev]"
+    .venv/bin/python -c 'import atheris' 2>/dev/null ||
+        .venv/bin/pip install --quiet --disable-pip-version-check --no-input --editable ".[dev,fuzz]"
+    ;;
 test)
     packages "${test_packages[@]}"
     pbx
@@ -221,7 +228,7 @@ may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | pure | test | peers | asterisk"
+    say "usage: tools/setup.sh demo | check | pure | fuzz | test | peers | asterisk"
     exit 2
     ;;
 esac
