@@ -5,6 +5,7 @@
 Two phones in one process talk over loopback, about so many calls at once, each of 5 to 60 seconds,
 in codecs of low and high cost. It prints memory, ports, file descriptors and tasks: when the phones
 are open, after a first minute in which everything was used once, every minute, and at the end.
+The exit status is 1 when files, ports or tasks are left behind.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import os
 import random
 import statistics
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -103,18 +105,20 @@ async def _talk(call: Call) -> None:
                 await port.receive()
 
 
-def holds(label: str, calls: int) -> None:
-    """Print what the process holds now."""
+def holds(label: str, calls: int) -> tuple[int, int, int]:
+    """Print what the process holds now; returns files, free ports and tasks."""
     gc.collect()
     files = list(Path("/proc/self/fd").iterdir())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    ports, tasks = free_ports(), trio.lowlevel.current_statistics().tasks_living
     print(
         f"{label:>10} {megabytes:8.1f} MB {len(gc.get_objects()):8d} objects "
-        f"{len(files):4d} files {free_ports():4d} free pairs of ports "
-        f"{trio.lowlevel.current_statistics().tasks_living:4d} tasks {calls:4d} calls",
+        f"{len(files):4d} files {ports:4d} free pairs of ports "
+        f"{tasks:4d} tasks {calls:4d} calls",
         flush=True,
     )
+    return len(files), ports, tasks
 
 
 def free_ports() -> int:
@@ -148,18 +152,20 @@ async def main(calls: int, minutes: float) -> None:
         nursery.start_soon(soak.serve)
         nursery.start_soon(watch)
         await trio.sleep(1)
-        holds("opened", 0)
+        opened = holds("opened", 0)
         await soak.run(calls, WARM_UP)
         holds("start", len(alice.active_calls))
         soak.outcomes.clear()
         soak.marks.clear()
         began, used = time.monotonic(), time.process_time()
         await soak.run(calls, minutes * 60)
-        holds("end", len(alice.active_calls))
+        ended = holds("end", len(alice.active_calls))
         nursery.cancel_scope.cancel()
         load = (time.process_time() - used) / (time.monotonic() - began - REST)
         print(f"calls: {dict(soak.outcomes)}; {len(soak.used)} codecs; {load:.0%} of a core")
         print(f"MOS: mean {statistics.mean(soak.marks):.2f}, worst {min(soak.marks):.2f}")
+    if ended != opened:
+        sys.exit("files, ports or tasks were left behind")
 
 
 if __name__ == "__main__":
