@@ -24,7 +24,7 @@ from spech.audio.inputs import RAW_FORMATS, open_input
 from spech.codecs.base import Samples
 from spech.errors import MediaError
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 #: Demuxers that hold their own sound. Playlists are excluded: they would have FFmpeg open other
 #: files or addresses, and wait there without limit.
@@ -140,7 +140,7 @@ class Player:
         try:
             self._open()
         except MediaError as error:
-            logger.warning("%s is not repeated: %s", self._path, error)
+            _log.warning("%s is not repeated: %s", self._path, error)
             return False
         return True
 
@@ -166,7 +166,7 @@ class Player:
                 frame = next(self._frames, None)
             decoded = self._resample(frame)
         except (OSError, ValueError, av.FFmpegError) as error:
-            logger.warning("%s is damaged and ends early: %s", self._path, _reason(error))
+            _log.warning("%s is damaged and ends early: %s", self._path, _reason(error))
             self._ended = True
             return
         self._ended = frame is None

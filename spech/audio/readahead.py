@@ -18,7 +18,7 @@ from spech.codecs.base import Samples
 from spech.codecs.resample import convert
 from spech.errors import MediaError
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 _BLOCKS_PER_SECOND: Final = 5
 #: Of a pipe, so that what its writer has written is soon heard.
@@ -150,4 +150,4 @@ class ReadAhead:
         self._blocks.put(None)
         self._begun.set()
         if late and not self._stopped:
-            logger.warning("%s", error)
+            _log.warning("%s", error)

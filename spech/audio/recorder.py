@@ -24,7 +24,7 @@ from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 from spech.errors import CallEnded, MediaError
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 _FRAMES_PER_SECOND = 50
 _WAITING = 60 * _FRAMES_PER_SECOND
@@ -130,7 +130,7 @@ class Recording:
                 return
             if self._progress == before:
                 break
-        logger.warning("%s is incomplete: the disk does not answer", self.path)
+        _log.warning("%s is incomplete: the disk does not answer", self.path)
 
     def wait(self, seconds: float) -> None:
         """Wait for a file that is being completed."""
@@ -174,7 +174,7 @@ class Recording:
         self.error = error
         _unfinished.discard(self)
         if log:
-            logger.warning("%s", error)
+            _log.warning("%s", error)
 
 
 #: Recordings whose files are not complete.

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Final
 
 from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
 from spech.codecs.base import (
@@ -48,7 +49,7 @@ __all__ = [
     "names",
 ]
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 DEFAULT = ("PCMU", "PCMA")
 """What is offered when the program does not say."""
@@ -150,7 +151,7 @@ def _makers() -> dict[str, CodecMaker]:
     for entry in entry_points(group=ENTRY_POINTS):
         for maker in _brought_by(entry):
             if makers.setdefault(maker.info.name.lower(), maker) is not maker:
-                logger.warning("%s brings %s, which is there already", entry.value, maker.info.name)
+                _log.warning("%s brings %s, which is there already", entry.value, maker.info.name)
     return makers
 
 
@@ -159,6 +160,6 @@ def _brought_by(entry: EntryPoint) -> Iterator[CodecMaker]:
     try:
         loaded = entry.load()
     except Exception:
-        logger.exception("the codecs of %s could not be loaded", entry.value)
+        _log.exception("the codecs of %s could not be loaded", entry.value)
         return
     yield from (loaded,) if isinstance(loaded, CodecMaker) else loaded

@@ -12,12 +12,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
 from spech.errors import SpechError
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 PERIOD = 0.020
 """Seconds between two ticks of a stream."""
@@ -124,7 +125,7 @@ class MediaClock:
                 attachment.attached = False
                 self._phases[phase].remove(attachment)
                 if isinstance(error, SpechError):  # Meant for people; nothing is broken here.
-                    logger.warning("a media stream ends: %s", error)
+                    _log.warning("a media stream ends: %s", error)
                 else:
-                    logger.exception("a media stream failed and was detached")
+                    _log.exception("a media stream failed and was detached")
                 attachment.on_error(error)

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections import deque
+from typing import Final
 
 from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Security
@@ -26,7 +27,7 @@ from spech.rtp.session import RtpSession
 from spech.rtp.source import SourceFilter
 from spech.rtp.stun import is_stun
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 #: The longest packets that we send ourselves: 0.2 s of L16 at 48 kHz, encrypted.
 _BUFFER = 20480
@@ -380,7 +381,7 @@ class Stream:
             return
         ways = {component: ice.destination(component) for component in (RTP, RTCP)}
         if ways != self._ways:
-            logger.info("sound goes to %s by ICE", ways[RTP])
+            _log.info("sound goes to %s by ICE", ways[RTP])
             self._ways = ways
         if not self.ready and ways[RTP] is not None:
             self.ready = True
@@ -413,7 +414,7 @@ class Stream:
         """Note that the peer's sound may come from elsewhere than ``before``."""
         after = self._source.destination
         if after is not None and after != before:
-            logger.info("sound comes from %s:%d", *after)
+            _log.info("sound comes from %s:%d", *after)
             if not self._shared:
                 self._rtcp_destination = self._rtcp_negotiated
 
@@ -421,7 +422,7 @@ class Stream:
         self, source: Address, data: memoryview | bytes, reason: str, kind: str = "RTP"
     ) -> None:
         if _is_keepalive(data):
-            logger.debug("ignored a keepalive from %s:%d", *source)
+            _log.debug("ignored a keepalive from %s:%d", *source)
             return
         self.invalid += 1
         self._log(
@@ -435,7 +436,7 @@ class Stream:
 
     def _note_refused(self, source: Address, data: memoryview | bytes) -> None:
         if _is_keepalive(data):
-            logger.debug("ignored a keepalive from %s:%d", *source)
+            _log.debug("ignored a keepalive from %s:%d", *source)
             return
         name = f"{source[0]}:{source[1]}"
         self._log(source[0], "dropped SRTP from %s: not authentic, or replayed", name)
@@ -452,7 +453,7 @@ class Stream:
         """Log once for each key, and for a few dozen keys at the most."""
         if key not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(key)
-            logger.warning(message, *arguments, exc_info=error)
+            _log.warning(message, *arguments, exc_info=error)
 
 
 def _is_keepalive(data: memoryview | bytes) -> bool:

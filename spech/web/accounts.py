@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import msgspec
 import trio
@@ -13,7 +14,7 @@ from spech.web.messages import Refused, VaultState
 from spech.web.store import Settings, Store, StoredAccount
 from spech.web.trial import try_account
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 #: Accounts that may be set up.
 ACCOUNT_LIMIT = 8
@@ -51,7 +52,7 @@ class Accounts:
             self._settings = await trio.to_thread.run_sync(self._store.load)
             self._fault = ""
         except VaultError as error:
-            logger.error("%s", error)
+            _log.error("%s", error)
             self._fault = str(error)
         self._lines.follow(self._all)
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 from quart import Response, abort, request, websocket
@@ -35,7 +35,7 @@ from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import trio
 
 from spech.web.texts import first_of
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 _REMEMBERED_SOURCES = 1000
 
@@ -27,12 +28,12 @@ class ConnectionErrors:
     def note(self, source: str, error: BaseException) -> None:
         """A connection from ``source`` ended by ``error``."""
         self.count += 1
-        logger.debug("A connection to %s broke", self._port, exc_info=error)
+        _log.debug("A connection to %s broke", self._port, exc_info=error)
         if source in self._sources or len(self._sources) >= _REMEMBERED_SOURCES:
             return
         self._sources.add(source)
         cause = first_of(error)
-        logger.warning(
+        _log.warning(
             "A connection from %s to %s broke: %s: %s (further ones are only counted)",
             source,
             self._port,

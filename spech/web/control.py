@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 import trio
@@ -25,7 +26,7 @@ MAX_COMMAND = 65536
 #: Commands of one connection that may be under way at once; more wait unread.
 MAX_UNDER_WAY = 16
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 _COMMAND = msgspec.json.Decoder(messages.Command)
 _ENVELOPE = msgspec.json.Decoder(messages.Envelope)
@@ -120,7 +121,7 @@ class _Connection:
             return Failed(id, Fault(refused.code, refused.message, refused.hint))
         except Exception:
             # One command's error must not end the connection, nor stay without an answer.
-            logger.exception("The command %s failed", type(command).__name__)
+            _log.exception("The command %s failed", type(command).__name__)
             return Failed(
                 id, Fault("internal", "Something went wrong inside the phone.", "See its log.")
             )

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: How an outgoing call is placed.
     Placing = Callable[[Phone], AbstractAsyncContextManager[Call]]
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 #: Between two attempts to open a phone that cannot be opened (its port is taken), seconds.
 REOPEN_SECONDS = 5.0
@@ -152,7 +152,7 @@ class Line:
                     except* Exception as group:
                         error = first_of(group)
                         address = self.account.address
-                        logger.error("The phone of %s is opened again", address, exc_info=error)
+                        _log.error("The phone of %s is opened again", address, exc_info=error)
                         self._set_registration("failed", None, str(error) or type(error).__name__)
                     await trio.sleep(REOPEN_SECONDS)
         finally:
@@ -274,7 +274,7 @@ class Line:
             error = first_of(group)
             by, status, text = in_words(error)
             if not isinstance(error, SpechError):
-                logger.error("Call %s failed", appearance.id, exc_info=error)
+                _log.error("Call %s failed", appearance.id, exc_info=error)
             appearance.end(by, status, text, _now())
         finally:
             appearance.end("local", None, _UNANSWERED, _now())

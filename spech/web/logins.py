@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from typing import Final
 
 from spech.shares import source_of
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 #: Failures that a source may have in a minute before it has to wait.
 FAILURES = 5
@@ -51,7 +52,7 @@ class LoginLimiter:
         if len(self._failures) > _SOURCES:
             self._failures.popitem(last=False)
         # One line in a fixed form, which docs/security.md gives to fail2ban.
-        logger.warning("Login failed from %s: wrong password", host)
+        _log.warning("Login failed from %s: wrong password", host)
 
     def succeed(self, host: str) -> None:
         """Forget the failures of the source."""

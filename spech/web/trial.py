@@ -8,7 +8,7 @@ that this one reaches.
 from __future__ import annotations
 
 import logging
-from typing import cast
+from typing import Final, cast
 
 import trio
 
@@ -26,7 +26,7 @@ TRIAL_DRAIN = 0.5
 
 _CHECK = "Check the server, the port and the network."
 
-logger = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 
 def library_account(account: StoredAccount) -> spech.Account:
@@ -70,7 +70,7 @@ async def try_account(account: StoredAccount, host: str) -> None:
                             "Check the spelling of the server.",
                         )
                     else:
-                        logger.info("The server of %s does not answer: %s", account.address, error)
+                        _log.info("The server of %s does not answer: %s", account.address, error)
     except* (SpechError, OSError) as group:
         verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
     if verdict is silent:
