@@ -130,11 +130,9 @@ class _Accessors:
         return value
 
     def _few(self, name: str) -> list[str]:
-        values: list[str] = []
-        for line in self.headers.get_all(name):
-            values += split_list(line)
-            if len(values) > MAX_VALUES:
-                raise RemoteProtocolError(f"more than {MAX_VALUES} values of {name}")
+        values = self.headers.values(name)
+        if len(values) > MAX_VALUES:
+            raise RemoteProtocolError(f"more than {MAX_VALUES} values of {name}")
         return values
 
     @_lazy
