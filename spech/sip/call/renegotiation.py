@@ -182,6 +182,8 @@ class Renegotiation:
         elif status == 422 and session.timer.lengthen(response):
             body = self._negotiator.offer() if request.method == "INVITE" else b""
             self._pending = self._request(request.method, body, now)
+        elif request.method == "UPDATE" and self._is_put_off(status, response):
+            session.timer.refresh_later(now)
         elif request.method == "UPDATE" and status < 600:
             # A re-INVITE may still refresh the session before its time is over (RFC 4028 7.4).
             session.timer.update_allowed = False
@@ -191,6 +193,13 @@ class Renegotiation:
             session.timer.refresh_later(now)
             self._restore(status)
             self.proceed(now)
+
+    def _is_put_off(self, status: int, response: Response) -> bool:
+        """Whether an UPDATE may succeed later: 500 with Retry-After, a few times (RFC 3311 5.2)."""
+        if status != 500 or "Retry-After" not in response.headers or self._put_off == _MOST_PUT_OFF:
+            return False
+        self._put_off += 1
+        return True
 
     def _pause(
         self, request: DialogRequest, status: int, response: Response | None
