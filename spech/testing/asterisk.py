@@ -1,11 +1,11 @@
-"""A real Asterisk of one's own: private configuration, loopback only, gone afterwards.
+"""A private Asterisk: its own configuration, loopback only, removed afterwards.
 
     with Asterisk() as pbx:
         ...call sip:600@{pbx.host}:{pbx.port}...
         assert pbx.channels() == 0
 
-It is looked for on PATH first, then in the folder that `make test` fills (Debian 12 has no
-Asterisk). A program in that folder runs by chroot, as root, or in a user namespace otherwise.
+It is searched on PATH first, then in the folder that `make test` fills (Debian 12 has no
+Asterisk). A program in that folder runs by chroot as root, otherwise in a user namespace.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Asterisk:
 
     @classmethod
     def elsewhere(cls, host: str, port: int) -> Asterisk:
-        """One that somebody else runs: its SIP side works, its commands are out of reach."""
+        """A PBX that runs already: its SIP side works, its commands are not available."""
         pbx = cls()
         pbx.host, pbx.port = host, port
         return pbx
@@ -127,7 +127,7 @@ class Asterisk:
         """Start it, and return when it takes calls.
 
         Raises:
-            AsteriskUnavailable: there is none, or it did not come up.
+            AsteriskUnavailable: it is not installed, or it did not start.
         """
         program, root = find()
         with contextlib.ExitStack() as undo:
@@ -231,7 +231,7 @@ class Asterisk:
     def log(self) -> str:
         """Everything it has logged so far; with SIP messages after ``pjsip set logger on``.
 
-        It is written by a thread of its own, a moment after what it tells of.
+        A thread of Asterisk writes it, a moment after the event.
         """
         return (self._directory / "log").read_text(errors="replace")
 
@@ -264,8 +264,8 @@ def _inside(path: Path, root: Path) -> Path:
 def _reserved_port(host: str) -> Iterator[int]:
     """A port that is free for UDP and TCP, as are the two above it for TCP.
 
-    The one above it stays bound as long as the port is in use: that tells others, in this
-    process or another, to look further, and falls away by itself with the process.
+    The port above it stays bound while the port is in use. So others, in this process or another,
+    look further. The mark disappears with the process.
     """
     for port in range(FIRST_PORT, FIRST_PORT + 800, 4):
         with contextlib.ExitStack() as sockets:
@@ -305,8 +305,8 @@ def _chroot(root: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _process(command: list[str], console: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a process group of its own; it goes down with the block, or with us."""
-    # The kernel ends it should this process die without leaving the block.
+    """Run a program in a new process group; it ends with the block, or with this process."""
+    # The kernel ends it if this process dies without leaving the block.
     watched = ["setpriv", "--pdeathsig", "KILL", *command]
     environment = {**os.environ, "PATH": SYSTEM_PATH}
     with (

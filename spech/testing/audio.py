@@ -53,7 +53,7 @@ def level(pcm: Pcm) -> float:
 
 
 def speech_level(pcm: Pcm, rate: int) -> float:
-    """The level of speech while somebody speaks, in dBFS, after ITU-T P.56 method B.
+    """The level of speech during active speech, in dBFS, by method B of ITU-T P.56.
 
     Activity is judged in frames of 20 ms that are louder than 15.9 dB below the result, with 0.2 s
     of hangover.

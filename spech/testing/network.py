@@ -1,7 +1,7 @@
-"""Networks of one's own, with a real NAT between them, in network namespaces of the kernel.
+"""Private networks with a real NAT between them, in network namespaces of the kernel.
 
     with nat() as networks:
-        networks.run("inside", call_somebody)    # a Trio program at 10.77.0.2
+        networks.run("inside", place_a_call)    # a Trio program at 10.77.0.2
 
 Hosts: ``inside`` (10.77.0.2) behind a router whose outer address is 203.0.113.1, and ``outside``
 (203.0.113.2 and .3). The router translates addresses and ports as Linux does, and lets in only
@@ -59,7 +59,7 @@ class NetworkUnavailable(Exception):
 
 
 def why_not() -> str | None:
-    """What is missing for a network of one's own, None when nothing is."""
+    """What is missing to make private networks; None if nothing is."""
     for program in ("ip", "nft"):
         if shutil.which(program, path=SYSTEM_PATH) is None:
             return f"{program} is not installed"
@@ -67,7 +67,7 @@ def why_not() -> str | None:
 
 
 def addresses() -> list[str]:
-    """The IPv4 addresses of this machine; none where ``ip`` is not there to tell them."""
+    """The IPv4 addresses of this machine; none if ``ip`` is not installed."""
     program = shutil.which("ip", path=SYSTEM_PATH)
     if program is None:
         return []
@@ -90,7 +90,7 @@ class Networks:
         return "ip", "netns", "exec", self.namespace(name)
 
     def run(self, name: str, main: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
-        """Run a Trio program in a namespace, in a thread of its own.
+        """Run a Trio program in a namespace, in a new thread.
 
         It must not use Trio's worker threads, which would stay there and serve others later; for
         a program to be started see :meth:`within`.
@@ -107,7 +107,7 @@ class Networks:
                     if library.setns(namespace.fileno(), _NEW_NETWORK) != 0:
                         raise OSError(ctypes.get_errno(), "setns")
                 trio.run(main, *arguments)
-            except BaseException as error:  # It is raised again, by whoever waits.
+            except BaseException as error:  # Raised again in the waiting thread.
                 failures.append(error)
 
         thread = threading.Thread(target=enter)

@@ -1,4 +1,4 @@
-"""Waiting for what comes from outside of this process."""
+"""Wait for events from outside this process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ LATENCY: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One datagram as it was sent: when, whence, whither, and whether the wire lost it."""
+    """One datagram as it was sent: time, source, destination, and whether the wire lost it."""
 
     time: float
     source: Address
@@ -69,7 +69,7 @@ class Peer:
         """The user agent that lives here.
 
         Raises:
-            LocalProtocolError: nobody does; a test plays this host.
+            LocalProtocolError: this host has no agent; a test plays it.
         """
         if self._agent is None:
             raise LocalProtocolError("this host has no agent")

@@ -1,7 +1,6 @@
-"""baresip at the other end: somebody else's telephone, without a sound card.
+"""baresip at the other end: another implementation, without a sound card.
 
-It says a tone and keeps what it hears, so that both ways of a call are measured by another
-implementation than ours.
+It says a tone and keeps what it hears, so that a foreign implementation measures both ways.
 """
 
 from __future__ import annotations

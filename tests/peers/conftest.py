@@ -21,7 +21,7 @@ SAID = sine(1200, RATE, 1, level=-12)
 
 @pytest.fixture
 async def phone() -> AsyncIterator[Phone]:
-    """Without an account: it takes calls from anybody."""
+    """Without an account: it takes calls from anyone."""
     async with open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone:
         yield phone
 

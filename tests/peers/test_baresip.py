@@ -1,4 +1,4 @@
-"""A call from and to somebody else's telephone, measured at both ends."""
+"""Calls from and to baresip, measured at both ends."""
 
 from __future__ import annotations
 

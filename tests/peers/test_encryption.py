@@ -1,4 +1,4 @@
-"""Encrypted calls from and to somebody else's telephone, measured at both ends."""
+"""Encrypted calls from and to baresip, measured at both ends."""
 
 from __future__ import annotations
 
