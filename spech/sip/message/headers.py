@@ -7,7 +7,7 @@ What is read comes out unquoted and unescaped; what is written is quoted whereve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -91,25 +91,27 @@ class Headers:
         headers._index = None
         return headers
 
-    def _by_name(self) -> dict[str, list[str]]:
+    def _lines(self, name: str) -> Sequence[str]:
+        """The values of all lines of that name, in any spelling."""
         index = self._index
         if index is None:
             index = self._index = {}
-            for name, value in self._pairs:
-                if name in index:
-                    index[name].append(value)
+            for known, value in self._pairs:
+                if known in index:
+                    index[known].append(value)
                 else:
-                    index[name] = [value]
-        return index
+                    index[known] = [value]
+        # Callers nearly always use the canonical name.
+        return index.get(name) or index.get(canonical(name)) or ()
 
     def get(self, name: str) -> str | None:
         """The value of the first line of that name."""
-        found = self._by_name().get(canonical(name))
+        found = self._lines(name)
         return found[0] if found else None
 
     def get_all(self, name: str) -> list[str]:
         """The values of all lines of that name, not split at commas."""
-        return list(self._by_name().get(canonical(name), ()))
+        return list(self._lines(name))
 
     def values(self, name: str) -> list[str]:
         """The values of all lines of that name, split at commas.
@@ -117,8 +119,8 @@ class Headers:
         For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those
         where a comma means something else (Date, WWW-Authenticate, Authorization).
         """
-        found = self._by_name().get(canonical(name))
-        if found is None:
+        found = self._lines(name)
+        if not found:
             return []
         if len(found) == 1:
             return split_list(found[0])
@@ -127,7 +129,7 @@ class Headers:
     def set(self, name: str, value: str) -> Headers:
         """With one line of that name, in the place of the first one, or else at the end."""
         pair = _checked(name, value)
-        if pair[0] not in self._by_name():
+        if not self._lines(pair[0]):
             return Headers.trusted((*self._pairs, pair))
         pairs: list[tuple[str, str]] = []
         placed = False
@@ -163,7 +165,7 @@ class Headers:
         return len(self._pairs)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and canonical(name) in self._by_name()
+        return isinstance(name, str) and bool(self._lines(name))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._pairs == other._pairs

@@ -226,24 +226,19 @@ def validate(message: Message) -> None:
     for via in message.vias:
         if via.version != "2.0":
             raise RemoteProtocolError("a Via of another version")
-    # Reading them is the test; each raises what is wrong with it.
+    # Reading a header is the test: each accessor raises what is wrong with its header.
     _ = message.from_, message.to
-    method = message.cseq.method
-    if method not in _NO_DIALOG:
-        _ = message.record_routes
-        if isinstance(message, Request) or method in ("REGISTER", "SUBSCRIBE"):
-            _ = message.expires
     if " " in message.call_id or "\t" in message.call_id:
         raise RemoteProtocolError("a blank in Call-ID")
     if isinstance(message, Request):
         _validate_request(message)
-    elif len(message.vias) != 1:
-        # Section 8.1.3.3: it was misrouted. We forward nothing, so no Via but ours can be there.
-        raise RemoteProtocolError("a response with more than one Via")
+    else:
+        _validate_response(message)
 
 
 def _validate_request(request: Request) -> None:
-    if request.cseq.method != request.method:
+    method = request.method
+    if request.cseq.method != method:
         raise RemoteProtocolError(f"CSeq names another method: {request.cseq.method[:32]!r}")
     if request.uri.scheme not in _SUPPORTED_SCHEMES:
         raise RemoteProtocolError(f"a request to a {request.uri.scheme[:16]!r} URI", 416)
@@ -252,18 +247,33 @@ def _validate_request(request: Request) -> None:
         raise RemoteProtocolError("more than one Max-Forwards")
     if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
         read_number(hops[0], 255, "Max-Forwards")
-    if request.method not in _NO_DIALOG:
-        _ = request.routes, request.contacts
-    # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog. Within one the
-    # target stays as it is without one.
-    if request.method == "INVITE" and not _is_ancient(request):
-        count = len(request.contacts)
-        if count > 1 or (count == 0 and request.to.tag is None):
-            raise RemoteProtocolError(f"{count} Contact addresses in an INVITE")
+    if method in _NO_DIALOG:
+        return
+    _ = request.record_routes, request.routes, request.expires
+    # Section 8.1.1.8: exactly one Contact in a request that can set up a dialog. A request within
+    # a dialog may leave it out, which keeps the remote target.
+    count = len(request.contacts)
+    if method == "INVITE" and (count > 1 or (count == 0 and _needs_contact(request))):
+        raise RemoteProtocolError(f"{count} Contact addresses in an INVITE")
 
 
-def _is_ancient(request: Request) -> bool:
-    """Whether it obeys RFC 2543 (section 8.1.1.7), which had no such rule."""
-    return "Contact" not in request.headers and not (request.via.branch or "").startswith(
-        MAGIC_COOKIE
-    )
+def _needs_contact(invite: Request) -> bool:
+    """Whether an INVITE that names no Contact address must be refused.
+
+    It may do so within a dialog. RFC 2543 had no such rule either: its requests have no Contact
+    header, and their branch lacks the magic cookie (section 8.1.1.7).
+    """
+    if invite.to.tag is not None:
+        return False
+    return "Contact" in invite.headers or (invite.via.branch or "").startswith(MAGIC_COOKIE)
+
+
+def _validate_response(response: Response) -> None:
+    method = response.cseq.method
+    if method not in _NO_DIALOG:
+        _ = response.record_routes
+        if method in ("REGISTER", "SUBSCRIBE"):
+            _ = response.expires
+    if len(response.vias) != 1:
+        # Section 8.1.3.3: it was misrouted. We forward nothing, so only our own Via can be there.
+        raise RemoteProtocolError("a response with more than one Via")
