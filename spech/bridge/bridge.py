@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -78,7 +78,6 @@ class Bridge:
     Args:
         target: where to connect for each call.
         rate: of the PCM in Hz; that of each call's codec unless told otherwise.
-        codecs: names in order of preference; the phone's own unless told otherwise.
         report: called with one line about each call when it is over.
     """
 
@@ -87,12 +86,10 @@ class Bridge:
         target: Target,
         *,
         rate: int | None = None,
-        codecs: Sequence[str] | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._target = target
         self._rate = rate
-        self._codecs = codecs
         self._report = report
 
     async def serve(self, phone: Phone) -> None:
@@ -117,7 +114,7 @@ class Bridge:
         """One call from beginning to end; returns what to say about it."""
         async with (
             self._connect() as (connection, frames),
-            incoming.answer(self._codecs) as call,
+            incoming.answer() as call,
         ):
             await call.answered()
             with call.open_audio(self._rate) as port:

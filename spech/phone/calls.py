@@ -27,7 +27,7 @@ from spech.sip.call.leg import Leg
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral
 from spech.sip.description.media_security import MediaSecurity, Policy
-from spech.sip.description.offer_answer import Negotiator
+from spech.sip.description.offer_answer import Negotiator, judge_offer
 from spech.sip.description.payload_types import AudioFormat
 from spech.sip.dialog.caller import caller_of
 from spech.sip.endpoint import Endpoint
@@ -199,6 +199,18 @@ class Calls:
                     session.answer(negotiator, now)
                 driver.catch_up(reports.channel)
                 yield call
+
+    def judge(self, session: Session) -> None:
+        """Check that the offer of an incoming call has a codec and an encryption of this phone.
+
+        Raises:
+            RemoteProtocolError: the offer cannot be read (400), or has none (488).
+        """
+        assert session.invited_by is not None
+        assert session.dialog is not None
+        if session.invited_by.body:
+            security = self._security([session.dialog.flow], None)
+            judge_offer(session.invited_by.body, audio_formats(self.codecs), security)
 
     def lease(self, host: str) -> AbstractContextManager[PortPair]:
         """Ports for one call's sound at an address of this machine.

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from spech.errors import CallEnded
+from spech.errors import CallEnded, RemoteProtocolError
 from spech.phone.call import Call
 from spech.phone.calls import Calls, Reports
 from spech.sip.call.session import Session
@@ -94,7 +94,8 @@ class IncomingCall:
         """Answer; leaving the block hangs up.
 
         Args:
-            codecs: names in order of preference; the phone's own by default.
+            codecs: names in order of preference; the phone's own by default. An offer that has
+                none of the phone's own is refused before it rings.
             encryption: see :class:`~spech.Account`; the account's by default.
 
         Raises:
@@ -138,7 +139,7 @@ class Reception:
             self._calls.replace(session.replaces, session)
             return
         now = self._calls.endpoint.now()
-        status = self._refusal()
+        status = self._refusal(session)
         if status is not None:
             session.hang_up(now, status=status)
             return
@@ -146,7 +147,7 @@ class Reception:
         self._arrivals_in.send_nowait(incoming)
         session.ring(now)
 
-    def _refusal(self) -> int | None:
+    def _refusal(self, session: Session) -> int | None:
         """The status that refuses a call now, or None."""
         if not self._open:
             return 480
@@ -154,6 +155,10 @@ class Reception:
             return 486
         if self._arrivals.statistics().current_buffer_used >= _WAITING_ROOM:
             return 486
+        try:
+            self._calls.judge(session)
+        except RemoteProtocolError as error:
+            return error.status
         return None
 
 

@@ -180,6 +180,10 @@ _PLACES_IN_SDP: Final = (
 )
 
 
+def _security() -> MediaSecurity:
+    return MediaSecurity("optional", rng=random.Random(1), fingerprint="sha-256 00")
+
+
 def _negotiator() -> Negotiator:
     rng = random.Random(1)
     candidates = local_candidates([("192.0.2.9", 4000), ("192.0.2.9", 4001)])
@@ -189,7 +193,7 @@ def _negotiator() -> Negotiator:
         4000,
         1,
         ice=IceNegotiation(candidates, offers=True, lite=False, rng=rng),
-        security=MediaSecurity("optional", rng=rng, fingerprint="sha-256 00"),
+        security=_security(),
         comfort_noise=True,
     )
 
@@ -357,7 +361,9 @@ PARSERS: Final = (
     Parser("description", sdp.read, _PLACES_IN_SDP),
     Parser("offer", lambda data: _negotiator().receive_offer(data), _PLACES_IN_SDP),
     Parser("answer", _answer, _PLACES_IN_SDP),
-    Parser("judged offer", lambda data: judge_offer(data, _FORMATS), _PLACES_IN_SDP[3:5]),
+    Parser(
+        "judged offer", lambda data: judge_offer(data, _FORMATS, _security()), _PLACES_IN_SDP[3:5]
+    ),
     Parser("mailbox", Mailbox.parse, ((b"", b""), (b"Messages-Waiting: yes\r\n", b""))),
     Parser("dialog-info", DialogInfo.parse, _places_in_xml(_DIALOG, b"</dialog-info>")),
     Parser("presence", Presence.parse, _places_in_xml(_PIDF, b"</presence>")),

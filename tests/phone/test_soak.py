@@ -80,7 +80,7 @@ async def serve(phone: Phone, rng: random.Random) -> None:
         elif user == "silent":
             await incoming.ended()
         else:
-            async with incoming.answer(codecs=tuple(dict.fromkeys(CODECS))) as call:
+            async with incoming.answer() as call:
                 with trio.move_on_after(rng.uniform(1, 120)):
                     await call.ended()
 
@@ -133,7 +133,7 @@ async def test_half_an_hour_of_calls_leaves_nothing(
     # The stories of the last calls are kept, so they have to be full before the start.
     monkeypatch.setattr(timeline, "_CALLS", 4)
     async with (
-        open_phone(listen=LOOPBACK, ports=PORTS) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS, codecs=tuple(dict.fromkeys(CODECS))) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
         trio.open_nursery() as nursery,
     ):

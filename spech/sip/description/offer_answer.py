@@ -332,16 +332,15 @@ def is_declined(body: bytes) -> bool:
     return bool(lines) and not any(media.port for media in lines)
 
 
-def judge_offer(body: bytes, formats: Sequence[AudioFormat]) -> None:
-    """Whether an offer could be answered with one of ``formats``, before anyone is alerted.
-
-    It does not look at encryption: that is decided by the answer.
+def judge_offer(body: bytes, formats: Sequence[AudioFormat], security: MediaSecurity) -> None:
+    """Check that an offer can be answered, before anyone is alerted. This changes nothing.
 
     Raises:
-        RemoteProtocolError: unreadable (400), or no audio line with a codec in common (488).
+        RemoteProtocolError: unreadable (400), or no audio line with a codec of ``formats`` and an
+            encryption that ``security`` allows (488).
     """
-    if not _common_lines(sdp.read(body), formats):
-        raise RemoteProtocolError("no audio over RTP is offered", 488)
+    description = sdp.read(body)
+    security.choose(description, _common_lines(description, formats))
 
 
 def _common_lines(

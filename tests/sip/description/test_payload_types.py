@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from spech.agreement import ReceiveFormat
 from spech.errors import RemoteProtocolError
 from spech.sip.description import sdp
+from spech.sip.description.media_security import MediaSecurity
 from spech.sip.description.offer_answer import Negotiator, judge_offer
 from spech.sip.description.payload_types import AudioFormat
 
@@ -180,9 +183,13 @@ def test_an_audio_line_without_a_codec_of_ours_is_passed_over(first: tuple[str, 
 )
 def test_an_offer_without_a_codec_of_ours_is_recognised_at_once(body: bytes, status: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        judge_offer(body, [PCMU, OPUS])
+        judge_offer(body, [PCMU, OPUS], MediaSecurity("off", rng=random.Random(1)))
     assert caught.value.status == status
-    judge_offer(theirs("m=audio 5000 RTP/AVP 18 0"), [PCMU, OPUS])
+    judge_offer(
+        theirs("m=audio 5000 RTP/AVP 18 0"),
+        [PCMU, OPUS],
+        MediaSecurity("off", rng=random.Random(1)),
+    )
 
 
 # Peers that use up all numbers.
