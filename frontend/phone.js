@@ -5,7 +5,7 @@
  */
 
 import { DIALLING, live, tidy } from "./calls.js";
-import { remember, rememberTab } from "./memory.js";
+import { recall, remember, rememberTab } from "./memory.js";
 import { Model } from "./model.js";
 import { Tones } from "./sound/tones.js";
 
@@ -14,6 +14,7 @@ import { Tones } from "./sound/tones.js";
 
 // Statuses that the person called has caused: the busy tone. All others get the congestion tone.
 const BUSY = [480, 486, 600, 603];
+const LOWEST_RATE = 8000;
 
 export class Phone extends Model {
   /** @readonly The tones of the network, and the ring. */
@@ -21,6 +22,8 @@ export class Phone extends Model {
 
   #keysSent = Promise.resolve();
   #ticker = 0;
+  /** @type {Record<string, number>} By account, in Hz. */
+  #usualRates = recall("rates", {});
   /** The person hung up before the server had answered to the dialling. */
   #abandoned = false;
 
@@ -83,7 +86,7 @@ export class Phone extends Model {
     this.before = new Set(this.state.calls.map(({ id }) => id));
     this.#abandoned = false;
     remember("last", target);
-    this.sound.wake(this.state.audio.rate);
+    this.sound.wake(this.#usualRate(this.account?.id));
     this.changed();
     try {
       const { call } = await this.control.command("dial", { target, account: this.account?.id ?? null });
@@ -103,7 +106,7 @@ export class Phone extends Model {
 
   /** @param {string} call */
   answer(call) {
-    this.#wake();
+    this.#wake(call);
     this.#take(call);
     this.#command("answer", { call });
   }
@@ -114,7 +117,7 @@ export class Phone extends Model {
    * @param {string} call
    */
   take(call) {
-    this.#wake();
+    this.#wake(call);
     if (this.sound.call === call) this.sound.reconnect();
     this.#take(call);
   }
@@ -216,7 +219,7 @@ export class Phone extends Model {
    */
   async follow(call, accepted) {
     this.error = null;
-    if (accepted) this.#wake();
+    if (accepted) this.#wake(call);
     try {
       const { call: next } = await this.control.command("follow", { call, accepted });
       if (next) this.#take(next);
@@ -332,8 +335,41 @@ export class Phone extends Model {
     }
   }
 
-  #wake() {
-    if (this.state) this.sound.wake(this.state.audio.rate);
+  /** @param {string | null} id of a call */
+  #wake(id) {
+    this.sound.wake(this.#rateOf(id));
+  }
+
+  /**
+   * The rate in Hz for a call's sound: that of its codec, so that the server need not convert it. In a
+   * conference it is the highest of all members.
+   *
+   * @param {string | null} id
+   */
+  #rateOf(id) {
+    const call = this.calls.find((each) => each.id === id);
+    return call
+      ? Math.max(...this.members(call).map((each) => this.#agreedRate(each)))
+      : this.#usualRate(this.account?.id);
+  }
+
+  /** @param {CallState} call */
+  #agreedRate({ account, codec }) {
+    const agreed = this.state?.codecs.find(({ name }) => name === codec)?.rate;
+    if (agreed !== undefined && agreed !== this.#usualRates[account]) {
+      this.#usualRates[account] = agreed;
+      remember("rates", this.#usualRates);
+    }
+    return agreed ?? this.#usualRate(account);
+  }
+
+  /**
+   * The rate that the last call of an account had: the best guess until the far end has chosen a codec.
+   *
+   * @param {string | undefined} account
+   */
+  #usualRate(account) {
+    return this.#usualRates[account ?? ""] ?? this.state?.audio.rate ?? LOWEST_RATE;
   }
 
   /** @param {string} call */
@@ -373,8 +409,10 @@ export class Phone extends Model {
     rememberTab("mine", [...this.mine]);
     const call = this.selected;
     const heard = this.#heard(call);
-    if (this.state && !this.isDialling)
-      this.sound.follow(heard?.id ?? this.#pending(), this.state.audio.rate);
+    if (this.state && !this.isDialling) {
+      const id = heard?.id ?? this.#pending();
+      this.sound.follow(id, this.#rateOf(id));
+    }
     if (heard) this.sound.setMuted(heard.muted);
     const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.control.connected;
     this.tones.play(this.ringing.length ? (heard ? "waiting" : "ring") : ringback ? "ringback" : null);

@@ -77,7 +77,11 @@ export class Graph extends EventTarget {
   #volumes = { microphone: 1, speaker: 1 };
   /** @type {{samples: number[], wanted: number, rate: number, resolve: (heard: object) => void, reject: (error: Error) => void}[]} */
   #captures = [];
+  /** The rate in Hz that was asked for; the context may run at another one. */
+  #asked = 0;
   #deviceRateOnly = false;
+  /** Counts the times that the microphone was given back. */
+  #session = 0;
   #onState = () => this.#judge();
 
   /** Whether this browser gives the page sound at all: worklets need HTTPS or this very machine. */
@@ -96,9 +100,12 @@ export class Graph extends EventTarget {
   /**
    * Create the context at `rate` Hz if there is none. The first part is synchronous, so that it can be
    * called in a gesture and the browser sees that the person asked for sound. Resolves when it is built.
+   *
+   * @param {number} rate
    */
   open(rate) {
     if (!this.#context) {
+      this.#asked = rate;
       const context = createContext(this.#deviceRateOnly ? null : rate);
       this.#context = context;
       context.addEventListener("statechange", this.#onState);
@@ -107,6 +114,35 @@ export class Graph extends EventTarget {
     }
     this.resume();
     return this.#ready;
+  }
+
+  /**
+   * Run at `rate` Hz: a context keeps its rate, so another rate takes another context. An open microphone
+   * stays open. A browser that takes microphones only at the device's rate (Firefox) runs at that rate.
+   *
+   * @param {number} rate
+   */
+  async tune(rate) {
+    if (rate !== this.#asked && !this.#deviceRateOnly) this.#closeContext();
+    await this.open(rate);
+    if (this.#connectMicrophone()) return;
+    this.#deviceRateOnly = true;
+    this.#closeContext();
+    await this.open(rate);
+    this.#connectMicrophone();
+  }
+
+  /** Connect the microphone that is open. False if it cannot be connected at this rate. */
+  #connectMicrophone() {
+    if (!this.#stream || !this.#nodes || !this.#context || this.#source) return true;
+    try {
+      this.#source = this.#context.createMediaStreamSource(this.#stream);
+    } catch (error) {
+      if (error.name !== "NotSupportedError") throw error;
+      return false;
+    }
+    this.#source.connect(this.#nodes.microphoneVolume);
+    return true;
   }
 
   /** @param {AudioContext} context */
@@ -182,15 +218,14 @@ export class Graph extends EventTarget {
     if (this.#context && this.#context.state !== "running") this.#context.resume().catch(() => {});
   }
 
-  /**
-   * Ask for the microphone and connect it. The outcome is in `microphone`. Returns false when this browser
-   * takes microphones only at the device's rate (Firefox): the graph has then closed and must be opened again.
-   */
+  /** Ask for the microphone and connect it. The outcome is in `microphone`; `rate` may have changed. */
   async openMicrophone() {
-    if (this.microphone === "on" || this.microphone === "asking") return true;
-    if (!navigator.mediaDevices?.getUserMedia) return this.#microphoneIs("insecure");
-    const context = this.#context;
-    if (!context) return true;
+    if (this.microphone === "on" || this.microphone === "asking" || !this.#context) return;
+    if (!navigator.mediaDevices?.getUserMedia) {
+      this.#microphoneIs("insecure");
+      return;
+    }
+    const session = this.#session;
     this.#microphoneIs("asking");
     let stream;
     try {
@@ -198,36 +233,30 @@ export class Graph extends EventTarget {
         audio: { echoCancellation: !RAW, noiseSuppression: !RAW, autoGainControl: !RAW, channelCount: 1 },
       });
     } catch (error) {
-      if (context !== this.#context) return true;
+      if (session !== this.#session) return;
+      /** @type {Record<string, string>} */
       const causes = { NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "missing" };
-      return this.#microphoneIs(causes[error.name] ?? "failed");
+      this.#microphoneIs(causes[error.name] ?? "failed");
+      return;
     }
-    if (context !== this.#context) {
+    if (session !== this.#session) {
       for (const track of stream.getTracks()) track.stop();
-      return true;
+      return;
     }
     this.#stream = stream;
-    try {
-      this.#source = context.createMediaStreamSource(stream);
-    } catch (error) {
-      if (error.name !== "NotSupportedError") throw error;
-      this.close();
-      this.#deviceRateOnly = true;
-      return false;
-    }
-    if (this.#nodes) this.#source.connect(this.#nodes.microphoneVolume);
     stream.getTracks()[0].addEventListener("ended", () => {
       if (stream !== this.#stream) return;
       this.#closeMicrophone();
       this.#microphoneIs("missing");
     });
-    return this.#microphoneIs("on");
+    await this.tune(this.#asked);
+    if (stream === this.#stream) this.#microphoneIs("on");
   }
 
+  /** @param {string} status */
   #microphoneIs(status) {
     this.microphone = status;
     this.#changed();
-    return true;
   }
 
   #closeMicrophone() {
@@ -240,8 +269,16 @@ export class Graph extends EventTarget {
 
   /** Give the microphone back and stop all sound. */
   close() {
+    this.#session += 1;
     this.#closeMicrophone();
     this.microphone = "off";
+    this.#closeContext();
+    this.#changed();
+  }
+
+  #closeContext() {
+    this.#source?.disconnect();
+    this.#source = null;
     this.stalled = false;
     clearInterval(this.#watcher);
     // Ports with handlers keep their nodes, and these their context, alive.
@@ -259,7 +296,6 @@ export class Graph extends EventTarget {
     this.levels.speaker = SILENCE_DBFS;
     for (const capture of this.#captures.splice(0)) capture.reject(new Error("the call's sound has ended"));
     this.blocked = false;
-    this.#changed();
   }
 
   /** A connection starts: send microphone frames of `frameSamples`, and count positions from zero again. */

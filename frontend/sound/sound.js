@@ -15,8 +15,11 @@ export class Sound extends EventTarget {
 
   #graph = new Graph();
   #link;
+  /** @type {string | null} */
   #call = null;
   #rate = 0;
+  /** The rate in Hz of the connection. */
+  #linked = 0;
   #turn = 0;
 
   constructor(requestTicket) {
@@ -78,7 +81,11 @@ export class Sound extends EventTarget {
     return played + this.#link.dropped;
   }
 
-  /** To be called in a gesture, before the call is known: gets the browser's leave to be heard. */
+  /**
+   * To be called in a gesture, before the call is known: gets the browser's leave to be heard.
+   *
+   * @param {number} rate in Hz
+   */
   wake(rate) {
     if (this.possible) this.#graph.open(rate);
   }
@@ -88,22 +95,38 @@ export class Sound extends EventTarget {
     this.#graph.resume();
   }
 
-  /** Play and feed `call`; null stops all sound and gives the microphone back. */
+  /**
+   * Play and feed `call` with PCM at `rate` Hz; null stops all sound and gives the microphone back. Another
+   * rate for the same call makes its connection again.
+   *
+   * @param {string | null} call
+   * @param {number} rate
+   */
   async follow(call, rate) {
-    if (!this.possible || call === this.#call) return;
-    this.#turn += 1;
-    const turn = this.#turn;
+    if (!this.possible || (call === this.#call && rate === this.#rate)) return;
+    const same = call === this.#call;
     this.#call = call;
     this.#rate = rate;
+    // Sound that another window took over, or that has ended, stays where it is.
+    if (call === null ? same : same && ["elsewhere", "ended"].includes(this.#link.status)) return;
+    this.#turn += 1;
+    const turn = this.#turn;
+    // Frames of one rate must not be played at another.
+    this.#link.close();
     if (call === null) {
-      this.#link.close();
       this.#graph.close();
       return;
     }
-    await this.#graph.open(rate);
+    await this.#graph.tune(rate);
     if (turn !== this.#turn) return;
-    this.#link.connect(call, this.#graph.rate);
-    await this.askMicrophone();
+    this.#connect();
+    if (!same) await this.askMicrophone();
+  }
+
+  #connect() {
+    if (this.#call === null) return;
+    this.#linked = this.#graph.rate;
+    this.#link.connect(this.#call, this.#linked);
   }
 
   /** Connect to the call's sound again, after another window took it over. */
@@ -120,14 +143,13 @@ export class Sound extends EventTarget {
 
   /** Ask for the microphone, again if it was refused before. */
   async askMicrophone() {
-    if (await this.#graph.openMicrophone()) return;
     const turn = this.#turn;
-    await this.#graph.open(this.#rate);
-    if (turn !== this.#turn) return;
-    this.#link.connect(this.#call, this.#graph.rate);
     await this.#graph.openMicrophone();
+    // Some browsers take a microphone only at the device's rate.
+    if (turn === this.#turn && this.#graph.rate && this.#graph.rate !== this.#linked) this.#connect();
   }
 
+  /** @param {boolean} muted */
   setMuted(muted) {
     this.#graph.setMuted(muted);
   }

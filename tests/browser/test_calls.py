@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, WebSocketRoute, expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence
@@ -26,6 +27,63 @@ def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: As
     registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
     registered.picture("ended")
     pbx.await_channels(0)
+
+
+def test_the_sound_runs_at_the_rate_of_the_agreed_codec(
+    context: BrowserContext, registered: Telephone
+) -> None:
+    """The page guesses 48 kHz, the PBX agrees on G.711, and then on another codec in mid-call."""
+    codecs = {"renamed": ""}
+
+    def rename(server: WebSocketRoute) -> None:
+        upstream = server.connect_to_server()
+
+        def relay(message: str | bytes) -> None:
+            state = json.loads(message)
+            if state.get("type") == "state" and codecs["renamed"]:
+                for call in state["state"]["calls"]:
+                    call["codec"] = codecs["renamed"]
+            server.send(json.dumps(state))
+
+        upstream.on_message(relay)
+
+    context.route_web_socket("**/control", rename)
+    registered.reload()
+    page = registered.page
+    asked: list[int] = []
+
+    def note_rate(frame: str | bytes) -> None:
+        if isinstance(frame, str) and "ticket" in frame:
+            asked.append(json.loads(frame)["rate"])
+
+    page.on("websocket", lambda socket: socket.on("framesent", note_rate))
+    assert page.evaluate("spech.state.audio.rate") == 48000
+    registered.dial("600")
+    in_call(registered)
+    codec = registered.calls[0]["codec"]
+    assert codec in ("PCMU", "PCMA")
+    hear_own_tone(registered)
+    assert registered.hear(0.1)[1] == 8000
+    assert asked[-1] == 8000
+    assert len(asked) <= 2
+    codecs["renamed"] = "G722"
+    registered.element("mute").click()
+    registered.element("mute").click()
+    wait(lambda: page.evaluate("spech.state.calls[0].codec") == "G722")
+    in_call(registered)
+    hear_own_tone(registered)
+    assert registered.hear(0.1)[1] == 16000
+    assert asked[-1] == 16000
+    codecs["renamed"] = ""
+    registered.element("hangup").click()
+    registered.element("dismiss").click()
+    # The next call starts with the rate of the last one.
+    asked.clear()
+    registered.dial("600")
+    in_call(registered)
+    hear_own_tone(registered)
+    registered.element("hangup").click()
+    assert asked[-1] == 8000
 
 
 def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
