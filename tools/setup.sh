@@ -24,7 +24,8 @@ demo_packages=(libgsm1 libspeex1 libopus0 libbcg729-0)
 pure_packages=("${demo_packages[@]}" tshark espeak-ng pocketsphinx-testdata)
 # Playwright's own Node.js needs libatomic1.
 test_packages=("${pure_packages[@]}" chromium libatomic1 debootstrap nftables iproute2)
-peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules linphone-cli coturn)
+peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules linphone-cli coturn
+    rtpengine-daemon)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 mkdir -p "$cache"

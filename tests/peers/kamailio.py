@@ -1,5 +1,5 @@
 """Kamailio at the other end: a registrar and proxy that records its route, over UDP, TCP and
-WebSocket, on loopback.
+WebSocket, on loopback. It can lead the media through rtpengine.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ loadmodule "websocket.so"
 modparam("usrloc", "db_mode", 0)
 modparam("nathelper|registrar", "received_avp", "$avp(RECEIVED)")
 modparam("xhttp", "url_match", "^/ws")
-{modules_of_strictness}
+{more_modules}
 request_route {{
 {strictness}
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     force_rport();
     if (has_totag()) {{
-        if (loose_route()) {{ handle_ruri_alias(); t_relay(); exit; }}
+        if (loose_route()) {{
+            handle_ruri_alias();
+{relaying}
+            t_relay();
+            exit;
+        }}
         if (is_method("ACK")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
         sl_send_reply("404", "Not Here");
         exit;
@@ -64,11 +69,13 @@ request_route {{
         if (proto != UDP) {{ add_contact_alias(); }}
     }}
     if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
+{relaying}
     t_relay();
 }}
 
 reply_route {{
     if (proto != UDP) {{ add_contact_alias(); }}
+{relaying_answers}
 }}
 
 event_route[xhttp:request] {{
@@ -100,6 +107,29 @@ _STRICT_ROUTE = """
     }}
 """
 
+#: With rtpengine, the user that a request goes to tells the encryption of that leg.
+_RELAY_MODULES = """
+loadmodule "sdpops.so"
+loadmodule "rtpengine.so"
+modparam("rtpengine", "rtpengine_sock", "udp:{host}:{relay}")
+"""
+_RELAY_ROUTE = """
+    if (is_method("BYE|CANCEL")) {
+        rtpengine_delete();
+    } else if (sdp_content()) {
+        if ($rU == "dtls") {
+            rtpengine_offer("replace-origin ICE=remove UDP/TLS/RTP/SAVP");
+        } else if ($rU == "sdes") {
+            rtpengine_offer("replace-origin ICE=remove RTP/SAVP DTLS=off");
+        } else {
+            rtpengine_offer("replace-origin ICE=remove RTP/AVP");
+        }
+    }
+"""
+_RELAY_ANSWERS = """
+    if (sdp_content()) { rtpengine_answer("replace-origin ICE=remove"); }
+"""
+
 
 def available() -> bool:
     """Whether Kamailio and its WebSocket module are installed."""
@@ -115,25 +145,38 @@ def _modules() -> str:
 
 @contextmanager
 def running(
-    directory: Path, port: int, host: str = "127.0.0.1", password: str | None = None
+    directory: Path,
+    port: int,
+    host: str = "127.0.0.1",
+    *,
+    password: str | None = None,
+    relay: int | None = None,
 ) -> Iterator[None]:
     """Run it while the block runs: SIP over UDP and TCP on ``port``, WebSocket there at ``/ws``.
 
     With ``password`` it is a strict one: it asks both ends of a call for it, at each request, and
     hides them from each other (over UDP and TCP).
 
+    With ``relay``, the UDP port that controls rtpengine on the same host, the media of each call
+    goes through rtpengine. A leg to the user ``dtls`` or ``sdes`` is encrypted this way, a leg to
+    another user is plain.
+
     Raises:
         RuntimeError: it did not start; the text is its own.
     """
     config, log = directory / "kamailio.cfg", directory / "kamailio.log"
-    strict = password is not None
+    modules = [_STRICT_MODULES] if password is not None else []
+    if relay is not None:
+        modules.append(_RELAY_MODULES.format(host=host, relay=relay))
     config.write_text(
         _CONFIG.format(
             host=host,
             port=port,
             modules=_modules(),
-            modules_of_strictness=_STRICT_MODULES if strict else "",
-            strictness=_STRICT_ROUTE.format(password=password) if strict else "",
+            more_modules="".join(modules),
+            strictness=_STRICT_ROUTE.format(password=password) if password is not None else "",
+            relaying=_RELAY_ROUTE if relay is not None else "",
+            relaying_answers=_RELAY_ANSWERS if relay is not None else "",
         )
     )
     command = ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]

@@ -352,7 +352,8 @@ def _read_crypto(value: str) -> _Line | None:
         return None
     lifetime = 2 ** int(inline[2]) if inline[2] else int(inline[3] or _SHORTEST_LIFETIME)
     try:
-        key = base64.b64decode(inline[1], validate=True)
+        # RFC 4568 9.2 asks for the padding; rtpengine omits it.
+        key = base64.b64decode(inline[1] + "=" * (-len(inline[1]) % 4), validate=True)
     except binascii.Error:
         return None
     if len(key) != SUITES[suite] or lifetime < _SHORTEST_LIFETIME:

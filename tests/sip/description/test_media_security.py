@@ -142,6 +142,17 @@ def test_crypto_lines_that_we_take(ending: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("suite", "size"),
+    [("AEAD_AES_256_GCM", 44), ("AEAD_AES_128_GCM", 28), ("AES_CM_128_HMAC_SHA1_80", 30)],
+)
+def test_a_key_without_the_padding_of_base64_is_taken(suite: str, size: int) -> None:
+    key = base64.b64encode(bytes(range(size))).decode().rstrip("=")
+    _, agreed = side("sdes").receive_offer(described(f"a=crypto:1 {suite} inline:{key}|2^31"))
+    assert isinstance(agreed.security, SrtpKeys)
+    assert agreed.security.receive == bytes(range(size))
+
+
+@pytest.mark.parametrize(
     "line",
     [
         CRYPTO + " KDR=1",
