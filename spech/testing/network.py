@@ -5,7 +5,8 @@
 
 Hosts: ``inside`` (10.77.0.2) behind a router whose outer address is 203.0.113.1, and ``outside``
 (203.0.113.2 and .3). The router translates addresses and ports as Linux does, and lets in only
-what was asked for. Needs root, ``ip`` and ``nft``. Gone when the block is left.
+what was asked for. Needs root, ``ip`` and ``nft``. Gone when the block is left; those of a process
+that was killed are removed when the next one makes its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ OUTSIDE = "203.0.113.2"
 OTHER = "203.0.113.3"
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+_NAMESPACES = Path("/run/netns")
+_OURS = re.compile(r"spech-([0-9]+)-(?:inside|router|outside)")
 
 #: Where system programs are looked for, which not everybody's path has.
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -102,7 +105,7 @@ class Networks:
 
         def enter() -> None:
             try:
-                with Path("/run/netns", self.namespace(name)).open("rb") as namespace:
+                with (_NAMESPACES / self.namespace(name)).open("rb") as namespace:
                     library = ctypes.CDLL(None, use_errno=True)
                     if library.setns(namespace.fileno(), _NEW_NETWORK) != 0:
                         raise OSError(ctypes.get_errno(), "setns")
@@ -130,6 +133,7 @@ def nat(*, symmetric: bool = False) -> Iterator[Networks]:
     missing = why_not()
     if missing is not None:
         raise NetworkUnavailable(missing)
+    remove_abandoned()
     networks = Networks(f"spech-{os.getpid()}")
     inside, router, outside = (networks.namespace(name) for name in ("inside", "router", "outside"))
     with contextlib.ExitStack() as undo:
@@ -145,6 +149,15 @@ def nat(*, symmetric: bool = False) -> Iterator[Networks]:
         rules = _RULES.format(mapping="fully-random" if symmetric else "")
         _run("ip", "netns", "exec", router, "nft", "-f", "-", text=rules)
         yield networks
+
+
+def remove_abandoned() -> None:
+    """Remove the namespaces whose process, which their names tell, is gone: it was killed."""
+    for path in _NAMESPACES.glob("spech-*"):
+        named = _OURS.fullmatch(path.name)
+        if named is not None and not Path("/proc", named[1]).exists():
+            with contextlib.suppress(NetworkUnavailable):  # Another process removes it too.
+                _run("ip", "netns", "delete", path.name)
 
 
 def _wire(host: str, address: str, router: str, name: str, address_there: str) -> None:
