@@ -25,7 +25,9 @@ class Responder:
         self._accepting: Repetition | None = None
         self._offered = False
         self._reliable: Repetition | None = None
-        self._reliable_number = 0
+        #: The RSeq of our last reliable provisional response. The first is random, and each later
+        #: one is one more: the caller ignores any other (RFC 3262 3, 4).
+        self._reliable_number: int | None = None
 
     @property
     def waits_for_ack(self) -> bool:
@@ -70,7 +72,10 @@ class Responder:
         if "100rel" not in request.headers.values("Require"):
             self._first.respond(self.response(request, 180), now)
         elif request.body and self._reliable is None:
-            self._reliable_number = self._context.rng.randrange(1, 1 << 16)
+            if self._reliable_number is None:
+                self._reliable_number = self._context.rng.randrange(1, 1 << 16)
+            else:
+                self._reliable_number += 1
             headers = [("Require", "100rel"), ("RSeq", str(self._reliable_number))]
             response = self.response(request, 180, headers=headers)
             self._reliable = Repetition(

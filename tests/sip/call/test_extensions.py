@@ -62,6 +62,26 @@ def test_a_caller_who_requires_it_gets_180_until_prack(scripted: Pair) -> None:
     assert pair.kinds(pair.alice).count("180 INVITE") == sent
 
 
+def test_a_later_reliable_180_has_the_next_rseq(scripted: Pair) -> None:
+    """The caller ignores any other number (RFC 3262 4), and the call would end without a PRACK."""
+    pair = scripted
+    request = invite(("Require", "100rel"), body=media("10.0.0.2", 5000)(1).offer())
+    session = called(pair, request).session
+    session.ring(pair.wire.now)
+    numbers = []
+    for sequence in (2, 3, 4):
+        pair.wire.run(0.1)
+        ringing = pair.bob.take("180 INVITE")
+        numbers.append(int(ringing.headers.get("RSeq") or ""))
+        acknowledged = ("RAck", f"{numbers[-1]} 1 INVITE")
+        prack = within(request, "PRACK", sequence, str(ringing.to), acknowledged)
+        pair.bob.send(prack, pair.alice)
+        pair.wire.run(0.1)
+        pair.bob.take("200 PRACK")
+        pair.wire.run(59.9)
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+
+
 def test_without_a_prack_the_call_is_refused(scripted: Pair) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=media("10.0.0.2", 5000)(1).offer())
