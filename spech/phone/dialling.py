@@ -46,10 +46,11 @@ class Dialling:
             )
 
     def complete(self, target: str) -> Uri:
-        """``target`` as a SIP URI; a number, and a ``tel:`` URI, is one at the account's server.
+        """``target`` as a SIP URI: a name, a number or a ``tel:`` URI at the account's server.
 
         Raises:
-            LocalProtocolError: it is neither, or it holds a password.
+            LocalProtocolError: ``target`` is empty, is not a SIP URI, holds a password, or needs an
+                account and there is none.
         """
         text = target.strip()
         if text.lower().startswith(("sip:", "sips:")):
@@ -58,8 +59,10 @@ class Dialling:
             return _without_password(parse_address(f"sip:{text}"))
         if text[:4].lower() == "tel:":
             text = text[4:].partition(";")[0]
-        # What people put between digits to read them better (RFC 3966 5.1.1).
-        number = text.translate(str.maketrans("", "", " -()./"))
+        number = text
+        if not any(character.isalpha() for character in text):
+            # What people put between digits to read them better (RFC 3966 5.1.1).
+            number = text.translate(str.maketrans("", "", " -()./"))
         if not number:
             raise LocalProtocolError("there is no number to call")
         if self._account is None:

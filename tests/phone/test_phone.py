@@ -322,6 +322,7 @@ async def test_targets_that_are_none(target: str) -> None:
         ("*21*5#", "sip:*21*5%23@127.0.0.1:5999"),
         ("sip:+4930123@example.org;user=phone", "sip:+4930123@example.org;user=phone"),
         ("bob@example.org", "sip:bob@example.org"),
+        ("john.doe-2", "sip:john.doe-2@127.0.0.1:5999"),
     ],
 )
 async def test_what_can_be_dialled(target: str, uri: str) -> None:
