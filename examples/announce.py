@@ -6,8 +6,7 @@ usage: announce.py NUMBER FILE
 import os
 import sys
 
-import trio
-
+import spech
 from spech import Account, CallEnded, CallFailed, open_phone
 
 
@@ -29,4 +28,4 @@ async def main(number: str, file: str) -> int:
     return 0
 
 
-sys.exit(trio.run(main, sys.argv[1], sys.argv[2]))
+sys.exit(spech.run(main, sys.argv[1], sys.argv[2]))

@@ -6,14 +6,16 @@ usage: answering_machine.py GREETING FOLDER
 import datetime
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from spech import Account, CallEnded, IncomingCall, SpechError, open_phone
+import spech
+from spech import Account, CallEnded, IncomingCall, open_phone
 
 
-async def take_message(incoming: IncomingCall, greeting: str, folder: Path) -> None:
+async def take_message(incoming: IncomingCall, *, greeting: str, folder: Path) -> None:
     now = datetime.datetime.now().strftime("%Y-%m-%d %H.%M.%S.%f")
     number = "".join(letter for letter in incoming.caller_number if letter.isalnum())
     try:
@@ -26,21 +28,18 @@ async def take_message(incoming: IncomingCall, greeting: str, folder: Path) -> N
                 await call.ended()
     except CallEnded:
         print(number, "left no message", flush=True)
-    except SpechError as error:
-        print(number, error)
     else:
         print(number, "left a message", flush=True)
 
 
 async def main(greeting: str, folder: Path) -> None:
     account = Account(os.environ["SPECH_ACCOUNT"], password=os.environ.get("SPECH_SIP_PASSWORD"))
-    async with open_phone(account) as phone, trio.open_nursery() as calls:
+    async with open_phone(account) as phone:
         await phone.registered(timeout=10)
         print("registered", flush=True)
-        async for incoming in phone.incoming_calls():
-            calls.start_soon(take_message, incoming, greeting, folder)
+        await phone.serve(partial(take_message, greeting=greeting, folder=folder))
 
 
 messages = Path(sys.argv[2])
 messages.mkdir(parents=True, exist_ok=True)
-trio.run(main, sys.argv[1], messages)
+spech.run(main, sys.argv[1], messages)

@@ -21,7 +21,7 @@ async def main() -> None:
     async with open_phone(account) as phone:
         await phone.registered(timeout=10)
         print("registered", flush=True)
-        await phone.serve(echo)  # Each call in a task of its own; one's failure is no other's.
+        await phone.serve(echo)  # One task per call: a call that fails ends no other.
 
 
 spech.run(main)
