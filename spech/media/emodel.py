@@ -1,9 +1,9 @@
-"""The E-model: what a listener would say of a connection, judged by what is measured of it.
+"""The E-model: estimates from measurements how a listener would rate a connection.
 
-ITU-T G.107 for narrowband, G.107.1 for wideband, G.107.2 for fullband, all that is not measured at
-its default: R = Ro - Id - Ie,eff. The three have scales of their own. Here R is brought to that of
-G.107, 0 to 100, so that 93.2 is the best that narrowband can be, and wider bands reach 100. A mark
-compares calls of one band: someone who hears both says that the wider one is better still.
+ITU-T G.107 for narrowband, G.107.1 for wideband, G.107.2 for fullband: R = Ro - Id - Ie,eff, with
+defaults for everything that is not measured. Each has a scale of its own. Here R is converted to
+that of G.107, 0 to 100: the best narrowband call has 93.2, and wider bands reach 100. Ratings
+compare calls of one band only: a listener who hears two bands prefers the wider one by more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ECHO_LOUDNESS: Final = 65.0
 
 
 class _Scale(NamedTuple):
-    """``best`` is Ro - Is, ``worst`` what total loss leads Ie,eff to, ``stretch`` that to G.107."""
+    """``best`` is Ro - Is, ``worst`` is Ie,eff at total loss, ``stretch`` is relative to G.107."""
 
     best: float
     worst: float
@@ -54,10 +54,10 @@ def transmission_rating(
 
 
 def delay_impairment(delay: float) -> float:
-    """Id of a one-way delay in seconds: one's own echo, and talking at the same time.
+    """Id of a one-way delay in seconds: talker echo, and the delay in conversation.
 
-    G.107 section 7.4 with the default loudness of the echo, and without listener echo, which that
-    leaves no room for. G.107.1 and G.107.2 stretch it like everything else.
+    G.107 section 7.4 with the default loudness of the echo, and without listener echo. G.107.1 and
+    G.107.2 scale it like everything else.
     """
     milliseconds = max(delay, 0.0) * 1000.0
     echo = 0.0
@@ -82,5 +82,5 @@ def mean_opinion_score(rating: float) -> float:
         return 1.0
     if rating >= 100.0:
         return 4.5
-    # Below R 6.5 the polynomial dips under 1, which no listener can say.
+    # Below R 6.5 the polynomial falls below 1, the lowest score.
     return max(1.0, 1.0 + 0.035 * rating + rating * (rating - 60.0) * (100.0 - rating) * 7e-6)

@@ -146,7 +146,7 @@ def test_a_decoder_takes_both_modes(speech: Speech) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 37, 39, 49, 51, 88, 418, 350, 950, 1400])
 def test_other_lengths_are_no_frames(length: int) -> None:
-    with pytest.raises(RemoteProtocolError, match="no frames of iLBC"):
+    with pytest.raises(RemoteProtocolError, match="not whole frames of iLBC"):
         codecs.create("iLBC/20").decode(bytes(length))
 
 

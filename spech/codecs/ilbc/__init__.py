@@ -1,7 +1,7 @@
 """iLBC: 15.2 kbit/s in frames of 20 ms, 13.33 kbit/s in frames of 30 ms (RFC 3951, RFC 3952).
 
-Encoder and decoder are our own. Frames do not lean on each other, so that a lost one costs no
-more than itself.
+Encoder and decoder are our own. Frames are independent of each other, so a lost one does not affect
+the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONGEST_MS = 200
 
 
 class IlbcCodec(BaseCodec):
-    """Payloads of both modes are decoded; what is sent is agreed by ``mode`` in ``a=fmtp``.
+    """Decodes payloads of both modes; ``mode`` in ``a=fmtp`` decides which one is sent.
 
     Args:
         mode: milliseconds of a frame that we prefer: 20 or 30.
@@ -68,13 +68,13 @@ class IlbcCodec(BaseCodec):
         return b"".join(map(self._encoder.encode, np.split(pcm.astype(np.float64), frames)))
 
     def decode(self, payload: bytes) -> Samples:
-        """Frames of either mode: no number of the one is as long as a number of the other."""
+        """Decode frames of either mode, which the length of the payload tells."""
         for layout in LAYOUTS.values():
             frames, rest = divmod(len(payload), layout.bytes)
             if not rest and 0 < frames <= _LONGEST_MS // layout.mode:
                 break
         else:
-            raise RemoteProtocolError(f"{len(payload)} bytes are no frames of iLBC")
+            raise RemoteProtocolError(f"{len(payload)} bytes are not whole frames of iLBC")
         parts = []
         for at in range(0, len(payload), layout.bytes):
             sound = self._decoder.decode(layout, payload[at : at + layout.bytes])
@@ -91,8 +91,8 @@ class IlbcCodec(BaseCodec):
 
 
 #: Sun and Ifeachor: Voice quality prediction models and their application in VoIP networks (IEEE
-#: Transactions on Multimedia 8, 2006), for 15.2 kbit/s, moved onto the scale of ITU-T G.113 by what
-#: both say about G.729 and AMR at 12.2 kbit/s.
+#: Transactions on Multimedia 8, 2006), for 15.2 kbit/s, converted to the scale of ITU-T G.113 by
+#: the values that both have for G.729 and AMR at 12.2 kbit/s.
 _IMPAIRMENT = Impairment(9.0, 47.0)
 
 MAKERS = tuple(

@@ -18,7 +18,7 @@ class Fields:
     Attributes:
         lsf: three for each set of line spectral frequencies.
         start: the later of the two subframes with the start state, counted from 0.
-        first: whether the state begins these two, and does not end them.
+        first: whether the state is at the beginning of these two, not at their end.
         amplitude: of the start state.
         samples: the level of each sample of the state.
         vectors: of the codebook, one row for each block and a column for each stage; the first
@@ -53,7 +53,7 @@ class Layout:
         splits += [(2 if mode == 20 else 3, 0, 0), (1, 0, 0), (6, 0, 0)]
         splits += [(0, 1, 2)] * self.state
         vectors, gains = _SPLITS[mode]
-        # What belongs to the two subframes with the state comes first.
+        # The fields of the two subframes with the state come first.
         for block in (slice(0, 1), slice(1, None)):
             splits += [split for row in vectors[block] for split in row]
             splits += [split for row in gains[block] for split in row]
@@ -72,9 +72,9 @@ class Layout:
         self.bytes = (len(field) + 1) // 8
 
     def pack(self, fields: Fields) -> bytes:
-        """The payload; its last bit is zero, which says that the frame is not empty."""
+        """The payload; its last bit is zero, which marks a frame that is not empty."""
         vectors = fields.vectors.copy()
-        # Stages 2 and 3 of the first whole subframe have half of the vectors for a choice.
+        # Stages 2 and 3 of the first whole subframe choose from half of the vectors.
         later = vectors[1, 1:]
         later -= np.where(later >= 236, 128, np.where(later >= 108, 64, 0))
         values = np.concatenate(

@@ -1,4 +1,4 @@
-"""What encoder and decoder have in common: start states, adaptive codebooks and frame order."""
+"""What encoder and decoder share: start states, adaptive codebooks and frame order."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def construct_state(amplitude: int, samples: Integers, response: Floats) -> Floa
 def codebook(memory: Floats, length: int) -> Floats:
     """All vectors that can predict a block of ``length`` samples: vectors x samples.
 
-    First come the pieces of the memory from its end on; for blocks of 40 samples, then those
-    that repeat fewer than 40 of the last samples; and then all of these from the memory behind
-    an expansion filter (section 3.6.3).
+    First come the pieces of the memory, from its end backwards. For blocks of 40 samples, pieces
+    follow that repeat fewer than 40 of the last samples. Then come the same pieces of the memory
+    after an expansion filter (section 3.6.3).
     """
     expanded = np.convolve(memory, EXPANSION_FILTER)[4 : 4 + len(memory)]
     first, second, fade = _pieces(len(memory), length)
@@ -54,14 +54,14 @@ def codebook(memory: Floats, length: int) -> Floats:
 
 @cache
 def _pieces(memory: int, length: int) -> tuple[Integers, Integers, Floats]:
-    """Where each sample of each vector is in the memory, and where those to fade to are."""
+    """Indices into the memory: of each vector's samples, and of those to fade to; and the fade."""
     time = np.arange(length)
     offsets = np.arange(memory - length, -1, -1)[:, None] + time
     if length != SUBFRAME:
         return offsets, offsets[:0], np.zeros((0, length))
     lag = np.arange(length // 2, length)[:, None]
     fade = np.clip((time - lag + _CROSSFADE) / _CROSSFADE, 0, 1)
-    # What lies behind the end of the memory has faded out.
+    # Samples after the end of the memory have weight zero.
     newest = np.minimum(memory - lag + time, memory - 1)
     return np.concatenate((offsets, newest)), memory - 2 * lag + time, fade
 
@@ -78,12 +78,12 @@ def dequantise(indices: Integers) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of the residual that is predicted from what is known already.
+    """A block of the residual that is predicted from samples that are already known.
 
     Attributes:
         number: of its row in the frame's vectors and gains.
         subframe: that it lies in.
-        place: its samples, against the direction of time where it is predicted backwards.
+        place: its samples, the last one first where it is predicted backwards.
         known: the samples that it is predicted from, in the same direction.
         memory: how many samples its codebook is made from; before ``known`` there are zeros.
     """
@@ -108,7 +108,7 @@ def state_place(layout: Layout, start: int, first: bool) -> slice:
 
 @cache
 def blocks(layout: Layout, start: int, first: bool) -> tuple[Block, ...]:
-    """All other blocks in the order of coding: beside the state, behind it, and before it."""
+    """All other blocks in the order of coding: beside the state, after it, and before it."""
     return tuple(_blocks(layout, start, first))
 
 

@@ -1,4 +1,4 @@
-"""The decoder: section 4 of RFC 3951, without the enhancer, which delays and is optional."""
+"""The decoder: section 4 of RFC 3951, without the enhancer, which is optional and adds delay."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Decoder:
         self._past = np.zeros(ORDER)
 
     def decode(self, layout: Layout, payload: bytes) -> Floats | None:
-        """The sound of one frame of ``layout.bytes`` bytes; None if it says that it is empty."""
+        """The sound of one frame of ``layout.bytes`` bytes; None if it is marked as empty."""
         fields = layout.unpack(payload)
         if fields is None:
             return None
@@ -61,7 +61,7 @@ class Decoder:
             place = slice(number * SUBFRAME, (number + 1) * SUBFRAME)
             part = all_pole(residual[place], denominator, responses[number], self._past)
             residual[place] = part
-            # Frames that no encoder made may give an unstable filter, which must not run away.
+            # Invalid frames may give an unstable filter; its state must stay finite.
             self._past = np.clip(part[-ORDER:], -_LOUDEST, _LOUDEST)
         return self._high_pass.process(residual)
 

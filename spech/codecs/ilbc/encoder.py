@@ -1,8 +1,8 @@
 """The encoder: section 3 of RFC 3951.
 
-The codebooks are searched in full, with the vectors as the decoder will make them, where the RFC
-searches a part and weights the memory before it makes the vectors: with matrices that costs less
-than the search itself, and is no less exact.
+The codebooks are searched in full, with the vectors that the decoder will construct. The RFC
+searches a part of them, and weights the memory before it constructs the vectors. With matrices, the
+construction costs less than the search, and the result is no less exact.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _predictor(windowed: Floats) -> Floats:
 
 
 def _quantise(lsf: Floats) -> tuple[Integers, Floats]:
-    """Each set by three codebooks: the indices, and the sets that they mean."""
+    """Each set by three codebooks: the indices, and the sets that they stand for."""
     indices = []
     sets = []
     for row in lsf:
@@ -238,7 +238,7 @@ def _search(
         rest = rest - gain * choices[best]
         likeness = choices @ rest
         scale = abs(gain)
-    # Section 3.7: what the stages could not match is missing in energy; the first gain makes up.
+    # Section 3.7: the stages lose energy where they do not match; the first gain corrects it.
     matched = target - rest
     ratio = np.sqrt((target @ target) / max(float(matched @ matched), _TINY))
     gain = GAINS[0][steps[0]]

@@ -1,7 +1,7 @@
 """The filters of RFC 3951, for whole blocks of samples at once.
 
 A recursion over samples is slow in Python. Where a filter starts at rest its output is the
-convolution with its impulse response, and what is left of the past is one more such input.
+convolution with its impulse response, and the rest of the past is one more such input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spech.codecs.ilbc.tables import (
 )
 
 _HALF = ORDER // 2
-# The filters' poles are far enough inside the unit circle for what is folded back to be nothing.
+# The filters' poles are far enough inside the unit circle that aliasing in time is negligible.
 _SPECTRUM = 1024
 # past[n + 10 - k] for the coefficient k and the sample n: those that lie before the block.
 _BEFORE = np.add.outer(np.arange(ORDER), ORDER - np.arange(1, ORDER + 1))
@@ -90,7 +90,7 @@ def interpolate(mode: int, last: Floats, sets: Floats) -> Floats:
 
 
 def impulse_response(denominator: Floats, length: int) -> Floats:
-    """Of the all-pole filter with this denominator, or of each row of many."""
+    """The response of the all-pole filter with this denominator, or of each row of many."""
     response: Floats = np.fft.irfft(1 / np.fft.rfft(denominator, _SPECTRUM), _SPECTRUM)
     return response[..., :length]
 
@@ -129,7 +129,7 @@ class HighPass:
             response.append(-poles[1] * response[-1] - poles[2] * response[-2])
         rest = np.array(response)
         self._response = np.convolve(zeros, rest)[:LONGEST]
-        # What the last two inputs and the last two outputs still do to the next block.
+        # What the last two inputs and outputs contribute to the next block.
         echoes = ((zeros[1], zeros[2]), (zeros[2], 0.0), (-poles[1], -poles[2]), (-poles[2], 0.0))
         self._echo = np.array([np.convolve(echo, rest)[:LONGEST] for echo in echoes])
         self._past = np.zeros(4)

@@ -108,7 +108,7 @@ class Attempts(ABC):
             self._finished(response.status, response, now)
 
     def _is_fault(self, response: Response) -> bool:
-        """Whether another server may do what this one refuses: 503, or a stranger's challenge."""
+        """Whether another server may do what this one refuses: 503, or a foreign challenge."""
         if response.status in CHALLENGES and not self.identity.trusts(self.flow):
             return any(self.identity.trusts(flow) for flow in self._untried)
         return response.status == 503

@@ -1,6 +1,6 @@
 """What this user agent can do, and the refusal of what it cannot.
 
-The order of the judgement is that of RFC 3261 8.2: method, extensions, content.
+The checks run in the order of RFC 3261 8.2: method, extensions, content.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ALLOW: Final = (
 KNOWN: Final = frozenset(ALLOW.split(", ")) | {"REGISTER", "PUBLISH"}
 #: Extensions that we understand when a request requires them.
 SUPPORTED: Final = ("100rel", "timer", "replaces")
-#: Event packages whose NOTIFY we take.
+#: Event packages whose NOTIFY we accept.
 ALLOW_EVENTS: Final = "refer, message-summary, dialog, presence"
 
 #: The type of a session description (RFC 8866 8.1).
 SDP: Final = "application/sdp"
-#: What a body may be, by method; the body of any other method is left unread.
+#: What a body may be, by method; the body of any other method is ignored.
 _BODIES: Final = {
     "INVITE": SDP,
     "UPDATE": SDP,
@@ -46,7 +46,7 @@ def options() -> list[tuple[str, str]]:
 
 
 def refusal(request: Request) -> Refusal | None:
-    """Why a request that keeps the grammar cannot be served, or None.
+    """The refusal of a well-formed request that cannot be served, or None.
 
     Not for ACK and CANCEL, which are never refused for these reasons (RFC 3261 8.2.2.3).
     """
@@ -73,12 +73,12 @@ def refusal(request: Request) -> Refusal | None:
 
 
 def content_type(request: Request) -> str:
-    """The type of the body in lower case, without parameters; "" where it is not said."""
+    """The type of the body in lower case, without parameters; "" where there is none."""
     return (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
 
 
 def _takes_sdp(request: Request) -> bool:
-    # RFC 3261 20.1: without the header, application/sdp is taken.
+    # RFC 3261 20.1: without the header, application/sdp is assumed.
     if "Accept" not in request.headers:
         return True
     ranges = {value.partition(";")[0].strip().lower() for value in request.headers.values("Accept")}

@@ -22,7 +22,7 @@ class Context(Protocol):
     ids: Identifiers
     timers: TimerSet
     layer: TransactionLayer
-    #: Whether text messages are taken; otherwise their senders are answered 480.
+    #: Whether text messages are accepted; otherwise their senders get 480.
     takes_messages: bool
 
     def via(self, flow: Flow) -> str: ...

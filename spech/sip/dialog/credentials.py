@@ -1,8 +1,8 @@
 """Our password, and which servers get answers that are made with it.
 
-An answer to a challenge lets whoever sees it guess the password offline. So only servers of ours
-are answered: the registrar, and the proxy that requests outside dialogs go to. A challenge counts
-by the flow that it came over, never by the host that a URI names.
+Anyone who sees an answer to a challenge can guess the password offline. So only our servers are
+answered: the registrar, and the proxy that requests outside dialogs go to. A challenge is judged by
+the flow that it came over, never by the host that a URI names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.flow import Flow
 
-#: The challenge and the header that answers it (RFC 3261 22.2, 22.3).
+#: The header of the challenge and of its answer (RFC 3261 22.2, 22.3).
 CHALLENGES: Final = {
     401: ("WWW-Authenticate", "Authorization"),
     407: ("Proxy-Authenticate", "Proxy-Authorization"),
@@ -40,7 +40,7 @@ class Credentials:
     def __init__(self, user: str, password: str | None, rng: random.Random) -> None:
         self._client = None if password is None else DigestClient(user, password, rng)
         self._servers: dict[Address, None] = {}
-        #: By status and realm: several servers on the way may each want an answer (RFC 3261 22.3).
+        #: By status and realm: several servers may each ask for an answer (RFC 3261 22.3).
         self._challenges: dict[tuple[int, str], list[AuthHeader]] = {}
         #: The realms that servers of ours named, and those of them that registrars named.
         self._realms: dict[str, bool] = {}
@@ -81,9 +81,9 @@ class Credentials:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.
 
         It cannot when there is no password, when no algorithm fits, when the same credentials have
-        just been refused (RFC 3261 22.1), or when the challenge is not for us to answer. With
-        ``insist`` a refusal that comes with another nonce is taken as that of the nonce, not of
-        the password.
+        just been refused (RFC 3261 22.1), or when the challenge is not from our servers. With
+        ``insist``, a refusal that comes with another nonce is treated as a refusal of the nonce,
+        not of the password.
         """
         if self._client is None or response.status not in CHALLENGES or not self.trusts(flow):
             return False

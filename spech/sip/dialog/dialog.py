@@ -17,10 +17,10 @@ from spech.sip.transaction.flow import Flow
 
 #: Requests that may move the remote target (RFC 3261 12.2, 3311, 3515, 6665); they carry a Contact.
 TARGET_REFRESH: Final = frozenset({"INVITE", "UPDATE", "REFER", "SUBSCRIBE", "NOTIFY"})
-#: Places that one request is sent to in turn: each that is silent costs half a minute.
+#: How many flows one request is sent to in turn. Each silent one costs half a minute.
 _MOST_FLOWS: Final = 8
 _CLEAR: Final = frozenset({"udp", "tcp"})
-#: Networks whose addresses are used again elsewhere (RFC 1122, 1918, 3927, 4193, 4291, 6598).
+#: Networks whose addresses are not unique (RFC 1122, 1918, 3927, 4193, 4291, 6598).
 _LOCAL: Final = [
     ipaddress.ip_network(one)
     for one in (
@@ -62,7 +62,7 @@ class Dialog:
     #: Where requests go: to the first, and to the next ones where that fails (RFC 3263 4.3). Known
     #: beforehand, so that a farewell never waits for DNS.
     flows: tuple[Flow, ...] = field(init=False, default=())
-    #: The flow that served where another one had failed.
+    #: The flow that worked where another one had failed.
     _proven: Flow | None = field(init=False, default=None)
 
     @classmethod
@@ -94,7 +94,7 @@ class Dialog:
         Where the Via shows a NAT between us, requests go back over the flow that theirs came by:
         the Contact would not be reached.
 
-        An RFC 2543 peer may leave Contact out; its From says then where requests go.
+        An RFC 2543 peer may leave Contact out; then requests go to its From.
         """
         dialog = cls(
             call_id=request.call_id,
@@ -106,7 +106,7 @@ class Dialog:
             remote_sequence=request.cseq.number,
             set_up=(flow,),
         )
-        # On a connection that they opened as well: it is the surest way back (RFC 5626 3.4).
+        # Also on a connection that they opened: it is the most reliable path (RFC 5626 3.4).
         dialog.bound_to_flow = _behind_nat(request) or flow.reliable
         dialog._choose_flows()
         return dialog
@@ -139,7 +139,7 @@ class Dialog:
         return self.set_up[0].transport not in _WEB and not _version(self.next_hop.host)
 
     def locate(self, hop: Uri, flows: Sequence[Flow]) -> None:
-        """DNS says where ``hop`` is; of no use when the dialog has moved meanwhile."""
+        """Use the flows that DNS gave for ``hop``, unless the next hop has changed meanwhile."""
         if hop == self.next_hop:
             self._choose_flows(flows)
 
@@ -149,13 +149,13 @@ class Dialog:
         self.flows = tuple(dict.fromkeys((flow, *self.flows)))
 
     def move(self, host: str) -> None:
-        """We are at another address of the same family now."""
+        """Use another address of ours, of the same family."""
         self.set_up = tuple(replace(one, local=(host, one.local[1])) for one in self.set_up)
         self._proven = None
         self._choose_flows()
 
     def _follow(self, request: Request, flow: Flow) -> None:
-        """A dialog that is bound to a flow follows the peer to its latest flow: NATs rebind."""
+        """Follow the peer to its latest flow if the dialog is bound to a flow: NATs rebind."""
         if flow == self.set_up[0] or not (self.bound_to_flow or _behind_nat(request)):
             return
         self.bound_to_flow = True
@@ -186,7 +186,7 @@ class Dialog:
         """The next hop where it is numeric, and can be reached from the set-up's address."""
         hop, first = self.next_hop, self.set_up[0]
         address = (hop.host, hop.port or 5060)
-        # UDP where none is named (RFC 3263 4.1); but who is there already keeps the connection.
+        # UDP where none is named (RFC 3263 4.1), but a connection to that address is kept.
         unnamed = first.transport if address == first.remote else "udp"
         transport = (hop.parameter("transport") or unnamed).lower()
         version = _version(hop.host)
@@ -258,13 +258,13 @@ class HostNamed(Event):
 
 
 def _behind_nat(request: Request) -> bool:
-    """Whether it came from another address than its Via names; a name says nothing."""
+    """Whether it came from another address than its Via names; a host name is not compared."""
     named, received = numeric(request.via.host), request.via.received
     return named is not None and received is not None and named != numeric(received)
 
 
 def _is_hidden(host: str, peer: str) -> bool:
-    """Whether ``host`` is an address that means nothing outside the network behind ``peer``.
+    """Whether ``host`` is an address that cannot be reached outside the network of ``peer``.
 
     A loopback or a private address does, unless the peer we talk to has one of the same kind.
     """

@@ -1,7 +1,7 @@
 """Digest authentication, both sides (RFC 7616, and RFC 8760 for SIP).
 
-The nonce counts and client nonces that make a captured answer useless a second time are kept here;
-which message carries them, and which user they belong to, is the caller's matter.
+The nonce counts and client nonces that prevent the replay of a captured answer are kept here. The
+caller decides which message carries them, and which user they belong to.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _sha512_256(data: bytes) -> str:
     return hashlib.new("sha512_256", data).hexdigest()
 
 
-#: The algorithms by name, the strongest first. The last member of SHA-2 comes from OpenSSL, which
-#: may have been built without it.
+#: The algorithms by name, the strongest first. SHA-512-256 comes from OpenSSL, which may
+#: have been built without it.
 _HASHES: Final[dict[str, Callable[[bytes], str]]] = {
     **({"SHA-512-256": _sha512_256} if "sha512_256" in hashlib.algorithms_available else {}),
     "SHA-256": _sha256,
@@ -39,7 +39,7 @@ _HASHES: Final[dict[str, Callable[[bytes], str]]] = {
 }
 _STRENGTH: Final = list(_HASHES)
 
-#: A client remembers so many nonces, the latest ones. Servers of one realm may have one each.
+#: How many nonces a client remembers, the latest ones. Servers of one realm may have one each.
 _MAX_NONCES: Final = 16
 
 _NONCE_COUNT: Final = re.compile(r"[0-9a-fA-F]{8}")
@@ -47,7 +47,7 @@ _NONCE_COUNT: Final = re.compile(r"[0-9a-fA-F]{8}")
 
 @dataclass(slots=True)
 class _Exchange:
-    """What a client has to remember of a nonce."""
+    """What a client remembers about a nonce."""
 
     cnonce: str
     count: int = 0
@@ -113,7 +113,7 @@ class DigestClient:
     def rejected(self, challenge: AuthHeader, sent: AuthHeader) -> bool:
         """Whether ``challenge`` refuses what was ``sent``, so that trying again is useless.
 
-        A nonce that had served before may simply have aged, also where the server does not say
+        A nonce that was accepted before may have expired, also where the server does not say
         ``stale``. The refusal of a fresh one, or of one that the server goes on using, is a
         refusal of the password. With several servers behind one name it may also mean that another
         of them issued the nonce: see :meth:`replaced`.
@@ -143,14 +143,14 @@ class DigestClient:
 
 
 class Verdict(Enum):
-    """What a server finds out about credentials."""
+    """A server's verdict on credentials."""
 
-    #: They are right.
+    #: The credentials are correct.
     OK = "ok"
-    #: The password is right, but the nonce is too old, unknown or was used already: challenge
+    #: The password is correct, but the nonce is too old, unknown or was used already: challenge
     #: again with ``stale=True``, and the client tries again without asking its user.
     STALE = "stale"
-    #: They are wrong.
+    #: The credentials are wrong.
     WRONG = "wrong"
 
 
@@ -158,7 +158,7 @@ class DigestServer:
     """Challenges clients and verifies their credentials for one realm.
 
     Nonces carry their time of issue and are signed, so a flood of requests without credentials
-    leaves nothing behind. ``lifetime`` is how long a nonce may be used, in seconds; ``rng`` yields
+    leaves no state. ``lifetime`` is how long a nonce may be used, in seconds; ``rng`` yields
     the signing key, so give it a :class:`random.SystemRandom` outside of tests.
     """
 

@@ -75,7 +75,7 @@ class Identity:
     def sign(self, request: Request, flow: Flow) -> Request:
         """``request`` with our route, and with credentials where ``flow`` leads to our servers.
 
-        Within a dialog the route set rules, so a request with a To tag keeps its own.
+        Within a dialog the route set applies, so a request with a To tag keeps its own.
         """
         if request.to.tag is None and "Route" not in request.headers:
             first = (self.route,) if self.route else ()
@@ -94,7 +94,7 @@ class Identity:
         self._credentials.forget_challenges()
 
     def anonymous(self) -> Identity:
-        """The same credentials under no name (RFC 3323 4.1)."""
+        """The same credentials, anonymous (RFC 3323 4.1)."""
         return self.under(ANONYMOUS)
 
     def under(self, address: NameAddr) -> Identity:
@@ -130,7 +130,7 @@ class Tries:
         return insist and identity.accept_challenge(request, response, flow, insist=True)
 
     def _try_bare(self, identity: Identity, request: Request) -> bool:
-        """403 to a nonce that had served before: some servers mean that it has aged."""
+        """403 to a nonce that was accepted before: for some servers it means that it expired."""
         if self._count or not request.credentials:
             return False
         self._count += 1

@@ -1,4 +1,4 @@
-"""OPTIONS to a server now and then, to notice its death."""
+"""Periodic OPTIONS to a server, to notice when it dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Probe:
         context: the user agent.
         address: the From of the requests.
         target: their Request-URI.
-        silent: called with the time when a server that used to answer does not any more.
+        silent: called with the time when a server that has answered before is silent.
     """
 
     def __init__(

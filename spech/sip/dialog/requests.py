@@ -20,7 +20,7 @@ Done = Callable[[int, Response | None, float], None]
 #: twice without harm.
 _SPREAD: Final = frozenset({"BYE", "PRACK"})
 _SILENCE: Final = 4 * T1
-#: Responses to a copy that do not say what the far end does.
+#: Responses to a copy that are not an outcome at the far end.
 _NO_OUTCOME: Final = frozenset({401, 403, 407, 408, 503})
 
 
@@ -28,7 +28,7 @@ class DialogRequest(Attempts):
     """One request in ``dialog``, and its outcome.
 
     ``done`` is called with the final response, or 408 or 503 where none came; for an INVITE also
-    with each repetition of a 2xx, because each wants an ACK.
+    with each repetition of a 2xx, because each needs an ACK.
 
     A BYE or PRACK that stays without a response goes to all flows of the dialog at once, as copies
     with the same CSeq number; the first response to any of them counts. A Contact that cannot be
@@ -105,7 +105,7 @@ class DialogRequest(Attempts):
         )
 
     def give_up(self) -> None:
-        """Try no further server: the outcome does not matter any more."""
+        """Try no further server: the outcome no longer matters."""
         self._failed.update(self._dialog.flows)
 
     def hurry(self, now: float, patience: float) -> None:

@@ -22,14 +22,14 @@ ACCEPT: Final = {
 
 
 def read(package: str, request: Request) -> Content:
-    """The state that a NOTIFY tells, in its body or in one part of it.
+    """The state that a NOTIFY carries, in its body or in one part of it.
 
     Raises:
         RemoteProtocolError: 415 for another type, 400 when it is unreadable.
     """
     body = content_of(request, ACCEPT[package])
     if not body:
-        raise RemoteProtocolError(f"no {ACCEPT[package]}", 415)
+        raise RemoteProtocolError(f"the body is not {ACCEPT[package]}", 415)
     if package == "message-summary":
         return Mailbox.parse(body)
     if package == "dialog":

@@ -15,10 +15,10 @@ _NAMESPACE: Final = "{urn:ietf:params:xml:ns:dialog-info}"
 
 @dataclass(frozen=True, slots=True)
 class DialogState:
-    """One dialog of the one we look at.
+    """One dialog of the watched user.
 
     ``state`` is "trying", "proceeding", "early", "confirmed" or "terminated"; ``direction`` is
-    "initiator" where the one we look at called, "recipient" where they were called.
+    "initiator" where the watched user called, "recipient" where they were called.
     """
 
     identifier: str
@@ -33,7 +33,7 @@ class DialogState:
 
 @dataclass(frozen=True, slots=True)
 class DialogInfo:
-    """The dialogs of ``entity``, a SIP URI. ``full`` tells a whole state from a change."""
+    """The dialogs of ``entity``, a SIP URI. ``full``: the whole state, not a change."""
 
     entity: str
     version: int
@@ -54,7 +54,7 @@ class DialogInfo:
         )
 
     def after(self, earlier: DialogInfo | None) -> DialogInfo | None:
-        """The whole state once this has become known; None where something was missed (3.7)."""
+        """The whole state after this document; None where an earlier one was missed (3.7)."""
         known: dict[str, DialogState] = {}
         if not self.full:
             if earlier is None or self.version != earlier.version + 1:
@@ -75,9 +75,9 @@ class DialogInfo:
         version = (root.get("version") or "").strip()
         entity = root.get("entity")
         if root.tag != f"{_NAMESPACE}dialog-info" or not entity:
-            raise RemoteProtocolError("no dialog-info")
+            raise RemoteProtocolError("not a dialog-info document")
         if not (version.isascii() and version.isdigit()) or len(version) > 10:
-            raise RemoteProtocolError("dialog-info without a version")
+            raise RemoteProtocolError("a dialog-info document without a version")
         full = root.get("state") != "partial"
         dialogs = tuple(_dialog(element) for element in root.findall(f"{_NAMESPACE}dialog"))
         return cls(entity, int(version), full, dialogs)

@@ -11,7 +11,7 @@ from spech.sip.message.display import displayable
 from spech.sip.message.grammar import find_parameter, maybe_number, parse_parameters
 from spech.sip.message.message import Request
 
-#: The longest time that is believed, in seconds.
+#: The longest time that is accepted, in seconds.
 _LONGEST: Final = 86_400
 
 
@@ -24,7 +24,7 @@ class EventHeader:
 
     @classmethod
     def of(cls, request: Request) -> EventHeader | None:
-        """What a request is about, or None where it does not say."""
+        """The event of a request, or None where it names none."""
         package, _, listed = (request.headers.get("Event") or "").partition(";")
         if not package.strip():
             return None
@@ -45,7 +45,7 @@ class SubscriptionStateHeader:
 
     @classmethod
     def of(cls, request: Request) -> SubscriptionStateHeader | None:
-        """How a subscription stands as a NOTIFY says, or None where it says nothing readable."""
+        """The state of a subscription as a NOTIFY gives it, or None where it cannot be read."""
         word, _, listed = (request.headers.get("Subscription-State") or "").partition(";")
         try:
             parameters = parse_parameters(listed)

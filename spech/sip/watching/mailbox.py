@@ -1,4 +1,4 @@
-"""Messages that wait: the event package message-summary (RFC 3842)."""
+"""Waiting messages: the event package message-summary (RFC 3842)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS: Final = frozenset(
         "none",
     }
 )
-#: Lines of a summary that are looked at.
+#: Lines of a summary that are read.
 _MOST_LINES: Final = 100
 
 
@@ -38,7 +38,7 @@ class MessageCount:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """Whether messages wait, for which account, and how many of each kind where that is told."""
+    """Whether messages wait, for which account, and how many of each kind if reported."""
 
     waiting: bool
     account: str | None = None
@@ -46,7 +46,7 @@ class Mailbox:
 
     @property
     def voice(self) -> MessageCount:
-        """The voice messages; zeros where none are told of."""
+        """The voice messages; zeros where none are reported."""
         for count in self.counts:
             if count.kind == "voice-message":
                 return count
@@ -81,6 +81,6 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanged(Event):
-    """A server told us whether messages wait, in a NOTIFY without a subscription."""
+    """A server reported waiting messages, in a NOTIFY without a subscription."""
 
     mailbox: Mailbox

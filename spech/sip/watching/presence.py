@@ -34,7 +34,7 @@ class Presence:
 
     @property
     def reachable(self) -> bool:
-        """Whether any of the ways is open."""
+        """Whether the person can be reached in any of the ways."""
         return any(one.reachable for one in self.tuples)
 
     @classmethod
@@ -47,7 +47,7 @@ class Presence:
         root = parse_markup(body)
         entity = root.get("entity")
         if root.tag != f"{_NAMESPACE}presence" or not entity:
-            raise RemoteProtocolError("no presence document")
+            raise RemoteProtocolError("not a presence document")
         tuples = tuple(_tuple(element) for element in root.findall(f"{_NAMESPACE}tuple"))
         return cls(entity, tuples, _notes(root))
 

@@ -30,15 +30,15 @@ from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 _FINAL: Final = frozenset(
     {400, 401, 403, 404, 405, 407, 410, 414, 416, 420, 481, 482, 483, 484, 485, 489, 501, 603, 604}
 )
-#: Why a notifier ended it, where asking again is of no use (4.1.3).
+#: Reasons of a notifier after which a new subscription is useless (4.1.3).
 _HOPELESS: Final = frozenset({"rejected", "noresource", "invariant"})
-#: Why it ended, where it may be asked for again at once.
+#: Reasons after which a new subscription is requested at once.
 _AT_ONCE: Final = frozenset({"deactivated", "timeout"})
 _LONGEST: Final = 86_400
 
 
 class SubscriptionState(enum.Enum):
-    """Where a subscription is."""
+    """The state of a subscription."""
 
     SUBSCRIBING = "subscribing"
     PENDING = "pending"
@@ -64,10 +64,10 @@ class Notified(Event):
 
 
 class Subscription:
-    """One subscription. It renews itself. When it was lost, it is made again where that may help.
+    """One subscription. It renews itself, and is requested again when lost, if that may help.
 
     ``status`` and ``reason`` are those of the last final response to SUBSCRIBE, or of the notifier
-    who ended it; ``content`` is the last state that was told.
+    that ended it; ``content`` is the last state that was reported.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Subscription:
         if self.state in (SubscriptionState.LEAVING, SubscriptionState.ENDED):
             return
         if self._dialog is None:
-            # Without a NOTIFY there is no dialog yet; the first one will hear 481, which ends it.
+            # Without a NOTIFY there is no dialog yet; the first one will get 481, which ends it.
             if self._first is not None:
                 self._first.abandon()
             self._end(SubscriptionState.ENDED)
@@ -198,7 +198,9 @@ class Subscription:
             else:
                 self._renew(self.expires, now)
         elif self._dialog is not None and status == 481:
-            self.subscribe(self._flows, now)  # They forgot us.
+            self.subscribe(
+                self._flows, now
+            )  # The notifier does not know the subscription any more.
         elif self._dialog is not None and status not in _FINAL:
             # It lives until it expires; there may be time for another try (4.1.2.2).
             self._context.timers.set(self, "refresh", now + self._pause(status))
@@ -215,7 +217,7 @@ class Subscription:
             self._context.timers.clear(self, "refresh")
 
     def _lengthen(self, response: Response) -> bool:
-        """423 Interval Too Brief: take what the notifier asks for."""
+        """423 Interval Too Brief: use the interval that the notifier asks for."""
         least = maybe_number((response.headers.get("Min-Expires") or "").strip(), _LONGEST)
         if least is None or least <= self.expires:
             return False
@@ -225,13 +227,13 @@ class Subscription:
     # ------------------------------------------------------------------ from their side
 
     def receive_notify(self, transaction: ServerTransaction, now: float) -> None:
-        """The notifier tells the state (4.1.3)."""
+        """A NOTIFY reports the state (4.1.3)."""
         request = transaction.request
         event = EventHeader.of(request)
         state = SubscriptionStateHeader.of(request)
         try:
             if event is None or event.package != self.package:
-                raise RemoteProtocolError("another event", 481)
+                raise RemoteProtocolError("the NOTIFY is about another event", 481)
             if state is None:
                 raise RemoteProtocolError("no Subscription-State", 400)
             self._enter_dialog(transaction)
@@ -265,7 +267,7 @@ class Subscription:
             self._dialog = Dialog.from_request(request, self._tag, transaction.flow)
             self._dialog.local_sequence = self._first.sequence
         elif self._dialog.remote.tag != request.from_.tag:
-            raise RemoteProtocolError("another notifier", 481)
+            raise RemoteProtocolError("the NOTIFY is from another notifier", 481)
         else:
             self._dialog.receive_request(request, transaction.flow)
         self._context.locate(self._dialog)
