@@ -29,7 +29,6 @@ from spech.sip.call.transfer import Referral
 from spech.sip.description.media_security import MediaSecurity, Policy
 from spech.sip.description.offer_answer import Negotiator, judge_offer
 from spech.sip.description.payload_types import AudioFormat
-from spech.sip.dialog.caller import caller_of
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.headers import Headers
 from spech.sip.message.uri import Uri
@@ -320,8 +319,7 @@ class Calls:
         except RemoteProtocolError:
             return  # The stack has refused the new call; the old one goes on.
         self._reports[new] = self._reports.pop(old)
-        assert new.invited_by is not None
-        driver.adopt(new, caller_of(new.invited_by).number)
+        driver.adopt(new, new.caller.number)
 
     def _driver_of(self, session: Leg) -> CallDriver | None:
         return next((driver for driver in self._running if driver.session is session), None)

@@ -13,7 +13,7 @@ from spech.phone.call import Call
 from spech.phone.calls import Calls, Reports
 from spech.sip.call.session import Session
 from spech.sip.description.media_security import Policy
-from spech.sip.dialog.caller import Caller, caller_of, number_of
+from spech.sip.dialog.caller import number_of
 from spech.sip.timeline import Entry
 
 #: Incoming calls that wait for ``incoming_calls()``; the next caller is told that we are busy.
@@ -32,29 +32,25 @@ class IncomingCall:
         return f"<IncomingCall from {self.caller_number}>"
 
     @property
-    def _caller(self) -> Caller:
-        assert self._session.invited_by is not None
-        return caller_of(self._session.invited_by)
-
-    @property
     def caller_number(self) -> str:
         """The user part of the caller's address, or its host; "anonymous" when it is withheld.
 
-        An identity that a server asserts (RFC 3325) comes first; see :attr:`asserted`.
+        An identity that our registrar, an allowed caller or this machine asserts (RFC 3325) comes
+        first; see :attr:`asserted`.
         """
-        return self._caller.number
+        return self._session.caller.number
 
     @property
     def display_name(self) -> str | None:
         """The caller's name, None without one."""
-        return self._caller.display_name
+        return self._session.caller.display_name
 
     @property
     def asserted(self) -> bool:
         """Whether the server that we are registered with asserts the identity (RFC 3325 5)."""
         assert self._session.dialog is not None
         source = self._session.dialog.set_up[0].remote[0]
-        return self._caller.asserted and self._calls.endpoint.agent.registered_at(source)
+        return self._session.caller.asserted and self._calls.endpoint.agent.registered_at(source)
 
     @property
     def called(self) -> str:

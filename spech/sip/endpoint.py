@@ -268,7 +268,8 @@ class Endpoint:
 
     async def _serve_look_ups(self) -> None:
         async for task in self._look_ups:
-            await task()
+            with self._guard(_OURSELVES, "a look-up"):
+                await task()
 
     async def _locate_dialog(self, dialog: Dialog) -> None:
         """Find the next hop of a dialog while it lives, so that its farewell needs no DNS."""

@@ -38,6 +38,10 @@ _NEGATIVE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 86_400.0
 #: Addresses that one URI may lead to: each costs a caller half a minute when all are silent.
 _MOST_TARGETS: Final = 16
+#: Records of one answer, and transports that NAPTR names, that are used. A peer names the host in
+#: its Contact, so it may be the zone of an attacker, with thousands of records.
+_MOST_RECORDS: Final = 64
+_MOST_SERVICES: Final = 8
 
 _Records = tuple[Any, ...]
 
@@ -128,15 +132,16 @@ class Resolver:
         pointers = [
             pointer
             for pointer in await self._look_up(host, "NAPTR", _SHORT_PATIENCE) or ()
-            if pointer.flags.lower() == b"s" and pointer.service.decode().lower() in _SERVICES
+            if pointer.flags.lower() == b"s" and _service(pointer) in _SERVICES
         ]
         pointers.sort(key=lambda pointer: (pointer.order, pointer.preference))
         names = [
-            (_SERVICES[pointer.service.decode().lower()], pointer.replacement.to_text(True))
+            (_SERVICES[_service(pointer)], pointer.replacement.to_text(True))
             for pointer in pointers
         ]
         return await self._services(
-            names or [(carrier, f"{name}.{host}") for carrier, name in _SRV_NAMES.items()]
+            names[:_MOST_SERVICES]
+            or [(carrier, f"{name}.{host}") for carrier, name in _SRV_NAMES.items()]
         )
 
     async def _services(self, names: Iterable[tuple[str, str]]) -> list[_Server]:
@@ -233,7 +238,7 @@ class Resolver:
             answer = await self._client.resolve(
                 name, kind, lifetime=patience, search=kind in ("A", "AAAA")
             )
-            records = tuple(answer)
+            records = tuple(answer)[:_MOST_RECORDS]
             keep = min(float(answer.rrset.ttl if answer.rrset else 0), _LONGEST_SECONDS)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             pass
@@ -243,6 +248,11 @@ class Resolver:
             del self._known[next(iter(self._known))]
         self._known[key] = (now + keep, records)
         return records
+
+
+def _service(pointer: Any) -> str:
+    """The service of a NAPTR record; the wire may hold any bytes there."""
+    return str(pointer.service.decode("ascii", "replace").lower())
 
 
 def _silence(name: str) -> ServerUnreachable:

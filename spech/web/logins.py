@@ -16,6 +16,7 @@ _MINUTE = 60.0
 #: The first wait after that, doubled by each further failure, and the longest one, in seconds.
 _FIRST_DELAY = 2.0
 _LONGEST_DELAY = 600.0
+_MOST_DOUBLINGS = 16
 #: Sources that are remembered; beyond it the one that failed least recently is forgotten.
 _SOURCES = 10_000
 
@@ -46,7 +47,8 @@ class LoginLimiter:
         failures.count += 1
         failures.forgotten_from = now
         if failures.count >= FAILURES:
-            delay = min(_FIRST_DELAY * 2.0 ** (failures.count - FAILURES), _LONGEST_DELAY)
+            doublings = min(failures.count - FAILURES, _MOST_DOUBLINGS)
+            delay = min(_FIRST_DELAY * 2.0**doublings, _LONGEST_DELAY)
             failures.blocked_until = failures.forgotten_from = now + delay
         self._failures[source] = failures
         if len(self._failures) > _SOURCES:

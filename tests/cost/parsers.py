@@ -90,7 +90,7 @@ def _message(data: bytes) -> None:
     validate(message)
     if isinstance(message, Request):
         response_to(message, 200, to_tag="1")
-        caller_of(message)
+        caller_of(message, trusted=True)
 
 
 def _in_lines(name: bytes) -> Callable[[bytes], object]:

@@ -91,6 +91,29 @@ async def test_where_a_uri_leads(
         assert targets == [Target(*one, parsed.host) for one in found]
 
 
+async def test_a_hostile_zone_costs_little_and_raises_nothing_else() -> None:
+    """A peer names the host in its Contact, so every byte of the answer may be an attacker's."""
+    many = 100
+    pointers = [
+        ("evil.test.", "NAPTR", rf'{at} 1 "s" "SIP+D2U" "" _sip._udp.e{at}.test.')
+        for at in range(many)
+    ]
+    services = [("_sip._udp.srv.test.", "SRV", f"{at} 1 5060 .") for at in range(many)]
+    odd = ("odd.test.", "NAPTR", r'1 1 "s" "\255\254" "" x.test.')
+    async with open_name_server(
+        *pointers, *services, odd, ("odd.test.", "A", "192.0.2.9")
+    ) as server:
+        resolver = resolver_for(server)
+        targets = await resolver.resolve(Uri.parse("sip:odd.test"))
+        assert [one.address[0] for one in targets] == ["192.0.2.9"]
+        with pytest.raises(ServerUnreachable):
+            await resolver.resolve(Uri.parse("sip:evil.test"))
+        assert sum(kind == "SRV" and "_udp.e" in name for name, kind in server.asked) <= 8
+        with pytest.raises(ServerUnreachable):
+            await resolver.resolve(Uri.parse("sip:srv.test"), "udp")
+        assert max(len(records) for _, records in resolver._known.values()) <= 64
+
+
 async def test_weights_are_chances() -> None:
     async with open_name_server(*ZONE) as server:
         first: Counter[str] = Counter()

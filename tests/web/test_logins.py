@@ -47,6 +47,16 @@ def test_a_wait_is_bounded_and_ends() -> None:
     assert limiter.wait("192.0.2.1", now + 600) == 0
 
 
+def test_whoever_guesses_for_weeks_still_has_to_wait() -> None:
+    limiter = LoginLimiter()
+    now = 0.0
+    for _ in range(1100):
+        limiter.fail("192.0.2.1", now)
+        now += limiter.wait("192.0.2.1", now)
+    limiter.fail("192.0.2.1", now)
+    assert limiter.wait("192.0.2.1", now) == 600
+
+
 def test_failures_are_forgotten_a_minute_after_the_last_wait() -> None:
     limiter = LoginLimiter()
     for _ in range(FAILURES):

@@ -9,7 +9,7 @@ from spech.agreement import Agreed
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
-from spech.sip.transaction.flow import Outgoing
+from spech.sip.transaction.flow import Flow, Outgoing
 
 
 @dataclass(slots=True)
@@ -26,7 +26,10 @@ class Fork:
     settled: bool = False
     _identity: Identity | None = None
     _credentials: Sequence[tuple[str, str]] = ()
-    _acks: list[Outgoing] = field(default_factory=list)
+    _ack: Outgoing | None = None
+    #: How often that ACK has gone out, and the flows that ACKs have taken.
+    _sent: int = 0
+    _used: set[Flow] = field(default_factory=set)
 
     def acknowledge(
         self,
@@ -42,7 +45,8 @@ class Fork:
         self.acknowledged = sequence
         self._identity = identity
         self._credentials = credentials
-        self._acks.clear()
+        self._ack = None
+        self._used.clear()
         self.acknowledge_again(context)
 
     def acknowledge_again(self, context: Context) -> None:
@@ -50,18 +54,19 @@ class Fork:
 
         Requests follow it: the flow whose ACK stopped the repetitions is known to work.
         """
-        flow = self._acks[-1].flow if self._acks else self.dialog.flow
-        if [ack.flow for ack in self._acks[-2:]] == [flow, flow]:
-            used = {ack.flow for ack in self._acks}
-            flow = next((one for one in self.dialog.flows if one not in used), flow)
+        ack = self._ack
+        flow = ack.flow if ack else self.dialog.flow
+        if ack is not None and self._sent >= 2:
+            flow = next((one for one in self.dialog.flows if one not in self._used), flow)
             self.dialog.prefer(flow)
-        ack = self._acks[-1] if self._acks else None
         if ack is None or ack.flow != flow:
             may_see = self._identity is not None and self._identity.trusts(flow)
             headers = self._credentials if may_see else ()
             request = self.dialog.request(
                 "ACK", context.via(flow), sequence=self.acknowledged, headers=headers
             )
-            ack = Outgoing(bytes(request), flow)
-        self._acks.append(ack)
+            self._ack = ack = Outgoing(bytes(request), flow)
+            self._sent = 0
+            self._used.add(flow)
+        self._sent += 1
         context.send(ack)

@@ -38,7 +38,7 @@ from spech.sip.call.session_timer import SessionTimer
 from spech.sip.call.source_check import SourceCheck
 from spech.sip.call.transfer import Referral, Transfer, Transfers
 from spech.sip.description.offer_answer import Negotiator
-from spech.sip.dialog.caller import reason_of
+from spech.sip.dialog.caller import Caller, caller_of, reason_of
 from spech.sip.dialog.capabilities import ALLOW, SUPPORTED
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
@@ -371,6 +371,13 @@ class Session:
         self.context.emit(Answered(self, agreed))
         if self.replaces is not None:
             self.replaces.hang_up(now)
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls, for an incoming call; only a trusted host may vouch for somebody else."""
+        assert self._invited is not None
+        trusted = self.context.is_trusted_host(self._invited.flow.remote[0])
+        return caller_of(self._invited.request, trusted=trusted)
 
     def response(
         self,

@@ -31,9 +31,12 @@ class Caller:
     asserted: bool
 
 
-def caller_of(request: Request) -> Caller:
-    """The caller of an INVITE: P-Asserted-Identity (RFC 3325), Remote-Party-ID, or From."""
-    for name in ("P-Asserted-Identity", "Remote-Party-ID"):
+def caller_of(request: Request, *, trusted: bool) -> Caller:
+    """The caller of an INVITE: P-Asserted-Identity (RFC 3325), Remote-Party-ID, or From.
+
+    Anyone can write the first two. They are read where the sender is ``trusted`` (RFC 3325 5).
+    """
+    for name in ("P-Asserted-Identity", "Remote-Party-ID") if trusted else ():
         for value in request.headers.values(name):
             try:
                 found = NameAddr.read(value)

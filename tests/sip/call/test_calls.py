@@ -13,6 +13,7 @@ from spech.sip.dialog.digest import DigestServer
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
+from spech.sip.transaction.flow import Outgoing
 from spech.testing.wire import FakeWire
 
 from ..conftest import Pair, called, invite, media, within
@@ -72,6 +73,19 @@ def test_a_lost_ack_is_sent_again_for_the_repeated_success(pair: Pair) -> None:
     pair.wire.run(5)
     assert theirs.state is SessionState.CONFIRMED
     assert pair.kinds(pair.alice).count("ACK") == 3
+
+
+def test_a_flood_of_repeated_successes_costs_one_ack_each(pair: Pair) -> None:
+    ours, _ = pair.established()
+    assert ours._invitation is not None
+    (fork,) = ours._invitation._forks.values()
+    sent: list[Outgoing] = []
+    pair.alice.agent.send = sent.append  # type: ignore[method-assign]
+    for _ in range(1000):
+        fork.acknowledge_again(pair.alice.agent)
+    assert len(sent) == 1000
+    assert len(set(map(id, sent))) <= len(fork.dialog.flows)
+    assert len(fork._used) <= len(fork.dialog.flows)
 
 
 def test_a_duplicated_invite_rings_once() -> None:

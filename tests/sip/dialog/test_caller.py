@@ -6,6 +6,7 @@ import pytest
 
 from spech.sip import events
 from spech.sip.dialog.caller import Caller, caller_of, reason_of
+from spech.testing.wire import FakeWire
 
 from ..conftest import Pair, called, invite, within
 
@@ -31,7 +32,17 @@ from ..conftest import Pair, called, invite, within
     ],
 )
 def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
-    assert caller_of(invite(*headers)) == caller
+    assert caller_of(invite(*headers), trusted=True) == caller
+    assert caller_of(invite(*headers), trusted=False) == Caller("bob", None, False)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_stranger_vouches_for_nobody(trusted: bool) -> None:
+    pair = Pair(FakeWire(seed=9), bob_agent=False)
+    pair.alice.agent.is_known_peer = lambda host: trusted and host == pair.bob.address[0]
+    call = called(pair, invite(("P-Asserted-Identity", '"Police" <sip:110@x>')))
+    shown = Caller("110", "Police", True) if trusted else Caller("bob", None, False)
+    assert call.session.caller == shown
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,7 @@ def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
 def test_who_calls_by_an_odd_from(address: str, caller: Caller) -> None:
     request = invite()
     headers = request.headers.set("From", f"{address};tag=1")
-    assert caller_of(request.replace(headers=headers)) == caller
+    assert caller_of(request.replace(headers=headers), trusted=False) == caller
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,12 @@ async def test_a_bye_goes_to_the_next_server_when_the_first_died_in_mid_call(
             elif kind == "numeric":
                 server.contact = f"<sip:bob@127.0.0.1:{domain.first.port};transport={transport}>"
         async with open_phone(
-            domain.account, listen=LOOPBACK, ports=PORTS, resolver=resolver_for(domain.names)
+            domain.account,
+            listen=LOOPBACK,
+            ports=PORTS,
+            resolver=resolver_for(domain.names),
+            no_sound_after=1000.0,  # These servers send no sound, and shall not be asked for it.
+            give_up_after=None,
         ) as phone:
             async with phone.call("bob") as call:
                 await call.answered(timeout=10)
@@ -174,7 +179,12 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
     async with (
         open_domain() as domain,
         open_phone(
-            domain.account, listen=LOOPBACK, ports=PORTS, resolver=resolver_for(domain.names)
+            domain.account,
+            listen=LOOPBACK,
+            ports=PORTS,
+            resolver=resolver_for(domain.names),
+            no_sound_after=1000.0,  # These servers send no sound, and shall not be asked for it.
+            give_up_after=None,
         ) as phone,
     ):
         async with phone.call("bob") as call:
