@@ -1,6 +1,6 @@
 """A journal of dialogs, from which a restarted phone sends the farewells of a killed one.
 
-Each line holds a checksum and a JSON array: the wall clock, the account, Call-ID and tag, and the
+Each line holds a checksum and a JSON array: the account, Call-ID and tag, and the
 :class:`~spech.sip.call.leftover.FarewellRecord` of the call, or null when it has ended. A line is
 written with one system call before the message that it is about is sent, so it outlives the
 process; a background task syncs the file within a second, so it outlives a loss of power.
@@ -8,22 +8,21 @@ process; a background task syncs the file within a second, so it outlives a loss
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
-import json
 import logging
 import math
 import os
 import time
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import trio
 
 from spech.addresses import numeric
 from spech.errors import LocalProtocolError
-from spech.sip.call.leftover import FarewellRecord, FlowRecord
+from spech.sip.call.leftover import FarewellRecord
 from spech.sip.call.session import Session
 from spech.sip.transaction.flow import TRANSPORTS
 
@@ -39,15 +38,13 @@ _SYNC_SECONDS: Final = 0.5
 _ALIVE_SECONDS: Final = 60.0
 #: Bytes from which on a file that holds mostly ended calls is written again.
 _COMPACT_FROM: Final = 1 << 20
-#: A record holds no circle, and looking for one takes longer than writing it.
-_ENCODER: Final = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 #: Bytes that are read at most.
 _LARGEST: Final = 64 << 20
 
 
-#: The fields of a record that are no text.
-_NO_TEXT: Final = ("flows", "route_set", "sequence")
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(FarewellRecord))
+_Entry = tuple[str | None, str, str, FarewellRecord | None]
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(_Entry)
 
 
 class Journal:
@@ -67,7 +64,11 @@ class Journal:
         self._path = Path(path)
         self._account = account
         self._live: dict[Key, bytes] = {}
+        #: Bytes of the lines in ``_live``, and of the file.
+        self._live_size = 0
         self._size = 0
+        #: The record of each line in ``_live`` that this process has written.
+        self._records: dict[Key, FarewellRecord] = {}
         self._unsynced = trio.Event()
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -93,7 +94,8 @@ class Journal:
         return self
 
     def __exit__(self, *args: object) -> None:
-        """Close the file; what no farewell has been confirmed for stays in it."""
+        """Close the file; calls whose farewell nobody has confirmed stay in it."""
+        self._empty()
         os.close(self._file)
 
     # ------------------------------------------------------------------ writing
@@ -109,22 +111,21 @@ class Journal:
     def write(self, key: Key, record: FarewellRecord | None) -> None:
         """Note what the farewell of a call needs now, None when it needs nothing any more."""
         if record is None:
-            if self._live.pop(key, None) is None:
+            line = self._live.pop(key, None)
+            if line is None:
                 return
-            if not self._live:
-                self._truncate()
-                return
-            line = self._line(key, None)
-        else:
+            self._live_size -= len(line)
+            self._records.pop(key, None)
+            self._append(self._line(key, None))
+        elif self._records.get(key) != record:
             line = self._line(key, record)
-            if self._live.get(key) == line:
-                return
+            self._live_size += len(line) - len(self._live.get(key, b""))
             self._live[key] = line
-        self._append(line)
+            self._records[key] = record
+            self._append(line)
 
     def _line(self, key: Key, record: FarewellRecord | None) -> bytes:
-        values = None if record is None else [getattr(record, name) for name in _FIELDS]
-        text = _ENCODER.encode([self._account, *key, values]).encode()
+        text = _ENCODER.encode((self._account, *key, record))
         return b"%08x %b\n" % (zlib.crc32(text), text)
 
     def _append(self, line: bytes) -> None:
@@ -138,13 +139,14 @@ class Journal:
             return  # The next line takes the place of the broken one.
         self._size += len(line)
         self._unsynced.set()
-        if self._size > _COMPACT_FROM and self._size > 4 * sum(map(len, self._live.values())):
+        if self._size > _COMPACT_FROM and self._size > 4 * self._live_size:
             self._rewrite()
 
-    def _truncate(self) -> None:
-        os.ftruncate(self._file, 0)
-        self._size = 0
-        self._unsynced.set()
+    def _empty(self) -> None:
+        """Empty the file when no call is up: this is slow, so not at the end of each call."""
+        if self._size and not self._live:
+            os.ftruncate(self._file, 0)
+            self._size = 0
 
     def _rewrite(self) -> None:
         """Keep the live calls only.
@@ -165,6 +167,7 @@ class Journal:
                 await self._unsynced.wait()
                 await trio.sleep(_SYNC_SECONDS)
             self._unsynced = trio.Event()
+            self._empty()
             await trio.to_thread.run_sync(self._sync)
 
     def _sync(self) -> None:
@@ -187,7 +190,7 @@ class Journal:
         for line in text.splitlines(keepends=True):
             try:
                 key, record = self._parse(line)
-            except (ValueError, TypeError):
+            except ValueError:
                 skipped += 1
                 continue
             found.pop(key, None)
@@ -202,42 +205,31 @@ class Journal:
             _log.warning("%d calls of a process that ended long ago are left alone", len(found))
             found = {}
         self._live = {key: line for key, line in self._live.items() if key in found}
+        self._live_size = sum(map(len, self._live.values()))
         return found
 
     def _parse(self, line: bytes) -> tuple[Key, FarewellRecord | None]:
         checksum, _, text = line.removesuffix(b"\n").partition(b" ")
         if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
             raise ValueError("damaged")
-        account, call_id, tag, values = json.loads(text)
-        key = (str(call_id), str(tag))
+        account, call_id, tag, record = _DECODER.decode(text)
+        key = (call_id, tag)
         if account != self._account:
             _log.info("a call of %s, which is not this phone's account, is skipped", account)
             return key, None
-        return key, None if values is None else _record(values)
+        if record is not None:
+            _check(record)
+        return key, record
 
 
-def _record(values: list[Any]) -> FarewellRecord:
-    """What :meth:`Journal.write` was given.
+def _check(record: FarewellRecord) -> None:
+    """Check what the types of a record do not say.
 
     Raises:
-        ValueError, TypeError: the values are others.
+        ValueError: it has no flow, or one that no socket takes.
     """
-    record = FarewellRecord(**dict(zip(_FIELDS, values, strict=True)))
-    texts = [getattr(record, name) for name in _FIELDS if name not in _NO_TEXT]
-    if not all(isinstance(one, str) for one in (*texts, *record.route_set)):
-        raise ValueError("a text is missing")
-    if record.farewell not in ("CANCEL", "DECLINE", "BYE") or not record.flows:
-        raise ValueError("an unknown farewell, or no flow")
-    return dataclasses.replace(
-        record,
-        flows=tuple(_flow(*one) for one in record.flows),
-        route_set=tuple(record.route_set),
-        sequence=int(record.sequence),
-    )
-
-
-def _flow(transport: str, local: Any, remote: Any, host: Any) -> FlowRecord:
-    (here, here_port), (there, there_port) = local, remote
-    if transport not in TRANSPORTS or numeric(str(there)) is None or not isinstance(host, str):
-        raise ValueError("a damaged flow")
-    return transport, (str(here), int(here_port)), (str(there), int(there_port)), host
+    if not record.flows:
+        raise ValueError("no flow")
+    for transport, _, (host, _), _ in record.flows:
+        if transport not in TRANSPORTS or numeric(host) is None:
+            raise ValueError("a damaged flow")

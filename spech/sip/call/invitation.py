@@ -52,6 +52,8 @@ class Invitation(Attempts):
         self._sequence = self._context.ids.sequence()
         self._redirections = 0
         self._forks: dict[str, Fork] = {}
+        #: What :meth:`farewell_record` has returned, None when it may be another one.
+        self._record: FarewellRecord | None = None
 
     @property
     def dialogs(self) -> tuple[Dialog, ...]:
@@ -93,6 +95,10 @@ class Invitation(Attempts):
         return Request("INVITE", self._target, headers, self._body)
 
     def _sent(self) -> None:
+        self._changed()
+
+    def _changed(self) -> None:
+        self._record = None
         self._session.changed()
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
@@ -102,15 +108,18 @@ class Invitation(Attempts):
         self.send(now)
 
     def farewell_record(self, local_tag: str) -> FarewellRecord:
-        """What it takes to cancel the INVITE after a restart."""
+        """What it takes to cancel the INVITE after a restart. The same object until it changes."""
         assert self._transaction is not None
-        return FarewellRecord.of_invite(
-            "CANCEL",
-            self._transaction.request,
-            self._transaction.flow,
-            local_tag,
-            self.identity.uri,
-        )
+        if self._record is None:
+            self._record = FarewellRecord.of_invite(
+                "CANCEL",
+                self._transaction.request,
+                self._transaction.flow,
+                local_tag,
+                self.identity.uri,
+                self.dialogs,
+            )
+        return self._record
 
     def cancel(self, now: float) -> None:
         """CANCEL. Only after a provisional response (RFC 3261 9.1)."""
@@ -155,7 +164,10 @@ class Invitation(Attempts):
             return
         agreed: Agreed | None = None
         # Without a To tag as well: an RFC 2543 peer has the null tag (RFC 3261 12.1.2).
-        fork = self._fork(transaction, response)
+        known = self._forks.get(response.to.tag or "")
+        fork = known or self._fork(transaction, response)
+        if known is None:
+            self._changed()
         if not self._acknowledge_provisional(fork, transaction, response, now):
             return
         if response.body and not fork.settled:

@@ -7,7 +7,7 @@ names. Pure, as all of ``sip/call``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -24,15 +24,42 @@ from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
 from spech.sip.transaction.timers import PATIENCE, T1
-from spech.sip.transaction.transaction import ClientTransaction, derived
+from spech.sip.transaction.transaction import ClientTransaction
 
 #: Added to the last CSeq number that was written down: later requests may have been sent before
 #: the process ended. RFC 3261 12.2.2 takes any number above the last.
 _MARGIN: Final = 100
 _LARGEST_SEQUENCE: Final = 2**31 - 1
 
+#: Early dialogs of one INVITE that are written down; a call has more only where it forks widely.
+_EARLY_DIALOGS: Final = 8
+#: What CANCEL and a response repeat of an INVITE (RFC 3261 9.1, 8.2.6.2). No credentials.
+_HEAD: Final = frozenset(("Via", "Max-Forwards", "Route", "From", "To", "Call-ID", "CSeq"))
+
 #: Transport, our address, theirs, and the name of their certificate: the fields of a Flow.
 FlowRecord = tuple[str, tuple[str, int], tuple[str, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class DialogRecord:
+    """What a BYE needs of a dialog (RFC 3261 12); ``sequence`` is the last CSeq number of ours."""
+
+    local: str
+    remote: str
+    target: str
+    route_set: tuple[str, ...]
+    sequence: int
+
+    @classmethod
+    def of(cls, dialog: Dialog) -> DialogRecord:
+        """The record of ``dialog``."""
+        return cls(
+            str(dialog.local),
+            str(dialog.remote),
+            str(dialog.target),
+            tuple(str(route) for route in dialog.route_set),
+            dialog.local_sequence,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +74,8 @@ class FarewellRecord:
         flows: where the farewell goes, best first.
         invite: for CANCEL and DECLINE the head of the INVITE: Request-URI, Via, From, To, Call-ID,
             CSeq and Route.
-        local, remote, target, route_set, sequence: for BYE the dialog (RFC 3261 12); ``sequence``
-            is the last CSeq number of ours.
+        dialogs: for BYE the dialog, for CANCEL the early dialogs, which get a BYE where the INVITE
+            was answered meanwhile (RFC 3261 15).
     """
 
     farewell: Literal["CANCEL", "DECLINE", "BYE"]
@@ -57,11 +84,7 @@ class FarewellRecord:
     account: str
     flows: tuple[FlowRecord, ...]
     invite: str = ""
-    local: str = ""
-    remote: str = ""
-    target: str = ""
-    route_set: tuple[str, ...] = ()
-    sequence: int = 0
+    dialogs: tuple[DialogRecord, ...] = ()
 
     @classmethod
     def of_invite(
@@ -71,18 +94,19 @@ class FarewellRecord:
         flow: Flow,
         local_tag: str,
         account: Uri,
+        early: Sequence[Dialog] = (),
     ) -> FarewellRecord:
         """For an INVITE without final response; ``request`` is ours or theirs."""
-        head = derived(request, "INVITE")
-        for value in request.headers.get_all("Via")[1:]:
-            head = head.replace(headers=head.headers.add("Via", value))
+        lines = [f"INVITE {request.uri} SIP/2.0"]
+        lines += [f"{name}: {value}" for name, value in request.headers if name in _HEAD]
         return cls(
             farewell,
             request.call_id,
             local_tag,
             str(account),
             (_record(flow),),
-            bytes(head).decode("utf-8", "surrogateescape"),
+            "\r\n".join(lines) + "\r\n\r\n",
+            tuple(map(DialogRecord.of, early[:_EARLY_DIALOGS])),
         )
 
     @classmethod
@@ -93,12 +117,8 @@ class FarewellRecord:
             dialog.call_id,
             dialog.local.tag or "",
             str(account),
-            tuple(_record(flow) for flow in dialog.flows),
-            local=str(dialog.local),
-            remote=str(dialog.remote),
-            target=str(dialog.target),
-            route_set=tuple(str(route) for route in dialog.route_set),
-            sequence=dialog.local_sequence,
+            tuple(map(_record, dialog.flows)),
+            dialogs=(DialogRecord.of(dialog),),
         )
 
 
@@ -130,14 +150,18 @@ class LeftoverCall:
         self._context = context
         self._identity = identity
         self._done = done
-        self._over = False
+        #: Farewells whose final status is missing.
+        self._awaited = 1
         flows = tuple(present(Flow(*flow)) for flow in record.flows)
         if not flows:
             raise RemoteProtocolError("a farewell without a flow")
+        self._dialogs = tuple(_dialog(record.call_id, one, flows) for one in record.dialogs)
         if record.farewell == "BYE":
-            self._bye(_dialog(record, flows), now)
+            if not self._dialogs:
+                raise RemoteProtocolError("a farewell without a dialog")
+            self._bye(self._dialogs, now)
         else:
-            invite = parse(record.invite.encode("utf-8", "surrogateescape"))
+            invite = parse(record.invite.encode())
             if not isinstance(invite, Request):
                 raise RemoteProtocolError("a farewell to no INVITE")
             if record.farewell == "CANCEL":
@@ -148,17 +172,19 @@ class LeftoverCall:
     def __str__(self) -> str:
         return "the farewell to a call of an earlier process"
 
-    def _bye(self, dialog: Dialog, now: float) -> None:
-        self._context.locate(dialog)
-        request = DialogRequest(
-            self._context,
-            self._identity,
-            dialog,
-            "BYE",
-            now,
-            done=lambda status, response, at: self._finish(status),
-        )
-        request.hurry(now, T1)
+    def _bye(self, dialogs: Sequence[Dialog], now: float) -> None:
+        self._awaited = len(dialogs)
+        for dialog in dialogs:
+            self._context.locate(dialog)
+            request = DialogRequest(
+                self._context,
+                self._identity,
+                dialog,
+                "BYE",
+                now,
+                done=lambda status, response, at: self._finish(status),
+            )
+            request.hurry(now, T1)
 
     def _cancel(self, invite: Request, flow: Flow, now: float) -> None:
         layer = self._context.layer
@@ -181,15 +207,20 @@ class LeftoverCall:
     ) -> None:
         """A response to the CANCEL, or to the INVITE that it cancels."""
         if transaction.request.method != "INVITE":
-            if response.status >= 300:
-                self._end_cancel(response.status)  # 481: the INVITE is not known any more.
+            if response.status == 481 and self._dialogs:
+                # The INVITE has its final response: it was answered meanwhile, or has failed.
+                self._context.timers.clear_all(self)
+                self._invite.abandon()
+                self._bye(self._dialogs, now)
+            elif response.status >= 300:
+                self._end_cancel(response.status)
         elif 200 <= response.status < 300:
             # It crossed the CANCEL: acknowledged, and then ended (RFC 3261 9.1, 15).
             fork = Fork(Dialog.from_response(transaction.request, response, transaction.flow))
             sequence = transaction.request.cseq.number
             fork.acknowledge(self._context, self._identity, sequence, ())
             self._context.timers.clear_all(self)
-            self._bye(fork.dialog, now)
+            self._bye((fork.dialog,), now)
         elif response.status >= 300:
             self._end_cancel(response.status)
 
@@ -208,8 +239,8 @@ class LeftoverCall:
         self._finish(status)
 
     def _finish(self, status: int) -> None:
-        if not self._over:
-            self._over = True
+        self._awaited -= 1
+        if self._awaited == 0:
             self._done(status)
 
 
@@ -217,9 +248,9 @@ def _record(flow: Flow) -> FlowRecord:
     return flow.transport, flow.local, flow.remote, flow.host
 
 
-def _dialog(record: FarewellRecord, flows: tuple[Flow, ...]) -> Dialog:
+def _dialog(call_id: str, record: DialogRecord, flows: tuple[Flow, ...]) -> Dialog:
     dialog = Dialog(
-        call_id=record.call_id,
+        call_id=call_id,
         local=NameAddr.parse(record.local),
         remote=NameAddr.parse(record.remote),
         target=Uri.parse(record.target),
