@@ -114,6 +114,54 @@ def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair)
     restart.nothing_left()
 
 
+@pytest.mark.parametrize("tags", [("b1",), ("b1", "b2")], ids=["one end", "two forks"])
+def test_an_invite_that_was_answered_meanwhile_gets_a_bye(
+    scripted: Pair, tags: tuple[str, ...]
+) -> None:
+    """481 to the CANCEL: the BYE goes to the early dialogs (RFC 3261 15)."""
+    pair = scripted
+    ours = pair.call()
+    pair.wire.run(0.1)
+    invite = pair.bob.take("INVITE")
+    assert isinstance(invite, Request)
+    for tag in tags:
+        contact = [("Contact", f"<sip:{tag}@10.0.0.2>")]
+        pair.bob.send(response_to(invite, 180, to_tag=tag, headers=contact), pair.alice)
+    pair.wire.run(0.1)
+    restart = Restart(pair, ours)
+    cancel = pair.bob.take("CANCEL")
+    assert isinstance(cancel, Request)
+    pair.bob.send(response_to(cancel, 481), restart.alice)
+    pair.wire.run(0.1)
+    for tag in tags:
+        assert not restart.outcome
+        bye = pair.bob.take("BYE")
+        assert isinstance(bye, Request)
+        assert bye.to.tag == tag
+        assert str(bye.uri) == f"sip:{tag}@10.0.0.2"
+        assert bye.cseq.number > invite.cseq.number
+        pair.bob.send(response_to(bye, 200), restart.alice)
+        pair.wire.run(0.1)
+    assert restart.outcome == [200]
+    pair.wire.run(100)
+    assert restart.alice.agent.idle
+
+
+def test_an_invite_that_nobody_knows_any_more_needs_no_farewell(scripted: Pair) -> None:
+    """481 to the CANCEL, and no early dialog was made."""
+    pair = scripted
+    ours = pair.call()
+    pair.wire.run(0.1)
+    restart = Restart(pair, ours)
+    cancel = pair.bob.take("CANCEL")
+    assert isinstance(cancel, Request)
+    pair.bob.send(response_to(cancel, 481), restart.alice)
+    pair.wire.run(0.1)
+    assert restart.outcome == [481]
+    pair.wire.run(100)
+    assert restart.alice.agent.idle
+
+
 def test_their_invite_is_declined(pair: Pair) -> None:
     theirs = pair.call()
     ours = pair.incoming()
