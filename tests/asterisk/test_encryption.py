@@ -11,6 +11,8 @@ from spech.testing.dialplan import PASSWORD
 from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
+from ..inside import begin_at, rtp_of, sequence_of
+
 RATE = 8000
 SAID = sine(700, RATE, 1, level=-18)
 
@@ -79,12 +81,12 @@ async def test_the_counter_of_rollovers_lives_through_a_hold(
     async with open_phone(account(pbx, user, user), listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
         async with phone.call("600") as call:
-            call._media._session._sequence = 65_500
+            begin_at(rtp_of(call), 65_500)
             await call.answered(timeout=5)
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=SAID, level=-18)
                 await talk(port, SAID, 0.5)
-                assert call._media._session._sequence < 1000
+                assert sequence_of(rtp_of(call)) < 1000
                 call.hold()
                 await until(lambda: call.ladder().count("200 OK (INVITE)") == 2)
                 call.resume()

@@ -14,6 +14,8 @@ from spech.testing.stun import open_stun_server
 from spech.testing.talk import hear_tone
 from spech.testing.waiting import first, until
 
+from ..inside import stream_of
+
 RATE = 8000
 SAID = sine(700, RATE, 1, level=-18)
 
@@ -27,7 +29,7 @@ def account(pbx: Asterisk, user: str) -> Account:
 
 
 def check(call: Call, *, muxed: bool = False) -> None:
-    agent = call._media._stream.ice
+    agent = stream_of(call).ice
     assert agent is not None
     assert agent.state is IceState.CONNECTED
     assert agent.destination(RTP) is not None
@@ -91,4 +93,4 @@ async def test_a_pbx_without_ice_is_talked_to_all_the_same(pbx: Asterisk, ports:
             await call.answered(timeout=5)
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=SAID, level=-18)
-            assert call._media._stream.ice is None
+            assert stream_of(call).ice is None

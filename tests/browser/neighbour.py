@@ -12,6 +12,8 @@ import trio
 from spech import Call, Phone, open_phone
 from spech.testing.waiting import wait
 
+from ..inside import session_of
+
 
 class Neighbour:
     """Answers one call, and does what it is told with it. Runs inside a ``with`` block."""
@@ -59,7 +61,7 @@ class Neighbour:
         self._token.run_sync_soon(self._targets.send_nowait, target)
 
     def _do(self, what: Callable[[Call], None]) -> None:
-        wait(lambda: self._call is not None and self._call._driver.session.is_up)
+        wait(lambda: self._call is not None and session_of(self._call).is_up)
         call = self._call
         assert call is not None
         trio.from_thread.run_sync(what, call, trio_token=self._token)

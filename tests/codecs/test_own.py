@@ -15,6 +15,8 @@ from spech import Phone, PortRange, codecs, open_phone
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
+from ..inside import forget_codecs
+
 DOCUMENT = Path(__file__).parents[2] / "docs/media.md"
 PORTS = PortRange(39_000, 39_039)
 
@@ -31,9 +33,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: linear8\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    codecs._makers.cache_clear()
+    forget_codecs()
     yield
-    codecs._makers.cache_clear()
+    forget_codecs()
 
 
 async def echo(phone: Phone) -> None:

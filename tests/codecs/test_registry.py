@@ -17,6 +17,8 @@ from spech.codecs import BaseCodec, CodecInfo, CodecMaker, Samples
 from spech.codecs.library import Library, State
 from spech.errors import CodecUnavailable
 
+from ..inside import forget_codecs
+
 Install = Callable[..., None]
 
 
@@ -54,10 +56,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             "entry_points",
             lambda *, group: [entry for entry in entries if entry.group == group],
         )
-        codecs._makers.cache_clear()
+        forget_codecs()
 
     yield install
-    codecs._makers.cache_clear()
+    forget_codecs()
 
 
 def test_a_codec_of_ones_own_joins(install: Install, caplog: pytest.LogCaptureFixture) -> None:

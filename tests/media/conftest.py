@@ -26,6 +26,8 @@ from spech.media.port import AudioPort
 from spech.rtp import packet as rtp
 from spech.rtp.ports import PortPair
 
+from ..inside import unread_of
+
 Address = tuple[str, int]
 TICK = 0.02
 
@@ -176,7 +178,7 @@ async def speak(
         for start in range(0, len(sound), size):
             microphone.send(sound[start : start + size].tobytes())
             call.tick()
-            while speaker._speaker:
+            while unread_of(speaker):
                 heard.append(await speaker.receive())
     return np.frombuffer(b"".join(heard), np.int16)
 

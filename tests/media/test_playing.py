@@ -15,6 +15,7 @@ from spech.audio.tones import tone
 from spech.errors import CallEnded, MediaError
 from spech.rtp import rtcp
 
+from ..inside import unread_of
 from .conftest import Call, collect, frequency, speak, write_wav
 
 
@@ -211,6 +212,6 @@ async def test_a_tone_of_the_network_is_heard(call: Call) -> None:
     with call.right.open_audio() as speaker:
         call.tick(15)
         heard = []
-        while speaker._speaker:
+        while unread_of(speaker):
             heard.append(np.frombuffer(await speaker.receive(), "<i2"))
     assert max(map(dbfs, heard)) == pytest.approx(-16, abs=1.5)

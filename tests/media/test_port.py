@@ -9,6 +9,8 @@ from spech.codecs import Samples
 from spech.media.port import AudioPort
 from spech.testing.audio import sine
 
+from ..inside import microphone_of
+
 RATE = 8000
 FRAME = 160
 TICK = 0.02
@@ -43,7 +45,7 @@ async def test_a_quarter_of_an_hour_of_drift_makes_neither_holes_nor_delay(drift
     assert sum(frame is None for frame in taken) <= 3
     sound = np.concatenate([frame for frame in taken[1000:] if frame is not None]).astype(int)
     assert np.abs(np.diff(sound)).max() <= 1.3 * STEEPEST
-    assert len(port._microphone) <= 5 * 2 * FRAME
+    assert len(microphone_of(port)) <= 5 * 2 * FRAME
 
 
 async def test_a_speaker_in_step_is_left_alone() -> None:

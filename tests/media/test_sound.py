@@ -19,6 +19,7 @@ from spech.testing.audio import speech_level
 from spech.testing.speech import SENTENCES
 from spech.testing.speech import speak as speech
 
+from ..inside import microphone_of, rtp_of, unread_of
 from .conftest import TICK, Call, collect, frequency, noise, speak
 
 
@@ -268,7 +269,7 @@ async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
             microphone.send(bytes(320 * 5))
         assert microphone.dropped == 90
         call.tick(200)
-        assert len(port._speaker) == 10
+        assert len(unread_of(port)) == 10
         assert port.missed == 190
 
 
@@ -279,7 +280,7 @@ async def test_a_standing_backlog_is_shortened(call: Call) -> None:
         for _ in range(1000):
             microphone.send(bytes(320))
             call.tick()
-        assert len(microphone._microphone) <= 2 * 320
+        assert len(microphone_of(microphone)) <= 2 * 320
         assert microphone.dropped == 0
 
 
@@ -293,7 +294,7 @@ async def test_a_suspended_machine_goes_on_at_the_present(call: Call) -> None:
     assert len(after) == 40
     assert after[20].marker
     assert (after[20].timestamp - before.timestamp) & 0xFFFFFFFF == 3001 * 160
-    assert len(call.right.media._session.buffer) <= 4
+    assert len(rtp_of(call.right.media).buffer) <= 4
 
 
 async def test_gain_in_both_directions(call: Call) -> None:

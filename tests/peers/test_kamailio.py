@@ -18,6 +18,7 @@ from spech.testing.talk import talk
 from spech.testing.waiting import first, until
 
 from .. import ports
+from ..inside import session_of
 from . import kamailio
 
 PORT = ports.reserve()
@@ -115,7 +116,7 @@ async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: s
         await alice.registered(timeout=5)
         async with alice.call("bob") as call:
             await call.answered(timeout=5)
-            await until(lambda: answered and answered[0]._driver.session.is_up)
+            await until(lambda: answered and session_of(answered[0]).is_up)
             (there,) = answered
             await trio.sleep(2.1)  # A nonce lives in whole seconds.
             call.hold()
@@ -174,7 +175,7 @@ async def test_two_whom_the_proxy_hides_are_connected_with_each_other() -> None:
         async with alice.call("bob") as first_call, alice.call("carol") as second_call:
             await first_call.answered(timeout=5)
             await second_call.answered(timeout=5)
-            await until(lambda: all(one[0]._driver.session.is_up for one in calls.values()))
+            await until(lambda: all(session_of(one[0]).is_up for one in calls.values()))
             await first_call.transfer_to(second_call, timeout=5)
         (at_carol,) = calls["carol"]
         await until(lambda: len(calls["bob"]) == 2 and at_carol.remote == "bob")

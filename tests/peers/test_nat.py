@@ -25,6 +25,7 @@ from spech.testing.stun import open_stun_server
 from spech.testing.talk import hear_tone, talk
 from spech.testing.waiting import first
 
+from ..inside import stream_of
 from . import baresip, coturn
 from .conftest import RATE, SAID, assert_heard
 
@@ -118,7 +119,7 @@ def test_a_call_out_of_a_nat(
             ):
                 await call.answered(timeout=5)
                 await hear_oneself(call)
-                agent = call._media._stream.ice
+                agent = stream_of(call).ice
                 assert (agent is not None) is theirs
                 if agent is not None:
                     assert agent.state is IceState.CONNECTED
@@ -158,7 +159,7 @@ async def talk_with_baresip(call: Call) -> None:
     with call.open_audio(RATE) as port:
         await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID, level=baresip.TONE_LEVEL)
         await talk(port, SAID, 1)
-    agent = call._media._stream.ice
+    agent = stream_of(call).ice
     assert agent is not None
     assert agent.state is IceState.CONNECTED
 
@@ -181,7 +182,7 @@ def test_baresip_calls_out_of_a_nat_by_ice(
                 incoming = await first(phone.incoming_calls())
                 async with incoming.answer() as call:
                     await talk_with_baresip(call)
-                    agent = call._media._stream.ice
+                    agent = stream_of(call).ice
                     assert agent is not None
                     way = agent.destination(RTP)
                     assert way is not None

@@ -21,6 +21,7 @@ from spech.testing.plugin import unavailable
 from spech.testing.waiting import first, until
 
 from .. import ports
+from ..inside import dialog_of, endpoint_of, session_of
 from . import sipp
 
 SCENARIOS = Path(__file__).with_name("scenarios")
@@ -74,7 +75,7 @@ def exchanged(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[Me
     """What we sent or received in a call, retransmissions left out."""
     datagrams = dict.fromkeys(
         entry.data
-        for entry in phone._endpoint.agent.timeline.entries(call.call_id)
+        for entry in endpoint_of(phone).agent.timeline.entries(call.call_id)
         if entry.data and (entry.source == phone.address) is sent
     )
     return [parse(data) for data in datagrams]
@@ -102,8 +103,7 @@ async def test_a_second_answer_is_acknowledged_and_ended(phone: Phone, tmp_path:
         await call.answered(timeout=5)
         await until(lambda: "200 BYE" in messages(phone, call, sent=False))
         assert call.state == "answered"
-        assert call._driver.session.dialog is not None
-        assert call._driver.session.dialog.remote.tag == "first"
+        assert dialog_of(call).remote.tag == "first"
     assert call.ended_by == "local"
     assert messages(phone, call, sent=True) == ["INVITE", "ACK", "ACK", "BYE", "BYE"]
 
@@ -178,7 +178,7 @@ async def test_early_media_moves_before_the_answer(phone: Phone, tmp_path: Path)
 async def test_we_take_the_interval_that_it_wants(phone: Phone, tmp_path: Path) -> None:
     async with called("wants_longer_sessions", tmp_path), phone.call(TARGET) as call:
         await call.answered(timeout=5)
-        assert (call._driver.session.timer.interval, call._driver.session.timer.ours) == (
+        assert (session_of(call).timer.interval, session_of(call).timer.ours) == (
             3600,
             True,
         )
@@ -189,7 +189,7 @@ async def test_it_takes_the_interval_that_we_want(phone: Phone, tmp_path: Path) 
     name = "wants_short_sessions"
     async with calling(name, tmp_path, phone) as incoming, incoming.answer() as call:
         await call.ended()
-    assert (call._driver.session.timer.interval, call._driver.session.timer.ours) == (90, False)
+    assert (session_of(call).timer.interval, session_of(call).timer.ours) == (90, False)
     # The refused INVITE never became a call.
     assert messages(phone, call, sent=True).count("180 INVITE") == 1
 

@@ -23,6 +23,8 @@ from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Outgoing
 from spech.sip.transport.udp import UdpTransport
 
+from ..inside import sessions_of
+
 PORTS = PortRange(37_000, 37_007)
 Scenario = Callable[[Phone, str], Awaitable[None]]
 
@@ -125,7 +127,7 @@ async def far_end(bob: Phone) -> None:
 
 def still_busy(bob: Phone, living: int) -> bool:
     tasks = trio.lowlevel.current_statistics().tasks_living
-    return bool(bob._endpoint.agent.sessions) or tasks > living
+    return bool(sessions_of(bob)) or tasks > living
 
 
 def open_sockets() -> int:

@@ -39,6 +39,8 @@ from spech.testing.certificates import self_signed
 from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import first, until
 
+from ..inside import begin_at, rtp_of, sequence_of, stream_of
+
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_240, 37_279)
 RATE = 8000
@@ -128,7 +130,7 @@ async def test_the_sound_goes_on_through_a_hold_after_the_sequence_began_anew(
         await call.answered(5)
         await until(lambda: answered)
         for one in (call, answered[0]):
-            one._media._session._sequence = 65_530
+            begin_at(rtp_of(one), 65_530)
         with call.open_audio(RATE) as port:
             await hear_tone(port, 1200, say=ALICE, level=-18)
             for _ in range(2):
@@ -138,7 +140,7 @@ async def test_the_sound_goes_on_through_a_hold_after_the_sequence_began_anew(
                 call.resume()
                 await hear_tone(port, 1200, say=ALICE, level=-18)
         for one in (call, answered[0]):
-            assert one._media._session._sequence < 1000
+            assert sequence_of(rtp_of(one)) < 1000
             assert one.encrypted == "SDES"
             counted = one.statistics
             assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
@@ -152,7 +154,7 @@ async def test_a_stranger_with_recorded_packets_is_not_heard(
         await call.answered(5)
         await until(lambda: answered)
         recorded: list[bytes] = []
-        stream = call._media._stream
+        stream = stream_of(call)
         pair = stream._pair
         seal = stream.protection.seal
 
@@ -163,7 +165,7 @@ async def test_a_stranger_with_recorded_packets_is_not_heard(
             return sealed
 
         stream.protection.seal = record  # type: ignore[method-assign]
-        target = answered[0]._media._stream._pair.rtp.getsockname()
+        target = stream_of(answered[0])._pair.rtp.getsockname()
         with call.open_audio(RATE) as port, socket.socket(type=socket.SOCK_DGRAM) as stranger:
             stranger.bind(LOOPBACK)
             await talk(port, ALICE, 0.5)
@@ -176,7 +178,7 @@ async def test_a_stranger_with_recorded_packets_is_not_heard(
         counted = answered[0].statistics
         assert counted.dropped_replayed == counted.dropped_unauthentic == count
         assert counted.received >= heard + 20
-        assert answered[0]._media._stream._source.destination == pair.rtp.getsockname()
+        assert stream_of(answered[0])._source.destination == pair.rtp.getsockname()
 
 
 async def test_a_handshake_holds_for_the_whole_call(
@@ -186,13 +188,13 @@ async def test_a_handshake_holds_for_the_whole_call(
         await call.answered(5)
         with call.open_audio(RATE) as port:
             await hear_tone(port, 1200, say=ALICE, level=-18)
-            keys = call._media._stream.protection._sound.keys
+            keys = stream_of(call).protection._sound.keys
             call.hold()
             await talk(port, ALICE, 0.3)
             assert_silence(await talk(port, ALICE, 0.3))
             call.resume()
             await hear_tone(port, 1200, say=ALICE, level=-18)
-        assert call._media._stream.protection._sound.keys is keys is not None
+        assert stream_of(call).protection._sound.keys is keys is not None
         assert "inline" not in call.ladder()
         for one in (call, answered[0]):
             counted = one.statistics
@@ -215,14 +217,14 @@ async def test_keys_and_handshakes_on_the_way_that_ice_found() -> None:
                     await call.answered(5)
                     with call.open_audio(RATE) as port:
                         await hear_tone(port, 1200, say=ALICE, level=-18)
-                    assert call._media._stream.ice is not None
+                    assert stream_of(call).ice is not None
                     assert call.encrypted == answered[0].encrypted == policy.upper()
 
 
 async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.MockClock) -> None:
     """Nothing is heard on either side, and both are told."""
     async with a_call("dtls", "dtls") as (call, answered):
-        call._media._stream.protection._certificate = Certificate()
+        stream_of(call).protection._certificate = Certificate()
         await call.answered(5)
         await call.ended()
         assert call.ended_by == "remote"
@@ -237,7 +239,7 @@ async def test_without_a_handshake_there_is_no_call(
     async with a_call("dtls", "dtls") as (call, answered):
         await call.answered(5)
         for one in (call, *answered):
-            one._media._stream.protection._sound.association.receive = (  # type: ignore[union-attr,method-assign]
+            stream_of(one).protection._sound.association.receive = (  # type: ignore[union-attr,method-assign]
                 lambda *_: True
             )
         with call.open_audio(RATE) as port, suppress(CallEnded):

@@ -15,6 +15,8 @@ from spech.phone.life import Patience, PeerLife
 from spech.sip.endpoint import Endpoint
 from spech.sip.transaction.flow import Outgoing
 
+from ..inside import endpoint_of, stream_of
+
 PORTS = PortRange(37_500, 37_539)
 LOOPBACK = ("127.0.0.1", 0)
 THERE = ("127.0.0.1", 4000)
@@ -215,11 +217,11 @@ async def silent_call(monkeypatch: pytest.MonkeyPatch, *, deaf: bool) -> AsyncIt
                 send = Endpoint._send
 
                 def mute(endpoint: Endpoint, outgoing: Outgoing) -> bool:
-                    return (deaf and endpoint is bob._endpoint) or send(endpoint, outgoing)
+                    return (deaf and endpoint is endpoint_of(bob)) or send(endpoint, outgoing)
 
                 monkeypatch.setattr(Endpoint, "_send", mute)
-                monkeypatch.setattr(theirs._media._stream, "send", lambda data: None)
-                monkeypatch.setattr(theirs._media._stream, "send_rtcp", lambda data: None)
+                monkeypatch.setattr(stream_of(theirs), "send", lambda data: None)
+                monkeypatch.setattr(stream_of(theirs), "send_rtcp", lambda data: None)
                 yield ours
 
 

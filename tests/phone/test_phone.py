@@ -34,6 +34,8 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.transport.hosts import LocalHosts
 
+from ..inside import media_of, session_of, sessions_of
+
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_200, 37_239)
 #: 20 ms of a tone of -24 dBFS.
@@ -107,7 +109,7 @@ async def test_no_answer_in_time(autojump_clock: trio.testing.MockClock) -> None
                 await call.answered(timeout=3)
         assert call.state == "ended"
         await trio.sleep(1)
-        assert bob._endpoint.agent.sessions == ()
+        assert sessions_of(bob) == ()
 
 
 async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockClock) -> None:
@@ -184,7 +186,7 @@ async def test_digits_by_every_way_and_by_two_at_once(
         call.send_dtmf("5", method="inband")
         call.send_dtmf("56", method="info")
         await call.played()
-        assert not call._driver.session.digits.pending
+        assert not session_of(call).digits.pending
         assert answered[0].digits_received == "1256"
         call.send_dtmf("7", method="inband")
         with call.press("8"):
@@ -233,7 +235,7 @@ async def test_an_error_in_the_media_ends_that_call_alone(
 
                 for phase in alice._calls.clock._phases:
                     for attachment in phase:
-                        if attachment.tick == call._media.tick:
+                        if attachment.tick == media_of(call).tick:
                             attachment.tick = fail
                 await trio.sleep(5)
         assert other.state == "answered"

@@ -31,6 +31,8 @@ from spech.testing.stun import StunServer, open_stun_server
 from spech.testing.talk import hear_tone
 from spech.testing.waiting import first, until
 
+from ..inside import stream_of
+
 RATE = 8000
 SAID = sine(1200, RATE, 1, level=-12)
 PORTS = PortRange(33800, 33899)
@@ -75,8 +77,8 @@ async def hear_oneself(call: Call) -> None:
 def descriptions(call: Call, *, sent: bool) -> list[sdp.SessionDescription]:
     """The session descriptions that the caller sent, or got."""
     found = []
-    for entry in call._driver.endpoint.agent.timeline.entries(call.call_id):
-        if entry.data and (entry.source == call._driver.endpoint.address) is sent:
+    for entry in call.timeline:
+        if entry.data and entry.sent is sent:
             message = parse(entry.data)
             assert isinstance(message, Request | Response)
             if message.body:
@@ -95,7 +97,7 @@ async def test_a_call_by_ice(ours: bool | None, theirs: bool | None, lite: bool)
         assert offered is bool(ours)
         assert (answer.media[0].attribute("ice-ufrag") is not None) is bool(ours)
         assert (answer.attribute("ice-lite") is not None) is lite
-        agent = call._media._stream.ice
+        agent = stream_of(call).ice
         assert (agent is not None) is bool(ours)
         if agent is not None:
             assert agent.state is IceState.CONNECTED
@@ -113,7 +115,7 @@ async def test_a_call_by_ice_over_ipv6() -> None:
             async with caller.call(f"sip:callee@[::1]:{callee.address[1]}") as call:
                 await call.answered(timeout=5)
                 await hear_oneself(call)
-                agent = call._media._stream.ice
+                agent = stream_of(call).ice
                 assert agent is not None
                 assert (agent.destination(RTP) or "")[0] == "::1"
         nursery.cancel_scope.cancel()
@@ -122,7 +124,7 @@ async def test_a_call_by_ice_over_ipv6() -> None:
 async def test_who_does_no_ice_is_talked_to_all_the_same() -> None:
     async with phones(True, False) as pair, called(*pair) as call:
         await hear_oneself(call)
-        assert call._media._stream.ice is None
+        assert stream_of(call).ice is None
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["by ICE", "plain"])
@@ -146,13 +148,13 @@ async def test_strangers_who_check_get_no_answer_and_are_counted(ours: bool) -> 
 async def test_hold_and_resume_keep_the_way() -> None:
     async with phones(True, True) as pair, called(*pair) as call:
         await hear_oneself(call)
-        agent = call._media._stream.ice
+        agent = stream_of(call).ice
         call.hold()
         await call.changed()
         call.resume()
         await call.changed()
         await hear_oneself(call)
-        assert call._media._stream.ice is agent
+        assert stream_of(call).ice is agent
 
 
 async def test_the_public_address_is_offered() -> None:

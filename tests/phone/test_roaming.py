@@ -10,6 +10,8 @@ from spech import IncomingCall, Phone, PortRange, open_phone
 from spech.agreement import RTP
 from spech.sip.transport.hosts import LocalHosts
 
+from ..inside import dialog_of, sessions_of, stream_of
+
 PORTS = PortRange(37_300, 37_339)
 
 
@@ -51,14 +53,13 @@ async def test_a_call_goes_on_from_another_address(
             await trio.sleep(1)
             ends = [call, called.active_calls[0]]
             theirs = ends[1] if calling else ends[0]
-            agent = theirs._media._stream.ice
+            agent = stream_of(theirs).ice
             here = "127.0.0.9"
             await trio.sleep(6)
-            assert theirs._driver.session.dialog is not None
-            assert theirs._driver.session.dialog.target.host == "127.0.0.9"
+            assert dialog_of(theirs).target.host == "127.0.0.9"
             before = [end.statistics for end in ends]
             await trio.sleep(2)
-            again = theirs._media._stream.ice
+            again = stream_of(theirs).ice
             if ice:
                 assert agent is not again
                 assert agent is not None
@@ -70,6 +71,6 @@ async def test_a_call_goes_on_from_another_address(
                 assert end.statistics.sent > earlier.sent
         await trio.sleep(1)
         assert not called.active_calls
-        assert not mover._endpoint.agent.sessions
-        assert not stayer._endpoint.agent.sessions
+        assert not sessions_of(mover)
+        assert not sessions_of(stayer)
         nursery.cancel_scope.cancel()

@@ -25,6 +25,7 @@ from spech.rtp.dtls import Certificate
 from spech.rtp.ports import PortPair
 from spech.rtp.srtp import Sealer
 
+from ..inside import rtp_of, stream_of
 from .conftest import FakeSocket
 
 PEER, PEER_RTCP = ("127.0.0.2", 4000), ("127.0.0.2", 4001)
@@ -176,6 +177,6 @@ async def test_no_datagram_ends_a_call(
     statistics = media.monitor.statistics
     assert statistics.dropped_invalid + statistics.dropped_unauthentic > 100
     assert statistics.dropped_foreign > 10
-    assert media._stream.faults == 0
-    assert len(media._session.buffer) <= 100
+    assert stream_of(media).faults == 0
+    assert len(rtp_of(media).buffer) <= 100
     media.close()

@@ -14,6 +14,7 @@ from spech.rtp.session import RtpSession
 from spech.rtp.srtp import PROFILES, Opener, Sealer
 from spech.rtp.stream import Stream
 
+from ..inside import begin_at, sequence_of
 from .conftest import Address, FakeSocket
 
 LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
@@ -35,7 +36,7 @@ class Side:
     ) -> None:
         self.here, self.there = here, there
         self.session = RtpSession(rng=random.Random(seed), epoch=0.0)
-        self.session._sequence = sequence
+        begin_at(self.session, sequence)
         self.session.configure(
             clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
         )
@@ -189,7 +190,7 @@ def test_the_rollover_counter_lives_through_a_new_negotiation_with_the_same_keys
     left, right = pair(sequence=65_530)
     for _ in range(20):
         right.hear(left.say())
-    assert left.session._sequence == 14
+    assert sequence_of(left.session) == 14
     for side, agreed in zip((left, right), keys(1), strict=True):
         side.stream.negotiate(side.there, (side.there[0], side.there[1] + 1))
         side.stream.secure(agreed)
@@ -223,14 +224,14 @@ def test_a_peer_with_a_new_key_may_go_on_counting_rollovers() -> None:
     ours, theirs = keys(2)
     right.stream.secure(theirs)
     sealer = Sealer(ours.suite, ours.send)
-    left.session._sequence = 32_000
+    begin_at(left.session, 32_000)
     for sequence in (32_000, 64_000, 30_000, 61_000, 20):  # Two rollovers that nobody sees.
-        left.session._sequence = sequence
+        begin_at(left.session, sequence)
         sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
     assert right.hear(sealed) == heard
     sealer = Sealer(ours.suite, ours.send)
     for sequence in (65_000, 20):  # One, as was heard.
-        left.session._sequence = sequence
+        begin_at(left.session, sequence)
         sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
     assert right.hear(sealed) == heard + 1
     assert right.hear(sealed) == heard + 1

@@ -12,6 +12,7 @@ from spech import LocalProtocolError, Phone, PortRange, open_phone
 from spech.sip.agent import UserAgent
 
 from .. import ports
+from ..inside import endpoint_of
 
 LOOPBACK = ("127.0.0.1", 0)
 PORT = ports.reserve(8)
@@ -52,7 +53,7 @@ async def test_an_error_of_the_user_agent_is_counted_and_logged_once(
                 else:
                     stream = await trio.open_tcp_stream(*phone.address)
                     await stream.aclose()
-                    phone._endpoint.flush()
+                    endpoint_of(phone).flush()
                     await trio.sleep(0.05)
         assert await answers(phone, 10)
         assert await answers(other, 11)
@@ -66,7 +67,7 @@ async def test_an_error_of_the_program_in_an_event_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with open_phone(listen=LOOPBACK, ports=PortRange(PORT, PORT + 3), drain=0) as phone:
-        phone._endpoint.on_event = fail
+        endpoint_of(phone).on_event = fail
         invite = (OPTIONS % (1, 1)).replace(b"OPTIONS", b"INVITE")
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as peer:
             await peer.bind(LOOPBACK)

@@ -26,6 +26,8 @@ from spech.testing.talk import talk
 from spech.web.app import Serving, serve
 from spech.web.vault import KEY_VARIABLE
 
+from ..inside import sessions_of
+
 PATIENCE = 20.0
 PASSWORD = "open-sesame-42"
 
@@ -145,7 +147,7 @@ class Exchange:
 
     async def quiet(self) -> None:
         """Wait until no call is left."""
-        while self.phone._endpoint.agent.sessions:  # noqa: ASYNC110, nothing tells of it
+        while sessions_of(self.phone):  # noqa: ASYNC110, nothing tells of it
             await trio.sleep(0.01)
 
 

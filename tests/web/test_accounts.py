@@ -13,6 +13,7 @@ import trio
 from spech.web.store import Store
 from spech.web.vault import Vault
 
+from ..inside import sessions_of
 from .conftest import (
     PATIENCE,
     Exchange,
@@ -107,7 +108,7 @@ async def test_removing_one_ends_its_calls_and_no_others(
     assert exchange.heard == ["gave up"]
     while set(exchange.contacts) != {"alice"}:  # noqa: ASYNC110, nothing tells of it
         await trio.sleep(0.01)
-    (left,) = exchange.phone._endpoint.agent.sessions
+    (left,) = sessions_of(exchange.phone)
     assert left.is_up
     assert [account["id"] for account in pair.state["accounts"]] == ["a1"]
     stored = Store(Vault(data_folder)).load()

@@ -10,6 +10,7 @@ import trio
 
 import spech
 
+from ..inside import sessions_of
 from .conftest import (
     PATIENCE,
     Exchange,
@@ -249,7 +250,7 @@ async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder:
                 lambda state: [c["state"] for c in state["calls"]] == ["answered", "ringing"]
             )
             installation.stop.cancel()
-        assert exchange.phone._endpoint.agent.sessions == ()
+        assert sessions_of(exchange.phone) == ()
         assert exchange.contact is None
 
 

@@ -21,6 +21,7 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import PATIENCE
 from spech.testing.wire import Peer
 
+from ...inside import sessions_of
 from ..conftest import Pair, called, invite, media, within
 from ..name_server import NameServer, open_name_server, resolver_for
 
@@ -165,7 +166,7 @@ async def test_a_bye_goes_to_the_next_server_when_the_first_died_in_mid_call(
                 asked = domain.names.asked.total()
             await trio.sleep(PATIENCE + 5)
             assert domain.names.asked.total() == asked
-            assert phone._endpoint.agent.sessions == ()
+            assert sessions_of(phone) == ()
         assert domain.first.methods() == ["INVITE", "ACK"]
         (bye,) = domain.second.requests
         assert bye.method == "BYE"
@@ -205,7 +206,7 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
             first.cseq.number + 1,
             first.cseq.number + 2,
         ]
-        assert phone._endpoint.agent.sessions == ()
+        assert sessions_of(phone) == ()
 
 
 async def test_a_server_that_says_503_is_left(autojump_clock: trio.testing.MockClock) -> None:
@@ -224,7 +225,7 @@ async def test_a_server_that_says_503_is_left(autojump_clock: trio.testing.MockC
         assert refused.method == bye.method == "BYE"
         assert refused.cseq == bye.cseq
         assert refused.via.branch != bye.via.branch
-        assert phone._endpoint.agent.sessions == ()
+        assert sessions_of(phone) == ()
 
 
 async def test_nobody_is_left(autojump_clock: trio.testing.MockClock) -> None:
@@ -243,7 +244,7 @@ async def test_nobody_is_left(autojump_clock: trio.testing.MockClock) -> None:
             call.hold()
             await call.ended()
         await trio.sleep(3 * PATIENCE)
-        assert phone._endpoint.agent.sessions == ()
+        assert sessions_of(phone) == ()
 
 
 async def test_who_called_us_from_a_name_is_found_by_it(

@@ -16,6 +16,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow
 
+from ...inside import sessions_of
 from ..conftest import invite, media, within
 
 PORTS = PortRange(38_000, 38_099)
@@ -93,7 +94,7 @@ async def test_a_call_between_two_phones(
             assert len(bob.active_calls) == 1
         await trio.sleep(1)
         assert not bob.active_calls
-        assert not alice._endpoint.agent.sessions
+        assert not sessions_of(alice)
         nursery.cancel_scope.cancel()
 
 
@@ -211,7 +212,7 @@ async def test_a_request_too_long_for_udp_goes_by_tcp_where_that_is_taken(
                 await call.answered(timeout=10)
             await trio.sleep(1)
         assert not bob.active_calls
-        assert not alice._endpoint.agent.sessions
+        assert not sessions_of(alice)
         nursery.cancel_scope.cancel()
     carrier = "tcp" if takes_tcp else "udp"
     assert seen == [(carrier, carrier.upper())] * 2
@@ -275,5 +276,5 @@ async def test_an_answer_follows_a_caller_whose_connection_broke(
             farewell = parse(bytes(await stream.receive_some()))
             assert isinstance(farewell, Response)
             assert (farewell.status, farewell.cseq.method) == (200, "BYE")
-        assert phone._endpoint.agent.sessions == ()
+        assert sessions_of(phone) == ()
         nursery.cancel_scope.cancel()

@@ -22,6 +22,7 @@ from spech.sip.transport import connections
 from spech.sip.transport.hosts import LocalHosts
 from spech.testing.waiting import until
 
+from ...inside import endpoint_of
 from .test_connections import answer_all
 
 PORTS = PortRange(38_100, 38_199)
@@ -141,7 +142,7 @@ OPTIONS = (
 
 async def test_known_peers_come_first_where_more_datagrams_wait_than_can_be_handled() -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
-        agent = phone._endpoint.agent
+        agent = endpoint_of(phone).agent
         agent.is_known_peer = lambda host: host == "127.0.0.3"
         with (
             trio.socket.socket(type=trio.socket.SOCK_DGRAM) as stranger,

@@ -29,6 +29,7 @@ from spech.sip.message.framing import StreamFramer
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.parser import parse
 
+from ...inside import dialog_of
 from .conftest import Certificate, make_certificate
 
 PORTS = PortRange(38_100, 38_199)
@@ -209,11 +210,9 @@ async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
             assert server.contacts[0].startswith(f"<{at}>")
             async with bob.call(at) as call:
                 await call.answered(timeout=5)
-                assert call._driver.session.dialog is not None
-                assert str(call._driver.session.dialog.target) == at
-                assert call._driver.session.dialog.flow.transport == "tls"
-                assert alice.active_calls[0]._driver.session.dialog is not None
-                assert alice.active_calls[0]._driver.session.dialog.flow.transport == "tls"
+                assert str(dialog_of(call).target) == at
+                assert dialog_of(call).flow.transport == "tls"
+                assert dialog_of(alice.active_calls[0]).flow.transport == "tls"
             with pytest.raises(CallFailed, match="503"):
                 async with eve.call(at) as call:
                     await call.answered(timeout=5)
