@@ -1,4 +1,4 @@
-"""ICE in offers and answers (RFC 8839): our side of it for one session, in plain values."""
+"""ICE in offers and answers (RFC 8839): our side of one session, in plain values."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _Lines = list[tuple[str, str | None]]
 
 
 class IceNegotiation:
-    """What our offers and answers say about ICE, and what theirs mean.
+    """Writes the ICE attributes of our offers and answers, and reads those of the peer.
 
     Args:
-        candidates: where we can be reached.
-        offers: whether our offers speak of it before theirs did.
-        lite: answer as a side that makes no checks (RFC 8445 2.5), unless they are such a one.
-        rng: makes the credentials.
+        candidates: our candidates.
+        offers: whether our offers use ICE before the peer has used it.
+        lite: answer as a lite agent (RFC 8445 2.5), unless the peer is one.
+        rng: generates the credentials.
     """
 
     def __init__(
         self, candidates: Sequence[Candidate], *, offers: bool, lite: bool, rng: random.Random
     ) -> None:
-        #: Whether our offers speak of ICE: as was wished at first, then as was agreed.
+        #: Whether our offers use ICE: as configured at first, then as agreed.
         self.offered = offers
         self._candidates = tuple(candidates)
         self._lite_answers = lite
@@ -47,18 +47,18 @@ class IceNegotiation:
         self._known: tuple[str, str] | None = None
 
     def move(self, candidates: Sequence[Candidate]) -> None:
-        """We are reached elsewhere: restart with the next offer (RFC 8839 4.4.1.1.1)."""
+        """Use new candidates: ICE restarts with the next offer (RFC 8839 4.4.1.1.1)."""
         self._candidates = tuple(candidates)
         self._credentials = self._new_credentials()
         self._known = None
 
     @property
     def session_lines(self) -> tuple[tuple[str, str | None], ...]:
-        """What stands at the session level (RFC 8839 5.3)."""
+        """The attributes at the session level (RFC 8839 5.3)."""
         return (("ice-lite", None),) if self.offered and self._lite else ()
 
     def offer(self) -> _Lines:
-        """The lines of an offer's audio stream."""
+        """The attributes of the audio stream in an offer."""
         return self._lines((RTP, RTCP)) if self.offered else []
 
     def receive_answer(
@@ -67,16 +67,16 @@ class IceNegotiation:
         media: sdp.MediaDescription,
         defaults: Sequence[Address],
     ) -> IceAgreement | None:
-        """What an answer to an offer of ours agrees to; None where it does without ICE.
+        """The agreement that an answer to our offer makes; None when it does not use ICE.
 
-        ``defaults`` are where the description sends RTP, and RTCP unless it shares that port,
-        without ICE (by c=, m= and a=rtcp).
+        ``defaults`` are the default destinations (by c=, m= and a=rtcp): that of RTP, and that of
+        RTCP unless it shares the port.
         """
         theirs = _side(description, media, defaults) if self.offered else None
         if theirs is None or not _matches(theirs, defaults):
             return None
         self._known = (theirs.fragment, theirs.password)
-        # A lite side never decides (RFC 8445 6.1.1); of two full ones, the offerer does.
+        # A lite agent is never controlling (RFC 8445 6.1.1); of two full agents, the offerer is.
         return IceAgreement(self._side(), theirs, not self._lite)
 
     def receive_offer(
@@ -85,19 +85,19 @@ class IceNegotiation:
         media: sdp.MediaDescription,
         defaults: Sequence[Address],
     ) -> tuple[_Lines, IceAgreement | None]:
-        """The lines of the answer's audio stream, and what was agreed."""
+        """The attributes of the audio stream in our answer, and the agreement."""
         theirs = _side(description, media, defaults)
         self.offered = theirs is not None and bool(self._candidates)
         if theirs is None or not self._candidates:
             return [], None
         if not _matches(theirs, defaults):
-            # Something on the way rewrote their address, and would not let checks through
+            # A middlebox has rewritten their address and would not let checks through
             # (RFC 8839 4.2.5).
             self.offered = False
             return [("ice-mismatch", None)], None
         credentials = (theirs.fragment, theirs.password)
         if self._known is not None and credentials != self._known:
-            self._credentials = self._new_credentials()  # They restart ICE.
+            self._credentials = self._new_credentials()  # The peer restarts ICE.
         self._known = credentials
         self._lite = self._lite_answers and not theirs.lite
         lines = self._lines((RTP, RTCP)[: len(defaults)])
@@ -126,7 +126,7 @@ class IceNegotiation:
 
 
 def has_credentials(description: sdp.SessionDescription, media: sdp.MediaDescription) -> bool:
-    """Whether their description speaks of ICE in a way that we can use."""
+    """Whether the peer's description has usable ICE credentials."""
     return _credentials(description, media) is not None
 
 
@@ -146,12 +146,12 @@ def _side(
     media: sdp.MediaDescription,
     defaults: Sequence[Address],
 ) -> IceSide | None:
-    """What their description says; None where it has nothing usable.
+    """The peer's side of ICE by its description; None when ICE cannot be used.
 
-    There may be no candidate that we can check: a browser hides its addresses behind ``.local``
-    names, and a side that trickles (RFC 8838) has none yet. Its checks tell where it is, as
-    peer-reflexive candidates. Where its default destination is an address all the same, something
-    on the way has removed the candidates, and ICE with them.
+    The description may have no usable candidate: a browser hides its addresses behind ``.local``
+    names, and a trickling agent (RFC 8838) has none yet. Their checks then show peer-reflexive
+    candidates. When the default destination is an address nevertheless, a middlebox has removed
+    the candidates, and ICE cannot be used.
     """
     credentials = _credentials(description, media)
     if credentials is None or media.attribute("ice-mismatch") is not None:
@@ -161,18 +161,18 @@ def _side(
     found = tuple(candidate for candidate in candidates if candidate is not None)
     lite = description.attribute("ice-lite") is not None
     if not found and (lite or any(_is_destination(host) for host, _ in defaults)):
-        return None  # A lite side makes no checks that could tell where it is.
+        return None  # A lite agent sends no checks that could show its address.
     return IceSide(*credentials, found, lite)
 
 
 def _is_destination(host: str) -> bool:
-    """Whether something can be sent to ``host``: not to 0.0.0.0 and ::, nor to a name."""
+    """Whether ``host`` can be sent to: 0.0.0.0, :: and names cannot."""
     address = numeric(host)
     return address is not None and not address.is_unspecified
 
 
 def _candidate(text: str) -> Candidate | None:
-    """A candidate line; None where it is malformed, no UDP, or names a host (RFC 8839 5.1)."""
+    """A candidate; None when it is malformed, not UDP, or has a host name (RFC 8839 5.1)."""
     match = _CANDIDATE.match(text)
     if match is None or match["transport"].upper() != "UDP":
         return None
@@ -202,7 +202,7 @@ def _candidate_line(candidate: Candidate) -> str:
 def _matches(side: IceSide, defaults: Sequence[Address]) -> bool:
     """Whether the default destinations are among the candidates (RFC 8839 4.2.5).
 
-    0.0.0.0 and :: are no destinations, but a hold of RFC 2543, or candidates still to come.
+    0.0.0.0 and :: are not checked: they mean hold (RFC 2543) or candidates that will follow.
     """
     for component, (host, port) in enumerate(defaults, RTP):
         if not _is_destination(host):

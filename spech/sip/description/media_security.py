@@ -1,22 +1,22 @@
-"""How a call's sound is encrypted, as far as session descriptions say so.
+"""Negotiation of media encryption in session descriptions.
 
-Two ways of agreeing on keys: SDES writes them into the description (RFC 4568), DTLS-SRTP writes
-the fingerprint of a certificate there, and a handshake on the media path makes the keys
-(RFC 5763). :class:`MediaSecurity` builds and reads the attributes and decides by a policy:
+There are two ways to agree on keys. SDES writes them into the description (RFC 4568). DTLS-SRTP
+writes the fingerprint of a certificate there, and a handshake on the media path makes the keys
+(RFC 5763). :class:`MediaSecurity` writes and reads the attributes and decides by a policy:
 
 ==========  ==============================  =====================================================
-policy      what we offer                   what we take
+policy      what we offer                   what we accept
 ==========  ==============================  =====================================================
-off         plain sound                     plain sound; encrypted where nothing else is offered
-optional    plain, with keys for who takes  what is offered, encrypted if possible
-            them: SDES (RFC 8643)
-required    SDES over encrypted             DTLS-SRTP; SDES over encrypted signalling only, since
-            signalling, else DTLS-SRTP      whoever reads the signalling reads its keys
+off         plain RTP                       plain RTP; encryption when nothing else is offered
+optional    plain RTP with SDES keys that   any offer, with encryption if possible
+            may be ignored (RFC 8643)
+required    SDES over encrypted             DTLS-SRTP; SDES only over encrypted signalling, because
+            signalling, else DTLS-SRTP      anyone who can read the signalling can read the keys
 sdes        SDES                            SDES, whatever carries the signalling
 dtls        DTLS-SRTP                       DTLS-SRTP
 ==========  ==============================  =====================================================
 
-Pure: keys come out of the random source that is handed in.
+The module is pure: keys come from the random source that the caller passes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from spech.sip.description.sdp import Attributes, MediaDescription, SessionDescr
 Policy = Literal["off", "optional", "required", "sdes", "dtls"]
 POLICIES: Final[tuple[Policy, ...]] = ("off", "optional", "required", "sdes", "dtls")
 
-#: Crypto suites (RFC 4568 6.2, RFC 7714 14.2), preferred first: bytes of master key and salt.
+#: Crypto suites (RFC 4568 6.2, RFC 7714 14.2), in order of preference, each with the length of
+#: master key and salt in bytes.
 SUITES: Final = {
     "AEAD_AES_256_GCM": 44,
     "AEAD_AES_128_GCM": 28,
@@ -44,11 +45,11 @@ SUITES: Final = {
     "AES_CM_128_HMAC_SHA1_32": 30,
 }
 
-#: Hashes that a fingerprint may be made with: SHA-256 (RFC 8122 5) and stronger, as hex digits.
+#: Accepted fingerprint hashes, SHA-256 (RFC 8122 5) and stronger, with their length in hex digits.
 _HASHES: Final = {"sha-256": 64, "sha-384": 96, "sha-512": 128}
 
-#: Keys that live shorter than this many packets, 5.8 hours of sound, are not taken: we would have
-#: to change them in mid-call.
+#: The shortest key lifetime that is accepted, in packets: 5.8 hours of audio. A shorter one would
+#: require a change of keys during the call.
 _SHORTEST_LIFETIME: Final = 2**20
 
 _PLAIN: Final = ("RTP/AVP", "RTP/AVPF")
@@ -73,7 +74,7 @@ class _Line(NamedTuple):
         return f"<crypto {self.tag} {self.suite}>"
 
     def means(self, other: _Line | None) -> bool:
-        """Whether it is the same key for the same suite, by whatever tag."""
+        """Whether suite and key are the same; the tags may differ."""
         return other is not None and (self.suite, self.key) == (other.suite, other.key)
 
     def __str__(self) -> str:
@@ -81,7 +82,7 @@ class _Line(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A media line that we can answer, and how: with keys, with a handshake, or plain."""
+    """A media line that we can answer, with SDES keys, a DTLS peer, or neither (plain RTP)."""
 
     media: MediaDescription
     line: _Line | None = None
@@ -89,18 +90,19 @@ class Choice(NamedTuple):
 
     @property
     def secure(self) -> bool:
-        """Whether the sound would be encrypted."""
+        """Whether the audio would be encrypted."""
         return self.line is not None or self.dtls is not None
 
 
 class MediaSecurity:
-    """Our side of the agreement on encryption, in one session.
+    """Our side of the negotiation of encryption in one session.
 
     Args:
-        policy: see above.
-        signalling_secure: whether the descriptions travel over TLS.
-        rng: makes the keys; without it SDES is neither offered nor taken.
-        fingerprint: of our certificate as ``a=fingerprint`` has it; without it, no DTLS-SRTP.
+        policy: see the table above.
+        signalling_secure: whether the signalling runs over TLS.
+        rng: generates the keys; without it SDES is neither offered nor accepted.
+        fingerprint: of our certificate, as a value of ``a=fingerprint``; without it DTLS-SRTP is
+            neither offered nor accepted.
     """
 
     def __init__(
@@ -120,24 +122,24 @@ class MediaSecurity:
         self._takes_plain = policy in ("off", "optional")
         #: Our lines of the last offer or answer, by tag.
         self._ours: dict[str, _Line] = {}
-        #: What is in force, in which profile; nothing before the first agreement.
+        #: What is in use, and in which profile; None before the first agreement.
         self._agreed: Security | None = None
         self._protocol: str | None = None
         self._theirs: _Line | None = None
-        #: Whether our last offer was one of DTLS-SRTP.
+        #: Whether our last offer was DTLS-SRTP.
         self.dtls_offered = False
 
     @property
     def confidential(self) -> bool:
-        """Whether our descriptions hold keys that only encrypted signalling may carry."""
+        """Whether our descriptions contain keys that only encrypted signalling may carry."""
         return self._policy == "required" and self._takes_sdes
 
     # ------------------------------------------------------------------ offering
 
     def offer(self) -> tuple[str, Attributes]:
-        """The profile of our media line and the attributes that go with it.
+        """The profile of our media line and its attributes.
 
-        In a running session they are those in force, with the same key: another one would restart
+        In an established session they are those in use, with the same key: a new one would restart
         the encryption (RFC 4568 7.1.4).
         """
         protocol, attributes = self._offer()
@@ -156,7 +158,7 @@ class MediaSecurity:
         return "UDP/TLS/RTP/SAVP", self._offer_dtls()
 
     def renew(self) -> None:
-        """Have another key of ours in the next offer: our address changes (RFC 4568 7.1.4)."""
+        """Use a new key in the next offer, because our address changes (RFC 4568 7.1.4)."""
         if isinstance(self._agreed, SrtpKeys):
             suite = self._agreed.suite
             line = next(line for line in self._ours.values() if line.suite == suite)
@@ -165,10 +167,10 @@ class MediaSecurity:
     def receive_answer(
         self, description: SessionDescription, media: MediaDescription
     ) -> Security | None:
-        """What their answer to our offer means; None is plain sound.
+        """The encryption that an answer to our offer agrees on; None is plain RTP.
 
         Raises:
-            RemoteProtocolError: 488, it is not encrypted as was offered.
+            RemoteProtocolError: 488, when its encryption is not the one offered.
         """
         line = self._accepted_line(media)
         agreed: Security | None = None
@@ -178,26 +180,24 @@ class MediaSecurity:
         elif self.dtls_offered:
             agreed = self._their_dtls(description, media, answer=True)
         if agreed is None and not (media.protocol in _PLAIN and self._takes_plain):
-            raise RemoteProtocolError("the answer is not encrypted as was offered", 488)
+            raise RemoteProtocolError("the encryption of the answer is not the one offered", 488)
         self._protocol, self._agreed = media.protocol, agreed
         return agreed
 
     # ------------------------------------------------------------------ answering
 
     def choose(self, description: SessionDescription, lines: Sequence[MediaDescription]) -> Choice:
-        """Which of ``lines``, the audio lines that we could decode, to answer.
-
-        This changes nothing.
+        """Choose one of ``lines``, the audio lines that we can decode. This changes no state.
 
         Raises:
-            RemoteProtocolError: 488, there is none that the policy allows.
+            RemoteProtocolError: 488, when the policy allows none.
         """
         choices = [choice for media in lines if (choice := self._choice(description, media))]
         if not lines:
             raise RemoteProtocolError("no audio over RTP is offered", 488)
         if not choices:
             if any(media.protocol in _SECURE for media in lines):
-                raise RemoteProtocolError("the encryption offered is not one that we take", 488)
+                raise RemoteProtocolError("the encryption offered is not supported", 488)
             raise RemoteProtocolError("encryption is required, and none is offered", 488)
         # A phone that leaves the choice to us offers two lines. Encrypted is better than plain,
         # unless we were told to leave it.
@@ -235,7 +235,7 @@ class MediaSecurity:
         return tuple(("crypto", str(line)) for line in self._ours.values())
 
     def _answer_sdes(self, theirs: _Line) -> SrtpKeys:
-        """Keep our key while theirs stays the same; where theirs is new, make another."""
+        """Keep our key while the peer keeps its own; otherwise generate a new one."""
         ours = next((line for line in self._ours.values() if line.suite == theirs.suite), None)
         if ours is None or not theirs.means(self._theirs):
             ours = _Line(theirs.tag, theirs.suite, self._new_key(theirs.suite))
@@ -244,7 +244,7 @@ class MediaSecurity:
         return SrtpKeys(ours.suite, ours.key, theirs.key)
 
     def _usable_line(self, media: MediaDescription) -> _Line | None:
-        """The line in force if it is offered again, or else the first that we understand."""
+        """The line in use if it is offered again, otherwise the first that is supported."""
         if not self._takes_sdes or media.protocol in _DTLS_ONLY:
             return None
         lines = _crypto_lines(media)
@@ -252,17 +252,17 @@ class MediaSecurity:
         return again or (lines[0] if lines else None)
 
     def _accepted_line(self, media: MediaDescription) -> _Line | None:
-        """Which of our lines their answer accepts, with their key (RFC 4568 5.1.3).
+        """The peer's line in an answer, with the tag of ours that it accepts (RFC 4568 5.1.3).
 
         Raises:
-            RemoteProtocolError: 488, it is not one of ours, or there are several.
+            RemoteProtocolError: 488, when it accepts none of ours, or several.
         """
         if media.attribute("crypto") is None or not self._ours:
             return None
         lines = _crypto_lines(media)
         ours = self._ours.get(lines[0].tag) if len(lines) == 1 else None
         if ours is None or ours.suite != lines[0].suite or ours.key == lines[0].key:
-            raise RemoteProtocolError("the answer accepts no key that was offered", 488)
+            raise RemoteProtocolError("the answer accepts none of the keys offered", 488)
         return lines[0]
 
     def _new_key(self, suite: str) -> bytes:
@@ -279,7 +279,7 @@ class MediaSecurity:
     def _their_dtls(
         self, description: SessionDescription, media: MediaDescription, *, answer: bool = False
     ) -> DtlsPeer | None:
-        """What they say about the handshake, on their line or for the whole session."""
+        """The DTLS attributes of the peer, at the media or the session level."""
         if not self._takes_dtls:
             return None
         attributes = media.attributes
@@ -287,15 +287,15 @@ class MediaSecurity:
             attributes = (*attributes, *description.attributes)
         fingerprints = _fingerprints(attributes)
         setup = media.attribute("setup") or description.attribute("setup")
-        # RFC 4145 4.1: who says nothing offers "active", and answers "passive".
+        # RFC 4145 4.1: the default is "active" in an offer and "passive" in an answer.
         setup = (setup or ("passive" if answer else "active")).lower()
         if not fingerprints or setup not in ("active", "passive", "actpass"):
             return None
         before = self._agreed
         if not isinstance(before, DtlsPeer) or before.fingerprints != fingerprints:
             return DtlsPeer(fingerprints, client=setup != "active")
-        # The association that there is goes on, in the same roles if we have the choice. Where it
-        # is to be another one (RFC 4145 5) and we begin it, we have to be told; else we notice.
+        # The association continues, in the same roles if we may choose. Only a client has to know
+        # about a new association (RFC 4145 5); a server notices the handshake.
         client = before.client if setup == "actpass" else setup != "active"
         again = client and media.attribute("connection") == "new"
         return DtlsPeer(fingerprints, client, before.number + again)
@@ -318,7 +318,7 @@ class MediaSecurity:
 
 
 def audio_lines(description: SessionDescription) -> list[MediaDescription]:
-    """The media lines that mean audio over RTP, without those that are rejected."""
+    """The media lines for audio over RTP, without the rejected ones."""
     return [
         media
         for media in description.media
@@ -327,7 +327,7 @@ def audio_lines(description: SessionDescription) -> list[MediaDescription]:
 
 
 def _crypto_lines(media: MediaDescription) -> list[_Line]:
-    """The crypto lines that we understand, in their order; a tag that comes twice means none."""
+    """The supported crypto lines, in order. Lines that share a tag are ignored."""
     values = [value or "" for name, value in media.attributes if name == "crypto"]
     tags = Counter(value.replace("\t", " ").partition(" ")[0] for value in values)
     lines = [line for value in values if (line := _read_crypto(value))]
@@ -335,11 +335,11 @@ def _crypto_lines(media: MediaDescription) -> list[_Line]:
 
 
 def _read_crypto(value: str) -> _Line | None:
-    """A crypto line; None for one that asks for what we do not do.
+    """Parse a crypto line; None when it is not supported.
 
-    That is an unknown suite, several keys or one with an MKI, keys that live too short, and
-    session parameters (RFC 4568 6.3.7: whoever does not know one must not accept the line). WSH is
-    a hint, and those that begin with ``-`` may be left aside.
+    Not supported are unknown suites, several keys, keys with an MKI, short key lifetimes, and
+    session parameters (RFC 4568 6.3.7: a line with an unknown one must not be accepted), except
+    WSH, which is a hint, and those that begin with ``-``, which are optional.
     """
     found = _CRYPTO.fullmatch(value)
     if found is None:
@@ -362,7 +362,7 @@ def _read_crypto(value: str) -> _Line | None:
 
 
 def _fingerprints(attributes: Attributes) -> tuple[tuple[str, str], ...]:
-    """The fingerprints made with a hash that can be relied on."""
+    """The fingerprints whose hash is accepted."""
     found = []
     for name, value in attributes:
         if name == "fingerprint" and (match := _FINGERPRINT.fullmatch(value or "")):

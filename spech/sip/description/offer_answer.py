@@ -1,6 +1,6 @@
 """Offer and answer for one audio stream (RFC 3264), in plain values.
 
-Knows encodings by name only: what a codec is, the media floors know.
+It knows encodings only by name; the media packages know the codecs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from spech.sip.description.payload_types import (
 )
 from spech.sip.message.grammar import maybe_number
 
-#: The most that an RTP packet should hold (RFC 3551 4.2).
+#: The longest packet that a receiver should accept, in milliseconds (RFC 3551 4.2).
 _LONGEST_PACKET_MS: Final = 200
 
-#: Numbers that an RTP packet with the marker shares with RTCP on the same port (RFC 5761 4).
+#: Payload types that, with the marker bit, look like RTCP on the same port (RFC 5761 4).
 _LIKE_RTCP: Final = range(64, 96)
 
-#: The extended reports that we write and read (RFC 3611 section 5.1): the round trip of those who
-#: only listen, and how a call sounds.
+#: The extended reports that we send and read (RFC 3611 section 5.1): the round-trip time of
+#: receivers that do not send, and the VoIP metrics of a call.
 _EXTENDED_REPORTS: Final = {"rcvr-rtt": "rcvr-rtt=all", "voip-metrics": "voip-metrics"}
 
-#: What we answer to each direction that is offered (RFC 3264 6.1).
+#: The direction in our answer by the direction offered (RFC 3264 6.1).
 _MIRROR: Final[dict[Direction, Direction]] = {
     "sendrecv": "sendrecv",
     "sendonly": "recvonly",
@@ -47,9 +47,9 @@ _MIRROR: Final[dict[Direction, Direction]] = {
 class Negotiator:
     """Our side of the offer/answer exchanges of one session.
 
-    ``address`` and ``port`` are where RTP reaches us, and RTCP one above or at ``rtcp_port``. RTCP
-    shares the port of RTP (RFC 5761) where they offer that; we do together with ``ice`` alone.
-    ``security`` decides on encryption; without it the sound is plain.
+    We receive RTP at ``address`` and ``port``, and RTCP at the next port or at ``rtcp_port``. RTCP
+    shares the port of RTP (RFC 5761) when the peer offers it; we offer it only with ``ice`` or
+    DTLS-SRTP. ``security`` decides on encryption; without it RTP is plain.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class Negotiator:
         comfort_noise: bool = False,
     ) -> None:
         self._formats = tuple(formats)
-        #: Where the session began; it names the session and stays (RFC 3264 8).
+        #: The address at the start of the session. It identifies the session and never changes
+        #: (RFC 3264 8).
         self._origin = address
         self._address = address
         self._port = port
@@ -76,23 +77,23 @@ class Negotiator:
         self._security = security or MediaSecurity()
         self._version = 0
         self._described: tuple[sdp.MediaDescription, ...] = ()
-        #: The media lines as last described, and which of them is ours.
+        #: The media lines of our last description, and the index of the audio line.
         self._lines = [sdp.MediaDescription("audio", port, "RTP/AVP", ())]
         self._slot = 0
-        #: What we want: "sendrecv", or "sendonly" while we hold the call.
+        #: The direction that we want: "sendrecv", or "sendonly" while the call is on hold.
         self.direction: Direction = "sendrecv"
         self._types = PayloadTypes(formats, comfort_noise=comfort_noise)
 
     @property
     def confidential(self) -> bool:
-        """Whether our descriptions hold keys that only encrypted signalling may carry."""
+        """Whether our descriptions contain keys that only encrypted signalling may carry."""
         return self._security.confidential
 
     def offer(self) -> bytes:
-        """A session description with every format, preferred first; hold is in its direction.
+        """A session description with all formats in order of preference and the direction wanted.
 
-        In a running session it keeps the other media lines where they are, rejected, and the
-        payload types that have been agreed on (RFC 3264 8).
+        In an established session it keeps the positions of the other media lines, which are
+        rejected, and the agreed payload types (RFC 3264 8).
         """
         attributes: list[tuple[str, str | None]] = []
         numbers: list[str] = []
@@ -110,7 +111,7 @@ class Negotiator:
             self._mux = self._mux or self._ice.offered
         attributes.append(("rtcp-xr", " ".join(_EXTENDED_REPORTS.values())))
         protocol, keys = self._security.offer()
-        # With DTLS-SRTP it saves a second handshake.
+        # With DTLS-SRTP, a shared port saves a second handshake.
         self._mux = self._mux or self._security.dtls_offered
         self._lines[self._slot] = self._audio_line(
             protocol, numbers, (*attributes, *keys), self.direction, self._formats[0].ptime_ms
@@ -118,18 +119,18 @@ class Negotiator:
         return self._describe()
 
     def move(self, address: str, port: int) -> None:
-        """RTP is received elsewhere from the next description on."""
+        """Receive RTP at another address and port, from the next description on."""
         self._address, self._port, self._rtcp_port = address, port, None
         self._security.renew()
         if self._ice is not None:
             self._ice.move(local_candidates([(address, port), (address, port + 1)]))
-        self._described = ()  # A change, whatever the media lines say.
+        self._described = ()  # This counts as a change even if the media lines are the same.
 
     def receive_answer(self, body: bytes) -> Agreed:
-        """What their answer to our offer means.
+        """The agreement that an answer to our offer makes.
 
         Raises:
-            RemoteProtocolError: unreadable, or no codec in common (488).
+            RemoteProtocolError: 400, when it is malformed; 488, when there is no codec in common.
         """
         description = sdp.read(body)
         media = next(iter(audio_lines(description)), None)
@@ -169,10 +170,10 @@ class Negotiator:
         )
 
     def receive_offer(self, body: bytes) -> tuple[bytes, Agreed]:
-        """Answer their offer with its first codec that we have (RFC 3264 6.1).
+        """Answer an offer with its first codec that we support (RFC 3264 6.1).
 
         Raises:
-            RemoteProtocolError: unreadable (400), or nothing in common (488).
+            RemoteProtocolError: 400, when it is malformed; 488, when there is nothing in common.
         """
         description = sdp.read(body)
         choice = self._security.choose(description, _common_lines(description, self._formats))
@@ -181,7 +182,7 @@ class Negotiator:
         number, form = next(
             (number, form) for number in maps if (form := self._format_of(number, maps))
         )
-        # We answer with their numbers, so that both directions use the same ones.
+        # We answer with the numbers of the offer, so that both directions use the same ones.
         event = best_event(maps, form.clock_rate)
         self._mux = (
             media.muxed
@@ -211,7 +212,7 @@ class Negotiator:
         if self._ice is not None:
             lines, ice = self._ice.receive_offer(description, media, _ways(agreed))
             attributes += lines
-        # Every m= line is answered, in order; those that we do not take get port 0 (RFC 3264 6).
+        # Every m= line is answered in order; the rejected ones have port 0 (RFC 3264 6).
         self._slot = description.media.index(media)
         self._lines = [
             sdp.MediaDescription(theirs.kind, 0, theirs.protocol, theirs.formats)
@@ -243,7 +244,7 @@ class Negotiator:
         return format_of(self._formats, number, maps)
 
     def _explained(self, media: sdp.MediaDescription) -> dict[int, sdp.Meaning]:
-        """What the numbers of an answer mean: what it says, else what our offer said."""
+        """The meaning of the numbers in an answer: by the answer, otherwise by our offer."""
         theirs, ours = media.rtpmaps(), self._types.meanings
         maps = {number: theirs.get(number) or ours.get(number) for number in _numbers(media)}
         return {number: meaning for number, meaning in maps.items() if meaning is not None}
@@ -258,19 +259,19 @@ class Negotiator:
         *,
         mux: bool,
     ) -> Agreed:
-        """Addresses and direction. The numbers differ between offerer and answerer."""
+        """The addresses and the direction. The caller fills in the payload types."""
         host = media.connection or description.connection or ""
         if not host:
-            raise RemoteProtocolError("no address for the sound", 488)
+            raise RemoteProtocolError("no address for the media", 488)
         name = None
         if numeric(host) is None:
             host, name = "0.0.0.0", host
         theirs = media.direction
         if host in ("0.0.0.0", "::") and name is None and not has_credentials(description, media):
-            # The hold of RFC 2543. With ICE it only says that candidates follow (RFC 8840 4.1.1).
+            # Hold as in RFC 2543. With ICE it only means that candidates follow (RFC 8840 4.1.1).
             theirs = "inactive" if theirs in ("inactive", "recvonly") else "sendonly"
         direction = _MIRROR[theirs]
-        if self.direction == "sendonly":  # We hold: we never receive.
+        if self.direction == "sendonly":  # On hold we never receive.
             direction = "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
         return Agreed(
             codec=form.name,
@@ -312,7 +313,7 @@ class Negotiator:
     def _describe(self) -> bytes:
         described = tuple(self._lines)
         if described != self._described:
-            self._version += 1  # Only a change counts (RFC 3264 8).
+            self._version += 1  # Only a change increments it (RFC 3264 8).
             self._described = described
         description = sdp.SessionDescription(
             origin=sdp.Origin("-", str(self._session_id), str(self._version), self._origin),
@@ -324,7 +325,7 @@ class Negotiator:
 
 
 def is_declined(body: bytes) -> bool:
-    """Whether an answer turns down the sound: each audio line has port 0 (RFC 3264 6)."""
+    """Whether an answer rejects the audio: each audio line has port 0 (RFC 3264 6)."""
     try:
         lines = [media for media in sdp.read(body).media if media.kind == "audio"]
     except RemoteProtocolError:
@@ -333,11 +334,11 @@ def is_declined(body: bytes) -> bool:
 
 
 def judge_offer(body: bytes, formats: Sequence[AudioFormat], security: MediaSecurity) -> None:
-    """Check that an offer can be answered, before anyone is alerted. This changes nothing.
+    """Check that an offer can be answered, before the user is alerted. This changes no state.
 
     Raises:
-        RemoteProtocolError: unreadable (400), or no audio line with a codec of ``formats`` and an
-            encryption that ``security`` allows (488).
+        RemoteProtocolError: 400, when it is malformed; 488, when no audio line has a codec of
+            ``formats`` and an encryption that ``security`` allows.
     """
     description = sdp.read(body)
     security.choose(description, _common_lines(description, formats))
@@ -346,10 +347,10 @@ def judge_offer(body: bytes, formats: Sequence[AudioFormat], security: MediaSecu
 def _common_lines(
     description: sdp.SessionDescription, formats: Sequence[AudioFormat]
 ) -> list[sdp.MediaDescription]:
-    """The audio lines with a codec of ours.
+    """The audio lines that have a codec in common with us.
 
     Raises:
-        RemoteProtocolError: 488, there are audio lines, and none of them has one.
+        RemoteProtocolError: 488, when there are audio lines, but none has a codec in common.
     """
     lines = audio_lines(description)
     common = []
@@ -367,14 +368,14 @@ def _other_clock(event: tuple[int, int] | None, form: AudioFormat) -> int | None
 
 
 def _ways(agreed: Agreed) -> tuple[Address, ...]:
-    """Where RTP goes, and RTCP unless it goes there too."""
+    """The destination of RTP, and that of RTCP if it differs."""
     return tuple(dict.fromkeys((agreed.remote, agreed.remote_rtcp)))
 
 
 def _extended_reports(
     description: sdp.SessionDescription, media: sdp.MediaDescription
 ) -> frozenset[str]:
-    """Those of ``a=rtcp-xr``, which may stand at either level (RFC 3611 section 5.1)."""
+    """The reports in ``a=rtcp-xr`` at the media or the session level (RFC 3611 section 5.1)."""
     value = media.attribute("rtcp-xr")
     if value is None:
         value = description.attribute("rtcp-xr")
@@ -383,7 +384,7 @@ def _extended_reports(
 
 
 def _numbers(media: sdp.MediaDescription) -> list[int]:
-    """The payload types of a media line; what is no number is ignored."""
+    """The payload types of a media line; formats that are not numbers are ignored."""
     numbers = (maybe_number(text, 127) for text in media.formats)
     return [number for number in numbers if number is not None]
 

@@ -1,4 +1,4 @@
-"""Audio formats as SDP sees them, and the payload types that our descriptions give them."""
+"""Audio formats as SDP describes them, and the payload types of our descriptions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from spech.sip.description.sdp import Meaning
 
 _Key = TypeVar("_Key")
 
-#: Dynamic payload types, first choice first: those of RFC 3551 6, and those that are unassigned
-#: there and not confused with RTCP (RFC 5761 4) for whoever used up the first.
+#: Dynamic payload types in order of preference: those of RFC 3551 6, then those that are unassigned
+#: there and do not conflict with RTCP (RFC 5761 4).
 _DYNAMIC: Final = (*range(96, 128), *range(35, 64))
 #: The usual number of the first telephone-event.
 _TELEPHONE_EVENT: Final = 101
@@ -20,7 +20,7 @@ _COMFORT_NOISE: Final = 13
 _COMFORT_NOISE_CLOCK: Final = 8000
 
 #: Encodings with one clock rate and one number of channels, whatever an rtpmap says
-#: (RFC 7587 4.1, RFC 3551 4.5.2): ``opus/48000`` and ``G722/16000`` are met in the field.
+#: (RFC 7587 4.1, RFC 3551 4.5.2): peers send ``opus/48000`` and ``G722/16000``.
 _KNOWN_BY_NAME: Final = frozenset({"opus", "g722"})
 
 _EVENT: Final = "telephone-event"
@@ -29,11 +29,11 @@ _NOISE: Final = "CN"
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """A codec as SDP sees it.
+    """A codec as SDP describes it.
 
-    ``name`` is the codec's name in the registry, the clock rate is in Hz. ``fmtp`` is offered;
-    ``answer`` makes the parameters of our answer from those that were offered, None answers
-    ``fmtp``. ``ptime_ms`` is the length of a packet that we ask for.
+    ``name`` is the codec's name in the registry, the clock rate is in Hz. ``fmtp`` has the
+    parameters that we offer; ``answer`` returns those of our answer to the parameters offered,
+    None means ``fmtp``. ``ptime_ms`` is the packet length in milliseconds that we request.
     """
 
     name: str
@@ -43,12 +43,12 @@ class AudioFormat:
     fmtp: str | None = None
     channels: int = 1
     answer: Callable[[str | None], str | None] | None = field(default=None, compare=False)
-    #: Whether comfort noise (RFC 3389) may be used with it: it has no pauses of its own.
+    #: Whether comfort noise (RFC 3389) may be used: the codec has no silence suppression.
     comfort_noise: bool = False
     ptime_ms: int = 20
 
     def matches(self, encoding: str, clock_rate: int, channels: int) -> bool:
-        """Whether an rtpmap means this codec (names ignore case, RFC 4855)."""
+        """Whether an rtpmap means this codec (names are case-insensitive, RFC 4855)."""
         name = encoding.lower()
         return name == self.encoding.lower() and (
             name in _KNOWN_BY_NAME or (clock_rate, channels) == (self.clock_rate, self.channels)
@@ -58,8 +58,8 @@ class AudioFormat:
 class PayloadTypes:
     """The payload types of our offers in one session.
 
-    A number never changes its meaning within a session (RFC 3264 8.3.2). What gets no number,
-    because all are taken, is not offered.
+    A number never changes its meaning within a session (RFC 3264 8.3.2). A format for which no
+    number is free is not offered.
 
     Attributes:
         audio: the number of each format.
@@ -86,7 +86,7 @@ class PayloadTypes:
 
     @property
     def meanings(self) -> dict[int, Meaning]:
-        """What each number means, as :meth:`MediaDescription.rtpmaps` tells it."""
+        """The meaning of each number, in the form of :meth:`MediaDescription.rtpmaps`."""
         return {
             **{
                 number: (form.encoding, form.clock_rate, form.channels)
@@ -97,11 +97,11 @@ class PayloadTypes:
         }
 
     def adopt(self, maps: Mapping[int, Meaning], numbers: set[int]) -> None:
-        """Use the peer's numbers in our further offers.
+        """Use the peer's numbers in our later offers.
 
         Args:
-            maps: what the numbers of their offer mean.
-            numbers: all numbers of their offer, with those that mean nothing to us.
+            maps: the meaning of the numbers in the peer's offer.
+            numbers: all numbers in the peer's offer, including unknown ones.
         """
         for form in self._formats:
             before = self.audio.pop(form, form.payload_type)
@@ -141,7 +141,7 @@ def _put(numbers: dict[_Key, int], key: _Key, number: int | None) -> None:
 def format_of(
     formats: Sequence[AudioFormat], number: int, maps: Mapping[int, Meaning]
 ) -> AudioFormat | None:
-    """Which of ``formats`` a payload type means."""
+    """The one of ``formats`` that a payload type means; None when there is none."""
     meaning = maps.get(number)
     if meaning is None:
         return None
@@ -149,7 +149,7 @@ def format_of(
 
 
 def number_of(maps: Mapping[int, Meaning], encoding: str, rate: int) -> int | None:
-    """The first payload type of an encoding on a clock rate."""
+    """The first payload type of an encoding at a clock rate in Hz."""
     wanted = encoding.lower()
     for number, (name, clock_rate, _) in maps.items():
         if clock_rate == rate and name.lower() == wanted:
@@ -158,17 +158,17 @@ def number_of(maps: Mapping[int, Meaning], encoding: str, rate: int) -> int | No
 
 
 def events_of(maps: Mapping[int, Meaning]) -> tuple[tuple[int, int], ...]:
-    """Payload type and clock rate of each telephone-event."""
+    """Payload type and clock rate in Hz of each telephone-event."""
     return tuple(
         (number, rate) for number, (name, rate, _) in maps.items() if name.lower() == _EVENT
     )
 
 
 def best_event(maps: Mapping[int, Meaning], rate: int) -> tuple[int, int] | None:
-    """Payload type and clock rate of the telephone-event to send beside a codec.
+    """Payload type and clock rate in Hz of the telephone-event to send with a codec.
 
-    The one on the codec's clock, as RFC 4733 2.1 asks; else the one at 8 kHz, which many phones
-    put beside every codec; else any.
+    It is the one at the codec's clock rate, as RFC 4733 2.1 requires, otherwise the one at 8 kHz,
+    which many phones use with every codec, otherwise the first.
     """
     found = events_of(maps)
     for wanted in (rate, 8000):
@@ -179,5 +179,5 @@ def best_event(maps: Mapping[int, Meaning], rate: int) -> tuple[int, int] | None
 
 
 def noise_of(maps: Mapping[int, Meaning], form: AudioFormat) -> int | None:
-    """The payload type of comfort noise on the clock of a codec, where it may be used with it."""
+    """The payload type of comfort noise for a codec; None when it must not be used."""
     return number_of(maps, _NOISE, form.clock_rate) if form.comfort_noise else None

@@ -1,6 +1,6 @@
-"""Session descriptions (RFC 8866), as far as telephony needs them.
+"""Session descriptions (RFC 8866), as far as telephony uses them.
 
-Lines that mean nothing to a telephone (bandwidth, timing, keys, repeat times) are ignored.
+Lines that telephony does not use (bandwidth, timing, keys, repeat times) are ignored.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from spech.sip.message.grammar import BLANK, HOST, maybe_number
 
 Attributes = tuple[tuple[str, str | None], ...]
 
-#: What an rtpmap says: encoding name, clock rate in Hz, channels.
+#: The contents of an rtpmap: encoding name, clock rate in Hz, channels.
 Meaning = tuple[str, int, int]
 
-#: Characters of one line, media lines of one description, formats of one media line.
+#: Limits: characters of a line, media lines of a description, formats of a media line.
 MAX_LINE: Final = 8192
 MAX_MEDIA: Final = 16
 MAX_FORMATS: Final = 64
@@ -50,16 +50,16 @@ STATIC_PAYLOADS: Final[dict[int, Meaning]] = {
 
 _RTPMAP: Final = re.compile(r"([0-9]{1,3})[ \t]+([^/ \t]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?")
 _FMTP: Final = re.compile(r"([0-9]{1,3})[ \t]+(.*)")
-#: An address of IPv6, coarsely.
+#: An approximate pattern of an IPv6 address.
 _IPV6: Final = re.compile(r"(?=[^:]*:)[0-9A-Fa-f:.]+")
 _LONGEST_HOST: Final = 255
-#: Characters that end a line for some reader.
+#: Characters that some parsers take for the end of a line.
 _LINE_BREAK: Final = re.compile("[\r\n\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The ``o=`` line: who describes which session, in which version. The address is a host."""
+    """The ``o=`` line. ``address`` is an address or a host name."""
 
     user: str
     session_id: str
@@ -75,11 +75,11 @@ _NO_ORIGIN: Final = Origin("-", "0", "0", "0.0.0.0")
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """One ``m=`` line and what belongs to it.
+    """One ``m=`` line and the lines that belong to it.
 
-    ``connection`` is an address or a host name; ``None`` leaves it to the session's.
-    ``session_direction`` is what the session level says, and is filled in by
-    :class:`SessionDescription`.
+    ``connection`` is an address or a host name; with ``None`` that of the session applies.
+    ``session_direction`` is the direction at the session level; :class:`SessionDescription` sets
+    it.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class MediaDescription:
     protocol: str
     formats: tuple[str, ...]
     connection: str | None = None
-    attributes: Attributes = field(default=(), repr=False)  # Keys may be among them.
+    attributes: Attributes = field(default=(), repr=False)  # They may contain keys.
     session_direction: Direction = "sendrecv"
 
     def attribute(self, name: str) -> str | None:
@@ -96,17 +96,17 @@ class MediaDescription:
 
     @property
     def direction(self) -> Direction:
-        """``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``, as its author sees it."""
+        """``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``, from the sender's view."""
         return _direction(self.attributes) or self.session_direction
 
     @property
     def ptime(self) -> int | None:
-        """The length of a packet in milliseconds that the author wants to receive."""
+        """The packet length in milliseconds that the sender wants to receive."""
         return self._milliseconds("ptime")
 
     @property
     def maxptime(self) -> int | None:
-        """The longest packet in milliseconds that the author takes (RFC 8866 section 6.4)."""
+        """The longest packet in milliseconds that the sender accepts (RFC 8866 section 6.4)."""
         return self._milliseconds("maxptime")
 
     def _milliseconds(self, name: str) -> int | None:
@@ -117,9 +117,9 @@ class MediaDescription:
 
     @property
     def rtcp_port(self) -> int | None:
-        """The port of ``a=rtcp`` (RFC 3605), when RTCP is not on the port after RTP.
+        """The port of ``a=rtcp`` (RFC 3605), for RTCP that is not at the port after that of RTP.
 
-        An address behind it is ignored: RTCP goes to the host of RTP.
+        An address after it is ignored: RTCP is sent to the host of RTP.
         """
         digits = (self.attribute("rtcp") or "").strip(BLANK).partition(" ")[0]
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 5:
@@ -128,14 +128,14 @@ class MediaDescription:
 
     @property
     def muxed(self) -> bool:
-        """Whether RTCP may come and go through the port of RTP (RFC 5761)."""
+        """Whether RTCP may share the port of RTP (RFC 5761)."""
         return self.attribute("rtcp-mux") is not None
 
     def rtpmaps(self) -> dict[int, Meaning]:
         """Encoding name, clock rate in Hz and channels by payload type.
 
-        Holds the formats of the ``m=`` line that an rtpmap or RFC 3551 explains, in their order. A
-        malformed rtpmap is ignored. Each call reads the attributes again: keep the result.
+        It has the formats of the ``m=`` line that an rtpmap or RFC 3551 defines, in order. A
+        malformed rtpmap is ignored. Each call parses the attributes again: keep the result.
         """
         mapped: dict[int, Meaning] = {}
         for name, value in self.attributes:
@@ -170,12 +170,12 @@ class MediaDescription:
 
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
-    """A whole description. ``bytes(description)`` is its wire form.
+    """A session description. ``bytes(description)`` is its wire form.
 
-    ``connection`` is the address for every media description that has none of its own.
+    ``connection`` applies to each media description that has none.
 
     Raises:
-        LocalProtocolError: from ``bytes()``, when a part holds a line break.
+        LocalProtocolError: from ``bytes()``, when a part contains a line break.
     """
 
     origin: Origin
@@ -191,12 +191,12 @@ class SessionDescription:
             object.__setattr__(self, "media", filled)
 
     def attribute(self, name: str) -> str | None:
-        """The value of the session's first attribute of that name, ``""`` for one without."""
+        """The value of the first session attribute of that name, ``""`` for one without a value."""
         return _find(self.attributes, name)
 
     @property
     def direction(self) -> Direction:
-        """What the session level says; ``sendrecv`` when it says nothing (RFC 8866 6.7)."""
+        """The direction at the session level; ``sendrecv`` by default (RFC 8866 6.7)."""
         return _direction(self.attributes) or "sendrecv"
 
     def __bytes__(self) -> bytes:
@@ -213,24 +213,27 @@ class SessionDescription:
 
 
 def parse(data: bytes) -> SessionDescription:
-    """Read a session description strictly. Bare line feeds and a last line without an end are fine.
+    """Parse a session description strictly.
+
+    Bare line feeds and a last line without a line end are accepted.
 
     Raises:
-        RemoteProtocolError: 400, when it is not one, or when a line that matters is malformed;
-            413 and 488, when it is too large.
+        RemoteProtocolError: 400, when the description or a line that is used is malformed; 413,
+            when it is too long; 488, when it has too many media lines.
     """
     return _parse(data, lenient=False)
 
 
 def read(data: bytes) -> SessionDescription:
-    """Read what a peer sent: strictly, and where that fails, leniently.
+    """Parse a description from a peer: strictly first, leniently when that fails.
 
-    The lenient reading takes what a call needs, a media line with its port and an address, from
-    whatever line has it, and passes over lines that it cannot read. A media line without a usable
-    port counts as rejected, so that the lines of our answer still correspond to theirs.
+    Lenient parsing takes only what a call needs, media lines with their ports and an address, and
+    ignores malformed lines. A media line without a valid port counts as rejected, so that the
+    lines of our answer still correspond to those of the offer.
 
     Raises:
-        RemoteProtocolError: 400, when there is no media line; 413 and 488, when it is too large.
+        RemoteProtocolError: 400, when there is no media line; 413, when the description is too
+            long; 488, when it has too many media lines.
     """
     try:
         return _parse(data, lenient=False)
@@ -250,7 +253,7 @@ def _parse(data: bytes, *, lenient: bool) -> SessionDescription:
     lines = [line.strip(" \t\r\x00") for line in text.split("\n")]
     lines = [line for line in lines if line]
     if not lenient and (not lines or lines[0].replace(" ", "") != "v=0"):
-        raise RemoteProtocolError("a session description must begin with v=0")
+        raise RemoteProtocolError("a session description does not begin with v=0")
     session, *media = _sections(lines, lenient=lenient)
     if len(media) > MAX_MEDIA:
         raise RemoteProtocolError(f"{len(media)} media lines", 488)
@@ -293,14 +296,14 @@ def _sections(lines: list[str], *, lenient: bool) -> list[_Section]:
 
 def _parse_origin(section: _Section, *, lenient: bool) -> Origin:
     value = next((value for kind, value in section if kind == "o"), "")
-    # From the right, because some phones put a name with blanks where the user belongs.
+    # Split from the right, because some phones write a name with blanks as the user.
     fields = value.rsplit(None, 5)
     if len(fields) == 6:
         user, session_id, version, _, _, address = fields
         return Origin(user, session_id, version, address)
     if lenient:
         return _NO_ORIGIN
-    raise RemoteProtocolError(f"unusable o= line {value[:64]!r}")
+    raise RemoteProtocolError(f"malformed o= line {value[:64]!r}")
 
 
 def _parse_connection(section: _Section, *, lenient: bool) -> str | None:
@@ -308,14 +311,14 @@ def _parse_connection(section: _Section, *, lenient: bool) -> str | None:
         if kind != "c":
             continue
         fields = value.split()
-        address = fields[-1].partition("/")[0] if fields else ""  # multicast: a TTL follows
+        address = fields[-1].partition("/")[0] if fields else ""  # A multicast address has a TTL.
         usable = len(address) <= _LONGEST_HOST and (
             HOST.fullmatch(address) or _IPV6.fullmatch(address)
         )
         if usable and len(fields) == 3 and fields[0].upper() == "IN":
             return address
         if not lenient:
-            raise RemoteProtocolError(f"unusable c= line {value[:64]!r}")
+            raise RemoteProtocolError(f"malformed c= line {value[:64]!r}")
         if numeric(address) is not None:
             return address
     return None
@@ -325,7 +328,7 @@ def _parse_media(section: _Section, *, lenient: bool) -> MediaDescription:
     fields = section[0][1].split()
     port = maybe_number(fields[1].partition("/")[0], 65535) if len(fields) > 2 else None
     if not lenient and (port is None or len(fields) > 3 + MAX_FORMATS):
-        raise RemoteProtocolError(f"unusable m= line {section[0][1][:64]!r}")
+        raise RemoteProtocolError(f"malformed m= line {section[0][1][:64]!r}")
     return MediaDescription(
         kind=fields[0] if fields else "unknown",
         port=port or 0,

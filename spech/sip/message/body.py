@@ -1,6 +1,6 @@
-"""Bodies of several parts, as trunks, emergency calls and presence servers send them (RFC 5621).
+"""Multipart bodies, as trunks, emergency calls and presence servers send them (RFC 5621).
 
-One part is what we need. The others are ignored, unless their sender asks that they be understood
+Spech uses one part. It ignores the others, unless the sender requires that they be understood
 (``handling=required``).
 """
 
@@ -13,24 +13,24 @@ from spech.errors import RemoteProtocolError
 from spech.sip.message.grammar import Parameters, find_parameter, parse_parameters
 from spech.sip.message.message import Request, Response
 
-#: Bytes of a body that we read. No description, message or state of a telephone is longer.
+#: The longest body that is read, in bytes. No session description or event state is longer.
 MAX_BODY: Final = 32_768
 
 _SDP: Final = "application/sdp"
 _ABOUT_SESSIONS: Final = frozenset({"INVITE", "ACK", "PRACK", "UPDATE"})
-#: Dispositions of the part that we need (RFC 3261 20.11).
+#: Dispositions of the part that is used (RFC 3261 20.11).
 _PURPOSES: Final = frozenset({"", "session", "render"})
-#: Parts of one body that are looked at.
+#: The number of parts of one body that are read.
 _MOST_PARTS: Final = 16
 
 _Whole = TypeVar("_Whole", Request, Response)
 
 
 def opened(message: _Whole) -> _Whole:
-    """``message`` with nothing but the session description in its body.
+    """``message`` with only the session description in its body.
 
-    It stays as it came where there is nothing to open, and where there is something that must be
-    understood and is not: then it is refused as a whole, with 415.
+    The message is returned unchanged when its body is not multipart, and when the body has a part
+    that must be understood and is not: the request is then refused with 415.
     """
     headers = message.headers
     if not message.body or message.cseq.method not in _ABOUT_SESSIONS:
@@ -50,10 +50,11 @@ def opened(message: _Whole) -> _Whole:
 
 
 def content_of(message: Request | Response, wanted: str) -> bytes:
-    """The body of type ``wanted``, or the part of that type; b"" where the body may be ignored.
+    """The body of type ``wanted``, or the part of that type; b"" when the body may be ignored.
 
     Raises:
-        RemoteProtocolError: 415, when something else is there, or a part that must be understood.
+        RemoteProtocolError: 415, when the body has another type, or a part that must be understood
+            has one.
     """
     name, parameters = _split(message.headers.get("Content-Type"))
     purpose, handling = _split(message.headers.get("Content-Disposition"))
@@ -64,7 +65,7 @@ def content_of(message: Request | Response, wanted: str) -> bytes:
         found = _needed_part(message.body, boundary, wanted, strict=name != "multipart/alternative")
         if found:
             return found
-    # Without the parameter, a body has to be understood (RFC 3261 20.11).
+    # Without the parameter, the body must be understood (RFC 3261 20.11).
     if find_parameter(handling, "handling") != "optional":
         raise RemoteProtocolError(f"a body of type {name[:40]!r}", 415)
     return b""
@@ -74,7 +75,7 @@ def _needed_part(body: bytes, boundary: bytes, wanted: str, *, strict: bool) -> 
     """The first part of type ``wanted``.
 
     Raises:
-        RemoteProtocolError: 415, ``strict`` and another part must be understood.
+        RemoteProtocolError: 415, when ``strict`` is set and another part must be understood.
     """
     found = b""
     for kind, disposition, content in _parts(body, boundary):
@@ -88,7 +89,7 @@ def _needed_part(body: bytes, boundary: bytes, wanted: str, *, strict: bool) -> 
 
 
 def _suits(wanted: str, purpose: str) -> bool:
-    """Whether a disposition says that the body is what we need: not an early session, no icon."""
+    """Whether the disposition allows the use of a body; ``early-session`` and ``icon`` do not."""
     return purpose in _PURPOSES and (wanted != _SDP or purpose != "render")
 
 

@@ -1,9 +1,9 @@
-"""Text of peers made fit for people to read: names, numbers, reasons, URIs.
+"""Make text from peers safe to show: names, numbers, reasons, URIs.
 
-A peer may send a name that turns the text behind it round (U+202E), moves a terminal's cursor
-(ESC), covers the lines above and below it with stacked marks, or pushes buttons off a page by its
-length. Pages, terminals, logs and histories show peers' text as :func:`displayable` returns it, and
-logs of whole lines as :func:`escaped` does.
+A peer may send a name that reverses the text after it (U+202E), moves a terminal's cursor (ESC),
+covers the lines above and below it with stacked marks, or pushes buttons off a page by its length.
+Pages, terminals, logs and call histories show :func:`displayable` text; logs of whole header lines
+show :func:`escaped` text.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import re
 import unicodedata
 from typing import Final
 
-#: Characters of a name that are shown.
+#: The number of characters of a name that are shown.
 LONGEST: Final = 64
-#: Marks on one letter: Thai, Hebrew and Vietnamese need two.
+#: The number of marks on one letter that are shown: Thai, Hebrew and Vietnamese need two.
 _MOST_MARKS: Final = 2
-#: Characters that are looked at for each one that is shown.
+#: The number of characters that are read for each one that is shown.
 _LOOKAHEAD: Final = 8
 
-#: Controls, format characters (bidirectional ones among them), surrogates, private use, unassigned,
-#: and the separators of lines and paragraphs.
+#: Control characters, format characters (including bidirectional ones), surrogates, private use,
+#: unassigned characters, and line and paragraph separators.
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MARKS: Final = frozenset({"Mn", "Me", "Mc"})
-#: What stands for a blank, so that words stay apart: tabs, line ends and their like.
+#: White space that becomes one blank: tabs, line ends and the like.
 _BLANKS: Final = re.compile(r"\s+")
 
 
 def displayable(text: str, longest: int = LONGEST) -> str:
-    """``text`` on one line of at most ``longest`` characters that show what they are.
+    """``text`` as one line of at most ``longest`` visible characters.
 
-    Controls, format characters and all but two marks on a letter are removed; runs of white space
-    become one blank. What is cut off is replaced by an ellipsis.
+    Control and format characters, and all but two marks on a letter, are removed; runs of white
+    space become one blank. An ellipsis replaces the text that is cut off.
     """
     if len(text) <= longest and text.isascii() and text.isprintable() and "  " not in text:
         return text.strip()
@@ -52,6 +52,6 @@ def displayable(text: str, longest: int = LONGEST) -> str:
 
 
 def escaped(text: str, longest: int = 160) -> str:
-    """``text`` for a line of a log: nothing is removed, but what cannot be printed is escaped."""
+    """At most ``longest`` characters of ``text`` for a log; unprintable characters are escaped."""
     shown = text if len(text) <= longest else f"{text[:longest]}..."
     return shown if shown.isprintable() else shown.encode("unicode_escape").decode()

@@ -1,4 +1,4 @@
-"""Messages out of a byte stream: TCP, TLS, WebSocket text cut at will (RFC 3261 section 18.3)."""
+"""Split the byte stream of TCP or TLS into messages (RFC 3261 section 18.3)."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ _LINE_END: Final = b"\r\n"
 
 
 class StreamFramer:
-    """Cuts the bytes of one connection into messages; it reads heads as the parser does.
+    """Splits the bytes of one connection into messages; it reads heads as the parser does.
 
     ``pings`` counts the keepalives (CRLFCRLF between messages, RFC 5626 section 4.4.1) received so
-    far; each is to be answered with one CRLF. A single CRLF, the answer to ours, is dropped.
+    far; answer each with one CRLF. A single CRLF, the answer to our keepalive, is dropped.
     """
 
     def __init__(self) -> None:
         self.pings = 0
         self._buffer = bytearray()
-        #: Where to go on looking for the end of the head.
+        #: The position from which the search for the end of the head continues.
         self._searched = 0
-        #: Bytes of the message in the buffer, once its head is known.
+        #: The length in bytes of the message in the buffer, once its head has been read.
         self._length: int | None = None
         self._failure: RemoteProtocolError | None = None
 
     def __len__(self) -> int:
-        """Bytes that wait for the rest of their message."""
+        """The number of bytes that wait for the rest of their message."""
         return len(self._buffer)
 
     def receive(self, data: bytes) -> list[bytes]:
-        """The messages that are complete now, each fit for ``parser.parse``.
+        """The messages that ``data`` completes, each as ``parser.parse`` takes it.
 
         Raises:
-            RemoteProtocolError: when it cannot be said where a message ends: 400 for an unusable
-                head or no Content-Length, 513 for one that is too long. Messages before it are
-                returned first, the next call raises. Nothing more can be read then: the
-                connection is to be closed.
+            RemoteProtocolError: when the end of a message cannot be determined: 400 for a
+                malformed head or no Content-Length, 513 for a message that is too long. The
+                messages before it are returned first, and the next call raises. Nothing more can
+                be read from the connection: close it.
         """
         if self._failure is not None:
             raise self._failure
@@ -70,22 +70,22 @@ class StreamFramer:
         end = HEAD_END.search(self._buffer, self._searched)
         if end is None:
             if len(self._buffer) > MAX_MESSAGE:
-                raise RemoteProtocolError("a head without an end", 513)
-            # The last two bytes may be the beginning of the empty line.
+                raise RemoteProtocolError("the head of the message is too long", 513)
+            # The last two bytes may begin the empty line.
             self._searched = max(0, len(self._buffer) - 2)
             return None
         _, headers = parse_head(bytes(self._buffer[: end.start()]))
         length = content_length(headers)
         if length is None:
-            raise RemoteProtocolError("a message on a stream needs Content-Length")
+            raise RemoteProtocolError("Content-Length is missing in a message on a stream")
         if end.end() + length > MAX_MESSAGE:
             raise RemoteProtocolError(f"a message of {end.end() + length} bytes", 513)
         return end.end() + length
 
     def _skip_keepalives(self) -> bool:
-        """Remove line ends and NULs before a message. False while more may belong to them.
+        """Remove line ends and NULs before a message. Returns False while more of them may follow.
 
-        Some phones send NULs to keep a flow alive (they are no SIP, RFC 5626 4.4.1).
+        Some phones send NULs as keepalives, which RFC 5626 4.4.1 does not define.
         """
         position = 0
         while True:

@@ -1,7 +1,7 @@
-"""Character classes and small readers shared by the files that read SIP text.
+"""Patterns and small parsers that the parsers of SIP text share.
 
-Every pattern stands beside the rule that it obeys (RFC 3261 section 25.1 unless said otherwise).
-All of them run in linear time, because what they read comes from the network.
+Each pattern names its grammar rule (RFC 3261 section 25.1 unless stated otherwise). All run in
+linear time, because their input comes from the network.
 """
 
 from __future__ import annotations
@@ -12,63 +12,65 @@ from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 
-#: Names and values in order; a name without a value has ``None``.
+#: Names and values in order; the value of a flag is ``None``.
 Parameters = tuple[tuple[str, str | None], ...]
 
-#: ``token``: method names, header names, parameter names, schemes of authentication.
+#: ``token``: method names, header names, parameter names, authentication schemes.
 TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 
-#: Characters that no header value and no start line may hold: controls but the tab, DEL, and lone
-#: surrogates, which have no bytes. CR and LF are among them: they would begin a line of their own.
+#: Characters that no header value and no start line may contain: control characters except the
+#: tab, DEL, and lone surrogates, which cannot be encoded. CR and LF are included: they would begin
+#: a new line.
 FORBIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
-#: A ``generic-param`` value that may stand without quotes: ``token / host``, and the marks that
-#: peers use there though they should not.
+#: A ``generic-param`` value without quotes: ``token / host``, and other characters that peers use
+#: there in violation of the grammar.
 BARE_VALUE: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@&=?$#|^{}()]+")
 
-#: The inside of a ``quoted-string`` with its quotes; group 1 is the text, still escaped.
+#: A ``quoted-string`` with its quotes; group 1 is the text between them, still escaped.
 QUOTED: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 
 #: ``quoted-pair``: a backslash and the character that it protects.
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
-#: A control that a backslash protects within quotes. CR and LF cannot be protected.
+#: A control character escaped by a backslash within quotes. CR and LF cannot be escaped.
 _PROTECTED: Final = re.compile(r"\\[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
-#: What is left of a protected control when the quotes are taken off: no terminal shall obey it.
+#: Escaped control characters are replaced when a string is unquoted, so that no terminal
+#: interprets them.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _REPLACEMENT: Final = "\ufffd"
 
-#: ``hostname`` or ``IPv4address``; the underscore is not legal in DNS, but is met in networks.
+#: ``hostname`` or ``IPv4address``; the underscore is illegal in host names, but networks use it.
 HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?")
 
-#: ``SIP-Version``. The name is matched without regard to case (section 7.1).
+#: ``SIP-Version``. The name is case-insensitive (section 7.1).
 VERSION: Final = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 
-#: What white space a line may hold once it is unfolded.
+#: The white space that an unfolded line may contain.
 BLANK: Final = " \t"
 
 
 def has_forbidden(line: str) -> bool:
-    """Whether a line holds a character that no header value may hold.
+    """Whether a line contains a character that no header value may contain.
 
-    A control character may only stand within quotes, protected by a backslash.
+    A control character is allowed only within quotes, escaped by a backslash.
     """
     if FORBIDDEN.search(line) is None:
         return False
-    # No backslash that is protected itself is left, and no quote that is.
+    # Remove escaped backslashes and escaped quotes.
     line = line.replace("\\\\", "").replace('\\"', "")
     if FORBIDDEN.search(_PROTECTED.sub("", line)) is not None:
         return True
     pieces = line.split('"')
     outside = pieces[::2]
-    if len(pieces) % 2 == 0:  # The last quote is not closed: it protects nothing.
+    if len(pieces) % 2 == 0:  # The last quote is not closed, so it quotes nothing.
         outside.append(pieces[-1])
     return _PROTECTED.search('"'.join(outside)) is not None
 
 
 def unquote(text: str) -> str:
-    """The text between the quotes of a ``quoted-string``, its escapes resolved.
+    """The text between the quotes of a ``quoted-string``, unescaped.
 
     A control character that was escaped becomes U+FFFD.
     """
@@ -79,7 +81,7 @@ def unquote(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """``text`` without the backslashes that protect another character.
+    """``text`` without the backslashes that escape another character.
 
     A control character becomes U+FFFD.
     """
@@ -92,17 +94,17 @@ def quote(text: str) -> str:
 
 
 def maybe_number(text: str, maximum: int) -> int | None:
-    """A decimal number from 0 to ``maximum``, or None where it is none."""
+    """``text`` as a decimal number from 0 to ``maximum``; None when it is not one."""
     if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > maximum:
         return None
     return int(text)
 
 
 def read_number(text: str, maximum: int, what: str) -> int:
-    """A decimal number from 0 to ``maximum``; ``what`` names it in the error.
+    """``text`` as a decimal number from 0 to ``maximum``; ``what`` names it in the error.
 
-    ``int()`` alone would take signs, blanks, underscores and foreign digits, and would raise for
-    thousands of digits.
+    ``int()`` alone accepts signs, blanks, underscores and non-ASCII digits, and raises ValueError
+    for thousands of digits.
 
     Raises:
         RemoteProtocolError: 400, when it is not one.
@@ -113,17 +115,17 @@ def read_number(text: str, maximum: int, what: str) -> int:
     return number
 
 
-#: A comma with the empty elements behind it, or what protects commas.
+#: A comma with the empty elements after it, or a character that begins a span with commas.
 _SPLIT_AT: Final = re.compile(r',[, \t]*|["<]')
-#: Elements of one list that are told apart.
+#: The number of elements into which a list is split.
 _MOST_ELEMENTS: Final = 512
 
 
 def split_list(value: str) -> list[str]:
-    """The elements of a comma-separated value; commas within quotes and ``<>`` do not count.
+    """The elements of a comma-separated value; commas within quotes and ``<>`` do not separate.
 
-    Empty elements are dropped. A quote or bracket that is never closed reaches to the end, and so
-    does the last of more elements than anyone needs.
+    Empty elements are dropped. A quote or bracket that is not closed extends to the end. The list
+    is split into a limited number of elements; the last one holds the rest.
     """
     if "," not in value:
         value = value.strip(BLANK)
@@ -147,7 +149,7 @@ def split_list(value: str) -> list[str]:
     return [stripped for part in parts if (stripped := part.strip(BLANK))]
 
 
-#: What nearly all parameters look like: no quotes, no blanks.
+#: The form of nearly all parameters in practice: no quotes, no blanks.
 PLAIN_PARAMETERS: Final = r"(?:;[A-Za-z0-9\-.!%*_+`'~]+(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:/@]*)?)*"
 _PLAIN: Final = re.compile(PLAIN_PARAMETERS)
 
@@ -155,10 +157,10 @@ _PIECE: Final = re.compile(r'[^;"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^;"]*)*', re.DOTA
 
 
 def parse_parameters(text: str) -> Parameters:
-    """Reads ``;name=value;flag``; a flag has the value ``None``, quotes are taken off.
+    """Parse ``;name=value;flag``. A flag has the value ``None``; values are unquoted.
 
     Raises:
-        RemoteProtocolError: 400, when a name is no token or a quote is not closed.
+        RemoteProtocolError: 400, when a name is not a token or a quote is not closed.
     """
     if _PLAIN.fullmatch(text):
         return split_parameters(text)
@@ -173,7 +175,7 @@ def parse_parameters(text: str) -> Parameters:
             texts.append(piece[0])
             position = piece.end() + 1
             if piece.end() < len(text) and text[piece.end()] != ";":
-                raise RemoteProtocolError("a quote is not closed in a parameter")
+                raise RemoteProtocolError("unclosed quote in a parameter")
     found: list[tuple[str, str | None]] = []
     for piece_text in texts:
         name, equals, value = piece_text.partition("=")
@@ -181,25 +183,25 @@ def parse_parameters(text: str) -> Parameters:
         if not name and not equals and not value:
             continue
         if not TOKEN.fullmatch(name):
-            raise RemoteProtocolError(f"unusable parameter {piece_text[:32]!r}")
+            raise RemoteProtocolError(f"malformed parameter {piece_text[:32]!r}")
         if not equals:
             found.append((name, None))
             continue
         value = value.strip(BLANK)
         if value.startswith('"'):
             if not QUOTED.fullmatch(value):
-                raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
+                raise RemoteProtocolError(f"malformed value of parameter {name[:32]!r}")
             value = unquote(value)
         elif '"' in value:
-            raise RemoteProtocolError(f"unusable value of parameter {name[:32]!r}")
+            raise RemoteProtocolError(f"malformed value of parameter {name[:32]!r}")
         found.append((name, value))
     return tuple(found)
 
 
 def read_parameters(listed: str) -> Parameters:
-    """As :func:`parse_parameters`, for what follows the first semicolon, without errors.
+    """Parse the text after the first semicolon; leave out parameters that are malformed.
 
-    A parameter that cannot be read is left out.
+    Otherwise as :func:`parse_parameters`.
     """
     try:
         return parse_parameters(f";{listed}")
@@ -212,7 +214,7 @@ def read_parameters(listed: str) -> Parameters:
 
 
 def split_parameters(text: str) -> Parameters:
-    """As :func:`parse_parameters`, for what :data:`PLAIN_PARAMETERS` has matched."""
+    """As :func:`parse_parameters`, for text that :data:`PLAIN_PARAMETERS` has matched."""
     found: list[tuple[str, str | None]] = []
     for piece in text.split(";")[1:]:
         name, equals, value = piece.partition("=")
@@ -221,15 +223,15 @@ def split_parameters(text: str) -> Parameters:
 
 
 def format_parameters(parameters: Parameters) -> str:
-    """Writes what :func:`parse_parameters` reads.
+    """Serialize parameters as ``;name=value;flag``; values are quoted when necessary.
 
     Raises:
-        LocalProtocolError: when a name is no token.
+        LocalProtocolError: when a name is not a token.
     """
     text = ""
     for name, value in parameters:
         if not TOKEN.fullmatch(name):
-            raise LocalProtocolError(f"unusable parameter name {name[:32]!r}")
+            raise LocalProtocolError(f"malformed parameter name {name[:32]!r}")
         if value is None:
             text += f";{name}"
         elif BARE_VALUE.fullmatch(value):
@@ -240,7 +242,10 @@ def format_parameters(parameters: Parameters) -> str:
 
 
 def find_parameter(parameters: Parameters, name: str) -> str | None:
-    """The value of the first parameter of that name in lower case, ``""`` for a flag."""
+    """The value of the first parameter of that name, ``""`` for a flag, None when absent.
+
+    ``name`` is lower case.
+    """
     for known, value in parameters:
         if known == name or known.lower() == name:
             return value or ""
@@ -248,7 +253,7 @@ def find_parameter(parameters: Parameters, name: str) -> str | None:
 
 
 def set_parameter(parameters: Parameters, name: str, value: str | None) -> Parameters:
-    """With one parameter of that name, in the place of the first one, or else at the end."""
+    """The parameters with one of that name: in the place of the first one, otherwise at the end."""
     lowered = name.lower()
     kept: list[tuple[str, str | None]] = []
     placed = False
@@ -261,7 +266,7 @@ def set_parameter(parameters: Parameters, name: str, value: str | None) -> Param
     return tuple(kept) if placed else (*kept, (name, value))
 
 
-#: RFC 3261 section 20 and the compact forms that IANA lists.
+#: Compact header names (RFC 3261 section 20 and the IANA registry).
 _COMPACT: Final = {
     "a": "Accept-Contact",
     "b": "Referred-By",
@@ -285,7 +290,7 @@ _COMPACT: Final = {
     "y": "Identity",
 }
 
-#: Names that each-word-capitalised would spell wrongly, and the ones that are met most often.
+#: Header names whose canonical spelling is not each word capitalized, and the most frequent ones.
 _USUAL: Final = (
     "Accept",
     "Accept-Encoding",
@@ -350,7 +355,7 @@ _USUAL: Final = (
     "WWW-Authenticate",
 )
 
-#: The usual spelling by every spelling that is looked up without further work.
+#: The canonical name by each spelling that is found without further work.
 CANONICAL_NAMES: Final[dict[str, str]] = {
     **_COMPACT,
     **{short.upper(): name for short, name in _COMPACT.items()},
@@ -360,6 +365,6 @@ CANONICAL_NAMES: Final[dict[str, str]] = {
 
 
 def canonical(name: str) -> str:
-    """The usual spelling of a header name: ``v`` and ``VIA`` are ``Via``."""
+    """The canonical spelling of a header name: ``Via`` for ``v`` and ``VIA``."""
     known = CANONICAL_NAMES.get(name) or CANONICAL_NAMES.get(name.lower())
     return known or "-".join(word.capitalize() for word in name.split("-"))

@@ -1,6 +1,6 @@
-"""SIP header fields: the ordered multimap, and the values with an inner structure.
+"""SIP header fields: the ordered multimap, and the structured header values.
 
-What is read comes out unquoted and unescaped; what is written is quoted wherever it must be.
+Parsed values are unquoted and unescaped; serialized values are quoted when necessary.
 (RFC 3261 sections 7.3 and 20.)
 """
 
@@ -53,12 +53,12 @@ _BEFORE_PASSWORD: Final = re.compile("sips?:[^:]+:", re.IGNORECASE)
 
 
 def masked(name: str, value: str) -> str:
-    """A header value fit for a log: no credentials, no password inside a URI."""
+    """A header value for a log, without credentials and without passwords in URIs."""
     if name in _SECRET:
         return f"{value.partition(' ')[0]} ***"
     if "@" not in value:
         return value
-    # Pieces without a delimiter, and the delimiters between them.
+    # Pieces of text alternate with the delimiters between them.
     pieces = _AROUND_USER.split(value)
     for index in range(0, len(pieces) - 1, 2):
         if pieces[index + 1] == "@" and (user := _BEFORE_PASSWORD.search(pieces[index])):
@@ -70,8 +70,8 @@ class Headers:
     """An immutable, ordered multimap of header lines. Names are canonical, see :func:`canonical`.
 
     Raises:
-        LocalProtocolError: when a name is no token or a value holds a line break or another
-            control character, so that no value can begin a header of its own.
+        LocalProtocolError: when a name is not a token, or when a value contains a line break or
+            another control character, so that no value can inject a header.
     """
 
     __slots__ = ("_index", "_pairs")
@@ -85,7 +85,7 @@ class Headers:
 
     @classmethod
     def trusted(cls, pairs: tuple[tuple[str, str], ...]) -> Headers:
-        """For pairs whose names are canonical and whose values were checked already."""
+        """Headers from pairs with canonical names and values that have been checked."""
         headers = cls.__new__(cls)
         headers._pairs = pairs
         headers._index = None
@@ -116,8 +116,8 @@ class Headers:
     def values(self, name: str) -> list[str]:
         """The values of all lines of that name, split at commas.
 
-        For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those
-        where a comma means something else (Date, WWW-Authenticate, Authorization).
+        For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those in
+        which a comma has another meaning (Date, WWW-Authenticate, Authorization).
         """
         found = self._lines(name)
         if not found:
@@ -127,7 +127,7 @@ class Headers:
         return [part for value in found for part in split_list(value)]
 
     def set(self, name: str, value: str) -> Headers:
-        """With one line of that name, in the place of the first one, or else at the end."""
+        """A copy with one line of that name, in the place of the first one or at the end."""
         pair = _checked(name, value)
         if not self._lines(pair[0]):
             return Headers.trusted((*self._pairs, pair))
@@ -142,19 +142,19 @@ class Headers:
         return Headers.trusted(tuple(pairs))
 
     def add(self, name: str, value: str) -> Headers:
-        """With one more line at the end."""
+        """A copy with one more line at the end."""
         return Headers.trusted((*self._pairs, _checked(name, value)))
 
     def prepend(self, name: str, value: str) -> Headers:
-        """With one more line at the top, where a new Via belongs."""
+        """A copy with one more line at the top, where a new Via belongs."""
         return Headers.trusted((_checked(name, value), *self._pairs))
 
     def behind(self, pairs: Iterable[tuple[str, str]]) -> Headers:
-        """Behind lines of another message, which were checked there."""
+        """A copy that begins with these lines of another message, which have been checked."""
         return Headers.trusted((*pairs, *self._pairs))
 
     def remove(self, name: str) -> Headers:
-        """Without the lines of that name."""
+        """A copy without the lines of that name."""
         name = canonical(name)
         return Headers.trusted(tuple(pair for pair in self._pairs if pair[0] != name))
 
@@ -181,10 +181,10 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     known = CANONICAL_NAMES.get(name)
     if known is None:
         if not TOKEN.fullmatch(name):
-            raise LocalProtocolError(f"unusable header name {name[:32]!r}")
+            raise LocalProtocolError(f"malformed header name {name[:32]!r}")
         known = canonical(name)
     if has_forbidden(value):
-        raise LocalProtocolError(f"a line break or another control character in {known}")
+        raise LocalProtocolError(f"control character in {known}")
     return known, value.strip(BLANK)
 
 
@@ -193,20 +193,20 @@ _NAME_ADDR: Final = re.compile(
 )
 
 
-#: What nearly every address in brackets looks like: nothing to unescape, a plain URI, parameters
-#: of tokens.
+#: The form of nearly every address in brackets: nothing to unescape, a plain URI, and parameters
+#: that are tokens.
 _PLAIN_NAME_ADDR: Final = re.compile(
     r'(?:"([^"\\]*)"[ ]?|([A-Za-z0-9\-.!%*_+`~ ]*))<' + PLAIN_URI + f">({PLAIN_PARAMETERS})"
 )
 
 
-#: Where the URI of an address in brackets begins, for the lenient reading.
+#: The beginning of a URI in brackets, for :meth:`NameAddr.read`.
 _BEGINS_URI: Final = re.compile(r"<(?=[ \t]*(?:sips?|tel):)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class NameAddr:
-    """A value of From, To, Contact, Route and their like (RFC 3261 section 20.10)."""
+    """A value of From, To, Contact, Route and similar headers (RFC 3261 section 20.10)."""
 
     uri: Uri
     display_name: str | None = None
@@ -214,12 +214,12 @@ class NameAddr:
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
-        """Reads ``"Name" <uri>;parameters`` or ``uri;parameters``.
+        """Parse ``"Name" <uri>;parameters`` or ``uri;parameters``.
 
         Without brackets, parameters belong to the header and not to the URI (section 20.10).
 
         Raises:
-            RemoteProtocolError: 400, when it is neither.
+            RemoteProtocolError: 400, when the text has neither form.
         """
         plain_match = _PLAIN_NAME_ADDR.fullmatch(text)
         if plain_match is not None:
@@ -235,25 +235,25 @@ class NameAddr:
         if "<" not in text:
             bare, semicolon, listed = text.partition(";")
             if "?" in bare:
-                raise RemoteProtocolError("a URI with headers must stand in brackets")
+                raise RemoteProtocolError("a URI with headers must be in angle brackets")
             return cls(Uri.parse(bare), None, parse_parameters(listed) if semicolon else ())
         match = _NAME_ADDR.fullmatch(text)
         if match is None:
-            raise RemoteProtocolError(f"unusable address {masked('', text)[:64]!r}")
+            raise RemoteProtocolError(f"malformed address {masked('', text)[:64]!r}")
         quoted, plain, uri, listed = match.groups()
         name = unquote(quoted) if quoted else plain.strip(BLANK)
         return cls(Uri.parse(uri), name or None, parse_parameters(listed) if listed else ())
 
     @classmethod
     def read(cls, text: str) -> NameAddr:
-        """Read From, To or Contact of a peer: strictly, and where that fails, leniently.
+        """Parse From, To or Contact of a peer: strictly first, leniently when that fails.
 
-        Only the URI and parameters that can be read are required. The display name is whatever
-        stands before the last URI in brackets, with its outer quotes taken off; raw quotes and a
-        dangling backslash stay in it.
+        Only a URI is required; malformed parameters are left out. The display name is the text
+        before the last URI in brackets without its outer quotes; other quotes and a backslash at
+        the end stay in it.
 
         Raises:
-            RemoteProtocolError: 400, when there is no URI, or it cannot be read.
+            RemoteProtocolError: 400, when there is no URI, or it is malformed.
         """
         try:
             return cls.parse(text)
@@ -278,12 +278,12 @@ class NameAddr:
             return cls(Uri.read(uri), name or None, read_parameters(listed))
 
     def __str__(self) -> str:
-        # The brackets are always written: they keep the URI's parameters apart from ours.
+        # Always written with brackets, which separate URI parameters from header parameters.
         name = f"{quote(self.display_name)} " if self.display_name else ""
         return f"{name}<{self.uri}>{format_parameters(self.parameters)}"
 
     def parameter(self, name: str) -> str | None:
-        """The value of a parameter, ``""`` when it stands without one, ``None`` when absent."""
+        """The value of a parameter, ``""`` for a flag, ``None`` when absent."""
         return find_parameter(self.parameters, name.lower())
 
     @property
@@ -292,7 +292,7 @@ class NameAddr:
         return self.parameter("tag") or None
 
     def with_tag(self, tag: str) -> NameAddr:
-        """The same address with this tag."""
+        """A copy of the address with this tag."""
         return replace(self, parameters=set_parameter(self.parameters, "tag", tag))
 
 
@@ -303,7 +303,7 @@ _VIA: Final = re.compile(
 )
 
 
-#: What nearly every Via looks like.
+#: The form of nearly every Via.
 _PLAIN_VIA: Final = re.compile(
     r"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
     r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?" + f"({PLAIN_PARAMETERS})"
@@ -314,7 +314,7 @@ _PLAIN_VIA: Final = re.compile(
 class Via:
     """One Via value (RFC 3261 section 20.42). ``transport`` is upper case.
 
-    Any ``version`` can be read, so that a request of another version can be refused with 505.
+    Any ``version`` is parsed, so that a request of another version can be refused with 505.
     """
 
     transport: str
@@ -325,10 +325,10 @@ class Via:
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        """Reads ``SIP/2.0/UDP host:port;branch=...``.
+        """Parse ``SIP/2.0/UDP host:port;branch=...``.
 
         Raises:
-            RemoteProtocolError: 400, when it is something else.
+            RemoteProtocolError: 400, when the value is malformed.
         """
         match = _PLAIN_VIA.fullmatch(text)
         if match is not None:
@@ -337,10 +337,10 @@ class Via:
             return cls(transport, host, port, split_parameters(listed) if listed else ())
         match = _VIA.fullmatch(text.strip(BLANK))
         if match is None:
-            raise RemoteProtocolError(f"unusable Via {text[:64]!r}")
+            raise RemoteProtocolError(f"malformed Via {text[:64]!r}")
         version, transport, ipv6, host, digits, listed = match.groups()
         if ipv6 is None and not HOST.fullmatch(host):
-            raise RemoteProtocolError(f"unusable host in Via {text[:64]!r}")
+            raise RemoteProtocolError(f"malformed host in Via {text[:64]!r}")
         port = None if digits is None else read_number(digits, 65535, "port in Via")
         parameters = parse_parameters(listed) if listed else ()
         return cls(transport.upper(), ipv6 or host, port, parameters, version)
@@ -353,22 +353,22 @@ class Via:
 
     @property
     def branch(self) -> str | None:
-        """What names the transaction; unique if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
+        """The transaction identifier; unique if it begins with ``z9hG4bK`` (section 8.1.1.7)."""
         return find_parameter(self.parameters, "branch") or None
 
     @property
     def received(self) -> str | None:
-        """The address that the request came from, without brackets (section 18.2.1)."""
+        """The source address of the request, without brackets (section 18.2.1)."""
         value = find_parameter(self.parameters, "received")
         return value.strip("[]") or None if value else None
 
     @property
     def rport(self) -> str | None:
-        """``""`` asks for the source port to be filled in (RFC 3581), ``None`` does not."""
+        """The source port (RFC 3581); ``""`` asks the server to fill it in, ``None`` is absent."""
         return find_parameter(self.parameters, "rport")
 
     def with_parameter(self, name: str, value: str | None) -> Via:
-        """The same Via with this parameter; ``None`` makes it one without a value."""
+        """A copy of the Via with this parameter; the value ``None`` makes it a flag."""
         return replace(self, parameters=set_parameter(self.parameters, name, value))
 
 
@@ -384,32 +384,32 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        """Reads ``1 INVITE``.
+        """Parse ``1 INVITE``.
 
         Raises:
-            RemoteProtocolError: 400, when it is something else or beyond 32 bits.
+            RemoteProtocolError: 400, when the value is malformed or exceeds 32 bits.
         """
         plain = _PLAIN_CSEQ.fullmatch(text)
         if plain is not None:
             return cls(int(plain[1]), plain[2])
         words = text.split()
         if len(words) != 2 or not TOKEN.fullmatch(words[1]):
-            raise RemoteProtocolError(f"unusable CSeq {text[:64]!r}")
+            raise RemoteProtocolError(f"malformed CSeq {text[:64]!r}")
         return cls(read_number(words[0], 2**32 - 1, "CSeq"), words[1])
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
 
 
-#: Written without quotes (RFC 7616 sections 3.3 and 3.4); ``qop`` only in credentials.
+#: Parameters written without quotes (RFC 7616 sections 3.3 and 3.4); ``qop`` in credentials too.
 _UNQUOTED: Final = frozenset({"algorithm", "nc", "stale", "userhash"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AuthHeader:
-    """A challenge or credentials: WWW-Authenticate, Authorization and their proxy twins.
+    """A challenge or credentials: WWW-Authenticate, Authorization and the Proxy- headers.
 
-    Names of parameters are lower case, values are without quotes.
+    Parameter names are lower case; values are unquoted.
     """
 
     scheme: str
@@ -417,23 +417,23 @@ class AuthHeader:
 
     @classmethod
     def parse(cls, text: str) -> AuthHeader:
-        """Reads ``Digest realm="...", nonce="..."``.
+        """Parse ``Digest realm="...", nonce="..."``.
 
         Raises:
-            RemoteProtocolError: 400, when it is something else.
+            RemoteProtocolError: 400, when the value is malformed.
         """
         scheme, _, listed = text.strip(BLANK).partition(" ")
         if not TOKEN.fullmatch(scheme):
-            raise RemoteProtocolError("unusable authentication scheme")
+            raise RemoteProtocolError("malformed authentication scheme")
         parameters: dict[str, str] = {}
         for piece in split_list(listed):
             name, equals, value = piece.partition("=")
             name, value = name.strip(BLANK).lower(), value.strip(BLANK)
             if not equals or not TOKEN.fullmatch(name):
-                raise RemoteProtocolError(f"unusable parameter of {scheme} authentication")
+                raise RemoteProtocolError(f"malformed parameter of {scheme} authentication")
             if value.startswith('"'):
                 if not QUOTED.fullmatch(value):
-                    raise RemoteProtocolError(f"unusable value of {name[:32]!r} in {scheme}")
+                    raise RemoteProtocolError(f"malformed value of {name[:32]!r} in {scheme}")
                 value = unquote(value)
             parameters.setdefault(name, value)
         return cls(scheme, parameters)
@@ -450,6 +450,6 @@ class AuthHeader:
         return f"{self.scheme} {', '.join(pieces)}" if pieces else self.scheme
 
     def __repr__(self) -> str:
-        # A response can be guessed against offline, so it stays out of logs.
+        # A response allows an offline attack on the password, so it stays out of logs.
         shown = {k: "***" if k == "response" else v for k, v in self.parameters.items()}
         return f"AuthHeader({self.scheme!r}, {shown!r})"

@@ -1,4 +1,4 @@
-"""XML from the network, read without trust: no document type, no entities, bounded size."""
+"""Parse untrusted XML: no document type, no entities, limited size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _MOST_ELEMENTS: Final = 2_000
 def parse_markup(body: bytes) -> Element:
     """The root element; names are ``{namespace}name``.
 
-    A document type declaration is refused, and with it every entity: those that name files or
-    hosts, and those that grow without end.
+    A document type declaration is refused, and with it every entity, so that none can refer to a
+    file or a host, or expand without limit.
 
     Raises:
-        RemoteProtocolError: 400, when it is no XML, has a document type, or is too large.
+        RemoteProtocolError: 400, when the body is not XML, has a document type, or has too many
+            elements.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate(namespace_separator="}")
@@ -49,12 +50,12 @@ def parse_markup(body: bytes) -> Element:
     try:
         parser.Parse(body, True)
     except (expat.ExpatError, LookupError, ValueError) as error:
-        raise RemoteProtocolError(f"unreadable XML: {error}") from None
+        raise RemoteProtocolError(f"malformed XML: {error}") from None
     return builder.close()
 
 
 def text_of(element: Element | None) -> str | None:
-    """The text of an element, None where there is none."""
+    """The text of an element without surrounding white space, None when there is none."""
     if element is None or element.text is None:
         return None
     return element.text.strip() or None

@@ -1,6 +1,6 @@
 """Requests and responses (RFC 3261 sections 7 and 8).
 
-Messages are immutable. Their typed accessors read a header at its first use and keep the result;
+Messages are immutable. Their typed accessors parse a header at its first use and keep the result;
 they raise :class:`RemoteProtocolError` (400) when the header is missing or malformed.
 """
 
@@ -94,17 +94,19 @@ REASONS: Final[dict[int, str]] = {
     608: "Rejected",
 }
 
-#: Methods whose responses can set up a dialog, so that they carry Record-Route back.
+#: Methods whose responses can establish a dialog, so that they copy Record-Route.
 _DIALOG_FORMING: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
-
-#: Addresses in one header that are read: a request passes 70 proxies at most (RFC 3261 8.1.1.6).
+#: The number of addresses in one header that are read: a request passes at most 70 proxies
+#: (RFC 3261 8.1.1.6).
 MAX_VALUES: Final = 128
 
 
 class _lazy(Generic[T]):  # noqa: N801 - It is used like the built-in property.
-    """A property that is computed once. Unlike ``functools.cached_property`` of Python 3.11 it
-    takes no lock: a message belongs to one task.
+    """A property that is computed once.
+
+    Unlike ``functools.cached_property`` of Python 3.11 it takes no lock: a message belongs to one
+    task.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
@@ -118,7 +120,7 @@ class _lazy(Generic[T]):  # noqa: N801 - It is used like the built-in property.
 
 
 class _Accessors:
-    """What requests and responses have in common."""
+    """The accessors that requests and responses share."""
 
     headers: Headers
     body: bytes
@@ -143,7 +145,7 @@ class _Accessors:
 
     @_lazy
     def via(self) -> Via:
-        """The topmost Via, which is all that an answer needs: those below may be unusable."""
+        """The topmost Via. A response needs no other, so those below may be malformed."""
         values = split_list(self._required("Via"))
         if not values:
             raise RemoteProtocolError("Via is empty")
@@ -151,22 +153,22 @@ class _Accessors:
 
     @_lazy
     def from_(self) -> NameAddr:
-        """Who sent the request."""
+        """The originator of the request."""
         return NameAddr.read(self._required("From"))
 
     @_lazy
     def to(self) -> NameAddr:
-        """Whom the request was first meant for."""
+        """The recipient to whom the request was originally addressed."""
         return NameAddr.read(self._required("To"))
 
     @_lazy
     def call_id(self) -> str:
-        """The Call-ID, compared byte by byte."""
+        """The Call-ID. Call-IDs are compared byte by byte."""
         return self._required("Call-ID")
 
     @_lazy
     def cseq(self) -> CSeq:
-        """Number and method of the request, or of the request that is answered."""
+        """The number and method of the request, or of the request that a response answers."""
         return CSeq.parse(self._required("CSeq"))
 
     @_lazy
@@ -187,7 +189,7 @@ class _Accessors:
 
     @_lazy
     def routes(self) -> tuple[NameAddr, ...]:
-        """The Route set, in order."""
+        """The Route values, in order."""
         return tuple(map(NameAddr.parse, self._few("Route")))
 
     @_lazy
@@ -203,7 +205,7 @@ class _Accessors:
 
     def _serialise(self, start: str) -> bytes:
         if FORBIDDEN.search(start):
-            raise LocalProtocolError("a line break or another control character in a start line")
+            raise LocalProtocolError("control character in a start line")
         lines = [start]
         lines += [f"{n}: {v}" for n, v in self.headers if n != "Content-Length"]
         lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
@@ -226,18 +228,18 @@ class Request(_Accessors):
     """A SIP request. ``bytes(request)`` is its wire form, with Content-Length set from the body.
 
     Raises:
-        LocalProtocolError: from ``bytes()``, when the method is no token.
+        LocalProtocolError: from ``bytes()``, when the method is not a token.
     """
 
     method: str
     uri: Uri
     headers: Headers
-    body: bytes = field(default=b"", repr=False)  # It may hold keys.
+    body: bytes = field(default=b"", repr=False)  # It may contain keys.
     version: str = "SIP/2.0"
 
     def __bytes__(self) -> bytes:
         if not TOKEN.fullmatch(self.method) or not VERSION.fullmatch(self.version):
-            raise LocalProtocolError(f"unusable method or version: {self.method[:32]!r}")
+            raise LocalProtocolError(f"malformed method or version: {self.method[:32]!r}")
         return self._serialise(f"{self.method} {self.uri} {self.version}")
 
     @property
@@ -257,7 +259,7 @@ class Request(_Accessors):
         headers: Headers | None = None,
         body: bytes | None = None,
     ) -> Request:
-        """The same request with these parts exchanged."""
+        """A copy of the request with these parts replaced."""
         return replace(
             self,
             method=self.method if method is None else method,
@@ -276,21 +278,22 @@ class Response(_Accessors):
     """A SIP response. ``bytes(response)`` is its wire form, with Content-Length set.
 
     Raises:
-        LocalProtocolError: from ``bytes()``, when status or reason cannot stand in a status line.
+        LocalProtocolError: from ``bytes()``, when the status or reason is not allowed in a status
+            line.
     """
 
     status: int
     reason: str
     headers: Headers
-    body: bytes = field(default=b"", repr=False)  # It may hold keys.
+    body: bytes = field(default=b"", repr=False)  # It may contain keys.
     version: str = "SIP/2.0"
 
     @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:
-        """The Contact values that can be read; none for ``*``.
+        """The Contact values that can be parsed; none for ``*``.
 
-        The others are left out: a registrar lists the bindings of all devices, and what another
-        one wrote must not spoil ours.
+        The others are left out: a registrar lists the bindings of all devices, and a malformed
+        one of another device must not affect ours.
         """
         found: list[NameAddr] = []
         for value in self.headers.values("Contact")[:MAX_VALUES]:
@@ -300,12 +303,12 @@ class Response(_Accessors):
 
     @property
     def phrase(self) -> str:
-        """The reason phrase, fit to be shown to people."""
+        """The reason phrase, made safe to show."""
         return displayable(self.reason, 128)
 
     def __bytes__(self) -> bytes:
         if not 100 <= self.status <= 699 or not VERSION.fullmatch(self.version):
-            raise LocalProtocolError(f"unusable status or version: {self.status}")
+            raise LocalProtocolError(f"malformed status or version: {self.status}")
         return self._serialise(f"{self.version} {self.status} {self.reason}")
 
     def replace(
@@ -316,7 +319,7 @@ class Response(_Accessors):
         headers: Headers | None = None,
         body: bytes | None = None,
     ) -> Response:
-        """The same response with these parts exchanged."""
+        """A copy of the response with these parts replaced."""
         return replace(
             self,
             status=self.status if status is None else status,
@@ -343,14 +346,14 @@ def response_to(
     body: bytes = b"",
     content_type: str | None = None,
 ) -> Response:
-    """The response to a request, with the headers that RFC 3261 section 8.2.6 has it copy.
+    """The response to a request, with the headers that RFC 3261 section 8.2.6 copies.
 
-    They are copied as they came, so that even a request that is refused as malformed gets its
-    answer. ``to_tag`` is added to To unless it has a tag already.
+    They are copied unparsed, so that even a malformed request gets a response. ``to_tag`` is added
+    to To unless To already has a tag.
     """
     copied = [("Via", value) for value in request.headers.get_all("Via")]
     if 100 < status < 300 and request.method in _DIALOG_FORMING:
-        # Section 12.1.1: including the URIs and parameters, and in the same order.
+        # Section 12.1.1: with all URIs and parameters, and in the same order.
         copied += [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
     for name in ("From", "To", "Call-ID", "CSeq"):
         value = request.headers.get(name)
@@ -360,7 +363,7 @@ def response_to(
             value = f"{value};tag={to_tag}"
         copied.append((name, value))
     if status == 100:
-        # Section 8.2.6.1: the sender of the request measures its round trip by it.
+        # Section 8.2.6.1: the sender measures the round-trip time with it.
         copied += [("Timestamp", value) for value in request.headers.get_all("Timestamp")[:1]]
     added = [*headers]
     if content_type is not None:

@@ -1,8 +1,8 @@
-"""Bytes into messages, and the judgement of messages (RFC 3261 sections 7, 8.1.1 and 18.3).
+"""Parse and validate messages (RFC 3261 sections 7, 8.1.1 and 18.3).
 
-:func:`parse` accepts whatever can be understood: folded lines, bare line feeds, compact names.
-:func:`validate` judges what was understood. They are two things, so that a request which is
-refused can still be answered.
+:func:`parse` accepts any message that can be understood: folded lines, bare line feeds, compact
+names. :func:`validate` then checks it against the rules. The two are separate, so that a request
+that is refused can still be answered.
 """
 
 from __future__ import annotations
@@ -26,41 +26,43 @@ from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Message, Request, Response
 from spech.sip.message.uri import Uri
 
-#: Bytes of a whole message: what a UDP datagram can hold.
+#: The longest message in bytes: the most that a UDP datagram can hold.
 MAX_MESSAGE: Final = 65535
-#: Header lines of one message.
+#: The number of header lines of one message.
 MAX_HEADERS: Final = 256
-#: Characters of one header line, unfolded.
+#: The number of characters of one header line, unfolded.
 MAX_LINE: Final = 8192
 
 #: The empty line between head and body, with or without carriage returns.
 HEAD_END: Final = re.compile(rb"\n\r?\n")
 
 _FOLD: Final = re.compile(r"\n[ \t]+")
-#: Controls that no line may hold. Line feeds are the line ends; a carriage return that is left
-#: when CRLF has become LF stands alone, and another reader might take it for a line end.
+#: Control characters that no line may contain. Line feeds are the line ends. A carriage return
+#: that remains when CRLF has become LF stands alone, and another parser might take it for a line
+#: end.
 _CONTROL_BYTES: Final = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
-#: What a usual head does not hold: controls other than its line ends, tabs among them.
+#: Characters that a usual head does not contain: controls other than line ends, including tabs.
 _UNUSUAL_BYTES: Final = bytes([*range(0x0A), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
 
 _SUPPORTED_SCHEMES: Final = frozenset({"sip", "sips", "tel"})
 
-#: Methods that neither make a dialog nor change its target: what only serves that is not judged.
+#: Methods that neither establish a dialog nor change its remote target: headers that serve only
+#: that purpose are not checked.
 _NO_DIALOG: Final = frozenset({"ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "OPTIONS", "PRACK"})
 
-#: Stands for a Request-URI that could not be read (RFC 2606: nobody has this name).
+#: Replaces a Request-URI that could not be parsed (RFC 2606 reserves the name).
 _UNUSABLE: Final = Uri("sip", None, "unusable.invalid")
 
 
 def parse(data: bytes) -> Message:
-    """Reads one message from a datagram, or from what a :class:`StreamFramer` cut out.
+    """Parse one message: a datagram, or a message from a :class:`StreamFramer`.
 
-    What follows the body is dropped; without Content-Length the body is the rest of the datagram
-    (section 18.3). Text that is not UTF-8 is read as Latin-1, as old exchanges write names.
+    Bytes after the body are dropped; without Content-Length the body is the rest of the datagram
+    (section 18.3). Text that is not UTF-8 is read as Latin-1, which old exchanges use for names.
 
     Raises:
-        RemoteProtocolError: 400 when start line, headers or body are unusable, 513 when the
+        RemoteProtocolError: 400 when start line, headers or body are malformed, 513 when the
             message is too large.
     """
     if len(data) > MAX_MESSAGE:
@@ -86,20 +88,20 @@ def parse(data: bytes) -> Message:
         version, code, reason = status.groups()
         return Response(int(code), reason or "", headers, body, version.upper())
     if len(words) != 3 or not TOKEN.fullmatch(words[0]) or not VERSION.fullmatch(words[2]):
-        raise RemoteProtocolError(f"unusable start line {start[:64]!r}")
+        raise RemoteProtocolError(f"malformed start line {start[:64]!r}")
     return Request(words[0], Uri.parse(words[1]), headers, body, words[2].upper())
 
 
-#: Names, and compact ones, of the headers that a response repeats (RFC 3261 8.2.6.2).
+#: Long and compact names of the headers that a response copies (RFC 3261 8.2.6.2).
 _REPEATED: Final = frozenset({b"via", b"v", b"from", b"f", b"to", b"t", b"call-id", b"i", b"cseq"})
 
 
 def salvage(data: bytes) -> Request | None:
-    """What is left of a request that :func:`parse` refused: enough to answer it, not to obey it.
+    """The parts of a request that :func:`parse` refused that a response to it needs.
 
-    The method and the headers are the request's own; the URI stands for an unusable one, and there
-    is no body. Where a header cannot be read, only those that a response repeats are looked at.
-    ``None`` when not even they can be, or when it was no request.
+    The method and the headers are the request's own; the URI is a placeholder, and there is no
+    body. When a header line is malformed, only the headers that a response copies are kept.
+    ``None`` when one of those is malformed too, or when the data is not a request.
     """
     data = data.lstrip(b"\r\n")
     end = HEAD_END.search(data)
@@ -120,20 +122,20 @@ def salvage(data: bytes) -> Request | None:
 
 
 def parse_head(head: bytes) -> tuple[str, Headers]:
-    """Reads start line and headers from the bytes before the empty line.
+    """Parse start line and headers from the bytes before the empty line.
 
     Raises:
-        RemoteProtocolError: 400, when a line is unusable, 513, when there are too many or one is
-            too long.
+        RemoteProtocolError: 400, when a line is malformed; 513, when there are too many lines or
+            one is too long.
     """
     return _parse_usual_head(head) or _parse_any_head(head)
 
 
 def _parse_usual_head(head: bytes) -> tuple[str, Headers] | None:
-    """As :func:`parse_head`, for what nearly every head looks like: CRLF alone between lines, names
-    in the usual spelling, a single blank before values and none behind them. Else ``None``.
+    """As :func:`parse_head`, for nearly every head in practice: only CRLF between lines, names in
+    the usual spelling, one blank before each value and none after it. Otherwise ``None``.
 
-    It takes half the time, and agrees with :func:`_parse_any_head`.
+    It takes half the time of :func:`_parse_any_head` and gives the same result.
     """
     head = head.removesuffix(b"\r")
     if len(head) > MAX_LINE or len(head.translate(None, _UNUSUAL_BYTES)) != len(head):
@@ -151,7 +153,7 @@ def _parse_usual_head(head: bytes) -> tuple[str, Headers] | None:
     start = lines[0]
     del lines[0]
     try:
-        # A folded line has no usual name, and without a colon and a blank there is none.
+        # A folded line, and one without a colon and a blank, has no name in the table.
         found = [line.split(": ", 1) for line in lines]
         pairs = tuple([(CANONICAL_NAMES[name], value) for name, value in found])
     except (KeyError, ValueError):
@@ -172,7 +174,7 @@ def _parse_any_head(head: bytes) -> tuple[str, Headers]:
         raise RemoteProtocolError(f"more than {MAX_HEADERS} header lines", 513)
     if len(text) > MAX_LINE and max(map(len, text.split("\n"))) > MAX_LINE:
         raise RemoteProtocolError(f"a line of more than {MAX_LINE} characters", 513)
-    # Looked for in the bytes, which is far quicker than a regular expression over the text.
+    # The search in the bytes is far faster than a regular expression over the text.
     if len(head.translate(None, _CONTROL_BYTES)) != len(head):
         start, *rest = text.split("\n")
         if FORBIDDEN.search(start) or any(map(has_forbidden, rest)):
@@ -185,7 +187,7 @@ def _parse_any_head(head: bytes) -> tuple[str, Headers]:
         if known is None:
             name = name.rstrip(BLANK)
             if not TOKEN.fullmatch(name):
-                raise RemoteProtocolError(f"unusable header line {line[:32]!r}")
+                raise RemoteProtocolError(f"malformed header line {line[:32]!r}")
             known = canonical(name)
         if not colon:
             raise RemoteProtocolError(f"a header line without a colon: {line[:32]!r}")
@@ -194,11 +196,11 @@ def _parse_any_head(head: bytes) -> tuple[str, Headers]:
 
 
 def content_length(headers: Headers) -> int | None:
-    """The length of the body in bytes as its sender says, ``None`` when it does not.
+    """The body's length in bytes by its Content-Length, ``None`` without one.
 
     Raises:
-        RemoteProtocolError: 400, when it is not a number, or said twice and differently; two
-            readers could then see two different messages.
+        RemoteProtocolError: 400, when it is not a number, or when there are two different values:
+            two parsers could then see two different messages.
     """
     values = headers.get_all("Content-Length")
     if not values:
@@ -209,27 +211,27 @@ def content_length(headers: Headers) -> int | None:
 
 
 def validate(message: Message) -> None:
-    """Judges a message that could be parsed.
+    """Check a parsed message against the rules of RFC 3261.
 
     Raises:
-        RemoteProtocolError: with the status that answers a request of that kind. A response that
-            fails is to be dropped.
+        RemoteProtocolError: with the status with which to refuse a request. A response that fails
+            must be dropped.
     """
     if message.version != "SIP/2.0":
-        raise RemoteProtocolError(f"version {message.version[:16]}", 505)
+        raise RemoteProtocolError(f"SIP version {message.version[:16]}", 505)
     for name in ("From", "To", "Call-ID", "CSeq"):
         lines = message.headers.get_all(name)
         if len(lines) != 1 or not lines[0]:
-            raise RemoteProtocolError(f"{len(lines)} headers {name} instead of one")
+            raise RemoteProtocolError(f"{len(lines)} {name} headers instead of one")
     if message.cseq.number >= 2**31:
         raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
     for via in message.vias:
         if via.version != "2.0":
-            raise RemoteProtocolError("a Via of another version")
+            raise RemoteProtocolError("the SIP version in Via is not 2.0")
     # Reading a header is the test: each accessor raises what is wrong with its header.
     _ = message.from_, message.to
     if " " in message.call_id or "\t" in message.call_id:
-        raise RemoteProtocolError("a blank in Call-ID")
+        raise RemoteProtocolError("white space in Call-ID")
     if isinstance(message, Request):
         _validate_request(message)
     else:
@@ -239,13 +241,13 @@ def validate(message: Message) -> None:
 def _validate_request(request: Request) -> None:
     method = request.method
     if request.cseq.method != method:
-        raise RemoteProtocolError(f"CSeq names another method: {request.cseq.method[:32]!r}")
+        raise RemoteProtocolError(f"the method in CSeq differs: {request.cseq.method[:32]!r}")
     if request.uri.scheme not in _SUPPORTED_SCHEMES:
-        raise RemoteProtocolError(f"a request to a {request.uri.scheme[:16]!r} URI", 416)
+        raise RemoteProtocolError(f"a Request-URI with the scheme {request.uri.scheme[:16]!r}", 416)
     hops = request.headers.get_all("Max-Forwards")
     if len(hops) > 1:
         raise RemoteProtocolError("more than one Max-Forwards")
-    if hops:  # Elements before RFC 3261 leave it out (section 16.3, item 3).
+    if hops:  # RFC 2543 did not require it (section 16.3, item 3).
         read_number(hops[0], 255, "Max-Forwards")
     if method in _NO_DIALOG:
         return

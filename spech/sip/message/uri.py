@@ -11,15 +11,15 @@ from urllib.parse import quote, unquote_to_bytes
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.grammar import BLANK, HOST, TOKEN, read_number
 
-# Past the checks of a constructor, for what a regular expression has checked.
+# These bypass the checks of the constructor, for parts that a regular expression has checked.
 _new: Final = object.__new__
 _set: Final = object.__setattr__
 
 _SIP_SCHEMES: Final = frozenset({"sip", "sips"})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")
 
-# Looser than the RFC's ``user``, ``password``, ``pvalue`` and ``hvalue``: whatever cannot be taken
-# for a delimiter is let through, since a phone should ring even for an odd caller.
+# Looser than ``user``, ``password``, ``pvalue`` and ``hvalue`` of the RFC: every character that
+# cannot be mistaken for a delimiter is accepted, because callers violate the grammar.
 _USER: Final = re.compile('[^\x00-\x20\x7f<>"@:\ud800-\udfff]+')
 _PASSWORD: Final = re.compile('[^\x00-\x20\x7f<>"@\ud800-\udfff]*')
 _OPAQUE: Final = re.compile('[^\x00-\x20\x7f<>";\ud800-\udfff]+')
@@ -27,39 +27,41 @@ _NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
 _VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
 _HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 
-#: Characters of a URI: those of a line of a message.
+#: The longest URI in characters, as long as the longest header line.
 MAX_URI: Final = 8192
-#: Characters of a URI that is repaired.
+#: The longest URI in characters that is repaired.
 _MOST_MENDED: Final = 1024
 
-# For the lenient reading, see :meth:`Uri.read`.
+# For lenient parsing, see :meth:`Uri.read`.
 _AFTER_HOST: Final = re.compile("[;?]")
 _ILLEGAL_IN_USER: Final = re.compile('[\x00-\x20\x7f<>"@\ud800-\udfff]')
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%:\[\]]+)?")
 
-#: What nearly every URI looks like: each part is plain, so that nothing is left to be checked. Its
-#: five groups are for :meth:`Uri.of_plain`, which takes less than :meth:`Uri._parse` and agrees.
+#: The form of nearly every URI. It checks each part completely. Its five groups are for
+#: :meth:`Uri.of_plain`, which is faster than :meth:`Uri._parse` and gives the same result.
 PLAIN_URI: Final = (
     r"(sips?):(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/%#]+)@)?([A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?)"
     r"(?::([0-9]{1,4}|[1-5][0-9]{4}))?((?:;[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%]+)?)*)"
 )
 _PLAIN: Final = re.compile(PLAIN_URI)
 
-#: Parameters that make two URIs differ when only one of them has it (section 19.1.4; that
-#: ``transport`` belongs here is shown by the section's examples).
+#: Parameters that make two URIs differ when only one of the URIs has them (section 19.1.4; only
+#: the section's examples show that ``transport`` is one).
 _DISTINGUISHING: Final = frozenset({b"user", b"ttl", b"method", b"maddr", b"transport"})
 
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """A URI, its parts in wire form (escapes such as ``%20`` stay as they are).
+    """A URI, its parts in wire form (escapes such as ``%20`` stay escaped).
 
     ``host`` holds an IPv6 address without its brackets. A ``tel:`` URI has its number in ``user``
-    and an empty ``host``; any other scheme has all that follows the colon there. A parameter
-    without a value has the value ``None``. ``headers`` is what follows the question mark.
+    and an empty ``host``; a URI of any other scheme has in ``user`` everything after the colon. A
+    parameter without a value has the value ``None``. ``headers`` is the text after the question
+    mark.
 
     Raises:
-        LocalProtocolError: when a part holds characters that would end it, such as a line break.
+        LocalProtocolError: when a part contains a character that would end it, such as a line
+            break.
     """
 
     scheme: str
@@ -76,34 +78,34 @@ class Uri:
         elif self.host or self.port is not None or self.password is not None:
             raise LocalProtocolError(f"a {self.scheme}: URI has no host, port or password")
         elif not _SCHEME.fullmatch(self.scheme) or not _OPAQUE.fullmatch(self.user or ""):
-            raise LocalProtocolError(f"unusable {self.scheme[:16]!r} URI")
+            raise LocalProtocolError(f"malformed {self.scheme[:16]!r} URI")
         for name, value in self.parameters:
             if not _NAME.fullmatch(name) or not (value is None or _VALUE.fullmatch(value)):
-                raise LocalProtocolError(f"unusable URI parameter {name[:32]!r}")
+                raise LocalProtocolError(f"malformed URI parameter {name[:32]!r}")
         if self.headers and not _HEADERS.fullmatch(self.headers):
-            raise LocalProtocolError("unusable headers in a URI")
+            raise LocalProtocolError("malformed headers in a URI")
 
     def _check_sip_parts(self) -> None:
         if self.user is not None:
             if not _USER.fullmatch(self.user):
-                raise LocalProtocolError(f"unusable user part {self.user[:32]!r}")
+                raise LocalProtocolError(f"malformed user part {self.user[:32]!r}")
             if self.password is not None and not _PASSWORD.fullmatch(self.password):
-                raise LocalProtocolError("unusable password in a URI")
+                raise LocalProtocolError("malformed password in a URI")
         elif self.password is not None:
             raise LocalProtocolError("a URI with a password needs a user part")
         elif "@" in self.headers or any("@" in name + (v or "") for name, v in self.parameters):
-            raise LocalProtocolError("an @ stands where it would be taken for the user part's end")
+            raise LocalProtocolError("an @ in a URI without a user part")
         if not HOST.fullmatch(self.host) and not _is_ipv6(self.host):
-            raise LocalProtocolError(f"unusable host {self.host[:64]!r}")
+            raise LocalProtocolError(f"malformed host {self.host[:64]!r}")
         if self.port is not None and not 0 <= self.port <= 65535:
-            raise LocalProtocolError(f"unusable port {self.port}")
+            raise LocalProtocolError(f"port {self.port} is out of range")
 
     @classmethod
     def parse(cls, text: str) -> Uri:
-        """Reads a URI.
+        """Parse a URI.
 
         Raises:
-            RemoteProtocolError: 400, when it is not one.
+            RemoteProtocolError: 400, when it is malformed; 414, when it is too long.
         """
         if len(text) > MAX_URI:
             raise RemoteProtocolError(f"a URI of {len(text)} characters", 414)
@@ -117,14 +119,14 @@ class Uri:
 
     @classmethod
     def read(cls, text: str) -> Uri:
-        """Read the URI of a caller or of a contact: strictly, and where that fails, leniently.
+        """Parse the URI of a caller or a contact: strictly first, leniently when that fails.
 
-        Scheme, host and port are required. A user part is escaped where it must be, so that blanks
-        in it become ``%20``; an empty one (``sip:@host``, a withheld number) is none. Parameters
-        that cannot be read are left out.
+        A scheme and a host are required, and the port must be valid. Illegal characters in the
+        user part are escaped: a blank becomes ``%20``. An empty user part (``sip:@host``, a
+        withheld number) is dropped. Malformed parameters are left out.
 
         Raises:
-            RemoteProtocolError: 400, when the host or the port cannot be read.
+            RemoteProtocolError: 400, when the host or the port is malformed.
         """
         try:
             return cls.parse(text)
@@ -138,7 +140,7 @@ class Uri:
     def of_plain(
         cls, scheme: str, user: str | None, host: str, digits: str | None, listed: str
     ) -> Uri:
-        """A URI of the groups of :data:`PLAIN_URI`, which leave nothing to be checked."""
+        """A URI from the groups of :data:`PLAIN_URI`, which need no further checks."""
         uri = _new(cls)
         _set(uri, "scheme", scheme)
         _set(uri, "user", user)
@@ -174,7 +176,7 @@ class Uri:
         if host.startswith("["):
             host, bracket, tail = host[1:].partition("]")
             if not bracket or ":" not in host or (tail and not tail.startswith(":")):
-                raise RemoteProtocolError(f"unusable host in {rest[:64]!r}")
+                raise RemoteProtocolError(f"malformed host in {rest[:64]!r}")
             # The grammar of RFC 3261 allowed a third colon by mistake (RFC 5118 section 4.10).
             host = host.replace(":::", "::")
             if tail:
@@ -210,7 +212,7 @@ class Uri:
         return f"{self.scheme}:{user}{self._host_and_port()}"
 
     def parameter(self, name: str) -> str | None:
-        """The value of a parameter, ``""`` when it stands without one, ``None`` when absent."""
+        """The value of a parameter, ``""`` for a flag, ``None`` when absent."""
         name = name.lower()
         for known, value in self.parameters:
             if known.lower() == name:
@@ -218,31 +220,31 @@ class Uri:
         return None
 
     def with_parameters(self, **parameters: str | None) -> Uri:
-        """The URI with these parameters set; ``lr=None`` sets one that has no value."""
+        """A copy with these parameters set; ``lr=None`` sets a flag."""
         kept = self.without(*parameters).parameters
         return replace(self, parameters=(*kept, *parameters.items()))
 
     def without(self, *names: str) -> Uri:
-        """The URI without these parameters."""
+        """A copy without these parameters."""
         unwanted = {name.lower() for name in names}
         kept = tuple(pair for pair in self.parameters if pair[0].lower() not in unwanted)
         return self if len(kept) == len(self.parameters) else replace(self, parameters=kept)
 
     @property
     def bare(self) -> Uri:
-        """The URI without its parameters."""
+        """A copy without parameters."""
         return replace(self, parameters=()) if self.parameters else self
 
     @property
     def without_headers(self) -> Uri:
-        """The URI as it may stand in a start line (RFC 3261 section 19.1.1, table 1)."""
+        """A copy without headers, as a Request-URI must be (RFC 3261 section 19.1.1, table 1)."""
         return replace(self, headers="") if self.headers else self
 
     def equivalent(self, other: Uri) -> bool:
-        """Whether both name the same resource (RFC 3261 section 19.1.4).
+        """Whether both URIs are equivalent (RFC 3261 section 19.1.4).
 
-        User and password are compared with regard to case, all else without; a default port that
-        is written differs from one that is left out.
+        The comparison of user and password is case-sensitive, that of the other parts is not. An
+        explicit default port differs from an absent port.
         """
         return (
             self.scheme == other.scheme
@@ -271,7 +273,7 @@ def _read_parameters(listed: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def _mended(rest: str) -> str:
-    """What follows ``sip:``, with what can be repaired repaired."""
+    """The text after ``sip:`` with a legal user part and legal parameters."""
     first = rest.find("@")
     end = _AFTER_HOST.search(rest, max(first, 0))
     address, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
