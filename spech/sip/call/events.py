@@ -16,7 +16,7 @@ Party = Literal["local", "remote"]
 
 @dataclass(frozen=True, slots=True)
 class Ringing(Event):
-    """The far end was found: a 180, or another provisional response without media."""
+    """The far end rings: a 180, or another provisional response without media."""
 
     session: Leg
     status: int
@@ -25,7 +25,7 @@ class Ringing(Event):
 
 @dataclass(frozen=True, slots=True)
 class EarlyMedia(Event):
-    """A provisional response brought a session description: listen to it."""
+    """A provisional response brought a session description: early media."""
 
     session: Leg
     status: int
@@ -51,7 +51,7 @@ class Answered(Event):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(Event):
-    """Their ACK for our answer has come: from now on they can be asked for things."""
+    """Their ACK for our answer has come: from now on requests can be sent to them."""
 
     session: Leg
 
@@ -66,7 +66,7 @@ class MediaChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChangeRefused(Event):
-    """They refuse our hold or resume: ``direction`` stays in force, "sendonly" while we hold."""
+    """They refused our hold or resume: ``direction`` stays in force, "sendonly" while we hold."""
 
     session: Leg
     direction: Direction
@@ -83,7 +83,7 @@ class DigitReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class DigitSent(Event):
-    """What became of a digit that we sent in an INFO request: its final status."""
+    """The final status of an INFO request that carried a digit of ours."""
 
     session: Leg
     digit: str

@@ -22,7 +22,7 @@ class Fork:
     acknowledged: int | None = None
     #: The RSeq of the last reliable provisional response (RFC 3262 4).
     reliable: int | None = None
-    #: Whether our offer is answered for good, so that another one may follow (RFC 3262 5).
+    #: Whether our offer has its final answer, so that another one may follow (RFC 3262 5).
     settled: bool = False
     _identity: Identity | None = None
     _credentials: Sequence[tuple[str, str]] = ()

@@ -1,4 +1,4 @@
-"""Digits in INFO requests, both ways, as many gateways send and take them (RFC 2976, 6086)."""
+"""Digits in INFO requests, both ways, as many gateways send and accept them (RFC 2976, 6086)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DigitRequests:
     """The digits that one session sends, one request at a time.
 
     Two at once could overtake each other, and the one with the lower CSeq would be refused (RFC
-    3261 12.2.2). A peer that takes the one type of body only is served with it.
+    3261 12.2.2). A peer that accepts only one type of body gets that one.
     """
 
     def __init__(self, session: Leg) -> None:
@@ -54,7 +54,7 @@ class DigitRequests:
         return self._under_way or bool(self._waiting)
 
     def send(self, digit: str, duration_ms: int, now: float) -> None:
-        """Send ``digit`` after those that wait; ``DigitSent`` tells what became of it.
+        """Send ``digit`` after those that wait; ``DigitSent`` reports the outcome.
 
         Raises:
             LocalProtocolError: the call is not up.

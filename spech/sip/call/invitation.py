@@ -1,4 +1,4 @@
-"""Our INVITE: where it goes, who answers, how it is taken back (RFC 3261 13.2, 9.1; RFC 3262)."""
+"""Our INVITE: where it goes, who answers, how it is cancelled (RFC 3261 13.2, 9.1; RFC 3262)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FORKS: Final = 60
 
 
 class Invitation(Attempts):
-    """One INVITE of ours with all its tries: credentials, further servers, redirections.
+    """One INVITE of ours with all its attempts: credentials, further servers, redirections.
 
     It reports to its session, which decides.
     """
@@ -47,7 +47,7 @@ class Invitation(Attempts):
         self._to = target
         self._servers = list(flows)
         self._body = negotiator.offer()
-        #: What was to be secure all the way is not followed to where it is not (RFC 3261 26.2.2).
+        #: A call to a ``sips:`` URI is not redirected to a ``sip:`` URI (RFC 3261 26.2.2).
         self._schemes = ("sips",) if target.scheme == "sips" else ("sip", "sips")
         self._sequence = self._context.ids.sequence()
         self._redirections = 0
@@ -102,13 +102,13 @@ class Invitation(Attempts):
         self._session.changed()
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
-        """Call again where a 3xx pointed."""
+        """Call a target of a 3xx."""
         self._target = target
         self._servers = list(flows)
         self.send(now)
 
     def farewell_record(self, local_tag: str) -> FarewellRecord:
-        """What it takes to cancel the INVITE after a restart. The same object until it changes."""
+        """What is needed to cancel the INVITE after a restart. The same object until it changes."""
         assert self._transaction is not None
         if self._record is None:
             self._record = FarewellRecord.of_invite(
@@ -183,7 +183,7 @@ class Invitation(Attempts):
     def _acknowledge_provisional(
         self, fork: Fork, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """PRACK where it is asked for (RFC 3262 4). False for a repetition, or one out of order."""
+        """Send PRACK if required (RFC 3262 4). False for a repetition, or one out of order."""
         number = maybe_number((response.headers.get("RSeq") or "").strip(), 2**32 - 1)
         if "100rel" not in response.headers.values("Require") or number is None:
             return True

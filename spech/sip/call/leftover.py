@@ -1,8 +1,8 @@
-"""The farewell to a call of a process that is gone, from what was written down about it.
+"""The farewell to a call of a process that was killed, from the record of the call.
 
-:meth:`Session.farewell_record` is written down while the call lives; after a restart
-:class:`LeftoverCall` speaks the row of :data:`~spech.sip.call.session.FAREWELL` that the record
-names. Pure, as all of ``sip/call``.
+:meth:`Session.farewell_record` is stored while the call lives; after a restart
+:class:`LeftoverCall` sends the farewell of :data:`~spech.sip.call.session.FAREWELL` that the record
+names. Pure, like all of ``sip/call``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from spech.sip.transaction.timers import PATIENCE, T1
 from spech.sip.transaction.transaction import ClientTransaction
 
 #: Added to the last CSeq number that was written down: later requests may have been sent before
-#: the process ended. RFC 3261 12.2.2 takes any number above the last.
+#: the process ended. RFC 3261 12.2.2 accepts any number above the last.
 _MARGIN: Final = 100
 _LARGEST_SEQUENCE: Final = 2**31 - 1
 
@@ -123,11 +123,11 @@ class FarewellRecord:
 
 
 class LeftoverCall:
-    """Says the farewell of ``record``, and takes what comes back.
+    """Sends the farewell of ``record``, and handles the responses.
 
     Args:
         context: the user agent.
-        record: what was written down.
+        record: the stored record.
         identity: whose credentials answer a challenge; its servers have to be known to it.
         present: the same flow from the address that we have now; a connection is made again.
         now: seconds.
@@ -154,7 +154,7 @@ class LeftoverCall:
         self._awaited = 1
         flows = tuple(present(Flow(*flow)) for flow in record.flows)
         if not flows:
-            raise RemoteProtocolError("a farewell without a flow")
+            raise RemoteProtocolError("the record of a farewell has no flow")
         self._dialogs = tuple(_dialog(record.call_id, one, flows) for one in record.dialogs)
         if record.farewell == "BYE":
             if not self._dialogs:
@@ -163,7 +163,7 @@ class LeftoverCall:
         else:
             invite = parse(record.invite.encode())
             if not isinstance(invite, Request):
-                raise RemoteProtocolError("a farewell to no INVITE")
+                raise RemoteProtocolError("the record of a farewell is not that of an INVITE")
             if record.farewell == "CANCEL":
                 self._cancel(invite, flows[0], now)
             else:
@@ -215,7 +215,7 @@ class LeftoverCall:
             elif response.status >= 300:
                 self._end_cancel(response.status)
         elif 200 <= response.status < 300:
-            # It crossed the CANCEL: acknowledged, and then ended (RFC 3261 9.1, 15).
+            # It crossed the CANCEL: acknowledge it, then send BYE (RFC 3261 9.1, 15).
             fork = Fork(Dialog.from_response(transaction.request, response, transaction.flow))
             sequence = transaction.request.cseq.number
             fork.acknowledge(self._context, self._identity, sequence, ())

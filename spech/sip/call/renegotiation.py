@@ -38,7 +38,7 @@ class Renegotiation:
         negotiator: Negotiator,
         agreed: Agreed | None,
     ) -> None:
-        #: What holds at present; None until their ACK brings the first answer.
+        #: The agreement in force; None until their ACK brings the first answer.
         self.agreed = agreed
         self._session = session
         self._responder = responder
@@ -50,19 +50,19 @@ class Renegotiation:
         self._wanted = False
         #: The direction in force on our side, and the one that our INVITE asks for.
         self._direction = self._asked = negotiator.direction
-        #: How often in a row a change came at the wrong time for them.
+        #: How often in a row they put off a change.
         self._put_off = 0
 
     # ------------------------------------------------------------------ from our side
 
     def change(self, direction: Direction, now: float) -> None:
-        """Offer "sendonly" (hold) or "sendrecv" (resume). The last wish counts."""
+        """Offer "sendonly" (hold) or "sendrecv" (resume). The last command counts."""
         self._negotiator.direction = direction
         self._wanted = True
         self.proceed(now)
 
     def proceed(self, now: float) -> None:
-        """Send what is wanted, unless another change is under way (RFC 3261 14.1)."""
+        """Offer the wanted direction, unless another change is in progress (RFC 3261 14.1)."""
         if self._wanted and self._pending is None and not self._responder.waits_for_ack:
             self._invite(now)
 
@@ -116,7 +116,7 @@ class Renegotiation:
             self._fork.acknowledge_again(self._context)
             return
         if self._pending is None or sequence != self._pending.sequence:
-            # An earlier 2xx that was on its way for long: it wants its ACK, and means nothing now.
+            # A late 2xx of an earlier INVITE: it gets its ACK, and is otherwise ignored.
             Fork(self._dialog).acknowledge(self._context, self._session.identity, sequence, ())
             return
         credentials = self._pending.credentials
@@ -128,9 +128,9 @@ class Renegotiation:
             return
         self._session.timer.receive_response(response, now)
         if not response.body:
-            self._restore(response.status)  # No answer to our offer: what was agreed holds.
+            self._restore(response.status)  # No answer to our offer: the agreement stays in force.
         elif is_declined(response.body):
-            # The sound is off, but the call goes on (RFC 3264 6). The next change offers it again.
+            # The stream is refused; the call goes on (RFC 3264 6). The next change offers it again.
             self._direction = self._asked
             if self.agreed is not None:
                 self.change_media(replace(self.agreed, direction="inactive"))
@@ -213,8 +213,8 @@ class Renegotiation:
             return None
         self._put_off += 1
         if request.overtaken or request.moved:
-            return 1.0  # A later request of ours, or its own first copy, was there first (12.2.2).
-        # Our last ACK is not there yet, so they are not ready for this one (14.2).
+            return 1.0  # A later request of ours, or a copy of this one, arrived first (12.2.2).
+        # Our last ACK has not arrived, so they cannot process this one yet (14.2).
         value = (response.headers.get("Retry-After") or "") if response else ""
         seconds = maybe_number(re.split("[;( ]", value)[0], _LONGEST_PAUSE)
         return None if seconds is None else max(1.0, seconds)
@@ -234,7 +234,7 @@ class Renegotiation:
     def receive_update(self, transaction: ServerTransaction, now: float) -> None:
         """Their UPDATE: a refresh, or an offer that needs no ACK (RFC 3311 5.2).
 
-        It may come between our 2xx and its ACK: refused then only where that 2xx made the offer.
+        Between our 2xx and its ACK it is refused only where that 2xx carried the offer.
         """
         session = self._session
         request = transaction.request
@@ -288,7 +288,7 @@ class Renegotiation:
 
 
 def busy(transaction: ServerTransaction, local_tag: str, seconds: int, now: float) -> None:
-    """500 with Retry-After: another offer is under way (RFC 3261 14.2, RFC 3311 5.2)."""
+    """500 with Retry-After: another offer is in progress (RFC 3261 14.2, RFC 3311 5.2)."""
     headers = [("Retry-After", str(seconds))]
     response = response_to(transaction.request, 500, to_tag=local_tag, headers=headers)
     transaction.respond(response, now)

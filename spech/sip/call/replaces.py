@@ -1,4 +1,4 @@
-"""Replaces: a new call takes the place of one that there is (RFC 3891)."""
+"""Replaces: a new call takes the place of an existing one (RFC 3891)."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Replaces:
         to_tag = find_parameter(parameters, "to-tag")
         from_tag = find_parameter(parameters, "from-tag")
         if not call_id.strip() or not to_tag or not from_tag:
-            raise RemoteProtocolError("unusable Replaces")
+            raise RemoteProtocolError("Replaces cannot be read")
         early = find_parameter(parameters, "early-only") is not None
         return cls(call_id.strip(), to_tag, from_tag, early)
 
     @classmethod
     def of(cls, session: Leg) -> Replaces:
-        """What makes the far end of ``session``, which is up, replace it."""
+        """The value with which the far end of ``session``, which is up, replaces it."""
         assert session.dialog is not None
         return cls(session.call_id, session.dialog.remote.tag or "0", session.local_tag)
 
@@ -59,7 +59,7 @@ class Replaces:
 def embedded(uri: Uri) -> Replaces | None:
     """The Replaces among the headers of a URI.
 
-    The other headers that a URI may ask for are dangerous and are not looked at (RFC 3261 19.1.5).
+    The other headers that a URI may ask for are dangerous and are ignored (RFC 3261 19.1.5).
 
     Raises:
         RemoteProtocolError: 400, when it is there and unusable.
@@ -72,7 +72,7 @@ def embedded(uri: Uri) -> Replaces | None:
 
 
 def replaced(request: Request, sessions: Iterable[_Session]) -> _Session | None:
-    """The session whose place an INVITE asks for; None where it asks for none (section 3).
+    """The session that an INVITE replaces; None where it has no Replaces (section 3).
 
     Raises:
         RemoteProtocolError: 481 where there is no such session, or it rings here; 486 where it was

@@ -64,8 +64,8 @@ class Responder:
     def ring(self, now: float) -> None:
         """Send 180 Ringing, reliably where the caller requires that (RFC 3262 3).
 
-        A caller that requires it and brought no offer would have to get ours with it, and we have
-        no ports yet: then only the answer tells it anything.
+        A reliable response to an INVITE without an offer has to carry ours, and we have no ports
+        yet: then nothing is sent before the answer.
         """
         assert self._first is not None
         request = self._first.request
@@ -83,7 +83,7 @@ class Responder:
             )
 
     def decline(self, status: int, now: float) -> None:
-        """A final failure response to the first INVITE, if it has had none."""
+        """Send a final failure response to the first INVITE, if it has had none."""
         if self._first is not None and not self._first.answered:
             self._first.respond(self.response(self._first.request, status), now)
 

@@ -1,8 +1,8 @@
 """The INVITE session: a call, from the first INVITE to the farewell (RFC 3261 13-15).
 
-However a call ends, the far end is told in the way that its state asks for. :data:`FAREWELL` is
-that rule, and :meth:`Session.hang_up` the only place that applies it. What a session does besides
-lives next door: our INVITE in :mod:`~spech.sip.call.invitation`, our answers to theirs in
+However a call ends, the far end is told in the way that fits the state. :data:`FAREWELL` is that
+rule, and :meth:`Session.hang_up` the only place that applies it. The parts of a session are modules
+of their own: our INVITE in :mod:`~spech.sip.call.invitation`, our answers to theirs in
 :mod:`~spech.sip.call.responder`, changes of the media in :mod:`~spech.sip.call.renegotiation`.
 
 Pure: time comes in as ``now`` in seconds, bytes leave through the context.
@@ -55,7 +55,7 @@ from spech.sip.transaction.transaction import ServerTransaction
 #: Seconds until an unanswered call is given up, and between two 180s.
 _UNANSWERED: Final = 180
 _RING_AGAIN: Final = 60.0
-#: Seconds in which the program can respond before we send 100 (17.2.1).
+#: Seconds that the program has to respond before we send 100 (17.2.1).
 _TRYING: Final = 0.2
 #: Seconds after a provisional response within which another one is due. They come each minute
 #: (RFC 3261 13.3.1.1); proxies wait for more than three (16.6, timer C).
@@ -63,11 +63,11 @@ _SILENT: Final = 185.0
 
 
 class SessionState(enum.Enum):
-    """Where a session is."""
+    """The state of a session."""
 
-    CALLING = "we called, nothing heard yet"
+    CALLING = "we called, no response yet"
     RINGING = "we called, a provisional response came"
-    REDIRECTED = "we called and were sent elsewhere, not yet called there"
+    REDIRECTED = "we were redirected, and have not called the new target yet"
     CANCELLING = "we cancelled, the final response is still to come"
     INCOMING = "they called, not yet answered"
     ANSWERED = "we answered, no ACK yet"
@@ -77,15 +77,15 @@ class SessionState(enum.Enum):
 
 
 class Farewell(enum.Enum):
-    """How a session is left."""
+    """How a session is ended."""
 
     CANCEL_LATER = "wait for a provisional response, then CANCEL"  # RFC 3261 9.1
     CANCEL = "CANCEL"
     DECLINE = "a final failure response"
     BYE_LATER = "wait for the ACK or 64*T1, then BYE"  # RFC 3261 15
     BYE = "BYE"
-    FORGET = "nothing: the other end does not wait"
-    NOTHING = "nothing: it has been said"
+    FORGET = "nothing: no request is pending"
+    NOTHING = "nothing: it has been sent"
 
 
 #: The farewell in each state. A 2xx that crosses our CANCEL, or comes from a further fork, is
@@ -161,7 +161,7 @@ class Session:
         self.digits = DigitRequests(self)
         self.transfers = Transfers(self)
         self.source_check = SourceCheck(self, self.receive_request)
-        #: The transfer that this call follows: whoever asked for it is told how the call goes.
+        #: The transfer that this call follows; the far end that asked for it is told the progress.
         self.referral: Referral | None = None
         self._farewell_owed = False
         self._leaving: DialogRequest | None = None
@@ -173,7 +173,7 @@ class Session:
 
     @property
     def state(self) -> SessionState:
-        """Where the session is."""
+        """The state of the session."""
         return self._state
 
     @state.setter
@@ -251,7 +251,7 @@ class Session:
         self.state = SessionState.CALLING
 
     def heard_from(self, now: float) -> bool:
-        """A provisional response came. False when we are leaving."""
+        """A provisional response came. False when we are ending the call."""
         if self.state not in (SessionState.CALLING, SessionState.RINGING):
             return False
         self.state = SessionState.RINGING
@@ -275,7 +275,7 @@ class Session:
         self.context.emit(Redirected(self, targets))
 
     def refused(self, status: int, reason: str, now: float) -> None:
-        """The final answer to our INVITE is no, or silence."""
+        """Our INVITE was refused, or got no response."""
         if self._farewell_owed or self.state is SessionState.CANCELLING:
             self._finish("local", 487, REASONS[487], now)
         elif self.state in (SessionState.CALLING, SessionState.RINGING):
@@ -284,7 +284,7 @@ class Session:
     def accepted(self, fork: Fork, response: Response, now: float) -> None:
         """A 2xx, acknowledged already."""
         if self.dialog is not None:
-            # Another fork answered as well. It is told goodbye (RFC 3261 13.2.2.4).
+            # Another fork answered as well. It gets a BYE (RFC 3261 13.2.2.4).
             DialogRequest(self.context, self.identity, fork.dialog, "BYE", now)
             return
         wanted = self.still_calling
@@ -299,7 +299,7 @@ class Session:
         assert self._negotiator is not None
         agreed = fork.agreed
         try:
-            # After an answer that came reliably there is no other one (RFC 3261 13.2.1).
+            # After an answer in a reliable response there is no other one (RFC 3261 13.2.1).
             if agreed is None or (response.body and not fork.settled):
                 agreed = self._negotiator.receive_answer(response.body)
         except RemoteProtocolError as error:
@@ -318,7 +318,7 @@ class Session:
     # ------------------------------------------------------------------ being called
 
     def receive_invite(self, transaction: ServerTransaction, now: float) -> None:
-        """An INVITE outside any dialog: tell the program, and say 100 if it takes its time."""
+        """An INVITE outside any dialog: tell the program, and send 100 if it is slow to respond."""
         request = transaction.request
         self.invited_by = request
         self._invited = transaction
@@ -424,10 +424,10 @@ class Session:
     # ------------------------------------------------------------------ the farewell
 
     def hang_up(self, now: float, status: int | None = None, reason: str | None = None) -> None:
-        """Leave the call, whatever its state. Calling it again does nothing.
+        """End the call, whatever its state. Calling it again does nothing.
 
-        ``status`` is what an incoming call that was not answered is declined with: 480 unless
-        told otherwise.
+        ``status`` is what an incoming call that was not answered is declined with: 480 by
+        default.
         """
         farewell = FAREWELL[self.state]
         if self._farewell_owed or farewell is Farewell.NOTHING:
@@ -450,7 +450,7 @@ class Session:
         self._over("local", status, reason or REASONS.get(status, ""), now)
 
     def farewell_record(self) -> FarewellRecord | None:
-        """What :class:`LeftoverCall` needs to say farewell after a restart; None once it is said.
+        """What :class:`LeftoverCall` needs to end the call after a restart; None once it is ended.
 
         It changes with the state, with what the other end sends, and with our requests.
         """
@@ -471,11 +471,11 @@ class Session:
                 return None
 
     def changed(self) -> None:
-        """Report that the farewell record may be another one now."""
+        """Report that the farewell record may have changed."""
         self._changed(self)
 
     def hurry(self, now: float) -> None:
-        """Say a farewell that is under way over every known flow, unless it is confirmed soon."""
+        """Send a pending farewell over every known flow, unless it is confirmed soon."""
         if self._leaving is not None:
             self._leaving.hurry(now, T1)
 
@@ -501,7 +501,7 @@ class Session:
 
     def _left(self, status: int, response: Response | None, now: float) -> None:
         if status == 500 and self._leaving is not None and self._leaving.overtaken:
-            self._bye(now)  # News of a transfer came before it (RFC 3261 12.2.2).
+            self._bye(now)  # A NOTIFY about a transfer came before it (RFC 3261 12.2.2).
         else:
             self._finish("local", 200, REASONS[200], now)
 
@@ -581,7 +581,7 @@ class Session:
         self._renegotiation.change(direction, now)
 
     def move(self, host: str, rtp: Address, now: float) -> None:
-        """Tell the peer that this machine is at ``host`` now and takes RTP at ``rtp``.
+        """Tell the peer that this machine is at ``host`` now and receives RTP at ``rtp``.
 
         A call that is not answered yet goes on as it can; only its farewell uses the new address.
         """
@@ -626,7 +626,7 @@ class Session:
             case "UPDATE" if self.state is SessionState.RINGING and self._invitation:
                 self._invitation.receive_update(transaction, now)
             case "UPDATE" if self.state is SessionState.INCOMING and not request.body:
-                # It asks no more than a new target, and waits for nothing (RFC 3311 5.2).
+                # Without an offer it only changes the target (RFC 3311 5.2).
                 transaction.respond(self.responder.response(request, 200), now)
             case "INVITE" | "UPDATE":
                 busy(transaction, self.local_tag, self.context.rng.randrange(1, 10), now)
@@ -657,7 +657,7 @@ class Session:
         """Whether a re-INVITE can be taken now.
 
         One that overtakes the ACK of our 2xx shows that the 2xx came (RFC 5407 3.1.4). It waits
-        where that ACK brings the answer to our offer (3.1.5), and where we are leaving.
+        where that ACK brings the answer to our offer (3.1.5), and where we are ending the call.
         """
         if self._farewell_owed or self.state not in (SessionState.ANSWERED, SessionState.CONFIRMED):
             return False
@@ -729,11 +729,11 @@ class Session:
             case "ring" if self.state is SessionState.INCOMING:
                 self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
             case "unanswered" if self.state is SessionState.INCOMING:
-                # Nobody picked up, and perhaps the caller has vanished; 13.3.1 for its Expires.
+                # No answer in time, and the caller may be gone; 13.3.1 for its Expires.
                 expires = self.invited_by.expires if self.invited_by else None
                 self.hang_up(now, 480 if expires is None else 487, "Not answered")
             case "silent" if self.state is SessionState.RINGING:
-                self.hang_up(now, 408, "Nothing more was heard")
+                self.hang_up(now, 408, "No further response")
             case "expire" if self.is_up:
                 self.hang_up(now, 408, "Session expired")  # RFC 4028 10
 

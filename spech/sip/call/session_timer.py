@@ -25,16 +25,16 @@ class SessionTimer:
         self.interval: int | None = None
         #: Whether we are the refresher.
         self.ours = False
-        #: Whether the peer takes UPDATE, which refreshes without an offer.
+        #: Whether the peer accepts UPDATE, which refreshes without an offer.
         self.update_allowed = False
-        #: Whether the peer takes INFO.
+        #: Whether the peer accepts INFO.
         self.info_allowed = False
         self._proposed = PROPOSED
         self._least = LEAST
         self._timers = timers
         self._owner = owner
 
-    # ------------------------------------------------------------------ as the one who asks
+    # ------------------------------------------------------------------ as the UAC
 
     def proposal(self) -> list[tuple[str, str]]:
         """Headers for an INVITE or UPDATE of ours (7.1)."""
@@ -46,7 +46,7 @@ class SessionTimer:
         return headers
 
     def lengthen(self, response: Response) -> bool:
-        """422 Session Interval Too Small: propose what is asked for (7.4). False if we cannot."""
+        """422 Session Interval Too Small: propose what it asks for (7.4). False if we cannot."""
         least = _seconds(response.headers.get("Min-SE"))
         if least is None or not self._proposed < least <= _MOST:
             return False
@@ -56,14 +56,14 @@ class SessionTimer:
         return True
 
     def receive_response(self, response: Response, now: float) -> None:
-        """A 2xx to our request tells what holds (7.2)."""
+        """Take the agreed interval from a 2xx to our request (7.2)."""
         self._note_peer(response)
         interval = _seconds(response.headers.get("Session-Expires"))
         self.interval = interval
         self.ours = _refresher(response.headers.get("Session-Expires")) != "uas"
         self._restart(now)
 
-    # ------------------------------------------------------------------ as the one who is asked
+    # ------------------------------------------------------------------ as the UAS
 
     def receive_request(self, request: Request, now: float) -> list[tuple[str, str]]:
         """Settle the timer by their INVITE or UPDATE; headers for our 2xx (9)."""
@@ -86,7 +86,7 @@ class SessionTimer:
         return headers
 
     def refresh_later(self, now: float) -> None:
-        """The refresh that is due could not be had; try again soon, as long as it is our duty."""
+        """A refresh failed; try again soon, as long as we are the refresher."""
         if self.interval is not None and self.ours:
             self._timers.set(self._owner, "refresh", now + _AGAIN)
 

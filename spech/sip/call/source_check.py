@@ -1,11 +1,11 @@
-"""Requests of a call that come from an address which the call does not know.
+"""Requests of a call from an address that the call does not know.
 
-Whoever has seen a Call-ID and two tags could end or move a call from anywhere. So a request within
-a dialog is taken at once only from the hosts of its flows, its route set and its Contact, from our
-registrar, from peers that are configured, and over loopback. A NAT that gives the peer another
-port is covered by that. One that gives it another address, or a peer that changed networks, is
-covered by a question: OPTIONS to where the peer was. If it answers there, the request from
-elsewhere is refused with 403; if it is silent for two seconds, it has moved, and is followed.
+Anyone who has seen a Call-ID and two tags could end or move a call from anywhere. So a request
+within a dialog is accepted at once only from the hosts of its flows, its route set and its Contact,
+from our registrar, from configured peers, and over loopback. That includes a peer to which a NAT
+gives another port. For any other address, for example after a change of networks, OPTIONS is sent
+to the peer's previous address. If the peer responds there, the request is refused with 403. If it
+is silent for two seconds, it has moved, and the request is accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import ServerTransaction
 
-#: Seconds in which the peer answers where it was, if it is still there.
+#: Seconds that the peer has to respond at its previous address.
 _SILENCE: Final = 4 * T1
 
 
@@ -48,7 +48,7 @@ class SourceCheck:
         )
 
     def admit(self, dialog: Dialog, transaction: ServerTransaction, now: float) -> bool:
-        """Whether to go on with a request now. Otherwise it has been answered, or waits."""
+        """Whether to process a request now. Otherwise it has been answered, or waits."""
         if self.knows(transaction.flow):
             return True
         if not self._leg.is_up or dialog is not self._leg.dialog or self._held is not None:
@@ -62,7 +62,7 @@ class SourceCheck:
         return False
 
     def handle_timer(self, now: float) -> None:
-        """Serve "moved": the peer is silent where it was."""
+        """Serve "moved": the peer is silent at its previous address."""
         self._follow(now)
 
     def stop(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Call transfer: REFER within a call, sent and received (RFC 3515, 3892, 5589).
 
-A REFER makes an implicit subscription: who follows it tells by NOTIFY how far the new call is, in
-bodies of type ``message/sipfrag`` (RFC 3420).
+A REFER makes an implicit subscription: the end that follows it reports the progress of the new call
+by NOTIFY, in bodies of type ``message/sipfrag`` (RFC 3420).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 
 _FRAGMENT: Final = "message/sipfrag;version=2.0"
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]{0,200}))?(?:\r?\n|$)")
-#: Seconds for which whoever referred us is told what becomes of it.
+#: Seconds for which we report the progress of a transfer to the end that asked for it.
 LIFETIME: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
 class TransferProgress(Event):
-    """There is news of a transfer that we asked for: look at it."""
+    """The state of a transfer that we asked for has changed."""
 
     session: Leg
     transfer: Transfer
@@ -59,7 +59,7 @@ class Transfer:
         self.status = 100
         self.reason = REASONS[100]
         self.over = False
-        #: Whether they said that they will do it.
+        #: Whether they have accepted it.
         self.accepted = False
         assert session.dialog is not None
         self._request = DialogRequest(
@@ -87,20 +87,20 @@ class Transfer:
             self.progress(status, reason, over=True)
 
     def progress(self, status: int, reason: str, *, over: bool) -> None:
-        """News of the far end's call."""
+        """A NOTIFY about the far end's call."""
         if over and status < 200:
             # The subscription ends without an outcome, so none will come.
-            status, reason = 408, "No outcome was told"
+            status, reason = 408, "No outcome was reported"
         self.status, self.reason = status, reason
         self.over = over or status >= 200
         self.session.context.emit(TransferProgress(self.session, self))
 
 
 class Referral:
-    """A REFER of theirs, accepted: we are asked to call ``target``, and tell how that goes.
+    """A REFER of theirs, accepted: we are asked to call ``target``, and report the progress.
 
-    It outlives the call in which it came, because who transfers a call may leave it at once
-    (RFC 5589 6.1).
+    It outlives the call in which it came, because the end that transfers a call may hang up at
+    once (RFC 5589 6.1).
     """
 
     def __init__(self, session: Leg, request: Request, now: float) -> None:
@@ -139,11 +139,11 @@ class Referral:
         return identifier in (None, self._identifier) and not self.over
 
     def decline(self, status: int, now: float) -> None:
-        """Do not follow it; nothing happens once its outcome was told."""
+        """Decline it; does nothing once its outcome was reported."""
         self.progress(status, REASONS.get(status, ""), now)
 
     def progress(self, status: int, reason: str, now: float) -> None:
-        """Tell news of the new call; a final status is the outcome."""
+        """Report the progress of the new call; a final status is the outcome."""
         if not self.over:
             self._status = (status, reason)
             self.over = status >= 200
@@ -189,7 +189,7 @@ class Referral:
         )
 
     def _told(self, status: int, response: Response | None, now: float) -> None:
-        if status >= 300:  # They do not care any more (RFC 6665 4.2.2).
+        if status >= 300:  # The subscription is gone at the other end (RFC 6665 4.2.2).
             self.over = True
             self._context.timers.clear_all(self)
 
@@ -218,7 +218,7 @@ class Transfers:
         return self._sent
 
     def receive_notify(self, transaction: ServerTransaction, now: float) -> None:
-        """News of a transfer of ours."""
+        """A NOTIFY about a transfer of ours."""
         event = EventHeader.of(transaction.request)
         if event is None or event.package != "refer":
             self._respond(transaction, 489, now, [("Allow-Events", ALLOW_EVENTS)])
@@ -246,10 +246,10 @@ class Transfers:
             transfer.progress(int(line[1]), reason, over=state.word == "terminated")
 
     def call_ended(self, by: Party) -> None:
-        """The call is over, perhaps with a transfer of ours under way."""
+        """The call is over, perhaps with a transfer of ours in progress."""
         transfer = self._sent
         if transfer is not None and not transfer.over:
-            # The far end hangs up because it does what it was asked for; it will not tell the
+            # The far end hangs up because it follows the transfer; it will not report the
             # outcome any more. Where we hung up, the outcome does not matter.
             status = 200 if by == "remote" and transfer.accepted else 487
             transfer.progress(status, REASONS[status], over=True)
@@ -257,7 +257,7 @@ class Transfers:
     # ------------------------------------------------------------------ from their side
 
     def receive_refer(self, transaction: ServerTransaction, now: float) -> None:
-        """Their REFER: 202 and news where the program takes transfers, 603 elsewhere."""
+        """Their REFER: 202 and NOTIFYs where the program follows transfers, otherwise 603."""
         session = self._session
         request = transaction.request
         try:
@@ -299,7 +299,7 @@ class Transfers:
 
 
 def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
-    """Whom a REFER names, and whose place the new call shall take (RFC 3515 2.4.2).
+    """The target of a REFER, and the call that the new one replaces (RFC 3515 2.4.2).
 
     A ``tel:`` URI is a number to call at the server of the account (RFC 3966).
 
@@ -309,10 +309,10 @@ def refer_to(request: Request) -> tuple[Uri, Replaces | None]:
     """
     values = request.headers.get_all("Refer-To")
     if len(values) != 1:
-        raise RemoteProtocolError(f"{len(values)} headers Refer-To instead of one")
+        raise RemoteProtocolError(f"{len(values)} Refer-To header fields instead of one")
     uri = NameAddr.parse(values[0]).uri
     if uri.scheme == "tel":
         return uri, None
     if uri.scheme not in ("sip", "sips") or uri.parameter("method") not in (None, "INVITE"):
-        raise RemoteProtocolError("Refer-To is nothing that can be called", 603)
+        raise RemoteProtocolError("Refer-To is not a URI that can be called", 603)
     return replace(uri, headers="").without("method"), embedded(uri)

@@ -217,7 +217,7 @@ def test_a_subscription_of_a_refer_that_ends_without_a_body(
     up.send("NOTIFY", request, 21, CONTACT, ("Event", "refer"), state)
     assert up.kinds(up.alice)[-1] == "200 NOTIFY"
     assert made.over
-    assert (made.status, made.reason) == (408, "No outcome was told")
+    assert (made.status, made.reason) == (408, "No outcome was reported")
 
 
 @pytest.mark.parametrize(
