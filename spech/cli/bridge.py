@@ -91,7 +91,7 @@ def bridge(
     text and says in JSON whose call it is and at which rate. Whichever side ends, the other one
     is ended; a call for which there is no WebSocket is rejected with 503.
 
-    Only this machine and the account's registrar may call, and whom --allow names.
+    Only the account's registrar may call, and this machine or the callers that --allow lists.
     """
     if listen is None and account is None:
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")

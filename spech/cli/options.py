@@ -136,8 +136,10 @@ def allow_option(command: _Command) -> _Command:
         multiple=True,
         metavar="ADDRESS|NETWORK|NAME",
         callback=read_callers,
-        help="Who may ring besides this machine and the registrar, such as a provider's trunk; "
-        "may be repeated. 0.0.0.0/0 allows every IPv4 address.",
+        help="Who may ring besides the registrar, such as a provider's trunk; may be repeated. "
+        "Without this option, programs on this machine may ring; with it, only if 127.0.0.1 is "
+        "listed, because a local proxy may pass on anyone's calls. 0.0.0.0/0 allows every IPv4 "
+        "address.",
     )(command)
 
 

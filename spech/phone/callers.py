@@ -1,4 +1,4 @@
-"""Who may ring: this machine, the registrar, named trunks, and a few strangers by choice."""
+"""Who may ring: the registrar, this machine or the named peers, and a few strangers by choice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Callers:
     """Decides whose calls ring, before there is a call.
 
-    Calls ring that come from this machine, from a server that the account is registered with, or
-    from an allowed address. All other callers are strangers and hear 403. Loopback counts as this
-    machine, so a proxy that runs here vouches for the calls that it passes on.
+    Calls ring that come from a server that the account is registered with, or from an allowed
+    address. All other callers are strangers and hear 403. Where no address is allowed by name,
+    calls of this machine (over loopback) ring too. Where some are, loopback has to be among them:
+    the calls of the whole network may reach us through a proxy that runs here.
 
     Args:
         allowed: addresses, networks (``192.0.2.0/24``) and host names, or "anyone".
@@ -74,6 +75,7 @@ class Callers:
                 raise LocalProtocolError(
                     f"{entry!r} is neither an address, a network nor a host name"
                 )
+        self._trusts_loopback = not allowed or self._anyone
         self._strangers = strangers
         self._max_calls = max_calls
         self._screen = screen
@@ -125,8 +127,8 @@ class Callers:
         return self._anyone or self.names(source)
 
     def names(self, source: str) -> bool:
-        """Whether this address is this machine, a registrar or an allowed caller by itself."""
-        if _is_loopback(source):
+        """Whether this address is a registrar, an allowed caller, or this machine by default."""
+        if self._trusts_loopback and _is_loopback(source):
             return True
         if self._agent is not None and self._agent.registered_at(source):
             return True

@@ -444,9 +444,10 @@ async def open_phone(
             holds no password, and one phone at a time uses it.
         stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
         ice: see :class:`~spech.Account`; the account's by default.
-        callers: who may ring besides this machine and the registrar: addresses, networks and host
-            names of trunks, or "anyone". None lets only the account's server ring, or anyone where
-            there is no account. Other callers hear 403.
+        callers: who may ring besides the registrar: addresses, networks and host names of trunks,
+            or "anyone". None lets the account's server and this machine ring, or anyone where there
+            is no account. Where callers are named, loopback has to be among them. Other callers
+            hear 403.
         strangers: how many calls at once may ring from other callers; further ones hear 486.
         max_calls: how many incoming calls there may be at once; further ones hear 503 with
             Retry-After. Outgoing calls do not count.

@@ -69,6 +69,12 @@ class Door:
         ([STRANGER], STRANGER, None),
         (["203.0.113.0/24"], STRANGER, None),
         (["192.0.2.0/24", "2001:db8::/32"], STRANGER, 403),
+        # A local proxy passes on everyone's calls, so loopback has to be named beside others.
+        (["203.0.113.0/24"], "127.0.0.1", 403),
+        (["203.0.113.0/24", "127.0.0.0/8"], "127.3.4.5", None),
+        (["127.0.0.1"], "127.0.0.1", None),
+        (["127.0.0.1"], "127.0.0.2", 403),
+        (["203.0.113.0/24", "0.0.0.0/0"], "127.0.0.1", None),
     ],
 )
 def test_only_allowed_callers_ring(
@@ -112,6 +118,14 @@ def test_calls_beyond_the_limit_are_told_when_to_try_again() -> None:
     (response,) = [packet.message for packet in door.wire.log if packet.kind == "503 INVITE"]
     assert 5 <= int(response.headers.get("Retry-After") or 0) <= 15
     assert response.to.tag
+
+
+def test_loopback_is_no_known_peer_where_others_are_allowed() -> None:
+    """Requests from a local proxy are checked like those of strangers."""
+    assert Callers().names("127.0.0.1")
+    for source in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        assert not Callers(["203.0.113.9"]).names(source)
+    assert Callers(["203.0.113.9", "::1"]).names("::1")
 
 
 def test_the_registrar_rings_and_its_neighbour_does_not() -> None:
