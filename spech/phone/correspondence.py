@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import trio
 
-from spech.errors import LocalProtocolError, RequestFailed
+from spech.errors import LocalProtocolError, RequestFailed, ServerUnreachable
+from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
@@ -53,6 +54,7 @@ class Subscription(AsyncIterator[Content]):
         self._pure = pure
         self._states: deque[Content] = deque(maxlen=_WAITING_STATES)
         self._changed = trio.Event()
+        self._due = trio.Event()
 
     def __repr__(self) -> str:
         return f"<Subscription {self._pure.package} {self._pure.target} {self.state}>"
@@ -187,25 +189,46 @@ class Correspondence:
         flows: Sequence[Flow],
         package: EventPackage,
         expires: int,
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
     ) -> AsyncIterator[Subscription]:
-        """See :meth:`Phone.subscribe`."""
+        """See :meth:`Phone.subscribe`. ``flows_to`` says where ``uri`` leads at each attempt."""
         endpoint = self._endpoint
         with endpoint.command() as (agent, now):
             pure = agent.services.subscribe(identity, uri, package, flows, now, expires=expires)
             subscription = self._subscriptions[pure] = Subscription(pure)
         try:
-            yield subscription
+            async with open_scope() as nursery:
+                nursery.start_soon(self._resolve, pure, subscription, flows_to)
+                yield subscription
+                nursery.cancel_scope.cancel()
         finally:
             # No await here, so nothing can interrupt it.
             with endpoint.command() as (_, now):
                 pure.unsubscribe(now)
             self._subscriptions.pop(pure, None)
 
+    async def _resolve(
+        self,
+        pure: Pure,
+        subscription: Subscription,
+        flows_to: Callable[[Uri], Awaitable[list[Flow]]],
+    ) -> None:
+        """Resolve the target's name for each further attempt."""
+        while True:
+            await subscription._due.wait()
+            subscription._due = trio.Event()
+            # Where DNS fails, the user agent takes the known flows.
+            with suppress(ServerUnreachable):
+                flows = await flows_to(pure.target)
+                with self._endpoint.command() as (_, now):
+                    pure.receive_flows(flows, now)
+
     # ------------------------------------------------------------------ events
 
     def receive(
         self,
         event: events.SubscriptionChanged
+        | events.ResubscribeDue
         | events.Notified
         | events.MailboxChanged
         | events.MessageReceived,
@@ -220,6 +243,9 @@ class Correspondence:
                 self._mailbox_changed = trio.Event()
             case events.SubscriptionChanged(pure):
                 self._tell(pure, None)
+            case events.ResubscribeDue(pure):
+                if (watching := self._subscriptions.get(pure)) is not None:
+                    watching._due.set()
             case events.Notified(pure, content):
                 self._tell(pure, content)
 

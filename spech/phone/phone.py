@@ -287,7 +287,9 @@ class Phone:
         uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
         identity = self._dialling.caller(None, flows[0].local)
-        async with self._correspondence.subscribe(identity, uri, flows, event, expires) as found:
+        async with self._correspondence.subscribe(
+            identity, uri, flows, event, expires, self._flows_to
+        ) as found:
             yield found
 
     @property
@@ -326,6 +328,7 @@ class Phone:
                 events.MessageReceived()
                 | events.MailboxChanged()
                 | events.SubscriptionChanged()
+                | events.ResubscribeDue()
                 | events.Notified()
             ):
                 self._correspondence.receive(event)

@@ -25,7 +25,7 @@ from spech.sip.dialog.event import Event
 from spech.sip.dialog.general import MessageReceived
 from spech.sip.registration import RefreshDue, RegistrationChanged
 from spech.sip.watching.mailbox import MailboxChanged
-from spech.sip.watching.subscription import Notified, SubscriptionChanged
+from spech.sip.watching.subscription import Notified, ResubscribeDue, SubscriptionChanged
 
 __all__ = [
     "Answered",
@@ -47,6 +47,7 @@ __all__ = [
     "Redirected",
     "RefreshDue",
     "RegistrationChanged",
+    "ResubscribeDue",
     "Ringing",
     "SessionEvent",
     "SubscriptionChanged",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from spech.addresses import numeric
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.backoff import BackOff
 from spech.sip.dialog.context import Context
@@ -34,6 +35,16 @@ _FINAL: Final = frozenset(
 _HOPELESS: Final = frozenset({"rejected", "noresource", "invariant"})
 #: Reasons after which a new subscription is requested at once.
 _AT_ONCE: Final = frozenset({"deactivated", "timeout"})
+#: A subscription that lived for this many seconds may be asked for again at once; one that ended
+#: earlier waits for the back-off.
+_GOOD_SECONDS: Final = 120.0
+#: Seconds until it is asked for again then, and from one refresh to the next at the least.
+_SOON: Final = 1.0
+_LEAST_REFRESH: Final = 5.0
+#: Seconds after which a SUBSCRIBE uses the known flows, if the host was not resolved.
+_LOOK_UP_SECONDS: Final = 10.0
+#: Seconds that DNS has to say where a refresh goes; after that, the known flows serve.
+_LOCATE_SECONDS: Final = 2.0
 _LONGEST: Final = 86_400
 
 
@@ -61,6 +72,16 @@ class Notified(Event):
 
     subscription: Subscription
     content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class ResubscribeDue(Event):
+    """The target has a host name: resolve it, then call :meth:`Subscription.receive_flows`.
+
+    If that does not happen within 10 s, the known flows are used.
+    """
+
+    subscription: Subscription
 
 
 class Subscription:
@@ -93,6 +114,12 @@ class Subscription:
         self._book = book
         self._identity = identity
         self._flows: list[Flow] = []
+        #: Whether ResubscribeDue waits to be answered.
+        self._looking_up = False
+        #: When the notifier accepted it; None while it has not.
+        self._since: float | None = None
+        #: Whether it ended early before, and was asked for again without a back-off.
+        self._ended_early = False
         self._tag = ""
         self._dialog: Dialog | None = None
         self._first: StandaloneRequest | None = None
@@ -125,6 +152,11 @@ class Subscription:
         self.call_id, self._tag = self._first.call_id, self._first.tag
         self._book[self.call_id, self._tag] = self
 
+    def receive_flows(self, flows: Sequence[Flow], now: float) -> None:
+        """The answer to :class:`ResubscribeDue`; ignored when it comes too late."""
+        if self._looking_up:
+            self.subscribe(flows, now)
+
     def unsubscribe(self, now: float) -> None:
         """End it (4.1.2.3). Idempotent."""
         if self.state in (SubscriptionState.LEAVING, SubscriptionState.ENDED):
@@ -141,13 +173,39 @@ class Subscription:
         self._context.timers.set(self, "expire", now + PATIENCE)
 
     def handle_timer(self, name: str, now: float) -> None:
-        """Serve "refresh", "expire", "first" and "retry"."""
+        """Serve "refresh", "located", "expire", "first" and "retry"."""
         if self.state is SubscriptionState.LEAVING:
             self._end(SubscriptionState.ENDED)
         elif name == "refresh":
+            self._refresh(now)
+        elif name == "located":
             self._renew(self.expires, now)
         elif name == "first":
             self._lost(408, "No NOTIFY came", now)  # Timer N (4.1.2.4).
+        elif name == "expire":
+            self._ended(now)
+        else:
+            self._again(now)
+
+    def _refresh(self, now: float) -> None:
+        """Renew it, at the addresses that the notifier's name has now (RFC 3263 4)."""
+        assert self._dialog is not None
+        if self._dialog.unlocated:
+            self._context.locate(self._dialog)
+            self._context.timers.set(self, "located", now + _LOCATE_SECONDS)
+        else:
+            self._renew(self.expires, now)
+
+    def _again(self, now: float) -> None:
+        """Ask for a new one, at the addresses that the target's name has now (RFC 3263 4)."""
+        routes = self._identity.routes
+        hop = routes[0].uri if routes else self.target
+        named = numeric(hop.parameter("maddr") or hop.host) is None
+        if named and not self._looking_up:
+            self._end(SubscriptionState.WAITING)
+            self._looking_up = True
+            self._context.timers.set(self, "retry", now + _LOOK_UP_SECONDS)
+            self._context.emit(ResubscribeDue(self))
         else:
             self.subscribe(self._flows, now)
 
@@ -187,7 +245,7 @@ class Subscription:
                 self.reason = "The subscription was granted for no time"
                 self._context.timers.clear_all(self)
                 self._set(SubscriptionState.WAITING)
-                self._context.timers.set(self, "retry", now + self._pause(status))
+                self._context.timers.set(self, "retry", now + self._pause(status, now))
                 return
             self._granted(granted, now)
             if self._dialog is None:
@@ -198,12 +256,13 @@ class Subscription:
             else:
                 self._renew(self.expires, now)
         elif self._dialog is not None and status == 481:
-            self.subscribe(
-                self._flows, now
-            )  # The notifier does not know the subscription any more.
+            self._ended(now)  # The notifier does not know it any more.
+        elif self._dialog is not None and response is None:
+            # No response ends the dialog (RFC 3261 12.2.1.2): the notifier may have moved.
+            self._lost(status, reason, now)
         elif self._dialog is not None and status not in _FINAL:
             # It lives until it expires; there may be time for another try (4.1.2.2).
-            self._context.timers.set(self, "refresh", now + self._pause(status))
+            self._context.timers.set(self, "refresh", now + self._pause(status, now))
         else:
             self._lost(status, reason, now, final=status in _FINAL)
 
@@ -211,8 +270,11 @@ class Subscription:
         seconds = min(max(seconds, 1), _LONGEST)
         self.expires_at = now + seconds
         fraction = self._context.rng.uniform(0.7, 0.85)
-        self._context.timers.set(self, "expire", self.expires_at)
-        self._context.timers.set(self, "refresh", now + max(seconds * fraction, 1.0))
+        refresh = max(seconds * fraction, _LEAST_REFRESH)
+        # A very short one is judged by the answer to its refresh.
+        lives = seconds if seconds > _LEAST_REFRESH else refresh + PATIENCE
+        self._context.timers.set(self, "expire", now + lives)
+        self._context.timers.set(self, "refresh", now + refresh)
         if self._dialog is None:
             self._context.timers.clear(self, "refresh")
 
@@ -248,12 +310,12 @@ class Subscription:
         if self.state is SubscriptionState.WAITING:
             return  # It was granted for no time, and will be asked for again.
         self._context.timers.clear(self, "first")
-        self._back_off.reset()
         if state.word == "terminated":
             self._terminated(state, now)
         elif self.state is not SubscriptionState.LEAVING:
             seconds = self.expires if state.expires is None else state.expires
             left = self.expires if self.expires_at is None else self.expires_at - now
+            self._since = now if self._since is None else self._since
             self._granted(int(min(seconds, max(left, 1))), now)
             self._set(
                 SubscriptionState.PENDING if state.word == "pending" else SubscriptionState.ACTIVE
@@ -299,29 +361,51 @@ class Subscription:
             return
         reason = state.reason or ""
         self.status, self.reason = None, reason
+        self._lived_long(now)
         if reason in _HOPELESS:
             self._end(SubscriptionState.ENDED)
         elif reason in _AT_ONCE and state.retry_after is None:
-            # A second's pause keeps a notifier that does it each time from becoming a loop.
-            self._wait(1.0, now)
+            self._ended(now)
         else:
             self._wait(self._back_off.after_refusal(state.retry_after), now)
 
     # ------------------------------------------------------------------ the end, and the next try
+
+    def _lived_long(self, now: float) -> bool:
+        """Whether it lived long enough to be a good one; that ends the row of failures."""
+        if self._since is None or now - self._since < _GOOD_SECONDS:
+            return False
+        self._back_off.reset()
+        self._ended_early = False
+        return True
+
+    def _ended(self, now: float) -> None:
+        """The notifier does not know it any more, and did not refuse it.
+
+        It is asked for again soon. A notifier that ends each subscription early is asked less and
+        less often.
+        """
+        if self._lived_long(now) or not self._ended_early:
+            self._ended_early = True
+            self._wait(_SOON, now)
+        else:
+            self._wait(self._back_off.after_refusal(), now)
 
     def _lost(self, status: int, reason: str, now: float, *, final: bool = False) -> None:
         self.status, self.reason = status, reason
         if final:
             self._end(SubscriptionState.ENDED)
         else:
-            self._wait(self._pause(status), now)
+            self._wait(self._pause(status, now), now)
 
-    def _pause(self, status: int) -> float:
+    def _pause(self, status: int, now: float) -> float:
+        self._lived_long(now)
         if status == 408:
             return self._back_off.after_silence()
         return self._back_off.after_refusal()
 
     def _wait(self, seconds: float, now: float) -> None:
+        self._since = None
         self._end(SubscriptionState.WAITING)
         self._context.timers.set(self, "retry", now + seconds)
 
@@ -333,6 +417,7 @@ class Subscription:
         self._context.timers.clear_all(self)
         self._book.pop((self.call_id, self._tag), None)
         self._dialog = self._first = None
+        self._looking_up = False
         self.expires_at = None
 
     def _set(self, state: SubscriptionState) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -278,6 +279,7 @@ def test_a_notifier_that_forgot_us_is_asked_anew(notifier: Notifier) -> None:
     subscription = notifier.active()
     notifier.asked_again()
     notifier.answer(481)
+    notifier.asked_again()
     request = notifier.answer(200, ("Expires", "3600"))
     assert request.to.tag is None
     notifier.notify()
@@ -291,6 +293,97 @@ def test_a_renewal_that_fails_is_tried_again_until_it_ends(notifier: Notifier) -
     assert subscription.state is SubscriptionState.ACTIVE
     notifier.wire.run(7)
     assert notifier.answer(200, ("Expires", "3600")).to.tag == "b1"
+
+
+@pytest.mark.parametrize("end", ["deactivated", "timeout"])
+def test_a_notifier_that_ends_each_subscription_is_asked_less_and_less_often(
+    notifier: Notifier, end: str
+) -> None:
+    notifier.active()
+    pauses = []
+    for _ in range(8):
+        start = notifier.wire.now
+        notifier.notify(f"terminated;reason={end}")
+        notifier.asked_again()
+        pauses.append(notifier.wire.now - start)
+        notifier.answer(200, ("Expires", "3600"))
+        notifier.notify()
+    assert pauses[0] < 2
+    assert all(later > before for before, later in pairwise(pauses))
+    assert pauses[-1] > 400
+
+
+def test_a_subscription_that_lived_long_is_asked_for_again_soon(notifier: Notifier) -> None:
+    notifier.active()
+    for _ in range(3):
+        notifier.wire.run(130)
+        start = notifier.wire.now
+        notifier.notify("terminated;reason=deactivated")
+        notifier.asked_again()
+        assert notifier.wire.now - start < 2
+        notifier.answer(200, ("Expires", "3600"))
+        notifier.notify()
+
+
+def test_a_very_short_subscription_is_renewed_every_five_seconds(notifier: Notifier) -> None:
+    subscription = notifier.subscribe()
+    notifier.answer(200, ("Expires", "1"))
+    notifier.notify("active;expires=1")
+    start = notifier.wire.now
+    for _ in range(10):
+        notifier.asked_again()
+        notifier.answer(200, ("Expires", "1"))
+    assert notifier.wire.now - start >= 50
+    assert subscription.state is SubscriptionState.ACTIVE
+
+
+def test_a_retry_resolves_the_name_of_its_target_again(notifier: Notifier) -> None:
+    """RFC 3263 4. The notifier is at another address after it was lost."""
+    subscription = notifier.subscribe()
+    subscription.target = Uri.parse("sip:alice@pbx.test")
+    notifier.answer(200, ("Expires", "3600"))
+    notifier.notify()
+
+    def due() -> list[events.ResubscribeDue]:
+        return [one for one in notifier.alice.events if isinstance(one, events.ResubscribeDue)]
+
+    notifier.wire.loss = 1.0
+    assert notifier.wire.run_until(lambda: bool(due()), 3600)
+    assert subscription.state is SubscriptionState.WAITING
+    notifier.wire.loss = 0.0
+    notifier.bob.inbox.clear()
+    flow = notifier.alice.flow_to(notifier.bob)
+    subscription.receive_flows([flow], notifier.wire.now)
+    notifier.alice.flush()
+    notifier.wire.run(0.1)
+    request = notifier.answer(200, ("Expires", "3600"))
+    assert request.to.tag is None
+    notifier.notify()
+    subscription.receive_flows([flow], notifier.wire.now)  # Too late: nothing happens.
+    assert subscription.state is SubscriptionState.ACTIVE
+    assert len(due()) == 1
+
+
+def test_a_retry_uses_the_known_flows_where_dns_says_nothing(notifier: Notifier) -> None:
+    subscription = notifier.active()
+    subscription.target = Uri.parse("sip:alice@pbx.test")
+    notifier.notify("terminated;reason=deactivated")
+    start = notifier.wire.now
+    notifier.asked_again()
+    assert 10.5 <= notifier.wire.now - start < 12
+
+
+def test_a_refresh_resolves_the_name_of_the_notifier_again(notifier: Notifier) -> None:
+    notifier.subscribe()
+    notifier.answer(200, ("Expires", "3600"))
+    notifier.notify(Contact="<sip:bob@pbx.test>")
+
+    def named() -> int:
+        return sum(isinstance(one, events.HostNamed) for one in notifier.alice.events)
+
+    before = named()
+    notifier.asked_again()
+    assert named() == before + 1
 
 
 def test_leaving_ends_it(notifier: Notifier) -> None:
