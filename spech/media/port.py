@@ -29,12 +29,12 @@ class AudioPort:
 
     The microphone is for live sound. It and the speaker hold at most 10 frames of 20 ms, 0.2 s;
     older frames are dropped and counted. So a backlog never becomes latency, and nothing grows when
-    nobody reads or the call is on hold. While more than two frames are always waiting, the sound of
-    the microphone is shortened by pitch periods and in silence, so that a sender with a fast clock
-    does not get later and later. It is lengthened where a frame was late in the middle and none
-    waits, so that a sender with a slow clock has no gaps.
+    nobody reads or the call is on hold. While more than two frames always wait, the sound of the
+    microphone is shortened by pitch periods and in silence, so that the delay of a sender with a
+    fast clock does not grow. After a frame that was late within speech it is lengthened, so that a
+    sender with a slow clock causes no gaps.
 
-    Sound that arrives faster than it is spoken, as that of text-to-speech, is for :meth:`play`.
+    Use :meth:`play` for sound that arrives faster than real time, such as text-to-speech.
 
     Attributes:
         rate: of the PCM, in Hz.
@@ -164,7 +164,10 @@ class AudioPort:
     # The call's side, at its codec's rate
 
     def take(self, rate: int) -> Samples | None:
-        """Return the microphone's next 20 ms at ``rate`` Hz, padded; None if nothing waits."""
+        """Return the microphone's next 20 ms at ``rate`` Hz, padded; None if nothing waits.
+
+        The call's media clock calls this; programs call :meth:`send`.
+        """
         if self._before_take is not None:
             self._before_take()
         waiting = self._microphone
@@ -196,7 +199,10 @@ class AudioPort:
         return self._convert(pcm, rate)
 
     def put(self, pcm: Samples, rate: int) -> None:
-        """Give the speaker 20 ms at ``rate`` Hz."""
+        """Give the speaker 20 ms at ``rate`` Hz.
+
+        The call's media clock calls this; programs call :meth:`receive`.
+        """
         if self._closed:
             return
         if rate == self.rate:

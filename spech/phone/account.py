@@ -30,10 +30,10 @@ class Account:
         tls: whom to trust over "tls" and "wss", and our own certificate.
         websocket_path: where the server takes WebSockets, for "ws" and "wss".
         encryption: of the sound: "off" (the default) offers plain calls and takes encrypted ones
-            where nothing else is offered; "optional" encrypts where the other side can, and is
-            plain else; "required" takes no plain call: keys travel in the signalling (SDES) where
-            that is encrypted, and else come from a handshake (DTLS-SRTP); "sdes" and "dtls"
-            require the one or the other.
+            where nothing else is offered; "optional" encrypts where the other side can;
+            "required" refuses plain calls. Keys travel in the signalling (SDES) where that is
+            encrypted, and come from a handshake (DTLS-SRTP) otherwise; "sdes" and "dtls" require
+            one of the two.
         ice: True to offer ICE (RFC 8445), as calls to browsers need it; False to use none; None to
             answer it, and to offer it where there is a STUN server.
         expires: seconds for which each registration is asked for.

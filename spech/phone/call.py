@@ -57,7 +57,7 @@ class Call(Sound):
     def remote(self) -> str:
         """The far end: the number or address that was dialled, or the caller's number.
 
-        It changes when the far end connects us with somebody else (an attended transfer).
+        It changes when the far end transfers us to another party (an attended transfer).
         """
         return self._driver.remote
 
@@ -83,20 +83,20 @@ class Call(Sound):
 
     @property
     def on_hold(self) -> bool:
-        """Whether we hold the far end."""
+        """Whether we have put the far end on hold. See :meth:`hold`."""
         return self._driver.on_hold
 
     @property
     def held(self) -> bool:
-        """Whether the far end holds us: it does not want to hear us."""
+        """Whether the far end has put us on hold: it does not receive our sound."""
         return self._driver.held
 
     @property
     def no_sound(self) -> bool:
         """Whether no sound has arrived for a while (5 s by default), though it should.
 
-        It is False while the far end may be silent: on hold, or when it leaves pauses out and
-        still answers.
+        It is False while the far end may be silent: during a hold, and where silence suppression
+        is agreed on, as long as it answers OPTIONS.
         """
         return self._driver.life.no_sound
 
@@ -179,7 +179,7 @@ class Call(Sound):
         self._driver.change_hold(True)
 
     def resume(self) -> None:
-        """End :meth:`hold`.
+        """Take the far end off hold, with a re-INVITE.
 
         Raises:
             CallEnded: the call is over.
@@ -218,7 +218,7 @@ class Call(Sound):
 
         The call goes on until the outcome is known, and :meth:`changed` wakes at each report of
         the far end. If the far end agrees and hangs up without reporting an outcome, the transfer
-        counts as successful. Cancelling stops the waiting; the transfer may still happen.
+        counts as successful. After a cancellation the transfer may still happen.
 
         Args:
             target: a number or name at the account's server (``601``), or a SIP URI.
@@ -285,15 +285,15 @@ class Call(Sound):
                 async with request.follow() as new:
                     await new.ended()
 
-        The target of an attended transfer needs no code: its call goes on by itself, with another
-        :attr:`remote`.
+        A call that is the target of an attended transfer needs none of this: it continues, and
+        its :attr:`remote` changes.
         """
         self._driver.session.takes_transfers = True
         return _TransferRequests(self._driver, self._place_referred)
 
 
 class TransferRequest:
-    """The far end asks us to call somebody else (RFC 5589). Follow or reject it.
+    """The far end asks us to call another party (RFC 5589). Follow or reject it.
 
     Made by :meth:`Call.transfers`. The far end is told how the new call goes, and usually hangs up
     when it is answered.

@@ -121,7 +121,7 @@ class Correspondence:
         self._endpoint = endpoint
         self._subscriptions: dict[Pure, Subscription] = {}
         self._messages_in, self._messages = trio.open_memory_channel[Message](_WAITING_MESSAGES)
-        #: The last that a server told of its own accord.
+        #: The last state that a server sent without a subscription.
         self.mailbox: Mailbox | None = None
         self._mailbox_changed = trio.Event()
 

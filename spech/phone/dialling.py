@@ -134,7 +134,7 @@ class Dialling:
 
     @property
     def hidden_headers(self) -> tuple[tuple[str, str], ...]:
-        """Privacy for everybody but our own server, which has to know whose call it is."""
+        """The headers that hide the caller from all but our own server (RFC 3323, 3325)."""
         if self._account is None:
             return (("Privacy", "id"),)
         return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self._account.uri}>"))

@@ -36,7 +36,7 @@ class PeerLife:
 
     RTP, RTCP and any response to an OPTIONS request within the dialog are signs of life. OPTIONS is
     sent when no other sign has come for a while. A far end that may be silent, because it is held
-    or leaves pauses out, is judged by RTCP and OPTIONS alone.
+    or suppresses silence, is judged by RTCP and OPTIONS alone.
 
     Attributes:
         no_sound: whether no sound arrives though the far end may send.

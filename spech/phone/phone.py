@@ -138,7 +138,7 @@ class Phone:
         """Wait until the account is registered.
 
         Args:
-            timeout: seconds to wait at the most.
+            timeout: seconds to wait, None for no limit.
 
         Raises:
             RegistrationFailed: the registrar refused; 401, 403 and 407 mean a wrong user or
@@ -151,7 +151,10 @@ class Phone:
         await self._binding.made(timeout)
 
     async def registration_changed(self) -> None:
-        """Wait for the next change of :attr:`registration`; for ever where there is none."""
+        """Wait for the next change of :attr:`registration`.
+
+        A phone that does not register waits until it is cancelled.
+        """
         if self._binding is None:
             await trio.sleep_forever()
         else:
@@ -203,10 +206,10 @@ class Phone:
             yield call
 
     def incoming_calls(self) -> AsyncIterator[IncomingCall]:
-        """The calls that come in, each ringing already: ``async for incoming in ...``. Endless.
+        """The incoming calls, each ringing already: ``async for call in phone.incoming_calls()``.
 
-        Until this is called, callers hear that nobody is available (480). A call that is neither
-        answered nor rejected rings until the caller gives up or the phone closes.
+        The iterator never ends. Until this is called, callers are refused with 480. A call that is
+        neither answered nor rejected rings until the caller gives up or the phone closes.
         """
         return self._reception.incoming_calls()
 
@@ -215,12 +218,13 @@ class Phone:
     ) -> Never:
         """Take incoming calls until cancelled, each in a task of its own.
 
-        The failure of one call ends that call and no other: that the caller hangs up
-        (:class:`~spech.CallEnded`) is a normal end, other errors are logged. A call that
-        ``handler`` leaves unanswered is declined with 480.
+        An error in ``handler`` ends its call and no other. It is logged, except
+        :class:`~spech.CallEnded`, which is how a caller hangs up. A call that ``handler`` leaves
+        unanswered is declined with 480.
 
-            async def echo(incoming):
-                async with incoming.answer() as call, ...
+            async def echo(incoming: IncomingCall) -> None:
+                async with incoming.answer() as call:
+                    ...
 
             await phone.serve(echo)
 
@@ -242,7 +246,7 @@ class Phone:
     async def send_message(self, target: str, text: str) -> None:
         """Send a text message (RFC 3428) and wait until it has arrived.
 
-        Cancelling stops the waiting; the message may arrive all the same.
+        After a cancellation the message may still arrive.
 
         Args:
             target: a number or name at the account's server, or a SIP URI.
@@ -251,7 +255,8 @@ class Phone:
         Raises:
             RequestFailed: it was refused, or (408) nobody answered within 32 s.
             ServerUnreachable: the host of ``target`` is unknown.
-            LocalProtocolError: the text is too long, or ``target`` is no number and no SIP URI.
+            LocalProtocolError: the text is too long, or ``target`` is neither a number nor a SIP
+                URI.
         """
         uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
@@ -260,9 +265,10 @@ class Phone:
         )
 
     def messages(self) -> AsyncIterator[Message]:
-        """The text messages that come in: ``async for message in ...``. Endless.
+        """The incoming text messages: ``async for message in phone.messages()``.
 
-        Until this is called, senders hear 480, and also while 100 messages wait.
+        The iterator never ends. Until this is called, and while 100 messages wait, further messages
+        are refused with 480.
         """
         return self._correspondence.messages()
 
@@ -270,18 +276,19 @@ class Phone:
     async def subscribe(
         self, target: str, *, event: EventPackage = "message-summary", expires: int = 3600
     ) -> AsyncIterator[Subscription]:
-        """Watch somebody's state (RFC 6665); leaving the block ends the subscription.
+        """Subscribe to the state of ``target`` (RFC 6665); leaving the block ends the subscription.
 
-        It renews itself, and is asked for again when it was lost and that may help.
+        The subscription is refreshed until then. After a temporary failure it is made again.
 
         Args:
             target: a number or name at the account's server, or a SIP URI.
             event: "message-summary" (waiting messages), "dialog" (busy lamps) or "presence".
-            expires: seconds for which it is asked for each time.
+            expires: the interval to request, in seconds.
 
         Raises:
             ServerUnreachable: the host of ``target`` is unknown.
-            LocalProtocolError: ``target`` is no number and no SIP URI, or ``event`` is unknown.
+            LocalProtocolError: ``target`` is neither a number nor a SIP URI, ``event`` is unknown,
+                or ``expires`` is less than one second.
         """
         check_subscription(event, expires)
         uri, _ = without_headers(self._dialling.complete(target))
@@ -294,11 +301,11 @@ class Phone:
 
     @property
     def mailbox(self) -> Mailbox | None:
-        """Whether messages wait, as the server told last of its own accord; None before that."""
+        """The last message-waiting state that the server sent without a subscription, or None."""
         return self._correspondence.mailbox
 
     async def mailbox_changed(self) -> None:
-        """Wait until the server tells about waiting messages of its own accord."""
+        """Wait for the next unsolicited notification about waiting messages."""
         await self._correspondence.mailbox_changed()
 
     async def _flows_to(self, uri: Uri) -> list[Flow]:
@@ -433,10 +440,10 @@ async def open_phone(
         codecs: names in order of preference (``spech.codecs.names()`` lists them), with settings
             where wanted: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
         call_waiting: False to answer 486 (busy) to whoever calls during a call.
-        silence_suppression: send no sound while nobody speaks, but comfort noise (RFC 3389) or what
-            the codec has for it, where the far end agrees. That halves the traffic, and some PBXs
-            dislike it. Played files and digits are always sent. What others leave out is filled
-            with comfort noise in any case.
+        silence_suppression: in pauses of speech send comfort noise (RFC 3389) or the codec's own
+            silence frames in place of sound, where the far end agrees. That halves the traffic, and
+            some PBXs dislike it. Played files and digits are always sent. Pauses of the far end are
+            filled with comfort noise in any case.
         no_sound_after: seconds without sound until :attr:`Call.no_sound` is true, where the far end
             may send.
         give_up_after: seconds until a call is ended whose far end gives no sign of life: neither
@@ -456,7 +463,7 @@ async def open_phone(
             Retry-After. Outgoing calls do not count.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
-        resolver: finds servers; the machine's own name servers unless told otherwise.
+        resolver: finds servers; by default through the machine's own name servers.
 
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.

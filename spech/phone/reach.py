@@ -43,7 +43,7 @@ class Reach:
         rng: makes credentials and transactions.
 
     Raises:
-        LocalProtocolError: ``stun`` is no such URI.
+        LocalProtocolError: ``stun`` is not a STUN URI.
     """
 
     def __init__(self, stun: str | None, ice: bool | None, rng: random.Random) -> None:
@@ -62,7 +62,7 @@ class Reach:
     ) -> Callable[[int], Negotiator]:
         """Find out how a call's sockets are reached; what makes its offers and answers, by number.
 
-        Takes half a second at the most, and no time without a STUN server.
+        Takes at most half a second, and no time without a STUN server.
         """
         bases = (pair.address, pair.port), (pair.address, pair.port + 1)
         seen: tuple[Address | None, Address | None] = (None, None)
@@ -118,7 +118,7 @@ def stun_server(text: str) -> Uri:
     """Host and port of ``stun:host[:port]`` (RFC 7064), as a URI that is resolved like others.
 
     Raises:
-        LocalProtocolError: it is no such URI.
+        LocalProtocolError: it is not a STUN URI.
     """
     match = _STUN_URI.fullmatch(text.strip())
     port = int(match["port"] or _STUN_PORT) if match else 0
@@ -128,6 +128,6 @@ def stun_server(text: str) -> Uri:
 
 
 def _needs_no_checks(address: str) -> bool:
-    """Whether everybody who may call reaches this address: it is public, or of this machine."""
+    """Whether all possible callers reach this address: it is public, or of this machine."""
     host = ipaddress.ip_address(address)
     return host.is_global or host.is_loopback

@@ -50,7 +50,7 @@ class Sound(ABC):
 
     @property
     def digits_received(self) -> str:
-        """Every digit that was received so far, the last 1,000 of them."""
+        """The digits that were received so far, at most the last 1,000."""
         return self._digits_received
 
     @property
@@ -60,7 +60,7 @@ class Sound(ABC):
 
     @property
     def quality_history(self) -> tuple[QualitySample, ...]:
-        """The same second by second; of a call longer than ten minutes, coarser."""
+        """The estimated quality second by second; coarser in calls longer than ten minutes."""
         return self._media.monitor.history
 
     @property
@@ -75,14 +75,17 @@ class Sound(ABC):
 
     @property
     def peaks(self) -> tuple[float, float]:
-        """The highest samples of both in dBFS, falling by 20 dB in a second, for meters."""
+        """The peak levels of what we send and of what we hear, in dBFS, for meters.
+
+        A peak decays by 20 dB a second.
+        """
         return self._media.voices.peaks
 
     # ------------------------------------------------------------------ how loud it is
 
     @property
     def microphone_gain(self) -> float:
-        """Decibels by which the far end hears audio ports louder; files stay the same."""
+        """The gain of what audio ports send, in dB. Played files are not affected."""
         return self._media.voices.microphone.gain
 
     @microphone_gain.setter
@@ -91,7 +94,7 @@ class Sound(ABC):
 
     @property
     def speaker_gain(self) -> float:
-        """Decibels by which the far end is heard louder."""
+        """The gain of what we hear of the far end, in dB."""
         return self._media.voices.speaker.gain
 
     @speaker_gain.setter
@@ -139,8 +142,8 @@ class Sound(ABC):
                 little-endian) as bytes or as an array; or an async iterator of such PCM in chunks
                 of any length. Without a sound, PCM is given to :meth:`Playback.write` as it comes.
                 Files and pipes are read by a thread, and nothing else waits for them.
-            rate: of the PCM, in Hz; that of the codec unless told otherwise.
-            gain: decibels by which it is louder than it was recorded.
+            rate: of the PCM, in Hz; by default that of the codec.
+            gain: in dB, relative to the recording.
             repeat: play a file until it is flushed.
 
         Returns:
@@ -162,11 +165,13 @@ class Sound(ABC):
 
         Args:
             name: "ringback", "busy", "congestion" or "waiting".
-            country: whose tone, ``de``; where it is not known, the one that is recommended.
-            seconds: how long; until :meth:`flush` unless told otherwise.
+            country: whose tone, as an ISO 3166 code (``de``). The tones that ITU-T E.180
+                recommends are played for other values.
+            seconds: how long; by default until :meth:`flush`.
 
         Raises:
-            ValueError: there is no tone of that name.
+            CallEnded: the call is over.
+            ValueError: ``name`` is unknown.
         """
         self._require_up()
         tone = ProgressTone(name, country, seconds)
@@ -197,7 +202,7 @@ class Sound(ABC):
         """A port for PCM: signed 16-bit little-endian mono in 20 ms frames, both ways.
 
         Args:
-            rate: of the PCM, in Hz; that of the codec unless told otherwise.
+            rate: of the PCM, in Hz; by default that of the codec.
         """
         self._require_up()
         return self._media.voices.open(self._media.rate if rate is None else rate)
@@ -215,7 +220,7 @@ class Sound(ABC):
 
         Args:
             room: its members hear each other.
-            gain: decibels by which the others hear the far end louder.
+            gain: of the far end as the others hear it, in dB.
         """
         self._require_up()
         return self._media.voices.join(room, gain)
@@ -250,7 +255,7 @@ class Sound(ABC):
         Raises:
             LocalProtocolError: neither digit nor pause; the far end does not take ``method``; or
                 no sound has been agreed on yet.
-            ValueError: a length makes no sense, or there is no such method.
+            ValueError: a length is out of range, or ``method`` is unknown.
         """
         self._require_up()
         self._media.speech.keypad.send(
@@ -271,10 +276,10 @@ class Sound(ABC):
 
     @property
     def detects_tones(self) -> bool:
-        """Whether digits are looked for in the far end's sound (ITU-T Q.24).
+        """Whether DTMF tones are detected in the far end's sound (ITU-T Q.24).
 
-        By itself that is so where no telephone-event was agreed on, and until a digit comes by
-        another way, because some gateways leave the tones in the sound as well.
+        True where no telephone events were agreed on, until you change it or a digit arrives in an
+        INFO request or as a telephone event: some gateways leave the tones in the sound as well.
         """
         return self._media.detects_tones
 
@@ -285,9 +290,10 @@ class Sound(ABC):
     async def collect_digits(
         self, count: int, timeout: float | None = None, terminator: str | None = "#"
     ) -> str:
-        """Take the next ``count`` digits, fewer after ``terminator`` or when the time is over.
+        """Return the next ``count`` digits, fewer after ``terminator`` or ``timeout``.
 
-        Digits that came earlier and were not collected yet count. The terminator is not returned.
+        Digits that arrived before and were not yet collected come first. The terminator is not
+        returned.
 
         Args:
             count: how many digits.

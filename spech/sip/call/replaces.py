@@ -30,7 +30,7 @@ class Replaces:
         """Reads ``call-id;to-tag=...;from-tag=...``.
 
         Raises:
-            RemoteProtocolError: 400, when it is something else.
+            RemoteProtocolError: 400, when it is malformed.
         """
         call_id, _, listed = text.partition(";")
         parameters = parse_parameters(listed)

@@ -616,7 +616,7 @@ class Session:
         match request.method:
             case "BYE":
                 self._receive_bye(transaction, now)
-            case "INVITE" if self._renegotiation and self._may_be_reinvited(now):
+            case "INVITE" if self._renegotiation and self._admit_reinvite(now):
                 self._renegotiation.receive_invite(transaction, now)
             case "UPDATE" if self._renegotiation and self.state in (
                 SessionState.ANSWERED,
@@ -653,11 +653,12 @@ class Session:
                 )
                 transaction.respond(response, now)
 
-    def _may_be_reinvited(self, now: float) -> bool:
-        """Whether a re-INVITE can be taken now.
+    def _admit_reinvite(self, now: float) -> bool:
+        """Accept a re-INVITE for processing. False where it must be refused for now.
 
-        One that overtakes the ACK of our 2xx shows that the 2xx came (RFC 5407 3.1.4). It waits
-        where that ACK brings the answer to our offer (3.1.5), and where we are ending the call.
+        A re-INVITE that overtakes the ACK of our 2xx shows that the 2xx arrived, so it confirms the
+        call (RFC 5407 3.1.4). It is refused where that ACK brings the answer to our offer (3.1.5),
+        and where we are ending the call.
         """
         if self._farewell_owed or self.state not in (SessionState.ANSWERED, SessionState.CONFIRMED):
             return False
