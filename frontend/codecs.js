@@ -3,7 +3,10 @@
 
 import { number, t } from "./i18n.js";
 
+/** @import { CodecState } from "./messages.js" */
+
 const LOWEST_RATE = 8000;
+/** @type {Record<string, string>} */
 const NAMES = {
   PCMU: "G.711 µ-law",
   PCMA: "G.711 A-law",
@@ -13,14 +16,22 @@ const NAMES = {
   speex: "Speex",
 };
 
-/** `iLBC/20` names its frames in ms; a rate behind the slash is shown by itself. */
+/**
+ * `iLBC/20` names its frames in ms; a rate behind the slash is shown by itself.
+ *
+ * @param {string} name
+ */
 export function codecName(name) {
   const [kind, detail] = name.split("/");
   const length = kind === "iLBC" ? ` ${detail} ms` : "";
   return (NAMES[kind] ?? kind) + length;
 }
 
-/** Of the sound that travels, which is in the name where there are several. */
+/**
+ * Of the sound that travels, which is in the name where there are several.
+ *
+ * @param {CodecState} codec
+ */
 export function codecRate({ name, rate }) {
   const own = Number(name.split("/")[1]);
   const travels = own >= LOWEST_RATE ? own : rate;
@@ -29,14 +40,24 @@ export function codecRate({ name, rate }) {
 
 const WIDEBAND_RATE = 16000;
 
-/** Whether a codec carries more than the telephone's 3.4 kHz. */
+/**
+ * Whether a codec carries more than the telephone's 3.4 kHz.
+ *
+ * @param {string} name
+ * @param {CodecState[]} codecs
+ */
 export function isWideband(name, codecs) {
-  const known = codecs.find((codec) => codec.name === name);
+  const known = codecs.find((/** @type {CodecState} */ codec) => codec.name === name);
   return known !== undefined && known.rate >= WIDEBAND_RATE;
 }
 
-/** Name and rate of a codec in use; `codecs` is the snapshot's list. */
+/**
+ * Name and rate of a codec in use; `codecs` is the snapshot's list.
+ *
+ * @param {string} name
+ * @param {CodecState[]} codecs
+ */
 export function codecInUse(name, codecs) {
-  const known = codecs.find((codec) => codec.name === name);
+  const known = codecs.find((/** @type {CodecState} */ codec) => codec.name === name);
   return known ? `${codecName(name)} · ${codecRate(known)}` : codecName(name);
 }

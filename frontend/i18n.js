@@ -8,7 +8,9 @@ import { recall } from "./memory.js";
 
 export const LANGUAGES = { en: "English", de: "Deutsch" };
 
+/** @type {Record<string, string>} */
 let texts = {};
+/** @type {Record<string, string>} */
 let fallback = {};
 let language = "en";
 
@@ -25,6 +27,7 @@ function pick() {
   return "en";
 }
 
+/** @param {string} name */
 async function load(name) {
   const answer = await fetch(`locales/${name}.json`);
   if (!answer.ok) throw new Error(`locales/${name}.json: ${answer.status}`);
@@ -44,15 +47,24 @@ export const currentLanguage = () => language;
 // Letters that are written from right to left.
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 
-/** A value that is written from right to left must not turn the sentence around it (Unicode UAX 9, isolates). */
+/**
+ * A value that is written from right to left must not turn the sentence around it (Unicode UAX 9, isolates).
+ *
+ * @param {string} value
+ */
 function isolated(value) {
   return RIGHT_TO_LEFT.test(value) ? `\u2068${value}\u2069` : value;
 }
 
-/** The text `key`, with each `{name}` taken from `values`. */
+/**
+ * The text `key`, with each `{name}` taken from `values`.
+ *
+ * @param {string} key
+ * @param {Record<string, unknown>} [values]
+ */
 export function t(key, values = {}) {
   const text = texts[key] ?? fallback[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+  return text.replace(/\{(\w+)\}/g, (/** @type {string} */ whole, /** @type {string} */ name) =>
     name in values ? isolated(String(values[name])) : whole,
   );
 }
@@ -60,25 +72,37 @@ export function t(key, values = {}) {
 /**
  * What the server said, which is English, in this language: by the sentence itself (locales have it behind
  * an equals sign), else by `key`; a sentence without a translation stays English.
+ *
+ * @param {string} sentence
  */
 export function translated(sentence, key = "") {
   return texts[`=${sentence}`] ?? texts[key] ?? sentence;
 }
 
-/** A CommandError in words: what is wrong, and what to do about it (may be empty). */
+/**
+ * A CommandError in words: what is wrong, and what to do about it (may be empty).
+ *
+ * @param {{code: string, message: string, hint: string}} error
+ * @returns {[string, string]}
+ */
 export function inWords({ code, message, hint }) {
   if (code === "offline") return [t("error.offline"), ""];
   return [translated(message, `error.${code}`), translated(hint, `hint.${code}`)];
 }
 
+/** @param {number} value */
 export function number(value, digits = 0) {
   return value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** Seconds as `m:ss` or `h:mm:ss`. */
+/**
+ * Seconds as `m:ss` or `h:mm:ss`.
+ *
+ * @param {number} seconds
+ */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  const two = (value) => String(value).padStart(2, "0");
+  const two = (/** @type {number} */ value) => String(value).padStart(2, "0");
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor(whole / 60) % 60;
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;

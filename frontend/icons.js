@@ -7,6 +7,16 @@ const HANDSET =
   "M7.2 3.6 9.5 3.3a1 1 0 0 1 1.1.7l1 3a1.2 1.2 0 0 1-.3 1.2L9.6 9.9a12.4 12.4 0 0 0 4.5 4.5l1.7-1.7" +
   "a1.2 1.2 0 0 1 1.2-.3l3 1a1 1 0 0 1 .7 1.1l-.3 2.3a3.4 3.4 0 0 1-3.7 3A16 16 0 0 1 4.2 7.3a3.4 3.4 0 0 1 3-3.7z";
 
+/**
+ * @typedef {object} Shape lines and filled areas as SVG paths, circles as centre and radius
+ * @property {string[]} [fill]
+ * @property {string[]} [line]
+ * @property {number[][]} [rings]
+ * @property {number[][]} [dots]
+ * @property {number} [turn] in degrees
+ */
+/** @typedef {keyof typeof PATHS} IconName */
+
 const PATHS = {
   call: { fill: [HANDSET] },
   hangup: { fill: [HANDSET], turn: 135 },
@@ -103,14 +113,23 @@ const PATHS = {
   missed: { line: ["M5 7l7 7 7-7", "M5 13V7h6"] },
 };
 
+/**
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ */
 function draw(name, attributes) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
   return element;
 }
 
-/** One icon as an `<svg>` that assistive technology passes over; its button carries the name. */
+/**
+ * One icon as an `<svg>` that assistive technology passes over; its button carries the name.
+ *
+ * @param {IconName} name
+ */
 export function icon(name) {
+  /** @type {Shape} */
   const shape = PATHS[name];
   const svg = draw("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" });
   const group = draw("g", shape.turn ? { transform: `rotate(${shape.turn} 12 12)` } : {});

@@ -89,7 +89,7 @@ export class Model extends EventTarget {
     super();
     this.control = control;
     this.recordings = new RecordingList(control, () => this.changed());
-    this.sound = new Sound((call) => control.command("audio_ticket", { call }));
+    this.sound = new Sound((/** @type {string} */ call) => control.command("audio_ticket", { call }));
     control.addEventListener("state", () => this.#receiveState());
     control.addEventListener("quality", () => {
       this.qualityLog.note(control.quality);

@@ -3,16 +3,35 @@
 
 import { recall, remember } from "./memory.js";
 
+/** @import { CallState } from "./messages.js" */
+
 const MOST = 8;
 const DECLINED = 603;
 
+/**
+ * @typedef {object} Entry
+ * @property {string} remote
+ * @property {string | null} name
+ * @property {string} account
+ * @property {CallState["direction"]} direction
+ * @property {boolean} missed
+ * @property {boolean} declined
+ * @property {number} at milliseconds since 1970
+ */
+
 export class Recents {
+  /** @type {Entry[]} */
   list = recall("recent", []);
 
-  /** Note an ended call; `seconds` since its answer, null if there was none. */
+  /**
+   * Note an ended call; `seconds` since its answer, null if there was none.
+   *
+   * @param {CallState} call
+   * @param {number | null} seconds
+   */
   note(call, seconds) {
     const unanswered = call.direction === "incoming" && seconds === null;
-    const declined = unanswered && call.ended.by === "local" && call.ended.status === DECLINED;
+    const declined = unanswered && call.ended?.by === "local" && call.ended.status === DECLINED;
     const entry = {
       remote: call.remote,
       name: call.display_name,
@@ -29,6 +48,7 @@ export class Recents {
     this.#keep([]);
   }
 
+  /** @param {Entry[]} list */
   #keep(list) {
     this.list = list;
     remember("recent", list);

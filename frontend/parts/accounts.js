@@ -5,19 +5,36 @@ import { labelOf } from "../accounts.js";
 import { h, setText } from "../dom.js";
 import { t, translated } from "../i18n.js";
 
+/** @import { AccountState } from "../messages.js" */
+
 export class Accounts {
   element = h("div", { class: "accounts", testid: "accounts", role: "group", "aria-label": t("accounts") });
+  /** @type {Map<string | null, HTMLElement>} */
   #rows = new Map();
   #choose;
 
-  /** `choose` gets the id of the account that was clicked, null for the new one. */
+  /**
+   * `choose` gets the id of the account that was clicked, null for the new one.
+   *
+   * @param {(id: string | null) => void} choose
+   */
   constructor(choose) {
     this.#choose = choose;
   }
 
-  /** Show `accounts`, and a new one when `chosen`, the id of the one that is looked at, is null. */
+  /**
+   * Show `accounts`, and a new one when `chosen`, the id of the one that is looked at, is null.
+   *
+   * @param {AccountState[]} accounts
+   * @param {string | null} chosen
+   */
   update(accounts, chosen) {
-    const wanted = accounts.map((account) => [account.id, labelOf(account, accounts), account.registration]);
+    /** @type {[string | null, string, { state: string, reason: string }][]} */
+    const wanted = accounts.map((/** @type {AccountState} */ account) => [
+      account.id,
+      labelOf(account, accounts),
+      account.registration,
+    ]);
     if (chosen === null) wanted.push([null, t("account.new"), { state: "none", reason: "" }]);
     for (const [id, row] of this.#rows) {
       if (wanted.some(([each]) => each === id)) continue;
@@ -35,6 +52,7 @@ export class Accounts {
     this.element.hidden = wanted.length < 2;
   }
 
+  /** @param {string | null} id */
   #row(id) {
     const row = h(
       "button",

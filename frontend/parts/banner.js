@@ -57,6 +57,7 @@ export class Banner extends Part {
     this.box.dataset.kind = away >= PATIENCE_MS ? "lost" : "told";
   }
 
+  /** @param {number} away */
   #lost(away) {
     if (!this.phone.state) return t("connecting");
     if (!this.phone.calls.some(live)) return t("lost");

@@ -8,6 +8,9 @@ import { live, nameOf } from "../calls.js";
 import { Keypad } from "./keypad.js";
 import { TransferPanel, transferText } from "./transfer.js";
 
+/** @import { CallState } from "../messages.js" */
+/** @import { IconName } from "../icons.js" */
+
 /** @typedef {{box: HTMLDivElement, text: HTMLSpanElement, button: HTMLButtonElement}} Notice */
 
 const DOUBLE_CLICK_MS = 600;
@@ -138,7 +141,7 @@ export class CallView extends Part {
         class: "round stop hangup",
         testid: "hangup",
         "aria-label": t("hang_up"),
-        onclick: (event) => this.#hangUp(event),
+        onclick: (/** @type {MouseEvent} */ event) => this.#hangUp(event),
       },
       icon("hangup"),
     );
@@ -193,7 +196,12 @@ export class CallView extends Part {
   }
 
   #buildNotices() {
-    const notice = (testid, kind, label, action) => {
+    const notice = (
+      /** @type {string} */ testid,
+      /** @type {string} */ kind,
+      /** @type {string} */ label,
+      /** @type {() => void} */ action,
+    ) => {
       const text = h("span");
       const button = h("button", { type: "button", class: "pill primary", testid, onclick: action }, label);
       const box = h("div", { class: `notice ${kind}`, role: "status", hidden: true }, text, button);
@@ -230,6 +238,12 @@ export class CallView extends Part {
     );
   }
 
+  /**
+   * @param {string} testid
+   * @param {IconName} symbol
+   * @param {string} label
+   * @param {() => void} action
+   */
   #control(testid, symbol, label, action) {
     return h(
       "button",
@@ -290,6 +304,7 @@ export class CallView extends Part {
     this.#tick();
   }
 
+  /** @param {CallState} call */
   #statusText(call) {
     if (call.ended) return translated(call.ended.text);
     if (this.phone.leaves(call)) return t("state.leaving");
@@ -308,24 +323,37 @@ export class CallView extends Part {
     return t(`state.${call.state}`);
   }
 
-  /** A control that is pressed or not: its symbol and its label say what pressing it does. */
+  /**
+   * A control that is pressed or not: its symbol and its label say what pressing it does.
+   *
+   * @param {HTMLButtonElement} control
+   * @param {boolean} pressed
+   * @param {[IconName, string]} off
+   * @param {[IconName, string]} on
+   */
   #showPressed(control, pressed, off, on) {
     if (control.getAttribute("aria-pressed") === String(pressed)) return;
     control.setAttribute("aria-pressed", String(pressed));
     const [symbol, label] = pressed ? on : off;
-    control.querySelector(".disc").replaceChildren(icon(symbol));
-    setText(control.querySelector(".label"), t(label));
+    control.querySelector(".disc")?.replaceChildren(icon(symbol));
+    setText(/** @type {Element} */ (control.querySelector(".label")), t(label));
   }
 
-  /** The handset, or the sign of a hold. */
+  /**
+   * The handset, or the sign of a hold.
+   *
+   * @param {CallState} call
+   */
   #showFace(call) {
     const waits = live(call) && (call.on_hold || call.held);
     this.dataset.waits = String(waits);
     if (this.face.dataset.symbol === (waits ? "hold" : "call")) return;
-    this.face.dataset.symbol = waits ? "hold" : "call";
-    this.face.replaceChildren(icon(this.face.dataset.symbol));
+    const symbol = waits ? "hold" : "call";
+    this.face.dataset.symbol = symbol;
+    this.face.replaceChildren(icon(symbol));
   }
 
+  /** @param {CallState} call */
   #showNotices(call) {
     const { sound, control, error } = this.phone;
     const here = live(call) && this.phone.owns(call) && this.phone.plays(call);
@@ -363,11 +391,16 @@ export class CallView extends Part {
     setText(this.recorded, recording ? clock(this.phone.recordings.seconds(recording)) : "");
   }
 
-  /** Let the halo follow the other side's voice. `speaker` in dBFS. */
+  /**
+   * Let the halo follow the other side's voice. `speaker` in dBFS.
+   *
+   * @param {number} speaker
+   */
   breathe(speaker) {
     setVoice(this.avatar, speaker);
   }
 
+  /** @param {MouseEvent} event */
   #hangUp(event) {
     // The call button was where this one is now: the second half of a double click is no hang-up.
     if (event.detail > 1 && performance.now() - this.#shownAt < DOUBLE_CLICK_MS) return;
@@ -444,6 +477,7 @@ export class CallView extends Part {
     this.phone.dial(call.remote);
   }
 
+  /** @param {KeyboardEvent} event */
   #typedAnywhere(event) {
     if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (takesText(event.target) || this.phone.reading !== null) return;
@@ -458,8 +492,8 @@ export class CallView extends Part {
       this.#show("keypad");
       if (this.#panel instanceof Keypad) this.#panel.flash(event.key);
       this.phone.press(call.id, event.key);
-      const up = (ending) => {
-        if (ending.type === "keyup" && ending.key !== event.key) return;
+      const up = (/** @type {Event} */ ending) => {
+        if (ending instanceof KeyboardEvent && ending.key !== event.key) return;
         removeEventListener("keyup", up);
         removeEventListener("blur", up);
         this.phone.release(call.id, event.key);
@@ -474,10 +508,15 @@ export class CallView extends Part {
     event.preventDefault();
   }
 
-  /** After a call, typing begins the next one; Escape, or Enter beside the buttons, says Done. */
+  /**
+   * After a call, typing begins the next one; Escape, or Enter beside the buttons, says Done.
+   *
+   * @param {KeyboardEvent} event
+   */
   #typedAfterwards(event) {
     const digit = /^[0-9*#+]$/.test(event.key);
-    const done = event.key === "Escape" || (event.key === "Enter" && !event.target.closest?.("button"));
+    const onButton = event.target instanceof Element && event.target.closest("button") !== null;
+    const done = event.key === "Escape" || (event.key === "Enter" && !onButton);
     if (!digit && !done) return;
     if (!digit) this.#leave();
     else {

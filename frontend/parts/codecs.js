@@ -9,6 +9,8 @@ import { h, setText, show } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { CodecState } from "../messages.js" */
+
 export class Codecs {
   #first = h("ol", null);
   #rest = h("ol", null);
@@ -23,7 +25,7 @@ export class Codecs {
       testid: "codecs",
       role: "group",
       "aria-labelledby": "codecs-label",
-      onpointermove: (event) => this.#drag(event),
+      onpointermove: (/** @type {PointerEvent} */ event) => this.#drag(event),
       onpointerup: () => this.#drop(),
       onpointercancel: () => this.#drop(),
     },
@@ -32,21 +34,30 @@ export class Codecs {
     this.#moved,
   );
 
+  /** @type {CodecState[]} */
   #codecs = [];
   /** How many of the codecs stand before the fold. */
   #shown = 0;
   #used = new Set();
-  /** The codec that is being dragged. */
+  /** @type {CodecState | null} The codec that is being dragged. */
   #dragged = null;
 
-  /** `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for the suggested. */
+  /**
+   * `codecs` as in the snapshot; `order` the chosen names, the preferred one first, null for the suggested.
+   *
+   * @param {CodecState[]} codecs
+   * @param {string[] | null} order
+   */
   fill(codecs, order) {
     const chosen =
-      order ?? codecs.filter((codec) => codec.available && codec.suggested).map((codec) => codec.name);
-    const place = ({ name, suggested }) =>
+      order ??
+      codecs
+        .filter((/** @type {CodecState} */ codec) => codec.available && codec.suggested)
+        .map((/** @type {CodecState} */ codec) => codec.name);
+    const place = (/** @type {CodecState} */ { name, suggested }) =>
       chosen.includes(name) ? chosen.indexOf(name) : chosen.length + (suggested ? 0 : 1);
     this.#codecs = [...codecs].sort((one, other) => place(one) - place(other));
-    this.#shown = codecs.filter((codec) => place(codec) <= chosen.length).length;
+    this.#shown = codecs.filter((/** @type {CodecState} */ codec) => place(codec) <= chosen.length).length;
     this.#used = new Set(chosen);
     this.#more.open = false;
     this.#draw();
@@ -67,6 +78,10 @@ export class Codecs {
     setText(this.#summary, t("codec.more", { count: rows.length - this.#shown }));
   }
 
+  /**
+   * @param {CodecState} codec
+   * @param {number} index
+   */
   #row(codec, index) {
     const box = h("input", {
       type: "checkbox",
@@ -91,7 +106,11 @@ export class Codecs {
       { class: state },
       h(
         "span",
-        { class: "grip", "aria-hidden": "true", onpointerdown: (event) => this.#grasp(event, codec) },
+        {
+          class: "grip",
+          "aria-hidden": "true",
+          onpointerdown: (/** @type {PointerEvent} */ event) => this.#grasp(event, codec),
+        },
         icon("grip"),
       ),
       h(
@@ -113,6 +132,12 @@ export class Codecs {
     );
   }
 
+  /**
+   * @param {CodecState} codec
+   * @param {number} index
+   * @param {number} step
+   * @param {"up" | "down"} symbol
+   */
   #arrow(codec, index, step, symbol) {
     const target = index + step;
     const edge = step > 0 && index === this.#shown - 1;
@@ -135,6 +160,10 @@ export class Codecs {
     );
   }
 
+  /**
+   * @param {number} index
+   * @param {number} target
+   */
   #move(index, target) {
     const [codec] = this.#codecs.splice(index, 1);
     this.#codecs.splice(target, 0, codec);
@@ -145,6 +174,10 @@ export class Codecs {
     setText(this.#moved, t("codec.moved", place));
   }
 
+  /**
+   * @param {PointerEvent} event
+   * @param {CodecState} codec
+   */
   #grasp(event, codec) {
     event.preventDefault();
     // The list itself listens to the pointer from now on, because rows are redrawn while one is moved.
@@ -153,6 +186,7 @@ export class Codecs {
     this.#draw();
   }
 
+  /** @param {PointerEvent} event */
   #drag(event) {
     if (!this.#dragged) return;
     const index = this.#codecs.indexOf(this.#dragged);

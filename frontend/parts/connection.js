@@ -12,6 +12,9 @@ import { recall, remember } from "../memory.js";
 import { live } from "../calls.js";
 import { grade, gradeName, lineGrade, MINUTE, pageGrade, pageLoss } from "../quality.js";
 
+/** @import { CallState, Quality } from "../messages.js" */
+/** @import { Report } from "../quality.js" */
+
 const SVG = "http://www.w3.org/2000/svg";
 const BARS = 4;
 // A sparkline's box, in its own units.
@@ -20,8 +23,17 @@ const HEIGHT = 36;
 const MOS = { from: 1, to: 4.5 };
 const LOSS = { from: 10, to: 0 };
 
-/** The newest report, once there is one that knows of both ways. */
-const current = (reports) => (reports.at(-1)?.page ? reports.at(-1) : null);
+/** @typedef {{ from: number, to: number }} Scale values at the bottom and at the top of a sparkline */
+
+/**
+ * The newest report, once there is one that knows of both ways.
+ *
+ * @param {Report[]} reports
+ */
+function current(reports) {
+  const newest = reports.at(-1);
+  return newest && "page" in newest ? newest : null;
+}
 
 function bars() {
   return h(
@@ -31,9 +43,13 @@ function bars() {
   );
 }
 
+/**
+ * @param {HTMLElement} element
+ * @param {number} value
+ */
 function setGrade(element, value) {
   element.dataset.grade = gradeName(value);
-  for (const [index, bar] of [...element.querySelector(".bars").children].entries())
+  for (const [index, bar] of [...(element.querySelector(".bars")?.children ?? [])].entries())
     bar.classList.toggle("lit", index < value);
 }
 
@@ -86,27 +102,32 @@ export class Mark extends Part {
 
   update() {
     const call = this.phone.selected;
-    const speaking = Boolean(call && live(call) && call.codec);
-    show(this.button, speaking);
-    if (!speaking) return;
+    const codec = call && live(call) ? call.codec : null;
+    show(this.button, codec !== null);
+    if (!call || codec === null) return;
     const report = current(this.phone.quality(call));
     // Nobody hears us, or nothing is heard here: whatever the lines are like, the call is not good.
     const works = !this.phone.owns(call) || this.phone.sound.works;
     const value = report && works ? grade(report) : 0;
-    show(this.wideband, isWideband(call.codec, this.phone.state?.codecs ?? []));
+    const codecs = this.phone.state?.codecs ?? [];
+    show(this.wideband, isWideband(codec, codecs));
     this.button.setAttribute(
       "aria-expanded",
       String(Boolean(document.querySelector("spech-connection")?.opened)),
     );
     setGrade(this.button, value);
     setText(this.word, value ? t(`grade.${gradeName(value)}`) : "");
-    setText(this.codec, codecInUse(call.codec, this.phone.state.codecs));
+    setText(this.codec, codecInUse(codec, codecs));
     show(this.lock, Boolean(call.encrypted));
     this.button.title = t("connection.show");
   }
 }
 
 class Sparkline {
+  /**
+   * @param {string} label
+   * @param {Scale} scale
+   */
   constructor(label, scale) {
     this.scale = scale;
     this.area = document.createElementNS(SVG, "path");
@@ -122,34 +143,45 @@ class Sparkline {
     this.element.append(this.area, this.line);
   }
 
-  /** Draw the values of the last minute, the newest at the right edge; null is a gap. */
+  /**
+   * Draw the values of the last minute, the newest at the right edge; null is a gap.
+   *
+   * @param {(number | null)[]} values
+   */
   draw(values) {
     const { from, to } = this.scale;
-    const place = (value, index) => {
+    const place = (/** @type {number} */ value, /** @type {number} */ index) => {
       const share = Math.max(0, Math.min(1, (value - from) / (to - from)));
       const x = WIDTH - ((values.length - 1 - index) * WIDTH) / (MINUTE - 1);
       return `${x.toFixed(1)} ${(HEIGHT - 2 - share * (HEIGHT - 4)).toFixed(1)}`;
     };
+    /** @type {string[][]} */
     const runs = [];
     values.forEach((value, index) => {
       if (value === null) return;
       if (index === 0 || values[index - 1] === null) runs.push([]);
-      runs.at(-1).push(place(value, index));
+      runs.at(-1)?.push(place(value, index));
     });
-    const path = (points) => `M${points.join("L")}`;
-    const foot = (point) => `${point.split(" ")[0]} ${HEIGHT}`;
+    const path = (/** @type {string[]} */ points) => `M${points.join("L")}`;
+    const foot = (/** @type {string} */ point) => `${point.split(" ")[0]} ${HEIGHT}`;
     this.line.setAttribute("d", runs.map((run) => path(run.length > 1 ? run : [run[0], run[0]])).join(""));
     this.area.setAttribute(
       "d",
-      runs.map((run) => `${path([foot(run[0]), ...run, foot(run.at(-1))])}Z`).join(""),
+      runs.map((run) => `${path([foot(run[0]), ...run, foot(run[run.length - 1])])}Z`).join(""),
     );
   }
 }
 
 /** One of the two ways: its grade, its last minute, its figures. */
 class Way {
+  /** @type {Record<string, HTMLElement>} */
   #values = {};
 
+  /**
+   * @param {string} name
+   * @param {Scale} scale
+   * @param {string[]} figures
+   */
   constructor(name, scale, figures) {
     this.word = h("span", { class: "way-word" });
     this.spark = new Sparkline(t(`way.${name}.minute`), scale);
@@ -163,12 +195,21 @@ class Way {
     );
   }
 
+  /**
+   * @param {string} name
+   * @param {string} figure
+   */
   #figure(name, figure) {
     const value = h("dd", { testid: `${name}-${figure}` });
     this.#values[figure] = value;
     return h("div", { title: t(`figure.${figure}.why`) }, h("dt", null, t(`figure.${figure}`)), value);
   }
 
+  /**
+   * @param {number} value
+   * @param {(number | null)[]} history
+   * @param {Record<string, string>} figures
+   */
   show(value, history, figures) {
     setGrade(this.element, value);
     setText(this.word, value ? t(`grade.${gradeName(value)}`) : t("grade.unknown"));
@@ -177,8 +218,10 @@ class Way {
   }
 }
 
-const percent = (value) => `${number(value, value && value < 10 ? 1 : 0)} %`;
+const percent = (/** @type {number | null} */ value) =>
+  `${number(value ?? 0, value && value < 10 ? 1 : 0)} %`;
 
+/** @param {number | null} value */
 function milliseconds(value) {
   if (value === null) return "–";
   return value < 1 ? "< 1 ms" : `${number(value, value < 10 ? 1 : 0)} ms`;
@@ -243,6 +286,7 @@ export class Connection extends Part {
     if (this.#open) this.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
   }
 
+  /** @param {boolean} open */
   #fold(open) {
     this.#open = open;
     remember("connection", open);
@@ -252,14 +296,14 @@ export class Connection extends Part {
   update() {
     const { selected: call, view } = this.phone;
     this.hidden = view !== "call" || !call || !live(call);
-    if (this.hidden) return;
+    if (this.hidden || !call) return;
     this.head.setAttribute("aria-expanded", String(this.#open));
     const reports = this.phone.quality(call);
     const report = current(reports);
     show(this.body, this.#open);
     if (!this.#open) return;
     for (const way of [this.line, this.page]) show(way.element, Boolean(report));
-    show(this.far, Boolean(report) && report.remote_loss_percent !== null);
+    show(this.far, report !== null && report.remote_loss_percent !== null);
     setText(this.verdict, this.#verdict(call, report));
     if (!report) return;
     this.line.show(
@@ -280,6 +324,10 @@ export class Connection extends Part {
       setText(this.far, t("far_end", { loss: percent(report.remote_loss_percent) }));
   }
 
+  /**
+   * @param {CallState} call
+   * @param {Quality | null} report
+   */
   #verdict(call, report) {
     if (!report) return t("verdict.waiting");
     if (call.on_hold || call.held) return t("verdict.hold");

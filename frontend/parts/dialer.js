@@ -44,8 +44,8 @@ export class Dialer extends Part {
       "aria-label": t("number.label"),
       placeholder: t("number.placeholder"),
       oninput: () => this.#edited(),
-      onkeydown: (event) => this.#typed(event),
-      onpaste: (event) => this.#paste(event),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this.#typed(event),
+      onpaste: (/** @type {ClipboardEvent} */ event) => this.#paste(event),
     });
     this.#erase = h(
       "button",
@@ -55,7 +55,7 @@ export class Dialer extends Part {
         testid: "backspace",
         "aria-label": t("backspace"),
         onpointerdown: () => this.#startErasing(),
-        onclick: (event) => this.#eraseClicked(event),
+        onclick: (/** @type {MouseEvent} */ event) => this.#eraseClicked(event),
       },
       icon("backspace"),
     );
@@ -80,7 +80,7 @@ export class Dialer extends Part {
     this.append(
       h(
         "form",
-        { class: "dial", onsubmit: (event) => this.#submit(event) },
+        { class: "dial", onsubmit: (/** @type {SubmitEvent} */ event) => this.#submit(event) },
         h("div", { class: "dial-head" }, this.#back, this.#from),
         h("div", { class: "number-row" }, this.#input, this.#erase),
         this.#error,
@@ -160,6 +160,7 @@ export class Dialer extends Part {
     this.update();
   }
 
+  /** @param {string} text */
   #insert(text) {
     const { selectionStart, selectionEnd, value } = this.#input;
     const focused = document.activeElement === this.#input;
@@ -185,22 +186,29 @@ export class Dialer extends Part {
     this.#repeat = setTimeout(again, REPEAT_AFTER_MS);
   }
 
+  /** @param {MouseEvent} event */
   #eraseClicked(event) {
     // A pointer has erased on pointerdown already; `detail` is 0 when a keyboard or a screen reader clicks.
     if (event.detail === 0) this.#eraseOne();
     this.arrive();
   }
 
+  /** @param {KeyboardEvent} event */
   #typed(event) {
     if (!event.ctrlKey && !event.metaKey && !event.altKey) this.#keypad.flash(event.key);
   }
 
+  /** @param {ClipboardEvent} event */
   #paste(event) {
     event.preventDefault();
-    this.#insert(tidy(event.clipboardData.getData("text")));
+    this.#insert(tidy(event.clipboardData?.getData("text") ?? ""));
   }
 
-  /** Typing works wherever the focus is, as long as it is not in another field. */
+  /**
+   * Typing works wherever the focus is, as long as it is not in another field.
+   *
+   * @param {KeyboardEvent} event
+   */
   #typedAnywhere(event) {
     if (this.phone.reading !== null) return;
     if (!this.isConnected || event.ctrlKey || event.metaKey || event.altKey || takesText(event.target))
@@ -215,11 +223,13 @@ export class Dialer extends Part {
     event.preventDefault();
   }
 
+  /** @param {ClipboardEvent} event */
   #pastedAnywhere(event) {
     if (!this.isConnected || takesText(event.target)) return;
     this.#paste(event);
   }
 
+  /** @param {SubmitEvent} event */
   #submit(event) {
     event.preventDefault();
     this.#dial();

@@ -6,6 +6,8 @@ import { currentLanguage, LANGUAGES, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { remember } from "../memory.js";
 
+/** @import { Tones } from "../sound/tones.js" */
+
 /** The language of the page. */
 export function languageChoice() {
   const select = h(
@@ -25,7 +27,11 @@ export function languageChoice() {
   return h("div", { class: "input select small" }, select, icon("down"));
 }
 
-/** The country whose call tones are used. */
+/**
+ * The country whose call tones are used.
+ *
+ * @param {Tones} tones
+ */
 export function countryChoice(tones) {
   const select = h("select", {
     testid: "country",
@@ -36,7 +42,7 @@ export function countryChoice(tones) {
   const names = new Intl.DisplayNames([currentLanguage()], { type: "region" });
   Promise.all([tones.table(), tones.country()]).then(([table, country]) => {
     const options = Object.keys(table)
-      .map((code) => [code, code ? names.of(code.toUpperCase()) : t("country.none")])
+      .map((code) => [code, code ? (names.of(code.toUpperCase()) ?? code) : t("country.none")])
       .sort(([code, one], [, other]) => (code ? one.localeCompare(other, currentLanguage()) : -1));
     select.append(...options.map(([value, name]) => h("option", { value }, name)));
     select.value = country;

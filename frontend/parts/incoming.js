@@ -5,6 +5,9 @@ import { h, Part, setAddress, takesText } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { CallState } from "../messages.js" */
+/** @import { IconName } from "../icons.js" */
+
 export class Incoming extends Part {
   /** @type {Map<string, HTMLElement>} */
   #cards = new Map();
@@ -19,7 +22,11 @@ export class Incoming extends Part {
     /** @type {HTMLElement | null} */ (this.querySelector(".who"))?.focus({ preventScroll: true });
   }
 
-  /** A answers, D declines the call that has rung longest. */
+  /**
+   * A answers, D declines the call that has rung longest.
+   *
+   * @param {KeyboardEvent} event
+   */
   #typedAnywhere(event) {
     const [call] = this.phone.ringing;
     if (!call || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
@@ -48,6 +55,7 @@ export class Incoming extends Part {
     this.hidden = ringing.length === 0;
   }
 
+  /** @param {CallState} call */
   #card(call) {
     const { id, remote, display_name } = call;
     const account = this.phone.accountName(call);
@@ -76,6 +84,12 @@ export class Incoming extends Part {
     );
   }
 
+  /**
+   * @param {string} name
+   * @param {string} kind
+   * @param {IconName} symbol
+   * @param {() => void} action
+   */
   #choice(name, kind, symbol, action) {
     return h(
       "button",

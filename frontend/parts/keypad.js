@@ -52,8 +52,8 @@ export class Keypad extends Part {
           class: "key",
           testid: `key-${TEST_IDS[character] ?? character}`,
           "aria-label": t(`key.${TEST_IDS[character] ?? "digit"}`, { digit: character }),
-          onclick: (event) => this.#click(character, event),
-          oncontextmenu: (event) => event.preventDefault(),
+          onclick: (/** @type {MouseEvent} */ event) => this.#click(character, event),
+          oncontextmenu: (/** @type {MouseEvent} */ event) => event.preventDefault(),
         },
         h("span", { class: "key-digit" }, character === "*" ? "∗" : character),
         h("span", { class: "key-letters" }, letters),
@@ -70,7 +70,11 @@ export class Keypad extends Part {
     }
   }
 
-  /** Show a key as pressed for a moment: the answer to a key typed on a keyboard. */
+  /**
+   * Show a key as pressed for a moment: the answer to a key typed on a keyboard.
+   *
+   * @param {string} character
+   */
   flash(character) {
     const key = this.#keys.get(character === "+" ? "0" : character);
     if (!key) return;
@@ -87,9 +91,13 @@ export class Keypad extends Part {
     }, LONG_PRESS_MS);
   }
 
+  /**
+   * @param {HTMLButtonElement} key
+   * @param {string} character
+   */
   #makeHeld(key, character) {
     let down = false;
-    key.addEventListener("pointerdown", (event) => {
+    key.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
       if (event.button !== 0 || down) return;
       down = true;
       // A finger that slides off the key still holds it.
@@ -107,6 +115,10 @@ export class Keypad extends Part {
     }
   }
 
+  /**
+   * @param {string} character
+   * @param {MouseEvent} event
+   */
   #click(character, event) {
     if (this.holds) {
       // A pointer has had its effect; `detail` is 0 when a keyboard or a screen reader clicks.
@@ -121,6 +133,7 @@ export class Keypad extends Part {
     else this.#emit(character);
   }
 
+  /** @param {string} character */
   #emit(character) {
     this.flash(character);
     this.onKey(character);

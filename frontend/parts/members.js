@@ -6,11 +6,19 @@ import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, nameOf } from "../calls.js";
 
+/** @import { CallState } from "../messages.js" */
+/** @import { IconName } from "../icons.js" */
+/** @import { Phone } from "../phone.js" */
+
 // How loud a member may be made for everybody, in dB.
 const SOFTEST = -20;
 const LOUDEST = 12;
 
 class Member {
+  /**
+   * @param {CallState} call
+   * @param {Phone} phone
+   */
   constructor(call, phone) {
     this.call = call;
     this.lamp = h("span", { class: "lamp", "aria-hidden": "true" });
@@ -26,8 +34,8 @@ class Member {
     });
     this.mute = this.#button("mute", "speaker", () =>
       phone.setMember(call.id, {
-        gain: this.call.conference.gain,
-        muted: !this.call.conference.muted,
+        gain: this.call.conference?.gain ?? 0,
+        muted: !this.call.conference?.muted,
       }),
     );
     this.split = this.#button("split", "split", () => phone.split(call.id));
@@ -42,6 +50,11 @@ class Member {
     );
   }
 
+  /**
+   * @param {string} name
+   * @param {IconName} symbol
+   * @param {() => void} action
+   */
   #button(name, symbol, action) {
     return h(
       "button",
@@ -50,12 +63,13 @@ class Member {
     );
   }
 
+  /** @param {CallState} call */
   update(call) {
     this.call = call;
     const name = nameOf(call);
-    const { gain, muted } = call.conference;
+    const { gain, muted } = call.conference ?? { gain: 0, muted: false };
     setText(this.name, name);
-    if (this.slider.valueAsNumber !== gain) this.slider.value = gain;
+    if (this.slider.valueAsNumber !== gain) this.slider.value = String(gain);
     this.slider.style.setProperty("--share", ((gain - SOFTEST) / (LOUDEST - SOFTEST)).toFixed(3));
     this.slider.setAttribute("aria-label", t("member.volume", { who: name }));
     this.slider.setAttribute("aria-valuetext", `${Math.round(gain)} dB`);
@@ -81,6 +95,7 @@ export class Members extends Part {
   /** @type {HTMLUListElement} */
   list;
 
+  /** @type {Map<string, Member>} */
   #members = new Map();
 
   build() {
@@ -105,7 +120,7 @@ export class Members extends Part {
         this.#members.set(each.id, member);
         this.list.append(member.element);
       }
-      this.#members.get(each.id).update(each);
+      this.#members.get(each.id)?.update(each);
     }
   }
 

@@ -5,6 +5,8 @@ import { element, h, Part } from "../dom.js";
 import { t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { KnownNumber } from "../messages.js" */
+
 export class Numbers extends Part {
   /** @type {HTMLUListElement} */
   list;
@@ -23,6 +25,7 @@ export class Numbers extends Part {
     this.list.replaceChildren(...numbers.map((known) => h("li", null, this.#row(known))));
   }
 
+  /** @param {KnownNumber} known */
   #row({ number, title }) {
     return h(
       "button",
@@ -33,6 +36,7 @@ export class Numbers extends Part {
     );
   }
 
+  /** @param {string} number */
   #pick(number) {
     this.phone.number = number;
     this.phone.show("dialer");

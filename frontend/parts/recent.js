@@ -5,8 +5,11 @@ import { element, h, Part } from "../dom.js";
 import { currentLanguage, t } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { Entry } from "../recents.js" */
+
 const DAY_MS = 86_400_000;
 
+/** @param {number} at */
 function when(at) {
   const date = new Date(at);
   const today = new Date().toDateString() === date.toDateString();
@@ -16,6 +19,7 @@ function when(at) {
 }
 
 export class Recent extends Part {
+  /** @type {HTMLUListElement} */
   #list;
   /** @type {unknown} */
   #shown = null;
@@ -51,6 +55,7 @@ export class Recent extends Part {
     this.#list.replaceChildren(...recent.map((entry) => h("li", null, this.#row(entry))));
   }
 
+  /** @param {Entry} entry */
   #row(entry) {
     const kind = entry.missed ? "missed" : entry.declined ? "declined" : entry.direction;
     const seen = kind !== entry.direction;
@@ -64,7 +69,11 @@ export class Recent extends Part {
     );
   }
 
-  /** One calls back by the account of the call. */
+  /**
+   * One calls back by the account of the call.
+   *
+   * @param {Entry} entry
+   */
   #pick({ remote, account }) {
     if (account) this.phone.choose(account);
     this.phone.number = remote;

@@ -5,6 +5,8 @@ import { h, Part, setText, show } from "../dom.js";
 import { currentLanguage, inWords, number, t } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { StoredRecording } from "../messages.js" */
+
 /** How many are shown before the fold. */
 const FIRST = 4;
 const UNSURE_MS = 4000;
@@ -14,14 +16,19 @@ const DATE = { day: "numeric", month: "short", hour: "numeric", minute: "2-digit
 // The server's names: date, time, whom it was with, perhaps a counter, and the format.
 const NAME = /^\d{8}-\d{6}-(.*)\.\w+$/;
 
-const address = (name) => `recordings/${encodeURIComponent(name)}`;
+const address = (/** @type {string} */ name) => `recordings/${encodeURIComponent(name)}`;
 
+/** @param {number} bytes */
 function size(bytes) {
   if (bytes < MEGABYTE) return t("size.kilobytes", { size: number(bytes / 1000) });
   return t("size.megabytes", { size: number(bytes / MEGABYTE, bytes < 10 * MEGABYTE ? 1 : 0) });
 }
 
 class Row {
+  /**
+   * @param {StoredRecording} recording
+   * @param {Recordings} panel
+   */
   constructor({ name, bytes, at }, panel) {
     this.name = name;
     /** @type {HTMLAudioElement | null} */
@@ -102,16 +109,21 @@ class Row {
     this.play.replaceChildren(icon("resume"));
   }
 
-  /** Two clicks, so that nothing is lost by one. */
+  /**
+   * Two clicks, so that nothing is lost by one.
+   *
+   * @param {Recordings} panel
+   */
   #remove(panel) {
     if (this.remove.classList.contains("danger")) {
-      panel.remove(this.name);
+      panel.discard(this.name);
       return;
     }
     this.#sure(true);
     setTimeout(() => this.#sure(false), UNSURE_MS);
   }
 
+  /** @param {boolean} asks */
   #sure(asks) {
     this.remove.classList.toggle("danger", asks);
     this.remove.replaceChildren(asks ? t("recording.sure") : icon("bin"));
@@ -126,7 +138,9 @@ export class Recordings extends Part {
   /** @type {HTMLButtonElement} */
   more;
 
+  /** @type {Row[]} */
   #rows = [];
+  /** @type {StoredRecording[] | null} */
   #shown = null;
   #all = false;
 
@@ -156,20 +170,26 @@ export class Recordings extends Part {
     this.#shown = recordings;
     const known = new Map(this.#rows.map((row) => [row.name, row]));
     // A row that is being listened to stays as it is.
-    this.#rows = recordings.map((each) =>
-      known.get(each.name)?.opened ? known.get(each.name) : new Row(each, this),
-    );
+    this.#rows = recordings.map((each) => {
+      const row = known.get(each.name);
+      return row?.opened ? row : new Row(each, this);
+    });
     this.#draw();
   }
 
-  /** Play one, and no other. */
+  /**
+   * Play one, and no other.
+   *
+   * @param {Row} row
+   */
   open(row) {
     const opened = row.opened;
     for (const each of this.#rows) if (each.opened) each.stop();
     if (!opened) row.start();
   }
 
-  async remove(name) {
+  /** @param {string} name */
+  async discard(name) {
     show(this.problem, false);
     try {
       await this.phone.recordings.remove(name);

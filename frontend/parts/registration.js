@@ -6,6 +6,8 @@ import { h, Part, setText, show } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 
+/** @import { AccountState } from "../messages.js" */
+
 // The worst first.
 const STATES = ["failed", "registering", "registered"];
 
@@ -69,6 +71,10 @@ export class Registration extends Part {
     this.gear.setAttribute("aria-pressed", String(view === "settings"));
   }
 
+  /**
+   * @param {string} state
+   * @param {AccountState[]} accounts
+   */
   #words(state, accounts) {
     const failed = accounts.filter(({ registration }) => registration.state === "failed");
     if (accounts.length > 1 && state === "registered")

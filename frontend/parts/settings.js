@@ -9,12 +9,17 @@ import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
 import { countryChoice, languageChoice } from "./habits.js";
 
+/** @import { AccountState, CodecState } from "../messages.js" */
+
+/** @typedef {"name" | "server" | "port" | "transport" | "user" | "password" | "encryption"} FieldName */
+
 const TRANSPORTS = ["udp", "tcp", "tls"];
 // What an account that was made elsewhere asks for besides is kept and shown by its name.
 const ENCRYPTION = ["off", "optional", "required"];
 const MOST_ACCOUNTS = 8;
 const SUCCESS_MS = 1100;
 // Which fields an error is about: the first one gets the focus.
+/** @type {Record<string, FieldName[]>} */
 const CULPRITS = {
   wrong_password: ["password", "user"],
   unknown_host: ["server"],
@@ -40,7 +45,8 @@ export class Settings extends Part {
   /** @type {HTMLParagraphElement} */
   wait;
 
-  #fields = {};
+  /** @type {Record<FieldName, any>} Inputs and selections. */
+  #fields = /** @type {any} */ ({});
   /** Id of the account that is shown, null for a new one. */
   /** @type {string | null} */
   #edited = null;
@@ -62,7 +68,7 @@ export class Settings extends Part {
     this.className = "settings";
     this.heading = h("h1", { tabindex: -1 }, t("settings"));
     this.codecs = new Codecs();
-    this.accounts = new Accounts((id) => this.#turnTo(id));
+    this.accounts = new Accounts((/** @type {string | null} */ id) => this.#turnTo(id));
     this.add = h(
       "button",
       {
@@ -127,7 +133,7 @@ export class Settings extends Part {
       this.accounts.element,
       h(
         "form",
-        { novalidate: true, onsubmit: (event) => this.#submit(event) },
+        { novalidate: true, onsubmit: (/** @type {SubmitEvent} */ event) => this.#submit(event) },
         h(
           "fieldset",
           { class: "fields" },
@@ -176,6 +182,11 @@ export class Settings extends Part {
     });
   }
 
+  /**
+   * @param {FieldName} name
+   * @param {Record<string, unknown>} attributes
+   * @param {...HTMLElement} extra
+   */
   #field(name, attributes, ...extra) {
     const input = h("input", {
       id: `set-${name}`,
@@ -196,6 +207,10 @@ export class Settings extends Part {
     );
   }
 
+  /**
+   * @param {FieldName} name
+   * @param {string[][]} options
+   */
   #choice(name, options) {
     const select = h(
       "select",
@@ -237,7 +252,11 @@ export class Settings extends Part {
     this.#turnTo((troubled ?? account)?.id ?? null);
   }
 
-  /** Show what is stored of that account, an empty form for null; later snapshots do not overwrite edits. */
+  /**
+   * Show what is stored of that account, an empty form for null; later snapshots do not overwrite edits.
+   *
+   * @param {string | null} id
+   */
   #turnTo(id) {
     if (this.#leaving) this.#rest();
     if (this.#busy) return;
@@ -277,6 +296,10 @@ export class Settings extends Part {
     if (!this.#opened) this.#fill(this.#stored, state.codecs);
   }
 
+  /**
+   * @param {AccountState | null} account
+   * @param {CodecState[]} codecs
+   */
   #fill(account, codecs) {
     this.#opened = true;
     this.#fields.name.value = account?.name ?? "";
@@ -296,15 +319,20 @@ export class Settings extends Part {
     this.#unsure();
   }
 
+  /** @param {FieldName[]} names */
   #mark(names) {
     for (const [name, input] of Object.entries(this.#fields)) {
-      if (names.includes(name)) input.setAttribute("aria-invalid", "true");
+      if (names.includes(/** @type {FieldName} */ (name))) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
     }
     // On a touch screen the focus would bring up the keyboard over the message.
     if (names.length && matchMedia("(pointer: fine)").matches) this.#fields[names[0]].focus();
   }
 
+  /**
+   * @param {string | null} message
+   * @param {string} [hint]
+   */
   #fail(message, hint = "") {
     show(this.error, message !== null);
     setText(this.error.children[0], message ?? "");
@@ -314,9 +342,9 @@ export class Settings extends Part {
 
   /** The fields of `save_account`, or null after an error was shown. */
   #read() {
-    const value = (name) => this.#fields[name].value.trim();
+    const value = (/** @type {FieldName} */ name) => this.#fields[name].value.trim();
     const port = value("port") === "" ? null : Number(value("port"));
-    const complain = (key, name) => {
+    const complain = (/** @type {string} */ key, /** @type {FieldName} */ name) => {
       this.#fail(t(key));
       this.#mark([name]);
       return null;
@@ -347,11 +375,16 @@ export class Settings extends Part {
     };
   }
 
+  /**
+   * @param {string | null} key
+   * @param {Record<string, string>} [values]
+   */
   #show(key, values) {
     show(this.progress, key !== null);
     if (key) setText(this.progress.children[1], t(key, values));
   }
 
+  /** @param {boolean} busy */
   #work(busy) {
     this.#busy = busy;
     this.setAttribute("aria-busy", String(busy));
@@ -359,6 +392,7 @@ export class Settings extends Part {
     this.refresh();
   }
 
+  /** @param {SubmitEvent} event */
   async #submit(event) {
     event.preventDefault();
     this.#fail(null);

@@ -6,6 +6,11 @@ import { number, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live } from "../calls.js";
 
+/** @import { IconName } from "../icons.js" */
+/** @import { Side } from "../sound/graph.js" */
+
+/** @type {Side[]} */
+const SIDES = ["microphone", "speaker"];
 const FLOOR_DBFS = -60;
 const TICKS = [-60, -40, -20, 0];
 const MOST_PERCENT = 150;
@@ -14,9 +19,10 @@ const FALL_DB_PER_S = 36;
 const PEAK_HOLD_MS = 1200;
 const SPOKEN_EVERY_MS = 500;
 
-const share = (dbfs) => Math.max(0, Math.min(1, 1 - dbfs / FLOOR_DBFS));
+const share = (/** @type {number} */ dbfs) => Math.max(0, Math.min(1, 1 - dbfs / FLOOR_DBFS));
 
 class Meter {
+  /** @param {string} side */
   constructor(side) {
     this.bar = h("span", { class: "meter-bar" });
     this.peak = h("span", { class: "meter-peak gone" });
@@ -40,7 +46,12 @@ class Meter {
     this.spokenAt = 0;
   }
 
-  /** Move towards `dbfs`; returns whether the meter is still moving or has something to show. */
+  /**
+   * Move towards `dbfs`; returns whether the meter is still moving or has something to show.
+   *
+   * @param {number} dbfs
+   * @param {number} now
+   */
   move(dbfs, now) {
     const elapsed = Math.min(0.1, (now - this.movedAt) / 1000);
     this.movedAt = now;
@@ -65,18 +76,16 @@ class Meter {
 }
 
 export class SoundPanel extends Part {
-  #meters = {};
+  /** @type {Record<Side, Meter>} */
+  #meters = /** @type {any} */ ({});
+  /** @type {Record<string, { slider: HTMLInputElement, value: HTMLOutputElement }>} */
   #sliders = {};
   #frame = 0;
 
   build() {
     this.classList.add("panel");
     this.append(h("h2", null, t("sound")));
-    for (const [side, symbol] of [
-      ["microphone", "microphone"],
-      ["speaker", "speaker"],
-    ])
-      this.append(this.#side(side, symbol));
+    for (const side of SIDES) this.append(this.#side(side, side));
     this.append(this.#ringer());
   }
 
@@ -102,6 +111,10 @@ export class SoundPanel extends Part {
     );
   }
 
+  /**
+   * @param {Side} side
+   * @param {IconName} symbol
+   */
   #side(side, symbol) {
     const meter = new Meter(side);
     const value = h("output", { class: "percent" });
@@ -127,6 +140,7 @@ export class SoundPanel extends Part {
     );
   }
 
+  /** @param {number} dbfs */
   #tick(dbfs) {
     const tick = h("span", null, dbfs === 0 ? "0 dBFS" : `−${-dbfs}`);
     tick.style.setProperty("--share", share(dbfs).toFixed(3));
@@ -136,8 +150,10 @@ export class SoundPanel extends Part {
   update() {
     for (const [side, { slider, value }] of Object.entries(this.#sliders)) {
       const { sound, tones } = this.phone;
-      const percent = Math.round((side === "ringer" ? tones.ringerVolume : sound.volumes[side]) * 100);
-      if (slider.valueAsNumber !== percent) slider.value = percent;
+      const percent = Math.round(
+        (side === "ringer" ? tones.ringerVolume : sound.volumes[/** @type {Side} */ (side)]) * 100,
+      );
+      if (slider.valueAsNumber !== percent) slider.value = String(percent);
       slider.style.setProperty("--share", (percent / MOST_PERCENT).toFixed(3));
       slider.setAttribute("aria-valuetext", `${percent} %`);
       setText(value, `${number(percent)} %`);
@@ -150,11 +166,9 @@ export class SoundPanel extends Part {
   #run() {
     if (this.#frame) return;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const draw = (now) => {
+    const draw = (/** @type {number} */ now) => {
       const levels = this.phone.levels;
-      const moving = ["microphone", "speaker"]
-        .map((side) => this.#meters[side].move(levels[side], now))
-        .some(Boolean);
+      const moving = SIDES.map((side) => this.#meters[side].move(levels[side], now)).some(Boolean);
       this.dispatchEvent(new CustomEvent("levels", { detail: levels, bubbles: true }));
       const more = moving || this.phone.calls.some(live);
       this.#frame = more

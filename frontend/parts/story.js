@@ -10,9 +10,15 @@ import { icon } from "../icons.js";
 import { recall, remember } from "../memory.js";
 import { nameOf } from "../calls.js";
 
+/** @import { Step } from "../messages.js" */
+
 const CHALLENGES = ["401", "407"];
 
-/** Whether a step is a refusal: a response from 300 up that is not the usual question for the password. */
+/**
+ * Whether a step is a refusal: a response from 300 up that is not the usual question for the password.
+ *
+ * @param {Step} step
+ */
 function refusal({ kind, title }) {
   const status = /^([3-6]\d\d)\b/.exec(title)?.[1];
   return kind !== "note" && status !== undefined && !CHALLENGES.includes(status);
@@ -113,6 +119,10 @@ export class Story extends Part {
     this.steps.classList.toggle("without-notes", !this.notes.checked);
   }
 
+  /**
+   * @param {string} name
+   * @param {string} ending
+   */
   #download(name, ending) {
     const link = h(
       "a",
@@ -135,6 +145,7 @@ export class Story extends Part {
     this.#ask();
   }
 
+  /** @param {string} call */
   #open(call) {
     this.#call = call;
     this.#told = 0;
@@ -160,7 +171,11 @@ export class Story extends Part {
     }
   }
 
-  /** Add what is new; the oldest steps of a very long call may be gone on the server. */
+  /**
+   * Add what is new; the oldest steps of a very long call may be gone on the server.
+   *
+   * @param {Step[]} steps
+   */
   #tell(steps) {
     if (steps.length < this.#told) this.steps.replaceChildren();
     const known = this.steps.childElementCount;
@@ -172,6 +187,11 @@ export class Story extends Part {
     this.steps.append(...steps.slice(known).map((step, index) => this.#step(step, steps, known + index)));
   }
 
+  /**
+   * @param {Step} step
+   * @param {Step[]} steps
+   * @param {number} index
+   */
   #step(step, steps, index) {
     const after = index === 0 ? 0 : step.at - steps[0].at;
     const time = h(

@@ -6,9 +6,15 @@ import { t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { nameOf, tidy } from "../calls.js";
 
+/** @import { CallState } from "../messages.js" */
+
 const RINGING = 180;
 
-/** How a transfer stands, in words; empty when there is none. */
+/**
+ * How a transfer stands, in words; empty when there is none.
+ *
+ * @param {CallState} call
+ */
 export function transferText(call) {
   if (!call.transfer || call.transfer.over) return "";
   const { target, status } = call.transfer;
@@ -62,14 +68,14 @@ export class TransferPanel extends Part {
       this.both,
       h(
         "form",
-        { class: "transfer", onsubmit: (event) => this.#submit(event) },
+        { class: "transfer", onsubmit: (/** @type {SubmitEvent} */ event) => this.#submit(event) },
         h("label", { class: "field-label" }, t("transfer.to")),
         h("div", { class: "transfer-row" }, this.input, this.go),
       ),
       this.problem,
     );
     // A failure from before this panel was opened is not shown again.
-    this.#read = JSON.stringify(this.phone.selected.transfer);
+    this.#read = JSON.stringify(this.phone.selected?.transfer ?? null);
   }
 
   arrive() {
@@ -86,13 +92,11 @@ export class TransferPanel extends Part {
     this.input.disabled = busy;
     this.connect.disabled = busy;
     this.go.disabled = busy || !tidy(this.input.value);
-    const failed = call.transfer?.over && call.transfer.text && JSON.stringify(call.transfer) !== this.#read;
+    const { transfer } = call;
+    const failed = transfer?.over && transfer.text && JSON.stringify(transfer) !== this.#read;
     show(this.problem, Boolean(failed));
-    if (failed)
-      setText(
-        this.problem,
-        t("transfer.failed", { who: call.transfer.target, why: translated(call.transfer.text) }),
-      );
+    if (transfer && failed)
+      setText(this.problem, t("transfer.failed", { who: transfer.target, why: translated(transfer.text) }));
   }
 
   #edited() {
@@ -101,20 +105,22 @@ export class TransferPanel extends Part {
   }
 
   #forget() {
-    this.#read = JSON.stringify(this.phone.selected.transfer);
+    this.#read = JSON.stringify(this.phone.selected?.transfer ?? null);
   }
 
+  /** @param {SubmitEvent} event */
   #submit(event) {
     event.preventDefault();
     if (this.go.disabled) return;
     this.#read = null;
-    this.phone.transfer(this.phone.selected.id, this.input.value);
+    if (this.phone.selected) this.phone.transfer(this.phone.selected.id, this.input.value);
   }
 
   #connect() {
     this.#read = null;
     const call = this.phone.selected;
-    this.phone.connect(call.id, this.phone.partner(call).id);
+    const partner = call && this.phone.partner(call);
+    if (partner) this.phone.connect(call.id, partner.id);
   }
 }
 

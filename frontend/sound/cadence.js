@@ -7,11 +7,17 @@
  * `{start, length, parts}`, in seconds, each part a frequency in Hz and its gain.
  */
 
+/** @typedef {{ start: number, length: number, parts: { frequency: number, gain: number }[] }} Note */
+
 const GAIN = 0.09;
 // Each note begins and ends softly, which makes no click.
 const EDGE_SECONDS = 0.006;
 
-/** A swelling tone is the tone and its two side bands. */
+/**
+ * A swelling tone is the tone and its two side bands.
+ *
+ * @param {string} text
+ */
 function partsOf(text) {
   const [frequency, swells] = text.split("x").map(Number);
   if (!swells) return [{ frequency, gain: 1 }];
@@ -22,8 +28,13 @@ function partsOf(text) {
   ];
 }
 
-/** The notes of one round of a cadence, and how long a round is in seconds. */
+/**
+ * The notes of one round of a cadence, and how long a round is in seconds.
+ *
+ * @param {string} text
+ */
 export function readCadence(text) {
+  /** @type {Note[]} */
   const notes = [];
   let start = 0;
   for (const step of text.split(" ")) {
@@ -42,7 +53,15 @@ export function readCadence(text) {
   return { notes, period: start };
 }
 
-/** Play notes into `output` from the context's time `at` on. One that `rings` dies away like a bell. */
+/**
+ * Play notes into `output` from the context's time `at` on. One that `rings` dies away like a bell.
+ *
+ * @param {AudioContext} context
+ * @param {Note[]} notes
+ * @param {AudioNode} output
+ * @param {number} at
+ * @param {boolean} [rings]
+ */
 export function play(context, notes, output, at, rings = false) {
   for (const { start, length, parts } of notes) {
     for (const { frequency, gain } of parts) {

@@ -11,6 +11,9 @@
  * Tests that send a measured tone through the page need it; for people the three stay on.
  */
 
+/** @import { Frame } from "./frame.js" */
+
+/** @typedef {"microphone" | "speaker"} Side */
 /**
  * @typedef {object} Nodes
  * @property {AudioWorkletNode} speaker
@@ -298,7 +301,11 @@ export class Graph extends EventTarget {
     this.blocked = false;
   }
 
-  /** A connection starts: send microphone frames of `frameSamples`, and count positions from zero again. */
+  /**
+   * A connection starts: send microphone frames of `frameSamples`, and count positions from zero again.
+   *
+   * @param {number} frameSamples
+   */
   begin(frameSamples) {
     this.#frameSamples = frameSamples;
     this.dropped = 0;
@@ -311,25 +318,39 @@ export class Graph extends EventTarget {
     this.begin(0);
   }
 
-  /** Play a frame. While the browser holds the sound back frames go nowhere: they must not pile up. */
+  /**
+   * Play a frame. While the browser holds the sound back frames go nowhere: they must not pile up.
+   *
+   * @param {Frame} frame
+   */
   play({ position, pcm }) {
     if (this.running) this.#nodes?.speaker.port.postMessage({ position, pcm });
   }
 
+  /** @param {boolean} muted */
   setMuted(muted) {
     if (muted === this.#muted) return;
     this.#muted = muted;
     this.#nodes?.microphone.port.postMessage({ muted });
   }
 
-  /** Set the volume of `microphone` or `speaker`: a linear gain, 1 leaves the sound as it is. */
+  /**
+   * Set the volume of `microphone` or `speaker`: a linear gain, 1 leaves the sound as it is.
+   *
+   * @param {Side} side
+   * @param {number} gain
+   */
   setVolume(side, gain) {
     this.#volumes[side] = gain;
     const node = side === "speaker" ? this.#nodes?.speakerVolume : this.#nodes?.microphoneVolume;
     node?.gain.setTargetAtTime(gain, node.context.currentTime, 0.01);
   }
 
-  /** Record what the page plays, after the volume, for `seconds`: `{rate, samples}`. */
+  /**
+   * Record what the page plays, after the volume, for `seconds`: `{rate, samples}`.
+   *
+   * @param {number} seconds
+   */
   capture(seconds) {
     const nodes = this.#nodes;
     if (!nodes) return Promise.reject(new Error("no call's sound is playing"));
@@ -340,6 +361,7 @@ export class Graph extends EventTarget {
     });
   }
 
+  /** @param {Float32Array} block */
   #captured(block) {
     const capture = this.#captures[0];
     if (!capture) return;

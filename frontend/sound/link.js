@@ -17,10 +17,13 @@ const MOST_WAITING_FRAMES = 10;
 const CALL_ENDED = 1000;
 const TAKEN_OVER = 4409;
 
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const pause = (/** @type {number} */ milliseconds) =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** @typedef {"none" | "connecting" | "open" | "ended" | "elsewhere"} LinkStatus */
 
 export class AudioLink extends EventTarget {
-  /** `none`, `connecting`, `open`, `ended`, or `elsewhere` (another connection took the call's sound over). */
+  /** @type {LinkStatus} `elsewhere`: another connection took the call's sound over. */
   status = "none";
   /** @type {string | null} */
   call = null;
@@ -44,7 +47,12 @@ export class AudioLink extends EventTarget {
     this.#requestTicket = requestTicket;
   }
 
-  /** Connect to `call` with PCM at `rate` Hz, in place of any connection before. */
+  /**
+   * Connect to `call` with PCM at `rate` Hz, in place of any connection before.
+   *
+   * @param {string} call
+   * @param {number} rate
+   */
   async connect(call, rate) {
     this.close();
     const turn = this.#turn;
@@ -68,7 +76,12 @@ export class AudioLink extends EventTarget {
     this.#become("none");
   }
 
-  /** Send a microphone frame whose first 12 bytes are free for the header. */
+  /**
+   * Send a microphone frame whose first 12 bytes are free for the header.
+   *
+   * @param {ArrayBuffer} frame
+   * @param {number} samples
+   */
   send(frame, samples) {
     const socket = this.#socket;
     if (this.status !== "open" || socket?.readyState !== WebSocket.OPEN) return;
@@ -85,7 +98,13 @@ export class AudioLink extends EventTarget {
     socket.send(frame);
   }
 
-  /** One connection from ticket to close. True if it was open for a while. */
+  /**
+   * One connection from ticket to close. True if it was open for a while.
+   *
+   * @param {string} call
+   * @param {number} rate
+   * @param {number} turn
+   */
   async #attempt(call, rate, turn) {
     let ticket;
     try {
@@ -128,6 +147,7 @@ export class AudioLink extends EventTarget {
     this.#become("open");
   }
 
+  /** @param {LinkStatus} status */
   #become(status) {
     if (status === this.status) return;
     this.status = status;

@@ -28,6 +28,7 @@ class Microphone extends AudioWorkletProcessor {
     };
   }
 
+  /** @param {number} samples */
   #begin(samples) {
     this.#samples = samples;
     this.#filled = 0;
@@ -35,6 +36,7 @@ class Microphone extends AudioWorkletProcessor {
     this.#pcm = new Int16Array(this.#buffer, HEADER_BYTES);
   }
 
+  /** @param {Float32Array} block */
   #measure(block) {
     for (const sample of block) this.#squares += sample * sample;
     this.#measured += block.length;
@@ -45,6 +47,7 @@ class Microphone extends AudioWorkletProcessor {
     this.#measured = 0;
   }
 
+  /** @param {Float32Array[][]} inputs */
   process(inputs) {
     const block = inputs[0][0];
     if (!block) return true;

@@ -9,6 +9,9 @@ import { HEADER_BYTES } from "./frame.js";
 import { Graph } from "./graph.js";
 import { AudioLink } from "./link.js";
 
+/** @import { TicketOutcome } from "../messages.js" */
+/** @import { Side } from "./graph.js" */
+
 export class Sound extends EventTarget {
   /** Linear gains, 0 to 1.5. */
   volumes = recall("volumes", { microphone: 1, speaker: 1 });
@@ -22,6 +25,7 @@ export class Sound extends EventTarget {
   #linked = 0;
   #turn = 0;
 
+  /** @param {(call: string) => Promise<TicketOutcome>} requestTicket */
   constructor(requestTicket) {
     super();
     this.#link = new AudioLink(requestTicket);
@@ -35,7 +39,8 @@ export class Sound extends EventTarget {
     });
     this.#graph.onFrame = (frame) => this.#link.send(frame, (frame.byteLength - HEADER_BYTES) / 2);
     this.#graph.addEventListener("change", () => this.#changed());
-    for (const side of ["microphone", "speaker"]) this.#graph.setVolume(side, this.volumes[side]);
+    for (const side of /** @type {Side[]} */ (["microphone", "speaker"]))
+      this.#graph.setVolume(side, this.volumes[side]);
     // A headset that is plugged in during a call is worth another try.
     navigator.mediaDevices?.addEventListener("devicechange", () => {
       if (this.#call !== null && ["missing", "failed"].includes(this.microphone)) this.askMicrophone();
@@ -154,6 +159,10 @@ export class Sound extends EventTarget {
     this.#graph.setMuted(muted);
   }
 
+  /**
+   * @param {Side} side
+   * @param {number} gain
+   */
   setVolume(side, gain) {
     this.volumes = { ...this.volumes, [side]: gain };
     remember("volumes", this.volumes);
@@ -161,6 +170,7 @@ export class Sound extends EventTarget {
     this.#changed();
   }
 
+  /** @param {number} seconds */
   capture(seconds) {
     return this.#graph.capture(seconds);
   }

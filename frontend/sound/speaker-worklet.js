@@ -36,6 +36,7 @@ class Speaker extends AudioWorkletProcessor {
   #ring = new Float32Array(2 * this.#most);
   #read = 0;
   #filled = 0;
+  /** @type {number | null} */
   #expected = null;
   #playing = false;
   #starved = 0;
@@ -64,6 +65,10 @@ class Speaker extends AudioWorkletProcessor {
     this.#fraction = 0;
   }
 
+  /**
+   * @param {number} position
+   * @param {Int16Array} pcm
+   */
   #receive(position, pcm) {
     if (this.#expected !== null) {
       if (position < this.#expected) return;
@@ -81,6 +86,7 @@ class Speaker extends AudioWorkletProcessor {
     this.#filled += pcm.length;
   }
 
+  /** @param {number} samples */
   #silence(samples) {
     this.#makeRoom(samples);
     for (let index = 0; index < samples; index += 1) {
@@ -89,18 +95,21 @@ class Speaker extends AudioWorkletProcessor {
     this.#filled += samples;
   }
 
+  /** @param {number} samples */
   #makeRoom(samples) {
     if (this.#filled + samples <= this.#most) return;
     this.#skip(Math.max(0, Math.min(this.#filled, this.#filled + samples - this.#target)));
     this.port.postMessage({ dropped: this.#dropped });
   }
 
+  /** @param {number} samples */
   #skip(samples) {
     this.#read = (this.#read + samples) % this.#ring.length;
     this.#filled -= samples;
     this.#dropped += samples;
   }
 
+  /** @param {number} samples */
   #quiet(samples) {
     for (let index = 0; index < samples; index += 1) {
       if (Math.abs(this.#ring[(this.#read + index) % this.#ring.length]) > QUIET) return false;
@@ -108,6 +117,7 @@ class Speaker extends AudioWorkletProcessor {
     return true;
   }
 
+  /** @param {number} samples */
   #speed(samples) {
     this.#level += ((this.#filled - this.#level) * samples) / (sampleRate * AVERAGED_S);
     const excess = this.#level - sampleRate * LEVEL_S;
@@ -118,11 +128,13 @@ class Speaker extends AudioWorkletProcessor {
     return this.#fraction === 0 ? 1 : 1 + FASTER;
   }
 
+  /** @param {number} offset */
   #at(offset) {
     return this.#ring[(this.#read + offset + this.#ring.length) % this.#ring.length];
   }
 
   // Fill the block as far as the ring goes; the curve through four samples is Catmull and Rom's.
+  /** @param {Float32Array} block */
   #play(block) {
     let speed = this.#speed(block.length);
     let count = 0;
@@ -152,6 +164,10 @@ class Speaker extends AudioWorkletProcessor {
     return count;
   }
 
+  /**
+   * @param {Float32Array[][]} _inputs
+   * @param {Float32Array[][]} outputs
+   */
   process(_inputs, outputs) {
     const block = outputs[0][0];
     if (!this.#playing && this.#filled >= this.#target) {
@@ -188,6 +204,10 @@ class Tap extends AudioWorkletProcessor {
     };
   }
 
+  /**
+   * @param {Float32Array[][]} inputs
+   * @param {Float32Array[][]} outputs
+   */
   process(inputs, outputs) {
     const output = outputs[0][0];
     const input = inputs[0][0];
