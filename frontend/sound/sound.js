@@ -125,7 +125,8 @@ export class Sound extends EventTarget {
     await this.#graph.tune(rate);
     if (turn !== this.#turn) return;
     this.#connect();
-    if (!same) await this.askMicrophone();
+    // The change of rate may have come before the microphone was asked for.
+    if (!same || this.microphone === "off") await this.askMicrophone();
   }
 
   #connect() {

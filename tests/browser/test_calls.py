@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, WebSocketRoute, expect
+from playwright.sync_api import BrowserContext, Route, WebSocketRoute, expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence
@@ -84,6 +85,20 @@ def test_the_sound_runs_at_the_rate_of_the_agreed_codec(
     hear_own_tone(registered)
     registered.element("hangup").click()
     assert asked[-1] == 8000
+
+
+def test_a_codec_that_is_agreed_before_the_sound_is_ready(registered: Telephone) -> None:
+    """The sound begins at another rate than was guessed, with the microphone."""
+
+    def delay(route: Route) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    registered.page.route("**/speaker-worklet.js", delay)
+    registered.dial("600")
+    in_call(registered)
+    assert registered.hear(0.1)[1] == 8000
+    registered.element("hangup").click()
 
 
 def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
