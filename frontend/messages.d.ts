@@ -135,6 +135,7 @@ export interface Ended {
   by: "local" | "remote";
   status: number | null;
   text: string;
+  elsewhere?: boolean;
 }
 
 export interface CallState {

@@ -5,7 +5,7 @@ import { recall, remember } from "./memory.js";
 
 /** @import { CallState } from "./messages.js" */
 
-const MOST = 8;
+const MOST = 100;
 const DECLINED = 603;
 
 /**
@@ -16,6 +16,8 @@ const DECLINED = 603;
  * @property {CallState["direction"]} direction
  * @property {boolean} missed
  * @property {boolean} declined
+ * @property {boolean} [elsewhere] another phone answered
+ * @property {number | null} [seconds] how long it lasted after the answer
  * @property {number} at milliseconds since 1970
  */
 
@@ -31,14 +33,17 @@ export class Recents {
    */
   note(call, seconds) {
     const unanswered = call.direction === "incoming" && seconds === null;
+    const elsewhere = call.ended?.elsewhere === true;
     const declined = unanswered && call.ended?.by === "local" && call.ended.status === DECLINED;
     const entry = {
       remote: call.remote,
       name: call.display_name,
       account: call.account,
       direction: call.direction,
-      missed: unanswered && !declined,
+      missed: unanswered && !declined && !elsewhere,
       declined,
+      elsewhere,
+      seconds,
       at: Date.now(),
     };
     this.#keep([entry, ...this.list.filter((other) => other.remote !== call.remote)].slice(0, MOST));

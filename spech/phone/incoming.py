@@ -74,6 +74,11 @@ class IncomingCall:
         """Whether the caller gave up, or the call was rejected."""
         return self._session.ended is not None
 
+    @property
+    def answered_elsewhere(self) -> bool:
+        """Whether it is over because another phone took it (RFC 3326): not a missed call."""
+        return self._session.answered_elsewhere
+
     def reject(self, status: int = 486) -> None:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
         with self._calls.endpoint.command() as (_, now):

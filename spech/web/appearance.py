@@ -232,10 +232,12 @@ class Appearance:
             self.decline_status = decline_status
             self.decided.set()
 
-    def end(self, by: By, status: int | None, text: str, now: float) -> None:
+    def end(
+        self, by: By, status: int | None, text: str, now: float, *, elsewhere: bool = False
+    ) -> None:
         """The call is over; only the first end counts."""
         if self.ended is None:
-            self.ended = Ended(by, status, self._farewell or text)
+            self.ended = Ended(by, status, self._farewell or text, elsewhere)
             self.ended_at = now
             self.ready.set()
             if self.membership is not None:

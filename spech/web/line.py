@@ -36,6 +36,8 @@ _log: Final = logging.getLogger(__name__)
 REOPEN_SECONDS = 5.0
 
 _UNANSWERED = "The call was ended before it was answered."
+_GAVE_UP = "The caller hung up before you answered."
+_ANSWERED_ELSEWHERE = "The call was answered on another phone."
 _CLOSED = "The call was ended because its account was removed."
 #: A phone that is not registered yet, or not any more, is about to be.
 _STATES: dict[str, RegistrationStatus] = {
@@ -235,7 +237,14 @@ class Line:
         self, incoming: IncomingCall, appearance: Appearance, scope: trio.CancelScope
     ) -> None:
         await incoming.ended()
-        appearance.end("remote", 487, "The caller hung up before you answered.", _now())
+        elsewhere = incoming.answered_elsewhere
+        appearance.end(
+            "remote",
+            487,
+            _ANSWERED_ELSEWHERE if elsewhere else _GAVE_UP,
+            _now(),
+            elsewhere=elsewhere,
+        )
         scope.cancel()
 
     async def _follow(self, appearance: Appearance, call: Call) -> None:

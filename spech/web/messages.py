@@ -371,11 +371,15 @@ class AudioState(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a call ended. ``status`` is the final SIP status, None when there was none."""
+    """How a call ended. ``status`` is the final SIP status, None when there was none.
+
+    ``elsewhere`` says that another phone answered it.
+    """
 
     by: By
     status: int | None
     text: str
+    elsewhere: bool = False
 
 
 class TransferState(msgspec.Struct, frozen=True):

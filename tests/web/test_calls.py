@@ -9,6 +9,8 @@ import pytest
 import trio
 
 import spech
+from spech.sip.message.message import Request
+from spech.sip.transaction.transaction import ClientTransaction
 
 from ..inside import sessions_of
 from .conftest import (
@@ -151,6 +153,25 @@ async def test_the_caller_gives_up(installation: Installation, page: Page) -> No
     assert ended(call)[0] == "remote"
     assert "before you answered" in ended(call)[2]
     assert (await page.refused("answer", call=seen["id"]))["code"] == "no_such_call"
+
+
+async def test_a_call_that_another_phone_answers(
+    installation: Installation, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = installation.exchange
+    assert exchange.contact is not None
+    cancel = ClientTransaction.cancel
+
+    def cancel_with_reason(transaction: ClientTransaction) -> Request:
+        request = cancel(transaction)
+        return request.replace(headers=request.headers.add("Reason", "SIP;cause=200"))
+
+    monkeypatch.setattr(ClientTransaction, "cancel", cancel_with_reason)
+    async with exchange.phone.call(exchange.contact):
+        await page.call_in_state("ringing")
+    call = await page.call_in_state("ended")
+    assert call["ended"]["elsewhere"]
+    assert ended(call)[2] == "The call was answered on another phone."
 
 
 async def test_the_next_call_takes_the_ended_one_off_the_list(page: Page) -> None:

@@ -38,7 +38,7 @@ from spech.sip.call.session_timer import SessionTimer
 from spech.sip.call.source_check import SourceCheck
 from spech.sip.call.transfer import Referral, Transfer, Transfers
 from spech.sip.description.offer_answer import Negotiator
-from spech.sip.dialog.caller import Caller, caller_of, reason_of
+from spech.sip.dialog.caller import Caller, answered_elsewhere, caller_of, reason_of
 from spech.sip.dialog.capabilities import ALLOW, SUPPORTED
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
@@ -144,6 +144,8 @@ class Session:
         self.invited_by: Request | None = None
         #: How the call ended, once it is over.
         self.ended: CallEnded | None = None
+        #: Whether the caller ended it because another phone took it.
+        self.answered_elsewhere = False
         self.timer = SessionTimer(context.timers, self)
         #: Headers of our INVITE besides the usual ones.
         self.headers: tuple[tuple[str, str], ...] = ()
@@ -418,6 +420,7 @@ class Session:
     def receive_cancel(self, request: Request, now: float) -> None:
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
         if self.state is SessionState.INCOMING:
+            self.answered_elsewhere = answered_elsewhere(request)
             self.responder.decline(487, now)
             self._finish("remote", 487, reason_of(request) or REASONS[487], now)
 

@@ -68,6 +68,15 @@ def number_of(uri: Uri) -> str:
     return displayable(unquote(user)) or displayable(uri.host)
 
 
+def answered_elsewhere(request: Request) -> bool:
+    """Whether a CANCEL says that another phone took the call: ``SIP;cause=200`` (RFC 3326 3)."""
+    causes = (_REASON.match(value) for value in request.headers.values("Reason"))
+    return any(
+        cause is not None and cause[1].upper() == "SIP" and maybe_number(cause[2], 999) == 200
+        for cause in causes
+    )
+
+
 def reason_of(request: Request) -> str | None:
     """Why the other end ends a call, in its own words (RFC 3326), or None.
 

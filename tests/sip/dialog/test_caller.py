@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech.sip import events
-from spech.sip.dialog.caller import Caller, caller_of, reason_of
+from spech.sip.dialog.caller import Caller, answered_elsewhere, caller_of, reason_of
 from spech.testing.wire import FakeWire
 
 from ..conftest import Pair, called, invite, within
@@ -92,3 +92,17 @@ def test_a_call_that_was_taken_elsewhere_says_so(scripted: Pair) -> None:
     ended = scripted.find(scripted.alice, events.CallEnded)
     assert isinstance(ended, events.CallEnded)
     assert (ended.session, ended.reason) == (session, "Call completed elsewhere")
+    assert session.answered_elsewhere
+
+
+@pytest.mark.parametrize(
+    ("value", "elsewhere"),
+    [
+        ('SIP;cause=200;text="Taken by Carol"', True),
+        ("SIP;cause=600", False),
+        ("Q.850;cause=200", False),
+        ("nonsense", False),
+    ],
+)
+def test_whether_it_was_answered_elsewhere(value: str, elsewhere: bool) -> None:
+    assert answered_elsewhere(invite(("Reason", "Q.850;cause=26"), ("Reason", value))) is elsewhere
