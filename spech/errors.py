@@ -9,7 +9,7 @@ SpechError
 │   ├── RequestFailed         a message or a subscription was refused
 │   └── RegistrationFailed    the registrar refused
 ├── CallEnded                 the call is over, the command cannot be carried out
-├── ServerUnreachable         a host is unknown, or nobody answered there
+├── ServerUnreachable         a host is unknown, or did not answer
 ├── MediaError                a sound file cannot be read or written
 ├── PeerUnreachable           no network path for the sound leads to the far end
 ├── CodecUnavailable          unknown codec, or its shared library is missing
@@ -47,8 +47,8 @@ class SipFailure(SpechError):
     """A SIP request failed.
 
     Attributes:
-        status: the final SIP status; 408 when nobody answered, None where a subscription was ended
-            without one.
+        status: the final SIP status; 408 when there was no response, None where a subscription
+            ended without one.
         reason: its reason phrase.
     """
 
@@ -68,7 +68,7 @@ class CallFailed(SipFailure):
 
 
 class RequestFailed(SipFailure):
-    """A text message or a subscription was refused, or nobody answered (408)."""
+    """A text message or a subscription was refused, or got no response (408)."""
 
 
 class RegistrationFailed(SipFailure):

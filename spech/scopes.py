@@ -10,11 +10,11 @@ import trio
 
 @asynccontextmanager
 async def open_scope() -> AsyncIterator[trio.Nursery]:
-    """Like :func:`trio.open_nursery`, but an exception that is alone comes out as itself.
+    """Like :func:`trio.open_nursery`, but a lone exception is raised as itself, without a group.
 
-    People write ``except CallFailed`` around a call; that there is a nursery inside is not their
-    concern. Cancelled tasks beside it do not count: whoever cancelled them will cancel what comes
-    next as well. Several errors at once stay a group.
+    Programs write ``except CallFailed`` around a call, and should not depend on the nursery inside.
+    Cancelled tasks beside it do not count: the scope that cancelled them also cancels what comes
+    next. Several errors at once stay a group.
     """
     try:
         async with trio.open_nursery() as nursery:

@@ -83,7 +83,7 @@ def written(name: str, country: str = "") -> str:
         ValueError: there is no tone of that name.
     """
     if name not in TONES:
-        raise ValueError(f"{name!r} is none of {', '.join(TONES)}")
+        raise ValueError(f"{name!r} is not one of {', '.join(TONES)}")
     table = _table()
     return table.get(country.lower(), table[""])[name]
 

@@ -43,7 +43,7 @@ def digit(key: str, seconds: float, rate: int, *, level: float = -12.0) -> Sampl
     """Return the two tones of a DTMF digit (ITU-T Q.23), each with a level of ``level`` dBFS.
 
     Raises:
-        ValueError: ``key`` is none of ``0123456789*#ABCD``.
+        ValueError: ``key`` is not one of ``0123456789*#ABCD``.
     """
     return tone(_frequencies(key), seconds, rate, level=level)
 
@@ -55,7 +55,7 @@ def digit_samples(key: str, start: int, count: int, rate: int) -> Samples:
     ES 201 235-2 section 4.2).
 
     Raises:
-        ValueError: ``key`` is none of ``0123456789*#ABCD``.
+        ValueError: ``key`` is not one of ``0123456789*#ABCD``.
     """
     row, column = _frequencies(key)
     time = np.arange(start, start + count) / rate

@@ -128,7 +128,7 @@ class Bridge:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[tuple[WebSocketConnection, FrameStream | None]]:
-        """A WebSocket for the time of a block; closed in good manners, or soon.
+        """A WebSocket for the time of a block; closed cleanly, or after a short timeout.
 
         Raises:
             ServerUnreachable: it cannot be opened.
@@ -177,7 +177,7 @@ class Bridge:
 
 
 async def _shelter(scope: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """A nursery in a scope that somebody else cancels."""
+    """A nursery in a scope that another task cancels."""
     with scope:
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)

@@ -34,7 +34,7 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
 
 def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
     """Where the dialogs of a bridge are noted, so that it can be killed: a file for each account
-    and address. One that takes any free port is nobody's successor, and has none."""
+    and address. One that uses any free port has no predecessor, and no journal."""
     if account is None and (listen is None or not listen[1]):
         return None
     name = hashlib.sha256(f"{account and account.address} {listen}".encode()).hexdigest()[:16]
@@ -72,7 +72,7 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Calls at once; further callers hear 503 and when to try again.",
+    help="Calls at once; further callers get 503 with Retry-After.",
 )
 @verbose_option
 def bridge(

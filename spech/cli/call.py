@@ -295,7 +295,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
             write_private(plan.trace, call.capture())
     registered = plan.account is not None and plan.account.register
     if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
-        raise ServerUnreachable("Nobody answers there.")
+        raise ServerUnreachable("The server does not answer.")
 
 
 async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:

@@ -37,14 +37,14 @@ class Callers:
     """Decides whose calls ring, before there is a call.
 
     Calls ring that come from a server that the account is registered with, or from an allowed
-    address. All other callers are strangers and hear 403. Where no address is allowed by name,
+    address. All other callers are strangers and get 403. Where no address is allowed by name,
     calls of this machine (over loopback) ring too. Where some are, loopback has to be among them:
     the calls of the whole network may reach us through a proxy that runs here.
 
     Args:
         allowed: addresses, networks (``192.0.2.0/24``) and host names, or "anyone".
-        strangers: so many calls of strangers at once are let through; further ones hear 486.
-        max_calls: incoming calls at once from all callers; further ones hear 503 with Retry-After.
+        strangers: so many calls of strangers at once are let through; further ones get 486.
+        max_calls: incoming calls at once from all callers; further ones get 503 with Retry-After.
             None for no limit of its own.
         screen: sees each request outside a dialog first (see ``UserAgent``).
 

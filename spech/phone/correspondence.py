@@ -26,7 +26,7 @@ from spech.sip.watching.subscription import SubscriptionState
 #: The event packages that can be watched (RFC 3842, 4235, 3856).
 EventPackage = Literal["message-summary", "dialog", "presence"]
 
-#: Messages that wait for ``messages()``; who sends a further one hears 480.
+#: Messages that wait for ``messages()``; further senders get 480.
 _WAITING_MESSAGES: Final = 100
 #: States of a subscription that wait to be looked at; each is whole, so the oldest may go.
 _WAITING_STATES: Final = 16
@@ -44,7 +44,7 @@ class Message:
 
 
 class Subscription(AsyncIterator[Content]):
-    """Somebody's state as it changes. Made by :meth:`Phone.subscribe`.
+    """The state of a user as it changes. Made by :meth:`Phone.subscribe`.
 
     Iterating gives the values :class:`Mailbox`, :class:`DialogInfo` or :class:`Presence`, the
     present one first. It ends when the other end says that there is nothing to tell any more.

@@ -292,7 +292,7 @@ class CallDriver:
                 self.media.close()
                 self._referrals_in.close()
             case _:
-                pass  # Whoever waits for a change looks at it.
+                pass  # Tasks that wait for a change see it.
         self.on_change()
 
     def _configure(self, agreed: Agreed) -> None:

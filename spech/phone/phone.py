@@ -230,7 +230,7 @@ class Phone:
 
         Args:
             handler: an async function, called with each :class:`IncomingCall`.
-            limit: how many calls are handled at once; further callers hear 486 (busy). None for no
+            limit: how many calls are handled at once; further callers get 486 (busy). None for no
                 limit.
         """
         async with open_scope() as handlers:
@@ -457,9 +457,9 @@ async def open_phone(
         callers: who may ring besides the registrar: addresses, networks and host names of trunks,
             or "anyone". None lets the account's server and this machine ring, or anyone where there
             is no account. Where callers are named, loopback has to be among them. Other callers
-            hear 403.
-        strangers: how many calls at once may ring from other callers; further ones hear 486.
-        max_calls: how many incoming calls there may be at once; further ones hear 503 with
+            get 403.
+        strangers: how many calls at once may ring from other callers; further ones get 486.
+        max_calls: how many incoming calls there may be at once; further ones get 503 with
             Retry-After. Outgoing calls do not count.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.

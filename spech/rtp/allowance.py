@@ -1,8 +1,8 @@
 """How much may be sent to an address before anything shows that its owner wants it.
 
-Whoever forges the source of one INVITE can have a call answered towards a third party. Until an ACK
-or a packet of the peer has come, the third party gets half a second of sound at the most, and no
-more than a few thousand bytes: no rewarding way to flood anybody.
+A forged source address in an INVITE can direct a call's sound at a third party. Until an ACK or a
+packet of the peer has come, the third party gets at most half a second of sound and a few thousand
+bytes, which makes this useless for a flood.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class StunMessage:
 
 
 def transaction(rng: random.Random) -> bytes:
-    """A new transaction ID: 96 random bits, because whoever guesses it can forge an answer."""
+    """A new transaction ID: 96 random bits, because anyone who guesses it can forge an answer."""
     return rng.getrandbits(96).to_bytes(12, "big")
 
 

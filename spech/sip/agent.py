@@ -425,7 +425,7 @@ class UserAgent:
     def _standing(self, request: Request, session: Session | None, flow: Flow) -> Standing:
         """Which reserved room a request may use."""
         if session is not None:
-            # A caller whom nobody has answered is a stranger still, but may hang up.
+            # An unanswered caller is still a stranger, but may hang up.
             admitted = session.outgoing or session.is_up or request.method == "BYE"
         else:
             admitted = request.method == "CANCEL" and bool(self.layer.match(request, "INVITE"))
@@ -512,7 +512,7 @@ class UserAgent:
         request = transaction.request
         target = self.layer.match(request, "INVITE")
         if target is not None and target.flow.remote[0] != transaction.flow.remote[0]:
-            target = None  # Whoever asks is not the one who called.
+            target = None  # It does not come from the caller.
         status = 481 if target is None else 200
         session = None if target is None else self._invited.get(origin(target.request))
         tag = session.local_tag if session else answer_tag(self.ids, request)

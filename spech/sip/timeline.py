@@ -2,7 +2,7 @@
 
 Kept for the latest calls, a bounded number of entries each. Read it as a ladder in text
 (:func:`ladder`), or export the messages as a packet capture (:func:`to_pcap`) for tshark and the
-like. Credentials and keys of encrypted calls are masked in both. Pure: whoever records says when.
+like. Credentials and keys of encrypted calls are masked in both. Pure: the caller passes the time.
 """
 
 from __future__ import annotations

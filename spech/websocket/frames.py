@@ -239,7 +239,7 @@ class FrameStream(trio.abc.Stream):
             await self._stream.send_all(self._rest)
             self._rest = b""
         await self._stream.send_all(data)
-        # Not in a finally: whoever was cancelled in the middle of a frame has broken the stream.
+        # Not in a finally: a task that is cancelled in the middle of a frame has broken the stream.
         self._writing = False
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -376,7 +376,7 @@ class Session:
 
     @property
     def caller(self) -> Caller:
-        """Who calls, for an incoming call; only a trusted host may vouch for somebody else."""
+        """Who calls, for an incoming call; only a trusted host may vouch for another user."""
         assert self._invited is not None
         trusted = self.context.is_trusted_host(self._invited.flow.remote[0])
         return caller_of(self._invited.request, trusted=trusted)
