@@ -16,7 +16,7 @@ from spech.scopes import open_scope
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.uri import Uri
-from spech.sip.registration import Registration, State
+from spech.sip.registration import Registration, RegistrationState
 from spech.sip.transaction.flow import Flow
 
 #: Seconds between attempts to find the registrar's address.
@@ -26,7 +26,7 @@ _LOOK_AROUND: Final = 5.0
 _REMEMBERED_FAULTS: Final = 100
 
 
-RegistrationState = Literal["off", "registering", "registered", "failed"]
+_StateName = Literal["off", "registering", "registered", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class RegistrationStatus:
     registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
     """
 
-    state: RegistrationState
+    state: _StateName
     status: int | None = None
     reason: str = ""
     expires_at: float | None = None
 
 
-_STATES: Final[dict[State, RegistrationState]] = {
-    State.REGISTERING: "registering",
-    State.REGISTERED: "registered",
-    State.FAILED: "failed",
-    State.REMOVED: "off",
+_STATES: Final[dict[RegistrationState, _StateName]] = {
+    RegistrationState.REGISTERING: "registering",
+    RegistrationState.REGISTERED: "registered",
+    RegistrationState.FAILED: "failed",
+    RegistrationState.REMOVED: "off",
 }
 
 
@@ -178,16 +178,16 @@ class Binding:
         if self._bound is not None:
             self._endpoint.release(self._bound)
             self._bound = None
-        if registration.state is State.REGISTERED:
+        if registration.state is RegistrationState.REGISTERED:
             self._bound = registration.flow
             self._endpoint.keep(self._bound)
         reason = registration.reason
         fault = None
-        if registration.state in (State.REGISTERING, State.FAILED):
+        if registration.state in (RegistrationState.REGISTERING, RegistrationState.FAILED):
             fault = self._faults.pop(registration.flow, None)
-        if registration.state is State.REGISTERING and fault:
+        if registration.state is RegistrationState.REGISTERING and fault:
             reason = f"Connection {fault}."
-        if registration.state is State.FAILED and not registration.answered:
+        if registration.state is RegistrationState.FAILED and not registration.answered:
             host = registration.registrar.host
             self._unreachable = ServerUnreachable(
                 f"{host} cannot be reached: {fault}." if fault else f"{host} does not answer."

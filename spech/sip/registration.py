@@ -31,7 +31,7 @@ _LOOK_UP_SECONDS: Final = 10.0
 _GOOD_SECONDS: Final = 120.0
 
 
-class State(enum.Enum):
+class RegistrationState(enum.Enum):
     """The state of a registration."""
 
     REGISTERING = "registering"
@@ -86,7 +86,7 @@ class Registration(Attempts):
         super().__init__(context, identity)
         self.registrar = registrar
         self.expires = expires
-        self.state = State.REGISTERING
+        self.state = RegistrationState.REGISTERING
         self.status: int | None = None
         self.reason = ""
         #: Whether the status is the registrar's own word, not our conclusion from its silence.
@@ -121,7 +121,7 @@ class Registration(Attempts):
 
     def register(self, flows: Sequence[Flow], now: float) -> None:
         """Bind our contact, trying ``flows`` in turn; a server that we are bound at comes first."""
-        bound = self.flow if self.state is State.REGISTERED else None
+        bound = self.flow if self.state is RegistrationState.REGISTERED else None
         self.flows = sorted(flows, key=lambda flow: flow != bound)
         self.identity.trust(flows)
         self._corrected = self._lengthened = self._looking_up = False
@@ -130,12 +130,12 @@ class Registration(Attempts):
 
     def doubt(self, flow: Flow, now: float) -> None:
         """A request over ``flow`` got no answer: register again, if that leads to our server."""
-        if self.state is State.REGISTERED and flow == self.flow and not self.pending:
+        if self.state is RegistrationState.REGISTERED and flow == self.flow and not self.pending:
             self.register(self.flows, now)
 
     def flow_failed(self, flow: Flow, now: float) -> None:
         """The connection of ``flow`` broke: if we are bound by it, we cannot be reached."""
-        if self.state is State.REGISTERED and flow == self.flow and not self.pending:
+        if self.state is RegistrationState.REGISTERED and flow == self.flow and not self.pending:
             self._lose("The connection broke", now)
             self._context.timers.set(self, "refresh", now + self._back_off.after_silence())
             self._context.emit(RegistrationChanged(self))
@@ -149,7 +149,7 @@ class Registration(Attempts):
     def _lose(self, reason: str, now: float) -> None:
         self._note_break(now)
         self._probe.stop()
-        self.state = State.REGISTERING
+        self.state = RegistrationState.REGISTERING
         self.status, self.reason = None, reason
 
     def _note_break(self, now: float) -> None:
@@ -163,7 +163,7 @@ class Registration(Attempts):
         asking = self.pending
         self._probe.stop()
         self._context.timers.clear_all(self)
-        self.state = State.REMOVED
+        self.state = RegistrationState.REMOVED
         self._tries = Tries()
         if asking:
             return  # Its answer says whether there is anything to take away.
@@ -174,7 +174,7 @@ class Registration(Attempts):
 
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the "refresh" timer."""
-        if name == "refresh" and self.state is not State.REMOVED:
+        if name == "refresh" and self.state is not RegistrationState.REMOVED:
             self._refresh(now)
 
     def _refresh(self, now: float) -> None:
@@ -192,7 +192,7 @@ class Registration(Attempts):
         return self.flows
 
     def _build(self, flow: Flow, *, failover: bool) -> Request:
-        expires = 0 if self.state is State.REMOVED else self.expires
+        expires = 0 if self.state is RegistrationState.REMOVED else self.expires
         before, self._bound_before = self._bound_before, None
         self._sequence += 1
         headers = Headers(
@@ -229,11 +229,11 @@ class Registration(Attempts):
         if response is None or status >= 300:
             self._note_break(now)
         if response is None:
-            if self.state is State.REMOVED:
+            if self.state is RegistrationState.REMOVED:
                 self._removed(status, REASONS[status])
             else:
                 self._fail(status, REASONS[status], now, self._back_off.after_silence())
-        elif self.state is State.REMOVED:
+        elif self.state is RegistrationState.REMOVED:
             if status < 300 and transaction.request.expires != 0:
                 self._send(now)  # The binding that was being made when we left.
             else:
@@ -268,7 +268,7 @@ class Registration(Attempts):
             self._note_break(now)
             self._fail(response.status, reason, now, self._back_off.after_refusal())
             return
-        self.state = State.REGISTERED
+        self.state = RegistrationState.REGISTERED
         self._succeeded_once = True
         self._since = now if self._since is None else self._since
         self.status, self.reason = response.status, response.phrase
@@ -336,7 +336,7 @@ class Registration(Attempts):
         self._fail(status, response.phrase, now, pause)
 
     def _fail(self, status: int, reason: str, now: float, pause: float | None) -> None:
-        self.state = State.FAILED
+        self.state = RegistrationState.FAILED
         self.status, self.reason = status, reason
         if self.expires_at is not None and self.expires_at <= now:
             self.expires_at = None

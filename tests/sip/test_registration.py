@@ -13,7 +13,7 @@ from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
-from spech.sip.registration import RefreshDue, Registration, RegistrationChanged, State
+from spech.sip.registration import RefreshDue, Registration, RegistrationChanged, RegistrationState
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire, Peer
 
@@ -46,7 +46,7 @@ def start(
 
 def test_it_registers_refreshes_and_is_removed(registrar: Registrar) -> None:
     wire, alice, registration = start(registrar)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     first, request = registrar.seen[0]
     assert registration.expires_at == pytest.approx(first + 300, abs=0.1)
     wire.run(300)
@@ -57,14 +57,14 @@ def test_it_registers_refreshes_and_is_removed(registrar: Registrar) -> None:
     alice.agent.close(wire.now)
     wire.run(60)
     assert registrar.seen[-1][1].expires == 0
-    assert registration.state is State.REMOVED
+    assert registration.state is RegistrationState.REMOVED
     assert alice.agent.get_timer() is None
 
 
 def test_the_right_password_and_the_reuse_of_the_nonce(registrar: Registrar) -> None:
     registrar.password = "secret"
     wire, _, registration = start(registrar, "secret")
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert len(registrar.seen) == 2
     registrar.digest.lifetime = 1000
     wire.run(270)
@@ -76,7 +76,7 @@ def test_a_stale_nonce_is_replaced_without_asking_anybody(registrar: Registrar) 
     registrar.password = "secret"
     wire, _, registration = start(registrar, "secret")
     wire.run(270)  # The nonce lives 60 s.
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert len(registrar.seen) == 4
 
 
@@ -85,7 +85,7 @@ def test_a_password_that_was_never_right_is_refused_twice_and_not_tried_again(
 ) -> None:
     registrar.password = "secret"
     wire, _, registration = start(registrar, "guess")
-    assert (registration.state, registration.status) == (State.FAILED, 401)
+    assert (registration.state, registration.status) == (RegistrationState.FAILED, 401)
     assert registration.answered
     wire.run(4000)
     # Without credentials, with them, and with them for another nonce (a cluster may want that).
@@ -96,7 +96,7 @@ def test_an_interval_too_brief_is_lengthened(registrar: Registrar) -> None:
     registrar.least = 600
     registrar.granted = 600
     _, _, registration = start(registrar)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert [request.expires for _, request in registrar.seen] == [300, 600]
 
 
@@ -104,11 +104,11 @@ def test_silence_fails_after_timer_f_and_is_tried_again(registrar: Registrar) ->
     wire = FakeWire(seed=4, loss=1.0)
     wire, _, registration = start(registrar, wire=wire)
     wire.run(31)
-    assert (registration.state, registration.status) == (State.FAILED, 408)
+    assert (registration.state, registration.status) == (RegistrationState.FAILED, 408)
     assert not registration.answered
     wire.loss = 0.0
     wire.run(10)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
 
 
 def test_behind_a_nat_the_address_that_was_seen_is_bound(registrar: Registrar) -> None:
@@ -133,12 +133,12 @@ def test_behind_a_nat_the_address_that_was_seen_is_bound(registrar: Registrar) -
         return request
 
     assert answer().headers.values("Contact") == ["<sip:alice@10.0.0.1:5060>"]
-    assert registration.state is State.REGISTERING
+    assert registration.state is RegistrationState.REGISTERING
     assert answer().headers.values("Contact") == [
         "<sip:alice@198.51.100.7:4321>",
         "<sip:alice@10.0.0.1:5060>;expires=0",
     ]
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     flows = [alice.flow_to(server)]
     alice.agent.invite(identity, Uri.parse("sip:bob@10.0.0.9"), flows, media("10.0.0.1"), wire.now)
     wire.run(0.1)
@@ -155,7 +155,7 @@ def test_the_registrar_says_when_to_come_back() -> None:
         return response_to(request, 503, headers=[("Retry-After", "100 (lunch);duration=9")])
 
     wire, _, registration = start(busy)
-    assert registration.state is State.FAILED
+    assert registration.state is RegistrationState.FAILED
     wire.run(130)
     assert len(seen) == 2
     assert 100 <= seen[1] - seen[0] <= 121
@@ -269,7 +269,7 @@ def test_an_interval_that_grows_with_each_answer_is_no_loop() -> None:
 
     wire, _, registration = start(greedy)
     wire.run(100)
-    assert registration.state is State.FAILED
+    assert registration.state is RegistrationState.FAILED
     assert next(least) < 320
 
 
@@ -278,8 +278,8 @@ def test_a_refusal_after_a_first_success_is_tried_again_for_ever(status: int) ->
     answer, seen = answering(200, *[status] * 12, 200)
     wire, _, registration = start(answer)
     wire.run(300)
-    assert (registration.state, registration.status) == (State.FAILED, status)
-    assert wire.run_until(lambda: registration.state is State.REGISTERED, 10_000)
+    assert (registration.state, registration.status) == (RegistrationState.FAILED, status)
+    assert wire.run_until(lambda: registration.state is RegistrationState.REGISTERED, 10_000)
     assert max(pauses(seen)) <= 1800 + 1
     assert max(pauses(seen)) >= 1000
 
@@ -306,7 +306,7 @@ def test_credentials_that_are_refused_with_403_are_forgotten_once(registrar: Reg
     wire, _, registration = start(answer, "secret")
     assert statuses == [401, 200]
     wire.run(270)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert statuses[2:] == [403, 401, 200]
 
 
@@ -333,7 +333,7 @@ def test_servers_of_a_cluster_that_do_not_know_each_others_nonces(registrar: Reg
         return response
 
     _, _, registration = start(answer, "secret")
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert len(asked) == 3
 
 
@@ -356,7 +356,7 @@ def test_a_first_hop_without_outbound_gets_a_plain_binding(registrar: Registrar)
         identity, Uri.parse("sip:10.0.0.9"), [alice.flow_to(server)], wire.now, instance="urn:x:y"
     )
     wire.run(600)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert "outbound" in seen[0].headers.values("Supported")
     assert len(seen) >= 4
     for request in seen[1:]:  # It is remembered.
@@ -367,7 +367,7 @@ def test_a_first_hop_without_outbound_gets_a_plain_binding(registrar: Registrar)
 # ---------------------------------------------------------------------- dead servers
 
 
-def changes(peer: Peer) -> list[State]:
+def changes(peer: Peer) -> list[RegistrationState]:
     return [
         event.registration.state for event in peer.events if isinstance(event, RegistrationChanged)
     ]
@@ -379,23 +379,23 @@ def test_the_state_is_true_within_30_seconds_of_a_servers_death_and_return(
 ) -> None:
     wire, _, registration = start(registrar)
     wire.run(500)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     wire.loss = 1.0
-    assert wire.run_until(lambda: registration.state is not State.REGISTERED, 30)
+    assert wire.run_until(lambda: registration.state is not RegistrationState.REGISTERED, 30)
     wire.run(dead)
-    assert registration.state is not State.REGISTERED
+    assert registration.state is not RegistrationState.REGISTERED
     wire.loss = 0.0
-    assert wire.run_until(lambda: registration.state is State.REGISTERED, 30)
+    assert wire.run_until(lambda: registration.state is RegistrationState.REGISTERED, 30)
 
 
 def test_a_server_that_does_not_answer_options_is_believed(registrar: Registrar) -> None:
     wire, alice, registration = start(registrar)
     wire.drop = lambda packet: packet.kind == "OPTIONS"
     wire.run(2000)
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     assert len({p.message.call_id for p in wire.log if p.kind == "OPTIONS"}) == 1
     assert len([p for p in wire.log if p.kind == "OPTIONS" and p.time > 1100]) == 0
-    assert set(changes(alice)) == {State.REGISTERED}
+    assert set(changes(alice)) == {RegistrationState.REGISTERED}
 
 
 def test_a_request_of_a_call_without_an_answer_makes_it_register_again(
@@ -417,7 +417,7 @@ def test_a_request_of_a_call_without_an_answer_makes_it_register_again(
     assert len(registrar.seen) == before
     wire.run(4)
     assert len(registrar.seen) == before + 1
-    assert registration.state is State.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
 
 
 def test_a_registrar_with_a_name_is_resolved_for_each_refresh(registrar: Registrar) -> None:
@@ -442,7 +442,10 @@ def test_a_registrar_with_a_name_is_resolved_for_each_refresh(registrar: Registr
     registration.register([alice.flow_to(other)], wire.now)
     alice.flush()
     wire.run(1)
-    assert (registration.state, registration.flow) == (State.REGISTERED, alice.flow_to(other))
+    assert (registration.state, registration.flow) == (
+        RegistrationState.REGISTERED,
+        alice.flow_to(other),
+    )
     assert len(second.seen) == 1
     # Where nobody resolves it, the addresses that worked are used.
     wire.run(300)

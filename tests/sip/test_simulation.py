@@ -20,8 +20,7 @@ from spech.sip.call.session import Session, SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
-from spech.sip.registration import Registration
-from spech.sip.registration import State as Registered
+from spech.sip.registration import Registration, RegistrationState
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import PATIENCE
 from spech.testing.wire import FakeWire, Peer
@@ -295,7 +294,7 @@ class Simulation:
         """The registrar knows where each of them is, however it found out."""
         for peer, registration in self.registrations.items():
             if peer not in self.closed:
-                assert registration.state is Registered.REGISTERED
+                assert registration.state is RegistrationState.REGISTERED
                 assert self.registrar is not None
                 contacts = [
                     request.contact

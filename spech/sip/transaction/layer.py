@@ -12,7 +12,7 @@ from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction.arrival import origin
 from spech.sip.transaction.flow import Flow, Outgoing
-from spech.sip.transaction.state import State
+from spech.sip.transaction.state import TransactionState
 from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import (
     ClientTransaction,
@@ -75,7 +75,7 @@ class TransactionLayer:
         transaction = ClientTransaction(
             request, key, flow, user, self._timers, self._send, self._client_ended
         )
-        transaction.state = State.PROCEEDING
+        transaction.state = TransactionState.PROCEEDING
         self._clients[key] = transaction
         return transaction
 

@@ -14,7 +14,7 @@ import enum
 from typing import Final
 
 
-class State(enum.Enum):
+class TransactionState(enum.Enum):
     """The state of a transaction."""
 
     CALLING = "calling"
@@ -85,117 +85,123 @@ class Action(enum.Enum):
     START_M = "start M"
 
 
-Transition = tuple[State, tuple[Action, ...]]
-Table = dict[State, dict[Input, Transition]]
+Transition = tuple[TransactionState, tuple[Action, ...]]
+Table = dict[TransactionState, dict[Input, Transition]]
 
-_UNREACHABLE: Final[Transition] = (State.TERMINATED, (Action.TRANSPORT_FAILURE,))
-_TIMED_OUT: Final[Transition] = (State.TERMINATED, (Action.TIMEOUT,))
-_OVER: Final[Transition] = (State.TERMINATED, ())
+_UNREACHABLE: Final[Transition] = (TransactionState.TERMINATED, (Action.TRANSPORT_FAILURE,))
+_TIMED_OUT: Final[Transition] = (TransactionState.TERMINATED, (Action.TIMEOUT,))
+_OVER: Final[Transition] = (TransactionState.TERMINATED, ())
 
 #: RFC 3261 17.1.1, RFC 6026 8.4. Starts with SEND, START_A, START_B.
 INVITE_CLIENT: Final[Table] = {
-    State.CALLING: {
-        Input.TIMER_A: (State.CALLING, (Action.RETRANSMIT, Action.START_A)),
+    TransactionState.CALLING: {
+        Input.TIMER_A: (TransactionState.CALLING, (Action.RETRANSMIT, Action.START_A)),
         Input.TIMER_B: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
-        Input.PROVISIONAL: (State.PROCEEDING, (Action.STOP_A, Action.STOP_B, Action.DELIVER)),
+        Input.PROVISIONAL: (
+            TransactionState.PROCEEDING,
+            (Action.STOP_A, Action.STOP_B, Action.DELIVER),
+        ),
         Input.SUCCESS: (
-            State.ACCEPTED,
+            TransactionState.ACCEPTED,
             (Action.STOP_A, Action.STOP_B, Action.START_M, Action.DELIVER),
         ),
         Input.FAILURE: (
-            State.COMPLETED,
+            TransactionState.COMPLETED,
             (Action.STOP_A, Action.STOP_B, Action.ACK, Action.START_D, Action.DELIVER),
         ),
     },
-    State.PROCEEDING: {
-        Input.PROVISIONAL: (State.PROCEEDING, (Action.DELIVER,)),
-        Input.SUCCESS: (State.ACCEPTED, (Action.START_M, Action.DELIVER)),
-        Input.FAILURE: (State.COMPLETED, (Action.ACK, Action.START_D, Action.DELIVER)),
+    TransactionState.PROCEEDING: {
+        Input.PROVISIONAL: (TransactionState.PROCEEDING, (Action.DELIVER,)),
+        Input.SUCCESS: (TransactionState.ACCEPTED, (Action.START_M, Action.DELIVER)),
+        Input.FAILURE: (TransactionState.COMPLETED, (Action.ACK, Action.START_D, Action.DELIVER)),
         Input.TRANSPORT_ERROR: _UNREACHABLE,
     },
-    State.ACCEPTED: {
-        Input.SUCCESS: (State.ACCEPTED, (Action.DELIVER,)),
+    TransactionState.ACCEPTED: {
+        Input.SUCCESS: (TransactionState.ACCEPTED, (Action.DELIVER,)),
         Input.TIMER_M: _OVER,
     },
-    State.COMPLETED: {
-        Input.FAILURE: (State.COMPLETED, (Action.ACK,)),
+    TransactionState.COMPLETED: {
+        Input.FAILURE: (TransactionState.COMPLETED, (Action.ACK,)),
         Input.TIMER_D: _OVER,
     },
 }
 
 _ANSWERED: Final[Transition] = (
-    State.COMPLETED,
+    TransactionState.COMPLETED,
     (Action.STOP_E, Action.STOP_F, Action.START_K, Action.DELIVER),
 )
 
 #: RFC 3261 17.1.2. Starts with SEND, START_E, START_F.
 CLIENT: Final[Table] = {
-    State.TRYING: {
-        Input.TIMER_E: (State.TRYING, (Action.RETRANSMIT, Action.START_E)),
+    TransactionState.TRYING: {
+        Input.TIMER_E: (TransactionState.TRYING, (Action.RETRANSMIT, Action.START_E)),
         Input.TIMER_F: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
-        Input.PROVISIONAL: (State.PROCEEDING, (Action.DELIVER,)),
+        Input.PROVISIONAL: (TransactionState.PROCEEDING, (Action.DELIVER,)),
         Input.SUCCESS: _ANSWERED,
         Input.FAILURE: _ANSWERED,
     },
-    State.PROCEEDING: {
-        Input.TIMER_E: (State.PROCEEDING, (Action.RETRANSMIT, Action.START_E)),
+    TransactionState.PROCEEDING: {
+        Input.TIMER_E: (TransactionState.PROCEEDING, (Action.RETRANSMIT, Action.START_E)),
         Input.TIMER_F: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
-        Input.PROVISIONAL: (State.PROCEEDING, (Action.DELIVER,)),
+        Input.PROVISIONAL: (TransactionState.PROCEEDING, (Action.DELIVER,)),
         Input.SUCCESS: _ANSWERED,
         Input.FAILURE: _ANSWERED,
     },
-    State.COMPLETED: {
+    TransactionState.COMPLETED: {
         Input.TIMER_K: _OVER,
     },
 }
 
 #: RFC 3261 17.2.1, RFC 6026 8.5 and 8.7. Starts in PROCEEDING, handed to the user by the layer.
 INVITE_SERVER: Final[Table] = {
-    State.PROCEEDING: {
-        Input.REQUEST: (State.PROCEEDING, (Action.RETRANSMIT,)),
-        Input.SEND_PROVISIONAL: (State.PROCEEDING, (Action.SEND,)),
-        Input.SEND_SUCCESS: (State.ACCEPTED, (Action.SEND, Action.START_L)),
-        Input.SEND_FAILURE: (State.COMPLETED, (Action.SEND, Action.START_G, Action.START_H)),
+    TransactionState.PROCEEDING: {
+        Input.REQUEST: (TransactionState.PROCEEDING, (Action.RETRANSMIT,)),
+        Input.SEND_PROVISIONAL: (TransactionState.PROCEEDING, (Action.SEND,)),
+        Input.SEND_SUCCESS: (TransactionState.ACCEPTED, (Action.SEND, Action.START_L)),
+        Input.SEND_FAILURE: (
+            TransactionState.COMPLETED,
+            (Action.SEND, Action.START_G, Action.START_H),
+        ),
         Input.TRANSPORT_ERROR: _UNREACHABLE,
     },
-    State.ACCEPTED: {
+    TransactionState.ACCEPTED: {
         # The 2xx is retransmitted by the session, never by the transaction.
-        Input.REQUEST: (State.ACCEPTED, ()),
-        Input.SEND_SUCCESS: (State.ACCEPTED, (Action.SEND,)),
-        Input.ACK: (State.ACCEPTED, (Action.DELIVER,)),
+        Input.REQUEST: (TransactionState.ACCEPTED, ()),
+        Input.SEND_SUCCESS: (TransactionState.ACCEPTED, (Action.SEND,)),
+        Input.ACK: (TransactionState.ACCEPTED, (Action.DELIVER,)),
         Input.TIMER_L: _OVER,
     },
-    State.COMPLETED: {
-        Input.REQUEST: (State.COMPLETED, (Action.RETRANSMIT,)),
-        Input.TIMER_G: (State.COMPLETED, (Action.RETRANSMIT, Action.START_G)),
+    TransactionState.COMPLETED: {
+        Input.REQUEST: (TransactionState.COMPLETED, (Action.RETRANSMIT,)),
+        Input.TIMER_G: (TransactionState.COMPLETED, (Action.RETRANSMIT, Action.START_G)),
         Input.TIMER_H: _TIMED_OUT,
         Input.TRANSPORT_ERROR: _UNREACHABLE,
-        Input.ACK: (State.CONFIRMED, (Action.STOP_G, Action.STOP_H, Action.START_I)),
+        Input.ACK: (TransactionState.CONFIRMED, (Action.STOP_G, Action.STOP_H, Action.START_I)),
     },
-    State.CONFIRMED: {
+    TransactionState.CONFIRMED: {
         Input.TIMER_I: _OVER,
     },
 }
 
 #: RFC 3261 17.2.2. Starts in TRYING, handed to the user by the layer.
 SERVER: Final[Table] = {
-    State.TRYING: {
-        Input.SEND_PROVISIONAL: (State.PROCEEDING, (Action.SEND,)),
-        Input.SEND_SUCCESS: (State.COMPLETED, (Action.SEND, Action.START_J)),
-        Input.SEND_FAILURE: (State.COMPLETED, (Action.SEND, Action.START_J)),
+    TransactionState.TRYING: {
+        Input.SEND_PROVISIONAL: (TransactionState.PROCEEDING, (Action.SEND,)),
+        Input.SEND_SUCCESS: (TransactionState.COMPLETED, (Action.SEND, Action.START_J)),
+        Input.SEND_FAILURE: (TransactionState.COMPLETED, (Action.SEND, Action.START_J)),
     },
-    State.PROCEEDING: {
-        Input.REQUEST: (State.PROCEEDING, (Action.RETRANSMIT,)),
-        Input.SEND_PROVISIONAL: (State.PROCEEDING, (Action.SEND,)),
-        Input.SEND_SUCCESS: (State.COMPLETED, (Action.SEND, Action.START_J)),
-        Input.SEND_FAILURE: (State.COMPLETED, (Action.SEND, Action.START_J)),
+    TransactionState.PROCEEDING: {
+        Input.REQUEST: (TransactionState.PROCEEDING, (Action.RETRANSMIT,)),
+        Input.SEND_PROVISIONAL: (TransactionState.PROCEEDING, (Action.SEND,)),
+        Input.SEND_SUCCESS: (TransactionState.COMPLETED, (Action.SEND, Action.START_J)),
+        Input.SEND_FAILURE: (TransactionState.COMPLETED, (Action.SEND, Action.START_J)),
         Input.TRANSPORT_ERROR: _UNREACHABLE,
     },
-    State.COMPLETED: {
-        Input.REQUEST: (State.COMPLETED, (Action.RETRANSMIT,)),
+    TransactionState.COMPLETED: {
+        Input.REQUEST: (TransactionState.COMPLETED, (Action.RETRANSMIT,)),
         Input.TRANSPORT_ERROR: _UNREACHABLE,
         Input.TIMER_J: _OVER,
     },

@@ -14,7 +14,7 @@ from spech.errors import LocalProtocolError
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction import state as tables
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing
-from spech.sip.transaction.state import Action, Input, State
+from spech.sip.transaction.state import Action, Input, TransactionState
 from spech.sip.transaction.timers import PATIENCE, T1, T2, T4, TimerSet
 
 #: (branch, sent-by, method), or the headers that identify a request of an RFC 2543 peer.
@@ -46,7 +46,7 @@ class Transaction:
         request: Request,
         key: Key,
         flow: Flow,
-        state: State,
+        state: TransactionState,
         timers: TimerSet,
         send: Callable[[Outgoing], None],
         ended: Callable[[Transaction], None],
@@ -84,10 +84,10 @@ class Transaction:
 
     def abandon(self) -> None:
         """Forget the transaction and send nothing more."""
-        self._enter(State.TERMINATED)
+        self._enter(TransactionState.TERMINATED)
 
-    def _enter(self, state: State) -> None:
-        if state is State.TERMINATED and self.state is not State.TERMINATED:
+    def _enter(self, state: TransactionState) -> None:
+        if state is TransactionState.TERMINATED and self.state is not TransactionState.TERMINATED:
             self.state = state
             self._timers.clear_all(self)
             self._ended(self)
@@ -132,7 +132,7 @@ class Transaction:
         if letter in "AEG":
             # A doubles without limit, E and G up to T2 (17.1.1.2, 17.1.2.2, 17.2.1); in Proceeding
             # E stays at T2.
-            if letter == "E" and self.state is State.PROCEEDING:
+            if letter == "E" and self.state is TransactionState.PROCEEDING:
                 return T2
             delay = self._interval
             self._interval = delay * 2 if letter == "A" else min(delay * 2, T2)
@@ -158,7 +158,7 @@ class ClientTransaction(Transaction):
     ) -> None:
         invite = request.method == "INVITE"
         self.table = tables.INVITE_CLIENT if invite else tables.CLIENT
-        start = State.CALLING if invite else State.TRYING
+        start = TransactionState.CALLING if invite else TransactionState.TRYING
         super().__init__(request, key, flow, start, timers, send, ended)
         self._user = user
         self._fallback = fallback
@@ -166,7 +166,10 @@ class ClientTransaction(Transaction):
     @property
     def can_fall_back(self) -> bool:
         """Whether it went over TCP because of its length alone, and no response has come."""
-        return self._fallback is not None and self.state in (State.CALLING, State.TRYING)
+        return self._fallback is not None and self.state in (
+            TransactionState.CALLING,
+            TransactionState.TRYING,
+        )
 
     def transport_failed(self, now: float) -> None:
         """The flow broke. Use UDP if only the length asked for TCP (RFC 3261 18.1.1)."""
@@ -180,7 +183,11 @@ class ClientTransaction(Transaction):
 
     @property
     def pending(self) -> bool:
-        return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
+        return self.state in (
+            TransactionState.CALLING,
+            TransactionState.TRYING,
+            TransactionState.PROCEEDING,
+        )
 
     def start(self, now: float) -> None:
         """Send the request for the first time."""
@@ -252,7 +259,7 @@ class ServerTransaction(Transaction):
     ) -> None:
         invite = request.method == "INVITE"
         self.table = tables.INVITE_SERVER if invite else tables.SERVER
-        start = State.PROCEEDING if invite else State.TRYING
+        start = TransactionState.PROCEEDING if invite else TransactionState.TRYING
         super().__init__(request, key, flow, start, timers, send, ended)
         self.acknowledged: Callable[[Request, float], None] | None = None
         #: The status of the last response, None before the first.
@@ -272,8 +279,8 @@ class ServerTransaction(Transaction):
     @property
     def pending(self) -> bool:
         if self.request.method == "INVITE":
-            return self.state in (State.PROCEEDING, State.COMPLETED)
-        return self.state in (State.TRYING, State.PROCEEDING)
+            return self.state in (TransactionState.PROCEEDING, TransactionState.COMPLETED)
+        return self.state in (TransactionState.TRYING, TransactionState.PROCEEDING)
 
     def receive(self, request: Request, now: float) -> bool:
         """The same request again, or an ACK. False when it was ignored."""
@@ -306,7 +313,7 @@ class ServerTransaction(Transaction):
     @property
     def answered(self) -> bool:
         """Whether a final response has been sent."""
-        return self.state not in (State.TRYING, State.PROCEEDING)
+        return self.state not in (TransactionState.TRYING, TransactionState.PROCEEDING)
 
     def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
         if action is Action.DELIVER:

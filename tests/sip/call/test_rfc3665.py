@@ -19,8 +19,7 @@ from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import AuthHeader, NameAddr
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
-from spech.sip.registration import Registration
-from spech.sip.registration import State as Binding
+from spech.sip.registration import Registration, RegistrationState
 from spech.sip.transaction.flow import Flow
 from spech.testing.wire import FakeWire
 
@@ -71,7 +70,7 @@ def test_2_1_successful_new_registration() -> None:
         f"{ALICE} REGISTER",
         f"{BOB} 200 REGISTER",
     ]
-    assert registration.state is Binding.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
     first, second = (p.message for p in pair.wire.log if p.kind == "REGISTER")
     assert second.cseq.number == first.cseq.number + 1
     assert second.call_id == first.call_id
@@ -83,7 +82,7 @@ def test_2_2_update_of_contact_list() -> None:
     registers = [p.message for p in pair.wire.log if p.kind == "REGISTER"]
     assert len(registers) >= 3
     assert registers[-1].headers.get("Authorization") is not None  # At once (RFC 7616 3.4).
-    assert registration.state is Binding.REGISTERED
+    assert registration.state is RegistrationState.REGISTERED
 
 
 def test_2_4_cancellation_of_registration() -> None:
@@ -92,14 +91,14 @@ def test_2_4_cancellation_of_registration() -> None:
     pair.wire.run(1)
     last = [p.message for p in pair.wire.log if p.kind == "REGISTER"][-1]
     assert last.expires == 0
-    assert registration.state is Binding.REMOVED
+    assert registration.state is RegistrationState.REMOVED
 
 
 def test_2_5_unsuccessful_registration() -> None:
     pair, registration = register("wrong")
     # A second nonce is answered: servers of a cluster do not know those of each other.
     assert pair.kinds(pair.alice) == ["REGISTER", "REGISTER", "REGISTER"]
-    assert (registration.state, registration.status) == (Binding.FAILED, 401)
+    assert (registration.state, registration.status) == (RegistrationState.FAILED, 401)
 
 
 # ---------------------------------------------------------------------- 3 sessions
