@@ -93,8 +93,15 @@ def serve(
     """
     # Quart takes a third of a second to import, which `spech call` shall not wait for.
     from spech.web import app
+    from spech.web.vault import Vault
 
     require_free(host, port, audio_port)
+    _require_sip(sip_host, sip_port)
+    folder = data or data_folder()
+    try:
+        Vault(folder).check()
+    except SpechError as error:
+        raise click.ClickException(str(error)) from error
     console = Console(highlight=False, soft_wrap=True)
 
     async def main() -> None:
@@ -105,7 +112,7 @@ def serve(
                     host=host,
                     port=port,
                     audio_port=audio_port,
-                    data_folder=data or data_folder(),
+                    data_folder=folder,
                     sip_listen=(sip_host, sip_port),
                     stun=stun,
                     callers=callers,
@@ -161,23 +168,39 @@ def run_server(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def require_free(host: str, port: int, audio_port: int) -> None:
-    """See whether both TCP ports can be had, and say what to do where not.
+    """Check that both TCP ports are free, and say what to do where one is not.
 
     Raises:
-        ClickException: one is in use.
+        ClickException: one is in use, or ``host`` is not an address of this machine.
     """
     for wanted, option in ((port, "--port"), (audio_port, "--audio-port")):
-        try:
-            found = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM)
-            with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+        _require_port(socket.SOCK_STREAM, (host, wanted), ("--host", option))
+
+
+def _require_sip(host: str, port: int) -> None:
+    """The same for the UDP port of SIP, which is opened for the first account only."""
+    _require_port(socket.SOCK_DGRAM, (host, port), ("--sip-host", "--sip-port"))
+
+
+def _require_port(
+    kind: socket.SocketKind, address: tuple[str, int], options: tuple[str, str]
+) -> None:
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, type=kind)
+        with socket.socket(found[0][0], kind) as probe:
+            if kind is socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(found[0][4])
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                cause = (
-                    f"Port {wanted} on {host} is in use, perhaps by another Spech. End that "
-                    f"program, or choose another port with {option} (0 for any)."
-                )
-            else:
-                cause = f"Cannot listen on {host}, port {wanted}: {error.strerror or error}"
-            raise click.ClickException(cause) from error
+            probe.bind(found[0][4])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            cause = (
+                f"Port {port} on {host} is in use, perhaps by another Spech. End that program, or "
+                f"choose another port with {options[1]} (0 for any)."
+            )
+        else:
+            cause = (
+                f"Cannot listen on {host}, port {port}: {error.strerror or error}. Choose an "
+                f"address of this machine with {options[0]}."
+            )
+        raise click.ClickException(cause) from error

@@ -46,6 +46,28 @@ class Vault:
     def __repr__(self) -> str:
         return f"Vault({str(self.path)!r})"
 
+    def check(self) -> None:
+        """Check that the vault can be opened, and that a vault can be written where there is none.
+
+        Raises:
+            VaultError: as from :meth:`read`; or the key in the environment is not a key, or the
+                folder cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise VaultError(
+                f"The data folder {self.folder} cannot be made: {error.strerror}. "
+                "Choose another folder with --data."
+            ) from error
+        if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise VaultError(
+                f"The data folder {self.folder} cannot be written. Change its owner or its mode, "
+                "or choose another folder with --data."
+            )
+        if self.read() is None and KEY_VARIABLE in os.environ:
+            self._key(create=False)
+
     def read(self) -> bytes | None:
         """What is kept in the vault, or None when there is no vault yet.
 
