@@ -50,3 +50,15 @@ def check_subscription(event: object, expires: object) -> None:
         raise LocalProtocolError(f"event must be one of {', '.join(packages)}, not {event!r}")
     if not isinstance(expires, int) or expires < 1:
         raise LocalProtocolError(f"expires must be at least one second, not {expires!r}")
+
+
+def check_refusal(status: int) -> None:
+    """Check the status that rejects a call or a transfer.
+
+    A 1xx would not end the INVITE, a 2xx would answer it, and a 3xx needs a Contact.
+
+    Raises:
+        LocalProtocolError: ``status`` is not a failure from 400 to 699.
+    """
+    if not 400 <= status <= 699:
+        raise LocalProtocolError(f"status must be a failure from 400 to 699, not {status!r}")

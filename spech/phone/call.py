@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
+from spech.phone.arguments import check_refusal
 from spech.phone.driver import CallDriver, CallState, Direction, EndedBy
 from spech.phone.sound import Sound
 from spech.sip.call.replaces import Replaces
@@ -318,7 +319,12 @@ class TransferRequest:
         return self._referral.referred_by
 
     def reject(self, status: int = 603) -> None:
-        """Decline it; the present call goes on. Does nothing once it was followed."""
+        """Decline it; the present call goes on. Does nothing once it was followed.
+
+        Raises:
+            LocalProtocolError: ``status`` is not a failure from 400 to 699.
+        """
+        check_refusal(status)
         self._driver.reject_referral(self._referral, status)
 
     @asynccontextmanager

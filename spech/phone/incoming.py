@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from spech.errors import CallEnded, RemoteProtocolError
+from spech.phone.arguments import check_refusal
 from spech.phone.call import Call
 from spech.phone.calls import Calls, Reports
 from spech.sip.call.session import Session
@@ -80,7 +81,12 @@ class IncomingCall:
         return self._session.answered_elsewhere
 
     def reject(self, status: int = 486) -> None:
-        """Decline with a SIP status: 486 busy, 480 not available, 603 declined."""
+        """Decline with a SIP status: 486 busy, 480 not available, 603 declined.
+
+        Raises:
+            LocalProtocolError: ``status`` is not a failure from 400 to 699.
+        """
+        check_refusal(status)
         with self._calls.endpoint.command() as (_, now):
             self._session.hang_up(now, status=status)
 

@@ -15,7 +15,16 @@ import pytest
 import trio
 import trio.testing
 
-from spech import CallFailed, IncomingCall, MediaError, Phone, PortRange, open_phone, run
+from spech import (
+    CallFailed,
+    IncomingCall,
+    LocalProtocolError,
+    MediaError,
+    Phone,
+    PortRange,
+    open_phone,
+    run,
+)
 
 PORTS = PortRange(37_580, 37_639)
 LOOPBACK = ("127.0.0.1", 0)
@@ -166,3 +175,16 @@ async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) ->
             assert process.stdout is not None
             assert (await process.stdout.receive_some()).startswith(b"ended by the signal")
             assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("status", [100, 200, 302, 700])
+async def test_only_a_failure_rejects_a_call(status: int) -> None:
+    async def reject(incoming: IncomingCall) -> None:
+        with pytest.raises(LocalProtocolError, match="from 400 to 699"):
+            incoming.reject(status)
+        incoming.reject(404)
+
+    async with served(reject) as (phone, bot), phone.call(bot) as call:
+        with pytest.raises(CallFailed) as failed:
+            await call.answered(5)
+    assert failed.value.status == 404

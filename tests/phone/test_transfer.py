@@ -190,6 +190,8 @@ async def test_a_request_is_declined_or_fails(autojump_clock: trio.testing.MockC
                 first = await anext(requests)
                 assert first.target == at(carol.phone, "carol")
                 assert first.referred_by is not None
+                with pytest.raises(LocalProtocolError, match="from 400 to 699, not 100"):
+                    first.reject(100)
                 first.reject()
                 with pytest.raises(CallEnded):
                     async with first.follow():
