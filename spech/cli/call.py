@@ -184,7 +184,8 @@ def read_tone(
     "--trace",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=read_output,
-    help="Packet capture of the SIP messages to write, for `spech trace` or Wireshark.",
+    help="Packet capture of the call's SIP messages to write (without the registration), for "
+    "`spech trace` or Wireshark.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the call.")
 @verbose_option
