@@ -77,6 +77,22 @@ export function setVoice(element, level) {
 }
 
 /**
+ * Mark a field as wrong, and tie it to the element that says why; or take the mark off.
+ *
+ * @param {Element} field
+ * @param {Element | null} problem has an id
+ */
+export function setProblem(field, problem) {
+  if (problem) {
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", problem.id);
+  } else {
+    field.removeAttribute("aria-invalid");
+    field.removeAttribute("aria-describedby");
+  }
+}
+
+/**
  * Show or hide an element.
  *
  * @param {HTMLElement} element

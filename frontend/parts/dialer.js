@@ -2,7 +2,7 @@
 /** The number field, the keypad and the call button. */
 
 import { labelOf } from "../accounts.js";
-import { h, Part, setText, show, takesText } from "../dom.js";
+import { h, Part, setProblem, setText, show, takesText } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, tidy } from "../calls.js";
@@ -62,7 +62,13 @@ export class Dialer extends Part {
     for (const end of ["pointerup", "pointerleave", "pointercancel"]) {
       this.#erase.addEventListener(end, () => clearTimeout(this.#repeat));
     }
-    this.#error = h("p", { class: "problem", role: "alert", testid: "dial-error", hidden: true });
+    this.#error = h("p", {
+      class: "problem",
+      role: "alert",
+      id: "dial-error",
+      testid: "dial-error",
+      hidden: true,
+    });
     this.#keypad = document.createElement("spech-keypad");
     this.#keypad.onKey = (character) => this.#insert(character);
     this.#call = h(
@@ -132,6 +138,7 @@ export class Dialer extends Part {
     if (this.#input.value !== this.phone.number) this.#input.value = this.phone.number;
     const { error } = this.phone;
     show(this.#error, error !== null);
+    setProblem(this.#input, error ? this.#error : null);
     if (error) setText(this.#error, inWords(error).join(" "));
     this.#call.disabled =
       !this.phone.control.connected || (!this.phone.number.trim() && !this.phone.lastNumber);

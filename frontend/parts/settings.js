@@ -1,7 +1,7 @@
 // @ts-check
 /** The SIP accounts, one at a time. Saving is a trial: the server stores nothing that did not register. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setProblem, setText, show } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live } from "../calls.js";
@@ -84,7 +84,7 @@ export class Settings extends Part {
     this.name = this.#field("name", { placeholder: t("settings.name.example"), maxlength: 64 });
     this.error = h(
       "div",
-      { class: "problem", role: "alert", testid: "settings-error", hidden: true },
+      { class: "problem", role: "alert", id: "settings-error", testid: "settings-error", hidden: true },
       h("strong", null),
       h("span", null),
     );
@@ -322,8 +322,8 @@ export class Settings extends Part {
   /** @param {FieldName[]} names */
   #mark(names) {
     for (const [name, input] of Object.entries(this.#fields)) {
-      if (names.includes(/** @type {FieldName} */ (name))) input.setAttribute("aria-invalid", "true");
-      else input.removeAttribute("aria-invalid");
+      const wrong = names.includes(/** @type {FieldName} */ (name));
+      setProblem(input, wrong ? this.error : null);
     }
     // On a touch screen the focus would bring up the keyboard over the message.
     if (names.length && matchMedia("(pointer: fine)").matches) this.#fields[names[0]].focus();

@@ -1,7 +1,7 @@
 // @ts-check
 /** Passing a call on: to a number, or to the far end of another call that is up. */
 
-import { h, Part, setText, show } from "../dom.js";
+import { h, Part, setProblem, setText, show } from "../dom.js";
 import { t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { nameOf, tidy } from "../calls.js";
@@ -56,7 +56,13 @@ export class TransferPanel extends Part {
       { type: "submit", class: "round go small", testid: "transfer-go", "aria-label": t("transfer.go") },
       icon("transfer"),
     );
-    this.problem = h("p", { class: "problem", role: "alert", testid: "transfer-error", hidden: true });
+    this.problem = h("p", {
+      class: "problem",
+      role: "alert",
+      id: "transfer-error",
+      testid: "transfer-error",
+      hidden: true,
+    });
     this.connect = h(
       "button",
       { type: "button", class: "pill primary", testid: "connect", onclick: () => this.#connect() },
@@ -95,6 +101,7 @@ export class TransferPanel extends Part {
     const { transfer } = call;
     const failed = transfer?.over && transfer.text && JSON.stringify(transfer) !== this.#read;
     show(this.problem, Boolean(failed));
+    setProblem(this.input, failed ? this.problem : null);
     if (transfer && failed)
       setText(this.problem, t("transfer.failed", { who: transfer.target, why: translated(transfer.text) }));
   }

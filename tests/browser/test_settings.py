@@ -27,6 +27,11 @@ def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx:
     telephone.save_settings()
     expect(telephone.element("settings-error")).to_contain_text("password")
     telephone.picture("settings-wrong-password")
+    field = telephone.element("set-password")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description(re.compile("password"))
+    field.press("x")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
     assert telephone.page.evaluate("spech.state.accounts") == []
     telephone.element("set-password").fill(PASSWORD)
     telephone.save_settings()
