@@ -15,7 +15,6 @@ from spech.cli import main
     ("arguments", "key", "said"),
     [
         ((), "00", "SPECH_VAULT_KEY_HEX must hold 64 hexadecimal digits"),
-        (("--data", "{}/file"), None, "file cannot be made: File exists. Choose another folder"),
         (("--data", "{}/file/data"), None, "Choose another folder with --data"),
         (("--data", "{}/broken"), None, "devices.vault is not a vault of this version of Spech"),
         (("--host", "192.0.2.1"), None, "Choose an address of this machine with --host"),
