@@ -18,6 +18,14 @@ export const together = (one, other) =>
 /** @param {CallState} call */
 export const nameOf = (call) => call.display_name || call.remote;
 
+/**
+ * What stands below the name: the address, unless it says the same; empty for none.
+ *
+ * @param {CallState} call
+ */
+export const addressOf = (call) =>
+  call.display_name && call.display_name.toLowerCase() !== call.remote.toLowerCase() ? call.remote : "";
+
 /** @param {CallState} call */
 export const ringsHere = (call) => call.direction === "incoming" && call.state === "ringing";
 

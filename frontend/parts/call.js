@@ -4,7 +4,7 @@
 import { h, Part, setAddress, setText, setVoice, show, takesText } from "../dom.js";
 import { clock, inWords, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
-import { live, nameOf } from "../calls.js";
+import { addressOf, live, nameOf } from "../calls.js";
 import { Keypad } from "./keypad.js";
 import { TransferPanel, transferText } from "./transfer.js";
 
@@ -266,8 +266,7 @@ export class CallView extends Part {
     this.status.dataset.state = call.state;
     const together = this.phone.members(call).length > 1;
     setAddress(this.name, together ? t("conference") : nameOf(call));
-    const address = call.display_name ? call.remote : "";
-    const facts = together ? [] : [address, this.phone.accountName(call)];
+    const facts = together ? [] : [addressOf(call), this.phone.accountName(call)];
     setAddress(this.address, facts.filter(Boolean).join(" · "));
     this.classList.toggle("with-members", together);
     setText(this.status, this.#statusText(call));

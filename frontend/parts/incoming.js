@@ -4,6 +4,7 @@
 import { h, Part, setAddress, takesText } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
+import { addressOf } from "../calls.js";
 
 /** @import { CallState } from "../messages.js" */
 /** @import { IconName } from "../icons.js" */
@@ -62,7 +63,7 @@ export class Incoming extends Part {
     const who = h("h1", { class: "who", testid: "caller", tabindex: -1 });
     setAddress(who, display_name || remote);
     const address = h("p", { class: "address" });
-    setAddress(address, display_name ? remote : "");
+    setAddress(address, addressOf(call));
     return h(
       "section",
       { class: "ringing", testid: "incoming", "aria-label": t("incoming") },
