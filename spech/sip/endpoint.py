@@ -185,6 +185,12 @@ class Endpoint:
             self.agent.transport_failed(flow, self.now())
         self.flush()
 
+    def refused(self, quoted: bytes, remote: Address) -> None:
+        """ICMP says that no port is open at ``remote``."""
+        with self._guard(remote[0], "an ICMP error about %s", remote):
+            self.agent.layer.receive_refusal(quoted, remote, self.now())
+        self.flush()
+
     def sent(self) -> None:
         """A queue was written. If this was the last one, the drain is over."""
         if self._draining and self.agent.idle and not any(one.pending for one in self._transports):

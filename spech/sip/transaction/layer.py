@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -25,6 +26,8 @@ from spech.sip.transaction.transaction import (
 #: Bytes of the longest request that goes by UDP where the path's MTU is unknown (RFC 3261 18.1.1).
 LARGEST_DATAGRAM: Final = 1300
 _REMEMBERED: Final = 1000
+#: The method and branch of a request of ours that an ICMP error quotes, perhaps cut short.
+_QUOTED: Final = re.compile(rb"([A-Z]+) [^\r\n]+\r\nVia: [^\r\n]+?;branch=([^;,\r\n]+)[;,\r]")
 #: What a server transaction takes in memory besides the text of its request, in bytes.
 _OVERHEAD: Final = 8192
 
@@ -119,6 +122,30 @@ class TransactionLayer:
                         self._without_tcp.clear()
                     self._without_tcp.add(flow.remote)
                 transaction.transport_failed(now)
+
+    def receive_refusal(self, quoted: bytes, remote: Address, now: float) -> bool:
+        """ICMP says that nothing listens at ``remote``. False where that ends no transaction.
+
+        The error has to quote the random branch of a request that went there and has had no
+        response, so that it cannot be forged by someone who does not see the request. Requests
+        within a dialog go on, because a farewell is worth repeating to a server that restarts.
+        """
+        match = _QUOTED.match(quoted)
+        if match is None:
+            return False
+        method, branch = (part.decode("latin-1") for part in match.groups())
+        transaction = self._clients.get((branch, method))
+        if (
+            transaction is None
+            or transaction.flow.transport != "udp"
+            or transaction.flow.remote != remote
+            or transaction.state not in (TransactionState.CALLING, TransactionState.TRYING)
+            or method == "CANCEL"
+            or transaction.request.to.tag is not None
+        ):
+            return False
+        transaction.transport_failed(now)
+        return True
 
     @property
     def pending(self) -> int:

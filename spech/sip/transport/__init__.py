@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Protocol
 
+from spech.addresses import Address
 from spech.sip.transaction.flow import Flow, Outgoing, Target
 
 #: A whole message and the flow that it came by.
@@ -23,6 +24,9 @@ class Pump(Protocol):
 
     def broken(self, flow: Flow, reason: str) -> None:
         """A connection ended or could not be made; what was sent on it may be lost."""
+
+    def refused(self, quoted: bytes, remote: Address) -> None:
+        """``remote`` has no open port there (ICMP); ``quoted`` begins the datagram sent to it."""
 
     def sent(self) -> None:
         """A queued message has been sent."""

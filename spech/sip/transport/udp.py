@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
+import sys
 from types import TracebackType
 from typing import Final
 
@@ -23,6 +26,16 @@ _BATCH: Final = 16
 _MOST_READ: Final = 512
 _MOST_OF_STRANGERS: Final = 64
 _RECEIVE_BUFFER: Final = 1 << 21
+#: Linux queues ICMP errors with the datagram that each is about (ip(7), ipv6(7)). The socket module
+#: does not name these numbers: level, option, and ee_origin of struct sock_extended_err.
+_ERROR_QUEUE: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11, 2),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25, 3),
+}
+_MSG_ERRQUEUE: Final = 0x2000
+_EXTENDED_ERROR: Final = struct.Struct("=IBBBBII")
+#: Errors read from that queue at one wake-up.
+_MOST_ERRORS: Final = 64
 
 
 class UdpTransport:
@@ -41,6 +54,9 @@ class UdpTransport:
             if self._family == socket.AF_INET6:
                 # Else IPv4 peers show up under IPv6 addresses that they do not know themselves.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if sys.platform == "linux":
+                level, option, _ = _ERROR_QUEUE[self._family]
+                self._socket.setsockopt(level, option, 1)
             self._socket.bind(listen)
         except OSError as error:
             self._socket.close()
@@ -51,6 +67,8 @@ class UdpTransport:
         #: Where it listens; the host may be the wildcard.
         self.address: Address = (host, port)
         self._hosts = LocalHosts(host)
+        #: Whether the error queue may hold something.
+        self._errors_wait = False
 
     def __enter__(self) -> UdpTransport:
         return self
@@ -76,13 +94,17 @@ class UdpTransport:
 
     def send(self, outgoing: Outgoing) -> bool:
         """Send at once. False when the system refuses; a full buffer counts as lost on the way."""
-        try:
-            self._socket.sendto(outgoing.data, outgoing.flow.remote)
-        except (BlockingIOError, ConnectionRefusedError):
-            return True
-        except OSError:
-            return False
-        return True
+        # The first attempt may report an earlier datagram's ICMP error, and then sends nothing.
+        for _ in range(2):
+            try:
+                self._socket.sendto(outgoing.data, outgoing.flow.remote)
+            except BlockingIOError:
+                return True
+            except OSError:
+                self._errors_wait = True
+            else:
+                return True
+        return False
 
     @property
     def pending(self) -> bool:
@@ -105,6 +127,8 @@ class UdpTransport:
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             arrivals = self._read(pump)
+            if self._errors_wait or not arrivals:
+                self._read_errors(pump)
             for start in range(0, len(arrivals), _BATCH):
                 pump.receive(arrivals[start : start + _BATCH])
                 await trio.lowlevel.checkpoint()
@@ -119,10 +143,31 @@ class UdpTransport:
             except BlockingIOError:
                 break
             except OSError:
-                continue  # An ICMP error for something that we sent; the timers deal with it.
+                self._errors_wait = True  # An ICMP error for something that we sent.
+                continue
             if data.strip(b"\r\n\x00"):  # Else a keepalive.
                 (known if pump.is_known(host) else strangers).append((data, (host, port)))
         if len(strangers) > _MOST_OF_STRANGERS:
             pump.shed(len(strangers) - _MOST_OF_STRANGERS)
         read = known + strangers[:_MOST_OF_STRANGERS]
         return [(data, self._flow(remote)) for data, remote in read]
+
+    def _read_errors(self, pump: Pump) -> None:
+        """Report closed ports. Other ICMP errors may pass, so the timers deal with them."""
+        self._errors_wait = False
+        if sys.platform != "linux":
+            return
+        level, option, origin = _ERROR_QUEUE[self._family]
+        for _ in range(_MOST_ERRORS):
+            try:
+                quoted, ancillary, _, (host, port, *_) = self._socket.recvmsg(
+                    _LARGEST, 512, _MSG_ERRQUEUE
+                )
+            except OSError:
+                return  # It is empty.
+            for at, kind, data in ancillary:
+                if (at, kind) == (level, option) and len(data) >= _EXTENDED_ERROR.size:
+                    code, source, *_ = _EXTENDED_ERROR.unpack_from(data)
+                    if code == errno.ECONNREFUSED and source == origin:
+                        pump.refused(quoted, (host, port))
+        self._errors_wait = True
