@@ -12,6 +12,7 @@ import fcntl
 import logging
 import math
 import os
+import stat
 import time
 import zlib
 from pathlib import Path
@@ -40,6 +41,7 @@ _ALIVE_SECONDS: Final = 60.0
 _COMPACT_FROM: Final = 1 << 20
 #: Bytes that are read at most.
 _LARGEST: Final = 64 << 20
+_LAST_PORT: Final = 65_535
 
 
 _Entry = tuple[str | None, str, str, FarewellRecord | None]
@@ -79,13 +81,27 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise self._refused("another process uses it") from error
+            self._require_journal()
             os.fchmod(self._file, 0o600)
             #: What the process before has left, to be given its farewells.
             self.left: Final = self._read()
             self._rewrite()
+        except OSError as error:
+            os.close(self._file)
+            raise self._refused(error.strerror) from error
         except BaseException:
             os.close(self._file)
             raise
+
+    def _require_journal(self) -> None:
+        """Refuse a file of another kind, because what is not a record is not kept.
+
+        A journal begins with a checksum, or with zeros where the power failed.
+        """
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            raise self._refused("it is not a regular file")
+        if os.pread(self._file, 8, 0).strip(b"0123456789abcdef\0"):
+            raise self._refused("it is not a journal")
 
     def _refused(self, cause: str | None) -> LocalProtocolError:
         return LocalProtocolError(f"the journal {self._path} cannot be used: {cause}")
@@ -190,7 +206,7 @@ class Journal:
         for line in text.splitlines(keepends=True):
             try:
                 key, record = self._parse(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 skipped += 1
                 continue
             found.pop(key, None)
@@ -230,6 +246,8 @@ def _check(record: FarewellRecord) -> None:
     """
     if not record.flows:
         raise ValueError("no flow")
-    for transport, _, (host, _), _ in record.flows:
+    for transport, (_, here), (host, there), _ in record.flows:
         if transport not in TRANSPORTS or numeric(host) is None:
             raise ValueError("a damaged flow")
+        if not 0 <= here <= _LAST_PORT or not 0 < there <= _LAST_PORT:
+            raise ValueError("there is no such port")

@@ -381,7 +381,7 @@ class Phone:
                         now,
                         partial(journal.forget, key),
                     )
-                except RemoteProtocolError as error:
+                except (RemoteProtocolError, LocalProtocolError) as error:
                     _log.warning("a call of the journal is skipped: %s", error)
                     journal.write(key, None)
 

@@ -388,7 +388,7 @@ class UserAgent:
         request, flow = traced(request, flow)
         if request.method == "ACK":
             validate(request)
-            self._receive_ack(opened(request), now)
+            self._receive_ack(opened(request), flow, now)
             return
         known = self.layer.match(request)
         if known is not None:
@@ -498,11 +498,15 @@ class UserAgent:
         # Spread, so that the refused clients do not all come back at once.
         return "Retry-After", str(self.rng.randint(5, 15))
 
-    def _receive_ack(self, request: Request, now: float) -> None:
+    def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
+        session = self._sessions.get((request.call_id, request.to.tag or ""))
+        if request.body and session is not None and not session.source_check.knows(flow):
+            # It may be an answer to our offer. Whoever has seen the tags must not send one.
+            self.dropped["ACK from elsewhere"] += 1
+            return
         transaction = self.layer.match(request)
         if transaction is not None and transaction.receive(request, now):
             return
-        session = self._sessions.get((request.call_id, request.to.tag or ""))
         if session is not None:
             session.receive_ack(request, now)
         else:

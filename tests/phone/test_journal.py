@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from spech import Account, Call, IncomingCall, LocalProtocolError, Phone, PortRange, open_phone
 from spech.phone.journal import LIFETIME, Journal
@@ -71,6 +73,43 @@ def test_a_file_without_calls_is_empty(path: Path) -> None:
         assert path.stat().st_size
         journal.write(("a", "t"), None)
     assert path.stat().st_size == 0
+
+
+def test_a_file_of_another_kind_is_refused_and_stays(path: Path, tmp_path: Path) -> None:
+    path.write_text("[phone]\nname = precious\n")
+    with pytest.raises(LocalProtocolError, match="is not a journal"):
+        Journal(path, None)
+    assert path.read_text() == "[phone]\nname = precious\n"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for odd in (pipe, Path("/dev/zero"), Path("/dev/full")):
+        with pytest.raises(LocalProtocolError, match="is not a regular file"):
+            Journal(odd, None)
+
+
+def line(text: str) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(text.encode()), text.encode())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: "[" * 100_000,
+        lambda values: json.dumps([None, "a", "t", [*values[:-1], float("inf")]]),
+        lambda values: json.dumps([None, "a", "t", [*values[:1], "a\r\nX: y", *values[2:]]]),
+        lambda values: json.dumps([None, "a", "t", [*values[:5], "\ud800", *values[6:]]]),
+        lambda values: json.dumps([None, "a", "t", values]).replace("5060]", "99999]"),
+    ],
+    ids=["deep", "infinite", "two lines", "surrogate", "port"],
+)
+async def test_a_record_that_nobody_wrote_keeps_no_phone_from_starting(
+    path: Path, damage: Callable[[list[object]], str], autojump_clock: trio.testing.MockClock
+) -> None:
+    one = dataclasses.asdict(record("a"))
+    await trio.Path(path).write_bytes(line(damage(list(one.values()))))
+    async with open_phone(listen=LOOPBACK, ports=PORTS, journal=path, drain=0):
+        await trio.sleep(5)
+    assert left(path) == []
 
 
 def test_only_the_owner_reads_it(path: Path) -> None:

@@ -230,8 +230,9 @@ def validate(message: Message) -> None:
             raise RemoteProtocolError("the SIP version in Via is not 2.0")
     # Reading a header is the test: each accessor raises what is wrong with its header.
     _ = message.from_, message.to
-    if " " in message.call_id or "\t" in message.call_id:
-        raise RemoteProtocolError("white space in Call-ID")
+    call_id = message.call_id  # Logs name calls by it.
+    if " " in call_id or not (call_id.isascii() and call_id.isprintable()):
+        raise RemoteProtocolError("white space, a control or a character beyond ASCII in Call-ID")
     if isinstance(message, Request):
         _validate_request(message)
     else:

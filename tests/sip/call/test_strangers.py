@@ -11,7 +11,7 @@ from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire, Peer
 
-from ..conftest import Pair, invite, media
+from ..conftest import Pair, called, invite, media
 
 CONTACT = ("Contact", "<sip:x@10.0.0.66>")
 
@@ -134,6 +134,36 @@ def test_a_stranger_replaces_no_call(early: bool) -> None:
     pair.wire.run(0.5)
     stranger.take("403 INVITE")
     assert ours.ended is None
+
+
+def test_a_stranger_answers_no_offer_of_ours_by_an_ack() -> None:
+    """Where an INVITE without a description was answered, the ACK brings the answer."""
+    pair = Pair(FakeWire(seed=9), bob_agent=False)
+    stranger = pair.wire.peer("10.0.0.66", agent=False)
+    request = invite()
+    session = called(pair, request).session
+    session.answer(media("10.0.0.1", 4000), pair.wire.now)
+    pair.wire.run(0.1)
+    success = pair.bob.take("200 INVITE")
+    for source, port in ((stranger, 6666), (pair.bob, 5000)):
+        host = source.address[0]
+        headers = Headers(
+            [
+                ("Via", f"SIP/2.0/UDP {host}:5060;branch=z9hG4bKa{port}"),
+                ("From", str(request.from_)),
+                ("To", str(success.to)),
+                ("Call-ID", request.call_id),
+                ("CSeq", f"{request.cseq.number} ACK"),
+                ("Content-Type", "application/sdp"),
+            ]
+        )
+        answer, _ = media(host, port)(1).receive_offer(success.body)
+        source.send(Request("ACK", request.uri, headers, answer), pair.alice)
+        pair.wire.run(0.1)
+        assert session.is_up is (source is pair.bob)
+    changed = pair.find(pair.alice, events.MediaChanged)
+    assert isinstance(changed, events.MediaChanged)
+    assert changed.agreed.remote == (pair.bob.address[0], 5000)
 
 
 def test_a_stranger_cancels_no_call() -> None:

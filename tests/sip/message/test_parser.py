@@ -217,6 +217,8 @@ JUDGED = [
     (b"Call-ID: 1@192.0.2.1\r\n", b"", 400),
     (b"Call-ID: 1@192.0.2.1", b"Call-ID: ", 400),
     (b"Call-ID: 1@192.0.2.1", b"Call-ID: 1 2", 400),
+    (b"Call-ID: 1@192.0.2.1", b"Call-ID: 1\xc2\x9b31m", 400),
+    (b"Call-ID: 1@192.0.2.1", b"Call-ID: \xe2\x80\xae1", 400),
     (b"Call-ID: 1@192.0.2.1", b"Call-ID: 1\r\nCall-ID: 2", 400),
     (b"CSeq: 1 INVITE\r\n", b"", 400),
     (b"CSeq: 1 INVITE", b"CSeq: 1 INVITE\r\nCSeq: 1 INVITE", 400),
