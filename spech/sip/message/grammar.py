@@ -115,8 +115,10 @@ def read_number(text: str, maximum: int, what: str) -> int:
     return number
 
 
-#: A comma with the empty elements after it, or a character that begins a span with commas.
-_SPLIT_AT: Final = re.compile(r',[, \t]*|["<]')
+#: One element of a list: commas within quotes and ``<>`` belong to it.
+_ELEMENT: Final = re.compile(r'[^,"<]*(?:(?:"[^"\\]*(?:\\.[^"\\]*)*"|<[^>]*>)[^,"<]*)*', re.DOTALL)
+#: A comma and the empty elements after it.
+_COMMAS: Final = re.compile(r",[, \t]*")
 #: The number of elements into which a list is split.
 _MOST_ELEMENTS: Final = 512
 
@@ -131,20 +133,13 @@ def split_list(value: str) -> list[str]:
         value = value.strip(BLANK)
         return [value] if value else []
     parts: list[str] = []
-    start = position = 0
-    while mark := _SPLIT_AT.search(value, position):
-        if mark[0][0] == ",":
-            parts.append(value[start : mark.start()])
-            start = position = mark.end()
-            if len(parts) == _MOST_ELEMENTS:
-                break
-        elif mark[0] == "<":
-            position = value.find(">", mark.end()) + 1
-        else:
-            quoted = QUOTED.match(value, mark.start())
-            position = quoted.end() if quoted else 0
-        if position == 0:
+    start = 0
+    while len(parts) < _MOST_ELEMENTS and (element := _ELEMENT.match(value, start)):
+        commas = _COMMAS.match(value, element.end())
+        if commas is None:
             break
+        parts.append(element[0])
+        start = commas.end()
     parts.append(value[start:])
     return [stripped for part in parts if (stripped := part.strip(BLANK))]
 

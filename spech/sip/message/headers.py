@@ -61,8 +61,9 @@ def masked(name: str, value: str) -> str:
     # Pieces of text alternate with the delimiters between them.
     pieces = _AROUND_USER.split(value)
     for index in range(0, len(pieces) - 1, 2):
-        if pieces[index + 1] == "@" and (user := _BEFORE_PASSWORD.search(pieces[index])):
-            pieces[index] = f"{pieces[index][: user.end()]}***"
+        piece = pieces[index]
+        if ":" in piece and pieces[index + 1] == "@" and (user := _BEFORE_PASSWORD.search(piece)):
+            pieces[index] = f"{piece[: user.end()]}***"
     return "".join(pieces)
 
 
