@@ -147,6 +147,8 @@ def _with_body(kind: str, read: Callable[[Request], object]) -> Callable[[bytes]
 
 
 def _ladder(data: bytes) -> None:
+    """Three messages, which have to share the 64 KiB that a timeline keeps of a call."""
+    data = data[: 65_536 // 3]
     here, there = ("192.0.2.1", 5060), ("192.0.2.2", 5060)
     body = Entry(1.0, "", here, there, _HEAD + b"Content-Type: application/sdp\r\n\r\n" + data)
     entries = (Entry(0.0, "", here, there, data), body, body, Entry(2.0, "timer"))
