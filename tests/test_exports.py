@@ -25,7 +25,8 @@ MEMBERS = {
     """,
     spech.Conference: "add empty join listen members open_audio record remove",
     spech.IncomingCall: """
-        answer asserted call_id called caller_number display_name ended over reject timeline
+        answer answered_elsewhere asserted call_id called caller_number display_name ended over
+        reject timeline
     """,
     spech.Mark: "decided played reached",
     spech.Playback: """
