@@ -11,8 +11,8 @@ import spech
 #: The public members of each class, beside those of ``object``.
 MEMBERS = {
     spech.Account: """
-        address auth_user carrier display_name encryption expires ice instance password
-        proxy register route symmetric tls transport uri websocket_path
+        address auth_user display_name encryption expires ice password proxy register symmetric
+        tls transport uri websocket_path
     """,
     spech.AudioPort: "close driven flush play put receive send take",
     spech.Call: """

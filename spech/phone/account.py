@@ -68,9 +68,10 @@ class Account:
             raise LocalProtocolError(f"expires must be at least one second, not {self.expires!r}")
         if not self.uri.user:
             raise LocalProtocolError(f"{self.address!r} has no user: write sip:user@host")
-        if self.carrier is not None and self.carrier not in TRANSPORTS:
+        transport = transport_of(self)
+        if transport is not None and transport not in TRANSPORTS:
             raise LocalProtocolError(
-                f"unknown transport {self.carrier!r}: it is one of {', '.join(TRANSPORTS)}"
+                f"unknown transport {transport!r}: it is one of {', '.join(TRANSPORTS)}"
             )
         if self.encryption not in POLICIES:
             raise LocalProtocolError(
@@ -84,24 +85,24 @@ class Account:
         """The address of record, parsed."""
         return parse_address(self.address).without("transport")
 
-    @property
-    def carrier(self) -> str | None:
-        """The transport that was chosen, in lower case, or None."""
-        chosen = parse_address(self.address).parameter("transport") or self.transport
-        return chosen.lower() if chosen else None
 
-    @property
-    def route(self) -> NameAddr | None:
-        """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
-        if self.proxy is None:
-            return None
-        uri = parse_address(self.proxy)
-        return NameAddr(uri if uri.parameter("lr") is not None else uri.with_parameters(lr=None))
+def transport_of(account: Account) -> str | None:
+    """The transport that was chosen for ``account``, in lower case, or None."""
+    chosen = parse_address(account.address).parameter("transport") or account.transport
+    return chosen.lower() if chosen else None
 
-    @property
-    def instance(self) -> str:
-        """A name for this machine's phone, the same after each start (RFC 5626 4.1)."""
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.address} on {uuid.getnode():x}").urn
+
+def route_of(account: Account) -> NameAddr | None:
+    """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
+    if account.proxy is None:
+        return None
+    uri = parse_address(account.proxy)
+    return NameAddr(uri if uri.parameter("lr") is not None else uri.with_parameters(lr=None))
+
+
+def instance_of(account: Account) -> str:
+    """A name for this machine's phone, the same after each start (RFC 5626 4.1)."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{account.address} on {uuid.getnode():x}").urn
 
 
 def parse_address(text: str) -> Uri:

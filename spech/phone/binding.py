@@ -11,7 +11,7 @@ from typing import Final, Literal
 import trio
 
 from spech.errors import RegistrationFailed, ServerUnreachable
-from spech.phone.account import Account
+from spech.phone.account import Account, instance_of
 from spech.scopes import open_scope
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
@@ -120,7 +120,7 @@ class Binding:
                 flows,
                 now,
                 expires=self._account.expires,
-                instance=self._account.instance,
+                instance=instance_of(self._account),
             )
         async with open_scope() as nursery:
             nursery.start_soon(self._refresh, registration)

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError, ServerUnreachable
-from spech.phone.account import Account, parse_address
+from spech.phone.account import Account, parse_address, route_of, transport_of
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.headers import NameAddr
@@ -42,7 +42,7 @@ class Dialling:
                 account.auth_user or account.uri.user or "",
                 account.password,
                 rng,
-                account.route,
+                route_of(account),
             )
 
     def complete(self, target: str) -> Uri:
@@ -84,11 +84,11 @@ class Dialling:
             hop = identity.routes[0].uri
             if uri.scheme == "sips":
                 hop = replace(hop, scheme="sips")  # Safe all the way (RFC 3261 26.2.2).
-            return await self._endpoint.flows_to(hop, account.carrier)
+            return await self._endpoint.flows_to(hop, transport_of(account))
         if uri.host == account.uri.host and uri.port in (None, account.uri.port):
             # Within the account's own domain: its server, port and transport included.
             uri = replace(uri, port=account.uri.port)
-            return await self._endpoint.flows_to(uri, account.carrier)
+            return await self._endpoint.flows_to(uri, transport_of(account))
         return await self._endpoint.flows_to(uri)
 
     def caller(self, caller: str | None, local: Address) -> Identity:
