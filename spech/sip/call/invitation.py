@@ -26,6 +26,8 @@ from spech.sip.transaction.transaction import ClientTransaction, ServerTransacti
 
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
 _MOST_REDIRECTIONS: Final = 5
+#: Contacts of one redirection that are looked up: each may cost several queries and seconds.
+_MOST_TARGETS: Final = 8
 #: How many ends may answer one INVITE (RFC 5393 gives a request a breadth of 60).
 _FORKS: Final = 60
 
@@ -266,6 +268,7 @@ class Invitation(Attempts):
             for contact in sorted(response.contacts, key=_preference, reverse=True)
             if contact.uri.scheme in self._schemes and contact.uri != self._target
         )
+        targets = targets[:_MOST_TARGETS]
         self._redirections += 1
         if not targets or self._redirections > _MOST_REDIRECTIONS:
             return False

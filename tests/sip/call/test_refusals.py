@@ -11,10 +11,11 @@ from spech.sip.agent import UserAgent
 from spech.sip.call.session import SessionState
 from spech.sip.dialog.capabilities import ALLOW, KNOWN
 from spech.sip.message.body import MAX_BODY
-from spech.sip.message.message import Request, Response
+from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
+from spech.testing.wire import FakeWire
 
 from ..conftest import Pair, invite, media
 
@@ -284,3 +285,19 @@ def test_options_are_answered_truthfully(scripted: Pair) -> None:
             assert isinstance(answer, Response)
             assert answer.cseq.method == method
             assert answer.status not in (405, 501)
+
+
+def test_a_redirection_to_very_many_places_costs_few_look_ups() -> None:
+    pair = Pair(FakeWire(seed=9), bob_agent=False)
+    pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    places = ", ".join(f"<sip:x@h{number}.test>;q=0.{number:03}" for number in range(100))
+    response = response_to(request, 302, to_tag="b", headers=[("Contact", places)])
+    pair.bob.send(response, pair.alice)
+    pair.wire.run(0.1)
+    event = pair.find(pair.alice, events.Redirected)
+    assert isinstance(event, events.Redirected)
+    assert [str(uri) for uri in event.targets][:2] == ["sip:x@h99.test", "sip:x@h98.test"]
+    assert len(event.targets) == 8
