@@ -9,7 +9,8 @@ import pytest
 
 from spech.errors import LocalProtocolError
 from spech.sip import events
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import Request, Response, response_to

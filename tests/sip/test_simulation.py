@@ -16,7 +16,8 @@ from spech.errors import LocalProtocolError
 from spech.sip import events
 from spech.sip.call.leg import Leg
 from spech.sip.call.replaces import Replaces
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri

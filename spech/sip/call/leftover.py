@@ -1,7 +1,7 @@
 """The farewell to a call of a process that was killed, from the record of the call.
 
 :meth:`Session.farewell_record` is stored while the call lives; after a restart
-:class:`LeftoverCall` sends the farewell of :data:`~spech.sip.call.session.FAREWELL` that the record
+:class:`LeftoverCall` sends the farewell of :data:`~spech.sip.call.states.FAREWELL` that the record
 names. Pure, like all of ``sip/call``.
 """
 

@@ -10,7 +10,6 @@ Pure: time comes in as ``now`` in seconds, bytes leave through the context.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +35,7 @@ from spech.sip.call.renegotiation import Renegotiation, busy
 from spech.sip.call.responder import Responder
 from spech.sip.call.session_timer import SessionTimer
 from spech.sip.call.source_check import SourceCheck
+from spech.sip.call.states import FAREWELL, Farewell, SessionState
 from spech.sip.call.transfer import Referral, Transfer, Transfers
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import Caller, answered_elsewhere, caller_of, reason_of
@@ -60,47 +60,6 @@ _TRYING: Final = 0.2
 #: Seconds after a provisional response within which another one is due. They come each minute
 #: (RFC 3261 13.3.1.1); proxies wait for more than three (16.6, timer C).
 _SILENT: Final = 185.0
-
-
-class SessionState(enum.Enum):
-    """The state of a session."""
-
-    CALLING = "we called, no response yet"
-    RINGING = "we called, a provisional response came"
-    REDIRECTED = "we were redirected, and have not called the new target yet"
-    CANCELLING = "we cancelled, the final response is still to come"
-    INCOMING = "they called, not yet answered"
-    ANSWERED = "we answered, no ACK yet"
-    CONFIRMED = "confirmed"
-    CLOSING = "BYE sent"
-    ENDED = "ended"
-
-
-class Farewell(enum.Enum):
-    """How a session is ended."""
-
-    CANCEL_LATER = "wait for a provisional response, then CANCEL"  # RFC 3261 9.1
-    CANCEL = "CANCEL"
-    DECLINE = "a final failure response"
-    BYE_LATER = "wait for the ACK or 64*T1, then BYE"  # RFC 3261 15
-    BYE = "BYE"
-    FORGET = "nothing: no request is pending"
-    NOTHING = "nothing: it has been sent"
-
-
-#: The farewell in each state. A 2xx that crosses our CANCEL, or comes from a further fork, is
-#: acknowledged and then ended with BYE: see :meth:`Session.accepted`.
-FAREWELL: Final[dict[SessionState, Farewell]] = {
-    SessionState.CALLING: Farewell.CANCEL_LATER,
-    SessionState.RINGING: Farewell.CANCEL,
-    SessionState.REDIRECTED: Farewell.FORGET,
-    SessionState.CANCELLING: Farewell.NOTHING,
-    SessionState.INCOMING: Farewell.DECLINE,
-    SessionState.ANSWERED: Farewell.BYE_LATER,
-    SessionState.CONFIRMED: Farewell.BYE,
-    SessionState.CLOSING: Farewell.NOTHING,
-    SessionState.ENDED: Farewell.NOTHING,
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.body import opened
 from spech.sip.message.message import Request, response_to
 

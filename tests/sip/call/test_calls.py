@@ -8,7 +8,7 @@ import pytest
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.digest import DigestServer
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, response_to

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.message import Request, response_to
 from spech.testing.wire import FakeWire
 

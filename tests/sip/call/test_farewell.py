@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spech.sip.call.session import FAREWELL, SessionState
+from spech.sip.call.states import FAREWELL, SessionState
 from spech.sip.message.message import Request
 from spech.testing.wire import FakeWire
 

@@ -6,7 +6,8 @@ import pytest
 
 from spech.sip import events
 from spech.sip.call.info import dtmf_digit
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.call.transfer import Transfer
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, response_to

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from spech.sip.call.leftover import FarewellRecord, LeftoverCall
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, response_to

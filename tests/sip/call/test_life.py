@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 
 from ..conftest import Pair
 

@@ -8,7 +8,7 @@ import pytest
 
 from spech.sip import events
 from spech.sip.agent import UserAgent
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.capabilities import ALLOW, KNOWN
 from spech.sip.message.body import MAX_BODY
 from spech.sip.message.message import Request, Response, response_to

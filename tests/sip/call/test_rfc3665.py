@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.digest import DigestServer, Verdict
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import AuthHeader, NameAddr

@@ -9,7 +9,7 @@ redial 2.17: dialog events, then a call), transfer to instant messaging (2.6), a
 from __future__ import annotations
 
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Outgoing

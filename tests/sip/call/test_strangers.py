@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri

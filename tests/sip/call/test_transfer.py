@@ -7,7 +7,7 @@ import pytest
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip import events
 from spech.sip.call.replaces import Replaces, embedded
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.message import Response
 from spech.sip.message.uri import Uri
 from spech.testing.wire import FakeWire

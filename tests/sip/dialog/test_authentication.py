@@ -11,7 +11,8 @@ import trio
 
 from spech import Account, CallFailed, open_phone
 from spech.sip import events
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to

@@ -12,7 +12,7 @@ import trio.testing
 
 from spech import Account, PortRange, open_phone
 from spech.sip import events
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.framing import StreamFramer
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse

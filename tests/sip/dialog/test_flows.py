@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spech.sip.call.session import SessionState
+from spech.sip.call.states import SessionState
 from spech.sip.message.message import Request, Response, response_to
 from spech.testing.wire import FakeWire
 

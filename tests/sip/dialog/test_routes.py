@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from spech.sip import events
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import NameAddr

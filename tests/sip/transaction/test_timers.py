@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from spech.sip.call.session import Session, SessionState
+from spech.sip.call.session import Session
+from spech.sip.call.states import SessionState
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
 from spech.sip.message.message import Request, Response, response_to
