@@ -12,7 +12,7 @@ import trio
 from spech import Account, Call, Phone, open_phone
 from spech.testing.audio import assert_silence, sine
 from spech.testing.plugin import unavailable
-from spech.testing.talk import hear_tone, listen
+from spech.testing.talk import hear_tone, listen, talk
 from spech.testing.waiting import until
 
 from .. import ports
@@ -116,3 +116,27 @@ async def test_calling_a_page(page: jssip.Page, codec: str) -> None:
             await call.answered(timeout=20)
             assert call.codec == codec
             await converse(call, page)
+
+
+async def test_called_by_a_page_that_hides_its_addresses(proxy: None, tmp_path: Path) -> None:
+    """Its offer has ``c=0.0.0.0``, port 9 and a candidate ``.local``: no hold, and ICE finds it."""
+    with trio.fail_after(PATIENCE):
+        async with AsyncExitStack() as stack:
+            page = await stack.enter_async_context(jssip.running(tmp_path))
+            await page.register(PORT, "page")
+            bob = await open_bob(stack, "opus")
+            await page.evaluate("dial('sip:bob@127.0.0.1')")
+            incoming = await anext(bob.incoming_calls())
+            async with incoming.answer() as call:
+                offer = next(entry.data for entry in call.timeline if b"m=audio" in entry.data)
+                assert b"m=audio 9 " in offer
+                assert b"c=IN IP4 0.0.0.0" in offer
+                assert b".local " in offer
+                with call.open_audio(RATE) as port:
+                    await hear_tone(port, jssip.TONE_FREQUENCY, say=SAID)
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(talk, port, SAID, PATIENCE)
+                        await page.hear(1200)
+                        nursery.cancel_scope.cancel()
+                assert not call.held
+                assert call.encrypted == "DTLS"
