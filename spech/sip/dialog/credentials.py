@@ -2,7 +2,7 @@
 
 Anyone who sees an answer to a challenge can guess the password offline. So only our servers are
 answered: the registrar, and the proxy that requests outside dialogs go to. A challenge is judged by
-the flow that it came over, never by the host that a URI names.
+the flow that its request was sent over, never by the host that a URI names.
 """
 
 from __future__ import annotations
