@@ -12,6 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from spech.errors import LocalProtocolError
 from spech.sip import events
 from spech.sip.call.leg import Leg
@@ -30,6 +32,9 @@ from .conftest import media
 from .registrar import Registrar
 
 RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
+CHOSEN = os.environ.get("SPECH_SIMULATION")
+#: Runs in one test, so that processors share the work.
+BATCH = 50
 #: Seconds for which people act, and for which the stack then sorts itself out: a session timer.
 BUSY, SETTLING, LEAVING = 40.0, 2000.0, 200.0
 #: More often no message is sent: timer G and E, doubled by a network that doubles.
@@ -43,9 +48,10 @@ MIRROR = {
 }
 
 
-def test_both_ends_agree_and_nothing_is_left() -> None:
-    chosen = os.environ.get("SPECH_SIMULATION")
-    for seed in range(RUNS) if chosen is None else [int(chosen)]:
+@pytest.mark.parametrize("first", range(0, RUNS, BATCH) if CHOSEN is None else [int(CHOSEN)])
+def test_both_ends_agree_and_nothing_is_left(first: int) -> None:
+    last = min(first + BATCH, RUNS) if CHOSEN is None else first + 1
+    for seed in range(first, last):
         simulation = Simulation(seed)
         try:
             simulation.run()
