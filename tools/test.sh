@@ -5,8 +5,8 @@
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
-# Without arguments, the pure tests run while the programs for the others are being installed. The
-# real-time tests mostly wait, so more of them run at once than there are processors.
+# Without arguments, the pure tests run while the programs for the others are being installed. No
+# more tests run at once than there are processors, because the real-time ones judge sound.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +22,7 @@ at_once() { .venv/bin/pytest -q --numprocesses "$@"; }
 if [ "${1:-}" = peers ]; then
     shift
     tools/setup.sh peers
-    at_once $((processors + 1)) --dist loadfile --no-loadscope-reorder -m peers tests/peers "$@"
+    at_once "$processors" --dist loadfile --no-loadscope-reorder -m peers tests/peers "$@"
 elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
@@ -32,6 +32,6 @@ else
     failed=0
     at_once "$processors" --dist worksteal -m "not real_time" || failed=1
     wait $!
-    at_once $((processors + 1)) --dist loadfile --no-loadscope-reorder -m "real_time and not peers" || failed=1
+    at_once "$processors" --dist loadfile --no-loadscope-reorder -m "real_time and not peers" || failed=1
     exit $failed
 fi

@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from spech import Call, Phone, PortRange, open_phone
+from spech import Call, CallFailed, Phone, PortRange, open_phone
 
 PORTS = PortRange(37_400, 37_439)
 SPECH = [sys.executable, "-m", "spech"]
@@ -58,9 +58,16 @@ async def call_until_ended(phone: Phone, target: str, up: list[Call]) -> None:
 
 
 async def await_listening(phone: Phone, target: str) -> None:
-    """The process needs a moment to start; INVITEs are repeated, so one call waits for it."""
-    async with phone.call(target) as call:
-        await call.answered(timeout=20)
+    """The process needs a moment to start; until then its port refuses each call at once."""
+    with trio.fail_after(20):
+        while True:
+            try:
+                async with phone.call(target) as call:
+                    await call.answered()
+                    return
+            except CallFailed as refused:
+                assert refused.status == 503  # noqa: PT017 - Anything but a closed port is a fault.
+                await trio.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
