@@ -5,8 +5,9 @@
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
-# Without arguments, the pure tests run while the programs for the others are being installed. No
-# more tests run at once than there are processors, because the real-time ones judge sound.
+# Without arguments, the pure tests run on all processors, while the programs for the others are
+# being installed. The real-time tests run one after the other: they judge sound, and a browser or a
+# second call beside them leaves gaps in it on a machine with two processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,13 +17,11 @@ if tools/setup.sh may-install; then
     export SPECH_REQUIRE_BROWSER=${SPECH_REQUIRE_BROWSER:-1}
     export SPECH_REQUIRE_PEERS=${SPECH_REQUIRE_PEERS:-1}
 fi
-processors=$(nproc)
-at_once() { .venv/bin/pytest -q --numprocesses "$@"; }
 
 if [ "${1:-}" = peers ]; then
     shift
     tools/setup.sh peers
-    at_once "$processors" --dist loadfile --no-loadscope-reorder -m peers tests/peers "$@"
+    .venv/bin/pytest -q -m peers tests/peers "$@"
 elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
@@ -30,8 +29,8 @@ else
     tools/setup.sh pure
     tools/setup.sh test &
     failed=0
-    at_once "$processors" --dist worksteal -m "not real_time" || failed=1
+    .venv/bin/pytest -q --numprocesses "$(nproc)" --dist worksteal -m "not real_time" || failed=1
     wait $!
-    at_once "$processors" --dist loadfile --no-loadscope-reorder -m "real_time and not peers" || failed=1
+    .venv/bin/pytest -q -m "real_time and not peers" || failed=1
     exit $failed
 fi
