@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from spech import Phone, PortRange, open_phone
 from spech.testing.audio import assert_tone, sine, sounding
 from spech.testing.plugin import unavailable
+from spech.testing.waiting import until
 
 from . import baresip
 
@@ -36,3 +38,8 @@ def assert_heard(pcm: NDArray[np.int16]) -> None:
     """The other end heard what we said; half a second out of it is measured."""
     heard = sounding(pcm, RATE)
     assert_tone(heard[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12)
+
+
+async def await_bound(port: int) -> None:
+    """Wait until a program listens on this UDP port: a closed one fails a call at once."""
+    await until(lambda: f":{port:04X} " in Path("/proc/net/udp").read_text())

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from spech import Phone
 from spech.testing.talk import hear_tone, talk
-from spech.testing.waiting import first, until
+from spech.testing.waiting import first
 
 from .. import ports
 from . import baresip
-from .conftest import RATE, SAID, assert_heard
+from .conftest import RATE, SAID, assert_heard, await_bound
 
 PORT = ports.reserve(24)
 
@@ -60,7 +60,7 @@ async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
-            await until(lambda: f":{PORT:04X} " in Path("/proc/net/udp").read_text())
+            await await_bound(PORT)
             async with phone.call(f"sip:baresip@127.0.0.1:{PORT}") as call:
                 await call.answered(timeout=5)
                 with call.open_audio(RATE) as port:

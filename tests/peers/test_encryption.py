@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from spech import Phone
 from spech.sip.description.media_security import Policy
 from spech.testing.talk import hear_tone, talk
-from spech.testing.waiting import first, until
+from spech.testing.waiting import first
 
 from .. import ports
 from . import baresip
-from .conftest import RATE, SAID, assert_heard
+from .conftest import RATE, SAID, assert_heard, await_bound
 
 PORT = ports.reserve(24)
 
@@ -68,7 +68,7 @@ async def test_we_call_it(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
             target = f"sip:baresip@127.0.0.1:{PORT}"
-            await until(lambda: f":{PORT:04X} " in Path("/proc/net/udp").read_text())
+            await await_bound(PORT)
             async with phone.call(target, encryption=ours) as call:
                 await call.answered(timeout=5)
                 with call.open_audio(RATE) as port:

@@ -23,6 +23,7 @@ from spech.testing.waiting import first, until
 from .. import ports
 from ..inside import dialog_of, endpoint_of, session_of
 from . import sipp
+from .conftest import await_bound
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 PORT = ports.reserve(8)
@@ -53,7 +54,7 @@ async def called(scenario: str, directory: Path) -> AsyncIterator[None]:
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, _text(scenario), directory, PORT)
-            await until(lambda: f":{PORT:04X} " in Path("/proc/net/udp").read_text())
+            await await_bound(PORT)
             yield
 
 

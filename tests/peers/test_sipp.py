@@ -11,10 +11,11 @@ from spech import CallFailed, IncomingCall, Phone
 from spech.testing.audio import Tone, sine
 from spech.testing.plugin import unavailable
 from spech.testing.talk import hear_tone, listen
-from spech.testing.waiting import first, until
+from spech.testing.waiting import first
 
 from .. import ports
 from . import sipp
+from .conftest import await_bound
 
 RATE = 8000
 PORT = ports.reserve(8)
@@ -96,7 +97,7 @@ async def test_we_call_and_our_tone_comes_back(phone: Phone, tmp_path: Path) -> 
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, sipp.callee(), tmp_path, PORT)
-            await until(lambda: f":{PORT:04X} " in Path("/proc/net/udp").read_text())
+            await await_bound(PORT)
             async with phone.call(f"sip:echo@127.0.0.1:{PORT}") as call:
                 await call.answered(timeout=5)
                 with call.open_audio(RATE) as port:
@@ -107,7 +108,7 @@ async def test_a_refusal_is_understood_and_acknowledged(phone: Phone, tmp_path: 
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, sipp.callee(status=603), tmp_path, PORT)
-            await until(lambda: f":{PORT:04X} " in Path("/proc/net/udp").read_text())
+            await await_bound(PORT)
             async with phone.call(f"sip:nobody@127.0.0.1:{PORT}") as call:
                 with pytest.raises(CallFailed) as failed:
                     await call.answered(timeout=5)
