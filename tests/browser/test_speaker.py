@@ -13,13 +13,14 @@ MINUTES = 10
 #: Frames of a tone come each 20 ms of the server's clock, up to ``jitter`` s late; blocks of 128
 #: samples are played by the sound card's. Says what was heard after the first five seconds.
 PLAY = """
-({ source, rate, drift, jitter, minutes }) => {
+async ({ source, rate, drift, jitter, minutes }) => {
   const registered = {};
-  class AudioWorkletProcessor {
+  globalThis.AudioWorkletProcessor = class {
     port = { postMessage() {} };
-  }
-  const load = new Function("AudioWorkletProcessor", "registerProcessor", "sampleRate", source);
-  load(AudioWorkletProcessor, (name, made) => { registered[name] = made; }, rate);
+  };
+  globalThis.registerProcessor = (name, made) => { registered[name] = made; };
+  globalThis.sampleRate = rate;
+  await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
   const speaker = new registered["spech-speaker"]();
   const size = rate / 50;
   const tone = (at) => 8000 * Math.sin((2 * Math.PI * 400 * at) / rate);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -62,5 +63,6 @@ def test_asyncio_is_told_to_be_trio() -> None:
         async with open_phone():
             pass
 
-    with pytest.raises(RuntimeError, match=r"spech.run\(main\)"):
-        asyncio.run(main())
+    # In a thread of its own: asyncio may be running in this one already.
+    with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match=r"spech.run\(main\)"):
+        threads.submit(lambda: asyncio.run(main())).result()
