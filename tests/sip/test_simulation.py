@@ -87,6 +87,9 @@ class Simulation:
             peer.on_event = self._observer(peer)
         if self.registrar is not None:
             self.home = self.wire.peer("10.0.0.9", screen=self.registrar)
+            if seed % 16:
+                # It never answers the phones' probes, which are most of such a run's work.
+                self.wire.drop = lambda packet: packet.data.startswith(b"OPTIONS")
             for peer in self.peers:
                 self._register(peer)
 
