@@ -30,6 +30,7 @@ from spech.phone.binding import RegistrationStatus
 from spech.phone.call import Call, TransferRequest
 from spech.phone.conference import Conference, open_conference
 from spech.phone.correspondence import Message, Subscription
+from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone, open_phone
 from spech.phone.running import run
@@ -49,6 +50,7 @@ __all__ = [
     "Conference",
     "DialogInfo",
     "DialogState",
+    "DigitHeard",
     "IncomingCall",
     "LocalProtocolError",
     "Mailbox",
@@ -75,6 +77,8 @@ __all__ = [
     "ServerUnreachable",
     "SipFailure",
     "SpechError",
+    "SpeechBegan",
+    "SpeechEnded",
     "Subscription",
     "TlsSettings",
     "TransferRequest",

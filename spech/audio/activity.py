@@ -20,6 +20,7 @@ _SILENCE = -72.0  # dBFS
 _HANGOVER = 12  # ticks of 20 ms
 _BLOCK = 10
 _BLOCKS = 10
+_ONSET = 3  # loud ticks in a row with which an utterance begins
 
 
 class VoiceActivity:
@@ -48,6 +49,31 @@ class VoiceActivity:
         elif self._hangover:
             self._hangover -= 1
         return self._hangover > 0
+
+
+class UtteranceDetector:
+    """Tells when somebody begins and stops speaking.
+
+    An utterance begins with 60 ms of speech, so that a click is none, and ends with 240 ms of
+    silence or noise.
+    """
+
+    def __init__(self) -> None:
+        self._activity = VoiceActivity()
+        self._loud = 0
+        self._speaking = False
+
+    def feed(self, pcm: Samples) -> bool | None:
+        """Take a tick of 20 ms. True where an utterance begins, False where it ends, else None."""
+        active = self._activity.hear(pcm)
+        self._loud = 0 if self._activity.noisy else self._loud + 1
+        if self._speaking and not active:
+            self._speaking = False
+            return False
+        if not self._speaking and self._loud >= _ONSET:
+            self._speaking = True
+            return True
+        return None
 
 
 class _Floor:

@@ -13,12 +13,19 @@ import trio
 
 from spech import codecs
 from spech.agreement import RTCP, RTP, Agreed
+from spech.audio.activity import UtteranceDetector
 from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
 from spech.codecs import Codec, Samples
 from spech.errors import PeerUnreachable
 from spech.media.decoders import OtherFormat
-from spech.media.events import EventDigit, HandshakeFinished, MediaEvent, ToneDigit
+from spech.media.events import (
+    EventDigit,
+    HandshakeFinished,
+    MediaEvent,
+    SpeechChanged,
+    ToneDigit,
+)
 from spech.media.playout import Playout
 from spech.media.port import FRAMES_PER_SECOND
 from spech.media.speech import Speech
@@ -82,6 +89,7 @@ class Media:
         self._events: bool | None = None
         self._detects_tones = False
         self._detector: DigitDetector | None = None
+        self._utterances: UtteranceDetector | None = None
         self._codec: Codec | None = None
         self._chosen = ""
         self._payload_type = -1
@@ -138,6 +146,11 @@ class Media:
     def detects_tones(self, detects: bool) -> None:
         self._detects_tones = detects
         self._detector = None
+
+    def detect_speech(self) -> None:
+        """Emit :class:`~spech.media.events.SpeechChanged` from now on."""
+        if self._utterances is None:
+            self._utterances = UtteranceDetector()
 
     def rebind(self, pair: PortPair) -> None:
         """Continue with other sockets. The one who leased them closes them, after :meth:`close`."""
@@ -268,6 +281,10 @@ class Media:
             heard = self.speech.silence
         elif self._detects_tones:
             self._detect(heard, codec.rate, lost=playout.bridged)
+        if self._utterances is not None:
+            speaking = self._utterances.feed(heard)
+            if speaking is not None:
+                self.on_event(SpeechChanged(speaking))
         heard = self.voices.listen(heard)
         # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
         microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)

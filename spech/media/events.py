@@ -23,6 +23,13 @@ class ToneDigit:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechChanged:
+    """The peer begins to speak, or has stopped."""
+
+    speaking: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InfoDigit:
     """A digit of ours is to be sent as an INFO request; its key was down for ``duration_ms``."""
 
@@ -37,4 +44,4 @@ class HandshakeFinished:
     failure: str | None
 
 
-MediaEvent = EventDigit | ToneDigit | InfoDigit | HandshakeFinished
+MediaEvent = EventDigit | ToneDigit | SpeechChanged | InfoDigit | HandshakeFinished

@@ -43,6 +43,7 @@ class Call(Sound):
         driver.on_change = self._notify
         driver.on_digit = self._receive_digit
         driver.on_tone = self._receive_tone
+        driver.on_speech = self._receive_speech
 
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"

@@ -15,7 +15,14 @@ import trio
 from spech.agreement import Agreed
 from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable
 from spech.media.engine import Media
-from spech.media.events import EventDigit, HandshakeFinished, InfoDigit, MediaEvent, ToneDigit
+from spech.media.events import (
+    EventDigit,
+    HandshakeFinished,
+    InfoDigit,
+    MediaEvent,
+    SpeechChanged,
+    ToneDigit,
+)
 from spech.phone.life import Patience, PeerLife
 from spech.rtp.clock import MediaClock
 from spech.rtp.ports import PortPair
@@ -80,6 +87,8 @@ class CallDriver:
         self.on_digit: Callable[[str], None] = lambda digit: None
         #: Called with each digit that is detected in the sound.
         self.on_tone: Callable[[str], None] = lambda digit: None
+        #: Called when the far end begins to speak (True), and when it has stopped.
+        self.on_speech: Callable[[bool], None] = lambda speaking: None
 
         self.opened_at = trio.current_time()
         self.opened_wall = time.time()
@@ -326,6 +335,8 @@ class CallDriver:
                 self.on_digit(digit)
             case ToneDigit(digit):
                 self.on_tone(digit)
+            case SpeechChanged(speaking):
+                self.on_speech(speaking)
             case InfoDigit(digit, duration_ms):
                 self._send_info(digit, duration_ms)
             case HandshakeFinished(failure):

@@ -17,6 +17,7 @@ from spech.media.keypad import GAP_MS, KEY_MS, Method
 from spech.media.playback import Playable, Playback
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
+from spech.phone.heard import DigitHeard, HeardEvent, HeardEvents, SpeechBegan, SpeechEnded
 
 #: Seconds within which a digit that came by two ways is one.
 _SAME_KEY: Final = 0.5
@@ -33,6 +34,7 @@ class Sound(ABC):
         self._digits_received = ""
         self._digits = ""
         self._toned = ("", 0.0)
+        self._listeners: list[HeardEvents] = []
 
     @abstractmethod
     def _require_up(self) -> None:
@@ -229,6 +231,22 @@ class Sound(ABC):
         """Leave the room, if the call is in one."""
         self._media.voices.leave()
 
+    def heard(self) -> HeardEvents:
+        """What the far end does: ``async for event in call.heard()``.
+
+        The iterator yields a :class:`DigitHeard` for each digit, and :class:`SpeechBegan` and
+        :class:`SpeechEnded` as it speaks, from now on and in order. It ends with the call. Events
+        that are not read wait, the last 1,000 of them. :meth:`collect_digits` gets the digits too.
+
+            async for event in call.heard():
+                if isinstance(event, SpeechBegan):
+                    said_ms = answer.flush()
+        """
+        self._media.detect_speech()
+        events = HeardEvents(self.changed, self._require_up)
+        self._listeners.append(events)
+        return events
+
     # ------------------------------------------------------------------ digits
 
     def send_dtmf(
@@ -331,4 +349,13 @@ class Sound(ABC):
     def _take_digit(self, digit: str) -> None:
         self._digits_received = (self._digits_received + digit)[-_MOST_DIGITS:]
         self._digits = (self._digits + digit)[-_MOST_DIGITS:]
+        self._tell(DigitHeard(digit, trio.current_time()))
+
+    def _receive_speech(self, speaking: bool) -> None:
+        """The far end begins to speak, or has stopped."""
+        self._tell((SpeechBegan if speaking else SpeechEnded)(trio.current_time()))
+
+    def _tell(self, event: HeardEvent) -> None:
+        for events in self._listeners:
+            events.add(event)
         self._notify()

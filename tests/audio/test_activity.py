@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spech.audio.activity import VoiceActivity
+from spech.audio.activity import UtteranceDetector, VoiceActivity
 from spech.audio.tones import tone
 from spech.codecs.base import Samples
 from spech.testing.speech import SENTENCES, speak
@@ -74,3 +74,34 @@ def test_nothing_but_a_room_is_left_out_soon() -> None:
 def test_a_steady_tone_is_no_room(level: float) -> None:
     """A dial tone or music on hold may last; no room is as loud as that."""
     assert judge(VoiceActivity(), tone((440,), 20, 8000, level=level), 8000).all()
+
+
+def utterances(sound: Samples, rate: int) -> list[tuple[float, bool]]:
+    """When speech begins (True) and ends, in seconds."""
+    detector, size = UtteranceDetector(), rate // 50
+    found = []
+    for start in range(0, len(sound) - size + 1, size):
+        changed = detector.feed(sound[start : start + size])
+        if changed is not None:
+            found.append(((start + size) / rate, changed))
+    return found
+
+
+def test_an_utterance_begins_soon_and_ends_soon() -> None:
+    quiet = room(8000, 6, 30).astype(np.int16)
+    said = speak("Stop", 8000, peak=0.4)
+    loud = np.flatnonzero(np.abs(said) > 200)
+    said = said[loud[0] : loud[-1] + 1]
+    sound = quiet.copy()
+    sound[16000 : 16000 + len(said)] += said
+    (begun, begins), (over, ends) = utterances(sound, 8000)
+    assert (begins, ends) == (True, False)
+    assert 2.06 <= begun <= 2.16
+    assert over - (2 + len(said) / 8000) <= 0.3
+
+
+def test_silence_a_room_and_a_click_are_no_utterance() -> None:
+    sound = room(8000, 6, 30).astype(np.int16)
+    sound[24000:24200] = 8000
+    assert utterances(sound, 8000) == []
+    assert utterances(np.zeros(48000, np.int16), 8000) == []

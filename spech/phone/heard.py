@@ -1,0 +1,83 @@
+"""What a far end does that a program reacts to: it presses keys, speaks, and stops speaking."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from spech.errors import CallEnded
+
+#: Events that wait for a program; the oldest are dropped.
+_MOST_EVENTS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DigitHeard:
+    """A digit came: as a telephone event, in INFO, or as tones.
+
+    Attributes:
+        digit: one of ``0-9 * # A-D``.
+        at: when, in seconds of :func:`trio.current_time`.
+    """
+
+    digit: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegan:
+    """The far end has been speaking for 60 ms.
+
+    Attributes:
+        at: as in :class:`DigitHeard`.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """The far end has not spoken for 240 ms.
+
+    Attributes:
+        at: as in :class:`DigitHeard`.
+    """
+
+    at: float
+
+
+HeardEvent = DigitHeard | SpeechBegan | SpeechEnded
+
+
+class HeardEvents(AsyncIterator[HeardEvent]):
+    """The events of one call; see :meth:`Call.heard`. It may be left at any time.
+
+    Args:
+        changed: waits for the next change of the call.
+        require_up: raises :class:`~spech.CallEnded` once the call is over.
+    """
+
+    def __init__(
+        self, changed: Callable[[], Awaitable[None]], require_up: Callable[[], None]
+    ) -> None:
+        self._changed = changed
+        self._require_up = require_up
+        self._waiting: deque[HeardEvent] = deque(maxlen=_MOST_EVENTS)
+
+    def add(self, event: HeardEvent) -> None:
+        """Something happened."""
+        self._waiting.append(event)
+
+    async def __anext__(self) -> HeardEvent:
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            try:
+                self._require_up()
+            except CallEnded:
+                raise StopAsyncIteration from None
+            await self._changed()
+        return self._waiting.popleft()
