@@ -21,26 +21,26 @@ class Account:
         address: the address of record, ``user@host[:port]``, with or without ``sip:``; host and
             port are also the registrar and where calls are sent. ``;transport=tcp`` behind it
             chooses the transport.
-        password: for digest authentication, None where none is asked for.
-        auth_user: the user name for authentication, where it differs from that of the address.
+        password: for digest authentication, None if the server requires none.
+        auth_user: the user name for authentication, if it differs from that of the address.
         display_name: the name that people see when we call.
         transport: "udp", "tcp", "tls", "ws" or "wss"; None for what the server's domain
             recommends, UDP where it does not say.
         proxy: a SIP URI through which all requests go, ``sip:host[:port]``; the outbound proxy.
         tls: whom to trust over "tls" and "wss", and our own certificate.
-        websocket_path: where the server takes WebSockets, for "ws" and "wss".
-        encryption: of the sound: "off" (the default) offers plain calls and takes encrypted ones
-            where nothing else is offered; "optional" encrypts where the other side can;
-            "required" refuses plain calls. Keys travel in the signalling (SDES) where that is
-            encrypted, and come from a handshake (DTLS-SRTP) otherwise; "sdes" and "dtls" require
-            one of the two.
-        ice: True to offer ICE (RFC 8445), as calls to browsers need it; False to use none; None to
-            answer it, and to offer it where there is a STUN server.
-        expires: seconds for which each registration is asked for.
+        websocket_path: the path of the server's WebSocket URL, for "ws" and "wss".
+        encryption: of the media: "off" (the default) offers unencrypted calls, and accepts
+            encrypted ones if the offer has nothing else; "optional" encrypts if the far end
+            supports it; "required" refuses unencrypted calls. Keys are exchanged in the signalling
+            (SDES) if that is encrypted, and in a handshake (DTLS-SRTP) otherwise; "sdes" and
+            "dtls" require one of the two.
+        ice: True to offer ICE (RFC 8445), as calls to browsers need it; False not to use it; None
+            to accept it, and to offer it if there is a STUN server.
+        expires: the lifetime to request for each registration, in seconds.
         register: False to place calls without registering.
-        symmetric: send sound to where the far end's packets come from, as NATs need it. False
-            sends to the address that was negotiated and believes no other host: for closed
-            networks, and for tests that have to notice sound that goes one way only.
+        symmetric: send media to the address that the far end's packets come from, as NATs require.
+            False sends to the negotiated address and accepts packets from no other host: for
+            closed networks, and for tests that must detect one-way audio.
 
     Raises:
         LocalProtocolError: ``address`` or ``proxy`` is not a SIP address, or the transport or
@@ -87,13 +87,13 @@ class Account:
 
 
 def transport_of(account: Account) -> str | None:
-    """The transport that was chosen for ``account``, in lower case, or None."""
+    """The transport chosen for ``account``, in lower case, or None."""
     chosen = parse_address(account.address).parameter("transport") or account.transport
     return chosen.lower() if chosen else None
 
 
 def route_of(account: Account) -> NameAddr | None:
-    """The pre-loaded route through the proxy (RFC 3261 8.1.2), always a loose one."""
+    """The pre-loaded Route through the proxy (RFC 3261 8.1.2), always with ``lr``."""
     if account.proxy is None:
         return None
     uri = parse_address(account.proxy)
@@ -101,15 +101,15 @@ def route_of(account: Account) -> NameAddr | None:
 
 
 def instance_of(account: Account) -> str:
-    """A name for this machine's phone, the same after each start (RFC 5626 4.1)."""
+    """The instance ID of this machine's phone, the same after each start (RFC 5626 4.1)."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{account.address} on {uuid.getnode():x}").urn
 
 
 def parse_address(text: str) -> Uri:
-    """A SIP URI that a person or a program wrote.
+    """Parse a SIP URI that a person or a program wrote.
 
     Raises:
-        LocalProtocolError: it is none.
+        LocalProtocolError: ``text`` is not a SIP URI.
     """
     try:
         uri = Uri.parse(text)

@@ -1,4 +1,4 @@
-"""Wrong arguments of a program, told in a sentence before anything is opened."""
+"""Checks the arguments of a program, so that mistakes raise clear errors early."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from spech.rtp.ports import PortRange
 
 
 def check_phone(account: object, listen: object, ports: object) -> None:
-    """Check what :func:`spech.open_phone` was given.
+    """Check arguments of :func:`spech.open_phone`.
 
     Raises:
-        TypeError: one of them is of another kind than expected.
+        TypeError: an argument has the wrong type.
         LocalProtocolError: the port is out of range.
         RuntimeError: Trio does not run.
     """
@@ -40,10 +40,11 @@ def check_phone(account: object, listen: object, ports: object) -> None:
 
 
 def check_subscription(event: object, expires: object) -> None:
-    """Check what :meth:`spech.Phone.subscribe` was given.
+    """Check arguments of :meth:`spech.Phone.subscribe`.
 
     Raises:
-        LocalProtocolError: ``event`` is no known package, or ``expires`` no number of seconds.
+        LocalProtocolError: ``event`` is not a known package, or ``expires`` is not a positive
+            number of seconds.
     """
     packages = get_args(EventPackage)
     if event not in packages:

@@ -1,4 +1,4 @@
-"""Keeps the account registered: finds its registrar, watches flows and networks."""
+"""Keeps the account registered: finds its registrar, watches connections and networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spech.sip.transaction.flow import Flow
 
 #: Seconds between attempts to find the registrar's address.
 _LOOK_UP_AGAIN: Final = 15.0
-#: Seconds between two looks at whether the machine slept, or is on another network.
+#: Seconds between checks whether the machine was suspended or is on another network.
 _LOOK_AROUND: Final = 5.0
 _REMEMBERED_FAULTS: Final = 100
 
@@ -31,10 +31,11 @@ _StateName = Literal["off", "registering", "registered", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class RegistrationStatus:
-    """How the account's registration stands.
+    """The state of the account's registration.
 
-    ``state`` is "off", "registering", "registered" or "failed"; ``status`` and ``reason`` are the
-    registrar's last word, 408 where it said none; ``expires_at`` is on trio's clock.
+    ``state`` is "off", "registering", "registered" or "failed"; ``status`` and ``reason`` are those
+    of the registrar's last response, 408 if it did not respond; ``expires_at`` is in seconds of
+    ``trio.current_time()``.
     """
 
     state: _StateName
@@ -52,9 +53,9 @@ _STATES: Final[dict[RegistrationState, _StateName]] = {
 
 
 class Binding:
-    """Keeps one account bound. The user agent refreshes, this class resolves and watches.
+    """Keeps one account registered. The user agent refreshes; this class resolves and watches.
 
-    ``flows_to`` says where requests to the registrar go.
+    ``flows_to`` finds the servers for requests to the registrar.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Binding:
         flows_to: Callable[[Uri], Awaitable[list[Flow]]],
         rng: random.Random,
     ) -> None:
-        #: How it stands.
+        #: The current state.
         self.status = RegistrationStatus("registering")
         self._endpoint = endpoint
         self._account = account
@@ -74,9 +75,10 @@ class Binding:
         self._rng = rng
         self._changed = trio.Event()
         self._unreachable: ServerUnreachable | None = None
-        #: The flow that the registrar reaches us by, and why connections ended lately.
+        #: The flow over which the registrar reaches us.
         self._bound: Flow | None = None
         self._due = trio.Event()
+        #: Why connections broke recently.
         self._faults: dict[Flow, str] = {}
 
     async def made(self, timeout: float | None) -> None:
@@ -94,7 +96,7 @@ class Binding:
         raise RegistrationFailed(self.status.status or 408, self.status.reason)
 
     def nearest(self, flows: Sequence[Flow]) -> list[Flow]:
-        """``flows`` with the server first that we are bound at: it answers, and knows us."""
+        """``flows`` with the server first that we are registered with: it is known to respond."""
         return sorted(flows, key=lambda flow: flow != self._bound)
 
     async def changed(self) -> None:
@@ -106,10 +108,10 @@ class Binding:
         self._changed.set()
         self._changed = trio.Event()
 
-    # ------------------------------------------------------------------ keeping it
+    # ------------------------------------------------------------------ refreshing
 
     async def run(self) -> None:
-        """Find the registrar, bind the account, and keep it bound until cancelled."""
+        """Find the registrar, register, and stay registered until cancelled."""
         uri = self._account.uri
         registrar = Uri(uri.scheme, None, uri.host, uri.port)
         flows = await self._find(registrar)
@@ -127,14 +129,14 @@ class Binding:
             nursery.start_soon(self._look_around, registration)
 
     async def _refresh(self, registration: Registration) -> None:
-        """Resolve the registrar's name for each refresh and each further attempt."""
+        """Resolve the registrar's name before each refresh and each further attempt."""
         while True:
             await self._due.wait()
             self._due = trio.Event()
             await self._renew(registration)
 
     async def _look_around(self, registration: Registration) -> None:
-        """After a sleep of the machine, or on another network, our binding leads nowhere."""
+        """Register again after the machine was suspended, or when it is on another network."""
         slept = _seconds_asleep()
         while True:
             await trio.sleep(_LOOK_AROUND)
@@ -146,7 +148,7 @@ class Binding:
         try:
             flows = await self._flows_to(registration.registrar)
         except ServerUnreachable:
-            # The server's addresses that were known to work, from the address that we have now.
+            # Use the server's last known addresses, from our current address.
             flows = [self._endpoint.present(flow) for flow in registration.flows]
         with self._endpoint.command() as (_, now):
             registration.register(flows, now)
@@ -160,20 +162,20 @@ class Binding:
                 self._set(RegistrationStatus("failed", None, str(error)))
                 await trio.sleep(_LOOK_UP_AGAIN)
 
-    # ------------------------------------------------------------------ what happens to it
+    # ------------------------------------------------------------------ events
 
     def receive_broken(self, flow: Flow, reason: str) -> None:
-        """A connection broke. The user agent learns of it next, this is for the reason."""
+        """Remember why a connection broke. The user agent is notified separately."""
         self._faults[flow] = reason
         while len(self._faults) > _REMEMBERED_FAULTS:
             del self._faults[next(iter(self._faults))]
 
     def receive_due(self) -> None:
-        """The user agent wants to register again, where the registrar's name leads now."""
+        """Resolve the registrar's name again, because the user agent wants to register."""
         self._due.set()
 
     def receive(self, registration: Registration) -> None:
-        """The user agent says that something changed."""
+        """Handle a change of the registration."""
         self._unreachable = None
         if self._bound is not None:
             self._endpoint.release(self._bound)
@@ -203,6 +205,6 @@ class Binding:
 
 
 def _seconds_asleep() -> float:
-    """How long this machine has been suspended since it started; it stops other clocks."""
+    """Seconds that this machine has been suspended since boot; other clocks stop meanwhile."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()

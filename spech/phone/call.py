@@ -1,4 +1,4 @@
-"""A call as a program sees it, and the transfers that the far end asks for."""
+"""The public class of a call, and the transfers that the far end requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spech.sip.call.transfer import Referral
 from spech.sip.message.uri import Uri
 from spech.sip.timeline import Entry, ladder, to_pcap
 
-#: Calls the target of a referral, with these codecs and in the name of this caller.
+#: Calls the target of a referral, with these codecs and this caller.
 PlaceReferred = Callable[
     [Referral, Sequence[str] | None, str | None], "AbstractAsyncContextManager[Call]"
 ]
@@ -48,7 +48,7 @@ class Call(Sound):
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"
 
-    # ------------------------------------------------------------------ where it stands
+    # ------------------------------------------------------------------ state
 
     @property
     def direction(self) -> Direction:
@@ -98,18 +98,18 @@ class Call(Sound):
         """Whether no sound has arrived for a while (5 s by default), though it should.
 
         It is False while the far end may be silent: during a hold, and where silence suppression
-        is agreed on, as long as it answers OPTIONS.
+        is negotiated, as long as the far end answers OPTIONS.
         """
         return self._driver.life.no_sound
 
     @property
     def codec(self) -> str | None:
-        """The name of the codec in use, None while no media is agreed on."""
+        """The name of the codec in use, None before media is negotiated."""
         return self._driver.codec
 
     @property
     def call_id(self) -> str:
-        """The Call-ID, which both ends' logs show."""
+        """The Call-ID, as in the logs of both ends."""
         return self._driver.session.call_id
 
     @property
@@ -119,7 +119,7 @@ class Call(Sound):
 
     @property
     def timeline(self) -> tuple[Entry, ...]:
-        """What happened so far, in order; times are those of ``trio.current_time()``."""
+        """The events so far, in order; times are those of ``trio.current_time()``."""
         return self._driver.endpoint.agent.timeline.entries(self.call_id)
 
     def ladder(self) -> str:
@@ -129,7 +129,7 @@ class Call(Sound):
     def capture(self) -> bytes:
         """The messages so far as a packet capture (pcap), credentials masked.
 
-        After the phone has closed it is complete and holds the confirmation of the farewell.
+        It is complete once the phone has closed, including the response to the farewell.
         """
         return to_pcap(self.timeline, self._wall())
 
@@ -139,7 +139,7 @@ class Call(Sound):
     def _require_up(self) -> None:
         self._driver.require_up()
 
-    # ------------------------------------------------------------------ its course
+    # ------------------------------------------------------------------ course of the call
 
     async def answered(self, timeout: float | None = None) -> None:
         """Wait until the far end answers.
@@ -149,7 +149,7 @@ class Call(Sound):
                 leaving its block cancels it.
 
         Raises:
-            CallFailed: it was refused, failed, or (408) nobody answered in time.
+            CallFailed: the call was refused or failed, or (408) was not answered in time.
         """
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             while self.state not in ("answered", "ended"):
@@ -172,7 +172,7 @@ class Call(Sound):
     def hold(self) -> None:
         """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4).
 
-        If it refuses, the call goes on as before, and :attr:`on_hold` is false again.
+        If it refuses, the call continues as before, and :attr:`on_hold` is false again.
 
         Raises:
             CallEnded: the call is over.
@@ -190,7 +190,7 @@ class Call(Sound):
         self._driver.change_hold(False)
 
     async def played(self) -> None:
-        """Wait until all queued sounds and digits were sent, and digits in INFO confirmed.
+        """Wait until all queued sounds and digits are sent, and digits in INFO are confirmed.
 
         Raises:
             CallEnded: the call ended first.
@@ -218,17 +218,17 @@ class Call(Sound):
     async def transfer(self, target: str, timeout: float = 30.0) -> None:
         """Have the far end call ``target`` in our place, then hang up (blind transfer, RFC 5589 6).
 
-        The call goes on until the outcome is known, and :meth:`changed` wakes at each report of
-        the far end. If the far end agrees and hangs up without reporting an outcome, the transfer
-        counts as successful. After a cancellation the transfer may still happen.
+        The call continues until the outcome is known, and :meth:`changed` returns at each progress
+        report. If the far end agrees and hangs up without reporting an outcome, the transfer counts
+        as successful. After a cancellation the transfer may still happen.
 
         Args:
             target: a number or name at the account's server (``601``), or a SIP URI.
             timeout: seconds to wait for the outcome.
 
         Raises:
-            CallFailed: the far end or the target refused, or (408) no outcome came in time. The
-                call goes on.
+            CallFailed: the far end or the target refused, or (408) no outcome was reported in time.
+                The call continues.
             CallEnded: the call is over.
             LocalProtocolError: ``target`` is neither a number nor a SIP URI, or the call is not
                 answered or being transferred already.
@@ -243,7 +243,8 @@ class Call(Sound):
             timeout: seconds to wait for the outcome.
 
         Raises:
-            CallFailed: it was refused, or (408) no outcome came in time. Both calls go on.
+            CallFailed: the transfer was refused, or (408) no outcome was reported in time. Both
+                calls continue.
             CallEnded: one of the calls is over.
             LocalProtocolError: one of the calls is not answered, or being transferred already.
         """
@@ -256,7 +257,7 @@ class Call(Sound):
         await other.ended()
 
     async def _confirmed(self, timeout: float) -> None:
-        """Wait for the ACK to our answer, if it is still on its way."""
+        """Wait for the ACK to our answer, if it has not arrived."""
         with trio.move_on_after(timeout):
             while self.state == "answered" and not self._driver.session.is_up:
                 await self.changed()
@@ -279,7 +280,7 @@ class Call(Sound):
         await self.ended()
 
     def transfers(self) -> AsyncIterator[TransferRequest]:
-        """The transfers that the far end asks for: ``async for request in call.transfers()``.
+        """The transfers that the far end requests: ``async for request in call.transfers()``.
 
         Until this is called, transfers are declined (603). The iterator ends with the call.
 
@@ -287,8 +288,8 @@ class Call(Sound):
                 async with request.follow() as new:
                     await new.ended()
 
-        A call that is the target of an attended transfer needs none of this: it continues, and
-        its :attr:`remote` changes.
+        This is not needed for a call that is the target of an attended transfer: the call
+        continues, and its :attr:`remote` changes.
         """
         self._driver.session.takes_transfers = True
         return _TransferRequests(self._driver, self._place_referred)
@@ -297,8 +298,8 @@ class Call(Sound):
 class TransferRequest:
     """The far end asks us to call another party (RFC 5589). Follow or reject it.
 
-    Made by :meth:`Call.transfers`. The far end is told how the new call goes, and usually hangs up
-    when it is answered.
+    Made by :meth:`Call.transfers`. The far end receives progress reports on the new call, and
+    usually hangs up when it is answered.
     """
 
     def __init__(self, driver: CallDriver, referral: Referral, place: PlaceReferred) -> None:
@@ -316,11 +317,11 @@ class TransferRequest:
 
     @property
     def referred_by(self) -> str | None:
-        """Who asks for the transfer, by their own account (RFC 3892); not verified."""
+        """Who requests the transfer, as the far end claims (RFC 3892); not verified."""
         return self._referral.referred_by
 
     def reject(self, status: int = 603) -> None:
-        """Decline it; the present call goes on. Does nothing once it was followed.
+        """Decline it; the present call continues. Does nothing after it was followed.
 
         Raises:
             LocalProtocolError: ``status`` is not a failure from 400 to 699.
@@ -339,7 +340,7 @@ class TransferRequest:
             caller: a SIP URI to call from, in place of the account's.
 
         Raises:
-            CallEnded: it was rejected, or its time is over.
+            CallEnded: the transfer was rejected, or has expired.
             ServerUnreachable: the host is unknown.
             PortsExhausted: no RTP port is free.
             CodecUnavailable: a name in ``codecs`` is unknown or its library is missing.

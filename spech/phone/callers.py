@@ -1,4 +1,4 @@
-"""Who may ring: the registrar, this machine or the named peers, and a few strangers by choice."""
+"""Decides whose calls ring: the registrar's, allowed callers', and optionally some strangers'."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from spech.sip.transaction.flow import Flow
 
 _log: Final = logging.getLogger(__name__)
 
-#: Addresses, networks and host names; or everyone.
+#: Addresses, networks and host names; or "anyone".
 AllowedCallers = Sequence[str] | Literal["anyone"]
 
 #: Seconds between two look-ups of the trunks' host names.
 _LOOK_UP_AGAIN: Final = 300.0
-#: Refused sources that have been logged are remembered up to this number.
+#: How many refused sources are logged, each once.
 _REMEMBERED_SOURCES: Final = 1000
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 
@@ -34,19 +34,19 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Callers:
-    """Decides whose calls ring, before there is a call.
+    """Decides whose calls ring, before a session is created.
 
-    Calls ring that come from a server that the account is registered with, or from an allowed
-    address. All other callers are strangers and get 403. Where no address is allowed by name,
-    calls of this machine (over loopback) ring too. Where some are, loopback has to be among them:
-    the calls of the whole network may reach us through a proxy that runs here.
+    A call rings if it comes from a server that the account is registered with or from an allowed
+    address. All other callers are strangers and get 403. If ``allowed`` is empty, calls from this
+    machine (over loopback) ring too. Otherwise loopback has to be listed, because a proxy on this
+    machine may forward calls from the whole network.
 
     Args:
         allowed: addresses, networks (``192.0.2.0/24``) and host names, or "anyone".
-        strangers: so many calls of strangers at once are let through; further ones get 486.
-        max_calls: incoming calls at once from all callers; further ones get 503 with Retry-After.
-            None for no limit of its own.
-        screen: sees each request outside a dialog first (see ``UserAgent``).
+        strangers: how many calls of strangers may ring at once; further ones get 486.
+        max_calls: how many incoming calls may exist at once; further ones get 503 with
+            Retry-After. None for no limit.
+        screen: called first with each request outside a dialog (see ``UserAgent``).
 
     Raises:
         LocalProtocolError: an entry of ``allowed`` is neither an address, a network nor a name.
@@ -80,12 +80,12 @@ class Callers:
         self._max_calls = max_calls
         self._screen = screen
         self._agent: UserAgent | None = None
-        #: What the names stand for, by name.
+        #: The addresses of the allowed host names, by name.
         self._found: dict[str, frozenset[str]] = {}
         self._blamed: set[str] = set()
 
     def attach(self, agent: UserAgent) -> None:
-        """Begin to judge the calls that come to ``agent``, and name the peers that it must serve.
+        """Begin to screen the calls that ``agent`` receives, and tell it which peers are known.
 
         See :attr:`~spech.sip.agent.UserAgent.is_known_peer`.
         """
@@ -111,7 +111,7 @@ class Callers:
         """Why a call from ``source`` may not ring, or None."""
         incoming = [one for one in agent.sessions if not one.outgoing and one.ended is None]
         if self._max_calls is not None and len(incoming) >= self._max_calls:
-            # Spread, so that the refused callers do not all come back at once.
+            # Random, so that the refused callers do not all retry at once.
             return 503, [("Retry-After", str(agent.rng.randint(5, 15)))]
         if self.knows(source):
             return None
@@ -127,7 +127,7 @@ class Callers:
         return self._anyone or self.names(source)
 
     def names(self, source: str) -> bool:
-        """Whether this address is a registrar, an allowed caller, or this machine by default."""
+        """Whether this address is a registrar, an allowed caller or, by default, loopback."""
         if self._trusts_loopback and _is_loopback(source):
             return True
         if self._agent is not None and self._agent.registered_at(source):
@@ -149,11 +149,11 @@ class Callers:
     async def run(
         self, flows_to: Callable[[Uri], Awaitable[list[Flow]]], server: Uri | None
     ) -> None:
-        """Keep the addresses of the names up to date, until cancelled.
+        """Keep the addresses of the allowed host names up to date, until cancelled.
 
         Args:
             flows_to: finds the servers for a URI.
-            server: of an account that does not register; its calls ring.
+            server: the server of an account that does not register; its calls ring.
         """
         wanted = {name: Uri("sip", None, name.removesuffix("."), None) for name in self._names}
         if server is not None:
@@ -163,7 +163,9 @@ class Callers:
                 try:
                     flows = await flows_to(uri)
                 except ServerUnreachable as error:
-                    _log.warning("the allowed caller %s is not found: %s", name, error)
+                    _log.warning(
+                        "the address of the allowed caller %s is not found: %s", name, error
+                    )
                 else:
                     self._found[name] = frozenset(flow.remote[0] for flow in flows)
             await trio.sleep(_LOOK_UP_AGAIN)
@@ -184,7 +186,7 @@ def _network(text: str) -> _Network | None:
 
 @lru_cache(maxsize=4096)
 def _address(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """A numeric address; an IPv4 one that a socket writes as IPv6 is an IPv4 one."""
+    """Parse a numeric address; an IPv4-mapped IPv6 address becomes an IPv4 address."""
     address = ipaddress.ip_address(source.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return address if mapped is None else mapped

@@ -1,4 +1,4 @@
-"""The calls of one phone: placed, answered, run, and told what the stack reports."""
+"""The calls of one phone: places, answers and runs them, and passes them the stack's events."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class Calls:
 
     Args:
         endpoint: carries the signalling.
-        account: whose encryption policy applies, if any.
-        dialling: completes what a person dials, and says in whose name a call goes out.
+        account: sets the encryption policy, if there is an account.
+        dialling: completes dialled strings and chooses the identity of outgoing calls.
         flows_to: finds the servers for a URI, best first.
-        reach: finds out how the sound is reached from outside.
+        reach: finds the public addresses of the media.
         ports: UDP ports for RTP and RTCP.
         codecs: names in order of preference.
         silence_suppression: see :func:`spech.open_phone`.
@@ -103,7 +103,7 @@ class Calls:
 
     @property
     def drivers(self) -> tuple[CallDriver, ...]:
-        """What drives them."""
+        """The drivers of the active calls."""
         return tuple(self._running)
 
     @property
@@ -113,7 +113,7 @@ class Calls:
 
     @cached_property
     def _certificate(self) -> Certificate:
-        """What our end of a DTLS-SRTP handshake shows."""
+        """Our certificate for DTLS-SRTP handshakes."""
         return Certificate()
 
     # ------------------------------------------------------------------ making them
@@ -146,7 +146,7 @@ class Calls:
             media, negotiator = await self._equip(pair, formats, flows, encryption)
             identity = self._dialling.caller(caller, flows[0].local)
             if self._dialling.identity is not None:
-                # Its credentials go out under the name of another caller as well.
+                # The account's credentials are used for other callers as well.
                 self._dialling.identity.trust_towards(uri, flows)
             with self.endpoint.command() as (agent, now):
                 session = agent.invite(
@@ -187,7 +187,7 @@ class Calls:
         with self.lease(flow.local[0]) as pair:
             formats = audio_formats(codecs or self.codecs)
             media, negotiator = await self._equip(pair, formats, [flow], encryption)
-            # The source of a datagram can be forged, so that the sound would hit a third party.
+            # The source of a datagram can be forged, which would direct our media at a third party.
             known = self.endpoint.agent.is_known_peer(flow.remote[0])
             media.confirmed = flow.reliable or known
             if session.ended is not None:
@@ -226,9 +226,9 @@ class Calls:
         flows: Sequence[Flow],
         encryption: Policy | None,
     ) -> tuple[Media, Callable[[int], Negotiator]]:
-        """The sound of a call on the sockets of ``pair``, and what makes its offers and answers.
+        """Create the media engine on the sockets of ``pair``, and the factory of negotiators.
 
-        ``flows`` are those that its signalling may take.
+        ``flows`` are those that the call's signalling may use.
         """
         negotiator = await self._reach.negotiators(
             self.endpoint,
@@ -247,7 +247,7 @@ class Calls:
         return media, negotiator
 
     def _security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
-        """Our side of the agreement on encryption, for signalling that takes one of ``flows``."""
+        """Our side of the negotiation of encryption, if signalling uses one of ``flows``."""
         return MediaSecurity(
             encryption or (self._account.encryption if self._account else "off"),
             signalling_secure=all(flow.secure for flow in flows),
@@ -270,7 +270,7 @@ class Calls:
 
     @asynccontextmanager
     async def _run(self, driver: CallDriver, reports: Reports) -> AsyncIterator[Call]:
-        """Keep a call among the active ones while it runs."""
+        """Run a call, and list it among the active ones meanwhile."""
         call = self._running[driver] = Call(
             driver, complete=self._dialling.complete, place_referred=self.place_referred
         )
@@ -281,7 +281,7 @@ class Calls:
             del self._running[driver]
 
     async def watch(self) -> None:
-        """Look at the far ends of the calls each second, until cancelled."""
+        """Check the far ends of all calls each second, until cancelled."""
         while True:
             await trio.sleep(LOOK_SECONDS)
             for driver in self.drivers:
@@ -295,7 +295,7 @@ class Calls:
         return reports
 
     def receive(self, event: events.SessionEvent) -> None:
-        """The stack reports something about one of the calls."""
+        """Handle an event of one of the calls."""
         if isinstance(event, events.TransferRequested):
             driver = self._driver_of(event.session)
             if driver is not None:
@@ -308,7 +308,7 @@ class Calls:
                 del self._reports[event.session]
 
     def replace(self, old: Session, new: Session) -> None:
-        """The call of ``old`` goes on as ``new``, without ringing again (RFC 3891 3)."""
+        """Continue the call of ``old`` as ``new``, without ringing again (RFC 3891 3)."""
         now = self.endpoint.now()
         driver = self._driver_of(old)
         if driver is None:
@@ -317,7 +317,7 @@ class Calls:
         try:
             new.answer(driver.negotiator, now)
         except RemoteProtocolError:
-            return  # The stack has refused the new call; the old one goes on.
+            return  # The stack has refused the new call; the old one continues.
         self._reports[new] = self._reports.pop(old)
         driver.adopt(new, new.caller.number)
 

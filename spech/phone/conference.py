@@ -1,4 +1,4 @@
-"""Calls, bots and our own microphone in one conversation, for the time of a block."""
+"""Conferences: calls, bots and a local microphone, mixed within an ``async with`` block."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Conference(Room):
         return call.join(self, gain=gain)
 
     def remove(self, call: Call) -> None:
-        """Remove a call, which continues on its own. A call that is not here is left as it is."""
+        """Remove a call, which continues on its own. Other calls are not affected."""
         if call.member is not None and call.member.room is self:
             call.leave()
 
@@ -95,7 +95,7 @@ class Conference(Room):
 
         Args:
             path: a file that ends in ``.wav``, or in ``.opus`` or ``.ogg`` for Opus.
-            rate: sampling rate in Hz; Opus takes the next higher one that it knows.
+            rate: sampling rate in Hz; Opus uses the next higher rate that it supports.
 
         Raises:
             MediaError: the file cannot be created.

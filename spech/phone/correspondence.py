@@ -1,4 +1,4 @@
-"""What a phone does besides calls: text messages, and watching the state of others."""
+"""Text messages (RFC 3428) and subscriptions (RFC 6665) of a phone."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from spech.sip.watching.mailbox import Mailbox
 from spech.sip.watching.subscription import Subscription as Pure
 from spech.sip.watching.subscription import SubscriptionState
 
-#: The event packages that can be watched (RFC 3842, 4235, 3856).
+#: The supported event packages (RFC 3842, 4235, 3856).
 EventPackage = Literal["message-summary", "dialog", "presence"]
 
-#: Messages that wait for ``messages()``; further senders get 480.
+#: Messages queued for ``messages()``; further ones are refused with 480.
 _WAITING_MESSAGES: Final = 100
-#: States of a subscription that wait to be looked at; each is whole, so the oldest may go.
+#: Queued states of a subscription. Each state is complete, so the oldest can be dropped.
 _WAITING_STATES: Final = 16
-#: Bytes of a text: with its headers it must stay below 1,300 (RFC 3428 8).
+#: Longest text in bytes: the whole request must stay below 1,300 bytes (RFC 3428 8).
 LONGEST_TEXT: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A text message that came. ``sender`` is a SIP URI, as the sender says; not proven."""
+    """A received text message. ``sender`` is the SIP URI that the sender claims; not verified."""
 
     sender: str
     text: str
@@ -46,8 +46,8 @@ class Message:
 class Subscription(AsyncIterator[Content]):
     """The state of a user as it changes. Made by :meth:`Phone.subscribe`.
 
-    Iterating gives the values :class:`Mailbox`, :class:`DialogInfo` or :class:`Presence`, the
-    present one first. It ends when the other end says that there is nothing to tell any more.
+    Iterating yields :class:`Mailbox`, :class:`DialogInfo` or :class:`Presence` values, the current
+    one first. Iteration ends when the notifier terminates the subscription for good.
     """
 
     def __init__(self, pure: Pure) -> None:
@@ -61,16 +61,16 @@ class Subscription(AsyncIterator[Content]):
 
     @property
     def state(self) -> str:
-        """How it stands.
+        """The state of the subscription.
 
-        "subscribing", "pending" (it waits for permission), "active", "waiting" (lost, and tried
-        again by itself), "leaving" or "ended".
+        "subscribing", "pending" (it waits for permission), "active", "waiting" (lost, and retried
+        automatically), "leaving" or "ended".
         """
         return self._pure.state.value
 
     @property
     def content(self) -> Content | None:
-        """The state that was told last, None before the first."""
+        """The state from the latest notification, None before the first."""
         return self._pure.content
 
     async def changed(self) -> None:
@@ -81,8 +81,8 @@ class Subscription(AsyncIterator[Content]):
         """The next state.
 
         Raises:
-            RequestFailed: it was refused, now or when it was to be renewed.
-            StopAsyncIteration: the other end ended it for good.
+            RequestFailed: the subscription or its refresh was refused.
+            StopAsyncIteration: the notifier terminated it for good.
         """
         while not self._states:
             if self._pure.state in (SubscriptionState.ENDED, SubscriptionState.LEAVING):
@@ -97,7 +97,7 @@ class Subscription(AsyncIterator[Content]):
         return self._states.popleft()
 
     def _receive(self, content: Content | None) -> None:
-        """Something changed; ``content`` is a new state."""
+        """Wake the waiting tasks; queue ``content`` if there is a new state."""
         if content is not None:
             self._states.append(content)
         self._changed.set()
@@ -105,7 +105,7 @@ class Subscription(AsyncIterator[Content]):
 
 
 class _Messages(AsyncIterator[Message]):
-    """Waiting messages. No generator: it may be left at any time."""
+    """Waiting messages. Not a generator, so that it may be left at any time."""
 
     def __init__(self, correspondence: Correspondence) -> None:
         self._correspondence = correspondence
@@ -131,7 +131,9 @@ class Correspondence:
         """See :meth:`Phone.send_message`."""
         body = text.encode()
         if len(body) > LONGEST_TEXT:
-            raise LocalProtocolError(f"a text of {len(body)} bytes; {LONGEST_TEXT} are possible")
+            raise LocalProtocolError(
+                f"the text has {len(body)} bytes; at most {LONGEST_TEXT} are allowed"
+            )
         ended = trio.Event()
         outcome: list[tuple[int, str]] = []
 
@@ -162,7 +164,7 @@ class Correspondence:
         return _Messages(self)
 
     async def next_message(self) -> Message:
-        """The next message; then there is room for another one."""
+        """Return the next message, which makes room for another one."""
         message = await self._messages.receive()
         self._endpoint.agent.takes_messages = True
         return message
@@ -191,7 +193,7 @@ class Correspondence:
         expires: int,
         flows_to: Callable[[Uri], Awaitable[list[Flow]]],
     ) -> AsyncIterator[Subscription]:
-        """See :meth:`Phone.subscribe`. ``flows_to`` says where ``uri`` leads at each attempt."""
+        """See :meth:`Phone.subscribe`. ``flows_to`` resolves ``uri`` before each attempt."""
         endpoint = self._endpoint
         with endpoint.command() as (agent, now):
             pure = agent.services.subscribe(identity, uri, package, flows, now, expires=expires)
@@ -217,7 +219,7 @@ class Correspondence:
         while True:
             await subscription._due.wait()
             subscription._due = trio.Event()
-            # Where DNS fails, the user agent takes the known flows.
+            # If DNS fails, the user agent uses the known flows.
             with suppress(ServerUnreachable):
                 flows = await flows_to(pure.target)
                 with self._endpoint.command() as (_, now):
@@ -233,7 +235,7 @@ class Correspondence:
         | events.MailboxChanged
         | events.MessageReceived,
     ) -> None:
-        """Something happened."""
+        """Handle an event of the user agent."""
         match event:
             case events.MessageReceived():
                 self._receive_message(event)

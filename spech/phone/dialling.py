@@ -1,4 +1,4 @@
-"""From what a person dials to a server: who calls, whom, and by which way."""
+"""From a dialled string to a server: the target URI, the caller's identity, the route."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
-#: Stands in the user part of a URI as it is (RFC 3261 25.1), beside letters, digits and ``-_.~``.
+#: Not escaped in the user part of a URI (RFC 3261 25.1), besides letters, digits and ``-_.~``.
 _IN_USER: Final = "!*'()&=+$,;?/%"
 
 #: Header fields that a dialled URI may ask for, besides those that begin with ``X-``.
@@ -25,10 +25,10 @@ _TAKEN_FROM_URI: Final = frozenset({"subject", "priority", "organization", "user
 
 
 class Dialling:
-    """How the calls and requests of one phone find their way.
+    """Completes targets, chooses identities and finds servers for the requests of one phone.
 
     Attributes:
-        identity: who the account is, None without one.
+        identity: the account's identity, None without an account.
     """
 
     def __init__(self, endpoint: Endpoint, account: Account | None, rng: random.Random) -> None:
@@ -61,7 +61,7 @@ class Dialling:
             text = text[4:].partition(";")[0]
         number = text
         if not any(character.isalpha() for character in text):
-            # What people put between digits to read them better (RFC 3966 5.1.1).
+            # Remove visual separators (RFC 3966 5.1.1).
             number = text.translate(str.maketrans("", "", " -()./"))
         if not number:
             raise LocalProtocolError("there is no number to call")
@@ -83,18 +83,18 @@ class Dialling:
         if identity.routes:
             hop = identity.routes[0].uri
             if uri.scheme == "sips":
-                hop = replace(hop, scheme="sips")  # Safe all the way (RFC 3261 26.2.2).
+                hop = replace(hop, scheme="sips")  # TLS on every hop (RFC 3261 26.2.2).
             return await self._endpoint.flows_to(hop, transport_of(account))
         if uri.host == account.uri.host and uri.port in (None, account.uri.port):
-            # Within the account's own domain: its server, port and transport included.
+            # In the account's own domain, use the account's port and transport.
             uri = replace(uri, port=account.uri.port)
             return await self._endpoint.flows_to(uri, transport_of(account))
         return await self._endpoint.flows_to(uri)
 
     def caller(self, caller: str | None, local: Address) -> Identity:
-        """Who calls: ``caller``, or else the account; with the account's credentials in both cases.
+        """The identity of a call: ``caller``, or the account by default.
 
-        Credentials go to the account's own servers only.
+        Both use the account's credentials, which are sent to the account's own servers only.
 
         Args:
             caller: a SIP URI, with a display name if wanted (``"Bob" <sip:bob@example.org>``), or a
@@ -115,7 +115,7 @@ class Dialling:
         return Identity(address, address.uri.user or "", None, self._rng)
 
     def _address(self, text: str) -> NameAddr:
-        """The From of calls in the name of ``text``."""
+        """The From address for the caller ``text``."""
         if "<" not in text:
             return NameAddr(self.complete(text))
         try:
@@ -125,7 +125,7 @@ class Dialling:
         return NameAddr(parse_address(str(address.uri)), address.display_name)
 
     async def trust_server(self) -> None:
-        """Let the account's server ask for its credentials, before anything was sent to it."""
+        """Allow the account's server to ask for credentials, before any request was sent to it."""
         if self._account is not None and self.identity is not None:
             with suppress(ServerUnreachable):
                 self.identity.trust_towards(
@@ -156,7 +156,7 @@ def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
         name, _, value = (unquote(part) for part in piece.partition("="))
         if name.lower() not in _TAKEN_FROM_URI and not name.lower().startswith("x-"):
             raise LocalProtocolError(
-                f"the URI asks for the header field {name[:32]!r}, which is not taken from a URI: "
+                f"the URI asks for the header field {name[:32]!r}, which is not taken from URIs: "
                 f"remove it, or use one of {', '.join(sorted(_TAKEN_FROM_URI))} and X-…"
             )
         headers.append((name, value))
@@ -164,7 +164,7 @@ def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
 
 
 def _without_password(uri: Uri) -> Uri:
-    """``uri``; a password in it would be sent in the clear and shown (RFC 3261 19.1.1)."""
+    """Return ``uri``; refuse a password, which would be sent in the clear (RFC 3261 19.1.1)."""
     if uri.password is not None:
-        raise LocalProtocolError("a SIP URI to call must not hold a password")
+        raise LocalProtocolError("a SIP URI to call must not contain a password")
     return uri

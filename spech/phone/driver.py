@@ -1,4 +1,4 @@
-"""What runs a call behind its public face: the session, the media, and where the call stands."""
+"""Runs a call behind its public class: the session, the media and the call's state."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
 
 
 class CallDriver:
-    """Drives one call: acts on what the stack reports, and gives the stack its commands.
+    """Drives one call: handles the stack's events and gives the stack commands.
 
-    :class:`~spech.Call` is the public face of it.
+    :class:`~spech.Call` is its public class.
 
     Args:
         endpoint: carries the signalling.
@@ -162,21 +162,21 @@ class CallDriver:
             self.reject_referral(referral, 486)
 
     def reject_referral(self, referral: Referral, status: int) -> None:
-        """Decline a transfer that the far end asks for. Does nothing once it was followed."""
+        """Decline a transfer that the far end requests. Does nothing after it was followed."""
         with self.endpoint.command() as (_, now):
             referral.decline(status, now)
 
     def adopt(self, session: Session, remote: str) -> None:
-        """Go on with another session, which took the place of ours (RFC 3891)."""
+        """Continue with the session that replaced ours (RFC 3891)."""
         session.takes_transfers = self.session.takes_transfers
         self.session = session
         self.remote = remote
 
     def move(self, host: str, leased: AbstractContextManager[PortPair]) -> None:
-        """Go on at another address of this machine, with ports leased there.
+        """Continue at another address of this machine, with ports leased there.
 
         Raises:
-            PortsExhausted, OSError: they cannot be leased. Everything stays as it was.
+            PortsExhausted, OSError: the ports cannot be leased. Nothing has changed.
         """
         leases = ExitStack()
         pair = leases.enter_context(leased)
@@ -190,7 +190,7 @@ class CallDriver:
 
     @asynccontextmanager
     async def run(self, channel: EventChannel, clock: MediaClock) -> AsyncIterator[None]:
-        """The life of the call: its nursery, its place on the media clock, its farewell.
+        """Run the call: open its nursery, attach it to the media clock, send its farewell.
 
         However the block is left, the farewell is queued and sent before anything is awaited. An
         error in the media or in an event ends this call's block, and no other call.
@@ -228,13 +228,13 @@ class CallDriver:
                     )
 
     def catch_up(self, channel: EventChannel) -> None:
-        """Act at once on what the stack has reported so far."""
+        """Handle at once all events that the stack has reported so far."""
         with suppress(trio.WouldBlock, trio.EndOfChannel):
             while True:
                 self._receive(channel.receive_nowait())
 
     async def _follow(self, channel: EventChannel) -> None:
-        """Act on what the stack reports, until the call has ended."""
+        """Handle the stack's events until the call has ended."""
         async for event in channel:
             if isinstance(event, events.Redirected):
                 await self._redirect(event)
@@ -243,10 +243,10 @@ class CallDriver:
                 return
 
     async def _redirect(self, event: events.Redirected) -> None:
-        """Call the first of the new targets that there is a way to (RFC 3261 8.1.3.4).
+        """Call the first of the new targets that can be reached (RFC 3261 8.1.3.4).
 
-        It takes the account's proxy and transport, as any other call does. A call that has to be
-        encrypted never moves its keys from encrypted signalling to plain.
+        The new request uses the account's proxy and transport, as any other call does. A call that
+        requires encryption never moves its keys from encrypted signalling to unencrypted.
         """
         for target in event.targets:
             try:
@@ -256,7 +256,7 @@ class CallDriver:
             if self.session.confidential and not all(flow.secure for flow in flows):
                 continue
             with self.endpoint.command() as (_, now):
-                # Header fields that a redirection asks for are dangerous (RFC 3261 19.1.5).
+                # Header fields in a redirection's URI are dangerous (RFC 3261 19.1.5).
                 self.session.redirect(replace(target, headers=""), flows, now)
             return
         self.hang_up(503, "No redirection target can be reached")
@@ -312,7 +312,7 @@ class CallDriver:
         self._apply(agreed)
 
     def _locate(self, agreed: Agreed, host: str) -> None:
-        """DNS says where the peer's sound is; of no use where a later agreement is in force."""
+        """Use the address that DNS returned for the peer's media, if the agreement is current."""
         if self._negotiated is agreed and self.state != "ended":
             self._apply(agreed.located(host))
 
@@ -325,7 +325,7 @@ class CallDriver:
         self.life.configure(agreed, trio.current_time())
 
     def look(self) -> None:
-        """Look whether the far end is still there; called each second."""
+        """Check whether the far end still responds; called each second."""
         if self.state != "ended" and self.life.look(self.session, trio.current_time()):
             self.on_change()
 
@@ -348,9 +348,9 @@ class CallDriver:
             self.session.digits.send(digit, duration_ms, now)
 
     def _finish_handshake(self, failure: str | None) -> None:
-        """The sound is encrypted now, or cannot be; then the call ends (RFC 5763 6.7.1).
+        """Handle the end of a DTLS handshake; a failed one ends the call (RFC 5763 6.7.1).
 
-        Before the answer, only early media is missing.
+        Before the answer, a failure only means that there is no early media.
         """
         if failure is not None and self.answered_at is not None:
             self.hang_up(488, failure)

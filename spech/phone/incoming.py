@@ -1,4 +1,4 @@
-"""Calls that come in: who may ring, and what the program does with them."""
+"""Incoming calls, as a program answers or rejects them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from spech.sip.description.media_security import Policy
 from spech.sip.dialog.caller import number_of
 from spech.sip.timeline import Entry
 
-#: Incoming calls that wait for ``incoming_calls()``; the next caller is told that we are busy.
+#: Incoming calls queued for ``incoming_calls()``; further ones are refused with 486.
 _WAITING_ROOM: Final = 32
 
 
 class IncomingCall:
-    """A call that comes in and rings. Answer it, reject it, or wait until the caller gives up."""
+    """A ringing incoming call. Answer it, reject it, or wait until the caller gives up."""
 
     def __init__(self, calls: Calls, session: Session, reports: Reports) -> None:
         self._calls = calls
@@ -36,8 +36,8 @@ class IncomingCall:
     def caller_number(self) -> str:
         """The user part of the caller's address, or its host; "anonymous" when it is withheld.
 
-        An identity that our registrar, an allowed caller or this machine asserts (RFC 3325) comes
-        first; see :attr:`asserted`.
+        An identity that our registrar, an allowed caller or this machine asserts (RFC 3325) takes
+        precedence; see :attr:`asserted`.
         """
         return self._session.caller.number
 
@@ -67,7 +67,7 @@ class IncomingCall:
 
     @property
     def timeline(self) -> tuple[Entry, ...]:
-        """What happened so far, in order; times are those of ``trio.current_time()``."""
+        """The events so far, in order; times are those of ``trio.current_time()``."""
         return self._calls.endpoint.agent.timeline.entries(self.call_id)
 
     @property
@@ -77,7 +77,7 @@ class IncomingCall:
 
     @property
     def answered_elsewhere(self) -> bool:
-        """Whether it is over because another phone took it (RFC 3326): not a missed call."""
+        """Whether another phone answered it (RFC 3326); then it is not a missed call."""
         return self._session.answered_elsewhere
 
     def reject(self, status: int = 486) -> None:
@@ -91,7 +91,7 @@ class IncomingCall:
             self._session.hang_up(now, status=status)
 
     async def ended(self) -> None:
-        """Wait until it is over: given up, rejected, or answered and ended since."""
+        """Wait until it is over: abandoned by the caller, rejected, or answered and ended."""
         await self._reports.over.wait()
 
     @asynccontextmanager
@@ -101,14 +101,14 @@ class IncomingCall:
         """Answer; leaving the block hangs up.
 
         Args:
-            codecs: names in order of preference; the phone's own by default. An offer that has
-                none of the phone's own is refused before it rings.
+            codecs: names in order of preference; the phone's own by default. An offer without any
+                of the phone's own codecs is refused before it rings.
             encryption: see :class:`~spech.Account`; the account's by default.
 
         Raises:
-            CallEnded: the caller gave up before.
-            RemoteProtocolError: no codec or no encryption in common; the caller has been told 488.
-            PortsExhausted: no RTP port is free; the caller has been told 480.
+            CallEnded: the caller has given up.
+            RemoteProtocolError: no codec or encryption in common; the call was refused with 488.
+            PortsExhausted: no RTP port is free; the call was refused with 480.
         """
         if self.over:
             raise CallEnded("The caller gave up.")
@@ -118,14 +118,14 @@ class IncomingCall:
             ) as call:
                 yield call
         finally:
-            self.reject(480)  # Does nothing once the call was answered.
+            self.reject(480)  # Does nothing if the call was answered.
 
 
 class Reception:
-    """Lets calls ring for a program that takes them, and refuses the others.
+    """Lets incoming calls ring if the program takes them, and refuses the others.
 
     Args:
-        calls: those of the phone.
+        calls: the phone's calls.
         call_waiting: False to refuse a call during another one.
     """
 
@@ -141,7 +141,7 @@ class Reception:
         return _Arrivals(self._arrivals)
 
     def receive(self, session: Session) -> None:
-        """A call comes in: let it ring, or refuse it."""
+        """Let an incoming call ring, or refuse it."""
         if session.replaces is not None:
             self._calls.replace(session.replaces, session)
             return

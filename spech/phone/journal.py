@@ -55,7 +55,7 @@ class Journal:
     A context manager, open while the phone is. The file is readable by its owner alone and locked.
 
     Args:
-        path: the file; made when missing.
+        path: the file; created if missing.
         account: the account's address. Calls of other accounts are skipped, and forgotten.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether the far end of a call is still there, and whether its sound arrives."""
+"""Checks whether the far end of a call still responds and whether its sound arrives."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spech.media.engine import Media
 from spech.sip.call.session import Session
 from spech.sip.endpoint import Endpoint
 
-#: Seconds between two looks at a call.
+#: Seconds between checks of a call.
 LOOK_SECONDS: Final = 1.0
-#: Seconds between two OPTIONS requests that are answered while nothing else is heard.
+#: Seconds from an answered OPTIONS request to the next, while nothing else is received.
 _ASK_AGAIN: Final = 15.0
 
 
@@ -23,8 +23,8 @@ class Patience:
     """How long a far end may be silent, in seconds.
 
     Attributes:
-        no_sound: until a call tells that no sound arrives.
-        give_up: until a call is ended whose far end gives no sign of life; None for never.
+        no_sound: until a call reports that no sound arrives.
+        give_up: until a call whose far end gives no sign of life is ended; None for never.
     """
 
     no_sound: float = 5.0
@@ -35,8 +35,8 @@ class PeerLife:
     """Watches the far end of one call.
 
     RTP, RTCP and any response to an OPTIONS request within the dialog are signs of life. OPTIONS is
-    sent when no other sign has come for a while. A far end that may be silent, because it is held
-    or suppresses silence, is judged by RTCP and OPTIONS alone.
+    sent when there has been no other sign for a while. For a far end that may be silent, because it
+    is held or suppresses silence, only RTCP and OPTIONS count.
 
     Attributes:
         no_sound: whether no sound arrives though the far end may send.
@@ -52,7 +52,7 @@ class PeerLife:
         self._answered: float | None = None
         self._ask_at = 0.0
         self._asking = False
-        #: When the first OPTIONS was sent of those that were not answered.
+        #: When the first OPTIONS that is still unanswered was sent.
         self._unanswered: float | None = None
         self._pause = min(_ASK_AGAIN, (patience.give_up or math.inf) / 3)
         self._early = 0.0
@@ -66,9 +66,9 @@ class PeerLife:
         self._pauses = agreed.comfort_noise_receive is not None or codecs.create(agreed.codec).dtx
 
     def look(self, session: Session, now: float) -> bool:
-        """Look at the signs of life. True when :attr:`no_sound` has changed.
+        """Check for signs of life. True if :attr:`no_sound` has changed.
 
-        A call that has had none for too long is hung up.
+        A call without any for too long is hung up.
         """
         before = self.no_sound
         if session.is_up and self._since is not None:
@@ -85,7 +85,7 @@ class PeerLife:
         life = max(sound, self._media.last_rtcp or since, self._answered or since)
         patience = self._patience
         if self._pauses:
-            # One that pauses counts as silent when it does not answer.
+            # A far end that suppresses silence counts as silent if it does not answer OPTIONS.
             asked = self._unanswered
             silent = asked is not None and life < asked and now - asked >= patience.no_sound
             self.no_sound = self._receiving and silent

@@ -1,4 +1,4 @@
-"""A telephone: an account at a provider, calls out, calls in.
+"""A telephone: an account at a provider, outgoing and incoming calls.
 
     async with open_phone(Account("sip:alice@example.org", password="…")) as phone:
         await phone.registered(timeout=5)
@@ -143,7 +143,7 @@ class Phone:
         Raises:
             RegistrationFailed: the registrar refused; 401, 403 and 407 mean a wrong user or
                 password.
-            ServerUnreachable: the host is unknown, or nobody answered in time.
+            ServerUnreachable: the host is unknown, or there was no response in time.
             LocalProtocolError: this phone does not register.
         """
         if self._binding is None:
@@ -253,7 +253,7 @@ class Phone:
             text: at most 900 bytes in UTF-8.
 
         Raises:
-            RequestFailed: it was refused, or (408) nobody answered within 32 s.
+            RequestFailed: it was refused, or (408) there was no response within 32 s.
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: the text is too long, or ``target`` is neither a number nor a SIP
                 URI.
@@ -267,8 +267,8 @@ class Phone:
     def messages(self) -> AsyncIterator[Message]:
         """The incoming text messages: ``async for message in phone.messages()``.
 
-        The iterator never ends. Until this is called, and while 100 messages wait, further messages
-        are refused with 480.
+        The iterator never ends. Messages are refused with 480 until this is called, and while 100
+        messages are waiting.
         """
         return self._correspondence.messages()
 
@@ -278,7 +278,7 @@ class Phone:
     ) -> AsyncIterator[Subscription]:
         """Subscribe to the state of ``target`` (RFC 6665); leaving the block ends the subscription.
 
-        The subscription is refreshed until then. After a temporary failure it is made again.
+        The subscription is refreshed until then. After a temporary failure it is renewed.
 
         Args:
             target: a number or name at the account's server, or a SIP URI.
@@ -301,7 +301,7 @@ class Phone:
 
     @property
     def mailbox(self) -> Mailbox | None:
-        """The last message-waiting state that the server sent without a subscription, or None."""
+        """The last unsolicited message-waiting state from the server, or None."""
         return self._correspondence.mailbox
 
     async def mailbox_changed(self) -> None:
@@ -311,7 +311,7 @@ class Phone:
     async def _flows_to(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
 
-        Of several servers the one comes first that we are registered with.
+        The server that we are registered with comes first.
 
         Raises:
             ServerUnreachable: the host is unknown, or has no address that we can send to.
@@ -342,7 +342,7 @@ class Phone:
             case _ if isinstance(event, events.SessionEvent):
                 self._calls.receive(event)
             case _:
-                pass  # The endpoint has dealt with it.
+                pass  # The endpoint has handled it.
 
     async def _run(self, journal: Journal | None) -> None:
         """The phone's own tasks, until cancelled."""
@@ -358,14 +358,14 @@ class Phone:
                 nursery.start_soon(self._binding.run)
 
     async def _take_over(self, journal: Journal) -> None:
-        """Say farewell to the calls that a killed process has left.
+        """Send the farewells of the calls that a killed process left.
 
-        The registration goes first, for a while: it opens the connection and makes the server
-        known, to which the account's credentials may go.
+        Wait a short time for the registration: it opens the connection, and makes known the server
+        that the account's credentials may be sent to.
         """
         if not journal.left:
             return
-        _log.warning("%d calls of a process that was killed get their farewell", len(journal.left))
+        _log.warning("sending farewells for %d calls of a killed process", len(journal.left))
         with trio.move_on_after(_REGISTER_FIRST):
             while self._binding is not None and self.registration.state == "registering":
                 await self._binding.changed()
@@ -382,7 +382,7 @@ class Phone:
                         partial(journal.forget, key),
                     )
                 except (RemoteProtocolError, LocalProtocolError) as error:
-                    _log.warning("a call of the journal is skipped: %s", error)
+                    _log.warning("skipped a call in the journal: %s", error)
                     journal.write(key, None)
 
     @property
@@ -394,7 +394,7 @@ class Phone:
 async def _handle(
     incoming: IncomingCall, handler: Callable[[IncomingCall], Awaitable[object]]
 ) -> None:
-    """One incoming call, whose errors end here."""
+    """Handle one incoming call, and log its errors."""
     name = f"the call from {incoming.caller_number} to {incoming.called}"
     try:
         await handler(incoming)
@@ -405,7 +405,7 @@ async def _handle(
     except* Exception:
         _log.exception("%s failed", name)
     finally:
-        incoming.reject(480)  # Does nothing once the call was answered.
+        incoming.reject(480)  # Does nothing if the call was answered.
 
 
 @asynccontextmanager
@@ -433,31 +433,32 @@ async def open_phone(
     """Open a telephone. Leaving the block hangs up every call and removes the registration.
 
     Args:
-        account: whom to register as and call from; None for calls between SIP URIs.
+        account: the account to register and to call from; None for calls between SIP URIs.
         listen: address and port for SIP, UDP and TCP; port 0 takes any free one, ``::`` means
             IPv6 and IPv4.
         ports: UDP ports for RTP and RTCP, two for each call.
-        codecs: names in order of preference (``spech.codecs.names()`` lists them), with settings
-            where wanted: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
-        call_waiting: False to answer 486 (busy) to whoever calls during a call.
-        silence_suppression: in pauses of speech send comfort noise (RFC 3389) or the codec's own
-            silence frames in place of sound, where the far end agrees. That halves the traffic, and
-            some PBXs dislike it. Played files and digits are always sent. Pauses of the far end are
-            filled with comfort noise in any case.
-        no_sound_after: seconds without sound until :attr:`Call.no_sound` is true, where the far end
-            may send.
-        give_up_after: seconds until a call is ended whose far end gives no sign of life: neither
-            RTP nor RTCP comes, and OPTIONS within the dialog is not answered. None for never.
-        drain: seconds that leaving waits for the other ends to confirm our farewells.
-        journal: a file for what the farewells of the present calls need. When the process is
-            killed, the next phone with this file and account sends them within an hour. The file
-            holds no password, and one phone at a time uses it.
-        stun: behind a NAT, the server that tells our public addresses: ``stun:host[:port]``.
+        codecs: names in order of preference (``spech.codecs.names()`` lists them), with optional
+            settings: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
+        call_waiting: False to refuse calls with 486 (busy) during a call.
+        silence_suppression: send comfort noise (RFC 3389) or the codec's own silence frames in
+            pauses of speech, if the far end agrees. That halves the traffic, but some PBXs cannot
+            handle it. Played files and digits are always sent. Pauses of the far end are filled
+            with comfort noise in any case.
+        no_sound_after: seconds without sound until :attr:`Call.no_sound` becomes true, if the far
+            end is expected to send.
+        give_up_after: seconds until a call whose far end gives no sign of life is ended: no RTP, no
+            RTCP, no answer to OPTIONS within the dialog. None for never.
+        drain: seconds to wait on exit for responses to our farewells.
+        journal: a file with what is needed to end the present calls. If the process is killed, the
+            next phone with this file and account ends its calls, within an hour. The file holds no
+            password. Only one phone at a time can use it.
+        stun: behind a NAT, the STUN server that reports our public addresses:
+            ``stun:host[:port]``.
         ice: see :class:`~spech.Account`; the account's by default.
-        callers: who may ring besides the registrar: addresses, networks and host names of trunks,
-            or "anyone". None lets the account's server and this machine ring, or anyone where there
-            is no account. Where callers are named, loopback has to be among them. Other callers
-            get 403.
+        callers: whose calls ring, besides the registrar's: addresses, networks and host names of
+            trunks, or "anyone". None means the account's server and this machine, or anyone if
+            there is no account. If callers are listed, loopback has to be among them. Other
+            callers get 403.
         strangers: how many calls at once may ring from other callers; further ones get 486.
         max_calls: how many incoming calls there may be at once; further ones get 503 with
             Retry-After. Outgoing calls do not count.
@@ -471,8 +472,8 @@ async def open_phone(
         LocalProtocolError: the account's TLS files cannot be used, ``stun`` is not a STUN URI, or
             an entry of ``callers`` is neither an address, a network nor a host name, or the
             journal cannot be used.
-        TypeError: an argument is of another kind than expected.
-        RuntimeError: Trio does not run.
+        TypeError: an argument has the wrong type.
+        RuntimeError: Trio is not running.
     """
     check_phone(account, listen, ports)
     rng = rng or random.SystemRandom()
@@ -487,7 +488,7 @@ async def open_phone(
         screen=screen,
     )
     book = Journal(journal, account.address if account else None) if journal else None
-    # Open until the drain is over, because it brings the confirmations of the farewells.
+    # Open until the drain is over, because the farewells are confirmed during the drain.
     with book or nullcontext():
         async with open_endpoint(
             listen,

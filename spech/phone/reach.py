@@ -1,4 +1,4 @@
-"""How the sound of a phone's calls is reached from outside: STUN and ICE, call by call."""
+"""Finds the public addresses of a call's media with STUN, and sets up ICE."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _STUN_URI: Final = re.compile(
     r"stun:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]?/@]+)(?::(?P<port>[0-9]{1,5}))?"
 )
 _STUN_PORT: Final = 3478
-#: Seconds that finding out may delay a call.
+#: Seconds that STUN may delay a call.
 _PATIENCE: Final = 0.5
 
 
 class Reach:
-    """What one phone knows of the NAT in front of it.
+    """Finds the addresses at which a phone's media can be reached through a NAT.
 
     Args:
-        stun: the server that tells our public addresses, ``stun:host[:port]`` (RFC 7064), or None.
-        ice: True to offer ICE, False to leave it alone, None to offer it where there is a STUN
-            server and to answer it always.
-        rng: makes credentials and transactions.
+        stun: the STUN server, ``stun:host[:port]`` (RFC 7064), or None.
+        ice: True to offer ICE, False not to use it, None to offer it if there is a STUN server
+            and to accept it in any case.
+        rng: generates credentials and transaction IDs.
 
     Raises:
         LocalProtocolError: ``stun`` is not a STUN URI.
@@ -60,9 +60,13 @@ class Reach:
         *,
         comfort_noise: bool,
     ) -> Callable[[int], Negotiator]:
-        """Find out how a call's sockets are reached; what makes its offers and answers, by number.
+        """Find the public addresses of a call's sockets.
 
-        Takes at most half a second, and no time without a STUN server.
+        Takes at most half a second; returns at once without a STUN server.
+
+        Returns:
+            A function that makes the call's negotiators. Its argument is the session ID of the
+            ``o=`` line.
         """
         bases = (pair.address, pair.port), (pair.address, pair.port + 1)
         seen: tuple[Address | None, Address | None] = (None, None)
@@ -101,7 +105,7 @@ class Reach:
             try:
                 flows = await endpoint.flows_to(server, "udp")
             except ServerUnreachable as error:
-                _log.warning("the STUN server cannot be asked: %s", error)
+                _log.warning("the STUN server cannot be reached: %s", error)
                 return None, None
             version = ipaddress.ip_address(pair.address).version
             for flow in flows:
@@ -115,7 +119,7 @@ class Reach:
 
 
 def stun_server(text: str) -> Uri:
-    """Host and port of ``stun:host[:port]`` (RFC 7064), as a URI that is resolved like others.
+    """Parse ``stun:host[:port]`` (RFC 7064) into a SIP URI, which the resolver accepts.
 
     Raises:
         LocalProtocolError: it is not a STUN URI.
@@ -123,11 +127,11 @@ def stun_server(text: str) -> Uri:
     match = _STUN_URI.fullmatch(text.strip())
     port = int(match["port"] or _STUN_PORT) if match else 0
     if match is None or not 0 < port < 65536:
-        raise LocalProtocolError(f"{text!r} is no STUN server: write stun:host[:port]")
+        raise LocalProtocolError(f"{text!r} is not a STUN server: write stun:host[:port]")
     return Uri("sip", None, match["host"], port)
 
 
 def _needs_no_checks(address: str) -> bool:
-    """Whether all possible callers reach this address: it is public, or of this machine."""
+    """Whether every possible caller can reach this address: it is public, or it is loopback."""
     host = ipaddress.ip_address(address)
     return host.is_global or host.is_loopback

@@ -1,4 +1,4 @@
-"""Running a program until it is done or told to stop."""
+"""Runs a program until it returns or a signal stops it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 def run(main: Callable[[*Arguments], Awaitable[Result]], *arguments: *Arguments) -> Result | None:
     """Run ``main(*arguments)``, as :func:`trio.run` does, so that signals end calls properly.
 
-    SIGINT (Ctrl-C) and SIGTERM (``docker stop``, systemd) cancel ``main``: every call gets its
-    farewell and every registration is removed. A second signal ends the process at once. The
-    garbage collector is told to leave alone what the imports made: a collection of all of it would
-    be heard in the calls.
+    SIGINT (Ctrl-C) and SIGTERM (``docker stop``, systemd) cancel ``main``: every call is hung up
+    and every registration is removed. A second signal ends the process at once. Objects that
+    imports have created are excluded from garbage collection, because a collection of all of them
+    is audible in calls.
 
     Args:
         main: an async function; call it in the main thread.
@@ -36,10 +36,10 @@ def run(main: Callable[[*Arguments], Awaitable[Result]], *arguments: *Arguments)
 
 
 def spare_collections() -> None:
-    """Make the garbage collector look at new objects only, and at many of them at once.
+    """Make the garbage collector examine new objects only, and less often.
 
-    A look through all that the imports made takes 30 ms, which calls would hear; a call makes more
-    objects than the 700 after which a collection usually begins.
+    Examining all objects that the imports created takes 30 ms, which is audible in calls. A call
+    creates more objects than the 700 after which a collection usually begins.
     """
     gc.collect()
     gc.freeze()

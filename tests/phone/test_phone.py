@@ -302,7 +302,7 @@ async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.Mo
 )
 async def test_headers_in_what_is_dialled_are_refused_by_name(target: str) -> None:
     async with open_phone(listen=LOOPBACK) as phone:
-        with pytest.raises(LocalProtocolError, match="which is not taken from a URI"):
+        with pytest.raises(LocalProtocolError, match="which is not taken from URIs"):
             async with phone.call(target):
                 pass
 
