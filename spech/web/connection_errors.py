@@ -28,13 +28,13 @@ class ConnectionErrors:
     def note(self, source: str, error: BaseException) -> None:
         """A connection from ``source`` ended by ``error``."""
         self.count += 1
-        _log.debug("A connection to %s broke", self._port, exc_info=error)
+        _log.debug("a connection to %s broke", self._port, exc_info=error)
         if source in self._sources or len(self._sources) >= _REMEMBERED_SOURCES:
             return
         self._sources.add(source)
         cause = first_of(error)
         _log.warning(
-            "A connection from %s to %s broke: %s: %s (further ones are only counted)",
+            "a connection from %s to %s broke: %s: %s (further ones are only counted)",
             source,
             self._port,
             type(cause).__name__,

@@ -121,7 +121,7 @@ class _Connection:
             return Failed(id, Fault(refused.code, refused.message, refused.hint))
         except Exception:
             # One command's error must not end the connection, nor stay without an answer.
-            _log.exception("The command %s failed", type(command).__name__)
+            _log.exception("the command %s failed", type(command).__name__)
             return Failed(
                 id, Fault("internal", "Something went wrong inside the phone.", "See its log.")
             )

@@ -154,7 +154,7 @@ class Line:
                     except* Exception as group:
                         error = first_of(group)
                         address = self.account.address
-                        _log.error("The phone of %s is opened again", address, exc_info=error)
+                        _log.error("the phone of %s is opened again", address, exc_info=error)
                         self._set_registration("failed", None, str(error) or type(error).__name__)
                     await trio.sleep(REOPEN_SECONDS)
         finally:
@@ -283,7 +283,7 @@ class Line:
             error = first_of(group)
             by, status, text = in_words(error)
             if not isinstance(error, SpechError):
-                _log.error("Call %s failed", appearance.id, exc_info=error)
+                _log.error("call %s failed", appearance.id, exc_info=error)
             appearance.end(by, status, text, _now())
         finally:
             appearance.end("local", None, _UNANSWERED, _now())

@@ -54,7 +54,7 @@ class LoginLimiter:
         if len(self._failures) > _SOURCES:
             self._failures.popitem(last=False)
         # One line in a fixed form, which docs/security.md gives to fail2ban.
-        _log.warning("Login failed from %s: wrong password", host)
+        _log.warning("login failed from %s: wrong password", host)
 
     def succeed(self, host: str) -> None:
         """Forget the failures of the source."""

@@ -70,7 +70,7 @@ async def try_account(account: StoredAccount, host: str) -> None:
                             "Check the spelling of the server.",
                         )
                     else:
-                        _log.info("The server of %s does not answer: %s", account.address, error)
+                        _log.info("the server of %s does not answer: %s", account.address, error)
     except* (SpechError, OSError) as group:
         verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
     if verdict is silent:

@@ -119,7 +119,7 @@ async def test_the_server_stops_comparing_passwords(
     assert len(lines) == FAILURES
     assert "guess" not in caplog.text
     # The expression that docs/security.md gives to fail2ban.
-    assert all(re.fullmatch(r"Login failed from \S+: wrong password", line) for line in lines)
+    assert all(re.fullmatch(r"login failed from \S+: wrong password", line) for line in lines)
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
