@@ -1,6 +1,6 @@
 """A telephone for web pages, programs and test suites: SIP and RTP under Trio.
 
-Start with :func:`open_phone`. What a name promises stands in its own docstring.
+Start with :func:`open_phone`. The docstring of each name documents it.
 """
 
 from spech.audio.recorder import Recording

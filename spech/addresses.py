@@ -11,7 +11,7 @@ Address = tuple[str, int]
 
 @lru_cache(maxsize=4096)
 def numeric(host: str) -> IPv4Address | IPv6Address | None:
-    """``host`` as an IP address, or None where it is a name. The same few are asked for often."""
+    """``host`` as an IP address, or None if it is a name. Cached, because few hosts are common."""
     try:
         return ip_address(host)
     except ValueError:

@@ -14,22 +14,22 @@ from typing import Final, Literal
 from spech.addresses import Address
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-"""Which way sound goes, as session descriptions name it (RFC 8866 6.7)."""
+"""The direction of media, as session descriptions name it (RFC 8866 6.7)."""
 
 RTP: Final = 1
-"""The component of the sound; where RTCP shares its port, the only one."""
+"""The component of RTP; the only one if RTCP shares its port."""
 
 RTCP: Final = 2
-"""The component of the reports."""
+"""The component of RTCP."""
 
-#: Which kinds are tried first (RFC 8445 5.1.2.2).
+#: The type preferences (RFC 8445 5.1.2.2).
 _TYPE_PREFERENCES: Final = {"host": 126, "prflx": 110, "srflx": 100, "relay": 0}
-_LOCAL_PREFERENCE: Final = 65535  # One address of ours carries a call.
+_LOCAL_PREFERENCE: Final = 65535  # A call uses one of our addresses only.
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One address at which a component may be reached.
+    """An address at which a component may be reached.
 
     ``kind`` is host, srflx (seen by a STUN server), prflx (seen by the peer) or relay; ``related``
     is the address behind a reflexive one.
@@ -58,7 +58,7 @@ class IceSide:
 
 @dataclass(frozen=True, slots=True)
 class IceAgreement:
-    """Both sides, and whether it is ours that decides which pair is used (RFC 8445 6.1.1)."""
+    """Both sides, and whether ours is controlling (RFC 8445 6.1.1)."""
 
     local: IceSide
     remote: IceSide
@@ -73,7 +73,7 @@ def priority(kind: str, component: int) -> int:
 def local_candidates(
     bases: Sequence[Address], seen: Sequence[Address | None] = ()
 ) -> tuple[Candidate, ...]:
-    """Our candidates: the addresses of our sockets, RTP first, and how a STUN server saw them."""
+    """Our candidates: the addresses of our sockets, RTP first, and their server-reflexive ones."""
     found = [
         Candidate("1", component, priority("host", component), base, "host")
         for component, base in enumerate(bases, RTP)
@@ -99,10 +99,10 @@ class SrtpKeys:
 
 @dataclass(frozen=True, slots=True)
 class DtlsPeer:
-    """Whose certificate a handshake must show, and who begins it.
+    """The peer's certificate in a DTLS handshake, and which side is the client.
 
     ``fingerprints`` are pairs of a hash (``sha-256``) and its digest in hexadecimal digits;
-    ``client`` is whether we begin. ``number`` counts how often we restart it.
+    ``client`` is whether we are the client. ``number`` counts our restarts of the handshake.
     """
 
     fingerprints: tuple[tuple[str, str], ...]
@@ -133,25 +133,25 @@ class Agreed:
         codec: the codec that we send, a name of the registry with settings.
         payload_type_send: its payload type in what we send.
         payload_type_receive: its payload type in what we receive.
-        telephone_event_send: the payload type of the telephone-events that we send, None where
+        telephone_event_send: the payload type of the telephone-events that we send, None if
             none was agreed.
         telephone_event_receive: the payload type that the peer should use for them.
         remote: where RTP goes. The host is 0.0.0.0 while ``remote_name`` is not resolved.
-        remote_rtcp: where RTCP goes; the same address where RTCP shares the port of RTP.
+        remote_rtcp: where RTCP goes; the same address if RTCP shares the port of RTP.
         direction: sendrecv, sendonly, recvonly or inactive.
         ptime_ms: the length of the packets that we send, 10 to 200.
         fmtp: what the peer says about ``codec``.
-        security: how the sound is encrypted, None where it is not.
-        extended_reports: the kinds of RTCP XR that the peer asks for, of those that we know.
-        ice: how the way to the peer is found, in place of ``remote``.
+        security: how the media is encrypted, None if it is not.
+        extended_reports: the supported kinds of RTCP XR that the peer requests.
+        ice: the ICE parameters that find the path to the peer, in place of ``remote``.
         comfort_noise_send, comfort_noise_receive: payload types, None where not agreed.
         receive_formats: every format that the peer may send at any time, without a further offer
             (RFC 3264 6.1); the first is ``codec``.
         receive_events: payload type and clock rate in Hz of every telephone-event that the peer
             may send: all that were offered, because peers choose one that the answer left out.
-        telephone_event_clock: the clock rate in Hz of ``telephone_event_send``, None where it is
-            the codec's.
-        remote_name: the host name in the peer's description where it gives no address
+        telephone_event_clock: the clock rate in Hz of ``telephone_event_send``, None if it is the
+            codec's.
+        remote_name: the host name in the peer's description, if it gives no address
             (RFC 8866 5.7). It has to be resolved, see :meth:`located`.
     """
 
@@ -178,7 +178,7 @@ class Agreed:
     def located(self, host: str) -> Agreed:
         """The same agreement with a numeric address in place of the peer's host name.
 
-        ``host`` is what ``remote_name`` resolves to. Until that is known it is the host that
-        signals: media often comes from there, and symmetric RTP finds a port that differs.
+        ``host`` is what ``remote_name`` resolves to. Until then it is the host that signalling
+        comes from, because media often does too; symmetric RTP then finds the right port.
         """
         return replace(self, remote=(host, self.remote[1]), remote_rtcp=(host, self.remote_rtcp[1]))

@@ -1,7 +1,7 @@
-"""How many connections from outside may be open at once, derived from the limit on open files.
+"""Limits on connections from outside, derived from the limit on open files.
 
 A call needs descriptors too: two UDP sockets, a connection to its peer, a file that it records to.
-So a quarter of ``RLIMIT_NOFILE`` is kept for calls, and :data:`_OWN_USE` for the process itself.
+So a quarter of ``RLIMIT_NOFILE`` is reserved for calls, and :data:`_OWN_USE` for the process.
 SIP and the web (page, control and audio together) get half of the rest each, so that neither can
 starve the other.
 """
@@ -16,13 +16,13 @@ from typing import Final, Literal
 
 from spech.shares import source_of
 
-#: Connections that one source may have open before it has proven who it is.
+#: Connections that one source may have open while they are not trusted.
 PER_SOURCE: Final = 32
 #: Descriptors of the process itself: listeners, the event loop, logs, name servers.
 _OWN_USE: Final = 32
-#: More connections than this cost too much memory, whatever the system allows.
+#: Upper limit, because more connections need too much memory.
 _MOST: Final = 1000
-#: Fewer than this make no sense, however low the limit is.
+#: Lower limit, however few files the process may open.
 _LEAST: Final = 8
 
 
@@ -31,8 +31,8 @@ class ConnectionBudget:
 
     Args:
         limit: connections at once.
-        per_source: connections at once of one source that has not proven who it is. A source is an
-            IPv4 address or an IPv6 network of 64 bits.
+        per_source: connections at once of one source that are not trusted. A source is an IPv4
+            address or an IPv6 network of 64 bits.
     """
 
     def __init__(self, limit: int, per_source: int = PER_SOURCE) -> None:
@@ -51,7 +51,7 @@ class ConnectionBudget:
         return self._held[source_of(host)] < self.per_source
 
     def admit(self, host: str) -> Admission | None:
-        """Count a connection from the numeric address ``host``; None where a limit is reached."""
+        """Count a connection from the numeric address ``host``; None if a limit is reached."""
         if self.full or not self.room_for(host):
             return None
         return Admission(self, source_of(host))
@@ -65,7 +65,7 @@ class ConnectionBudget:
 class Admission:
     """One connection that :meth:`ConnectionBudget.admit` counted. A context manager.
 
-    Leaving the block, or :meth:`release`, gives its place back.
+    Leaving the block, or :meth:`release`, returns it to the budget.
     """
 
     def __init__(self, budget: ConnectionBudget, source: str) -> None:
@@ -76,13 +76,13 @@ class Admission:
         budget._add(source, 1)
 
     def trust(self) -> None:
-        """Count it no longer against its source: the peer has proven who it is. Idempotent."""
+        """Stop counting it against its source, because the peer is trusted. Idempotent."""
         if self._source is not None:
             self._budget._add(self._source, -1)
             self._source = None
 
     def release(self) -> None:
-        """Count it no longer at all. Idempotent."""
+        """Stop counting it. Idempotent."""
         self.trust()
         if self._open:
             self._open = False
@@ -110,7 +110,7 @@ def connection_budget(kind: Literal["sip", "web"]) -> ConnectionBudget:
 
 
 def connection_limit(descriptors: int) -> int:
-    """Connections of one kind in a process that may open ``descriptors`` files; -1: no limit."""
+    """The limit for connections of one kind, given that on open files; -1 is no limit."""
     if descriptors == resource.RLIM_INFINITY:
         return _MOST
     share = (descriptors - descriptors // 4 - _OWN_USE) // 2

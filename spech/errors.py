@@ -29,7 +29,7 @@ class ProtocolError(SpechError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The program asked for something that the present state does not allow."""
+    """The program requested something that the present state does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -47,8 +47,8 @@ class SipFailure(SpechError):
     """A SIP request failed.
 
     Attributes:
-        status: the final SIP status; 408 when there was no response, None where a subscription
-            ended without one.
+        status: the final SIP status; 408 when there was no response, None if a subscription ended
+            without one.
         reason: its reason phrase.
     """
 
@@ -85,7 +85,7 @@ class CallEnded(SpechError):
 
 
 class ServerUnreachable(SpechError):
-    """The server's host name is unknown (``unknown_host``), or nothing there answers."""
+    """The server's host name is unknown (``unknown_host``), or there is no response."""
 
     def __init__(self, message: str, *, unknown_host: bool = False) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Counts what peers do wrong, and logs it once for each source."""
+"""Counts faults of peers, and logs them once for each source."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Final
 
 from spech.shares import source_of
 
-#: Sources that are told apart. Incidents of further ones are only counted.
+#: Sources that are logged separately. Incidents of further ones are only counted.
 _MOST_SOURCES: Final = 1000
 
 
 class Incidents:
-    """One kind of incident: how often it happened, in all and by source.
+    """Counts incidents of one kind, in total and by source.
 
     Args:
-        log: where the first incident of each source is written.
-        milestones: write a line at the 10th, 100th, 1000th ... incident of a source as well, each
-            with the number.
+        log: logs the first incident of each source.
+        milestones: also log the 10th, 100th, 1000th ... incident of a source, with the number.
     """
 
     def __init__(self, log: logging.Logger, *, milestones: bool = False) -> None:
@@ -27,7 +26,7 @@ class Incidents:
         self._by_source: dict[str, int] = {}
 
     def note(self, host: str, message: str, *arguments: object, traceback: bool = False) -> None:
-        """Count an incident that the numeric address ``host`` caused, and log it where it is news.
+        """Count an incident that the numeric address ``host`` caused, and log it if it is due.
 
         ``message`` and ``arguments`` are those of a logging call; ``traceback`` adds the exception
         that is being handled.

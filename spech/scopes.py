@@ -1,4 +1,4 @@
-"""A nursery whose block raises what happened in it, not a group of one."""
+"""A nursery whose block raises a lone exception as itself, not in a group."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ async def open_scope() -> AsyncIterator[trio.Nursery]:
     """Like :func:`trio.open_nursery`, but a lone exception is raised as itself, without a group.
 
     Programs write ``except CallFailed`` around a call, and should not depend on the nursery inside.
-    Cancelled tasks beside it do not count: the scope that cancelled them also cancels what comes
-    next. Several errors at once stay a group.
+    :class:`trio.Cancelled` in the group is dropped, because the scope that cancelled those tasks
+    also cancels what comes next. Several errors at once stay a group.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -23,7 +23,7 @@ async def open_scope() -> AsyncIterator[trio.Nursery]:
         errors = [error for error in _leaves(group) if not isinstance(error, trio.Cancelled)]
         if len(errors) != 1:
             raise
-        # The context that it had when it was raised is the one worth showing.
+        # Keep the original context, which "raise" would replace by the group.
         context, cause = errors[0].__context__, errors[0].__cause__
         try:
             raise errors[0]

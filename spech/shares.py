@@ -1,4 +1,4 @@
-"""Room that many sources share, kept so that a noisy one does not starve the others."""
+"""Divides a limited amount among sources, so that a noisy one does not starve the others."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from ipaddress import IPv6Address
 
 
 class Standing(enum.Enum):
-    """For whom room is taken."""
+    """The standing of a source that takes a share."""
 
     STRANGER = "anyone"
     #: A peer that we registered with, that was configured, or that we have a call with.
     KNOWN = "a known peer"
-    #: A request that ends or continues what was admitted before: the BYE of a call, say.
+    #: A request that ends or continues what was admitted before, such as the BYE of a call.
     ADMITTED = "part of a call"
 
 
 class Shares:
     """A limited amount of something, lent to sources.
 
-    A source may hold no more than what is still free: one alone gets half of all, two noisy ones
-    a third each, and there is always as much left as the noisiest holds (this is the dynamic
-    threshold by which switches share their buffers).
 
-    There is more than ``limit``, so that many strangers together keep no known peer out: known
-    peers share a quarter more in the same way, and what was admitted has another eighth.
+
+    A source may hold no more than what is still free: a single one gets half of the limit, two
+    noisy ones a third each, and as much is always free as the noisiest holds. Switches share their
+    buffers by the same rule, the dynamic threshold.
+
+    There are reserves above ``limit``, so that many strangers together cannot lock out known peers:
+    a quarter of ``limit`` for known peers, divided in the same way, and another eighth for
+    requests that belong to what was admitted before.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +37,7 @@ class Shares:
         self._held: Counter[str] = Counter()
 
     def take(self, source: str, amount: int = 1, standing: Standing = Standing.STRANGER) -> bool:
-        """Lend ``amount`` to ``source``, or return False because there is no room."""
+        """Lend ``amount`` to ``source``, or return False if not enough is free."""
         room = self.limit - self.lent
         if standing is Standing.ADMITTED:
             room += self.limit // 4 + self.limit // 8
@@ -49,7 +52,7 @@ class Shares:
         return True
 
     def give_back(self, source: str, amount: int = 1) -> None:
-        """``source`` no longer needs ``amount`` of what it took."""
+        """Return ``amount`` of what ``source`` took."""
         self.lent -= amount
         self._held[source] -= amount
         if not self._held[source]:
@@ -62,7 +65,7 @@ class Shares:
 def source_of(host: str) -> str:
     """The source that a numeric address belongs to: an IPv4 address, or an IPv6 network of 64 bits.
 
-    A host that has one IPv6 address usually has all of its network.
+    A host with one IPv6 address can usually use its whole network.
     """
     if ":" not in host:
         return host

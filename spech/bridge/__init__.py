@@ -1,1 +1,1 @@
-"""A call and a WebSocket that carries its sound, for bots and recorders."""
+"""Connects calls to WebSockets that carry their sound, for bots and recorders."""

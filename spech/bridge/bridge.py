@@ -1,8 +1,8 @@
-"""Calls as PCM over a WebSocket: how a bot or a recorder speaks through Spech.
+"""Carries calls as PCM over WebSockets, for bots and recorders.
 
-Each incoming call opens a WebSocket of its own. The first message is JSON text and says whose call
-it is and how it sounds; from then on each binary message is PCM, signed 16-bit little-endian mono:
-20 ms a message to the program, any length from it. Whichever side ends, the other one is ended.
+Spech opens a WebSocket for each incoming call. The first message is JSON text with the caller, the
+codec and the sample rate; every binary message is PCM, signed 16-bit little-endian mono: 20 ms each
+to the program, any length from it. When the call or the WebSocket ends, so does the other.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from spech.sip.transaction.flow import host_port
 from spech.websocket.frames import FrameStream
 
 _log: Final = logging.getLogger(__name__)
-#: Seconds until the WebSocket must be open; meanwhile the caller hears it ring.
+#: Seconds until the WebSocket must be open; meanwhile the call rings.
 _CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
 _MAX_MESSAGE: Final = 1 << 16
-#: What may wait in the kernel for a peer that does not read, in frames.
+#: Frames that may wait in the kernel for a peer that does not read.
 _FRAMES_UNSENT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the WebSockets go: ``ws://host[:port]/path`` or ``wss://…``.
+    """The URL of the WebSockets: ``ws://host[:port]/path`` or ``wss://…``.
 
     Raises:
-        LocalProtocolError: the address is none.
+        LocalProtocolError: it is not such a URL.
     """
 
     host: str
@@ -73,12 +73,12 @@ class Target:
 
 
 class Bridge:
-    """Carries every call that comes in to and from a WebSocket.
+    """Connects every incoming call to a WebSocket.
 
     Args:
-        target: where to connect for each call.
-        rate: of the PCM in Hz; that of each call's codec unless told otherwise.
-        report: called with one line about each call when it is over.
+        target: the URL to connect to for each call.
+        rate: of the PCM in Hz; by default that of each call's codec.
+        report: called with a one-line summary of each call when it is over.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Bridge:
         self._report = report
 
     async def serve(self, phone: Phone) -> None:
-        """Take calls until cancelled; each one's error ends that one alone."""
+        """Accept calls until cancelled. An error ends its call and no other."""
         await phone.serve(self._take)
 
     async def _take(self, incoming: IncomingCall) -> None:
@@ -111,7 +111,7 @@ class Bridge:
         self._report(line)
 
     async def _carry(self, incoming: IncomingCall) -> str:
-        """One call from beginning to end; returns what to say about it."""
+        """Carry one call from beginning to end; return its summary."""
         async with (
             self._connect() as (connection, frames),
             incoming.answer() as call,
@@ -128,14 +128,14 @@ class Bridge:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[tuple[WebSocketConnection, FrameStream | None]]:
-        """A WebSocket for the time of a block; closed cleanly, or after a short timeout.
+        """Open a WebSocket for a block; on exit it closes cleanly, or after a short timeout.
 
         Raises:
-            ServerUnreachable: it cannot be opened.
+            ServerUnreachable: the WebSocket cannot be opened.
         """
         opened = False
         deadline = trio.current_time() + _CONNECT_SECONDS
-        # What reads is not cancelled from above, so that the close can be heard to its end.
+        # The reading task is shielded, so that the closing handshake can complete.
         shelter = trio.CancelScope(shield=True)
         try:
             async with open_scope() as nursery:
@@ -143,7 +143,7 @@ class Bridge:
                     with trio.fail_at(deadline):
                         readers = await nursery.start(_shelter, shelter)
                         stream = await self._dial()
-                    # trio-websocket leaves the stream open when the other end tore it down.
+                    # trio-websocket does not close the stream if the peer aborted the connection.
                     async with stream:
                         with trio.fail_at(deadline):
                             connection = await wrap_client_stream(
@@ -177,7 +177,7 @@ class Bridge:
 
 
 async def _shelter(scope: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """A nursery in a scope that another task cancels."""
+    """Run a nursery in a scope that another task cancels."""
     with scope:
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)
@@ -194,7 +194,7 @@ async def _join(
             port.send(pcm)
 
     async def listen() -> None:
-        # Everything where there is TLS; else only what is not a plain frame, and the end.
+        # With TLS, all messages come here; otherwise only those that ``frames`` does not handle.
         while True:
             message = await connection.get_message()
             if isinstance(message, bytes):
@@ -212,7 +212,7 @@ async def _join(
                     await call.ended()
             nursery.cancel_scope.cancel()
     except* ConnectionClosed:
-        pass  # One of the two ways in which this ends.
+        pass  # The program has closed its WebSocket.
 
 
 def _introduction(incoming: IncomingCall, call: Call, port: AudioPort) -> str:

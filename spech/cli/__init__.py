@@ -1,4 +1,4 @@
-"""The ``spech`` command: the only place that knows everything."""
+"""The ``spech`` command, which combines all parts of Spech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``spech bridge``: every incoming call as PCM over a WebSocket."""
+"""``spech bridge``: connects each incoming call to a WebSocket that carries PCM."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Targe
 
 
 def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
-    """Where the dialogs of a bridge are noted, so that it can be killed: a file for each account
-    and address. One that uses any free port has no predecessor, and no journal."""
+    """The journal of a bridge, which ends the calls of a killed predecessor.
+
+    There is one file for each account and address. A bridge without either, on any free port, has
+    no predecessor and no journal.
+    """
     if account is None and (listen is None or not listen[1]):
         return None
     name = hashlib.sha256(f"{account and account.address} {listen}".encode()).hexdigest()[:16]
@@ -50,13 +53,13 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     required=True,
     metavar="WS://…",
     callback=read_target,
-    help="Where to connect for each call.",
+    help="URL to connect to for each call.",
 )
 @click.option(
     "--listen",
     metavar="HOST:PORT",
     callback=read_address,
-    help="Take calls that are sent to this address.",
+    help="Accept calls that are sent to this address.",
 )
 @account_option
 @codec_option
@@ -88,10 +91,13 @@ def bridge(
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
     Binary messages are PCM, signed 16-bit little-endian mono, 20 ms each. The first message is
-    text and says in JSON whose call it is and at which rate. Whichever side ends, the other one
-    is ended; a call for which there is no WebSocket is rejected with 503.
 
-    Only the account's registrar may call, and this machine or the callers that --allow lists.
+
+    JSON text with the caller and the sample rate. When the call or the WebSocket ends, so does the
+    other. If the WebSocket cannot be opened, the call is rejected with 503.
+
+    Calls are accepted from the account's registrar, and from the callers that --allow lists or, by
+    default, from this machine.
     """
     if listen is None and account is None:
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")

@@ -1,4 +1,4 @@
-"""``spech call``: one call from the command line."""
+"""``spech call``: places one call from the command line."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ from spech.sip.description.media_security import Policy
 ANSWERED: Final = 0
 NOT_ANSWERED: Final = 1
 
-#: Seconds between the last sound and the farewell: what is still in the far end's jitter buffer
-#: would be cut off by it.
+#: Seconds from the last sound to the BYE, which would cut off what is still in the far end's
+#: jitter buffer.
 _TAIL: Final = 0.3
 _DIGITS: Final = re.compile(r"[0-9*#A-Da-d,pPwW]+")
 
@@ -74,7 +74,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What became of it; the fields are the keys of ``--json``."""
+    """The result of the call; the fields are the keys of ``--json``."""
 
     target: str
     answered: bool = False
@@ -89,11 +89,11 @@ class Outcome:
     )
     quality: dict[str, float | None] = field(default_factory=dict)
     dtmf_received: str = ""
-    #: The quality in one line; no field, and so no key.
+    #: The quality in one line; not a field, and so not a key of the JSON.
     summary = ""
 
     def take(self, call: Call) -> None:
-        """Note how the call stands; called when it is over, or about to be."""
+        """Copy the results of ``call``; called when it is over, or about to be."""
         self.codec = call.codec
         self.encrypted = call.encrypted
         self.duration_s = round(call.duration, 3)
@@ -122,7 +122,7 @@ class Outcome:
 def read_tone(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ToneName] | None:
-    """``[COUNTRY/]NAME``, in two."""
+    """Split ``[COUNTRY/]NAME`` into country and name."""
     if value is None:
         return None
     country, _, wanted = value.rpartition("/")
@@ -164,13 +164,13 @@ def read_tone(
 @click.option(
     "--dtmf",
     metavar="DIGITS",
-    help="Keys to press once it is answered: 0-9 * # A-D; pauses: , is 2 s, w is 0.5 s.",
+    help="Keys to press after the answer: 0-9 * # A-D; a comma pauses for 2 s, w for 0.5 s.",
 )
 @click.option(
     "--duration",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Hang up so long after the answer.",
+    help="Hang up this many seconds after the answer.",
 )
 @click.option(
     "--timeout",
@@ -178,7 +178,7 @@ def read_tone(
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to let it ring.",
+    help="Give up after ringing for this many seconds.",
 )
 @click.option(
     "--trace",
@@ -215,10 +215,12 @@ def call(
     server.
     """
     if stereo and record is None:
-        raise click.UsageError("--stereo says how to record: give --record FILE as well")
+        raise click.UsageError("--stereo needs --record FILE")
     if dtmf is not None and not _DIGITS.fullmatch(dtmf):
-        raise click.BadParameter("only 0-9 * # A-D are keys, and , w pauses", param_hint="--dtmf")
-    if play is not None and not play.is_fifo():  # What is read from a pipe is gone.
+        raise click.BadParameter(
+            "the keys are 0-9 * # A-D, and the pauses are , and w", param_hint="--dtmf"
+        )
+    if play is not None and not play.is_fifo():  # A pipe can be read only once.
         try:
             Player(play).close()
         except MediaError as error:
@@ -268,11 +270,12 @@ def call(
 
 
 async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
-    """Register, call, and fill ``outcome`` in, however the call ends.
+    """Register, call, and fill in ``outcome``, however the call ends.
 
     Raises:
-        RegistrationFailed, ServerUnreachable: there was no way to the server.
-        LocalProtocolError: the target is no number and no SIP address.
+        RegistrationFailed, ServerUnreachable: registration failed, or the server cannot be
+            reached.
+        LocalProtocolError: the target is neither a number nor a SIP address.
     """
     heard: set[str] = set()
     call: Call | None = None
@@ -292,7 +295,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
                 finally:
                     outcome.take(call)
     finally:
-        if plan.trace is not None and call is not None:  # With the confirmation of our BYE.
+        if plan.trace is not None and call is not None:  # Includes the response to our BYE.
             write_private(plan.trace, call.capture())
     registered = plan.account is not None and plan.account.register
     if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
@@ -300,7 +303,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
 
 
 async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
-    """Everything between the call's beginning and its end."""
+    """Wait for the answer, then play, record and send digits as planned."""
     try:
         await call.answered(timeout=plan.timeout)
     except CallFailed as error:
@@ -333,7 +336,7 @@ async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
             await trio.sleep_until(until)
             nursery.cancel_scope.cancel()
     except CallEnded:
-        pass  # They hung up while something was played.
+        pass  # The far end hung up during playback.
 
 
 async def _report(call: Call, heard: set[str], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""``spech codecs``: what can be spoken here."""
+"""``spech codecs``: lists the codecs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rich.table import Table
 from spech.codecs import describe
 
 
-@click.command(short_help="List the codecs and what they need.")
+@click.command(short_help="List the codecs and the libraries that they need.")
 def codecs() -> None:
-    """List the codecs, and what is missing for those that do not work here."""
+    """List the codecs, and the packages that are missing for unavailable ones."""
     table = Table("codec", "rate", "bitrate", "library", "", box=None, header_style="bold")
     for info in describe():
         state = "" if info.available else f"not installed: {info.package}"

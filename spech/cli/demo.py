@@ -1,4 +1,4 @@
-"""``spech demo``: the web phone with an exchange of its own, to try without a provider."""
+"""``spech demo``: the web phone with its own exchange, to try without a provider."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from spech.scopes import open_scope
 
 _SIP_HOST: Final = "127.0.0.1"
 _SIP_PORT: Final = 5060
-#: Who the page is, and who is left for `spech call` and other phones.
+#: The user of the page, and the user for `spech call` and other phones.
 _PAGE_USER: Final = "alice"
 _OTHER_USER: Final = "bob"
 
@@ -37,9 +37,9 @@ _OTHER_USER: Final = "bob"
 @web_options
 @verbose_option
 def demo(host: str, port: int, audio_port: int) -> None:
-    """Start the phone with an exchange of its own, ready to dial.
+    """Start the phone with its own exchange, ready to dial.
 
-    Nothing is kept: the accounts, their passwords and the settings are gone with the program.
+    Nothing is saved: accounts, passwords and settings are discarded when the program ends.
     """
     from spech.web import app
     from spech.web.messages import KnownNumber
@@ -55,7 +55,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
     async def main() -> None:
         with TemporaryDirectory(prefix="spech-demo-") as folder:
             async with open_exchange((_SIP_HOST, _free_sip_port()), accounts) as exchange:
-                # What the page's settings do: a real registration first, then the vault.
+                # As the page's settings do: register first, then save to the vault.
                 account = StoredAccount(
                     id="a1",
                     server=_SIP_HOST,
@@ -90,7 +90,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
 
 
 def _command() -> str:
-    """How another terminal starts this very program."""
+    """The command that starts this program in another terminal."""
     if shutil.which("spech"):
         return "spech"
     started = Path(sys.argv[0])
@@ -117,7 +117,7 @@ def _welcome(console: Console, url: str, exchange: Exchange, accounts: dict[str,
 
 
 def _free_sip_port() -> int:
-    """5060 where it is free, because it is what people expect; else any."""
+    """Port 5060, which people expect, if it is free; otherwise 0 for any port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((_SIP_HOST, _SIP_PORT))

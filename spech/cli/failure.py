@@ -1,4 +1,4 @@
-"""What to say, and which exit status to give, when there is no way to the server."""
+"""The message and the exit status for a failed registration or an unreachable server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from spech import RegistrationFailed, SpechError
 from spech.cli.options import PASSWORD_VARIABLE
 
-#: Seconds that the registrar has to answer.
+#: Seconds to wait for the registrar's response.
 REGISTRATION_SECONDS: Final = 5.0
 
 
@@ -21,7 +21,7 @@ class Unreachable(click.ClickException):
 
 
 def explain(error: SpechError) -> str:
-    """The failure in words that say what to do."""
+    """A message that says what to do about the failure."""
     if not isinstance(error, RegistrationFailed):
         return f"Could not reach the server: {error}"
     if error.status in (401, 403, 407):

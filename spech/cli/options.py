@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -79,9 +79,8 @@ def codec_option(command: _Command) -> _Command:
         multiple=True,
         metavar="NAME,…",
         callback=read_codecs,
-        help="Codecs to offer, the preferred one first; may be repeated, and `spech codecs` lists "
-        "them. Settings may "
-        "follow a name: 'opus;bitrate=24000;complexity=8,PCMU;ptime=40'.",
+        help="Codecs to offer, the preferred one first; may be repeated. `spech codecs` lists "
+        "them. Settings may follow a name: 'opus;bitrate=24000;complexity=8,PCMU;ptime=40'.",
     )(command)
 
 
@@ -92,8 +91,8 @@ def encryption_option(command: _Command) -> _Command:
         type=click.Choice(POLICIES),
         default="off",
         show_default=True,
-        help="Encryption of the sound: none offered, where possible, or always; "
-        "sdes and dtls say how.",
+        help="Encryption of the sound: not offered, if the far end supports it, or always; "
+        "sdes and dtls require that kind of key exchange.",
     )(command)
 
 
@@ -113,7 +112,7 @@ def stun_option(command: _Command) -> _Command:
         "--stun",
         metavar="STUN:HOST[:PORT]",
         callback=read_stun,
-        help="Behind a NAT: the server that tells our public addresses. ICE is offered then.",
+        help="Behind a NAT: the STUN server that reports our public addresses. Also offers ICE.",
     )(command)
 
 
@@ -136,26 +135,26 @@ def allow_option(command: _Command) -> _Command:
         multiple=True,
         metavar="ADDRESS|NETWORK|NAME",
         callback=read_callers,
-        help="Who may ring besides the registrar, such as a provider's trunk; may be repeated. "
-        "Without this option, programs on this machine may ring; with it, only if 127.0.0.1 is "
-        "listed, because a local proxy may pass on anyone's calls. 0.0.0.0/0 allows every IPv4 "
+        help="Who may call besides the registrar, such as a provider's trunk; may be repeated. "
+        "Without this option, programs on this machine may call; with it, only if 127.0.0.1 is "
+        "listed, because a local proxy may forward anyone's calls. 0.0.0.0/0 allows every IPv4 "
         "address.",
     )(command)
 
 
 def read_output(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """A file that will be written when the call is over: can it be?"""
+    """Check that a file, which is written when the call is over, can be created."""
     if value is not None:
         folder = value.parent
         if not folder.is_dir():
-            raise click.BadParameter(f"there is no folder {folder}: make it first", ctx, param)
+            raise click.BadParameter(f"the folder {folder} does not exist", ctx, param)
         if not value.exists() and not os.access(folder, os.W_OK):
-            raise click.BadParameter(f"the folder {folder} cannot be written", ctx, param)
+            raise click.BadParameter(f"the folder {folder} is not writable", ctx, param)
     return value
 
 
 def read_recording(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """The same for a recording, whose name tells its format."""
+    """Check the same for a recording, and that its suffix names a known format."""
     if read_output(ctx, param, value) is not None:
         assert value is not None
         try:
@@ -171,24 +170,24 @@ def ice_option(command: _Command) -> _Command:
         "--ice",
         is_flag=True,
         default=None,
-        help="Offer ICE without a STUN server as well, as calls to browsers need it.",
+        help="Offer ICE even without a STUN server, as calls to browsers need it.",
     )(command)
 
 
 def verbose_option(command: _Command) -> _Command:
-    """``-v`` logs what happens, ``-vv`` everything; always to standard error."""
+    """``-v`` logs at level INFO and ``-vv`` at level DEBUG, to standard error."""
     return click.option(
         "-v",
         "--verbose",
         count=True,
         expose_value=False,
         callback=lambda ctx, param, value: set_up_logging(value),
-        help="Log what happens to standard error; twice for everything.",
+        help="Log events to standard error; repeat it for debug messages.",
     )(command)
 
 
 def web_options(command: _Command) -> _Command:
-    """Where the web phone listens."""
+    """``--host``, ``--port`` and ``--audio-port``: where the web phone listens."""
     for option in (
         click.option(
             "--audio-port",
@@ -216,7 +215,7 @@ def web_options(command: _Command) -> _Command:
 
 
 def set_up_logging(verbosity: int) -> None:
-    """Log to standard error: warnings, with 1 what happens, with 2 everything."""
+    """Log to standard error from level WARNING, with 1 from INFO, with 2 from DEBUG."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
     logging.basicConfig(
@@ -225,6 +224,6 @@ def set_up_logging(verbosity: int) -> None:
 
 
 def data_folder() -> Path:
-    """Where Spech keeps what it has to remember (XDG base directories)."""
+    """The folder for persistent data (XDG base directories)."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local/share") / "spech"

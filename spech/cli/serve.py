@@ -29,7 +29,7 @@ from spech.phone.running import run
 from spech.scopes import open_scope
 from spech.web.auth import is_loopback
 
-#: Calls of strangers that may ring at once, where they may ring at all.
+#: Calls of strangers that may ring at once with ``--strangers``.
 _STRANGERS: Final = 2
 
 
@@ -56,21 +56,21 @@ _STRANGERS: Final = 2
     "--allow-host",
     multiple=True,
     metavar="NAME",
-    help="A further host name under which the page may be reached; may be repeated.",
+    help="An additional host name of the page; may be repeated.",
 )
 @click.option(
     "--trusted-proxy",
     multiple=True,
     metavar="NET",
     help="Address or network of a reverse proxy whose Forwarded and X-Forwarded-For headers are "
-    "believed; may be repeated.",
+    "trusted; may be repeated.",
 )
 @stun_option
 @allow_option
 @click.option(
     "--strangers",
     is_flag=True,
-    help="Let anyone ring: two at once for each account at most.",
+    help="Let anyone call, at most two at once for each account.",
 )
 @verbose_option
 def serve(
@@ -88,10 +88,11 @@ def serve(
 ) -> None:
     """Serve the phone as a web page.
 
-    Environment: SPECH_WEB_PASSWORD is asked for by the page and needed beyond loopback;
-    SPECH_VAULT_KEY_HEX is the vault's key, made once beside the vault where it is not given.
+    Environment: SPECH_WEB_PASSWORD is the password of the page, required beyond loopback;
+    SPECH_VAULT_KEY_HEX is the vault's key, which is otherwise generated and stored beside the
+    vault.
     """
-    # Quart takes a third of a second to import, which `spech call` shall not wait for.
+    # Importing Quart takes a third of a second; `spech call` should not wait for it.
     from spech.web import app
     from spech.web.vault import Vault
 
@@ -126,8 +127,8 @@ def serve(
             console.print(f"The phone is at [bold]{here}[/]  (Ctrl-C ends it)")
             if elsewhere:
                 console.print(
-                    f"For other machines it is at [bold]{' or '.join(elsewhere)}[/]\n"
-                    "(other machines need HTTPS for the microphone)"
+                    f"From other machines: [bold]{' or '.join(elsewhere)}[/]\n"
+                    "(browsers there need HTTPS for the microphone)"
                 )
             await trio.sleep_forever()
 
@@ -135,10 +136,10 @@ def serve(
 
 
 def addresses(url: str) -> tuple[str, list[str]]:
-    """Where to open the page that is served at ``url``: here, and from other machines (if at all).
+    """The addresses of the page that is served at ``url``: on this machine, and on other machines.
 
-    A server that listens on every address is reached here by loopback, and from elsewhere by this
-    machine's name and by the address that its default route goes out from.
+    A server that listens on every address is reached over loopback on this machine, and elsewhere
+    by this machine's name and by the source address of its default route.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -158,7 +159,7 @@ def addresses(url: str) -> tuple[str, list[str]]:
 
 
 def run_server(main: Callable[[], Awaitable[None]]) -> None:
-    """Run until stopped; what goes wrong is told in a sentence."""
+    """Run ``main`` until it is stopped, and turn errors into one-line messages."""
     try:
         run(main)
     except SpechError as error:
@@ -168,7 +169,7 @@ def run_server(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def require_free(host: str, port: int, audio_port: int) -> None:
-    """Check that both TCP ports are free, and say what to do where one is not.
+    """Check that both TCP ports are free; the error says what to do otherwise.
 
     Raises:
         ClickException: one is in use, or ``host`` is not an address of this machine.
@@ -178,7 +179,7 @@ def require_free(host: str, port: int, audio_port: int) -> None:
 
 
 def _require_sip(host: str, port: int) -> None:
-    """The same for the UDP port of SIP, which is opened for the first account only."""
+    """Check the UDP port of SIP, which is opened for the first account only."""
     _require_port(socket.SOCK_DGRAM, (host, port), ("--sip-host", "--sip-port"))
 
 

@@ -1,4 +1,4 @@
-"""``spech tones``: how the telephone networks of the world sound."""
+"""``spech tones``: lists the call progress tones of each country."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from spech.audio.progress import TONES, countries, written
 def tones() -> None:
     """List ringback, busy, congestion and call waiting of each country, after ITU-T E.180.
 
-    425/480 is 425 Hz for 480 ms, 0/480 as much silence; 440+480 sounds both, 400x25 swells 25 times
-    a second. `spech call --tone de/busy` plays one.
+    425/480 is 425 Hz for 480 ms, 0/480 is 480 ms of silence, 440+480 is both frequencies at once,
+    and 400x25 is 400 Hz, modulated at 25 Hz. `spech call --tone de/busy` plays one.
     """
     table = Table("", "country", *TONES, box=None, header_style="bold")
     for code, name in countries().items():

@@ -1,4 +1,4 @@
-"""``spech trace FILE``: what happened in a call, to read."""
+"""``spech trace FILE``: prints the SIP messages of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spech.sip.timeline import from_pcap, ladder
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, also where it was there before."""
+    """Write a file that only its owner can read, even if it already exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -21,7 +21,7 @@ def write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-@click.command(short_help="Print what was said in a call.")
+@click.command(short_help="Print the SIP messages of a call.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def trace(file: Path) -> None:
     """Print the SIP messages of FILE, which `spech call --trace FILE` wrote, as a ladder.
@@ -33,5 +33,5 @@ def trace(file: Path) -> None:
     except RemoteProtocolError as error:
         raise click.ClickException(f"{file}: {error}") from error
     if not entries:
-        raise click.ClickException(f"{file}: there is no message in it")
+        raise click.ClickException(f"{file}: it contains no message")
     click.echo(ladder(entries, wall=0.0))

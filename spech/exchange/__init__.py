@@ -1,9 +1,9 @@
-"""A small exchange to try the phone with: accounts, extensions, calls between users, transfers.
+"""A small exchange for trying the phone: accounts, extensions, calls between users, transfers.
 
     async with open_exchange(("127.0.0.1", 5060), {"alice": "secret"}) as exchange:
         ...register as sip:alice@127.0.0.1 and dial 600...
 
-It is an ordinary program on Spech's own library, and meant to be read as its first example.
+It is an ordinary program on Spech's library, and meant as a first example of its use.
 """
 
 from __future__ import annotations

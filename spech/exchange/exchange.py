@@ -31,7 +31,7 @@ from spech.sip.transaction.flow import host_port
 _log: Final = logging.getLogger(__name__)
 #: Seconds that a user's phone rings before the exchange gives up.
 _PATIENCE: Final = 60.0
-#: Apart from the range of a phone, which may run on the same machine.
+#: Does not overlap the default range of a phone, which may run on the same machine.
 _PORTS: Final = PortRange(30_000, 30_999)
 
 
@@ -48,7 +48,7 @@ class Exchange:
         return self.phone.address
 
     async def serve(self) -> None:
-        """Take calls until cancelled."""
+        """Accept calls until cancelled."""
         await self.phone.serve(self._connect)
 
     async def _connect(self, incoming: IncomingCall) -> None:
@@ -74,7 +74,7 @@ class Exchange:
         """Connect the caller with another user."""
         contact = self._find(incoming.called)
         if contact is None:
-            # RFC 3261 21.4.18: known here, but nowhere to be found now.
+            # A known user without a contact gets 480 (RFC 3261 21.4.18).
             incoming.reject(480 if self.registrar.knows(incoming.called) else 404)
             return
         caller = self._address_of(incoming.caller_number)
@@ -109,15 +109,16 @@ class Exchange:
 
 
 async def _attend(call: Call, partner: str, serve: Callable[[Call], Awaitable[None]]) -> None:
-    """Serve ``call``, which talks to ``partner``; where it transfers that one, serve the new call.
+    """Serve ``call``, whose other party is ``partner``; after a transfer, serve the new call.
 
-    That one comes back to this exchange when it is to one of our own numbers, or takes the place of
-    a call that is here.
+    The new call comes back to this exchange if its target is one of our own numbers, or if it
+    replaces a call here.
     """
 
     async def follow() -> None:
         async for request in call.transfers():
-            # A few only: a long offer leaves UDP, and the registrar knows us by our UDP port.
+            # Only a few: a long offer would not be sent over UDP, and the registrar knows us by
+            # our UDP port.
             offered = tuple(dict.fromkeys([*filter(None, [call.codec]), *codecs.DEFAULT]))
             try:
                 async with request.follow(offered, caller=partner) as new:
@@ -132,7 +133,7 @@ async def _attend(call: Call, partner: str, serve: Callable[[Call], Awaitable[No
             nursery.start_soon(follow)
             await serve(call)
         if not serving.cancel_called and call.state != "ended":
-            nursery.cancel_scope.cancel()  # The partner has left.
+            nursery.cancel_scope.cancel()  # The partner has hung up.
 
 
 async def _join(one: Call, other: Call) -> None:
@@ -146,7 +147,7 @@ async def _join(one: Call, other: Call) -> None:
     async def carry_digits(source: Call, target: Call) -> None:
         while True:
             digit = await source.collect_digits(1, terminator=None)
-            with suppress(LocalProtocolError):  # Not every phone takes telephone-events.
+            with suppress(LocalProtocolError):  # Not every phone supports telephone-events.
                 target.send_dtmf(digit)
 
     try:
@@ -157,7 +158,7 @@ async def _join(one: Call, other: Call) -> None:
                 pipes.start_soon(carry_sound, near, far)
                 await carry_sound(far, near)
     except* CallEnded:
-        pass  # Which is how every call ends.
+        pass  # Every call ends like this.
 
 
 @asynccontextmanager
@@ -176,8 +177,8 @@ async def open_exchange(
         listen: address and UDP port for SIP; port 0 takes any free one.
         accounts: password by user name.
         ports: UDP ports for RTP and RTCP, two for each call.
-        codec_names: in order of preference; every codec there is unless told otherwise.
-        drain: seconds that leaving waits for the other ends to confirm our farewells.
+        codec_names: in order of preference; by default all codecs.
+        drain: seconds to wait on exit for responses to our farewells.
         rng: randomness, seeded in tests.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What answers when an extension is dialled: each is a coroutine that has the call to itself."""
+"""The extensions of the exchange. Each is an async function that serves one call."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ENTRY_PAUSE = 2.0
 
 
 async def echo(call: Call) -> None:
-    """Say back what is heard."""
+    """Send received sound back."""
     with call.open_audio() as port:
         async for frame in port:
             port.send(frame)
 
 
 async def sound_tone(call: Call) -> None:
-    """440 Hz, until they hang up."""
+    """Play 440 Hz until the far end hangs up."""
     with call.open_audio() as port:
         second = tones.tone((440,), 1, port.rate)
         while call.state != "ended":
@@ -32,7 +32,7 @@ async def sound_tone(call: Call) -> None:
 
 
 async def repeat_digits(call: Call) -> None:
-    """Ask for digits with a short tone, then play back those that came, to be heard and as keys.
+    """Prompt for digits with a short tone, then send them back as tones and as telephone-events.
 
     An entry ends with ``#`` or with a pause of two seconds.
     """
@@ -46,7 +46,7 @@ async def repeat_digits(call: Call) -> None:
             entry += digit
         for digit in entry:
             await _sound(call, lambda rate, digit=digit: _digit(digit, rate))  # type: ignore[misc]
-        with suppress(LocalProtocolError):  # Not every phone takes telephone-events.
+        with suppress(LocalProtocolError):  # Not every phone supports telephone-events.
             call.send_dtmf(entry)
             await call.played()
 
@@ -55,7 +55,7 @@ async def repeat_digits(call: Call) -> None:
 class Extension:
     """A number that the exchange answers itself.
 
-    ``calls_back`` is how many seconds after its end the caller is called, None for never.
+    ``calls_back``: seconds after the call's end until the caller is called back, None for never.
     """
 
     number: str
@@ -82,13 +82,13 @@ def _digit(digit: str, rate: int) -> Samples:
 
 
 async def _sound(call: Call, make: Callable[[int], Samples]) -> None:
-    """Open the call's audio for as long as one sound takes."""
+    """Open the call's audio and play one sound."""
     with call.open_audio() as port:
         await _say(port, make(port.rate))
 
 
 async def _say(port: AudioPort, sound: Samples) -> None:
-    """Send ``sound`` at the pace of the call: a frame for each one that is heard."""
+    """Send ``sound`` at the pace of the call: a frame for each received one."""
     for start in range(0, len(sound), port.frame_samples):
         port.send(sound[start : start + port.frame_samples].tobytes())
         await port.receive()

@@ -20,7 +20,7 @@ from spech.sip.transaction.flow import Flow
 
 _log: Final = logging.getLogger(__name__)
 
-#: Seconds that a registration lasts: at least, where nothing is asked for, and at most.
+#: Lifetime of a registration in seconds: shortest, default and longest.
 MIN_EXPIRES: Final = 10
 DEFAULT_EXPIRES: Final = 300
 MAX_EXPIRES: Final = 3600
@@ -40,12 +40,12 @@ class Binding:
 
 
 class Registrar:
-    """Serves REGISTER, and lets only authenticated users call.
+    """Serves REGISTER, and allows only authenticated users to call.
 
     Args:
         accounts: password by user name.
-        rng: signs and numbers the nonces.
-        realm: what the challenges name.
+        rng: generates nonces and their key.
+        realm: the realm of the challenges.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Registrar:
         return [binding.contact for binding in self._current(user, now)]
 
     def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
-        """The answer to a REGISTER, or to an INVITE that may not come in; else None."""
+        """The response to a REGISTER or to an unauthorized INVITE, otherwise None."""
         if request.method not in ("REGISTER", "INVITE"):
             return None
         if flow.remote == flow.local:
-            return None  # The exchange itself, which follows a transfer to one of its numbers.
+            return None  # The exchange itself, when it follows a transfer to its own number.
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
             refusal = self._authenticate(request, flow.remote[0], user, now)
@@ -86,7 +86,7 @@ class Registrar:
     def _authenticate(
         self, request: Request, host: str, user: str | None, now: float
     ) -> Response | None:
-        """None when the request carries ``user``'s credentials, else what to answer."""
+        """None if the request carries ``user``'s credentials, otherwise the response."""
         for value in request.headers.get_all("Authorization"):
             given = AuthHeader.parse(value)
             if given.parameters.get("realm") != self._digest.realm:
@@ -111,13 +111,13 @@ class Registrar:
         return self._respond(request, 401, *(("WWW-Authenticate", str(one)) for one in challenges))
 
     def _respond(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:
-        tag = answer_tag(self._ids, request)  # RFC 3261 8.2.6.2: every answer has one.
+        tag = answer_tag(self._ids, request)  # Every response has a tag (RFC 3261 8.2.6.2).
         return response_to(request, status, to_tag=tag, headers=headers)
 
     # ------------------------------------------------------------------ bindings
 
     def _register(self, request: Request, user: str, now: float) -> Response:
-        """RFC 3261 10.3, steps 6 to 8: all of the request's changes, or none."""
+        """Apply all of the request's changes, or none (RFC 3261 10.3, steps 6 to 8)."""
         bindings = self._current(user, now)
         if request.contact_is_star:
             if request.expires != 0:
@@ -148,7 +148,7 @@ class Registrar:
 
 
 def _is_for(given: AuthHeader, request: Request) -> bool:
-    """Whether the credentials were made for the request's URI, not for another one."""
+    """Whether the credentials are for the request's URI."""
     try:
         uri = Uri.parse(given.parameters.get("uri", ""))
     except RemoteProtocolError:
@@ -157,7 +157,7 @@ def _is_for(given: AuthHeader, request: Request) -> bool:
 
 
 def _expires(contact: NameAddr, request: Request) -> int:
-    """The seconds that are asked for: the contact's own, or the request's."""
+    """The requested lifetime in seconds: the contact's own, or the request's."""
     own = contact.parameter("expires")
     if own is not None and own.isascii() and own.isdigit():
         return int(own[:10])
@@ -165,5 +165,5 @@ def _expires(contact: NameAddr, request: Request) -> int:
 
 
 def _is_newer(binding: Binding, request: Request) -> bool:
-    """Whether an older REGISTER of the same client comes late (RFC 3261 10.3 step 7)."""
+    """Whether ``request`` is a delayed older REGISTER of the same client (RFC 3261 10.3 step 7)."""
     return binding.call_id == request.call_id and binding.sequence >= request.cseq.number

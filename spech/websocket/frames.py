@@ -1,7 +1,7 @@
 """A fast path for sound through a WebSocket: whole binary frames bypass trio-websocket.
 
-A frame of sound is 20 ms: 50 frames a second in each direction of each call. What a general
-WebSocket library does for each (events, locks, task switches) costs more than the rest of the call.
+A frame of sound is 20 ms: 50 frames a second in each direction of each call. The work of a general
+WebSocket library for each (events, locks, task switches) costs more than the rest of the call.
 :class:`FrameStream` stands between trio-websocket and the TCP stream. trio-websocket keeps the
 handshake, pings, text, fragmented messages and the close; single binary frames (RFC 6455 5.2) are
 built and read here, by plain functions that the media clock's tick calls and that never wait.
@@ -36,9 +36,9 @@ _MASKS: Final = 256
 
 
 class _Stage(enum.Enum):
-    #: The HTTP head has not been seen to its end.
+    #: The HTTP head is not complete.
     HANDSHAKE = enum.auto()
-    #: What comes is WebSocket frames.
+    #: WebSocket frames follow the head.
     FRAMES = enum.auto()
     #: Not a WebSocket, or frames that are too large: trio-websocket gets every byte.
     ALL_PASSED = enum.auto()
@@ -52,8 +52,8 @@ class FrameStream(trio.abc.Stream):
         client: which end of the WebSocket we are; clients mask what they send (RFC 6455 5.3).
 
     Attributes:
-        sent: frames that the kernel took.
-        dropped: frames that it did not take, because the peer does not read.
+        sent: frames that the kernel accepted.
+        dropped: frames that it did not accept, because the peer does not read.
     """
 
     def __init__(self, stream: trio.SocketStream, *, client: bool) -> None:
@@ -131,7 +131,7 @@ class FrameStream(trio.abc.Stream):
         return True
 
     def _write_rest(self) -> bool:
-        """Finish a frame that was taken in part. False when that cannot be done yet."""
+        """Finish a partly sent frame. False if that is not possible yet."""
         if self._rest:
             self._rest = self._rest[self._write(self._rest) :]
         return not self._rest
@@ -140,10 +140,10 @@ class FrameStream(trio.abc.Stream):
         try:
             return os.write(self._descriptor, data)
         except OSError:
-            return 0  # Full; or broken, which reading finds out as well.
+            return 0  # The buffer is full, or the connection broke, which a read reports as well.
 
     def _frame(self, payload: bytes) -> bytes:
-        """RFC 6455 5.2."""
+        """Build a frame (RFC 6455 5.2)."""
         size = len(payload)
         bit = _MASKED if self._client else 0
         if size < _LENGTH_16:
@@ -153,7 +153,7 @@ class FrameStream(trio.abc.Stream):
         if not self._client:
             return head + payload
         if not self._masks:
-            # RFC 6455 10.3: unpredictable. Asked for in advance, because each question costs.
+            # Masks must be unpredictable (RFC 6455 10.3). One system call fetches many.
             self._masks = os.urandom(4 * _MASKS)
         mask, self._masks = self._masks[:4], self._masks[4:]
         return head + mask + _mask(payload, mask)
@@ -233,13 +233,13 @@ class FrameStream(trio.abc.Stream):
         return taken
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, behind a frame that was sent in part."""
+        """Send bytes, after the rest of a partly sent frame."""
         self._writing = True
         if self._rest:
             await self._stream.send_all(self._rest)
             self._rest = b""
         await self._stream.send_all(data)
-        # Not in a finally: a task that is cancelled in the middle of a frame has broken the stream.
+        # Not in a finally block: a task that is cancelled within a frame has broken the stream.
         self._writing = False
 
     async def wait_send_all_might_not_block(self) -> None:

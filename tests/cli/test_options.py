@@ -31,8 +31,8 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     ("arguments", "says"),
     [
         (["--record", "x.mp3"], ".wav"),
-        (["--record", "nowhere/x.wav"], "there is no folder nowhere: make it first"),
-        (["--trace", "nowhere/x.pcap"], "there is no folder nowhere: make it first"),
+        (["--record", "nowhere/x.wav"], "the folder nowhere does not exist"),
+        (["--trace", "nowhere/x.pcap"], "the folder nowhere does not exist"),
         (["--stereo"], "give --record FILE as well"),
         (["--codec", "PCMU", "--codec", "nonsense"], "nonsense"),
         (["--stun", "example.org"], "stun:host"),
