@@ -3,7 +3,7 @@
 Most tests are pure: they need no other program and no real time, and any number runs at once. The
 tests in the folders of ``REAL_TIME`` hear sound or wait for other programs, so they run apart from
 those that use the processor to the full; a file of them stays in one pytest-xdist worker, and all
-browser tests share one, with one Chromium.
+browser tests share one, with one Chromium. tools/test.sh gives each group its priority.
 """
 
 from __future__ import annotations

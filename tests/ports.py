@@ -1,32 +1,56 @@
 """Fixed ports for tests and for the programs that they start.
 
-Each pytest-xdist worker has ports of its own, so that tests which run at the same time do not meet.
-The other ranges are taken: phones lease RTP ports from 10000 on, Asterisk from 20000 on, the
-exchange from 30000 on, and the kernel hands out ports from 32768 on.
+Each process that runs tests claims ports of its own, so that tests which run at the same time do
+not meet. The other ranges are taken: phones lease RTP ports from 10000 on, Asterisk from 20000 on,
+the exchange from 30000 on, and the kernel hands out ports from 32768 on.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from typing import Final
 
 _FIRST: Final = 31_000
-_PER_WORKER: Final = 250
-_MOST_WORKERS: Final = 7
+_PORTS: Final = 250
+_RANGES: Final = 7
 
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_unused = list(range(_FIRST + _worker * _PER_WORKER, _FIRST + (_worker + 1) * _PER_WORKER))
+_unused: list[int] = []
+_claimed = False
 
 
 def reserve(count: int = 1) -> int:
     """The first of ``count`` consecutive ports, an even number. No later call returns them again.
 
     Raises:
-        RuntimeError: this worker's ports are used up, or there are more workers than ranges.
+        RuntimeError: this process's ports are used up, or there are more processes than ranges.
     """
+    if not _claimed:
+        _claim()
     count += count % 2
-    if count > len(_unused) or _worker >= _MOST_WORKERS:
-        raise RuntimeError(f"worker {_worker} has no {count} ports left")
+    if count > len(_unused):
+        raise RuntimeError(f"this process has no {count} ports left")
     first = _unused[0]
     del _unused[:count]
     return first
+
+
+def _claim() -> None:
+    global _claimed
+    for number in range(_RANGES):
+        try:
+            lock = os.open(f"{tempfile.gettempdir()}/spech-test-ports-{number}", os.O_CREAT)
+        except PermissionError:
+            continue  # It is another user's.
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        # The lock lasts as long as the process, which never closes the file.
+        first = _FIRST + number * _PORTS
+        _unused[:] = range(first, first + _PORTS)
+        _claimed = True
+        return
+    raise RuntimeError(f"{_RANGES} other processes run tests on this machine")
