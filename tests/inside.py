@@ -53,12 +53,12 @@ def begin_at(rtp: RtpSession, sequence: int) -> None:
 
 def microphone_of(port: AudioPort) -> bytearray:
     """What the program said that is not yet sent."""
-    return port._microphone
+    return port._buffers.microphone
 
 
 def unread_of(port: AudioPort) -> deque[bytes]:
     """The frames that the program has not read."""
-    return port._speaker
+    return port._buffers.speaker
 
 
 def endpoint_of(phone: Phone) -> Endpoint:

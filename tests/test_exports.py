@@ -14,7 +14,7 @@ MEMBERS = {
         address auth_user display_name encryption expires ice password proxy register symmetric
         tls transport uri websocket_path
     """,
-    spech.AudioPort: "close driven flush play put receive send take",
+    spech.AudioPort: "driven dropped flush frame_samples missed play rate receive send",
     spech.Call: """
         answered automatic_gain call_id capture changed codec collect_digits detects_tones
         digits_received direction duration encrypted ended ended_by flush hang_up heard held hold
@@ -23,20 +23,46 @@ MEMBERS = {
         send_dtmf speaker_gain state statistics status timeline transfer transfer_accepted
         transfer_progress transfer_to transfers
     """,
-    spech.Conference: "add empty join listen members open_audio record remove",
+    spech.Conference: "add members open_audio record remove",
+    spech.DialogInfo: "after busy dialogs entity full parse ringing version",
+    spech.DialogState: """
+        call_id direction identifier local_tag remote remote_name remote_tag state
+    """,
     spech.IncomingCall: """
         answer answered_elsewhere asserted call_id called caller_number display_name ended over
         reject timeline
     """,
+    spech.Mailbox: "account counts parse voice waiting",
     spech.Mark: "decided played reached",
-    spech.Playback: """
-        done dropped_ms end error flush mark pause played played_ms queued_ms resume write
+    spech.MediaStatistics: """
+        accelerated_ms buffer_ms burst_density_percent burst_ms burst_ratio codec concealed
+        concealed_percent delay_ms dropped_foreign dropped_invalid dropped_replayed
+        dropped_unauthentic duplicates expanded_ms gap_density_percent gap_ms jitter_ms late
+        loss_percent lost mos mos_listening mos_mean mos_worst one_way_ms payload_type received
+        received_octets remote_jitter_ms remote_loss_percent remote_lost remote_mos reordered
+        resynchronised round_trip_ms send_errors sent sent_octets total_loss_percent
     """,
+    spech.Member: "gain leave level muted room",
+    spech.Message: "display_name sender text",
+    spech.MessageCount: "kind new new_urgent old old_urgent",
     spech.Phone: """
         account active_calls address call codecs incoming_calls mailbox mailbox_changed messages
         registered registration registration_changed secure_address send_message serve subscribe
     """,
+    spech.Playback: """
+        done dropped_ms end error flush mark pause played played_ms queued_ms resume write
+    """,
+    spech.PortRange: "first first_even last pairs",
+    spech.Presence: "entity notes parse reachable tuples",
+    spech.PresenceTuple: "contact identifier notes reachable",
+    spech.QualitySample: """
+        at buffer_ms concealed_percent jitter_ms loss_percent mos remote_loss_percent
+        round_trip_ms
+    """,
+    spech.Recording: "finish stop stopped wait write",
+    spech.RegistrationStatus: "expires_at reason state status",
     spech.Subscription: "changed content state",
+    spech.TlsSettings: "ca_file certificate_file fingerprint key_file",
     spech.TransferRequest: "follow referred_by reject target",
 }
 
@@ -52,6 +78,11 @@ def test_all_is_complete_and_documented() -> None:
     assert set(spech.__all__) == names - modules
     for name in spech.__all__:
         assert getattr(spech, name).__doc__, name
+
+
+def test_every_class_but_errors_is_listed() -> None:
+    classes = {one for name in spech.__all__ if inspect.isclass(one := getattr(spech, name))}
+    assert set(MEMBERS) == {one for one in classes if not issubclass(one, spech.SpechError)}
 
 
 @pytest.mark.parametrize("kind", MEMBERS, ids=lambda kind: kind.__name__)

@@ -28,48 +28,26 @@ class Room:
     """Members of a room hear the sum of the others."""
 
     def __init__(self) -> None:
-        self._members: list[Member] = []
+        self._lines: list[RoomLine] = []
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The members, in the order of arrival."""
-        return tuple(self._members)
-
-    def join(self, gain: float = 0.0) -> Member:
-        """Add a member, ``gain`` decibels louder for the others, until :meth:`Member.leave`."""
-        member = Member(self, gain)
-        self._members.append(member)
-        return member
-
-    def listen(self) -> Member:
-        """Return a member that only listens, and is not among :attr:`members`."""
-        return Member(self, 0.0)
-
-    def empty(self) -> None:
-        """Have all members leave."""
-        for member in self.members:
-            member.leave()
+        return tuple(line.member for line in self._lines)
 
 
 class Member:
-    """One line into a room: a call, or a program's microphone and speaker.
+    """A member of a room: a call, or a program's microphone and speaker."""
 
-    A line may have two ends: the far end, who is the member, and ourselves at the near end of the
-    same call. We are heard by the room as well, and hear it, without being a member of our own.
-    """
-
-    def __init__(self, room: Room, gain: float) -> None:
-        self._room: Room | None = room
-        self._volume = Gain(gain)
-        self._meter = Meter()
-        self._rate = 0
-        self._feeds: dict[int, _Feed] = {}
-        self._joint, self._to_far, self._to_near = Limiter(), Limiter(), Limiter()
+    def __init__(self, line: RoomLine, volume: Gain, meter: Meter) -> None:
+        self._line = line
+        self._volume = volume
+        self._meter = meter
 
     @property
     def room(self) -> Room | None:
         """The room, until the member has left."""
-        return self._room
+        return self._line.room
 
     @property
     def gain(self) -> float:
@@ -93,6 +71,38 @@ class Member:
     def level(self) -> float:
         """The level of the member for the others: RMS over the last 100 ms, in dBFS."""
         return self._meter.level
+
+    def leave(self) -> None:
+        """Leave the room. May be called again."""
+        self._line.leave()
+
+
+class RoomLine:
+    """The sound of one member into a room and out of it, in 20 ms.
+
+    A line may have two ends: the far end, who is the member, and ourselves at the near end of the
+    same call. We are heard by the room as well, and hear it, without being a member of our own.
+
+    Args:
+        room: which the line joins, until :meth:`leave`.
+        gain: decibels by which the others hear the member louder.
+        audible: False for a line that only listens, and is not among :attr:`Room.members`.
+
+    Attributes:
+        room: None once the line has left.
+        member: what programs see of it.
+    """
+
+    def __init__(self, room: Room, gain: float = 0.0, *, audible: bool = True) -> None:
+        self.room: Room | None = room
+        self._volume = Gain(gain)
+        self._meter = Meter()
+        self.member = Member(self, self._volume, self._meter)
+        self._rate = 0
+        self._feeds: dict[int, _Feed] = {}
+        self._joint, self._to_far, self._to_near = Limiter(), Limiter(), Limiter()
+        if audible:
+            room._lines.append(self)
 
     def exchange(
         self, far: Samples, rate: int, near: Samples | None = None
@@ -125,18 +135,18 @@ class Member:
 
     def leave(self) -> None:
         """Leave the room. May be called again."""
-        if self._room is not None:
+        if self.room is not None:
             self._forget()
-            if self in self._room._members:
-                self._room._members.remove(self)
-            self._room = None
+            if self in self.room._lines:
+                self.room._lines.remove(self)
+            self.room = None
 
     def _others(self) -> NDArray[np.int32] | None:
         """The sum of one tick of all others, None if there is no sound of them."""
         total: NDArray[np.int32] | None = None
-        if self._room is None:
+        if self.room is None:
             return None
-        for speaker in self._room._members:
+        for speaker in self.room._lines:
             if speaker is self:
                 continue
             frame = speaker._feed(self._rate).read(self)
@@ -157,7 +167,7 @@ class Member:
     def _forget(self) -> None:
         """Drop the feeds of our sound, and our part in the feeds of others."""
         self._feeds.clear()
-        for speaker in () if self._room is None else self._room._members:
+        for speaker in () if self.room is None else self.room._lines:
             feed = speaker._feeds.get(self._rate)
             if feed is not None and not feed.forget(self):
                 del speaker._feeds[self._rate]
@@ -172,7 +182,7 @@ class _Feed:
         self._rest = _NO_SOUND
         self._frames: deque[Samples] = deque(maxlen=_KEPT)
         self._count = 0
-        self._positions: dict[Member, int] = {}
+        self._positions: dict[RoomLine, int] = {}
 
     def put(self, sound: Samples) -> None:
         if self._resampler is None:
@@ -186,7 +196,7 @@ class _Feed:
             rest = rest[self._samples :]
         self._rest = rest
 
-    def read(self, listener: Member) -> Samples | None:
+    def read(self, listener: RoomLine) -> Samples | None:
         """The next frame for ``listener``, None where there is none yet."""
         position = self._positions.setdefault(listener, self._count)
         waiting = self._count - position
@@ -197,7 +207,7 @@ class _Feed:
         self._positions[listener] = self._count - waiting + 1
         return self._frames[-waiting]
 
-    def forget(self, listener: Member) -> bool:
+    def forget(self, listener: RoomLine) -> bool:
         """Remove a listener; return whether others still listen."""
         self._positions.pop(listener, None)
         return bool(self._positions)

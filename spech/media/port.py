@@ -35,41 +35,31 @@ class AudioPort:
     sender with a slow clock causes no gaps.
 
     Use :meth:`play` for sound that arrives faster than real time, such as text-to-speech.
-
-    Attributes:
-        rate: of the PCM, in Hz.
-        frame_samples: samples in a frame of 20 ms.
-        dropped: frames from the microphone that were never sent, because too many waited.
-        missed: frames for the speaker that nobody read in time.
-
-    Raises:
-        ValueError: 20 ms at ``rate`` are not a whole number of samples.
     """
 
-    def __init__(self, rate: int, plays: PlayQueue | None = None) -> None:
-        if rate % FRAMES_PER_SECOND or not 8000 <= rate <= 192000:
-            raise ValueError(f"{rate} Hz has no whole frames of 20 ms")
-        self.rate = rate
-        self.frame_samples = rate // FRAMES_PER_SECOND
-        self.dropped = 0
-        self.missed = 0
-        self._frame_bytes = self.frame_samples * 2
-        self._closed = False
-        self._plays = PlayQueue(rate) if plays is None else plays
-        self._microphone = bytearray()
-        self._last = b""
-        self._least = self._takes = 0
-        self._surplus = 0
-        self._starved = False
-        self._idle = _TAIL_TICKS
-        self._speaker: deque[bytes] = deque()
-        self._readers = trio.lowlevel.ParkingLot()
-        self._before_take: Callable[[], object] | None = None
-        self._on_frame: Callable[[bytes], object] | None = None
-        self._outwards: Resampler | None = None
-        self._converted: Samples = np.zeros(0, np.int16)
-        self._inwards: Resampler | None = None
-        self._rest: Samples = np.zeros(0, np.int16)
+    def __init__(self, buffers: PortBuffers, plays: PlayQueue) -> None:
+        self._buffers = buffers
+        self._plays = plays
+
+    @property
+    def rate(self) -> int:
+        """The sampling rate of the PCM, in Hz."""
+        return self._buffers.rate
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples in a frame of 20 ms."""
+        return self._buffers.frame_samples
+
+    @property
+    def dropped(self) -> int:
+        """Frames from the microphone that were never sent, because too many waited."""
+        return self._buffers.dropped
+
+    @property
+    def missed(self) -> int:
+        """Frames for the speaker that nobody read in time."""
+        return self._buffers.missed
 
     def send(self, pcm: bytes) -> None:
         """Send live PCM to the peer; of what waits, only the newest 0.2 s are kept.
@@ -85,13 +75,13 @@ class AudioPort:
         """
         if len(pcm) % 2:
             raise ValueError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
-        if self._closed:
+        buffers = self._buffers
+        if buffers.closed:
             return
-        self._microphone += pcm
-        excess = len(self._microphone) - _MOST_FRAMES * self._frame_bytes
+        buffers.microphone += pcm
+        excess = len(buffers.microphone) - buffers.most_bytes
         if excess > 0:
-            frames = -(-excess // self._frame_bytes)
-            self._drop(frames)
+            buffers.drop(excess)
 
     def play(
         self, sound: Playable | None = None, *, gain: float = 0.0, repeat: bool = False
@@ -103,7 +93,7 @@ class AudioPort:
         Raises:
             CallEnded, MediaError, LocalProtocolError, ValueError: as for :meth:`Call.play`.
         """
-        return self._plays.play(sound, self.rate, gain=gain, repeat=repeat)
+        return self._plays.play(sound, self._buffers.rate, gain=gain, repeat=repeat)
 
     async def receive(self) -> bytes:
         """Return the next 20 ms of what the peer says.
@@ -113,13 +103,14 @@ class AudioPort:
         Raises:
             CallEnded: the port is closed and everything was read.
         """
-        if self._speaker:
+        buffers = self._buffers
+        if buffers.speaker:
             await trio.lowlevel.checkpoint()
-        while not self._speaker:
-            if self._closed:
+        while not buffers.speaker:
+            if buffers.closed:
                 raise CallEnded("the call has ended")
-            await self._readers.park()
-        return self._speaker.popleft()
+            await buffers.readers.park()
+        return buffers.speaker.popleft()
 
     def __aiter__(self) -> AudioPort:
         return self
@@ -144,33 +135,72 @@ class AudioPort:
             on_frame: called each tick with what the peer says, which is then not kept for
                 :meth:`receive`.
         """
-        self._before_take, self._on_frame = before_take, on_frame
+        buffers = self._buffers
+        buffers.before_take, buffers.on_frame = before_take, on_frame
         try:
             yield
         finally:
-            self._before_take = self._on_frame = None
+            buffers.before_take = buffers.on_frame = None
 
     def flush(self) -> None:
         """Drop what the microphone has queued."""
-        self._microphone.clear()
+        self._buffers.flush()
+
+
+class PortBuffers:
+    """What waits in the microphone and in the speaker of a port, as the media clock uses them.
+
+    Args:
+        rate: of the PCM, in Hz.
+
+    Raises:
+        ValueError: 20 ms at ``rate`` are not a whole number of samples.
+    """
+
+    def __init__(self, rate: int) -> None:
+        if rate % FRAMES_PER_SECOND or not 8000 <= rate <= 192000:
+            raise ValueError(f"{rate} Hz has no whole frames of 20 ms")
+        self.rate = rate
+        self.frame_samples = rate // FRAMES_PER_SECOND
+        self._frame_bytes = self.frame_samples * 2
+        #: Bytes that the microphone keeps.
+        self.most_bytes = _MOST_FRAMES * self._frame_bytes
+        self.dropped = 0
+        self.missed = 0
+        self.closed = False
+        self.microphone = bytearray()
+        self._last = b""
+        self._least = self._takes = 0
+        self._surplus = 0
+        self._starved = False
+        self._idle = _TAIL_TICKS
+        self.speaker: deque[bytes] = deque()
+        #: Tasks that wait for a frame of the speaker.
+        self.readers = trio.lowlevel.ParkingLot()
+        #: See :meth:`AudioPort.driven`.
+        self.before_take: Callable[[], object] | None = None
+        self.on_frame: Callable[[bytes], object] | None = None
+        self._outwards: Resampler | None = None
+        self._converted: Samples = np.zeros(0, np.int16)
+        self._inwards: Resampler | None = None
+        self._rest: Samples = np.zeros(0, np.int16)
+
+    def flush(self) -> None:
+        """Drop what the microphone has queued."""
+        self.microphone.clear()
         self._converted = self._converted[:0]
 
     def close(self) -> None:
         """End both sides; frames for the speaker can still be read. May be called again."""
-        self._closed = True
-        self._microphone.clear()
-        self._readers.unpark_all()
-
-    # The call's side, at its codec's rate
+        self.closed = True
+        self.microphone.clear()
+        self.readers.unpark_all()
 
     def take(self, rate: int) -> Samples | None:
-        """Return the microphone's next 20 ms at ``rate`` Hz, padded; None if nothing waits.
-
-        The call's media clock calls this; programs call :meth:`send`.
-        """
-        if self._before_take is not None:
-            self._before_take()
-        waiting = self._microphone
+        """Return the microphone's next 20 ms at ``rate`` Hz, padded; None if nothing waits."""
+        if self.before_take is not None:
+            self.before_take()
+        waiting = self.microphone
         size = self._frame_bytes
         if waiting:
             if self._surplus:
@@ -199,11 +229,8 @@ class AudioPort:
         return self._convert(pcm, rate)
 
     def put(self, pcm: Samples, rate: int) -> None:
-        """Give the speaker 20 ms at ``rate`` Hz.
-
-        The call's media clock calls this; programs call :meth:`receive`.
-        """
-        if self._closed:
+        """Give the speaker 20 ms at ``rate`` Hz."""
+        if self.closed:
             return
         if rate == self.rate:
             self._hand_on(pcm.tobytes())
@@ -216,15 +243,15 @@ class AudioPort:
             self._rest = self._rest[self.frame_samples :]
 
     def _hand_on(self, frame: bytes) -> None:
-        if self._on_frame is not None:
-            self._on_frame(frame)
+        if self.on_frame is not None:
+            self.on_frame(frame)
             return
-        if len(self._speaker) >= _MOST_FRAMES:
-            self._speaker.popleft()
+        if len(self.speaker) >= _MOST_FRAMES:
+            self.speaker.popleft()
             self.missed += 1
-        self._speaker.append(frame)
-        if self._readers:
-            self._readers.unpark()
+        self.speaker.append(frame)
+        if self.readers:
+            self.readers.unpark()
 
     def _convert(self, pcm: Samples, rate: int) -> Samples | None:
         if self._outwards is None or self._outwards.to_rate != rate:
@@ -240,7 +267,7 @@ class AudioPort:
 
     def _watch_backlog(self) -> None:
         """Check every two seconds for a backlog that never empties, or one that is used up."""
-        left = len(self._microphone)
+        left = len(self.microphone)
         if self._takes == 0 or left < self._least:
             self._least = left
         self._takes += 1
@@ -259,7 +286,7 @@ class AudioPort:
 
     def _stretch(self) -> None:
         """Shorten or lengthen the next frames by the surplus, where that is inaudible."""
-        waiting, surplus = self._microphone, self._surplus
+        waiting, surplus = self.microphone, self._surplus
         size = self._frame_bytes * (1 if surplus < 0 else 2)
         part = bytes(waiting[:size])
         sound = np.frombuffer(self._last + part, "<i2")
@@ -272,6 +299,8 @@ class AudioPort:
         left = surplus - (len(part) // 2 - len(changed))
         self._surplus = max(0, left) if surplus > 0 else min(0, left)
 
-    def _drop(self, frames: int) -> None:
-        del self._microphone[: frames * self._frame_bytes]
+    def drop(self, excess: int) -> None:
+        """Drop the oldest frames of the microphone, ``excess`` bytes at least."""
+        frames = -(-excess // self._frame_bytes)
+        del self.microphone[: frames * self._frame_bytes]
         self.dropped += frames

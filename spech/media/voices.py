@@ -9,12 +9,12 @@ import trio
 
 from spech.audio.level import Meter
 from spech.audio.mixer import mix
-from spech.audio.room import Member, Room
+from spech.audio.room import Member, Room, RoomLine
 from spech.audio.volume import Volume
 from spech.codecs.base import Samples
 from spech.errors import CallEnded
 from spech.media.playback import PlayQueue
-from spech.media.port import AudioPort
+from spech.media.port import AudioPort, PortBuffers
 
 
 class Voices:
@@ -31,8 +31,8 @@ class Voices:
         self._plays = plays
         self.muted = False
         self._closed = False
-        self._ports: list[AudioPort] = []
-        self._member: Member | None = None
+        self._ports: list[PortBuffers] = []
+        self._line: RoomLine | None = None
         self._spoken = Meter()
         self._heard = Meter()
         self._microphone: Volume | None = None
@@ -48,13 +48,13 @@ class Voices:
             ValueError: 20 ms at ``rate`` are not a whole number of samples.
         """
         self._require_open()
-        return self._opened(AudioPort(rate, self._plays))
+        return self._opened(PortBuffers(rate))
 
     @contextmanager
-    def _opened(self, port: AudioPort) -> Iterator[AudioPort]:
+    def _opened(self, port: PortBuffers) -> Iterator[AudioPort]:
         self._ports.append(port)
         try:
-            yield port
+            yield AudioPort(port, self._plays)
         finally:
             port.close()
             if port in self._ports:
@@ -63,8 +63,8 @@ class Voices:
     @property
     def member(self) -> Member | None:
         """The peer as a member of a room, or None."""
-        member = self._member
-        return None if member is None or member.room is None else member
+        line = self._line
+        return None if line is None or line.room is None else line.member
 
     def join(self, room: Room, gain: float = 0.0) -> Member:
         """Bring the peer, and our ports with it, into a room; it leaves the one before.
@@ -74,14 +74,14 @@ class Voices:
         """
         self._require_open()
         self.leave()
-        self._member = room.join(gain)
-        return self._member
+        self._line = RoomLine(room, gain)
+        return self._line.member
 
     def leave(self) -> None:
         """Leave the room, if the peer is in one."""
-        if self._member is not None:
-            self._member.leave()
-            self._member = None
+        if self._line is not None:
+            self._line.leave()
+            self._line = None
 
     def close(self) -> None:
         """Close all ports, leave the room, and open no more."""
@@ -138,12 +138,12 @@ class Voices:
             rate: sampling rate of all three sounds, in Hz.
             silence: a tick of silence.
         """
-        member = self.member
-        if member is None:
+        line = self._line
+        if line is None or line.room is None:
             self.play(heard, rate)
             return self._speak(rate, silence)
         ours = self._speak(rate, silence)
-        to_peer, audible = member.exchange(heard, rate, ours if self._ports else None)
+        to_peer, audible = line.exchange(heard, rate, ours if self._ports else None)
         self.play(audible, rate)
         return to_peer
 

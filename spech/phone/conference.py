@@ -11,9 +11,9 @@ import trio
 
 from spech.audio.mixer import mix
 from spech.audio.recorder import Recording
-from spech.audio.room import Member, Room
+from spech.audio.room import Member, Room, RoomLine
 from spech.media.playback import PlayQueue, Spawn
-from spech.media.port import FRAMES_PER_SECOND, AudioPort
+from spech.media.port import FRAMES_PER_SECOND, AudioPort, PortBuffers
 from spech.phone.call import Call
 from spech.rtp.clock import MediaClock
 from spech.scopes import open_scope
@@ -69,25 +69,25 @@ class Conference(Room):
         """
         plays = PlayQueue(rate)
         plays.spawn = self._spawn
-        port = AudioPort(rate, plays)
-        member = self.join(gain)
-        silence = np.zeros(port.frame_samples, np.int16)
+        buffers = PortBuffers(rate)
+        line = RoomLine(self, gain)
+        silence = np.zeros(buffers.frame_samples, np.int16)
 
         def tick(_: float) -> None:
-            said = port.take(rate)
+            said = buffers.take(rate)
             if plays:
-                played = plays.read(port.frame_samples, rate)
-                said = played if said is None else mix((said, played), port.frame_samples)
-            heard, _near = member.exchange(silence if said is None else said, rate)
-            port.put(heard, rate)
+                played = plays.read(buffers.frame_samples, rate)
+                said = played if said is None else mix((said, played), buffers.frame_samples)
+            heard, _near = line.exchange(silence if said is None else said, rate)
+            buffers.put(heard, rate)
 
         try:
             with self._clock.attach(tick, self._fail):
-                yield port, member
+                yield AudioPort(buffers, plays), line.member
         finally:
             plays.close()
-            port.close()
-            member.leave()
+            buffers.close()
+            line.leave()
 
     @contextmanager
     def record(self, path: str | Path, *, rate: int = 16000) -> Iterator[Recording]:
@@ -101,7 +101,7 @@ class Conference(Room):
             MediaError: the file cannot be created.
         """
         with Recording(path, rate) as recording:
-            listener = self.listen()
+            listener = RoomLine(self, audible=False)
             silence = np.zeros(recording.rate // FRAMES_PER_SECOND, np.int16)
 
             def tick(_: float) -> None:
@@ -144,5 +144,6 @@ async def open_conference() -> AsyncIterator[Conference]:
         try:
             yield conference
         finally:
-            conference.empty()
+            for member in conference.members:
+                member.leave()
             nursery.cancel_scope.cancel()

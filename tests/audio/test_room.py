@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spech.audio.gain import Gain, Limiter
-from spech.audio.room import Member, Room
+from spech.audio.room import Member, Room, RoomLine
 from spech.audio.tones import tone
 from spech.codecs import Samples
 
@@ -18,7 +18,8 @@ class Talker:
 
     def __init__(self, room: Room, hertz: float, rate: int = 8000, level: float = -20) -> None:
         self.hertz, self.rate = hertz, rate
-        self.member = room.join()
+        self.line = RoomLine(room)
+        self.member = self.line.member
         self.sound = tone((hertz,), 2 * TICKS / 50, rate, level=level)
         self.heard: list[Samples] = []
         self.ticks = 0
@@ -26,7 +27,7 @@ class Talker:
     def tick(self) -> None:
         size = self.rate // 50
         said = self.sound[self.ticks * size : (self.ticks + 1) * size]
-        self.heard.append(self.member.exchange(said, self.rate)[0])
+        self.heard.append(self.line.exchange(said, self.rate)[0])
         self.ticks += 1
 
     def level_of(self, hertz: float) -> float:
@@ -59,7 +60,7 @@ def test_each_hears_all_others_and_not_himself(rates: tuple[int, ...]) -> None:
 
 def test_a_voice_waits_one_tick_at_the_most() -> None:
     room = Room()
-    first, second = room.join(), room.join()
+    first, second = RoomLine(room), RoomLine(room)
     silence, click = np.zeros(160, np.int16), np.full(160, 5000, np.int16)
     for said, reply in ((silence, silence), (silence, silence), (click, click * 2)):
         first.exchange(said, 8000)
@@ -71,7 +72,7 @@ def test_a_voice_waits_one_tick_at_the_most() -> None:
 
 def test_clocks_that_change_their_order_lose_nothing_after_the_first_time() -> None:
     room = Room()
-    speaker, listener = room.join(), room.join()
+    speaker, listener = RoomLine(room), RoomLine(room)
     silence = np.zeros(160, np.int16)
     heard = []
     for number in range(1, 100):
@@ -88,7 +89,7 @@ def test_clocks_that_change_their_order_lose_nothing_after_the_first_time() -> N
 
 def test_a_stalled_listener_goes_on_at_the_present() -> None:
     room = Room()
-    speaker, listener = room.join(), room.join()
+    speaker, listener = RoomLine(room), RoomLine(room)
     silence = np.zeros(160, np.int16)
     speaker.exchange(silence, 8000)
     listener.exchange(silence, 8000)
@@ -130,7 +131,8 @@ def test_members_come_and_go_at_any_time() -> None:
     assert talkers[0].level_of(900) < -80
     assert talkers[0].level_of(1400) == pytest.approx(-20, abs=0.3)
     assert talkers[1].level_of(500) < -80
-    room.empty()
+    for member in room.members:
+        member.leave()
     assert room.members == ()
 
 
@@ -147,7 +149,7 @@ def test_a_member_whose_rate_changes_is_heard_on() -> None:
 
 def test_whoever_speaks_on_the_same_line_is_heard_by_all_and_hears_all() -> None:
     room = Room()
-    line, other = room.join(), room.join()
+    line, other = RoomLine(room), RoomLine(room)
     ours, theirs, far = (np.full(160, value, np.int16) for value in (100, 20, 3))
     for _ in range(3):
         to_far, to_near = line.exchange(theirs, 8000, ours)
@@ -213,10 +215,10 @@ def test_the_limiter_comes_back() -> None:
 
 def test_a_member_that_left_is_alone() -> None:
     room = Room()
-    line, other = room.join(), room.join()
+    line, other = RoomLine(room), RoomLine(room)
     sound = np.full(160, 7, np.int16)
     other.exchange(sound, 8000)
     line.leave()
     assert not line.exchange(sound, 8000)[0].any()
-    assert isinstance(line, Member)
-    assert room.members == (other,)
+    assert isinstance(line.member, Member)
+    assert room.members == (other.member,)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from spech.codecs import Samples
-from spech.media.port import AudioPort
+from spech.media.playback import PlayQueue
+from spech.media.port import AudioPort, PortBuffers
 from spech.testing.audio import sine
-
-from ..inside import microphone_of
 
 RATE = 8000
 FRAME = 160
@@ -18,8 +17,14 @@ TONE = sine(400, RATE, TICK, level=-12)
 STEEPEST = int(np.abs(np.diff(np.concatenate((TONE, TONE)).astype(int))).max())
 
 
+def opened() -> tuple[AudioPort, PortBuffers]:
+    """A port for a program, and what the media clock takes from and gives to it."""
+    buffers = PortBuffers(RATE)
+    return AudioPort(buffers, PlayQueue(RATE)), buffers
+
+
 async def speak(
-    port: AudioPort, ticks: int, drift: float, jitter: float = 0.0
+    port: AudioPort, buffers: PortBuffers, ticks: int, drift: float, jitter: float = 0.0
 ) -> list[Samples | None]:
     """A frame each 20 ms of a clock that runs ``drift`` slow, taken each 20 ms of ours."""
     rng = np.random.default_rng(1)
@@ -31,44 +36,44 @@ async def speak(
             port.send(TONE.tobytes())
             said += 1
             late = rng.uniform(0, jitter)
-        taken.append(port.take(RATE))
+        taken.append(buffers.take(RATE))
     return taken
 
 
 @pytest.mark.parametrize("drift", [-200e-6, 200e-6])
 async def test_a_quarter_of_an_hour_of_drift_makes_neither_holes_nor_delay(drift: float) -> None:
-    port = AudioPort(RATE)
-    taken = await speak(port, 45000, drift, jitter=0.03)
+    port, buffers = opened()
+    taken = await speak(port, buffers, 45000, drift, jitter=0.03)
     assert port.dropped == 0
     # Where it began it was not known yet that frames come late.
     assert sum(frame is None for frame in taken[1000:]) == 0
     assert sum(frame is None for frame in taken) <= 3
     sound = np.concatenate([frame for frame in taken[1000:] if frame is not None]).astype(int)
     assert np.abs(np.diff(sound)).max() <= 1.3 * STEEPEST
-    assert len(microphone_of(port)) <= 5 * 2 * FRAME
+    assert len(buffers.microphone) <= 5 * 2 * FRAME
 
 
 async def test_a_speaker_in_step_is_left_alone() -> None:
-    port = AudioPort(RATE)
+    port, buffers = opened()
     sound = (np.random.default_rng(2).standard_normal(500 * FRAME) * 3000).astype(np.int16)
     heard = []
     for at in range(0, len(sound), FRAME):
         port.send(sound[at : at + FRAME].tobytes())
-        frame = port.take(RATE)
+        frame = buffers.take(RATE)
         assert frame is not None
         heard.append(frame)
     assert np.array_equal(np.concatenate(heard), sound)
 
 
 async def test_pauses_between_words_stay_as_they_are() -> None:
-    port = AudioPort(RATE)
+    port, buffers = opened()
     lengths = []
     for _ in range(30):
         port.send(np.tile(TONE, 9).tobytes())
         length = 0
-        while port.take(RATE) is not None:
+        while buffers.take(RATE) is not None:
             length += 1
         for _ in range(10):
-            assert port.take(RATE) is None
+            assert buffers.take(RATE) is None
         lengths.append(length)
     assert set(lengths) == {9}

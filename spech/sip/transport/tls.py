@@ -51,31 +51,32 @@ class TlsSettings:
 
     def __post_init__(self) -> None:
         if self.fingerprint is not None:
-            digits = self.pinned
+            digits = _pinned(self)
             if len(digits) != _FINGERPRINT or not set(digits) <= set("0123456789abcdef"):
                 raise LocalProtocolError("a fingerprint is a SHA-256: 64 hexadecimal digits")
 
-    @property
-    def pinned(self) -> str:
-        """The fingerprint in lower case without colons, "" where there is none."""
-        return (self.fingerprint or "").replace(":", "").strip().lower()
 
-    def context(self) -> ssl.SSLContext:
-        """The settings as a context of Python's ``ssl``. Reads the files.
+def _pinned(settings: TlsSettings) -> str:
+    """The fingerprint in lower case without colons, "" where there is none."""
+    return (settings.fingerprint or "").replace(":", "").strip().lower()
 
-        Raises:
-            LocalProtocolError: a file cannot be read, or does not hold what it should.
-        """
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.certificate_file is not None:
-                context.load_cert_chain(self.certificate_file, self.key_file)
-        except OSError as error:  # ssl.SSLError is one.
-            raise LocalProtocolError(f"The TLS files cannot be used: {error}.") from error
-        if self.pinned:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE  # The fingerprint decides.
-        return context
+
+def _client_context(settings: TlsSettings) -> ssl.SSLContext:
+    """The settings as a context of Python's ``ssl``. Reads the files.
+
+    Raises:
+        LocalProtocolError: a file cannot be read, or does not hold what it should.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.certificate_file is not None:
+            context.load_cert_chain(settings.certificate_file, settings.key_file)
+    except OSError as error:  # ssl.SSLError is one.
+        raise LocalProtocolError(f"The TLS files cannot be used: {error}.") from error
+    if _pinned(settings):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # The fingerprint decides.
+    return context
 
 
 class TlsAcceptor:
@@ -121,14 +122,14 @@ class TlsConnector:
     """Connects with one set of settings. Their files are read once, when it is made.
 
     Raises:
-        LocalProtocolError: see :meth:`TlsSettings.context`.
+        LocalProtocolError: a file cannot be read, or does not hold what it should.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
         self._settings = settings
         # The machine's own authorities take a while to read, and most phones never need them.
-        self._context = None if settings == TlsSettings() else settings.context()
-        self._pinned = settings.pinned
+        self._context = None if settings == TlsSettings() else _client_context(settings)
+        self._pinned = _pinned(settings)
 
     @asynccontextmanager
     async def open_stream(self, flow: Flow) -> AsyncIterator[TlsStream]:
@@ -140,7 +141,7 @@ class TlsConnector:
             trio.TooSlowError: no answer came for 5 s.
         """
         if self._context is None:
-            self._context = self._settings.context()
+            self._context = _client_context(self._settings)
         async with connect(flow) as raw:
             stream = trio.SSLStream(
                 raw, self._context, server_hostname=flow.host, https_compatible=True
