@@ -52,7 +52,7 @@ _STATES: Final[dict[RegistrationState, _StateName]] = {
 }
 
 
-class Binding:
+class AccountBinding:
     """Keeps one account registered. The user agent refreshes; this class resolves and watches.
 
     ``flows_to`` finds the servers for requests to the registrar.

@@ -35,7 +35,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
 
-class Reports:
+class EventQueue:
     """What the stack reports about one call, queued until the call's task reads it."""
 
     def __init__(self) -> None:
@@ -45,10 +45,10 @@ class Reports:
         #: Set when the call is over.
         self.over = trio.Event()
 
-    def receive(self, event: events.SessionEvent) -> None:
+    def put(self, event: events.SessionEvent) -> None:
         """Queue ``event``."""
         self._channel_in.send_nowait(event)
-        if isinstance(event, events.CallEnded):
+        if isinstance(event, events.SessionEnded):
             self.over.set()
 
 
@@ -93,7 +93,7 @@ class Calls:
         self._silence_suppression = silence_suppression
         self._patience = patience
         self._rng = rng
-        self._reports: dict[Leg, Reports] = {}
+        self._queues: dict[Leg, EventQueue] = {}
         self._running: dict[CallDriver, Call] = {}
 
     @property
@@ -109,7 +109,7 @@ class Calls:
     @property
     def busy(self) -> bool:
         """Whether there is a call, ringing ones included."""
-        return bool(self._running or self._reports)
+        return bool(self._running or self._queues)
 
     @cached_property
     def _certificate(self) -> Certificate:
@@ -158,9 +158,9 @@ class Calls:
                     referral=referral,
                     headers=headers + self._dialling.hidden_headers if anonymous else headers,
                 )
-                reports = self.listen(session)
+                queue = self.listen(session)
             driver = self._driver(session, media, remote, negotiator)
-            async with self._run(driver, reports) as call:
+            async with self._run(driver, queue) as call:
                 yield call
 
     def place_referred(
@@ -176,7 +176,7 @@ class Calls:
     async def answer(
         self,
         session: Session,
-        reports: Reports,
+        queue: EventQueue,
         remote: str,
         codecs: Sequence[str] | None,
         encryption: Policy | None,
@@ -193,10 +193,10 @@ class Calls:
             if session.ended is not None:
                 raise CallEnded("The caller gave up.")
             driver = self._driver(session, media, remote, negotiator)
-            async with self._run(driver, reports) as call:
+            async with self._run(driver, queue) as call:
                 with self.endpoint.command() as (_, now):
                     session.answer(negotiator, now)
-                driver.catch_up(reports.channel)
+                driver.catch_up(queue.channel)
                 yield call
 
     def judge(self, session: Session) -> None:
@@ -269,13 +269,13 @@ class Calls:
         )
 
     @asynccontextmanager
-    async def _run(self, driver: CallDriver, reports: Reports) -> AsyncIterator[Call]:
+    async def _run(self, driver: CallDriver, queue: EventQueue) -> AsyncIterator[Call]:
         """Run a call, and list it among the active ones meanwhile."""
         call = self._running[driver] = Call(
             driver, complete=self._dialling.complete, place_referred=self.place_referred
         )
         try:
-            async with driver.run(reports.channel, self.clock):
+            async with driver.run(queue.channel, self.clock):
                 yield call
         finally:
             del self._running[driver]
@@ -289,10 +289,10 @@ class Calls:
 
     # ------------------------------------------------------------------ what the stack reports
 
-    def listen(self, session: Session) -> Reports:
+    def listen(self, session: Session) -> EventQueue:
         """Queue what the stack reports about ``session`` from now on."""
-        reports = self._reports[session] = Reports()
-        return reports
+        queue = self._queues[session] = EventQueue()
+        return queue
 
     def receive(self, event: events.SessionEvent) -> None:
         """Handle an event of one of the calls."""
@@ -301,11 +301,11 @@ class Calls:
             if driver is not None:
                 driver.offer_referral(event.referral)
             return
-        reports = self._reports.get(event.session)
-        if reports is not None:
-            reports.receive(event)
-            if reports.over.is_set():
-                del self._reports[event.session]
+        queue = self._queues.get(event.session)
+        if queue is not None:
+            queue.put(event)
+            if queue.over.is_set():
+                del self._queues[event.session]
 
     def replace(self, old: Session, new: Session) -> None:
         """Continue the call of ``old`` as ``new``, without ringing again (RFC 3891 3)."""
@@ -318,7 +318,7 @@ class Calls:
             new.answer(driver.negotiator, now)
         except RemoteProtocolError:
             return  # The stack has refused the new call; the old one continues.
-        self._reports[new] = self._reports.pop(old)
+        self._queues[new] = self._queues.pop(old)
         driver.adopt(new, new.caller.number)
 
     def _driver_of(self, session: Leg) -> CallDriver | None:

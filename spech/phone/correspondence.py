@@ -20,8 +20,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 from spech.sip.watching.content import Content
 from spech.sip.watching.mailbox import Mailbox
-from spech.sip.watching.subscription import Subscription as Pure
-from spech.sip.watching.subscription import SubscriptionState
+from spech.sip.watching.subscription import EventSubscription, SubscriptionState
 
 #: The supported event packages (RFC 3842, 4235, 3856).
 EventPackage = Literal["message-summary", "dialog", "presence"]
@@ -50,7 +49,7 @@ class Subscription(AsyncIterator[Content]):
     one first. Iteration ends when the notifier terminates the subscription for good.
     """
 
-    def __init__(self, pure: Pure) -> None:
+    def __init__(self, pure: EventSubscription) -> None:
         self._pure = pure
         self._states: deque[Content] = deque(maxlen=_WAITING_STATES)
         self._changed = trio.Event()
@@ -119,7 +118,7 @@ class Correspondence:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._subscriptions: dict[Pure, Subscription] = {}
+        self._subscriptions: dict[EventSubscription, Subscription] = {}
         self._messages_in, self._messages = trio.open_memory_channel[Message](_WAITING_MESSAGES)
         #: The last state that a server sent without a subscription.
         self.mailbox: Mailbox | None = None
@@ -211,7 +210,7 @@ class Correspondence:
 
     async def _resolve(
         self,
-        pure: Pure,
+        pure: EventSubscription,
         subscription: Subscription,
         flows_to: Callable[[Uri], Awaitable[list[Flow]]],
     ) -> None:
@@ -251,7 +250,7 @@ class Correspondence:
             case events.Notified(pure, content):
                 self._tell(pure, content)
 
-    def _tell(self, pure: Pure, content: Content | None) -> None:
+    def _tell(self, pure: EventSubscription, content: Content | None) -> None:
         subscription = self._subscriptions.get(pure)
         if subscription is not None:
             subscription._receive(content)

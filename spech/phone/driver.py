@@ -293,7 +293,7 @@ class CallDriver:
             case events.DigitSent(_, digit, status) if status >= 300:
                 _log.warning("the digit %s was refused in INFO with %d", digit, status)
                 self.media.speech.keypad.accepts_info = False
-            case events.CallEnded(_, by, status, reason):
+            case events.SessionEnded(_, by, status, reason):
                 self.state = "ended"
                 self.ended_by = "local" if by == "local" else "remote"
                 self.status, self.reason = status, reason

@@ -11,7 +11,7 @@ import trio
 from spech.errors import CallEnded, RemoteProtocolError
 from spech.phone.arguments import check_refusal
 from spech.phone.call import Call
-from spech.phone.calls import Calls, Reports
+from spech.phone.calls import Calls, EventQueue
 from spech.sip.call.session import Session
 from spech.sip.description.media_security import Policy
 from spech.sip.dialog.caller import number_of
@@ -24,10 +24,10 @@ _WAITING_ROOM: Final = 32
 class IncomingCall:
     """A ringing incoming call. Answer it, reject it, or wait until the caller gives up."""
 
-    def __init__(self, calls: Calls, session: Session, reports: Reports) -> None:
+    def __init__(self, calls: Calls, session: Session, queue: EventQueue) -> None:
         self._calls = calls
         self._session = session
-        self._reports = reports
+        self._queue = queue
 
     def __repr__(self) -> str:
         return f"<IncomingCall from {self.caller_number}>"
@@ -92,7 +92,7 @@ class IncomingCall:
 
     async def ended(self) -> None:
         """Wait until it is over: abandoned by the caller, rejected, or answered and ended."""
-        await self._reports.over.wait()
+        await self._queue.over.wait()
 
     @asynccontextmanager
     async def answer(
@@ -114,14 +114,14 @@ class IncomingCall:
             raise CallEnded("The caller gave up.")
         try:
             async with self._calls.answer(
-                self._session, self._reports, self.caller_number, codecs, encryption
+                self._session, self._queue, self.caller_number, codecs, encryption
             ) as call:
                 yield call
         finally:
             self.reject(480)  # Does nothing if the call was answered.
 
 
-class Reception:
+class IncomingQueue:
     """Lets incoming calls ring if the program takes them, and refuses the others.
 
     Args:

@@ -27,14 +27,14 @@ from spech.addresses import Address
 from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError, SpechError
 from spech.phone.account import Account
 from spech.phone.arguments import check_phone, check_subscription
-from spech.phone.binding import Binding, RegistrationStatus
+from spech.phone.binding import AccountBinding, RegistrationStatus
 from spech.phone.call import Call
 from spech.phone.callers import AllowedCallers, Callers
 from spech.phone.calls import Calls
 from spech.phone.correspondence import Correspondence, EventPackage, Message, Subscription
 from spech.phone.dialling import Dialling, without_headers
 from spech.phone.formats import audio_formats
-from spech.phone.incoming import IncomingCall, Reception
+from spech.phone.incoming import IncomingCall, IncomingQueue
 from spech.phone.journal import Journal
 from spech.phone.life import Patience
 from spech.phone.reach import Reach
@@ -79,10 +79,10 @@ class Phone:
         self._endpoint = endpoint
         self._account = account
         self._dialling = Dialling(endpoint, account, rng)
-        self._binding: Binding | None = None
+        self._binding: AccountBinding | None = None
         identity = self._dialling.identity
         if account is not None and identity is not None and account.register:
-            self._binding = Binding(endpoint, account, identity, self._dialling.servers, rng)
+            self._binding = AccountBinding(endpoint, account, identity, self._dialling.servers, rng)
             endpoint.on_broken = self._binding.receive_broken
         self._calls = Calls(
             endpoint,
@@ -98,7 +98,7 @@ class Phone:
         )
         self._callers = callers
         callers.attach(endpoint.agent)
-        self._reception = Reception(self._calls, call_waiting=call_waiting)
+        self._incoming = IncomingQueue(self._calls, call_waiting=call_waiting)
         self._correspondence = Correspondence(endpoint)
         endpoint.on_event = self._receive_event
 
@@ -211,7 +211,7 @@ class Phone:
         The iterator never ends. Until this is called, callers are refused with 480. A call that is
         neither answered nor rejected rings until the caller gives up or the phone closes.
         """
-        return self._reception.incoming_calls()
+        return self._incoming.incoming_calls()
 
     async def serve(
         self, handler: Callable[[IncomingCall], Awaitable[object]], *, limit: int | None = None
@@ -324,7 +324,7 @@ class Phone:
     def _receive_event(self, event: events.Event) -> None:
         match event:
             case events.InviteReceived(session):
-                self._reception.receive(session)
+                self._incoming.receive(session)
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
                     self._binding.receive(registration)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from spech.sip.agent import ConnectionOffered, Malformed
 from spech.sip.call.events import (
     Answered,
-    CallEnded,
     ChangeRefused,
     Confirmed,
     DigitReceived,
@@ -17,6 +16,7 @@ from spech.sip.call.events import (
     MediaChanged,
     Redirected,
     Ringing,
+    SessionEnded,
 )
 from spech.sip.call.session import InviteReceived
 from spech.sip.call.transfer import TransferProgress, TransferRequested
@@ -29,7 +29,6 @@ from spech.sip.watching.subscription import Notified, ResubscribeDue, Subscripti
 
 __all__ = [
     "Answered",
-    "CallEnded",
     "ChangeRefused",
     "Confirmed",
     "ConnectionOffered",
@@ -49,6 +48,7 @@ __all__ = [
     "RegistrationChanged",
     "ResubscribeDue",
     "Ringing",
+    "SessionEnded",
     "SessionEvent",
     "SubscriptionChanged",
     "TransferProgress",
@@ -66,7 +66,7 @@ SessionEvent = (
     | ChangeRefused
     | DigitReceived
     | DigitSent
-    | CallEnded
+    | SessionEnded
     | TransferProgress
     | TransferRequested
 )

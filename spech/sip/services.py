@@ -26,7 +26,7 @@ from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching.content import ACCEPT, read
 from spech.sip.watching.event_header import EventHeader
 from spech.sip.watching.mailbox import Mailbox, MailboxChanged
-from spech.sip.watching.subscription import Subscription, SubscriptionState
+from spech.sip.watching.subscription import EventSubscription, SubscriptionState
 
 
 class Services:
@@ -34,9 +34,9 @@ class Services:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[EventSubscription] = []
         #: Those that may be told something, by Call-ID and our tag.
-        self._book: dict[tuple[str, str], Subscription] = {}
+        self._book: dict[tuple[str, str], EventSubscription] = {}
 
     # ------------------------------------------------------------------ commands
 
@@ -74,7 +74,7 @@ class Services:
         now: float,
         *,
         expires: int = 3600,
-    ) -> Subscription:
+    ) -> EventSubscription:
         """Subscribe to an event package of ``target``, and stay subscribed.
 
         Raises:
@@ -82,7 +82,9 @@ class Services:
         """
         if package not in ACCEPT:
             raise LocalProtocolError(f"unknown event package {package!r}")
-        subscription = Subscription(self._context, self._book, identity, target, package, expires)
+        subscription = EventSubscription(
+            self._context, self._book, identity, target, package, expires
+        )
         self._subscriptions = [
             one for one in self._subscriptions if one.state is not SubscriptionState.ENDED
         ]

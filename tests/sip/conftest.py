@@ -89,8 +89,8 @@ class Pair:
     def find(self, peer: Peer, kind: type) -> events.Event | None:
         return next((event for event in peer.events if isinstance(event, kind)), None)
 
-    def ended(self, peer: Peer) -> events.CallEnded:
-        found = [event for event in peer.events if isinstance(event, events.CallEnded)]
+    def ended(self, peer: Peer) -> events.SessionEnded:
+        found = [event for event in peer.events if isinstance(event, events.SessionEnded)]
         assert len(found) == 1, found
         return found[0]
 

@@ -253,7 +253,7 @@ class Simulation:
                     self.directions[session] = agreed.direction
                 case events.TransferRequested(session, _):
                     self._follow(peer, session, event)
-                case events.CallEnded(session, by, status, reason):
+                case events.SessionEnded(session, by, status, reason):
                     self.ended[session] += 1
                     self._note(
                         f"{peer.address[0]} ended {session.call_id[:6]} {by} {status} {reason}"

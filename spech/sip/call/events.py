@@ -91,7 +91,7 @@ class DigitSent(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnded(Event):
+class SessionEnded(Event):
     """The call is over; ``by`` says which end ended it."""
 
     session: Leg

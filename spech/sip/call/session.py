@@ -19,13 +19,13 @@ from spech.agreement import Agreed, Direction
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.call.events import (
     Answered,
-    CallEnded,
     Confirmed,
     DigitReceived,
     EarlyMedia,
     Party,
     Redirected,
     Ringing,
+    SessionEnded,
 )
 from spech.sip.call.fork import Fork
 from spech.sip.call.info import DigitRequests, dtmf_digit
@@ -102,7 +102,7 @@ class Session:
         #: The INVITE that came, for an incoming call.
         self.invited_by: Request | None = None
         #: How the call ended, once it is over.
-        self.ended: CallEnded | None = None
+        self.ended: SessionEnded | None = None
         #: Whether the caller ended it because another phone took it.
         self.answered_elsewhere = False
         self.timer = SessionTimer(context.timers, self)
@@ -470,7 +470,7 @@ class Session:
     def _over(self, by: Party, status: int, reason: str, now: float) -> None:
         """Tell the program, once."""
         if self.ended is None:
-            self.ended = CallEnded(self, by, status, reason)
+            self.ended = SessionEnded(self, by, status, reason)
             self._tell_referrer(status, reason, now)
             self.context.emit(self.ended)
             self.transfers.call_ended(by)

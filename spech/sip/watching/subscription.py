@@ -63,28 +63,28 @@ class SubscriptionState(enum.Enum):
 class SubscriptionChanged(Event):
     """A subscription was granted, lost or ended: look at it."""
 
-    subscription: Subscription
+    subscription: EventSubscription
 
 
 @dataclass(frozen=True, slots=True)
 class Notified(Event):
     """The state that a subscription is about, whole."""
 
-    subscription: Subscription
+    subscription: EventSubscription
     content: Content
 
 
 @dataclass(frozen=True, slots=True)
 class ResubscribeDue(Event):
-    """The target has a host name: resolve it, then call :meth:`Subscription.receive_flows`.
+    """The target has a host name: resolve it, then call :meth:`EventSubscription.receive_flows`.
 
     If that does not happen within 10 s, the known flows are used.
     """
 
-    subscription: Subscription
+    subscription: EventSubscription
 
 
-class Subscription:
+class EventSubscription:
     """One subscription. It renews itself, and is requested again when lost, if that may help.
 
     ``status`` and ``reason`` are those of the last final response to SUBSCRIBE, or of the notifier
@@ -94,7 +94,7 @@ class Subscription:
     def __init__(
         self,
         context: Context,
-        book: dict[tuple[str, str], Subscription],
+        book: dict[tuple[str, str], EventSubscription],
         identity: Identity,
         target: Uri,
         package: str,
@@ -129,7 +129,7 @@ class Subscription:
         return "the subscription"
 
     def __repr__(self) -> str:
-        return f"<Subscription {self.package} {self.target} {self.state.value}>"
+        return f"<EventSubscription {self.package} {self.target} {self.state.value}>"
 
     # ------------------------------------------------------------------ from our side
 

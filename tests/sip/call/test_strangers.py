@@ -180,4 +180,4 @@ def test_a_stranger_cancels_no_call() -> None:
     stranger.send(Request("CANCEL", Uri.parse("sip:bob@10.0.0.2"), headers), pair.bob)
     pair.wire.run(0.5)
     assert theirs.ended is None
-    assert pair.find(pair.bob, events.CallEnded) is None
+    assert pair.find(pair.bob, events.SessionEnded) is None

@@ -89,8 +89,8 @@ def test_a_call_that_was_taken_elsewhere_says_so(scripted: Pair) -> None:
     via = request.headers.get("Via") or ""
     scripted.bob.send(cancel.replace(headers=cancel.headers.set("Via", via)), scripted.alice)
     scripted.wire.run(0.1)
-    ended = scripted.find(scripted.alice, events.CallEnded)
-    assert isinstance(ended, events.CallEnded)
+    ended = scripted.find(scripted.alice, events.SessionEnded)
+    assert isinstance(ended, events.SessionEnded)
     assert (ended.session, ended.reason) == (session, "Call completed elsewhere")
     assert session.answered_elsewhere
 

@@ -16,7 +16,7 @@ from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.watching.dialog_info import DialogInfo
 from spech.sip.watching.mailbox import Mailbox
-from spech.sip.watching.subscription import Subscription, SubscriptionState
+from spech.sip.watching.subscription import EventSubscription, SubscriptionState
 from spech.testing.wire import FakeWire
 
 from ..conftest import Pair
@@ -37,7 +37,7 @@ class Notifier(Pair):
         self.number = 0
         self.seen: Request | None = None
 
-    def subscribe(self, package: str = "message-summary", expires: int = 3600) -> Subscription:
+    def subscribe(self, package: str = "message-summary", expires: int = 3600) -> EventSubscription:
         agent = self.alice.agent
         identity = Identity(NameAddr(Uri.parse("sip:alice@10.0.0.1")), "alice", "secret", agent.rng)
         identity.trust([self.alice.flow_to(self.bob)])
@@ -103,7 +103,7 @@ class Notifier(Pair):
             lambda: any(m.cseq.method == "SUBSCRIBE" for m in self.bob.inbox), 3600
         )
 
-    def active(self, package: str = "message-summary", body: bytes = SUMMARY) -> Subscription:
+    def active(self, package: str = "message-summary", body: bytes = SUMMARY) -> EventSubscription:
         subscription = self.subscribe(package)
         self.answer(200, ("Expires", "3600"))
         assert self.notify(body=body) == 200
