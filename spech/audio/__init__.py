@@ -1,1 +1,1 @@
-"""Part of Spech."""
+"""PCM processing: sounds to play, mixing, levels, tone detection and recordings."""

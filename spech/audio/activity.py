@@ -1,8 +1,8 @@
 """Voice activity detection: tells speech from the noise of a room.
 
 The level of each tick is compared with the quietest one of the last seconds, once for the whole
-sound and once for its high frequencies, where consonants are louder than most rooms. A pause begins
-only some time after the last loud tick, because words end softly.
+sound and once for its high frequencies, in which consonants are louder than most rooms. A pause
+begins only some time after the last loud tick, because words end softly.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ONSET = 3  # loud ticks in a row with which an utterance begins
 
 
 class VoiceActivity:
-    """Judges ticks of 20 ms, one after the other.
+    """Classifies ticks of 20 ms.
 
     Attributes:
-        noisy: whether the last tick was only noise, even where it still counts as speech.
+        noisy: whether the last tick was only noise, even if it still counts as speech.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class VoiceActivity:
         self._hangover = _HANGOVER
 
     def hear(self, pcm: Samples) -> bool:
-        """Take a tick of sound; return whether it should be sent as speech."""
+        """Process a tick of sound; return whether it should be sent as speech."""
         whole = dbfs(pcm)
         wide = pcm.astype(np.int32)
         changes = dbfs(np.clip(wide[1:] - wide[:-1], -32768, 32767).astype(np.int16))
@@ -86,7 +86,7 @@ class _Floor:
         self._level = _LOUDEST_NOISE
 
     def follow(self, level: float) -> float:
-        """Take the level of a tick; return that of the noise."""
+        """Process the level of a tick; return that of the noise."""
         self._sum += level
         self._count += 1
         if self._count == _BLOCK:

@@ -53,11 +53,11 @@ class DigitDetector:
         self._hits = self._misses = 0
 
     def feed(self, pcm: Samples, *, lost: bool = False) -> str:
-        """Take the next samples; return the digits that were found in them, often none.
+        """Process the next samples; return the digits that were found in them, often none.
 
         Args:
             pcm: of any length.
-            lost: whether they conceal a lost packet. Then they neither begin a digit nor end it.
+            lost: whether they conceal a lost packet. Then they neither start nor end a digit.
         """
         start = len(self._rest)
         sound = np.concatenate((self._rest, pcm))
@@ -84,7 +84,7 @@ class DigitDetector:
         return found
 
     def _follow(self, key: str) -> str:
-        """Take the key of one window; return the digit if that completes it."""
+        """Process the key of one window; return the digit if that completes it."""
         if not key:
             self._hits = 0
             self._misses += 1
@@ -136,7 +136,7 @@ class DigitDetector:
     def _tone(
         self, index: int, spectrum: NDArray[np.complex128], before: NDArray[np.complex128]
     ) -> float:
-        """The energy of one tone in the window, 0.0 where it is too far off its frequency."""
+        """The energy of one tone in the window, 0.0 if it is too far off its frequency."""
         turned = complex(spectrum[index] * np.conj(before[index]) * self._advance[index])
         astray = float(np.angle(turned)) * self._to_hertz
         if abs(astray) > _ASTRAY * self._frequencies[index]:

@@ -11,7 +11,7 @@ from spech.codecs.base import Samples
 
 Wide = NDArray[np.int32] | NDArray[np.float32]
 
-# Half a decibel below full scale: what comes after us (a codec, a resampler) overshoots a little.
+# Half a decibel below full scale, because codecs and resamplers overshoot a little.
 _CEILING = 32767 * 10 ** (-0.5 / 20)
 _ATTACK_SHARE = 8
 _RELEASE = 10 ** (0.4 / 20)
@@ -87,7 +87,7 @@ class Limiter:
 
 @lru_cache(maxsize=64)
 def _rise(samples: int) -> NDArray[np.float32]:
-    """From 0 to 1 in even steps; shared, so not to be written to."""
+    """From 0 to 1 in even steps. The array is shared; do not write to it."""
     rise = np.linspace(0, 1, samples, dtype=np.float32)
     rise.flags.writeable = False
     return rise

@@ -1,9 +1,9 @@
-"""How FFmpeg is to open a path: regular files by name, pipes and odd WAV files through Python.
+"""Tells FFmpeg how to open a path: regular files by name, pipes and odd WAV files through Python.
 
-FFmpeg opens most files itself. It needs help with four kinds: pipes, whose reading must be
-interruptible; WAV on a pipe, of which it would wait for 64 KB before the first sample; raw G.711
-and linear sound, whose rate only the file's name tells; and WAV files with fewer valid bits than
-their samples are long, which it reads in samples of the wrong length.
+FFmpeg opens most files itself. It needs help with four kinds: pipes, because reads must be
+interruptible; WAV on a pipe, because it would wait for 64 KB before the first sample; raw G.711
+and linear PCM, because only the file's name tells the rate; and WAV files with fewer valid bits
+than bits per sample, because it assumes the wrong sample size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
-#: FFmpeg's demuxer and the rate of files without a header, by their ending.
+#: FFmpeg's demuxer and the rate of files without a header, by suffix.
 _RAW: Final = {
     ".ul": ("mulaw", 8000),
     ".ulaw": ("mulaw", 8000),
@@ -28,10 +28,10 @@ _RAW: Final = {
     ".alw": ("alaw", 8000),
     **{f".sln{kilohertz}": ("s16le", kilohertz * 1000) for kilohertz in (12, 16, 24, 32, 48, 96)},
 }
-#: How files with a header begin: such a file has the wrong ending.
+#: The first bytes of files with a header. A raw suffix is wrong for such a file.
 _HEADERS: Final = (b"RIFF", b"RF64", b".snd", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff")
 
-#: FFmpeg's demuxers of sound without a header, by format tag and bits of a sample in WAV.
+#: FFmpeg's demuxers of sound without a header, by WAV format tag and bits per sample.
 _SAMPLES: Final = {
     (1, 8): "u8",
     (1, 16): "s16le",
@@ -47,7 +47,7 @@ RAW_FORMATS: Final = ("alaw", "f32le", "mulaw", "s16le", "s24le", "s32le", "u8")
 _EXTENSIBLE: Final = 0xFFFE
 _FORM: Final = struct.Struct("<HHI6xH")
 _MOST_HEADER: Final = 1 << 20
-#: The size of a chunk whose writer did not know it.
+#: The size of a chunk whose length the writer did not know.
 _UNKNOWN_SIZES: Final = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _POLL_MS: Final = 200
 
@@ -55,11 +55,11 @@ _POLL_MS: Final = 200
 def open_input(
     path: str, interrupted: Callable[[], bool]
 ) -> tuple[str | io.RawIOBase, str | None, dict[str, str]]:
-    """What to hand to ``av.open``: the file, the name of its format if known, and options.
+    """Arguments for ``av.open``: the file, the name of its format if known, and options.
 
     Args:
         path: of the file.
-        interrupted: asked while a pipe is waited for; once it says true, the pipe has ended.
+        interrupted: polled while waiting for a pipe; when it returns True, the pipe ends.
 
     Raises:
         OSError: there is no such file, or it may not be read.
@@ -83,7 +83,7 @@ def open_input(
 
 
 class Pipe(io.RawIOBase):
-    """A FIFO, a pipe or a device, read until its writers have closed it or it is interrupted.
+    """A FIFO, a pipe or a device, read until its writers close it or it is interrupted.
 
     Raises:
         OSError: it cannot be opened.
@@ -91,7 +91,7 @@ class Pipe(io.RawIOBase):
 
     def __init__(self, path: str, interrupted: Callable[[], bool]) -> None:
         super().__init__()
-        # Opening a FIFO waits for a writer unless it is told not to.
+        # Opening a FIFO would otherwise wait for a writer.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.name = path
         self._interrupted = interrupted
@@ -132,7 +132,7 @@ class Pipe(io.RawIOBase):
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         while not self._interrupted():
-            # A FIFO without a writer reports nothing until one has come and gone.
+            # A FIFO reports nothing until a writer has opened and closed it.
             if not poll.poll(_POLL_MS):
                 continue
             with contextlib.suppress(BlockingIOError):
@@ -146,7 +146,7 @@ class Pipe(io.RawIOBase):
 
 
 class _Patched(io.FileIO):
-    """A file of which some bytes are read as others."""
+    """A file that reads as if some of its bytes were different."""
 
     def __init__(self, path: str, position: int, patch: bytes) -> None:
         super().__init__(path, "rb")
@@ -169,9 +169,9 @@ class _Patched(io.FileIO):
 
 
 def _read_header(pipe: Pipe) -> tuple[str | None, dict[str, str]]:
-    """Read the header of WAV up to its samples: the demuxer for them, and its options.
+    """Read a WAV header up to the samples: the demuxer for them, and its options.
 
-    None for anything else; then the pipe is where it was.
+    None for anything else; then nothing has been consumed.
     """
     head = pipe.exactly(12)
     form: tuple[str | None, dict[str, str]] = None, {}
@@ -197,10 +197,10 @@ def _read_header(pipe: Pipe) -> tuple[str | None, dict[str, str]]:
 
 
 def _wrong_bits(file: BinaryIO) -> tuple[int, bytes] | None:
-    """Where a WAV file says how many bits are valid, and what it should say for FFmpeg.
+    """The offset of a WAV file's count of valid bits, and the value that FFmpeg needs there.
 
-    In WAVE_FORMAT_EXTENSIBLE a sample may be longer than its valid bits, which are its upper ones
-    then. FFmpeg infers the length from the valid bits. None where that gives the right length.
+    In WAVE_FORMAT_EXTENSIBLE a sample may be longer than its valid bits, which are then its upper
+    ones. FFmpeg infers the length from the valid bits. None if that gives the right length.
     """
     position = 12
     while position < _MOST_HEADER:

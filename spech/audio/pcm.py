@@ -1,4 +1,4 @@
-"""PCM that a program hands over faster, or slower, than it is played."""
+"""A queue for PCM that a program writes faster or slower than it is played."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from spech.audio.gain import Gain
 from spech.codecs.base import Samples
 from spech.codecs.resample import Resampler
 
-#: Reads that wait for the rest of a frame before it is filled up with silence.
+#: Reads that wait for the rest of a frame before it is padded with silence.
 _PATIENCE: Final = 3
-#: Silence behind the sound that brings it out of the resampler's filter, in seconds.
+#: Silence after the sound that flushes it from the resampler's filter, in seconds.
 _FILTER: Final = 0.04
 
 
@@ -49,12 +49,12 @@ class PcmQueue:
 
     @property
     def waiting(self) -> int:
-        """Samples at ``rate`` that wait."""
+        """Queued samples at ``rate``."""
         return self.written - self.consumed
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits, not even in the resampler's filter."""
+        """Whether the queue and the resampler's filter are empty."""
         return not self.waiting and not self._tail and not len(self._converted)
 
     def write(self, pcm: bytes | bytearray | memoryview | Samples, most: int | None = None) -> int:
@@ -89,11 +89,11 @@ class PcmQueue:
         return len(samples) - len(kept)
 
     def end(self) -> None:
-        """Write nothing more."""
+        """Mark the end: nothing more will be written."""
         self.ended = True
 
     def clear(self) -> None:
-        """Drop what waits."""
+        """Drop what is queued."""
         self._chunks.clear()
         self._odd = b""
         self._converted = self._converted[:0]
@@ -108,12 +108,12 @@ class PcmQueue:
         return self._gain.process(taken) if len(taken) else taken
 
     def close(self) -> None:
-        """End, and drop what waits."""
+        """Mark the end, and drop what is queued."""
         self.end()
         self.clear()
 
     def _take(self, samples: int) -> Samples:
-        """The next samples at our own rate; none while the rest of a frame may still come."""
+        """The next samples at our own rate; none while the rest of a frame may still arrive."""
         if not self.ended and self.waiting < samples:
             self._quiet += 1
             if self._quiet <= _PATIENCE:
@@ -138,7 +138,7 @@ class PcmQueue:
         if self._resampler is None or self._resampler.to_rate != rate:
             self._resampler = Resampler(self.rate, rate)
             self._converted = self._converted[:0]
-        # Rates with a remainder, such as 11025 Hz, take turns with one sample more.
+        # At rates with a remainder, such as 11025 Hz, some reads return one sample more.
         while len(self._converted) < samples:
             taken = self._take(-(-samples * self.rate // rate))
             if len(taken):

@@ -26,8 +26,8 @@ from spech.errors import MediaError
 
 _log: Final = logging.getLogger(__name__)
 
-#: Demuxers that hold their own sound. Playlists are excluded: they would have FFmpeg open other
-#: files or addresses, and wait there without limit.
+#: Demuxers of formats that contain sound. Playlists are excluded: FFmpeg would open the files and
+#: URLs in them, and wait there without limit.
 _FORMATS: Final = (
     "aac,ac3,aiff,alaw,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,g722,gsm,matroska,mov,mp3,mpeg,"
     "mpegts,mulaw,ogg,sln,tta,voc,w64,wav,wv"
@@ -39,7 +39,7 @@ _OPTIONS: Final = {
 
 #: Packets in a row that cannot be decoded before a file counts as damaged.
 _MOST_BAD_PACKETS: Final = 100
-#: Sampling rates and channels that sound has. Beyond them a few bytes could become an hour.
+#: Accepted sampling rates and channels. Outside them, a few bytes could decode to an hour.
 _RATES: Final = range(1000, 768_001)
 _MOST_CHANNELS: Final = 64
 
@@ -54,7 +54,7 @@ class Player:
         path: the file, or a pipe. Reading a pipe waits for its writer.
         gain: decibels by which it is louder than it was recorded.
         repeat: start again at the end, without a gap.
-        interrupted: asked while a pipe is waited for; once it says true, the pipe has ended.
+        interrupted: polled while waiting for a pipe; when it returns True, the pipe ends.
 
     Raises:
         MediaError: the file cannot be opened, or holds no sound.
@@ -96,7 +96,7 @@ class Player:
                 raise MediaError(f"{self._path} holds no sound")
             _require_plausible(self._container.streams.audio[0].codec_context)
             self._frames = self._decode()
-            # The first frame is decoded now, so that a broken file is known at once.
+            # Decode the first frame now, so that a broken file is detected at once.
             self._first = next(self._frames, None)
         except (OSError, ValueError, av.FFmpegError) as error:
             self._closing.close()
@@ -133,14 +133,14 @@ class Player:
         self._closing.close()
 
     def _start_again(self) -> bool:
-        """Go to the beginning; False where that is not wanted, or would never give any sound."""
+        """Go to the beginning; False if that is not wanted, or would never yield sound."""
         if not self._repeat or not self._sounded:
             return False
         self._closing.close()
         try:
             self._open()
         except MediaError as error:
-            _log.warning("%s is not repeated: %s", self._path, error)
+            _log.warning("cannot repeat %s: %s", self._path, error)
             return False
         return True
 
@@ -209,5 +209,5 @@ def _require_plausible(sound: AudioFrame | av.AudioCodecContext) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path, which the caller names."""
+    """The cause of an error, without the path, which the caller adds."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,8 +1,8 @@
 """Call progress tones, as the networks of each country send them.
 
 The table is ``countries.json``, after ITU-T E.180 Supplement 2; pages read the same file. A tone is
-a sequence of steps that repeats: ``425/480 0/480`` is 425 Hz for 480 ms and as much
-silence, ``440+480`` sounds both at once, and ``400x25`` is 400 Hz that swells 25 times a second.
+a sequence of steps that repeats: ``425/480 0/480`` is 425 Hz for 480 ms and 480 ms of
+silence, ``440+480`` is both frequencies at once, and ``400x25`` is 400 Hz, modulated at 25 Hz.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from spech.codecs.base import Samples
 
-#: What every country has: it rings at the far end, the far end is busy, the network is, and
-#: another call comes in.
+#: Tones of every country: the far end rings, the far end is busy, the network is congested, and
+#: another call arrives.
 ToneName = Literal["ringback", "busy", "congestion", "waiting"]
 TONES: Final[tuple[ToneName, ...]] = ("ringback", "busy", "congestion", "waiting")
 
-#: The file itself, for those who serve it.
+#: The file itself, to be served to pages.
 TABLE: Final = Path(__file__).with_name("countries.json")
 #: -10 dBm0 (E.180 3.1) in dBFS, of the whole.
 _LEVEL: Final = -16.0
@@ -35,8 +35,8 @@ _EDGE_SECONDS: Final = 0.004
 class Step:
     """One sound, or silence, of a cadence.
 
-    ``frequencies`` sound together, in Hz; ``swell`` is the frequency in Hz with which their
-    amplitude rises and falls, 0 for none.
+    ``frequencies``, in Hz, sound together; ``swell`` is the frequency in Hz of their amplitude
+    modulation, 0 for none.
     """
 
     frequencies: tuple[float, ...]
@@ -59,12 +59,12 @@ class Step:
 
 
 def countries() -> dict[str, str]:
-    """Code (ISO 3166, small letters) and name of each country in the table."""
+    """Code (ISO 3166, lower case) and name of each country in the table."""
     return {code: entry["name"] for code, entry in _table().items() if code}
 
 
 def cadence(name: str, country: str = "") -> tuple[Step, ...]:
-    """The steps of a tone; those that ITU-T E.180 recommends where the country is not known.
+    """The steps of a tone; those that ITU-T E.180 recommends if the country is not in the table.
 
     Args:
         name: one of :data:`TONES`.
@@ -77,7 +77,7 @@ def cadence(name: str, country: str = "") -> tuple[Step, ...]:
 
 
 def written(name: str, country: str = "") -> str:
-    """The cadence as the table has it: ``425/480 0/480``.
+    """The cadence as it is written in the table: ``425/480 0/480``.
 
     Raises:
         ValueError: there is no tone of that name.
@@ -93,8 +93,8 @@ class ProgressTone:
 
     Args:
         name: one of :data:`TONES`.
-        country: two letters, ``de``; what E.180 recommends unless told otherwise.
-        seconds: how long it sounds; without end unless told otherwise.
+        country: two letters, ``de``; by default the tone that E.180 recommends.
+        seconds: how long it sounds; without limit by default.
 
     Raises:
         ValueError: there is no tone of that name.

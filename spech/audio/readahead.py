@@ -21,20 +21,20 @@ from spech.errors import MediaError
 _log: Final = logging.getLogger(__name__)
 
 _BLOCKS_PER_SECOND: Final = 5
-#: Of a pipe, so that what its writer has written is soon heard.
+#: Smaller blocks for a pipe, so that what its writer has written is soon heard.
 _LIVE_BLOCKS_PER_SECOND: Final = 50
 _AHEAD: Final = 5 * _BLOCKS_PER_SECOND
 #: Seconds to wait for a file to be opened and its first block: enough for any disk that works.
 _OPEN_PATIENCE: Final = 0.1
-#: Seconds to wait for a block in the middle, once for each time that the disk falls behind.
+#: Seconds to wait for a later block, once each time that the disk falls behind.
 _PATIENCE: Final = 0.01
 
 
 class ReadAhead:
     """Plays a file that a thread reads up to five seconds ahead.
 
-    Where the thread has no sound in time, silence is returned until it has. So a stalled disk, or a
-    pipe whose writer pauses, is a gap in this sound and in no other.
+    While the thread has no sound ready, silence is returned. So a stalled disk, or a pipe whose
+    writer pauses, causes a gap in this sound and in no other.
 
     Args:
         path: a file or a pipe.
@@ -46,8 +46,8 @@ class ReadAhead:
         error: why there was no sound, once that is known.
 
     Raises:
-        MediaError: the file cannot be opened, or holds no sound. A file that is not open after
-            0.1 s is opened meanwhile; its error is logged.
+        MediaError: the file cannot be opened, or holds no sound. If opening takes longer than
+            0.1 s it continues in the background, and an error is only logged.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ReadAhead:
             pass
 
     def _next_block(self) -> tuple[Samples, int] | None:
-        """The next block, or None where there is none yet, or none any more."""
+        """The next block, or None if there is none yet, or after the last."""
         try:
             block = self._blocks.get(block=not self._late, timeout=_PATIENCE)
         except queue.Empty:
@@ -117,7 +117,7 @@ class ReadAhead:
 
     def _read_all(self) -> None:
         try:
-            # A pipe has its own time, and is not waited for.
+            # A pipe may pause; do not wait for it.
             self._live = self._late = not stat.S_ISREG(self._path.stat().st_mode)
         except OSError as error:
             self._fail(MediaError(f"cannot open {self._path}: {error.strerror}"))

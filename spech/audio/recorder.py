@@ -1,7 +1,7 @@
 """Recordings, each created and written by a thread of its own.
 
-The media clock hands over a frame and never waits for a disk. A frame can be played from the file
-about a second later, so that a recording survives whatever ends the process.
+The media clock hands over frames and never waits for a disk. A frame can be played from the file
+about a second later, so that a recording survives even if the process is killed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _WAITING = 60 * _FRAMES_PER_SECOND
 #: Seconds to wait for a file to be created, and for progress when it is completed. A disk that
 #: works needs a few milliseconds; the clock makes up for 0.1 s.
 _PATIENCE: Final = 0.1
-#: How often progress is waited for.
+#: The most periods to wait, as long as there is progress.
 _MOST_WAITS: Final = 5
 #: Seconds that the exit of the process waits for unfinished recordings.
 _EXIT_PATIENCE: Final = 2.0
 
 
 class Recording:
-    """A sound file that grows while a call lasts: WAV or Opus in Ogg, by the ending of its name.
+    """A sound file that is written during a call: WAV or Opus in Ogg, by its suffix.
 
     Leaving its ``with`` block, :meth:`stop`, or the end of the call completes the file. Only its
     owner can read a new file.
@@ -49,11 +49,11 @@ class Recording:
         channels: 1 for both sides mixed; 2 for ours on the left and the far end on the right.
         paused: while true, sound is skipped and leaves no gap.
         dropped: frames that were lost because the disk was too slow or the file reached 4 GB.
-        error: why the recording ended early, when the disk refused. The call continues.
+        error: the disk error that ended the recording early. The call continues.
 
     Raises:
-        MediaError: the file cannot be created, or its name has an unknown ending. A disk that takes
-            longer than 0.1 s is not waited for; then :attr:`error` tells later.
+        MediaError: the file cannot be created, or its suffix is unknown. If the disk takes longer
+            than 0.1 s, :attr:`error` is set later instead.
     """
 
     def __init__(self, path: str | Path, rate: int, *, channels: int = 1) -> None:
@@ -93,7 +93,7 @@ class Recording:
         return self._stopped
 
     def write(self, pcm: Samples) -> None:
-        """Take the next samples, interleaved where there are two channels; returns at once."""
+        """Append samples, interleaved if there are two channels; returns at once."""
         if self._stopped or self.paused:
             return
         try:
@@ -119,8 +119,7 @@ class Recording:
     def stop(self) -> None:
         """Complete the file. May be called again.
 
-        A disk that makes no progress for 0.1 s is not waited for: the file is then completed in the
-        background.
+        If the disk makes no progress for 0.1 s, the file is completed in the background.
         """
         self.finish()
         for _ in range(_MOST_WAITS):
@@ -150,7 +149,7 @@ class Recording:
         _unfinished.discard(self)
 
     def _write_all(self, writer: Writer) -> None:
-        """Write what comes, and make it readable once a second."""
+        """Write frames as they arrive, and make them readable once a second."""
         try:
             self._write_frames(writer)
             writer.close()
@@ -183,7 +182,7 @@ _unfinished: Final[set[Recording]] = set()
 
 @atexit.register
 def _complete_all() -> None:
-    """Give slow disks a last moment when the process exits."""
+    """Wait for slow disks when the process exits."""
     waiting = list(_unfinished)
     for recording in waiting:
         recording.finish()
@@ -222,7 +221,7 @@ class Recordings:
             self._running = [track for track in self._running if not track.recording.stopped]
 
     def close(self) -> None:
-        """Complete all files and begin no more. A disk that makes no progress is not waited for."""
+        """Complete all files and begin no more. Does not wait for disks that make no progress."""
         self._closed = True
         for track in self._running:
             track.recording.finish()  # All at once, because the clock waits meanwhile.

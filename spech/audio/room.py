@@ -1,9 +1,10 @@
 """A room in which everyone hears everyone else.
 
-There is no tick of the room and no rate of the room. Each member brings 20 ms at its own tick and
-takes what each other one brought since its last, so a voice waits for one tick at the most. Sound
-is resampled only between members whose rates differ. The ticks of two clocks may change their
-order now and then; so a listener takes a speaker's sound in order, and lets one frame wait.
+The room has no tick and no sampling rate of its own. Each member contributes 20 ms at its own tick
+and takes what the others have contributed since its last tick, so a voice is delayed by at most one
+tick. Sound is resampled only between members whose rates differ. The ticks of two clocks may change
+their order occasionally, so a listener takes a speaker's sound in order, and may leave one frame
+queued.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NO_SOUND: Samples = np.zeros(0, np.int16)
 
 
 class Room:
-    """Members of a room hear the sum of the others."""
+    """Each member of a room hears the sum of the others."""
 
     def __init__(self) -> None:
         self._lines: list[RoomLine] = []

@@ -16,5 +16,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what it holds; may be called again."""
+        """Release resources; may be called again."""
         ...

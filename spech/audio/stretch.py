@@ -1,4 +1,4 @@
-"""Shortens and lengthens sound without a change of pitch: a waveform is left out or repeated.
+"""Shortens and lengthens sound without a change of pitch, by removing or repeating a waveform.
 
 Overlap-add by waveform similarity (WSOLA; W. Verhelst and M. Roelands, ICASSP 1993): the splice
 jumps to where the waveform resembles itself most, which in voiced speech is a whole number of pitch
@@ -22,15 +22,15 @@ _QUIET = 164.0
 
 
 def shorten(sound: Samples, at: int, most: int, rate: int, likeness: float) -> Samples | None:
-    """Leave out up to ``most`` samples after sample ``at``; None where that would be audible.
+    """Remove up to ``most`` samples after sample ``at``; None if that would be audible.
 
     Args:
         sound: ``at`` samples that have been played, and what follows.
         at: the first sample that may be changed.
-        most: samples that may be left out.
+        most: the most samples to remove.
         rate: in Hz.
-        likeness: the similarity that both sides of the splice need, from 0 to 1. In silence it is
-            not needed, and ``most`` samples are left out.
+        likeness: the required similarity of both sides of the splice, from 0 to 1. In silence it
+            is not required, and ``most`` samples are removed.
 
     Returns:
         The sound to play in place of ``sound[at:]``.
@@ -44,7 +44,7 @@ def shorten(sound: Samples, at: int, most: int, rate: int, likeness: float) -> S
 
 
 def lengthen(sound: Samples, at: int, wanted: int, rate: int, likeness: float) -> Samples | None:
-    """Repeat sound from sample ``at`` on; None where that would be audible.
+    """Repeat sound from sample ``at`` on; None if that would be audible.
 
     Arguments are those of :func:`shorten`. In silence ``wanted`` samples are added, as far as there
     are so many; in speech one pitch period, whatever is wanted.
@@ -98,7 +98,7 @@ def _likenesses(
     lags: NDArray[np.int64],
     step: int,
 ) -> NDArray[np.float32]:
-    """The normalised correlation of ``fade`` samples with those at each lag."""
+    """The normalized correlation of ``fade`` samples with those at each lag."""
     windows = np.lib.stride_tricks.sliding_window_view(wide, fade)[at + direction * lags, ::step]
     here = wide[at : at + fade : step]
     energy = np.einsum("ij,ij->i", windows, windows) * np.dot(here, here)

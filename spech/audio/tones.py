@@ -51,8 +51,8 @@ def digit(key: str, seconds: float, rate: int, *, level: float = -12.0) -> Sampl
 def digit_samples(key: str, start: int, count: int, rate: int) -> Samples:
     """Return a part of a digit as a telephone sends it, from its sample ``start`` on.
 
-    The row's tone has -9 dBm0, the column's 2 dB more, because lines dampen high tones more (ETSI
-    ES 201 235-2 section 4.2).
+    The row's tone has -9 dBm0, the column's 2 dB more, because lines attenuate high tones more
+    (ETSI ES 201 235-2 section 4.2).
 
     Raises:
         ValueError: ``key`` is not one of ``0123456789*#ABCD``.

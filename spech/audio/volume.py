@@ -20,7 +20,7 @@ _MARGIN: Final = 9.0
 _WINDOW: Final = 75
 _SOON: Final = 25
 _FAINTEST: Final = -65.0
-#: What the noise between the words may become.
+#: The highest level to which noise between words may be amplified.
 _LOUDEST_NOISE: Final = -45.0
 #: Ticks of speech over which its level is averaged.
 _AVERAGED: Final = 100

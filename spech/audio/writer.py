@@ -1,4 +1,4 @@
-"""Sound files that grow: WAV, and Opus in Ogg. They can be played whatever ends the process.
+"""Writers of WAV and of Opus in Ogg. The files can be played even if the process is killed.
 
 Both take interleaved int16 samples. All but the last second can be read back at any time:
 :meth:`Writer.sync` corrects the header of WAV, and the pages of Ogg are half a second long. New
@@ -24,7 +24,7 @@ from spech.errors import MediaError
 _LARGEST = 0xFFFFFFFF - 64
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _LAYOUTS = {1: "mono", 2: "stereo"}
-#: What the encoder takes; everything else is resampled to the next one above.
+#: Rates that the encoder supports; others are resampled to the next higher one.
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _OPUS_BITRATE = 32_000
 _PAGE_MICROSECONDS = 500_000
@@ -33,8 +33,8 @@ _PAGE_MICROSECONDS = 500_000
 class Writer(Protocol):
     """A file that one thread writes sound to.
 
-    The methods raise OSError or av.FFmpegError when the disk refuses. Then only :meth:`abandon` may
-    be called.
+    The methods raise OSError or av.FFmpegError on disk errors. Then only :meth:`abandon` may be
+    called.
     """
 
     def write(self, samples: Samples) -> bool:
@@ -169,7 +169,7 @@ _KINDS: dict[str, type[WavFile] | type[OpusFile]] = {
 
 
 def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[], Writer], int]:
-    """Choose the kind of file by the ending of its name: ``.wav``, ``.opus`` or ``.ogg``.
+    """Choose the kind of file by its suffix: ``.wav``, ``.opus`` or ``.ogg``.
 
     Args:
         path: of the file; an existing one is replaced.
@@ -177,11 +177,13 @@ def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[]
         channels: 1 or 2.
 
     Returns:
-        A function that creates the file, and the rate in Hz that it takes: that of the sound, or
-        for Opus the next one above that it knows. The function raises MediaError.
+
+
+        A function that creates the file, and the rate in Hz that it accepts: that of the sound, or
+        for Opus the next higher one that it supports. The function raises MediaError.
 
     Raises:
-        MediaError: the name has another ending.
+        MediaError: the name has another suffix.
     """
     path = Path(path)
     kind = _KINDS.get(path.suffix.lower())
@@ -201,5 +203,5 @@ def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[]
 
 
 def _create_private(path: Path) -> int:
-    """Create a file that only its owner can read, or empty the one that is there."""
+    """Create a file that only its owner can read, or truncate an existing one."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -1,1 +1,1 @@
-"""Part of Spech."""
+"""What test suites import: a pytest plugin, peers, networks and assertions on sound."""

@@ -32,7 +32,7 @@ from . import dialplan as configuration
 
 #: SIP ports are taken from here upwards, four for each PBX that runs at once.
 FIRST_PORT = 35060
-#: RTP ports of every test PBX; Asterisk looks for free ones among them by itself.
+#: RTP ports of every test PBX; Asterisk itself finds free ones among them.
 RTP_PORTS = (20000, 29999)
 
 _START_SECONDS = 30.0
@@ -40,7 +40,7 @@ _STOP_SECONDS = 5.0
 
 
 class AsteriskUnavailable(Exception):
-    """There is no Asterisk on this machine, or it did not start; the text says which and why."""
+    """There is no Asterisk on this machine, or it did not start; the message says why."""
 
 
 def cache() -> Path:
@@ -69,15 +69,15 @@ class Asterisk:
 
     Args:
         dialplan: more lines for ``extensions.conf``, in the context ``phones`` to begin with.
-        modules: names of modules to load beside the usual ones.
+        modules: names of modules to load besides the usual ones.
         files: further configuration files, or text to append to the generated ones.
 
     Attributes:
         host: the address it listens on, for SIP and RTP.
         port: its SIP port for UDP and TCP, valid inside the block. TLS is on the port above, and
             WebSocket two above, at the path ``/ws``.
-        certificate_file: what to trust in order to trust its certificate.
-        domain: ``host:port``, as it stands in a SIP URI.
+        certificate_file: the CA file to trust its certificate with.
+        domain: ``host:port``, as in a SIP URI.
     """
 
     def __init__(
@@ -99,18 +99,18 @@ class Asterisk:
 
     @classmethod
     def elsewhere(cls, host: str, port: int) -> Asterisk:
-        """A PBX that runs already: its SIP side works, its commands are not available."""
+        """A PBX that is already running: SIP works, commands are not available."""
         pbx = cls()
         pbx.host, pbx.port = host, port
         return pbx
 
     def account(self, user: str = "alice") -> Account:
-        """An account there; ``alice`` and ``bob`` are known."""
+        """An account of this PBX; there are ``alice`` and ``bob``."""
         return Account(f"sip:{user}@{self.domain}", password=configuration.PASSWORD)
 
     @property
     def managed(self) -> bool:
-        """Whether it was started here, so that commands, variables and the log can be had."""
+        """Whether it was started here, so that commands, variables and the log are available."""
         return self._process is not None
 
     @property
@@ -119,12 +119,12 @@ class Asterisk:
 
     @property
     def process_id(self) -> int:
-        """For measuring what it costs. It keeps its number through chroot."""
+        """The process ID, for measuring its cost. It stays the same through chroot."""
         assert self._process is not None
         return self._process.pid
 
     def __enter__(self) -> Asterisk:
-        """Start it, and return when it takes calls.
+        """Start it, and return when it accepts calls.
 
         Raises:
             AsteriskUnavailable: it is not installed, or it did not start.
@@ -171,12 +171,14 @@ class Asterisk:
     def command(self, text: str) -> str:
         """Run a CLI command and return what it prints. Takes about a millisecond.
 
-        Speaks to Asterisk's control socket as ``asterisk -rx`` does.
+
+
+        Uses Asterisk's control socket, as ``asterisk -rx`` does.
 
         Raises:
-            OSError: it does not run (any more).
+            OSError: it is not running.
         """
-        # Through a descriptor of the folder, because a socket's path may have 107 bytes only.
+        # Use a descriptor of the folder, because a socket's path is limited to 107 bytes.
         folder = os.open(self._directory, os.O_PATH | os.O_DIRECTORY)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
@@ -188,12 +190,12 @@ class Asterisk:
                     said += part
         finally:
             os.close(folder)
-        # The first line is a greeting, and marks of the log level stand between the text.
+        # The first line is a greeting, and markers of the log level are mixed with the text.
         lines = re.sub(rb"[\0-\x08]", b"", bytes(said)).decode(errors="replace")
         return lines.partition("\n")[2].replace("\r", "")
 
     def share(self, name: str, content: bytes) -> str:
-        """Put a file where it can read it, and return the path by which it knows it."""
+        """Copy a file to where it can read it, and return the path as it sees it."""
         assert self.managed, "another machine's PBX does not see our files"
         (self._directory / name).write_bytes(content)
         _, root = find()
@@ -207,10 +209,10 @@ class Asterisk:
         return int(found[1])
 
     def await_channels(self, count: int) -> None:
-        """Wait until that many channels are up; one lasts a moment longer than its call.
+        """Wait until this many channels are up; a channel lasts a little longer than its call.
 
         Raises:
-            TimeoutError: it was another number for ten seconds; the text names them.
+            TimeoutError: it was another number for ten seconds; the message lists the channels.
         """
         try:
             wait(lambda: self.channels() == count)
@@ -218,7 +220,7 @@ class Asterisk:
             raise TimeoutError(self.command("core show channels")) from None
 
     def variable(self, name: str) -> str:
-        """The value of a global variable of the dialplan, "" when it is not set."""
+        """The value of a global variable of the dialplan, "" if it is not set."""
         said = self.command("dialplan show globals")
         found = re.search(rf"^\s*{re.escape(name)}=(.*)$", said, re.MULTILINE)
         return found[1] if found else ""
@@ -229,9 +231,9 @@ class Asterisk:
 
     @property
     def log(self) -> str:
-        """Everything it has logged so far; with SIP messages after ``pjsip set logger on``.
+        """Its log so far, which includes SIP messages after ``pjsip set logger on``.
 
-        A thread of Asterisk writes it, a moment after the event.
+        A thread of Asterisk writes it, shortly after the event.
         """
         return (self._directory / "log").read_text(errors="replace")
 
@@ -262,10 +264,10 @@ def _inside(path: Path, root: Path) -> Path:
 
 @contextlib.contextmanager
 def _reserved_port(host: str) -> Iterator[int]:
-    """A port that is free for UDP and TCP, as are the two above it for TCP.
+    """A port that is free for UDP and TCP, with the two above it free for TCP.
 
-    The port above it stays bound while the port is in use. So others, in this process or another,
-    look further. The mark disappears with the process.
+    UDP on the port above it stays bound while the port is in use, which reserves the port among
+    processes. The reservation ends with the process.
     """
     for port in range(FIRST_PORT, FIRST_PORT + 800, 4):
         with contextlib.ExitStack() as sockets:
@@ -286,12 +288,12 @@ def _reserved_port(host: str) -> Iterator[int]:
 
 
 def _name_this_machine(root: Path) -> None:
-    """Asterisk looks its own host name up, and stalls for seconds where nothing knows it."""
+    """Make this machine's host name resolve; otherwise Asterisk's lookup stalls for seconds."""
     hosts = root / "etc/hosts"
     line = f"127.0.0.1 localhost {socket.gethostname()}\n"
     if hosts.exists() and line in hosts.read_text():
         return
-    with contextlib.suppress(PermissionError):  # Not ours; then it may stall, but works.
+    with contextlib.suppress(PermissionError):  # Without it Asterisk may stall.
         new = hosts.with_name(f"hosts.{os.getpid()}")
         new.write_text(line)
         new.replace(hosts)
@@ -305,8 +307,8 @@ def _chroot(root: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _process(command: list[str], console: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a new process group; it ends with the block, or with this process."""
-    # The kernel ends it if this process dies without leaving the block.
+    """Run a program in a new process group until the block or this process ends."""
+    # The kernel kills it if this process dies without leaving the block.
     watched = ["setpriv", "--pdeathsig", "KILL", *command]
     environment = {**os.environ, "PATH": SYSTEM_PATH}
     with (

@@ -1,4 +1,4 @@
-"""Assertions about sound. Each returns what it measured, so that a test can say more about it.
+"""Assertions about sound. Each returns what it measured, for further assertions.
 
 PCM is signed 16-bit little-endian mono, as ``bytes`` or as an int16 array; rates are in Hz.
 Levels are RMS in dBFS: a square wave of full scale has 0, a sine of full scale -3, silence -100.
@@ -22,7 +22,7 @@ SILENCE = -100.0
 
 _FULL_SCALE = 32768.0
 _FRAME_SECONDS = 0.02
-#: Decibels between the level of speech and the faintest of it that counts (P.56, 7.2).
+#: Decibels between the level of speech and the threshold of activity (P.56, 7.2).
 _SPEECH_MARGIN = 15.9
 
 
@@ -78,13 +78,13 @@ def speech_level(pcm: Pcm, rate: int) -> float:
 def tone(pcm: Pcm, rate: int) -> Tone:
     """Measure the strongest sine between 50 Hz and half the rate.
 
-    At least 50 ms are wanted; with 200 ms the frequency is right to a fraction of a hertz.
+    At least 50 ms are required; with 200 ms the frequency is accurate to a fraction of a hertz.
     """
     values = samples(pcm)
     if len(values) < rate * 0.05:
         raise ValueError(f"{len(values)} samples are too few to measure a tone")
-    # The Hann window's leakage is gone after two bins, so the line and its neighbours hold all of
-    # the sine's power; its interpolated peak gives the frequency between the bins.
+    # The Hann window has no leakage beyond two bins, so the line and its neighbors hold all of
+    # the sine's power; the interpolated peak gives the frequency between the bins.
     window = np.hanning(len(values))
     power = np.abs(np.fft.rfft(values * window)) ** 2
     width = rate / len(values)
@@ -93,7 +93,7 @@ def tone(pcm: Pcm, rate: int) -> Tone:
     if total == 0.0:
         return Tone(0.0, SILENCE, 0.0)
     peak = lowest + int(np.argmax(power[lowest:-1]))
-    # Parabola through the logarithms of the line and its two neighbours.
+    # Parabola through the logarithms of the line and its two neighbors.
     left, middle, right = np.log(power[peak - 1 : peak + 2] + 1e-30)
     bend = left - 2 * middle + right
     offset = float(0.5 * (left - right) / bend) if bend else 0.0
@@ -125,11 +125,11 @@ def assert_tone(
     level_tolerance: float = 1.5,
     purity: float = 0.9,
 ) -> Tone:
-    """Assert that the sound is one sine of ``frequency``, right to ``tolerance`` Hz.
+    """Assert that the sound is one sine of ``frequency``, within ``tolerance`` Hz.
 
     Args:
-        level: expected level in dBFS, right to ``level_tolerance`` dB; None for any.
-        purity: the least share of the whole power that must be in it.
+        level: expected level in dBFS, within ``level_tolerance`` dB; None for any.
+        purity: the least share of the total power that must be in it.
     """
     found = tone(pcm, rate)
     wanted = f"a tone of {frequency} Hz, but the strongest is {found}"
@@ -156,7 +156,7 @@ def assert_silence(pcm: Pcm, *, below: float = -60.0) -> float:
 
 
 def digits(pcm: Pcm, rate: int) -> str:
-    """The DTMF digits that are heard as tones in the sound."""
+    """The DTMF digits that are in the sound as tones."""
     return DigitDetector(rate).feed(_integers(pcm))
 
 
@@ -178,7 +178,7 @@ def write_wav(path: str | PathLike[str], pcm: Pcm, rate: int) -> None:
 
 
 def sine(frequency: float, rate: int, seconds: float, *, level: float = -15.0) -> NDArray[np.int16]:
-    """A sine of ``level`` dBFS (RMS), to play and to find again."""
+    """A sine of ``level`` dBFS (RMS), to play and to detect."""
     time = np.arange(int(rate * seconds)) / rate
     peak = _FULL_SCALE * np.sqrt(2) * 10 ** (level / 20)
     values = peak * np.sin(2 * np.pi * frequency * time)

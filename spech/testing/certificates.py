@@ -1,4 +1,4 @@
-"""Certificates for test servers: valid for a day, trusted by nobody who was not told."""
+"""Self-signed certificates for test servers, valid for a day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(host: str) -> tuple[bytes, bytes]:
-    """Certificate and key in PEM for ``host``, an address or a name. It is its own authority."""
+    """A self-signed certificate and its key in PEM for ``host``, an address or a name."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     try:

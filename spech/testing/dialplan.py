@@ -1,9 +1,9 @@
 """The configuration of the test PBX: its accounts, its extensions and the modules it loads.
 
 Accounts `alice` and `bob` have a password; `guest` has none, for peers that cannot authenticate.
-So have `info` and `inband`, named after the way in which digits go to and from them.
-`sdes` and `dtls`, with the same password, take encrypted calls only. `ice` does ICE;
-`all` does that, encrypts by DTLS and has RTCP on the port of RTP, as browsers ask for.
+`info` and `inband` have none either, and exchange digits in the way that they are named after.
+`sdes` and `dtls`, with the same password, accept encrypted calls only. `ice` uses ICE;
+`all` uses ICE, DTLS-SRTP and RTCP on the port of RTP, as browsers do.
 
     600  echo                              604  rings and is never answered
     601  a tone of 1004 Hz until hang-up   605  a second of 440 Hz, then Asterisk hangs up
@@ -14,9 +14,9 @@ So have `info` and `inband`, named after the way in which digits go to and from 
     609  the sound file that the global variable `speech` names without its ending, once
     610  a tone of 440 Hz; after two seconds a re-INVITE changes to the codec that the global
          variable `codec` names
-    700  only its state can be had: whether bob is busy
+    700  only has a state: whether bob is busy
 
-Text messages between the accounts are passed on.
+Text messages between the accounts are forwarded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACCOUNTS = ("alice", "bob", *ENCRYPTED, *ICE)
 GUEST = "guest"
 #: Accounts without password, and how Asterisk exchanges digits with them.
 _OPEN = {GUEST: "rfc4733", "info": "info", "inband": "inband"}
-#: Files of its TLS certificate and of the key.
+#: Files of its TLS certificate and the key.
 CERTIFICATE = "certificate.pem"
 KEY = "key.pem"
 
@@ -185,8 +185,8 @@ def files(
         rtp: first and last of its RTP ports; each call takes two.
         dialplan: more lines for the context ``phones``, or contexts of their own.
         modules: names of further modules to load.
-        addresses: those of the machine, which it would name in ICE in place of ``host``.
-        extra: more files, or text to append to the ones made here.
+        addresses: the machine's addresses, which it would offer in ICE in place of ``host``.
+        extra: more files, or text to append to the generated ones.
     """
     made = {
         "asterisk.conf": f"""
@@ -225,7 +225,7 @@ icesupport = yes
         "ringcadence = 2000,4000\ndial = 350+440\nring = 440+480/2000,0/4000\n"
         "busy = 480+620/500,0/500\ncongestion = 480+620/250,0/250\n",
         "pjproject.conf": "[startup]\nlog_mappings =\n",
-        # Modules that look for a file of their own warn when it is missing.
+        # Modules warn if their own configuration file is missing.
         "features.conf": "",
         "stasis.conf": "",
         "ccss.conf": "",
@@ -248,7 +248,7 @@ icesupport = yes
 
 def _pjsip(host: str, port: int, directory: str) -> str:
     sections = [
-        # The user name decides who calls: everybody comes from the same address here.
+        # The user name identifies the caller, because all share one address here.
         """
 [global]
 type = global

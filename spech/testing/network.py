@@ -4,9 +4,9 @@
         networks.run("inside", place_a_call)    # a Trio program at 10.77.0.2
 
 Hosts: ``inside`` (10.77.0.2) behind a router whose outer address is 203.0.113.1, and ``outside``
-(203.0.113.2 and .3). The router translates addresses and ports as Linux does, and lets in only
-what was asked for. Needs root, ``ip`` and ``nft``. Gone when the block is left; those of a process
-that was killed are removed when the next one makes its own.
+(203.0.113.2 and .3). The router translates addresses and ports as Linux does, and admits only
+replies to outgoing packets. Needs root, ``ip`` and ``nft``. The networks are removed when the block
+ends; those of a killed process are removed when the next process creates its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 _NAMESPACES = Path("/run/netns")
 _OURS = re.compile(r"spech-([0-9]+)-(?:inside|router|outside)")
 
-#: Where system programs are looked for, which not everybody's path has.
+#: Where system programs are searched; not every PATH contains these folders.
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 #: ``fully-random`` gives each flow another port: the NAT is symmetric then.
@@ -58,15 +58,15 @@ table ip filter {{
 
 
 class NetworkUnavailable(Exception):
-    """This machine or user cannot make networks; the text says why."""
+    """This machine or user cannot create networks; the message says why."""
 
 
 def why_not() -> str | None:
-    """What is missing to make private networks; None if nothing is."""
+    """What is missing to create private networks; None if nothing is missing."""
     for program in ("ip", "nft"):
         if shutil.which(program, path=SYSTEM_PATH) is None:
             return f"{program} is not installed"
-    return None if os.geteuid() == 0 else "networks are for root to make"
+    return None if os.geteuid() == 0 else "only root can create networks"
 
 
 def addresses() -> list[str]:
@@ -85,7 +85,7 @@ class Networks:
         self._prefix = prefix
 
     def namespace(self, name: str) -> str:
-        """The kernel's name of "inside", "router" or "outside"."""
+        """The kernel's name for "inside", "router" or "outside"."""
         return f"{self._prefix}-{name}"
 
     def within(self, name: str) -> tuple[str, ...]:
@@ -95,11 +95,13 @@ class Networks:
     def run(self, name: str, main: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
         """Run a Trio program in a namespace, in a new thread.
 
-        It must not use Trio's worker threads, which would stay there and serve others later; for
-        a program to be started see :meth:`within`.
+
+
+        It must not use Trio's worker threads, which would stay in the namespace and be reused
+        outside. To start a subprocess, see :meth:`within`.
 
         Raises:
-            BaseException: what it raised.
+            BaseException: whatever the program raised.
         """
         failures: list[BaseException] = []
 
@@ -122,13 +124,13 @@ class Networks:
 
 @contextlib.contextmanager
 def nat(*, symmetric: bool = False) -> Iterator[Networks]:
-    """Make the networks.
+    """Create the networks.
 
     Args:
-        symmetric: each destination sees the host inside at another port (RFC 5128 2.4.3).
+        symmetric: each destination sees the inside host at another port (RFC 5128 2.4.3).
 
     Raises:
-        NetworkUnavailable: they cannot be made here.
+        NetworkUnavailable: they cannot be created here.
     """
     missing = why_not()
     if missing is not None:
@@ -152,11 +154,11 @@ def nat(*, symmetric: bool = False) -> Iterator[Networks]:
 
 
 def remove_abandoned() -> None:
-    """Remove the namespaces whose process, which their names tell, is gone: it was killed."""
+    """Remove the namespaces of killed processes. The names contain the process ID."""
     for path in _NAMESPACES.glob("spech-*"):
         named = _OURS.fullmatch(path.name)
         if named is not None and not Path("/proc", named[1]).exists():
-            with contextlib.suppress(NetworkUnavailable):  # Another process removes it too.
+            with contextlib.suppress(NetworkUnavailable):  # Another process may do so, too.
                 _run("ip", "netns", "delete", path.name)
 
 

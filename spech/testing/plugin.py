@@ -1,9 +1,9 @@
 """The pytest plugin: installing Spech makes its fixtures available.
 
-``asterisk`` is a real PBX for the whole test run (see :mod:`spech.testing.dialplan` for what it
-answers). Without an Asterisk the tests that ask for it are skipped, with the reason; with
-``SPECH_REQUIRE_ASTERISK=1`` in the environment they fail. ``SPECH_TEST_PBX=host:port`` names a PBX
-with the same accounts and extensions that runs already.
+``asterisk`` is a real PBX for the whole test run (:mod:`spech.testing.dialplan` lists its
+extensions). Without an Asterisk the tests that use it are skipped, with the reason; with
+``SPECH_REQUIRE_ASTERISK=1`` in the environment they fail. ``SPECH_TEST_PBX=host:port`` names a
+running PBX with the same accounts and extensions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spech.testing.asterisk import Asterisk, AsteriskUnavailable
 
 
 def unavailable(what: str, reason: str) -> NoReturn:
-    """Skip the test, or fail it where ``SPECH_REQUIRE_<what>=1`` says that it has to run."""
+    """Skip the test, or fail it if ``SPECH_REQUIRE_<what>=1`` requires it to run."""
     if os.environ.get(f"SPECH_REQUIRE_{what.upper()}", "0") not in ("", "0"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

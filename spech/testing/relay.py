@@ -1,11 +1,11 @@
-"""A network that misbehaves by a seed: a UDP relay on loopback between two ends of a stream.
+"""A UDP relay on loopback that simulates a bad network, reproducibly by a seed.
 
     async with open_relay(("127.0.0.1", 40000), Network(loss=0.05), seed=1) as relay:
         ...  # send RTP to relay.address instead
 
-What comes to ``relay.address`` goes on to the target as the network pleases; what the target sends
-back goes untouched to whoever spoke last. The same seed does the same to the same packets, in
-number and order; how much each is delayed does not depend on the machine either.
+Packets to ``relay.address`` are impaired and forwarded to the target; those that the target sends
+back go unchanged to the latest sender. The same seed impairs the same packets in the same way, by
+number and order, and delays them equally on every machine.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-#: Seconds by which a packet is held back that others are to overtake, and at the most by which a
-#: second copy comes later.
+#: Delay in seconds of a packet that others overtake, and the largest delay of a second copy.
 HELD_BACK = 0.05
 
 _LARGEST = 65536
@@ -30,19 +29,18 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a network does. Times are seconds, the others shares from 0 to 1.
+    """The impairments of a network. Times are in seconds, the others are shares from 0 to 1.
 
     Attributes:
         loss: share of the packets that never arrive.
-        burst: how many in a row are lost on average (Gilbert's model); None where each is lost
-            or not without regard to the others.
+        burst: how many in a row are lost on average (Gilbert model); None for independent losses.
         delay: of every packet.
-        jitter: up to so much more, evenly spread. A packet waits for those before it, as in a
-            queue, so order is kept.
-        reordering: share that is held back by 50 ms while others pass.
+        jitter: the largest additional delay, uniformly distributed. A packet waits for those
+            before it, as in a queue, so order is kept.
+        reordering: share that is delayed by 50 ms while others pass.
         duplication: share that arrives twice.
-        drift: by which share the sender's clock runs slow; 200 ppm are 0.0002. If below zero it
-            runs fast, and ``delay`` is used up.
+        drift: the relative error of the sender's clock, positive if it is slow; 200 ppm are
+            0.0002. A fast clock uses up ``delay``.
     """
 
     loss: float = 0.0
@@ -55,11 +53,11 @@ class Network:
 
 
 class Path:
-    """One direction through a network, without sockets: says when each packet arrives.
+    """One direction through a network, without sockets: computes when each packet arrives.
 
     Args:
-        network: what it does.
-        rng: decides.
+        network: its impairments.
+        rng: the source of randomness.
     """
 
     def __init__(self, network: Network, rng: random.Random) -> None:
@@ -70,9 +68,9 @@ class Path:
         self._latest = 0.0
 
     def arrivals(self, sent: float) -> list[float]:
-        """When a packet that is sent at ``sent`` arrives: never, once or twice. Any clock."""
+        """The arrival times of a packet sent at ``sent``: none, one or two. Any clock."""
         network = self._network
-        # All are drawn for each packet, so that one setting does not change what others decide.
+        # Draw all numbers for each packet, so that one setting does not affect the others.
         loss, jitter, held, twice, apart = (self._rng.random() for _ in range(5))
         if self._begin is None:
             self._begin = sent
@@ -88,7 +86,7 @@ class Path:
         return [arrival, arrival + HELD_BACK * apart][: 1 + (twice < network.duplication)]
 
     def _is_lost(self, chance: float) -> bool:
-        """Gilbert: a good state that loses nothing, a bad one that loses all."""
+        """The Gilbert model: a good state that loses nothing, a bad one that loses all."""
         loss, burst = self._network.loss, self._network.burst
         if loss >= 1.0:
             return True
@@ -100,13 +98,13 @@ class Path:
 
 @dataclass(slots=True)
 class Relay:
-    """What a relay did so far.
+    """What a relay has done so far.
 
     Attributes:
         address: where to send.
-        sent: each datagram for the target, and when it came, on Trio's clock.
-        delivered: each datagram that went on to the target, and when it left.
-        dropped: datagrams that were lost on purpose.
+        sent: each datagram for the target, and when it arrived, on Trio's clock.
+        delivered: each datagram that was forwarded to the target, and when.
+        dropped: datagrams that were dropped deliberately.
     """
 
     address: Address
@@ -119,17 +117,17 @@ class Relay:
 async def open_relay(
     target: Address, network: Network, *, seed: int = 0, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[Relay]:
-    """Stand between a sender and ``target`` for the time of the block.
+    """Relay packets between a sender and ``target`` until the block ends.
 
     Args:
-        target: where the packets are meant to go.
-        network: what happens to them on the way.
-        seed: of the chance in it.
-        host: to listen at.
-        port: likewise; 0 for any that is free.
+        target: where the packets go.
+        network: the impairments.
+        seed: of its randomness.
+        host: the address to listen on.
+        port: the port to listen on; 0 for any free one.
 
     Raises:
-        OSError: the address is taken.
+        OSError: the address is in use.
     """
     sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
     with sock:

@@ -1,4 +1,4 @@
-"""Speech for tests, and how much of it can be understood at the other end.
+"""Speech for tests, and a measure of its intelligibility at the other end.
 
 said = speak("The quick brown fox", 8000)
 ...
@@ -40,7 +40,7 @@ class SpeechUnavailable(Exception):
 
 
 def speak(text: str, rate: int, *, voice: str = "en", peak: float = 0.5) -> NDArray[np.int16]:
-    """Have espeak-ng say something: int16 mono at ``rate`` Hz, ``peak`` of full scale.
+    """Synthesize speech with espeak-ng: int16 mono at ``rate`` Hz, ``peak`` of full scale.
 
     Raises:
         SpeechUnavailable: it is not installed.
@@ -51,7 +51,7 @@ def speak(text: str, rate: int, *, voice: str = "en", peak: float = 0.5) -> NDAr
     command = [program, "-v", voice, "--stdout", text]
     said = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
     with wave.open(io.BytesIO(said)) as file:
-        # Written to a pipe, the header does not know how long the sound is.
+        # On a pipe, the header does not contain the length.
         made = file.getframerate()
         pcm = np.frombuffer(said[44:], "<i2").astype(np.float64)
     resampled = soxr.resample(pcm, made, rate, quality="VHQ")
@@ -62,13 +62,13 @@ def speak(text: str, rate: int, *, voice: str = "en", peak: float = 0.5) -> NDAr
 def align(
     said: Pcm, heard: Pcm, rate: int, *, longest: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut the delay off: both as floats from -1 to 1, of one length, at the best match.
+    """Remove the delay: both as floats from -1 to 1, of equal length, at the best match.
 
     Args:
-        said: what went in.
-        heard: what came out, up to ``longest`` seconds later.
+        said: the input.
+        heard: the output, delayed by up to ``longest`` seconds.
         rate: of both, in Hz.
-        longest: the largest delay that is looked for, in seconds.
+        longest: the largest delay to search for, in seconds.
     """
     original, received = samples(said), samples(heard)
     size = len(original) + len(received)
@@ -79,7 +79,7 @@ def align(
 
 
 def signal_to_noise(said: Pcm, heard: Pcm, rate: int) -> float:
-    """Decibels by which the sound is above all that differs from it, delay and gain apart."""
+    """The signal-to-noise ratio in dB, after correction of delay and gain."""
     original, received = align(said, heard, rate)
     gain = float(original @ received) / float(original @ original)
     noise = received - gain * original
@@ -87,10 +87,10 @@ def signal_to_noise(said: Pcm, heard: Pcm, rate: int) -> float:
 
 
 def intelligibility(said: Pcm, heard: Pcm, rate: int) -> float:
-    """STOI: 0 (nothing is understood) to 1, after C. H. Taal et al., IEEE TASLP 19(7), 2011.
+    """STOI: 0 (unintelligible) to 1, after C. H. Taal et al., IEEE TASLP 19(7), 2011.
 
-    About 0.7 is where listeners understand nearly every word of a sentence. Sound above 5 kHz
-    does not count, and neither do level and delay.
+    At about 0.7, listeners understand nearly every word of a sentence. Sound above 5 kHz, level
+    and delay do not count.
 
     Raises:
         ValueError: there is less than half a second of speech.
@@ -105,7 +105,7 @@ def intelligibility(said: Pcm, heard: Pcm, rate: int) -> float:
     clean, degraded = (_band_levels(frames[loud]) for frames in pairs)
     count = clean.shape[1] - _SEGMENT + 1
     if count < 1:
-        raise ValueError("too little speech to judge")
+        raise ValueError("too little speech to measure")
     return float(np.mean([_likeness(clean, degraded, start) for start in range(count)]))
 
 
@@ -128,7 +128,7 @@ def _band_levels(frames: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _likeness(clean: NDArray[np.float64], degraded: NDArray[np.float64], start: int) -> float:
-    """How much alike the envelopes of all bands are over 384 ms."""
+    """The correlation of the envelopes of all bands over 384 ms."""
     said = clean[:, start : start + _SEGMENT]
     heard = degraded[:, start : start + _SEGMENT]
     scale = np.linalg.norm(said, axis=1) / (np.linalg.norm(heard, axis=1) + 1e-12)

@@ -1,4 +1,4 @@
-"""A STUN server on loopback: it tells each who asks where the question came from."""
+"""A STUN server on loopback."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class StunServer:
     """Answers Binding requests (RFC 8489 section 6.3).
 
     Attributes:
-        uri: what to give to :func:`spech.open_phone`.
-        asked: where each request came from, in order.
-        sees: makes another address of that, as a NAT on the way would.
+        uri: the ``stun`` argument for :func:`spech.open_phone`.
+        asked: the source of each request, in order.
+        sees: maps the source to the address to report, as a NAT would.
     """
 
     def __init__(self, address: Address) -> None:
@@ -28,7 +28,7 @@ class StunServer:
         self.sees: Callable[[Address], Address] = lambda source: source
 
     def answer(self, data: bytes, source: Address) -> bytes | None:
-        """The response to a datagram, None where it is no request."""
+        """The response to a datagram, None if it is not a request."""
         try:
             message = stun.parse(data)
         except RemoteProtocolError:
@@ -42,7 +42,7 @@ class StunServer:
 
 @asynccontextmanager
 async def open_stun_server(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[StunServer]:
-    """Serve on a UDP port, any free one unless told otherwise, until the block is left."""
+    """Serve on a UDP port, by default any free one, until the block ends."""
     with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as listening:
         await listening.bind((host, port))
         server = StunServer(listening.getsockname())

@@ -1,4 +1,4 @@
-"""Talking and listening on a call's audio port, for tests."""
+"""Speaking and listening on a call's audio port, for tests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from spech.testing.audio import Pcm, Tone, assert_tone
 
-#: Seconds of sound that a tone is looked for in at a time, and in how many of them.
+#: Length in seconds of each stretch that is searched for a tone, and how many are searched.
 _WINDOW = 0.5
 _WINDOWS = 12
 
 
 class Port(Protocol):
-    """What :meth:`spech.Call.open_audio` gives."""
+    """The part of :class:`spech.AudioPort` that is used here."""
 
     @property
     def rate(self) -> int: ...
@@ -26,9 +26,9 @@ class Port(Protocol):
 
 
 async def talk(port: Port, pcm: Pcm, seconds: float) -> NDArray[np.int16]:
-    """Say ``pcm``, over and over, for ``seconds``, and return what was heard meanwhile.
+    """Send ``pcm`` repeatedly for ``seconds``, and return what was received meanwhile.
 
-    The port's own pace is kept: a frame is said for each one heard. An empty ``pcm`` says nothing.
+    Sends one frame for each received one, and nothing if ``pcm`` is empty.
     """
     said = bytes(pcm) if isinstance(pcm, (bytes, bytearray)) else pcm.tobytes()
     size = port.frame_samples * 2
@@ -45,21 +45,21 @@ async def talk(port: Port, pcm: Pcm, seconds: float) -> NDArray[np.int16]:
 
 
 async def listen(port: Port, seconds: float) -> NDArray[np.int16]:
-    """What is heard in ``seconds``, while nothing is said."""
+    """Return what is received in ``seconds``, while nothing is sent."""
     return await talk(port, b"", seconds)
 
 
 async def hear_tone(
     port: Port, frequency: float, *, say: Pcm = b"", level: float | None = None
 ) -> Tone:
-    """Assert that a clean tone of ``frequency`` Hz is heard before long, and return it.
+    """Assert that a clean tone of ``frequency`` Hz is received soon, and return it.
 
-    Half a second of it is enough, within six seconds: sound takes its time to get through, and a
-    busy machine may lose a frame.
+    Half a second of it is enough, within six seconds: sound needs time to arrive, and a busy
+    machine may lose a frame.
 
     Args:
-        say: what to say meanwhile, over and over.
-        level: its level in dBFS; None for any.
+        say: what to send repeatedly meanwhile.
+        level: the expected level in dBFS; None for any.
     """
     for _ in range(_WINDOWS):
         heard = await talk(port, say, _WINDOW)

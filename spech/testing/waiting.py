@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 async def first(items: AsyncIterator[T], *, within: float = 10.0) -> T:
-    """The next item of an endless iterator: the next incoming call, say.
+    """The next item of an endless iterator, such as the next incoming call.
 
     Raises:
-        trio.TooSlowError: none came within that many seconds.
+        trio.TooSlowError: there was none within ``within`` seconds.
     """
     with trio.fail_after(within):
         return await anext(items)
 
 
 async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
-    """Look again and again, every 10 ms, until ``condition()`` is true.
+    """Poll every 10 ms until ``condition()`` is true.
 
     Raises:
         trio.TooSlowError: it did not become true within ``within`` seconds.
@@ -35,10 +35,10 @@ async def until(condition: Callable[[], object], *, within: float = 5.0) -> None
 
 
 def wait(condition: Callable[[], object], *, within: float = 10.0) -> None:
-    """The same in programs without Trio.
+    """Do the same without Trio.
 
     Raises:
-        TimeoutError: it did not become true within that many seconds.
+        TimeoutError: it did not become true within ``within`` seconds.
     """
     give_up = time.monotonic() + within
     while not condition():

@@ -1,8 +1,8 @@
-"""A network in a list and a clock in a number, for the pure SIP stack.
+"""A simulated network with virtual time, for the pure SIP stack.
 
 :class:`FakeWire` carries datagrams between user agents in virtual time. It can lose, duplicate,
-delay and so reorder them, all from one seed, so that a run can be repeated. 32 seconds of Timer H
-take microseconds.
+delay and so reorder them. One seed determines everything, so that a run can be repeated. The
+32 seconds of Timer H take microseconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spech.sip.message.message import Message, Request, Response
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow, Outgoing
 
-#: Virtual seconds that a packet takes when no delay is asked for.
+#: Default delay of a packet, in virtual seconds.
 LATENCY: Final = 0.01
 
 
@@ -50,26 +50,26 @@ class Packet:
 
 
 class Peer:
-    """One host on the wire. With an agent it acts by itself, without one a test plays it.
+    """A host on the wire. An agent runs it; without one, the test acts for it.
 
-    ``events`` collects what the agent reports, ``inbox`` what arrived at a host without agent.
+    ``events`` collects the agent's events, ``inbox`` the messages to a host without an agent.
     """
 
     def __init__(self, wire: FakeWire, address: Address, agent: UserAgent | None) -> None:
         self.address = address
         self.events: list[Event] = []
         self.inbox: list[Message] = []
-        #: Called with each event, for a peer that reacts at once.
+        #: Called with each event, so that a test can react at once.
         self.on_event: Callable[[Event], None] = lambda event: None
         self._wire = wire
         self._agent = agent
 
     @property
     def agent(self) -> UserAgent:
-        """The user agent that lives here.
+        """The user agent of this host.
 
         Raises:
-            LocalProtocolError: this host has no agent; a test plays it.
+            LocalProtocolError: this host has no agent.
         """
         if self._agent is None:
             raise LocalProtocolError("this host has no agent")
@@ -80,14 +80,14 @@ class Peer:
         return Flow("udp", self.address, other.address)
 
     def send(self, message: Message, other: Peer) -> None:
-        """Put a message on the wire by hand."""
+        """Put a message on the wire."""
         self._wire.carry(Outgoing(bytes(message), self.flow_to(other)))
 
     def take(self, kind: str) -> Request | Response:
         """Remove and return the first message in the inbox of that kind (see :class:`Packet`).
 
         Raises:
-            LookupError: none came.
+            LookupError: there is none.
         """
         for message in self.inbox:
             name = (
@@ -98,31 +98,31 @@ class Peer:
             if name == kind:
                 self.inbox.remove(message)
                 return message
-        raise LookupError(f"no {kind} came")
+        raise LookupError(f"there is no {kind} in the inbox")
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
-        """What the wire delivers."""
+        """Receive a datagram from the wire."""
         if self._agent is None:
             self.inbox.append(parse(data))
         else:
             self._agent.receive(data, Flow("udp", self.address, source), now)
 
     def get_timer(self) -> float | None:
-        """The next deadline here."""
+        """The next deadline of this host."""
         return None if self._agent is None else self._agent.get_timer()
 
     def handle_timer(self, now: float) -> None:
-        """Serve what is due."""
+        """Handle the timers that are due."""
         if self._agent is not None:
             self._agent.handle_timer(now)
 
     def flush(self) -> None:
-        """Put on the wire what the agent wants sent, and collect its events."""
+        """Put the agent's outgoing messages on the wire, and collect its events."""
         if self._agent is None:
             return
         while True:
             for outgoing in self._agent.to_send(self._wire.now):
-                if outgoing.flow.local != self.address:  # It has moved since.
+                if outgoing.flow.local != self.address:  # The host has moved.
                     outgoing = replace(outgoing, flow=replace(outgoing.flow, local=self.address))
                 self._wire.carry(outgoing)
             event = self._agent.next_event()
@@ -137,8 +137,8 @@ class FakeWire:
 
     Args:
         seed: of all randomness, that of the agents included.
-        loss, duplication: the share of datagrams, 0 to 1.
-        delay: the least and the greatest latency in seconds; different delays reorder.
+        loss, duplication: share of datagrams, 0 to 1.
+        delay: the smallest and the largest latency in seconds; different delays reorder.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class FakeWire:
         delay: tuple[float, float] = (LATENCY, LATENCY),
     ) -> None:
         self.now = 1000.0
-        #: Every datagram in the order of sending, the lost ones too.
+        #: Every datagram in the order of sending, including lost ones.
         self.log: list[Packet] = []
-        #: A test's own loss: True for a packet that shall not arrive.
+        #: A test's own rule for loss: returns True for a packet to drop.
         self.drop: Callable[[Packet], bool] = lambda packet: False
         self.loss = loss
         self._duplication = duplication
@@ -165,7 +165,7 @@ class FakeWire:
     def peer(
         self, host: str, port: int = 5060, *, agent: bool = True, screen: Screen | None = None
     ) -> Peer:
-        """A new host at ``host:port``; with ``agent`` False a test plays it."""
+        """A new host at ``host:port``; without an agent if ``agent`` is False."""
         address = (host, port)
         seed = self._random.getrandbits(64)
         user_agent = UserAgent(random.Random(seed), screen=screen) if agent else None
@@ -173,13 +173,13 @@ class FakeWire:
         return self._peers[address]
 
     def move(self, peer: Peer, host: str) -> None:
-        """``peer`` is at another address now; what is on its way to the old one is lost."""
+        """Give ``peer`` another address; datagrams in flight to the old one are lost."""
         del self._peers[peer.address]
         peer.address = (host, 5060)
         self._peers[peer.address] = peer
 
     def carry(self, outgoing: Outgoing) -> None:
-        """Take a datagram."""
+        """Send a datagram."""
         flow = outgoing.flow
         packet = Packet(self.now, flow.local, flow.remote, outgoing.data, lost=False)
         copies = 2 if self._random.random() < self._duplication else 1
@@ -194,11 +194,11 @@ class FakeWire:
             heapq.heappush(self._flying, (arrival, self._serial, packet))
 
     def run(self, seconds: float = 0.0) -> None:
-        """Let ``seconds`` pass: deliver, serve timers, send."""
+        """Advance time by ``seconds``: deliver datagrams, handle timers, send."""
         self.run_until(lambda: False, seconds)
 
     def run_until(self, done: Callable[[], bool], seconds: float = 200.0) -> bool:
-        """Let time pass until ``done()`` or until ``seconds`` are over. True when it was done."""
+        """Advance time until ``done()``, by at most ``seconds``. True if it was done."""
         end = self.now + seconds
         for peer in self._peers.values():
             peer.flush()
@@ -227,7 +227,7 @@ class FakeWire:
         return min(times, default=None)
 
     def ladder(self, *, lost: bool = True) -> list[str]:
-        """What was sent, one line each, as ``source kind``, ``x`` before it where it was lost."""
+        """The sent datagrams, one line each, as ``source kind``, marked ``x`` if lost."""
         return [
             f"{'x ' if packet.lost else ''}{packet.source[0]} {packet.kind}"
             for packet in self.log
