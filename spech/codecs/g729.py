@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
-from spech.codecs.library import Buffer, Library, State
+from spech.codecs.library import Buffer, Library, LibraryState
 from spech.errors import RemoteProtocolError
 
 _RATE = 8000
@@ -54,8 +54,8 @@ class G729Codec(BaseCodec):
         self._suppress = self._pauses = False
         self._described = b""
         self._skipped = 0
-        self._encoder = State(_make_encoder(0), _destroy_encoder)
-        self._decoder = State(_make_decoder(), _destroy_decoder)
+        self._encoder = LibraryState(_make_encoder(0), _destroy_encoder)
+        self._decoder = LibraryState(_make_decoder(), _destroy_decoder)
         self._spoken = Buffer(_FRAME * _MOST_FRAMES)
         self._heard = Buffer(_FRAME * (_MOST_FRAMES + 1))
         self._payload = ctypes.create_string_buffer(_FRAME_BYTES)
@@ -74,7 +74,7 @@ class G729Codec(BaseCodec):
         pauses = self._suppress and parameters(fmtp).get("annexb", "").lower() != "no"
         if pauses is not self._pauses:
             self._pauses = pauses
-            self._encoder = State(_make_encoder(pauses), _destroy_encoder)
+            self._encoder = LibraryState(_make_encoder(pauses), _destroy_encoder)
 
     def encode(self, pcm: Samples) -> bytes:
         """10 bytes for each 10 ms of sound, 2 where a pause begins or its noise changes.

@@ -6,7 +6,7 @@ import ctypes
 
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
 from spech.codecs.conceal import Concealer
-from spech.codecs.library import Buffer, Library, State
+from spech.codecs.library import Buffer, Library, LibraryState
 from spech.errors import RemoteProtocolError
 
 _RATE = 8000
@@ -28,8 +28,8 @@ class GsmCodec(BaseCodec):
 
     def __init__(self) -> None:
         super().__init__("GSM", _RATE, payload_type=3, frame=_FRAME)
-        self._encoder = State(_make(), _destroy)
-        self._decoder = State(_make(), _destroy)
+        self._encoder = LibraryState(_make(), _destroy)
+        self._decoder = LibraryState(_make(), _destroy)
         self._concealer = Concealer(_RATE)
         self._spoken = Buffer(_FRAME * _MOST_FRAMES)
         self._heard = Buffer(_FRAME * _MOST_FRAMES)

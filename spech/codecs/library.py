@@ -52,7 +52,7 @@ class Library:
         raise CodecUnavailable(f"a library is missing: install the package {self.package}")
 
 
-class State:
+class LibraryState:
     """A state that a library made: the pointer, which goes with the object that holds this one."""
 
     def __init__(self, pointer: int | None, destroy: Callable[[int], object]) -> None:

@@ -10,7 +10,7 @@ import ctypes
 from functools import partial
 
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples
-from spech.codecs.library import Buffer, Library, State
+from spech.codecs.library import Buffer, Library, LibraryState
 from spech.errors import RemoteProtocolError
 
 #: Of 10; what 8 sounds like is hardly told from the original, and is the usual choice.
@@ -110,8 +110,8 @@ class SpeexCodec(BaseCodec):
         self._skipped = 0
         self._layers = _MODES[rate][0]
         mode = _mode(self._layers)
-        self._encoder = State(_make_encoder(mode), _destroy_encoder)
-        self._decoder = State(_make_decoder(mode), _destroy_decoder)
+        self._encoder = LibraryState(_make_encoder(mode), _destroy_encoder)
+        self._decoder = LibraryState(_make_decoder(mode), _destroy_decoder)
         for request, value in ((_SET_QUALITY, _QUALITY), (_SET_COMPLEXITY, _COMPLEXITY)):
             _control_encoder(self._encoder.pointer, request, ctypes.c_int(value))
         _control_decoder(self._decoder.pointer, _SET_ENHANCEMENT, ctypes.c_int(1))

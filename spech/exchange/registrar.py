@@ -10,7 +10,7 @@ from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.incidents import Incidents
-from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader, NameAddr
 from spech.sip.message.ids import Identifiers
 from spech.sip.message.message import Request, Response, response_to
@@ -95,12 +95,12 @@ class Registrar:
                 return self._respond(request, 400)  # RFC 7616 3.4.6.
             name = given.parameters.get("username", "")
             password = self._accounts.get(name)
-            verdict = Verdict.WRONG
+            verdict = DigestVerdict.WRONG
             if password is not None and name == user:
                 verdict = self._digest.verify(given, request.method, password, now)
-            if verdict is Verdict.OK:
+            if verdict is DigestVerdict.OK:
                 return None
-            if verdict is Verdict.WRONG:
+            if verdict is DigestVerdict.WRONG:
                 self.failures.note(host, "%s from %s: wrong user or password", request.method, host)
                 return self._respond(request, 403)
             return self._challenge(request, now, stale=True)

@@ -23,7 +23,7 @@ from spech.addresses import Address
 from spech.agreement import RTP, Candidate, IceAgreement, priority
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
-from spech.rtp.pairs import Input, Pair, PairState, usable
+from spech.rtp.pairs import Pair, PairInput, PairState, usable
 from spech.rtp.stun import Attribute, Kind, StunMessage
 
 PACE = 0.05
@@ -64,7 +64,7 @@ class IceState(enum.Enum):
 _OVER = (IceState.FAILED, IceState.LOST)
 
 
-class Outgoing(NamedTuple):
+class IceDatagram(NamedTuple):
     """A datagram to be sent from the socket of a component."""
 
     component: int
@@ -133,7 +133,7 @@ class IceAgent:
         self._started = now
         self._next_check = now
         self._wake = now
-        self._outgoing: list[Outgoing] = []
+        self._outgoing: list[IceDatagram] = []
         self._checks: dict[bytes, _Check] = {}
         self._triggered: deque[Pair] = deque()
         self._pairs: dict[tuple[int, Address], Pair] = {}
@@ -173,7 +173,7 @@ class IceAgent:
             return True
         return self._before is not None and self._before.trusts(component, source)
 
-    def to_send(self) -> list[Outgoing]:
+    def to_send(self) -> list[IceDatagram]:
         """Return the datagrams that have to be sent, and forget them."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
@@ -248,7 +248,7 @@ class IceAgent:
         self._checks[transaction] = _Check(
             pair, datagram, self.controlling, nominates, consent, timeout, now + timeout
         )
-        pair.receive(Input.SENT)
+        pair.receive(PairInput.SENT)
         self._send(pair.component, datagram, pair.remote.address)
 
     def _repeat(self, transaction: bytes, check: _Check, now: float) -> None:
@@ -298,7 +298,7 @@ class IceAgent:
             elif pair.component == RTP:
                 self._become(IceState.LOST)
             else:
-                pair.receive(Input.REFUSED)
+                pair.receive(PairInput.REFUSED)
                 del self._selected[pair.component]
 
     def _interval(self) -> float:
@@ -360,8 +360,8 @@ class IceAgent:
         pair.nominating |= nominated
         if self._lite:
             # The request is authenticated, which is enough for a lite agent.
-            pair.receive(Input.TRIGGERED)
-            pair.receive(Input.ANSWERED)
+            pair.receive(PairInput.TRIGGERED)
+            pair.receive(PairInput.ANSWERED)
         elif pair.state is not PairState.SUCCEEDED:
             self._trigger(pair)
         if pair.nominating and pair.state is PairState.SUCCEEDED and not self.controlling:
@@ -410,10 +410,10 @@ class IceAgent:
         pair = check.pair
         if pair.state is not PairState.SUCCEEDED:
             pair.worked_at = now
-        pair.receive(Input.ANSWERED)
+        pair.receive(PairInput.ANSWERED)
         for other in self._pairs.values():  # section 7.2.5.3.3
             if other.remote.foundation == pair.remote.foundation:
-                other.receive(Input.THAW)
+                other.receive(PairInput.THAW)
         if check.nominates if self.controlling else pair.nominating:
             self._select(pair, now)
 
@@ -439,7 +439,7 @@ class IceAgent:
             if known is None or pair.component < known.component:
                 first[pair.remote.foundation] = pair
         for pair in first.values():
-            pair.receive(Input.THAW)
+            pair.receive(PairInput.THAW)
 
     def _priority(self, pair: Pair) -> int:
         return pair.priority(self.controlling)
@@ -448,12 +448,12 @@ class IceAgent:
         """Check a pair next, and replace a check in progress (section 7.3.1.4)."""
         for check in self._checks.values():
             check.replaced |= check.pair is pair
-        pair.receive(Input.TRIGGERED)
+        pair.receive(PairInput.TRIGGERED)
         if pair not in self._triggered:
             self._triggered.append(pair)
 
     def _fail(self, pair: Pair) -> None:
-        pair.receive(Input.REFUSED)
+        pair.receive(PairInput.REFUSED)
         if pair.state is PairState.FAILED:
             pair.nominating = False
 
@@ -502,4 +502,4 @@ class IceAgent:
         self._send(component, datagram, source)
 
     def _send(self, component: int, datagram: bytes, destination: Address) -> None:
-        self._outgoing.append(Outgoing(component, datagram, destination))
+        self._outgoing.append(IceDatagram(component, datagram, destination))

@@ -50,7 +50,7 @@ _SLACK_SECONDS = 0.002
 _EARLY_SECONDS = 0.25
 
 
-class Verdict(enum.Enum):
+class PacketVerdict(enum.Enum):
     """The outcome of :meth:`JitterBuffer.push`."""
 
     #: It waits until it is due.
@@ -147,7 +147,7 @@ class JitterBuffer:
 
     # Arriving packets
 
-    def push(self, packet: RtpPacket, arrival: float) -> Verdict:
+    def push(self, packet: RtpPacket, arrival: float) -> PacketVerdict:
         """Put in a packet that arrived at ``arrival``, in seconds.
 
         The caller has dropped duplicates, and calls :meth:`reset` where sequence numbers restart
@@ -155,7 +155,7 @@ class JitterBuffer:
         """
         arrived = int(arrival * self._clock_rate)
         newest = self._newest
-        verdict = Verdict.ACCEPTED
+        verdict = PacketVerdict.ACCEPTED
         behind = False
         if newest is None:
             entry = _Entry(packet.sequence, packet.timestamp, packet)
@@ -170,7 +170,7 @@ class JitterBuffer:
                 # No network delays like this, so the peer's timestamps have jumped.
                 self.reset()
                 newest = None
-                verdict = Verdict.RESYNCHRONISED
+                verdict = PacketVerdict.RESYNCHRONISED
             else:
                 # A packet queued behind a late one is late as well: a stall of the network counts
                 # once, however many packets it delays.
@@ -190,7 +190,7 @@ class JitterBuffer:
         elif transit < self._ordered[0]:
             self._note_transit(transit)
         if entry.order <= self._taken:
-            return Verdict.LATE
+            return PacketVerdict.LATE
         entries = self._entries
         if newest is None or entry.order > newest.order:
             self._newest = entry
@@ -200,7 +200,7 @@ class JitterBuffer:
             insort(entries, entry)
         if len(entries) > _CAPACITY:
             del entries[0]
-            return Verdict.OVERFLOWED
+            return PacketVerdict.OVERFLOWED
         return verdict
 
     def _move_transits(self, transit: int) -> None:

@@ -20,7 +20,7 @@ class PairState(enum.Enum):
     FAILED = "does not work"
 
 
-class Input(enum.Enum):
+class PairInput(enum.Enum):
     """The inputs of a pair's state machine."""
 
     THAW = "another one of its foundation works"
@@ -31,27 +31,27 @@ class Input(enum.Enum):
 
 
 #: Inputs that a state does not list are ignored.
-PAIRS: dict[PairState, dict[Input, PairState]] = {
+PAIRS: dict[PairState, dict[PairInput, PairState]] = {
     PairState.FROZEN: {
-        Input.THAW: PairState.WAITING,
-        Input.SENT: PairState.IN_PROGRESS,
-        Input.TRIGGERED: PairState.WAITING,
+        PairInput.THAW: PairState.WAITING,
+        PairInput.SENT: PairState.IN_PROGRESS,
+        PairInput.TRIGGERED: PairState.WAITING,
     },
     PairState.WAITING: {
-        Input.SENT: PairState.IN_PROGRESS,
-        Input.ANSWERED: PairState.SUCCEEDED,
+        PairInput.SENT: PairState.IN_PROGRESS,
+        PairInput.ANSWERED: PairState.SUCCEEDED,
     },
     PairState.IN_PROGRESS: {
-        Input.TRIGGERED: PairState.WAITING,
-        Input.ANSWERED: PairState.SUCCEEDED,
-        Input.REFUSED: PairState.FAILED,
+        PairInput.TRIGGERED: PairState.WAITING,
+        PairInput.ANSWERED: PairState.SUCCEEDED,
+        PairInput.REFUSED: PairState.FAILED,
     },
     PairState.SUCCEEDED: {
-        Input.REFUSED: PairState.FAILED,
+        PairInput.REFUSED: PairState.FAILED,
     },
     PairState.FAILED: {
-        Input.TRIGGERED: PairState.WAITING,
-        Input.ANSWERED: PairState.SUCCEEDED,
+        PairInput.TRIGGERED: PairState.WAITING,
+        PairInput.ANSWERED: PairState.SUCCEEDED,
     },
 }
 
@@ -75,7 +75,7 @@ class Pair:
     def component(self) -> int:
         return self.remote.component
 
-    def receive(self, what: Input) -> None:
+    def receive(self, what: PairInput) -> None:
         """Change the state by the table."""
         self.state = PAIRS[self.state].get(what, self.state)
 

@@ -102,7 +102,7 @@ class Reports:
         arrival: float,
     ) -> None:
         """Take an RTCP packet of the peer; ``ours`` and ``remote`` are the SSRCs of both ends."""
-        if isinstance(packet, rtcp.Farewell):
+        if isinstance(packet, rtcp.Goodbye):
             if packet.ssrc == remote:
                 self.schedule.leave()
         elif isinstance(packet, rtcp.Report):

@@ -74,13 +74,13 @@ class SourceDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class Goodbye:
     """A BYE: the source sends no more (section 6.6)."""
 
     ssrc: int
 
 
-RtcpPacket = Report | SourceDescription | Farewell | ExtendedReport
+RtcpPacket = Report | SourceDescription | Goodbye | ExtendedReport
 
 
 def ntp_time(seconds: float) -> int:
@@ -200,7 +200,7 @@ def _read(kind: int, count: int, body: bytes) -> list[RtcpPacket]:
     if kind == _XR:
         return [xr.read(body)]
     if kind == _BYE:
-        return [Farewell(ssrc) for ssrc in struct.unpack_from(f"!{count}I", body)]
+        return [Goodbye(ssrc) for ssrc in struct.unpack_from(f"!{count}I", body)]
     return []
 
 

@@ -18,7 +18,7 @@ from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.bursts import Bursts, BurstSummary
 from spech.rtp.dtmf import DigitReceiver, EventPacket
-from spech.rtp.jitter import JitterBuffer, Verdict
+from spech.rtp.jitter import JitterBuffer, PacketVerdict
 from spech.rtp.packet import RtpPacket
 from spech.rtp.reports import Reports, Sent
 from spech.rtp.sequence import (
@@ -313,11 +313,11 @@ class RtpSession:
         self._sounded = True
         self._reception.arrived(packet.timestamp, arrival)
         verdict = self.buffer.push(packet, arrival)
-        if verdict is not Verdict.ACCEPTED:
-            if verdict is Verdict.LATE:
+        if verdict is not PacketVerdict.ACCEPTED:
+            if verdict is PacketVerdict.LATE:
                 counts.late += 1
                 self._reception.sequence.discard(sequence)
-            elif verdict is Verdict.OVERFLOWED:
+            elif verdict is PacketVerdict.OVERFLOWED:
                 counts.overflowed += 1
             else:
                 counts.resynchronised += 1
@@ -491,7 +491,7 @@ class RtpSession:
         """An RTCP compound, and the start of the next interval."""
         datagram = self._compound(now)
         if self._given_up is not None:
-            datagram += rtcp.build(rtcp.Farewell(self._given_up))
+            datagram += rtcp.build(rtcp.Goodbye(self._given_up))
             self._given_up = None
         self.reports.schedule.reported(len(datagram), now)
         return datagram
@@ -500,7 +500,7 @@ class RtpSession:
         """The last RTCP compound, with BYE; None if nothing was ever sent (section 6.3.7)."""
         if not self.counts.sent and not self.reports.schedule.began:
             return None
-        return self._compound(now) + rtcp.build(rtcp.Farewell(self.ssrc))
+        return self._compound(now) + rtcp.build(rtcp.Goodbye(self.ssrc))
 
     def receive_rtcp(self, data: bytes | memoryview, arrival: float) -> None:
         """Take an RTCP datagram of the peer.

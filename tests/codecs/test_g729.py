@@ -10,7 +10,7 @@ import pytest
 from spech.audio.level import dbfs
 from spech.codecs import Samples, g729
 from spech.codecs.g729 import G729Codec
-from spech.codecs.library import State
+from spech.codecs.library import LibraryState
 from spech.errors import RemoteProtocolError
 
 pytestmark = pytest.mark.skipif(not g729.LIBRARY.available, reason="libbcg729-0 is not installed")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not g729.LIBRARY.available, reason="libbcg729-0 
 
 def with_pauses(sound: Samples) -> list[bytes]:
     """Frames of 10 ms from an encoder that uses Annex B: 10 bytes, 2, or none."""
-    encoder = State(g729._make_encoder(1), g729._destroy_encoder)
+    encoder = LibraryState(g729._make_encoder(1), g729._destroy_encoder)
     payload, size = ctypes.create_string_buffer(10), ctypes.c_uint8()
     frames = []
     for at in range(0, len(sound) - 79, 80):

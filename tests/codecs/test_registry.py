@@ -14,7 +14,7 @@ import pytest
 
 from spech import codecs
 from spech.codecs import BaseCodec, CodecInfo, CodecMaker, Samples
-from spech.codecs.library import Library, State
+from spech.codecs.library import Library, LibraryState
 from spech.errors import CodecUnavailable
 
 from ..inside import forget_codecs
@@ -134,12 +134,12 @@ def test_a_library_that_is_not_there() -> None:
 
 def test_a_state_is_freed_with_the_one_who_holds_it() -> None:
     freed: list[int] = []
-    state = State(4711, freed.append)
+    state = LibraryState(4711, freed.append)
     assert state.pointer == 4711
     del state
     assert freed == [4711]
     with pytest.raises(MemoryError):
-        State(None, freed.append)
+        LibraryState(None, freed.append)
 
 
 PROGRAM = """

@@ -185,7 +185,7 @@ def seeds() -> Iterator[bytes]:
     delays = xr.Delays((xr.Delay(1, 2, 3),))
     extended = xr.ExtendedReport(7, (xr.ReceiverReference(5), delays, metrics))
     report = rtcp.Report(7, rtcp.SenderInfo(1, 2, 3, 4), (block,))
-    packets = (report, rtcp.SourceDescription(7, "x"), extended, rtcp.Farewell(7))
+    packets = (report, rtcp.SourceDescription(7, "x"), extended, rtcp.Goodbye(7))
     compound = b"".join(map(rtcp.build, packets))
     check = stun.build(stun.Kind.REQUEST, bytes(12), _CHECK, b"p" * 22)
     mapped = stun.build(stun.Kind.SUCCESS, bytes(12), [stun.mapped(_PEER, bytes(12))], b"q" * 22)

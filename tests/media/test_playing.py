@@ -159,7 +159,7 @@ async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
             await call.left.media.speech.played()
     call.tick(3)
     farewell = rtcp.parse(call.left.rtcp.sent[-1][0])
-    assert farewell[-1] == rtcp.Farewell(call.left.packets()[0].ssrc)
+    assert farewell[-1] == rtcp.Goodbye(call.left.packets()[0].ssrc)
     for use in (
         lambda: call.left.play(wav),
         lambda: call.left.media.speech.keypad.send("1"),

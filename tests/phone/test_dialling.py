@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from spech import Account, CallFailed, LocalProtocolError, Phone, PortRange, open_phone
-from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.flow import Flow
@@ -34,7 +34,7 @@ class Server:
         value = request.headers.get("Authorization")
         if value is not None:
             given = AuthHeader.parse(value)
-            if self._digest.verify(given, request.method, PASSWORD, now) is Verdict.OK:
+            if self._digest.verify(given, request.method, PASSWORD, now) is DigestVerdict.OK:
                 self.invites.append(request)
                 return response_to(request, 486, to_tag="s")
         challenges = [("WWW-Authenticate", str(one)) for one in self._digest.challenge(now)]

@@ -83,7 +83,7 @@ class Attacker:
             rtcp.Report(7, rtcp.SenderInfo(word(64), word(32), word(32), word(32)), (block,)),
             rtcp.SourceDescription(7, "x" * rng.randrange(300)),
             xr.ExtendedReport(7, blocks),
-            rtcp.Farewell(7),
+            rtcp.Goodbye(7),
         ]
         compound = b"".join(map(rtcp.build, rng.sample(packets, rng.randrange(1, 5))))
         if self.sealer is not None and rng.random() < 0.8:

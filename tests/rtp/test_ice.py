@@ -16,7 +16,7 @@ from spech.agreement import RTCP, RTP, Candidate, IceAgreement, IceSide, local_c
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
 from spech.rtp.ice import CONSENT_EXPIRES, KEEPALIVE, PATIENCE, IceAgent, IceState
-from spech.rtp.pairs import PAIRS, Input, PairState
+from spech.rtp.pairs import PAIRS, PairInput, PairState
 from spech.rtp.stun import Attribute, Kind
 
 TICK = 0.02
@@ -513,7 +513,7 @@ def test_the_table_of_pairs_leads_everywhere() -> None:
         reached |= {PAIRS[state][what] for state in reached for what in PAIRS[state]}
     assert reached == set(PairState)
     assert set(PAIRS) == set(PairState)
-    assert {what for row in PAIRS.values() for what in row} == set(Input)
+    assert {what for row in PAIRS.values() for what in row} == set(PairInput)
 
 
 @pytest.mark.parametrize("candidates", ["none", "unusable"])

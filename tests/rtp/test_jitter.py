@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from spech.rtp.jitter import JitterBuffer, Verdict
+from spech.rtp.jitter import JitterBuffer, PacketVerdict
 from spech.rtp.packet import RtpPacket
 
 RATE = 8000
@@ -36,7 +36,7 @@ class Line:
         self.delay = delay
         self.played: list[int] = []
         self.waits: list[float] = []
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[PacketVerdict] = []
         self.bridged: list[int] = []
 
     def run(self, count: int, *, begin: float = 1000.0) -> Line:
@@ -74,7 +74,7 @@ def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
     line = Line(lambda _: 0.0).run(200)
     assert line.played == list(range(len(line.played)))
     assert len(line.played) > 195
-    assert set(line.verdicts) == {Verdict.ACCEPTED}
+    assert set(line.verdicts) == {PacketVerdict.ACCEPTED}
     assert 0.04 <= line.waits[0] <= 0.065
     assert line.buffer.target == pytest.approx(0.01)
     # Nobody stretches here, so it says by how much the wait is too long.
@@ -84,7 +84,7 @@ def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
 def test_reordering_within_the_delay_is_not_heard() -> None:
     line = Line(lambda number: 0.03 if number % 5 == 0 else 0.0).run(300)
     assert line.played == list(range(len(line.played)))
-    assert set(line.verdicts) == {Verdict.ACCEPTED}
+    assert set(line.verdicts) == {PacketVerdict.ACCEPTED}
     assert len(line.bridged) <= 3
 
 
@@ -92,7 +92,7 @@ def test_lost_packets_leave_holes_of_their_own_length() -> None:
     line = Line(lambda number: None if number % 10 == 7 else 0.0).run(300)
     lost = [number for number in range(290) if number % 10 == 7]
     assert [number for number in range(290) if number not in line.played] == lost
-    assert Verdict.LATE not in line.verdicts
+    assert PacketVerdict.LATE not in line.verdicts
     assert len(line.bridged) - 2 <= len(lost) + 1
     assert max(line.waits) - min(line.waits) < 0.001
 
@@ -147,7 +147,7 @@ def test_a_pause_of_the_peer_sets_the_wait_right_at_once() -> None:
     line = Line(lambda number: 0.12 if number == 0 else delay(number))
     line.buffer._target = line.buffer._assumed = int(0.15 * RATE)
     line.run(900)
-    assert set(line.verdicts) == {Verdict.ACCEPTED}
+    assert set(line.verdicts) == {PacketVerdict.ACCEPTED}
     waits = dict(zip(line.played, line.waits, strict=True))
     assert waits[99] > 0.14
     assert 0.01 <= waits[899 - 90] <= 0.035
@@ -194,7 +194,7 @@ def test_what_was_lost_is_measured_by_what_waits_behind_it() -> None:
 
 def test_a_packet_that_was_given_up_is_late() -> None:
     line = Line(lambda number: 0.3 if number == 50 else 0.0).run(100)
-    assert line.verdicts.count(Verdict.LATE) == 1
+    assert line.verdicts.count(PacketVerdict.LATE) == 1
     assert 50 not in line.played
 
 
@@ -215,7 +215,7 @@ def test_timestamps_that_jump_begin_playout_anew(jump: int) -> None:
             played.append(number_of(taken))
         now += TICK
     # A step back by less than the line may have delayed is taken for that.
-    assert verdicts.count(Verdict.RESYNCHRONISED) == (abs(jump) > 10 * UNITS)
+    assert verdicts.count(PacketVerdict.RESYNCHRONISED) == (abs(jump) > 10 * UNITS)
     assert played[-1] >= 56
     assert len(played) >= 53
 
@@ -237,7 +237,7 @@ def test_it_never_holds_more_than_its_capacity() -> None:
     buffer = JitterBuffer(RATE)
     verdicts = {buffer.push(numbered(index), 0.0) for index in range(1000)}
     assert len(buffer) == 100
-    assert verdicts == {Verdict.ACCEPTED, Verdict.OVERFLOWED}
+    assert verdicts == {PacketVerdict.ACCEPTED, PacketVerdict.OVERFLOWED}
 
 
 def test_after_a_sleep_it_goes_on_with_what_is_due() -> None:
@@ -268,7 +268,7 @@ def test_a_peer_whose_clock_stands_still_again_and_again_is_not_taken_for_a_slow
     line = Line(lambda number: 0.001 + 0.1 * min(max(0, number - 200) // 20, 20))
     line.run(700)
     assert line.buffer.delay < 0.7
-    assert line.verdicts.count(Verdict.LATE) == 0
+    assert line.verdicts.count(PacketVerdict.LATE) == 0
     assert line.buffer.discarded == 0
 
 

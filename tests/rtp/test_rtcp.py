@@ -23,7 +23,7 @@ SENDER = rtcp.SenderInfo(0x0123456789ABCDEF, 160, 10, 1600)
 COMPOUND = (
     rtcp.Report(1, SENDER, (BLOCK,)),
     rtcp.SourceDescription(1, "someone@spech"),
-    rtcp.Farewell(1),
+    rtcp.Goodbye(1),
 )
 
 
@@ -48,7 +48,7 @@ def test_descriptions_end_on_a_word(length: int) -> None:
 
 
 def test_the_bytes_of_a_farewell() -> None:
-    assert rtcp.build(rtcp.Farewell(0x01020304)) == b"\x81\xcb\x00\x01\x01\x02\x03\x04"
+    assert rtcp.build(rtcp.Goodbye(0x01020304)) == b"\x81\xcb\x00\x01\x01\x02\x03\x04"
 
 
 APPLICATION = struct.pack("!BBHI4s", 0x80, 204, 2, 1, b"test")
@@ -147,7 +147,7 @@ def test_two_sessions_measure_each_other() -> None:
     farewell = two.session.farewell(now)
     assert farewell is not None
     last = rtcp.parse(farewell)
-    assert last[-1] == rtcp.Farewell(two.session.ssrc)
+    assert last[-1] == rtcp.Goodbye(two.session.ssrc)
 
 
 def test_a_listener_sends_receiver_reports() -> None:
@@ -178,9 +178,9 @@ def test_a_farewell_ends_the_reports_until_the_peer_is_heard_again() -> None:
         return len(report.blocks)
 
     assert blocks() == 1
-    one.session.receive_rtcp(rtcp.build(rtcp.Farewell(99)), 1.0)
+    one.session.receive_rtcp(rtcp.build(rtcp.Goodbye(99)), 1.0)
     assert blocks() == 1
-    one.session.receive_rtcp(rtcp.build(rtcp.Farewell(two.session.ssrc)), 1.0)
+    one.session.receive_rtcp(rtcp.build(rtcp.Goodbye(two.session.ssrc)), 1.0)
     assert blocks() == 0
     one.session.receive(rtp.parse(two.sound()), 1.1)
     assert blocks() == 1
@@ -221,10 +221,10 @@ def test_an_ssrc_that_the_peer_has_too_is_given_up() -> None:
     assert one.session.report_due(0.3)
     packets = rtcp.parse(one.session.report(0.3))
     assert packets[0].ssrc == one.session.ssrc
-    assert packets[-1] == rtcp.Farewell(shared)
+    assert packets[-1] == rtcp.Goodbye(shared)
     assert rtp.parse(one.sound()).ssrc == one.session.ssrc
     assert one.session.counts.received == 10
-    assert rtcp.Farewell not in [type(packet) for packet in rtcp.parse(one.session.report(1.0))]
+    assert rtcp.Goodbye not in [type(packet) for packet in rtcp.parse(one.session.report(1.0))]
 
 
 def test_a_far_end_that_sends_back_what_it_gets_is_heard_and_says_nothing() -> None:

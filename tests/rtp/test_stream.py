@@ -63,7 +63,7 @@ def sound(number: int) -> bytes:
 def test_what_is_no_rtcp_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     stream, _, _, control = make()
     stream.negotiate(PEER, (PEER[0], PEER[1] + 1))
-    goodbye = rtcp.build(rtcp.Farewell(7)) + rtcp.build(rtcp.SourceDescription(7, "x"))
+    goodbye = rtcp.build(rtcp.Goodbye(7)) + rtcp.build(rtcp.SourceDescription(7, "x"))
     control.datagrams = [(goodbye, time.time()), (b"nonsense", time.time())]
     stream.drain_rtcp(1.0)
     assert stream.invalid == 1
@@ -171,7 +171,7 @@ def test_a_packet_at_which_our_code_fails_is_dropped_counted_and_logged_once(
     stream, session, media, control = make()
     Broken(session).error = error
     media.datagrams = [(sound(number), time.time()) for number in range(5)]
-    control.datagrams = [(rtcp.build(rtcp.Farewell(7)), time.time())] * 5
+    control.datagrams = [(rtcp.build(rtcp.Goodbye(7)), time.time())] * 5
     stream.drain(1.0)
     stream.drain_rtcp(1.0)
     assert stream.faults == 10
@@ -188,7 +188,7 @@ def test_what_was_heard_last_is_told_by_kind() -> None:
     stream.drain(1.0)
     stream.drain_rtcp(1.0)
     assert (stream.last_rtp, stream.last_rtcp) == (1.0, None)
-    control.datagrams = [(rtcp.build(rtcp.Farewell(7)), time.time())]
+    control.datagrams = [(rtcp.build(rtcp.Goodbye(7)), time.time())]
     stream.drain(7.0)
     stream.drain_rtcp(7.0)
     assert stream.last_rtp == 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.flow import Flow
@@ -32,12 +32,12 @@ class Registrar:
             return response_to(request, 423, headers=[("Min-Expires", str(self.least))])
         if self.password is not None:
             value = request.headers.get("Authorization")
-            verdict = Verdict.WRONG
+            verdict = DigestVerdict.WRONG
             if value is not None:
                 given = AuthHeader.parse(value)
                 verdict = self.digest.verify(given, "REGISTER", self.password, now)
-            if verdict is not Verdict.OK:
-                challenges = self.digest.challenge(now, stale=verdict is Verdict.STALE)
+            if verdict is not DigestVerdict.OK:
+                challenges = self.digest.challenge(now, stale=verdict is DigestVerdict.STALE)
                 headers = [("WWW-Authenticate", str(one)) for one in challenges]
                 return response_to(request, 401, headers=headers)
         contact = f"{request.headers.get('Contact')};expires={min(expires, self.granted)}"
@@ -50,7 +50,7 @@ def challenging(server: DigestServer, passwords: dict[str, str]) -> Answer:
         if value is not None:
             given = AuthHeader.parse(value)
             password = passwords.get(given.parameters.get("username", ""), "")
-            if server.verify(given, request.method, password, now) is Verdict.OK:
+            if server.verify(given, request.method, password, now) is DigestVerdict.OK:
                 return None
         challenges = [("WWW-Authenticate", str(one)) for one in server.challenge(now)]
         return response_to(request, 401, headers=challenges)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 import spech
-from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.transaction.flow import Flow
@@ -73,7 +73,7 @@ class Exchange:
         credentials = request.headers.get("Authorization")
         if credentials is not None:
             auth = AuthHeader.parse(credentials)
-            if self._digest.verify(auth, "REGISTER", PASSWORD, now) is Verdict.OK:
+            if self._digest.verify(auth, "REGISTER", PASSWORD, now) is DigestVerdict.OK:
                 return self._bind(request)
         challenges = [("WWW-Authenticate", str(each)) for each in self._digest.challenge(now)]
         return response_to(request, 401, to_tag="t", headers=challenges)

@@ -13,8 +13,8 @@ import numpy as np
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
 from spech.codecs.conceal import Concealer
 from spech.codecs.ilbc.bits import LAYOUTS
-from spech.codecs.ilbc.decoder import Decoder
-from spech.codecs.ilbc.encoder import Encoder
+from spech.codecs.ilbc.decoder import IlbcDecoder
+from spech.codecs.ilbc.encoder import IlbcEncoder
 from spech.codecs.ilbc.tables import RATE
 from spech.errors import RemoteProtocolError
 
@@ -38,13 +38,13 @@ class IlbcCodec(BaseCodec):
             longest_ms=_LONGEST_MS,
             ptime_ms=mode,
         )
-        self._decoder = Decoder()
+        self._decoder = IlbcDecoder()
         self._concealer = Concealer(RATE)
         self._use(mode)
 
     def _use(self, mode: int) -> None:
         self._layout = LAYOUTS[mode]
-        self._encoder = Encoder(self._layout)
+        self._encoder = IlbcEncoder(self._layout)
         self.frame = self._layout.samples
         self._most_frames = _LONGEST_MS // mode
 

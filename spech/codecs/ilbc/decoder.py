@@ -33,7 +33,7 @@ from spech.codecs.ilbc.tables import (
 _LOUDEST = 2.0**17
 
 
-class Decoder:
+class IlbcDecoder:
     """Decodes the frames of one stream, of either mode."""
 
     def __init__(self) -> None:

@@ -68,7 +68,7 @@ _FRONT = np.concatenate((_EDGE, np.ones(SUBFRAME - 5)))
 _PREFERENCE = {20: np.array([0.9, 1.0, 0.9]), 30: np.array([0.8, 0.9, 1.0, 0.9, 0.8])}
 
 
-class Encoder:
+class IlbcEncoder:
     """Encodes the frames of one stream, all of one mode."""
 
     def __init__(self, layout: Layout) -> None:

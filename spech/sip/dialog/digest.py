@@ -142,7 +142,7 @@ class DigestClient:
         return fresh
 
 
-class Verdict(Enum):
+class DigestVerdict(Enum):
     """A server's verdict on credentials."""
 
     #: The credentials are correct.
@@ -183,7 +183,7 @@ class DigestServer:
             challenges.append(AuthHeader("Digest", parameters))
         return challenges
 
-    def verify(self, auth: AuthHeader, method: str, password: str, now: float) -> Verdict:
+    def verify(self, auth: AuthHeader, method: str, password: str, now: float) -> DigestVerdict:
         """Judges the credentials of a request whose user has ``password``.
 
         A nonce count that does not grow is a replay and refused as stale. Credentials without
@@ -194,11 +194,11 @@ class DigestServer:
         qop = given.get("qop")
         count = given.get("nc", "")
         if auth.scheme.lower() != "digest" or given.get("realm") != self.realm:
-            return Verdict.WRONG
+            return DigestVerdict.WRONG
         if algorithm not in ("SHA-256", "MD5") or qop not in (None, "auth"):
-            return Verdict.WRONG
+            return DigestVerdict.WRONG
         if qop is not None and not _NONCE_COUNT.fullmatch(count):
-            return Verdict.WRONG
+            return DigestVerdict.WRONG
         nonce = given.get("nonce", "")
         expected = _response(
             algorithm,
@@ -208,16 +208,16 @@ class DigestServer:
             b"",
         )
         if not hmac.compare_digest(expected.encode(), given.get("response", "").lower().encode()):
-            return Verdict.WRONG
+            return DigestVerdict.WRONG
         if not self._is_current(nonce, now):
-            return Verdict.STALE
+            return DigestVerdict.STALE
         number = int(count, 16) if qop is not None else 1
         highest, first_used = self._used.get(nonce, (0, now))
         if number <= highest:
-            return Verdict.STALE
+            return DigestVerdict.STALE
         self._used[nonce] = (number, first_used)
         self._forget(now)
-        return Verdict.OK
+        return DigestVerdict.OK
 
     def _sign(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:32]

@@ -14,7 +14,7 @@ import pytest
 
 from spech.sip import events
 from spech.sip.call.states import SessionState
-from spech.sip.dialog.digest import DigestServer, Verdict
+from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import AuthHeader, NameAddr
 from spech.sip.message.message import Request, Response, response_to
@@ -36,7 +36,7 @@ def registrar(expires: int = 3600) -> Callable[[Request, Flow, float], Response]
         value = request.headers.get("Authorization")
         if value is not None:
             given = AuthHeader.parse(value)
-            if server.verify(given, request.method, "secret", now) is Verdict.OK:
+            if server.verify(given, request.method, "secret", now) is DigestVerdict.OK:
                 granted = request.expires if request.expires is not None else expires
                 contact = [("Contact", f"{request.contact};expires={granted}")] if granted else []
                 return response_to(request, 200, to_tag="r", headers=contact)

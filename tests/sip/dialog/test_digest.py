@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from spech.sip.dialog.digest import DigestClient, DigestServer, Verdict
+from spech.sip.dialog.digest import DigestClient, DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader
 
 NONCE_2617 = "dcd98b7102dd2f0e8b11d0f600bfb0c093"
@@ -48,9 +48,9 @@ def test_server_knows_the_answers_of_the_rfcs(realm: str, password: str, credent
     server = DigestServer(realm, random.Random(1), 60)
     auth = AuthHeader.parse(credentials)
     # The password is right, the nonce is nobody's here.
-    assert server.verify(auth, "GET", password, 0.0) is Verdict.STALE
-    assert server.verify(auth, "GET", "circle of life", 0.0) is Verdict.WRONG
-    assert server.verify(auth, "PUT", password, 0.0) is Verdict.WRONG
+    assert server.verify(auth, "GET", password, 0.0) is DigestVerdict.STALE
+    assert server.verify(auth, "GET", "circle of life", 0.0) is DigestVerdict.WRONG
+    assert server.verify(auth, "PUT", password, 0.0) is DigestVerdict.WRONG
 
 
 def test_client_knows_the_answer_of_rfc_2069() -> None:
@@ -230,10 +230,12 @@ def test_both_sides(server: DigestServer, algorithm: str) -> None:
     alice = client()
     asked = ask(server, 1000.0, algorithm)
     for _ in range(3):
-        assert server.verify(answered(alice, asked), "REGISTER", "secret", 1001.0) is Verdict.OK
+        assert (
+            server.verify(answered(alice, asked), "REGISTER", "secret", 1001.0) is DigestVerdict.OK
+        )
     auth = answered(alice, asked)
-    assert server.verify(auth, "REGISTER", "Secret", 1001.0) is Verdict.WRONG
-    assert server.verify(auth, "INVITE", "secret", 1001.0) is Verdict.WRONG
+    assert server.verify(auth, "REGISTER", "Secret", 1001.0) is DigestVerdict.WRONG
+    assert server.verify(auth, "INVITE", "secret", 1001.0) is DigestVerdict.WRONG
 
 
 def test_both_algorithms_are_offered_the_stronger_first(server: DigestServer) -> None:
@@ -248,39 +250,41 @@ def test_a_replay_is_refused(server: DigestServer) -> None:
     alice = client()
     asked = ask(server, 0.0)
     first, second = answered(alice, asked), answered(alice, asked)
-    assert server.verify(second, "REGISTER", "secret", 1.0) is Verdict.OK
-    assert server.verify(second, "REGISTER", "secret", 1.0) is Verdict.STALE
-    assert server.verify(first, "REGISTER", "secret", 1.0) is Verdict.STALE
-    assert server.verify(answered(alice, asked), "REGISTER", "secret", 1.0) is Verdict.OK
+    assert server.verify(second, "REGISTER", "secret", 1.0) is DigestVerdict.OK
+    assert server.verify(second, "REGISTER", "secret", 1.0) is DigestVerdict.STALE
+    assert server.verify(first, "REGISTER", "secret", 1.0) is DigestVerdict.STALE
+    assert server.verify(answered(alice, asked), "REGISTER", "secret", 1.0) is DigestVerdict.OK
 
 
 def test_credentials_without_qop_serve_once(server: DigestServer) -> None:
     asked = ask(server, 0.0)
     parameters = {k: v for k, v in asked.parameters.items() if k != "qop"}
     auth = answered(client(), AuthHeader("Digest", parameters))
-    assert server.verify(auth, "REGISTER", "secret", 1.0) is Verdict.OK
-    assert server.verify(auth, "REGISTER", "secret", 1.0) is Verdict.STALE
+    assert server.verify(auth, "REGISTER", "secret", 1.0) is DigestVerdict.OK
+    assert server.verify(auth, "REGISTER", "secret", 1.0) is DigestVerdict.STALE
 
 
 def test_an_old_nonce_is_stale(server: DigestServer) -> None:
     alice = client()
     asked = ask(server, 1000.0)
-    assert server.verify(answered(alice, asked), "REGISTER", "secret", 1030.0) is Verdict.OK
-    assert server.verify(answered(alice, asked), "REGISTER", "secret", 1030.1) is Verdict.STALE
-    assert server.verify(answered(alice, asked), "REGISTER", "wrong", 1030.1) is Verdict.WRONG
+    assert server.verify(answered(alice, asked), "REGISTER", "secret", 1030.0) is DigestVerdict.OK
+    assert (
+        server.verify(answered(alice, asked), "REGISTER", "secret", 1030.1) is DigestVerdict.STALE
+    )
+    assert server.verify(answered(alice, asked), "REGISTER", "wrong", 1030.1) is DigestVerdict.WRONG
 
 
 @pytest.mark.parametrize("nonce", ["", ".", "x", "1.2.3", "zz.yy.xx", "é.è.ê"])
 def test_a_foreign_nonce_is_stale(server: DigestServer, nonce: str) -> None:
     auth = answered(client(), challenge(realm=server.realm, nonce=nonce, qop="auth"))
-    assert server.verify(auth, "REGISTER", "secret", 0.0) is Verdict.STALE
+    assert server.verify(auth, "REGISTER", "secret", 0.0) is DigestVerdict.STALE
 
 
 def test_a_forged_nonce_is_stale(server: DigestServer) -> None:
     genuine = ask(server, 0.0).parameters["nonce"]
     forged = "f" + genuine
     auth = answered(client(), challenge(realm=server.realm, nonce=forged, qop="auth"))
-    assert server.verify(auth, "REGISTER", "secret", 0.0) is Verdict.STALE
+    assert server.verify(auth, "REGISTER", "secret", 0.0) is DigestVerdict.STALE
 
 
 @pytest.mark.parametrize(
@@ -306,15 +310,17 @@ def test_a_forged_nonce_is_stale(server: DigestServer) -> None:
 def test_altered_credentials_are_wrong(server: DigestServer, changes: dict[str, str]) -> None:
     auth = answered(client(), ask(server, 0.0))
     altered = AuthHeader("Digest", dict(auth.parameters) | changes)
-    assert server.verify(altered, "REGISTER", "secret", 0.0) is Verdict.WRONG
+    assert server.verify(altered, "REGISTER", "secret", 0.0) is DigestVerdict.WRONG
 
 
 @pytest.mark.parametrize("name", ["username", "realm", "nonce", "uri", "response", "cnonce", "nc"])
 def test_incomplete_credentials_are_wrong(server: DigestServer, name: str) -> None:
     auth = answered(client(), ask(server, 0.0))
     rest = {k: v for k, v in auth.parameters.items() if k != name}
-    assert server.verify(AuthHeader("Digest", rest), "REGISTER", "secret", 0.0) is Verdict.WRONG
-    assert server.verify(AuthHeader("Basic", {}), "REGISTER", "secret", 0.0) is Verdict.WRONG
+    assert (
+        server.verify(AuthHeader("Digest", rest), "REGISTER", "secret", 0.0) is DigestVerdict.WRONG
+    )
+    assert server.verify(AuthHeader("Basic", {}), "REGISTER", "secret", 0.0) is DigestVerdict.WRONG
 
 
 def test_nonces_differ_and_only_used_ones_are_remembered(server: DigestServer) -> None:
@@ -323,5 +329,5 @@ def test_nonces_differ_and_only_used_ones_are_remembered(server: DigestServer) -
     assert len(server._used) == 0
     for number in range(200):
         auth = answered(client(), ask(server, float(number)))
-        assert server.verify(auth, "REGISTER", "secret", float(number)) is Verdict.OK
+        assert server.verify(auth, "REGISTER", "secret", float(number)) is DigestVerdict.OK
     assert len(server._used) <= 31
