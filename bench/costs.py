@@ -32,7 +32,7 @@ import trio.testing
 from farend import PageClient, SipPeer, WebSocketEcho
 
 import spech
-from spech.bridge.bridge import Bridge, Target
+from spech.bridge.bridge import Bridge, WebSocketUrl
 from spech.web.app import serve
 
 STORED: Final = Path(__file__).with_name("costs.json")
@@ -202,7 +202,7 @@ async def _bridge(peer: SipPeer) -> AsyncIterator[WebSocketEcho]:
             spech.open_phone(listen=_loopback(), drain=0.1) as phone,
             trio.open_nursery() as nursery,
         ):
-            bridge = Bridge(Target.parse(f"ws://127.0.0.1:{echo.port}/"))
+            bridge = Bridge(WebSocketUrl.parse(f"ws://127.0.0.1:{echo.port}/"))
             nursery.start_soon(bridge.serve, phone)
             nursery.start_soon(echo.accept)
             peer.target = phone.address

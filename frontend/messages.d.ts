@@ -29,7 +29,7 @@ export interface FollowOutcome {
   call?: string;
 }
 
-export interface Step {
+export interface TimelineStep {
   kind: "note" | "received" | "sent";
   at: number;
   host: string;
@@ -39,7 +39,7 @@ export interface Step {
 }
 
 export interface TimelineOutcome {
-  steps: Step[];
+  steps: TimelineStep[];
 }
 
 export interface QualitySample {
@@ -66,7 +66,7 @@ export interface TicketOutcome {
   port: number;
 }
 
-export interface RegistrationState {
+export interface AccountRegistration {
   state: "failed" | "registered" | "registering";
   status: number | null;
   reason: string;
@@ -81,7 +81,7 @@ export interface AccountState {
   user: string;
   codecs: string[];
   encryption: "dtls" | "off" | "optional" | "required" | "sdes";
-  registration: RegistrationState;
+  registration: AccountRegistration;
 }
 
 export interface VaultState {

@@ -10,14 +10,14 @@ import { icon } from "../icons.js";
 import { recall, remember } from "../memory.js";
 import { nameOf } from "../calls.js";
 
-/** @import { Step } from "../messages.js" */
+/** @import { TimelineStep } from "../messages.js" */
 
 const CHALLENGES = ["401", "407"];
 
 /**
  * Whether a step is a refusal: a response from 300 up that is not the usual question for the password.
  *
- * @param {Step} step
+ * @param {TimelineStep} step
  */
 function refusal({ kind, title }) {
   const status = /^([3-6]\d\d)\b/.exec(title)?.[1];
@@ -174,7 +174,7 @@ export class Story extends Part {
   /**
    * Add what is new; the oldest steps of a very long call may be gone on the server.
    *
-   * @param {Step[]} steps
+   * @param {TimelineStep[]} steps
    */
   #tell(steps) {
     if (steps.length < this.#told) this.steps.replaceChildren();
@@ -188,8 +188,8 @@ export class Story extends Part {
   }
 
   /**
-   * @param {Step} step
-   * @param {Step[]} steps
+   * @param {TimelineStep} step
+   * @param {TimelineStep[]} steps
    * @param {number} index
    */
   #step(step, steps, index) {

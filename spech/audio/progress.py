@@ -32,7 +32,7 @@ _EDGE_SECONDS: Final = 0.004
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CadenceStep:
     """One sound, or silence, of a cadence.
 
     ``frequencies``, in Hz, sound together; ``swell`` is the frequency in Hz of their amplitude
@@ -63,7 +63,7 @@ def countries() -> dict[str, str]:
     return {code: entry["name"] for code, entry in _table().items() if code}
 
 
-def cadence(name: str, country: str = "") -> tuple[Step, ...]:
+def cadence(name: str, country: str = "") -> tuple[CadenceStep, ...]:
     """The steps of a tone; those that ITU-T E.180 recommends if the country is not in the table.
 
     Args:
@@ -136,8 +136,8 @@ def _table() -> dict[str, dict[str, str]]:
     return table
 
 
-def _parse(step: str) -> Step:
+def _parse(step: str) -> CadenceStep:
     sound, milliseconds = step.split("/")
     frequencies, _, swell = sound.partition("x")
     heard = tuple(float(each) for each in frequencies.split("+") if each != "0")
-    return Step(heard, float(swell or 0), int(milliseconds) / 1000)
+    return CadenceStep(heard, float(swell or 0), int(milliseconds) / 1000)

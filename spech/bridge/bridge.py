@@ -43,7 +43,7 @@ _FRAMES_UNSENT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebSocketUrl:
     """The URL of the WebSockets: ``ws://host[:port]/path`` or ``wss://…``.
 
     Raises:
@@ -56,7 +56,7 @@ class Target:
     tls: bool
 
     @classmethod
-    def parse(cls, url: str) -> Target:
+    def parse(cls, url: str) -> WebSocketUrl:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -83,7 +83,7 @@ class Bridge:
 
     def __init__(
         self,
-        target: Target,
+        target: WebSocketUrl,
         *,
         rate: int | None = None,
         report: Callable[[str], None] = lambda line: None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
-from spech.bridge.bridge import Bridge, Target
+from spech.bridge.bridge import Bridge, WebSocketUrl
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -24,10 +24,10 @@ from spech.codecs import DEFAULT
 from spech.sip.transaction.flow import host_port
 
 
-def read_target(ctx: click.Context, param: click.Parameter, value: str) -> Target:
+def read_target(ctx: click.Context, param: click.Parameter, value: str) -> WebSocketUrl:
     """``ws://…`` or ``wss://…``"""
     try:
-        return Target.parse(value)
+        return WebSocketUrl.parse(value)
     except LocalProtocolError as error:
         raise click.BadParameter(str(error), ctx, param) from error
 
@@ -79,7 +79,7 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
 )
 @verbose_option
 def bridge(
-    target: Target,
+    target: WebSocketUrl,
     listen: tuple[str, int] | None,
     account: Account | None,
     codec_names: tuple[str, ...] | None,

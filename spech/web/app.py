@@ -21,7 +21,7 @@ from spech.audio.progress import TABLE
 from spech.web.appearance import Appearance
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
-from spech.web.connections import Connection, Connections
+from spech.web.connections import ClientConnection, Connections
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.data_lock import data_lock
 from spech.web.http import bind, serve_app
@@ -260,7 +260,7 @@ class _Visits:
             )
         peer = scope.get("client")
         client = self._proxies.client(peer[0] if peer else "unknown", headers.to_wsgi_list())
-        connection: Connection | None = scope.get("state", {}).get("connection")
+        connection: ClientConnection | None = scope.get("state", {}).get("connection")
         if gate.has_password:
             refusal = self._refuse_login(client.source, headers.get("Authorization"))
         elif client.proxied:

@@ -21,7 +21,7 @@ from spech.web.messages import (
     Progress,
     Quality,
     ReferralState,
-    Step,
+    TimelineStep,
 )
 from spech.web.quality import PageMonitor, quality
 from spech.web.recordings import shown
@@ -274,7 +274,7 @@ class Appearance:
         begun = self.connected_by or self
         return begun.transfer is not None and begun.transfer.done
 
-    def story(self) -> tuple[Step, ...]:
+    def story(self) -> tuple[TimelineStep, ...]:
         """What happened so far, for people to read."""
         return tell(self.timeline(), _wall())
 

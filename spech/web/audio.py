@@ -25,7 +25,7 @@ from spech.errors import CallEnded
 from spech.web.appearance import Appearance, Attachment
 from spech.web.auth import Gate
 from spech.web.connection_errors import ConnectionErrors, source_of
-from spech.web.connections import Connection, Connections
+from spech.web.connections import ClientConnection, Connections
 from spech.web.messages import Refused
 from spech.websocket.frames import FrameStream
 
@@ -147,7 +147,7 @@ class AudioServer:
             if connection is not None:
                 await self._serve_admitted(stream, connection)
 
-    async def _serve_admitted(self, stream: trio.SocketStream, admitted: Connection) -> None:
+    async def _serve_admitted(self, stream: trio.SocketStream, admitted: ClientConnection) -> None:
         source = source_of(stream)
         try:
             async with trio.open_nursery() as nursery:
@@ -159,7 +159,7 @@ class AudioServer:
             self._errors.note(source, group)
 
     async def _serve_connection(
-        self, nursery: trio.Nursery, stream: trio.SocketStream, admitted: Connection
+        self, nursery: trio.Nursery, stream: trio.SocketStream, admitted: ClientConnection
     ) -> None:
         frames = FrameStream(stream, client=False)
         attachment = Attachment(stream, frames)

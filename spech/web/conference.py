@@ -17,7 +17,7 @@ class Participant(Protocol):
         """Join the room of the conference, or leave it, as ``membership`` says."""
 
 
-class Conference:
+class MergedCalls:
     """Calls that hear each other, and the microphone of the audio connection of any of them.
 
     A conference ends when one call is left. ``id`` identifies it in the protocol.
@@ -52,7 +52,7 @@ class Membership:
     ``gain`` in dB and ``muted`` say how the others hear the call.
     """
 
-    def __init__(self, conference: Conference) -> None:
+    def __init__(self, conference: MergedCalls) -> None:
         self.conference = conference
         self.gain = 0.0
         self.muted = False

@@ -31,13 +31,13 @@ class Connections:
     ) -> None:
         self._proxies = proxies or TrustedProxies()
         self._budget = budget or connection_budget("web")
-        self._unproven: dict[Connection, None] = {}
-        self._open: dict[Connection, None] = {}
+        self._unproven: dict[ClientConnection, None] = {}
+        self._open: dict[ClientConnection, None] = {}
         #: Connections that were refused or closed because there were too many.
         self.refused = 0
 
     @contextmanager
-    def admitted(self, stream: trio.SocketStream) -> Iterator[Connection | None]:
+    def admitted(self, stream: trio.SocketStream) -> Iterator[ClientConnection | None]:
         """Count a connection while the block runs; None where it must be refused.
 
         The block is cancelled when the connection is idle for too long or has to make room.
@@ -53,7 +53,7 @@ class Connections:
             self.refused += 1
             yield None
             return
-        connection = Connection(self, stream, admission)
+        connection = ClientConnection(self, stream, admission)
         self._open[connection] = self._unproven[connection] = None
         try:
             with admission, connection.scope:
@@ -69,17 +69,17 @@ class Connections:
         for connection in self._open:
             connection.stream.socket.close()
 
-    def prove(self, connection: Connection) -> None:
+    def prove(self, connection: ClientConnection) -> None:
         """A peer has shown that it may use the phone: its connection is not displaced."""
         self._unproven.pop(connection, None)
 
-    def _displace(self, connection: Connection) -> None:
+    def _displace(self, connection: ClientConnection) -> None:
         self.refused += 1
         self._unproven.pop(connection)
         connection.displace()
 
 
-class Connection:
+class ClientConnection:
     """One connection that was admitted."""
 
     def __init__(

@@ -154,7 +154,7 @@ class _Connection:
                 return messages.ConferenceOutcome(handset.merge(calls))
             case messages.Split(call=call):
                 handset.split(call)
-            case messages.Member(call=call, gain=gain, muted=muted):
+            case messages.AdjustMember(call=call, gain=gain, muted=muted):
                 handset.set_member(call, gain, muted)
             case messages.Record(call=call, format=format, stereo=stereo):
                 return messages.RecordingOutcome(await handset.record(call, format, stereo=stereo))
@@ -162,13 +162,13 @@ class _Connection:
                 handset.pause_record(call, paused)
             case messages.StopRecord(call=call):
                 await handset.stop_record(call)
-            case messages.Recordings():
+            case messages.ListRecordings():
                 return messages.RecordingsOutcome(
                     await trio.to_thread.run_sync(switchboard.recordings.stored)
                 )
             case messages.DeleteRecording(name=name):
                 await trio.to_thread.run_sync(switchboard.recordings.delete, name)
-            case messages.Transfer(call=call, target=target):
+            case messages.BlindTransfer(call=call, target=target):
                 handset.transfer(call, target)
             case messages.Connect(call=call, other=other):
                 handset.connect(call, other)
@@ -176,7 +176,7 @@ class _Connection:
                 return messages.QualityOutcome(switchboard.calls.find(call).quality_history)
             case messages.Follow(call=call, accepted=accepted):
                 return switchboard.follow(call, accepted)
-            case messages.Timeline(call=call):
+            case messages.GetTimeline(call=call):
                 return messages.TimelineOutcome(switchboard.calls.find_kept(call).story())
             case messages.SaveAccount():
                 id = await switchboard.accounts.save(

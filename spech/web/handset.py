@@ -12,7 +12,7 @@ import trio
 from spech.errors import CallEnded, LocalProtocolError
 from spech.web.appearance import Appearance
 from spech.web.calls import CallList
-from spech.web.conference import Conference, Membership
+from spech.web.conference import Membership, MergedCalls
 from spech.web.messages import Refused
 from spech.web.recordings import Format, RecordingFolder
 from spech.web.transfer import PageTransfer
@@ -102,7 +102,7 @@ class Handset:
             members = list(dict.fromkeys((*self._calls.together(existing), *members)))
         else:
             self._conferences += 1
-            conference = Conference(f"r{self._conferences}")
+            conference = MergedCalls(f"r{self._conferences}")
         muted = any(each.muted for each in members)
         for each in members:
             _hold(each, False)

@@ -25,7 +25,7 @@ from hypercorn.utils import wrap_app
 from wsproto.extensions import PerMessageDeflate
 
 from spech.web.connection_errors import ConnectionErrors, source_of
-from spech.web.connections import Connection, Connections
+from spech.web.connections import ClientConnection, Connections
 
 #: A peer that acknowledges nothing for so long is gone. Pings see to it that something is sent.
 PEER_TIMEOUT_MS = 20_000
@@ -79,7 +79,7 @@ async def serve_app(
 ) -> None:
     """Serve an ASGI application until cancelled. Then all its connections close at once.
 
-    The application finds its `Connection` in the scope, under ``state`` and ``"connection"``.
+    The application finds its `ClientConnection` in the scope, under ``state`` and ``"connection"``.
 
     Args:
         app: the application; it gets no lifespan events.
@@ -126,7 +126,7 @@ class _Edge:
     """
 
     def __init__(
-        self, app: ASGIFramework, errors: ConnectionErrors, connection: Connection
+        self, app: ASGIFramework, errors: ConnectionErrors, connection: ClientConnection
     ) -> None:
         self._app = app
         self._connection = connection

@@ -19,7 +19,7 @@ from spech.scopes import open_scope
 from spech.sip.message.display import displayable
 from spech.web.appearance import LONGEST_ADDRESS, Appearance
 from spech.web.calls import CALL_LIMIT, CallList
-from spech.web.messages import AccountState, Refused, RegistrationState, RegistrationStatus
+from spech.web.messages import AccountRegistration, AccountState, Refused, RegistrationPhase
 from spech.web.store import StoredAccount
 from spech.web.texts import first_of, in_words
 from spech.web.trial import library_account
@@ -40,7 +40,7 @@ _GAVE_UP = "The caller hung up before you answered."
 _ANSWERED_ELSEWHERE = "The call was answered on another phone."
 _CLOSED = "The call was ended because its account was removed."
 #: A phone that is not registered yet, or not any more, is about to be.
-_STATES: dict[str, RegistrationStatus] = {
+_STATES: dict[str, RegistrationPhase] = {
     "off": "registering",
     "registering": "registering",
     "registered": "registered",
@@ -83,7 +83,7 @@ class Line:
         self._scope = trio.CancelScope()
         #: Set when the phone is closed for good: its calls are over and it is not registered.
         self.closed = trio.Event()
-        self._registration = RegistrationState("registering", None, "")
+        self._registration = AccountRegistration("registering", None, "")
 
     @property
     def state(self) -> AccountState:
@@ -289,8 +289,8 @@ class Line:
             appearance.end("local", None, _UNANSWERED, _now())
             self._notify()
 
-    def _set_registration(self, state: RegistrationStatus, status: int | None, reason: str) -> None:
-        self._registration = RegistrationState(state, status, reason)
+    def _set_registration(self, state: RegistrationPhase, status: int | None, reason: str) -> None:
+        self._registration = AccountRegistration(state, status, reason)
         self._notify()
 
 

@@ -19,7 +19,7 @@ AccountId = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Short = Annotated[str, msgspec.Meta(max_length=1024)]
 Digit = Annotated[str, msgspec.Meta(pattern="^[0-9*#A-D]$")]
 By = Literal["local", "remote"]
-RegistrationStatus = Literal["registering", "registered", "failed"]
+RegistrationPhase = Literal["registering", "registered", "failed"]
 Progress = Literal["trying", "ringing", "early", "answered"]
 
 
@@ -39,7 +39,7 @@ class Envelope(msgspec.Struct, frozen=True):
     id: Id
 
 
-class Step(msgspec.Struct, frozen=True):
+class TimelineStep(msgspec.Struct, frozen=True):
     """One thing that happened in a call, ``at`` seconds since 1970.
 
     ``title`` and ``meaning`` are its start line in short and in plain words; a ``note`` is a timer
@@ -94,7 +94,7 @@ class QualityOutcome(msgspec.Struct, frozen=True):
 
 
 class TimelineOutcome(msgspec.Struct, frozen=True):
-    steps: tuple[Step, ...]
+    steps: tuple[TimelineStep, ...]
 
 
 class AccountOutcome(msgspec.Struct, frozen=True):
@@ -187,7 +187,7 @@ class Split(_Command, frozen=True, tag="split"):
     call: CallId
 
 
-class Member(_Command, frozen=True, tag="member"):
+class AdjustMember(_Command, frozen=True, tag="member"):
     call: CallId
     gain: Annotated[float, msgspec.Meta(ge=-40, le=20)]
     muted: bool
@@ -210,7 +210,7 @@ class StopRecord(_Command, frozen=True, tag="stop_record"):
     call: CallId
 
 
-class Recordings(_Command, frozen=True, tag="recordings"):
+class ListRecordings(_Command, frozen=True, tag="recordings"):
     outcome = RecordingsOutcome
 
 
@@ -218,7 +218,7 @@ class DeleteRecording(_Command, frozen=True, tag="delete_recording"):
     name: Short
 
 
-class Transfer(_Command, frozen=True, tag="transfer"):
+class BlindTransfer(_Command, frozen=True, tag="transfer"):
     call: CallId
     target: Short
 
@@ -241,7 +241,7 @@ class Follow(_Command, frozen=True, tag="follow"):
     accepted: bool
 
 
-class Timeline(_Command, frozen=True, tag="timeline"):
+class GetTimeline(_Command, frozen=True, tag="timeline"):
     outcome = TimelineOutcome
 
     call: CallId
@@ -287,16 +287,16 @@ Command = (
     | Hold
     | Merge
     | Split
-    | Member
+    | AdjustMember
     | Record
     | PauseRecord
     | StopRecord
-    | Recordings
+    | ListRecordings
     | DeleteRecording
-    | Transfer
+    | BlindTransfer
     | Connect
     | Follow
-    | Timeline
+    | GetTimeline
     | QualityHistory
     | SaveAccount
     | ForgetAccount
@@ -326,8 +326,8 @@ class Failed(msgspec.Struct, frozen=True):
     error: Fault
 
 
-class RegistrationState(msgspec.Struct, frozen=True):
-    state: RegistrationStatus
+class AccountRegistration(msgspec.Struct, frozen=True):
+    state: RegistrationPhase
     status: int | None
     reason: str
 
@@ -341,7 +341,7 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     codecs: tuple[str, ...]
     encryption: Policy
-    registration: RegistrationState
+    registration: AccountRegistration
 
 
 class VaultState(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from spech.sip.message.message import Message, Request, Response
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, masked_data
 from spech.sip.transaction.flow import host_port
-from spech.web.messages import Step
+from spech.web.messages import TimelineStep
 from spech.web.texts import explain, explain_refer
 
 #: The meaning of a request that we send, and of one that we receive.
@@ -51,7 +51,7 @@ _LONGEST_LINE: Final = 8192
 _AGAIN: Final = ("Sent again: no answer has come yet.", "Received again.")
 
 
-def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
+def tell(entries: Sequence[Entry], wall: float) -> tuple[TimelineStep, ...]:
     """The steps of one call.
 
     Args:
@@ -64,14 +64,14 @@ def tell(entries: Sequence[Entry], wall: float) -> tuple[Step, ...]:
     for entry in entries:
         at = round(entry.at + wall, 4)
         if entry.source is None or entry.destination is None:
-            steps.append(Step("note", at, "", entry.note, "", ""))
+            steps.append(TimelineStep("note", at, "", entry.note, "", ""))
             continue
         sent = entry.sent
         again = entry.data in known
         known.add(entry.data)
         title, meaning = _read(entry.data, sent, changes)
         steps.append(
-            Step(
+            TimelineStep(
                 "sent" if sent else "received",
                 at,
                 host_port(entry.destination if sent else entry.source),

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
 from spech import CallFailed, LocalProtocolError, Phone, PortRange, open_phone
-from spech.bridge.bridge import Bridge, Target
+from spech.bridge.bridge import Bridge, WebSocketUrl
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
@@ -75,7 +75,7 @@ async def bridged(url: str, *, rate: int | None = None) -> AsyncIterator[Bridged
         trio.open_nursery() as nursery,
     ):
         result = Bridged(calling, f"sip:bot@127.0.0.1:{answering.address[1]}")
-        bridge = Bridge(Target.parse(url), rate=rate, report=result.report)
+        bridge = Bridge(WebSocketUrl.parse(url), rate=rate, report=result.report)
         nursery.start_soon(bridge.serve, answering)
         await trio.testing.wait_all_tasks_blocked()
         yield result
@@ -301,13 +301,17 @@ async def test_sound_goes_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_what_is_no_websocket_address(url: str) -> None:
     with pytest.raises(LocalProtocolError):
-        Target.parse(url)
+        WebSocketUrl.parse(url)
 
 
 def test_addresses() -> None:
-    assert Target.parse("ws://[::1]:9000/a?b=c") == Target("::1", 9000, "/a?b=c", tls=False)
-    assert Target.parse("wss://bots.example.org") == Target("bots.example.org", 443, "/", tls=True)
-    assert str(Target.parse("ws://[::1]:9000/a")) == "ws://[::1]:9000/a"
+    assert WebSocketUrl.parse("ws://[::1]:9000/a?b=c") == WebSocketUrl(
+        "::1", 9000, "/a?b=c", tls=False
+    )
+    assert WebSocketUrl.parse("wss://bots.example.org") == WebSocketUrl(
+        "bots.example.org", 443, "/", tls=True
+    )
+    assert str(WebSocketUrl.parse("ws://[::1]:9000/a")) == "ws://[::1]:9000/a"
 
 
 @asynccontextmanager
