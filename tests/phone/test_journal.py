@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -105,8 +105,7 @@ def line(text: str) -> bytes:
 async def test_a_record_that_nobody_wrote_keeps_no_phone_from_starting(
     path: Path, damage: Callable[[list[object]], str], autojump_clock: trio.testing.MockClock
 ) -> None:
-    one = dataclasses.asdict(record("a"))
-    await trio.Path(path).write_bytes(line(damage(list(one.values()))))
+    await trio.Path(path).write_bytes(line(damage(list(record("a")))))
     async with open_phone(listen=LOOPBACK, ports=PORTS, journal=path, drain=0):
         await trio.sleep(5)
     assert left(path) == []
@@ -163,7 +162,7 @@ def test_a_record_with_a_wrong_field_is_skipped(path: Path, field: str, value: o
         journal.write(("b", "t"), record("b"))
     first, second = path.read_bytes().splitlines(keepends=True)
     values = json.loads(first[9:])
-    values[3][field] = value
+    values[3][FarewellRecord._fields.index(field)] = value
     text = json.dumps(values).encode()
     path.write_bytes(b"%08x %b\n" % (zlib.crc32(text), text) + second)
     assert left(path) == ["b"]
@@ -214,7 +213,7 @@ def test_a_rewriting_that_was_torn_leads_to_the_same_calls(path: Path) -> None:
             journal.write((f"c{number}", "t"), record(f"c{number}", "x" * number))
         for number in range(0, 50, 2):
             journal.write((f"c{number}", "t"), None)
-        old = path.read_bytes()
+    old = path.read_bytes()
     with Journal(path, None):
         new = path.read_bytes()
     assert len(new) < len(old)
@@ -222,17 +221,63 @@ def test_a_rewriting_that_was_torn_leads_to_the_same_calls(path: Path) -> None:
     assert left(path) == [f"c{number}" for number in range(1, 50, 2)]
 
 
-async def test_what_is_written_is_synced_within_a_second(
-    path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[float] = []
-    now = trio.current_time
+KILLED = """
+import os, signal, sys
+from spech.phone.journal import Journal
+from spech.sip.call.leftover import FarewellRecord
+
+with Journal(sys.argv[1], None) as journal:
+    for name in sys.argv[2:]:
+        one = FarewellRecord("BYE", name, "t", "sip:a@b", ((*UDP, ""),))
+        journal.write((name, "t"), one)
+    os.kill(os.getpid(), signal.SIGKILL)
+""".replace("UDP", repr(("udp", ("127.0.0.1", 5060), ("127.0.0.2", 5060))))
+
+
+@pytest.mark.parametrize("names", ["a", "abc"])
+def test_a_process_that_is_killed_at_once_has_lost_no_record(path: Path, names: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path), *names], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert left(path) == list(names)
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sync in the event loop, because virtual time does not wait for threads."""
 
     async def run_at_once(sync: Callable[[], None]) -> None:
         sync()
 
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(now()))
     monkeypatch.setattr(trio.to_thread, "run_sync", run_at_once)
+
+
+async def test_a_call_that_ended_is_written_off_within_a_second(
+    path: Path, autojump_clock: trio.testing.MockClock, no_threads: None
+) -> None:
+    with Journal(path, None) as journal:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(journal.run)
+            for name in "ab":
+                journal.write((name, "t"), record(name))
+            await trio.sleep(1)
+            journal.write(("a", "t"), None)
+            await trio.sleep(1)
+            copy = path.with_name("copy")
+            shutil.copyfile(path, copy)
+            nursery.cancel_scope.cancel()
+    assert left(copy) == ["b"]
+
+
+async def test_what_is_written_is_synced_within_a_second(
+    path: Path,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    no_threads: None,
+) -> None:
+    synced: list[float] = []
+    now = trio.current_time
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(now()))
     with Journal(path, None) as journal:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(journal.run)

@@ -8,8 +8,8 @@ names. Pure, like all of ``sip/call``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final, Literal, NamedTuple
 
 from spech.errors import RemoteProtocolError
 from spech.shares import Standing
@@ -26,9 +26,10 @@ from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
 from spech.sip.transaction.timers import PATIENCE, T1
 from spech.sip.transaction.transaction import ClientTransaction
 
-#: Added to the last CSeq number that was written down: later requests may have been sent before
-#: the process ended. RFC 3261 12.2.2 accepts any number above the last.
-_MARGIN: Final = 100
+#: Added to the CSeq number that was written down: more requests than any call sends (one OPTIONS
+#: every 15 s for months), so that none of them has to be written down. RFC 3261 12.2.2 accepts any
+#: number above the last.
+_MARGIN: Final = 1_000_000
 _LARGEST_SEQUENCE: Final = 2**31 - 1
 
 #: Early dialogs of one INVITE that are written down; a call has more only where it forks widely.
@@ -40,9 +41,8 @@ _HEAD: Final = frozenset(("Via", "Max-Forwards", "Route", "From", "To", "Call-ID
 FlowRecord = tuple[str, tuple[str, int], tuple[str, int], str]
 
 
-@dataclass(frozen=True, slots=True)
-class DialogRecord:
-    """What a BYE needs of a dialog (RFC 3261 12); ``sequence`` is the last CSeq number of ours."""
+class DialogRecord(NamedTuple):
+    """What a BYE needs of a dialog (RFC 3261 12); ``sequence`` is a CSeq number of ours."""
 
     local: str
     remote: str
@@ -53,17 +53,11 @@ class DialogRecord:
     @classmethod
     def of(cls, dialog: Dialog) -> DialogRecord:
         """The record of ``dialog``."""
-        return cls(
-            str(dialog.local),
-            str(dialog.remote),
-            str(dialog.target),
-            tuple(str(route) for route in dialog.route_set),
-            dialog.local_sequence,
-        )
+        local, remote, route_set = dialog.written
+        return cls(local, remote, str(dialog.target), route_set, dialog.local_sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class FarewellRecord:
+class FarewellRecord(NamedTuple):
     """What a farewell needs, as plain values: text, numbers and tuples. It holds no secret.
 
     Attributes:

@@ -126,6 +126,9 @@ class Session:
         self.referral: Referral | None = None
         self._farewell_owed = False
         self._leaving: DialogRequest | None = None
+        #: The last record of the dialog, and what it was made from.
+        self._record: FarewellRecord | None = None
+        self._recorded: tuple[Dialog, Uri, tuple[Flow, ...]] | None = None
 
     @property
     def call_id(self) -> str:
@@ -414,21 +417,26 @@ class Session:
     def farewell_record(self) -> FarewellRecord | None:
         """What :class:`LeftoverCall` needs to end the call after a restart; None once it is ended.
 
-        It changes with the state, with what the other end sends, and with our requests.
+        It changes with the state and with what the other end sends; until then it is the same
+        object, which costs little to make and to compare.
         """
-        account = self.identity.uri
         match self.state:
             case SessionState.CALLING | SessionState.RINGING | SessionState.CANCELLING:
                 assert self._invitation is not None
                 return self._invitation.farewell_record(self.local_tag)
             case SessionState.INCOMING if self._invited is not None:
+                request, flow = self._invited.request, self._invited.flow
                 return FarewellRecord.of_invite(
-                    "DECLINE", self._invited.request, self._invited.flow, self.local_tag, account
+                    "DECLINE", request, flow, self.local_tag, self.identity.uri
                 )
             case SessionState.ANSWERED | SessionState.CONFIRMED | SessionState.CLOSING if (
                 self.dialog is not None
             ):
-                return FarewellRecord.of_dialog(self.dialog, account)
+                made_from = self.dialog, self.dialog.target, self.dialog.flows
+                if self._record is None or made_from != self._recorded:
+                    self._record = FarewellRecord.of_dialog(self.dialog, self.identity.uri)
+                    self._recorded = made_from
+                return self._record
             case _:
                 return None
 

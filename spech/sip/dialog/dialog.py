@@ -64,6 +64,7 @@ class Dialog:
     flows: tuple[Flow, ...] = field(init=False, default=())
     #: The flow that worked where another one had failed.
     _proven: Flow | None = field(init=False, default=None)
+    _written: tuple[str, str, tuple[str, ...]] | None = field(init=False, default=None)
 
     @classmethod
     def from_response(
@@ -124,6 +125,14 @@ class Dialog:
         named = (self.target.host, *(route.uri.host for route in self.route_set))
         numbers = {str(address) for host in named if (address := numeric(host)) is not None}
         return numbers | {flow.remote[0] for flow in (*self.flows, *self.set_up)}
+
+    @property
+    def written(self) -> tuple[str, str, tuple[str, ...]]:
+        """``local``, ``remote`` and ``route_set`` as text. They do not change (RFC 3261 12.2)."""
+        if self._written is None:
+            routes = tuple(str(route) for route in self.route_set)
+            self._written = str(self.local), str(self.remote), routes
+        return self._written
 
     @property
     def next_hop(self) -> Uri:
@@ -210,16 +219,16 @@ class Dialog:
             self.local_sequence += 1
             sequence = self.local_sequence
         uri = self.target
-        routes = [str(route) for route in self.route_set]
+        local, remote, routes = self.written
         if self.route_set and self.route_set[0].uri.parameter("lr") is None:
             # A strict router: it wants itself as Request-URI and the target as the last Route.
             uri = self.route_set[0].uri
-            routes = [*routes[1:], f"<{self.target}>"]
+            routes = (*routes[1:], f"<{self.target}>")
         pairs = [("Via", via), ("Max-Forwards", "70")]
         pairs += [("Route", route) for route in routes]
         pairs += [
-            ("From", str(self.local)),
-            ("To", str(self.remote)),
+            ("From", local),
+            ("To", remote),
             ("Call-ID", self.call_id),
             ("CSeq", f"{sequence} {method}"),
             *headers,

@@ -86,6 +86,33 @@ def test_the_bye_comes_after_requests_that_the_record_does_not_know(pair: Pair) 
     assert theirs.state is SessionState.ENDED
 
 
+def test_the_bye_comes_after_hundreds_of_requests_in_the_dialog(pair: Pair) -> None:
+    """A call that is held for hours asks for a sign of life four times a minute."""
+    ours, theirs = pair.established()
+    record = stored(ours.farewell_record())
+    for _ in range(300):
+        ours.ask_options(pair.wire.now, lambda answered, now: None)
+        pair.alice.flush()
+        pair.wire.run(0.1)
+    alice = pair.wire.peer("10.0.0.1")
+    identity = Identity(NameAddr(Uri.parse(record.account)), "alice", None, random.Random(5))
+    LeftoverCall(alice.agent, record, identity, lambda flow: flow, pair.wire.now)
+    pair.wire.run(0.2)
+    assert theirs.state is SessionState.ENDED
+
+
+def test_a_record_that_has_not_changed_is_the_same_object(pair: Pair) -> None:
+    ours, _ = pair.established()
+    before = ours.farewell_record()
+    ours.ask_options(pair.wire.now, lambda answered, now: None)
+    assert ours.farewell_record() is before
+    assert ours.dialog is not None
+    ours.dialog.target = Uri.parse("sip:bob@10.0.0.2:5070")
+    after = ours.farewell_record()
+    assert after is not None
+    assert after.dialogs[0].target == "sip:bob@10.0.0.2:5070"
+
+
 @pytest.mark.parametrize("ringing", [True, False])
 def test_our_invite_is_cancelled(pair: Pair, ringing: bool) -> None:
     """Whether or not a provisional response had come."""
