@@ -17,14 +17,13 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Final, Never
 
 import trio
 
 from spech.addresses import Address
-from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError, SpechError
+from spech.errors import CallEnded, LocalProtocolError, SpechError
 from spech.phone.account import Account
 from spech.phone.arguments import check_phone, check_subscription
 from spech.phone.binding import AccountBinding, RegistrationStatus
@@ -39,11 +38,11 @@ from spech.phone.journal import Journal
 from spech.phone.life import Patience
 from spech.phone.reach import Reach
 from spech.phone.roaming import roam
+from spech.phone.takeover import take_over
 from spech.rtp.ports import PortRange
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.agent import Screen
-from spech.sip.call.leftover import LeftoverCall
 from spech.sip.description.media_security import Policy
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.message.uri import Uri
@@ -52,9 +51,6 @@ from spech.sip.transaction.flow import Flow
 from spech.sip.watching.mailbox import Mailbox
 
 _log: Final = logging.getLogger(__name__)
-
-#: Seconds for which the farewells of a killed process wait for the registration.
-_REGISTER_FIRST: Final = 2.0
 
 DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
 
@@ -349,41 +345,15 @@ class Phone:
         async with open_scope() as nursery:
             if journal is not None:
                 nursery.start_soon(journal.run)
-                nursery.start_soon(self._take_over, journal)
+                nursery.start_soon(
+                    take_over, journal, self._endpoint, self._dialling, self._binding
+                )
             nursery.start_soon(self._calls.clock.run)
             nursery.start_soon(roam, self._calls)
             nursery.start_soon(self._calls.watch)
             nursery.start_soon(self._callers.run, self._dialling.servers, self._unregistered_server)
             if self._binding is not None:
                 nursery.start_soon(self._binding.run)
-
-    async def _take_over(self, journal: Journal) -> None:
-        """Send the farewells of the calls that a killed process left.
-
-        Wait a short time for the registration: it opens the connection, and makes known the server
-        that the account's credentials may be sent to.
-        """
-        if not journal.left:
-            return
-        _log.warning("sending farewells for %d calls of a killed process", len(journal.left))
-        with trio.move_on_after(_REGISTER_FIRST):
-            while self._binding is not None and self.registration.state == "registering":
-                await self._binding.changed()
-            await self._dialling.trust_server()
-        for key, record in journal.left.items():
-            with self._endpoint.command() as (agent, now):
-                try:
-                    LeftoverCall(
-                        agent,
-                        record,
-                        self._dialling.caller(None, self.address),
-                        self._endpoint.present,
-                        now,
-                        partial(journal.forget, key),
-                    )
-                except (RemoteProtocolError, LocalProtocolError) as error:
-                    _log.warning("skipped a call in the journal: %s", error)
-                    journal.write(key, None)
 
     @property
     def _unregistered_server(self) -> Uri | None:
