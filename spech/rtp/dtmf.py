@@ -12,7 +12,8 @@ from collections import deque
 from typing import NamedTuple
 
 from spech.errors import RemoteProtocolError
-from spech.rtp.sequence import TIMESTAMP_MASK, timestamp_difference
+from spech.rtp.packet import RtpPacket
+from spech.rtp.sequence import TIMESTAMP_MASK, Arrival, SequenceTracker, timestamp_difference
 
 DIGITS = "0123456789*#ABCD"
 """The digits by event code, 0 to 15 (RFC 4733 section 3.2)."""
@@ -175,3 +176,29 @@ class DigitReceiver:
         if rest == 0 and segments <= _SEGMENTS_LOST:
             return True
         return self._duration >= _LONG and self._duration <= ahead <= _LONGEST_SEGMENT
+
+
+class EventSource:
+    """Telephone events with an SSRC or sequence numbers of their own, beside the sound.
+
+    ``ssrc`` is None before the first packet.
+    """
+
+    def __init__(self, ssrc: int | None, digits: DigitReceiver) -> None:
+        self.ssrc = ssrc
+        self.digits = digits
+        self.sequence = SequenceTracker()
+
+    def receive(self, packet: RtpPacket) -> str | None:
+        """Take a packet; return a digit if it is the first of its event.
+
+        Raises:
+            RemoteProtocolError: the event is malformed.
+        """
+        status = self.sequence.update(packet.sequence)
+        if status is Arrival.DUPLICATE:
+            return None
+        late = status is Arrival.REORDERED
+        return self.digits.receive(
+            packet.timestamp, packet.payload, marker=packet.marker, late=late
+        )

@@ -16,16 +16,16 @@ from typing import NamedTuple
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
-from spech.rtp.bursts import Bursts, BurstSummary
-from spech.rtp.dtmf import DigitReceiver, EventPacket
+from spech.rtp.bursts import BurstSummary
+from spech.rtp.dtmf import DigitReceiver, EventPacket, EventSource
 from spech.rtp.jitter import JitterBuffer, PacketVerdict
+from spech.rtp.losses import Losses
 from spech.rtp.packet import RtpPacket
 from spech.rtp.reports import Reports, Sent
 from spech.rtp.sequence import (
     SEQUENCE_MASK,
     TIMESTAMP_MASK,
     Arrival,
-    SequenceTracker,
     sequence_difference,
 )
 from spech.rtp.stats import Reception
@@ -70,24 +70,6 @@ class _Other(NamedTuple):
     received: int
 
 
-class _EventSource:
-    """Telephone events with an SSRC or a numbering of their own."""
-
-    def __init__(self, ssrc: int | None, digits: DigitReceiver) -> None:
-        self.ssrc = ssrc
-        self.digits = digits
-        self.sequence = SequenceTracker()
-
-    def receive(self, packet: RtpPacket) -> str | None:
-        status = self.sequence.update(packet.sequence)
-        if status is Arrival.DUPLICATE:
-            return None
-        late = status is Arrival.REORDERED
-        return self.digits.receive(
-            packet.timestamp, packet.payload, marker=packet.marker, late=late
-        )
-
-
 class RtpSession:
     """The two directions of a call's sound, and the reports about them.
 
@@ -123,14 +105,13 @@ class RtpSession:
         self._contents: dict[int, _Content] = {}
         self.buffer = JitterBuffer(self.clock_rate)
         self._digits = DigitReceiver()
-        self._events = _EventSource(None, self._digits)
+        self._events = EventSource(None, self._digits)
         self._remote_ssrc: int | None = None
         #: Whether the source has sent sound, and not only events.
         self._sounded = False
         self._other: _Other | None = None
         self._reception = Reception(self.clock_rate)
-        self._lost_before = self._expected_before = 0
-        self._bursts = Bursts()
+        self._losses = Losses()
         self._sent_before = 0
         self._quiet_since = float("-inf")
 
@@ -211,7 +192,7 @@ class RtpSession:
     @property
     def lost(self) -> int:
         """Packets of the peer that have not arrived."""
-        return self._lost_before + self._reception.sequence.lost
+        return self._losses.earlier_lost + self._reception.sequence.lost
 
     @property
     def discarded(self) -> int:
@@ -221,12 +202,11 @@ class RtpSession:
     @property
     def expected(self) -> int:
         """Packets that the peer has sent, judging by their numbers."""
-        return self._expected_before + self._reception.sequence.expected
+        return self._losses.earlier_expected + self._reception.sequence.expected
 
     def bursts(self) -> BurstSummary:
         """How the losses so far are spread. To be asked once a second: it looks at what is new."""
-        self._count_losses()
-        return self._bursts.summary()
+        return self._losses.bursts(self._reception.sequence)
 
     @property
     def jitter(self) -> float:
@@ -336,7 +316,7 @@ class RtpSession:
         """
         if packet.ssrc != self._events.ssrc:
             same = packet.ssrc == self._remote_ssrc
-            self._events = _EventSource(packet.ssrc, self._digits if same else DigitReceiver())
+            self._events = EventSource(packet.ssrc, self._digits if same else DigitReceiver())
         self.counts.received += 1
         return self._events.receive(packet)
 
@@ -372,7 +352,7 @@ class RtpSession:
         if self._sounded:
             self.counts.resynchronised += 1
         elif self._remote_ssrc is not None:  # It has sent events, and may go on.
-            self._events = _EventSource(self._remote_ssrc, self._digits)
+            self._events = EventSource(self._remote_ssrc, self._digits)
             self._events.sequence = self._reception.sequence
             self._digits = DigitReceiver()
         self._remote_ssrc = ssrc
@@ -382,26 +362,11 @@ class RtpSession:
             self._reception.sequence = events.sequence
 
     def _forget_source(self) -> None:
-        self._count_losses()
-        self._lost_before += self._reception.sequence.lost
-        self._expected_before += self._reception.sequence.expected
+        self._losses.close(self._reception.sequence)
         self._reception = Reception(self.clock_rate)
         self._sounded = False
         self.buffer.reset()
         self._digits.reset()
-
-    def _count_losses(self) -> None:
-        gone, came = self._reception.sequence.settle()
-        if gone:
-            self._bursts.lost(gone)
-        if all(came):
-            self._bursts.arrived(len(came))
-            return
-        for one in came:
-            if one:
-                self._bursts.arrived(1)
-            else:
-                self._bursts.lost()
 
     # Sending
 
