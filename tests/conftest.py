@@ -1,9 +1,10 @@
 """Fixtures that several folders of tests share, and the groups that tests run in.
 
-Most tests are pure: they need no other program and no real time, and any number runs at once. The
-tests in the folders of ``REAL_TIME`` hear sound or wait for other programs, so they run apart from
-those that use the processor to the full; a file of them stays in one pytest-xdist worker, and all
-browser tests share one, with one Chromium. tools/test.sh gives each group its priority.
+Most tests are pure: they need no other program and no real time, and any number can run at once.
+The tests in the folders of ``REAL_TIME`` measure sound or wait for other programs, so they run
+separately from those that keep the processors busy; a file of them stays in one pytest-xdist
+worker, and all browser tests share one, with one Chromium. tools/test.sh gives each group its
+priority.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ REAL_TIME = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with its group. The browser's group takes longest, so it comes first."""
+    """Marks each test with its group. The browser's group takes longest, so it runs first."""
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]
@@ -70,7 +71,7 @@ def pbx(asterisk: Asterisk) -> Asterisk:
 
 @pytest.fixture
 def trace(pbx: Asterisk) -> Iterator[Callable[[], str]]:
-    """Returns what Asterisk has logged since the test began, SIP messages included."""
+    """Returns what Asterisk has logged since the test began, including SIP messages."""
     pbx.command("pjsip set logger on")
     start = len(pbx.log)
     yield lambda: pbx.log[start:]

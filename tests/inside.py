@@ -1,4 +1,4 @@
-"""The parts of a call and of a phone that have no public name: tests reach them here alone."""
+"""The parts of a call and of a phone that have no public name, for tests only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def session_of(call: Call) -> Session:
 
 
 def dialog_of(call: Call) -> Dialog:
-    """The dialog of its SIP session, which it must have."""
+    """The dialog of its SIP session, which must exist."""
     dialog = session_of(call).dialog
     assert dialog is not None
     return dialog
@@ -32,7 +32,7 @@ def media_of(call: Call) -> Media:
 
 
 def stream_of(part: Call | Media) -> Stream:
-    """Its packets on their way: protection, ICE, sources."""
+    """Its stream of packets: protection, ICE, sources."""
     return (part if isinstance(part, Media) else media_of(part))._stream
 
 
@@ -52,7 +52,7 @@ def begin_at(rtp: RtpSession, sequence: int) -> None:
 
 
 def microphone_of(port: AudioPort) -> bytearray:
-    """What the program said that is not yet sent."""
+    """The program's sound that is not yet sent."""
     return port._buffers.microphone
 
 

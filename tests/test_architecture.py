@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md hold, and the check that says so sees every file."""
+"""The floors of docs/architecture.md are enforced, by a check that covers every file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-#: Imports that must not be: who imports what.
+#: Forbidden imports: the importing module and the imported one.
 UPWARD = {
     "spech.rtp.xr": "spech.rtp.stream",
     "spech.sip.services": "spech.sip.agent",
@@ -21,7 +21,7 @@ UPWARD = {
     "spech.audio.gain": "spech.audio.room",
     "spech.testing.wire": "spech.testing.plugin",
 }
-#: The same between types only, which makes a circle.
+#: Forbidden imports for types only, which would make a cycle.
 BETWEEN_TYPES = {"spech.phone.account": "spech.phone.phone"}
 
 

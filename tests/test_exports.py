@@ -8,7 +8,7 @@ import pytest
 
 import spech
 
-#: The public members of each class, beside those of ``object``.
+#: The public members of each class, besides those of ``object``.
 MEMBERS = {
     spech.Account: """
         address auth_user display_name encryption expires ice password proxy register symmetric

@@ -1,4 +1,4 @@
-"""tools/requirements.lock, which ``make demo`` installs, fits the dependencies in pyproject."""
+"""tools/requirements.lock, which ``make demo`` installs, matches the dependencies in pyproject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls to and from a real PBX, and what they sound like."""
+"""Calls to and from a real PBX, with measurements of their sound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def phone(account: Account, ports: PortRange) -> AsyncIterator[Phone]:
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
+async def test_the_echo_returns_the_tone(phone: Phone, codec: str) -> None:
     async with phone.call("600", codecs=[codec]) as call:
         await call.answered(timeout=5)
         assert call.codec == codec
@@ -39,7 +39,7 @@ async def test_the_echo_gives_the_tone_back(phone: Phone, codec: str) -> None:
 
 
 async def test_both_ends_measure_the_call(phone: Phone, caplog: pytest.LogCaptureFixture) -> None:
-    """Asterisk reports every five seconds; its report tells the round trip and what it lost."""
+    """Asterisk sends RTCP every five seconds, with the round trip and its losses."""
     caplog.set_level(logging.INFO, "spech.phone.driver")
     async with phone.call("600") as call:
         await call.answered(timeout=5)
@@ -60,7 +60,7 @@ async def test_both_ends_measure_the_call(phone: Phone, caplog: pytest.LogCaptur
     assert "PCMU: MOS 4." in line
 
 
-async def test_what_is_not_said_does_not_come_back(phone: Phone) -> None:
+async def test_muting_silences_the_echo(phone: Phone) -> None:
     async with phone.call("600") as call:
         await call.answered(timeout=5)
         call.muted = True
@@ -71,15 +71,15 @@ async def test_what_is_not_said_does_not_come_back(phone: Phone) -> None:
             await hear_tone(port, 700, say=SAID, level=-18)
 
 
-async def test_a_tone_is_heard(phone: Phone) -> None:
+async def test_the_tone_extension_sends_a_tone(phone: Phone) -> None:
     async with phone.call("601") as call:
         await call.answered(timeout=5)
         with call.open_audio(RATE) as port:
             await hear_tone(port, 1004)
 
 
-async def test_digits_are_read_and_come_back(phone: Phone, pbx: Asterisk) -> None:
-    """Read() stops at the ``#``; what it read comes back as digits."""
+async def test_digits_are_read_and_played_back(phone: Phone, pbx: Asterisk) -> None:
+    """Read() stops at the ``#``; Asterisk plays back what it read as digits."""
     async with phone.call("602") as call:
         await call.answered(timeout=5)
         await until(lambda: pbx.variable("status") == "reading")
@@ -104,7 +104,7 @@ async def test_asterisk_hangs_up_first(phone: Phone) -> None:
         assert call.ended_by == "remote"
 
 
-async def test_busy(phone: Phone) -> None:
+async def test_a_busy_extension_is_refused_with_486(phone: Phone) -> None:
     async with phone.call("603") as call:
         with pytest.raises(CallFailed) as failed:
             await call.answered(timeout=5)
@@ -113,14 +113,16 @@ async def test_busy(phone: Phone) -> None:
     assert call.status == 486
 
 
-async def test_an_extension_that_is_not_there(phone: Phone) -> None:
+async def test_an_unknown_extension_is_refused_with_404(phone: Phone) -> None:
     async with phone.call("699") as call:
         with pytest.raises(CallFailed) as failed:
             await call.answered(timeout=5)
         assert failed.value.status == 404
 
 
-async def test_no_answer_is_cancelled(phone: Phone, trace: Callable[[], str]) -> None:
+async def test_a_call_without_an_answer_is_cancelled(
+    phone: Phone, trace: Callable[[], str]
+) -> None:
     async with phone.call("604") as call:
         while call.state != "ringing":
             await call.changed()
@@ -139,7 +141,7 @@ async def test_a_cancelled_scope_hangs_up(phone: Phone, trace: Callable[[], str]
     await until(lambda: "BYE sip:" in trace())
 
 
-async def test_early_media_is_heard_before_any_answer(
+async def test_early_media_is_heard_before_the_answer(
     phone: Phone, trace: Callable[[], str]
 ) -> None:
     async with phone.call("606") as call:
@@ -151,8 +153,8 @@ async def test_early_media_is_heard_before_any_answer(
     await until(lambda: "SIP/2.0 487" in trace())
 
 
-async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> None:
-    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
+async def test_a_call_from_asterisk_is_answered(phone: Phone, pbx: Asterisk) -> None:
+    arrivals = phone.incoming_calls()  # Before the command, because the call may arrive at once.
     pbx.originate("alice", "Milliwatt")
     incoming = await first(arrivals)
     assert incoming.called == "alice"
@@ -162,18 +164,18 @@ async def test_asterisk_calls_and_is_answered(phone: Phone, pbx: Asterisk) -> No
         assert call.direction == "incoming"
 
 
-async def test_asterisk_calls_and_is_declined(
+async def test_a_call_from_asterisk_is_declined(
     phone: Phone, pbx: Asterisk, trace: Callable[[], str]
 ) -> None:
-    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
+    arrivals = phone.incoming_calls()  # Before the command, because the call may arrive at once.
     pbx.originate("alice", "Echo")
     incoming = await first(arrivals)
     incoming.reject(486)
     await until(lambda: "SIP/2.0 486" in trace())
 
 
-async def test_asterisk_calls_and_gives_up(phone: Phone, pbx: Asterisk) -> None:
-    arrivals = phone.incoming_calls()  # From now on: the call may come at once.
+async def test_asterisk_cancels_its_call(phone: Phone, pbx: Asterisk) -> None:
+    arrivals = phone.incoming_calls()  # Before the command, because the call may arrive at once.
     pbx.originate("alice", "Echo")
     incoming = await first(arrivals)
     assert not incoming.over
@@ -184,7 +186,7 @@ async def test_asterisk_calls_and_gives_up(phone: Phone, pbx: Asterisk) -> None:
 
 
 async def test_ten_calls_at_once_do_not_disturb_each_other(phone: Phone) -> None:
-    """Each hears its own tone, and no other."""
+    """Each call hears only its own tone."""
 
     async def one(frequency: float) -> None:
         async with phone.call("600") as call:

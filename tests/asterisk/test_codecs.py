@@ -1,4 +1,4 @@
-"""A call through Asterisk in each codec that it has a format for."""
+"""A call through Asterisk in each codec that it supports."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from spech.testing.talk import listen, talk
 
 RATE = 16000
 
-#: Those that Asterisk encodes and decodes by itself, and those that it only carries.
+#: Codecs that Asterisk encodes and decodes itself, and those that it only passes through.
 CODED = ["PCMU", "PCMA", "G722", "opus", "GSM", "speex/8000", "speex/16000", "speex/32000"]
 LINEAR = ["L16/8000", "L16/16000", "L16/24000", "L16/32000", "L16/44100", "L16/48000"]
 CARRIED = ["G729", "iLBC/20", "iLBC/30"]
-#: Three seconds of recorded speech, of Debian's pocketsphinx-testdata.
+#: Three seconds of recorded speech from Debian's pocketsphinx-testdata.
 RECORDING = Path(
     "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0880.wav"
 )
@@ -39,10 +39,10 @@ def need(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CODED + LINEAR + CARRIED)
-async def test_speech_comes_back_and_a_tone_is_heard(
+async def test_speech_returns_from_the_echo_and_a_tone_is_heard(
     account: Account, ports: PortRange, name: str
 ) -> None:
-    """The echo sends our own payloads back, the tone was encoded by Asterisk; both at once."""
+    """The echo sends our own payloads back; Asterisk encodes the tone itself."""
     need(name)
     said = speak(SENTENCES, RATE)[: 2 * RATE]
 
@@ -74,12 +74,12 @@ async def test_speech_comes_back_and_a_tone_is_heard(
             nursery.start_soon(tone, phone)
 
 
-async def test_speech_that_asterisk_encodes(
+async def test_speech_encoded_by_asterisk_is_decoded(
     asterisk: Asterisk, account: Account, ports: PortRange, tmp_path: Path
 ) -> None:
     """A sound file at 16 kHz in each codec at once, brought to the codec's rate by Asterisk."""
     if not asterisk.managed:
-        pytest.skip("a PBX elsewhere has no file of ours to play")
+        pytest.skip("a remote PBX cannot read our files")
     said, _ = read_wav(RECORDING)
     # The wait of the jitter buffer is set right in the silence, after its first fifty packets.
     silence = np.zeros(2 * RATE, np.int16)
@@ -109,12 +109,12 @@ async def test_speech_that_asterisk_encodes(
 
 
 @pytest.mark.parametrize(("before", "after", "theirs"), [("PCMU", "G722", "g722")])
-async def test_a_codec_that_changes_in_mid_call(
+async def test_a_reinvite_changes_the_codec(
     asterisk: Asterisk, account: Account, ports: PortRange, before: str, after: str, theirs: str
 ) -> None:
     """By a re-INVITE: the tone goes on, at twice the sampling rate."""
     if not asterisk.managed:
-        pytest.skip("a PBX elsewhere is not told what to change to")
+        pytest.skip("the dialplan of a remote PBX cannot be changed")
     asterisk.command(f"dialplan set global codec {theirs}")
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)

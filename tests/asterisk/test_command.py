@@ -1,4 +1,4 @@
-"""`spech call` as people and scripts run it."""
+"""`spech call` against a real PBX, as people and scripts run it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_call_is_reported(asterisk: Asterisk, tmp_path: Path) -> None:
     assert_tone(sounding(heard, rate), rate, 900, tolerance=2)
 
 
-def test_digits_go_and_come(asterisk: Asterisk) -> None:
+def test_digits_are_sent_and_received(asterisk: Asterisk) -> None:
     result = run(asterisk, "602", "--dtmf", "1234*0#", "--duration", "8", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -68,7 +68,7 @@ def test_digits_go_and_come(asterisk: Asterisk) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [("603", 486), ("699", 404)])
-def test_a_refusal_is_status_1(asterisk: Asterisk, number: str, status: int) -> None:
+def test_a_refused_call_exits_with_status_1(asterisk: Asterisk, number: str, status: int) -> None:
     result = run(asterisk, number, "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
@@ -82,11 +82,11 @@ def test_a_refusal_names_the_sip_status(asterisk: Asterisk) -> None:
     assert "486" in result.stdout + result.stderr
 
 
-def test_wrong_usage_is_status_2(asterisk: Asterisk) -> None:
+def test_wrong_usage_exits_with_status_2(asterisk: Asterisk) -> None:
     assert run(asterisk, "600", "--codec", "NOISE").returncode == 2
 
 
-def test_a_wrong_password_is_status_3(asterisk: Asterisk) -> None:
+def test_a_wrong_password_exits_with_status_3(asterisk: Asterisk) -> None:
     result = run(asterisk, "600", password="guessed")
     assert result.returncode == 3
     assert "password" in result.stderr

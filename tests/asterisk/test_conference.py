@@ -1,4 +1,4 @@
-"""Two calls through a real PBX and our own microphone in one conversation."""
+"""A conference of two calls through a real PBX and our own microphone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = 8000
 
 
 def level(pcm: NDArray[np.int16], hertz: float) -> float:
-    """How loud one tone is in the sound, dBFS."""
+    """The level of one tone in the sound, in dBFS."""
     sound = samples(pcm)
     window = np.hanning(len(sound))
     turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / RATE)
@@ -27,7 +27,7 @@ def level(pcm: NDArray[np.int16], hertz: float) -> float:
 
 
 async def talk_until(port: AudioPort, check: Callable[[NDArray[np.int16]], None]) -> None:
-    """Say 400 Hz until ``check`` of the last second that was heard holds, ten seconds at most."""
+    """Send 400 Hz until ``check`` of the last second of received sound holds; at most 10 s."""
     failure: AssertionError | None = None
     for _ in range(10):
         heard = await talk(port, sine(400, RATE, 1, level=-18), 1)
@@ -40,12 +40,14 @@ async def talk_until(port: AudioPort, check: Callable[[NDArray[np.int16]], None]
     raise failure
 
 
-async def test_bob_the_tone_and_we(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
-    """Bob hears the tone of 1004 Hz from the other call, and us, and not himself."""
+async def test_a_conference_of_bob_a_tone_and_our_microphone(
+    phones: tuple[Phone, Phone], pbx: Asterisk
+) -> None:
+    """Bob hears the tone of 1004 Hz from the other call and us, but not himself."""
     alice, bob = phones
     heard: list[NDArray[np.int16]] = []
 
-    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+    arrivals = bob.incoming_calls()  # Before the command, because the call may arrive at once.
 
     async def answer() -> None:
         incoming = await first(arrivals)

@@ -1,4 +1,4 @@
-"""Digits to a real PBX and back, in each way and on each clock."""
+"""Digits to a real PBX and back, by each method and on each clock."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_telephone_events_on_the_clock_of_the_codec(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_fifth_of_the_packets_is_lost_both_ways(
+async def test_digits_survive_20_percent_loss_in_both_directions(
     account: Account,
     ports: PortRange,
     asterisk: Asterisk,
@@ -71,7 +71,7 @@ async def test_a_fifth_of_the_packets_is_lost_both_ways(
 
 
 @pytest.mark.parametrize("method", ["auto", "info"])
-async def test_info_where_no_telephone_event_is_agreed(
+async def test_digits_use_info_without_telephone_events(
     ports: PortRange, asterisk: Asterisk, pbx: Asterisk, method: Method
 ) -> None:
     account = Account(f"sip:info@{asterisk.domain}", register=False)
@@ -82,10 +82,10 @@ async def test_info_where_no_telephone_event_is_agreed(
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "opus"])
-async def test_a_long_press(
+async def test_a_long_press_arrives_as_one_digit(
     account: Account, ports: PortRange, asterisk: Asterisk, pbx: Asterisk, codec: str
 ) -> None:
-    """At 48 kHz it goes over two segments (RFC 4733 section 2.5.1.3)."""
+    """At 48 kHz it needs two segments (RFC 4733 section 2.5.1.3)."""
     async with (
         open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone,
         phone.call("602", codecs=[codec]) as call,
@@ -101,10 +101,10 @@ async def test_a_long_press(
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_tones_in_the_sound(
+async def test_inband_digits_are_sent_and_detected(
     ports: PortRange, asterisk: Asterisk, pbx: Asterisk, codec: str
 ) -> None:
-    """G.711 alone: Asterisk listens for tones in nothing else."""
+    """G.711 only: Asterisk detects tones in no other codec."""
     account = Account(f"sip:inband@{asterisk.domain}", register=False)
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
         call = await typed_and_repeated(phone, pbx, codec, "inband")

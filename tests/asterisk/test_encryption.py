@@ -1,4 +1,4 @@
-"""Encrypted calls to and from a real PBX: both ways are heard, and nothing leaves in the clear."""
+"""Encrypted calls to and from a real PBX: sound in both directions, and no plain RTP."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def account(pbx: Asterisk, user: str, encryption: str, *, tls: bool = False) -> 
         ("dtls", "required", False),
     ],
 )
-async def test_the_echo_of_an_encrypted_call(
+async def test_the_echo_works_in_an_encrypted_call(
     pbx: Asterisk, ports: PortRange, user: str, encryption: str, tls: bool
 ) -> None:
     ours = account(pbx, user, encryption, tls=tls)
@@ -53,12 +53,16 @@ async def test_the_echo_of_an_encrypted_call(
 
 
 @pytest.mark.parametrize("user", ["sdes", "dtls"])
-async def test_it_calls_us_encrypted(pbx: Asterisk, ports: PortRange, user: str) -> None:
-    """Though we would not have asked for it."""
+async def test_an_encrypted_call_from_asterisk_is_answered(
+    pbx: Asterisk, ports: PortRange, user: str
+) -> None:
+    """The policy "off" accepts encryption that the offer requires."""
     ours = account(pbx, user, "off")
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
-        arrivals = phone.incoming_calls()  # From now on: the call may come at once.
+        arrivals = (
+            phone.incoming_calls()
+        )  # Before the command, because the call may arrive at once.
         pbx.originate(user, "Milliwatt")
         incoming = await first(arrivals)
         async with incoming.answer() as call:
@@ -75,7 +79,7 @@ async def test_it_calls_us_encrypted(pbx: Asterisk, ports: PortRange, user: str)
 
 
 @pytest.mark.parametrize("user", ["sdes", "dtls"])
-async def test_the_counter_of_rollovers_lives_through_a_hold(
+async def test_the_rollover_counter_survives_a_hold(
     pbx: Asterisk, ports: PortRange, user: str
 ) -> None:
     async with open_phone(account(pbx, user, user), listen=("127.0.0.1", 0), ports=ports) as phone:
@@ -95,7 +99,9 @@ async def test_the_counter_of_rollovers_lives_through_a_hold(
             assert call.statistics.dropped_unauthentic == 0
 
 
-async def test_plain_where_the_other_side_cannot(pbx: Asterisk, ports: PortRange) -> None:
+async def test_optional_encryption_falls_back_to_an_unencrypted_call(
+    pbx: Asterisk, ports: PortRange
+) -> None:
     ours = account(pbx, "alice", "optional")
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports) as phone:
         await phone.registered(timeout=5)
@@ -107,7 +113,7 @@ async def test_plain_where_the_other_side_cannot(pbx: Asterisk, ports: PortRange
 
 
 @pytest.mark.parametrize("encryption", ["sdes", "dtls"])
-async def test_no_call_where_encryption_is_required_and_the_other_side_cannot(
+async def test_required_encryption_fails_if_the_peer_has_none(
     pbx: Asterisk, ports: PortRange, encryption: str
 ) -> None:
     ours = account(pbx, "alice", encryption)

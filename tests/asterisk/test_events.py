@@ -1,4 +1,4 @@
-"""Waiting messages, busy lamps and text messages of a real PBX."""
+"""Message-waiting state, dialog state and text messages of a real PBX."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from spech.testing.asterisk import Asterisk
 from spech.testing.waiting import first
 
 
-async def test_a_busy_lamp(phones: tuple[Phone, Phone]) -> None:
+async def test_dialog_state_changes_are_received(phones: tuple[Phone, Phone]) -> None:
     """Extension 700 has the hint PJSIP/bob."""
     alice, bob = phones
 
-    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+    arrivals = bob.incoming_calls()  # Before the command, because the call may arrive at once.
 
     async def answer() -> None:
         incoming = await first(arrivals)
@@ -43,7 +43,7 @@ async def test_a_busy_lamp(phones: tuple[Phone, Phone]) -> None:
                     state = await anext(lamp)
 
 
-async def test_presence(phones: tuple[Phone, Phone]) -> None:
+async def test_presence_is_received(phones: tuple[Phone, Phone]) -> None:
     alice, _ = phones
     async with alice.subscribe("700", event="presence") as subscription:
         state = await first(subscription)
@@ -52,7 +52,7 @@ async def test_presence(phones: tuple[Phone, Phone]) -> None:
         assert subscription.state == "active"
 
 
-async def test_somebody_whom_nobody_knows(phones: tuple[Phone, Phone]) -> None:
+async def test_a_subscription_to_an_unknown_user_is_refused(phones: tuple[Phone, Phone]) -> None:
     alice, _ = phones
     async with alice.subscribe("799", event="dialog") as subscription:
         with pytest.raises(RequestFailed) as refused:
@@ -60,8 +60,8 @@ async def test_somebody_whom_nobody_knows(phones: tuple[Phone, Phone]) -> None:
     assert refused.value.status == 404
 
 
-async def test_the_mailbox(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
-    """Alice's mailbox is box@default; the first state comes with the subscription."""
+async def test_the_mailbox_state_is_received(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
+    """Alice's mailbox is box@default; the subscription brings the first state."""
     alice, _ = phones
     async with alice.subscribe("alice") as mailbox:
         state = await first(mailbox)
@@ -69,7 +69,7 @@ async def test_the_mailbox(phones: tuple[Phone, Phone], pbx: Asterisk) -> None:
         assert not state.waiting
 
 
-async def test_a_message_through_the_pbx(phones: tuple[Phone, Phone]) -> None:
+async def test_a_message_is_relayed_by_the_pbx(phones: tuple[Phone, Phone]) -> None:
     alice, bob = phones
     messages = bob.messages()
     await alice.send_message("bob", "Grüße über die Vermittlung")

@@ -1,4 +1,4 @@
-"""Holding a call through a real PBX, and what is heard before, meanwhile and after."""
+"""Holding a call through a real PBX, and the sound before, during and after the hold."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ async def bob(asterisk: Asterisk, ports: PortRange) -> AsyncIterator[Phone]:
 
 
 async def confirmed(call: Call, number: int) -> None:
-    """Wait for Asterisk's yes to our INVITE of that number in the call."""
+    """Wait for Asterisk's 200 to the n-th INVITE of the call."""
     await until(lambda: call.ladder().count("200 OK (INVITE)") == number)
 
 
-async def test_a_tone_is_heard_before_and_after_but_not_on_hold(alice: Phone) -> None:
-    """Twice: what was resumed can be held again."""
+async def test_a_tone_is_heard_before_and_after_a_hold_but_not_during_it(alice: Phone) -> None:
+    """Twice: a resumed call can be held again."""
     async with alice.call("601") as call:
         await call.answered(timeout=5)
         with call.open_audio(RATE) as port:
@@ -50,8 +50,8 @@ async def test_a_tone_is_heard_before_and_after_but_not_on_hold(alice: Phone) ->
                 await hear_tone(port, 1004)
                 call.hold()
                 await confirmed(call, number)
-                await listen(port, 0.2)  # What was on its way.
-                # A tone generator in Asterisk goes on into the hold; it is not heard.
+                await listen(port, 0.2)  # Packets in flight.
+                # Asterisk's tone generator continues during the hold; its sound is discarded.
                 assert_silence(await listen(port, 0.5))
                 call.resume()
                 await confirmed(call, number + 1)
@@ -61,10 +61,10 @@ async def test_a_tone_is_heard_before_and_after_but_not_on_hold(alice: Phone) ->
     assert call.ended_by == "local"
 
 
-async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) -> None:
+async def test_a_held_party_hears_us_and_is_not_heard(alice: Phone, bob: Phone) -> None:
     held, heard, resumed, heard_again = (trio.Event() for _ in range(4))
 
-    arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+    arrivals = bob.incoming_calls()  # Before the command, because the call may arrive at once.
 
     async def answer() -> None:
         incoming = await first(arrivals)
@@ -88,7 +88,7 @@ async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) 
                 await hear_tone(port, 1200, say=ALICE, level=-18)
                 call.hold()
                 await confirmed(call, 2)
-                await talk(port, ALICE, 0.2)  # What was on its way.
+                await talk(port, ALICE, 0.2)  # Packets in flight.
                 held.set()
                 while not heard.is_set():
                     assert_silence(await talk(port, ALICE, 0.5))
@@ -101,8 +101,8 @@ async def test_the_held_one_hears_us_and_is_not_heard(alice: Phone, bob: Phone) 
     assert call.ended_by == "local"
 
 
-async def test_a_held_call_is_asked_for_and_goes_on(account: Account, ports: PortRange) -> None:
-    """The PBX is silent and answers OPTIONS within the call."""
+async def test_options_keep_a_silent_held_call_up(account: Account, ports: PortRange) -> None:
+    """The PBX sends nothing but answers OPTIONS within the call."""
     async with open_phone(
         account, listen=("127.0.0.1", 0), ports=ports, no_sound_after=1, give_up_after=6
     ) as phone:

@@ -1,4 +1,4 @@
-"""Calls by ICE to and from a real PBX, the sound measured."""
+"""Calls with ICE to and from a real PBX, with measurements of their sound."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def check(call: Call, *, muxed: bool = False) -> None:
 
 
 @pytest.mark.parametrize("user", ["ice", "all"])
-async def test_the_echo_of_a_call_by_ice(pbx: Asterisk, ports: PortRange, user: str) -> None:
+async def test_the_echo_works_in_a_call_with_ice(
+    pbx: Asterisk, ports: PortRange, user: str
+) -> None:
     ours = account(pbx, user)
     async with (
         open_stun_server() as server,
@@ -56,13 +58,15 @@ async def test_the_echo_of_a_call_by_ice(pbx: Asterisk, ports: PortRange, user: 
 
 @pytest.mark.parametrize("ice", [None, True], ids=["lite", "full"])
 @pytest.mark.parametrize("user", ["ice", "all"])
-async def test_it_calls_us_by_ice(
+async def test_a_call_from_asterisk_uses_ice(
     pbx: Asterisk, ports: PortRange, user: str, ice: bool | None
 ) -> None:
     ours = account(pbx, user)
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports, ice=ice) as phone:
         await phone.registered(timeout=5)
-        arrivals = phone.incoming_calls()  # From now on: the call may come at once.
+        arrivals = (
+            phone.incoming_calls()
+        )  # Before the command, because the call may arrive at once.
         pbx.originate(user, "Echo")
         incoming = await first(arrivals)
         async with incoming.answer() as call:
@@ -71,7 +75,7 @@ async def test_it_calls_us_by_ice(
             check(call, muxed=user == "all")
 
 
-async def test_hold_and_resume_go_on_by_ice(pbx: Asterisk, ports: PortRange) -> None:
+async def test_hold_and_resume_keep_ice(pbx: Asterisk, ports: PortRange) -> None:
     ours = account(pbx, "ice")
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports, ice=True) as phone:
         await phone.registered(timeout=5)
@@ -85,7 +89,7 @@ async def test_hold_and_resume_go_on_by_ice(pbx: Asterisk, ports: PortRange) -> 
             check(call)
 
 
-async def test_a_pbx_without_ice_is_talked_to_all_the_same(pbx: Asterisk, ports: PortRange) -> None:
+async def test_a_call_with_a_pbx_without_ice_works(pbx: Asterisk, ports: PortRange) -> None:
     ours = account(pbx, "alice")
     async with open_phone(ours, listen=("127.0.0.1", 0), ports=ports, ice=True) as phone:
         await phone.registered(timeout=5)

@@ -1,4 +1,4 @@
-"""After kill -9, a restarted phone gives a real PBX every farewell: no channel stays up."""
+"""After kill -9, a restarted phone ends all calls at a real PBX: no channel stays up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spech.sip.transaction.flow import TransportName
 from spech.testing.asterisk import Asterisk
 from spech.testing.waiting import until
 
-#: Takes calls or places them until it is killed.
+#: Answers or places calls until it is killed.
 PROGRAM = """
 import sys
 import trio
@@ -62,7 +62,7 @@ trio.run(main, *sys.argv[1:])
 """
 
 
-#: Of the killed phone and of the next one: its contact at the PBX is the same.
+#: Port of the killed phone and of the next one, so that the contact at the PBX is the same.
 SIP_PORT = 33996
 
 
@@ -77,14 +77,14 @@ def account_at(asterisk: Asterisk, transport: TransportName) -> Account:
 
 
 class Program:
-    """The program in a process of its own."""
+    """The program in a separate process."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
         self._text = ""
 
     async def says(self, *words: str) -> None:
-        """Wait until it has said all of ``words``, in any order. Starting may take a while."""
+        """Wait until it has printed all of ``words``, in any order. Starting may take a while."""
         assert self._process.stdout is not None
         with trio.fail_after(30):
             while Counter(words) - Counter(self._text.split()):
@@ -118,7 +118,7 @@ async def program(
 
 
 async def restarted(asterisk: Asterisk, journal: Path, transport: TransportName) -> None:
-    """Another phone with that journal: within five seconds no channel is left."""
+    """Start another phone with that journal: within five seconds no channel is left."""
     account = account_at(asterisk, transport)
     async with open_phone(account, listen=("127.0.0.1", SIP_PORT), journal=journal):
         with trio.fail_after(5):
@@ -126,10 +126,10 @@ async def restarted(asterisk: Asterisk, journal: Path, transport: TransportName)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-async def test_calls_of_ours_are_ended(
+async def test_outgoing_calls_of_a_killed_phone_are_ended(
     asterisk: Asterisk, tmp_path: Path, transport: TransportName
 ) -> None:
-    """One rings, two are up; the PBX asks for the password again at the BYE."""
+    """One call rings, two are up; the PBX challenges the BYE."""
     journal = tmp_path / "calls"
     async with program(asterisk, journal, transport, "604", "602", "600") as killed:
         await killed.says("ringing", "answered", "answered")
@@ -141,7 +141,7 @@ async def test_calls_of_ours_are_ended(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 @pytest.mark.parametrize("answers", ["0", "1"], ids=["ringing", "up"])
-async def test_calls_of_theirs_are_ended(
+async def test_incoming_calls_of_a_killed_phone_are_ended(
     asterisk: Asterisk, tmp_path: Path, transport: TransportName, answers: str
 ) -> None:
     journal = tmp_path / "calls"

@@ -14,7 +14,7 @@ from spech.testing.talk import talk
 async def test_the_echo_works_with_silence_suppression(
     account: Account, ports: PortRange, codec: str
 ) -> None:
-    """What Asterisk does not agree on is not done; Opus leaves pauses out by itself.
+    """Without Asterisk's consent nothing is suppressed; Opus itself omits pauses.
 
     Asterisk counts what it missed of ours, and a pause must not look like a loss.
     """

@@ -14,7 +14,7 @@ from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
 
-async def test_the_right_password_registers_and_leaving_unregisters(
+async def test_registration_succeeds_and_is_removed_on_exit(
     account: Account, pbx: Asterisk, ports: PortRange
 ) -> None:
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:
@@ -27,10 +27,10 @@ async def test_the_right_password_registers_and_leaving_unregisters(
 
 
 @pytest.mark.parametrize(("transport", "above"), [("tcp", 0), ("tls", 1), ("ws", 2)])
-async def test_calls_both_ways_on_one_connection(
+async def test_calls_in_both_directions_use_one_connection(
     account: Account, pbx: Asterisk, ports: PortRange, transport: Any, above: int
 ) -> None:
-    """Asterisk binds us to the connection: its calls come in on it."""
+    """Asterisk binds us to the connection, and sends its calls on it."""
     carried = dataclasses.replace(
         account,
         address=f"sip:alice@{pbx.host}:{pbx.port + above}",
@@ -63,7 +63,7 @@ async def test_a_wrong_password_is_refused(account: Account, ports: PortRange) -
         assert phone.registration.state == "failed"
 
 
-async def test_a_short_expiry_is_raised_to_what_the_registrar_wants(
+async def test_a_short_expiry_is_raised_to_the_registrars_minimum(
     account: Account, pbx: Asterisk, ports: PortRange
 ) -> None:
     """Asterisk answers 423 with Min-Expires 10 (RFC 3261 section 10.2.8)."""

@@ -1,4 +1,4 @@
-"""Transfers through a real PBX, and what the one who is transferred hears."""
+"""Transfers through a real PBX, and what the transferred party hears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATE = 8000
 
 
 async def bridged(pbx: Asterisk) -> None:
-    """Asterisk answers a leg a moment before it joins both; until then it tells 400."""
+    """Wait until Asterisk has bridged both legs; until then it refuses a REFER with 400."""
     await until(lambda: re.search(r"\s2\s+basic", pbx.command("bridge show all")))
 
 
@@ -27,7 +27,7 @@ async def test_a_blind_transfer_to_the_tone(phones: tuple[Phone, Phone], pbx: As
     async with trio.open_nursery() as nursery:
         heard = []
 
-        arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+        arrivals = bob.incoming_calls()  # Before the command, because the call may arrive at once.
 
         async def answer() -> None:
             incoming = await first(arrivals)
@@ -53,12 +53,12 @@ async def test_a_blind_transfer_to_the_tone(phones: tuple[Phone, Phone], pbx: As
 async def test_an_attended_transfer_of_two_calls(
     phones: tuple[Phone, Phone], pbx: Asterisk
 ) -> None:
-    """Bob hears his own echo then: a tone that Asterisk makes would end with Alice's channel."""
+    """Bob then hears his own echo: a tone from Asterisk would end with Alice's channel."""
     alice, bob = phones
     async with trio.open_nursery() as nursery:
         heard = []
 
-        arrivals = bob.incoming_calls()  # From now on: the call may come at once.
+        arrivals = bob.incoming_calls()  # Before the command, because the call may arrive at once.
 
         async def answer() -> None:
             incoming = await first(arrivals)
@@ -74,7 +74,7 @@ async def test_an_attended_transfer_of_two_calls(
             await one.answered(timeout=5)
             await other.answered(timeout=5)
             await bridged(pbx)
-            # Asterisk hangs a leg up that it moves before its echo has begun.
+            # Asterisk hangs up a leg that it moves before the echo has begun.
             await until(lambda: min(one.statistics.received, other.statistics.received) > 10)
             await one.transfer_to(other, timeout=10)
             assert (one.state, other.state) == ("ended", "ended")
@@ -82,7 +82,7 @@ async def test_an_attended_transfer_of_two_calls(
     assert_tone(heard[0][-RATE:], RATE, 700, tolerance=1)
 
 
-async def test_a_transfer_to_nowhere_leaves_the_call(
+async def test_a_failed_transfer_keeps_the_call(
     phones: tuple[Phone, Phone], trace: Callable[[], str]
 ) -> None:
     alice, _ = phones

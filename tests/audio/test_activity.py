@@ -29,7 +29,7 @@ def judge(activity: VoiceActivity, sound: Samples, rate: int) -> np.ndarray:
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("voice", ["en", "en+f4", "de"])
 @pytest.mark.parametrize("below", [60, 30, 20, 15])
-def test_speech_passes_whole_and_pauses_do_not(rate: int, voice: str, below: float) -> None:
+def test_speech_is_kept_and_pauses_are_removed(rate: int, voice: str, below: float) -> None:
     """Half of it is pauses, in a room that is so many dB quieter than the speech."""
     parts: list[NDArray[Any]] = []
     for sentence in SENTENCES.split(". "):
@@ -51,7 +51,7 @@ def test_speech_passes_whole_and_pauses_do_not(rate: int, voice: str, below: flo
 
 
 @pytest.mark.parametrize("peak", [0.5, 0.1, 0.03])
-def test_who_speaks_softly_and_at_once_is_heard_too(peak: float) -> None:
+def test_soft_speech_from_the_first_tick_is_detected(peak: float) -> None:
     """From the first tick on, before anything is known of the room."""
     said = speak(SENTENCES, 8000, peak=peak).astype(np.float64)
     said = said[np.argmax(np.abs(said) > 100) :]
@@ -62,7 +62,7 @@ def test_who_speaks_softly_and_at_once_is_heard_too(peak: float) -> None:
     assert energy[:50][sent[:50]].sum() > 0.99 * energy[:50].sum()
 
 
-def test_nothing_but_a_room_is_left_out_soon() -> None:
+def test_noise_alone_soon_counts_as_a_pause() -> None:
     activity = VoiceActivity()
     for rms in (3, 30, 150, 40):
         sent = judge(activity, np.rint(room(8000, 6, rms)).astype(np.int16), 8000)
@@ -71,7 +71,7 @@ def test_nothing_but_a_room_is_left_out_soon() -> None:
 
 
 @pytest.mark.parametrize("level", [-10, -30])
-def test_a_steady_tone_is_no_room(level: float) -> None:
+def test_a_steady_tone_is_not_noise(level: float) -> None:
     """A dial tone or music on hold may last; no room is as loud as that."""
     assert judge(VoiceActivity(), tone((440,), 20, 8000, level=level), 8000).all()
 

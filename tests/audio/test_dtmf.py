@@ -67,7 +67,7 @@ def detect(sound: Samples, rate: int) -> str:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_40_ms_are_enough_and_23_ms_with_a_tone_to_itself_are_none(rate: int) -> None:
+def test_tones_of_40_ms_are_detected_and_of_23_ms_are_not(rate: int) -> None:
     sender = Sender(rate)
     keys = sender.keys()
     parts = [part for key in keys for part in (sender.tone(key, 40), sender.pause(40))]
@@ -90,7 +90,9 @@ def test_40_ms_are_enough_and_23_ms_with_a_tone_to_itself_are_none(rate: int) ->
         ((0.0, -0.035), False),
     ],
 )
-def test_the_frequencies(rate: int, off: tuple[float, float], heard: bool) -> None:
+def test_frequency_errors_are_accepted_up_to_q24_limits(
+    rate: int, off: tuple[float, float], heard: bool
+) -> None:
     sender = Sender(rate)
     keys = sender.keys()
     parts = [p for key in keys for p in (sender.tone(key, 50, off=off), sender.pause(50))]
@@ -111,7 +113,9 @@ def test_the_frequencies(rate: int, off: tuple[float, float], heard: bool) -> No
         ((-40.0, -40.0), False),
     ],
 )
-def test_the_levels_and_the_twist(rate: int, levels: tuple[float, float], heard: bool) -> None:
+def test_levels_and_twist_are_accepted_up_to_q24_limits(
+    rate: int, levels: tuple[float, float], heard: bool
+) -> None:
     sender = Sender(rate)
     keys = sender.keys()
     parts = [p for key in keys for p in (sender.tone(key, 50, levels=levels), sender.pause(50))]
@@ -119,7 +123,7 @@ def test_the_levels_and_the_twist(rate: int, levels: tuple[float, float], heard:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_noise_15_db_below(rate: int) -> None:
+def test_digits_are_detected_15_db_above_noise(rate: int) -> None:
     sender = Sender(rate)
     keys = sender.keys()
     parts = [p for key in keys for p in (sender.tone(key, 50, levels=(-20, -20)), sender.pause(50))]
@@ -140,7 +144,7 @@ def test_an_interruption_of_10_ms_does_not_split_a_digit(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_tone_alone_and_three_tones_are_no_digit(rate: int) -> None:
+def test_one_tone_or_three_tones_are_not_a_digit(rate: int) -> None:
     sender = Sender(rate)
     one = sender.tone("1", 500, levels=(-9.0, -90.0))
     both = sender.tone("1", 500) + sender.tone("6", 500)
@@ -149,6 +153,6 @@ def test_a_tone_alone_and_three_tones_are_no_digit(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("voice", ["en", "en+f4", "de", "it"])
-def test_nobody_talks_a_digit(rate: int, voice: str) -> None:
+def test_speech_is_not_detected_as_digits(rate: int, voice: str) -> None:
     said = speak(SENTENCES + " Oooh, aaah, eeee! Who are you? La la la la.", rate, voice=voice)
     assert detect(said, rate) == ""

@@ -57,7 +57,7 @@ def read_all(player: Player, rate: int) -> Samples:
     ],
 )
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_any_file_is_played_as_mono_at_the_rate_that_is_asked_for(
+def test_any_file_is_played_as_mono_at_the_requested_rate(
     tmp_path: Path, name: str, codec: str, file_rate: int, stereo: bool, rate: int
 ) -> None:
     path = tmp_path / name
@@ -73,7 +73,7 @@ def test_any_file_is_played_as_mono_at_the_rate_that_is_asked_for(
     assert dbfs(middle) == pytest.approx(-12, abs=0.5)
 
 
-def test_the_rate_may_change_in_the_middle(tmp_path: Path) -> None:
+def test_the_rate_may_change_within_a_file(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     write(path, tone((500,), 1, 8000), 8000, stereo=False)
     player = Player(path)
@@ -83,7 +83,7 @@ def test_the_rate_may_change_in_the_middle(tmp_path: Path) -> None:
     assert len(rest) >= 12000
 
 
-def test_a_file_that_is_cut_off_plays_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_file_is_played_up_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "cut.flac"
     write(path, tone((500,), 2, 8000), 8000, "flac", stereo=False)
     path.write_bytes(path.read_bytes()[:-3000])
@@ -92,7 +92,7 @@ def test_a_file_that_is_cut_off_plays_as_far_as_it_goes(tmp_path: Path) -> None:
     player.close()
 
 
-def test_what_cannot_be_played_raises_at_once(tmp_path: Path) -> None:
+def test_an_unplayable_file_raises_at_once(tmp_path: Path) -> None:
     text = tmp_path / "notes.wav"
     text.write_text("no sound at all")
     for path in (tmp_path / "missing.wav", text, tmp_path, "http://127.0.0.1:9/x.wav"):
@@ -100,7 +100,7 @@ def test_what_cannot_be_played_raises_at_once(tmp_path: Path) -> None:
             Player(path)
 
 
-def test_an_empty_file_is_no_sound(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "empty.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -124,7 +124,7 @@ def test_a_recording_is_a_wav_file(tmp_path: Path) -> None:
         assert file.readframes(16000) == sound.tobytes()
 
 
-def test_the_header_is_right_while_it_is_recorded(tmp_path: Path) -> None:
+def test_the_header_is_valid_during_the_recording(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     with Recording(path, 8000) as recording:
         for _ in range(101):
@@ -137,7 +137,7 @@ def test_the_header_is_right_while_it_is_recorded(tmp_path: Path) -> None:
         assert file.getnframes() == 101 * 160
 
 
-def test_a_recording_that_cannot_be_made_raises_at_once(tmp_path: Path) -> None:
+def test_a_recording_that_cannot_be_created_raises_at_once(tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         Recording(tmp_path / "missing" / "call.wav", 8000)
 
@@ -153,7 +153,7 @@ def test_a_file_is_repeated_without_a_gap(tmp_path: Path) -> None:
     assert len(player.read(160, 8000)) == 0
 
 
-def test_what_has_no_sound_is_not_repeated_for_ever(tmp_path: Path) -> None:
+def test_a_file_without_sound_is_not_repeated_forever(tmp_path: Path) -> None:
     path = tmp_path / "empty.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -164,7 +164,7 @@ def test_what_has_no_sound_is_not_repeated_for_ever(tmp_path: Path) -> None:
     player.close()
 
 
-def test_a_file_that_goes_away_is_not_repeated(tmp_path: Path) -> None:
+def test_a_deleted_file_is_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     write(path, tone((500,), 0.1, 8000), 8000, stereo=False)
     player = Player(path, repeat=True)
@@ -174,7 +174,7 @@ def test_a_file_that_goes_away_is_not_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gain", [-20, 6, 20])
-def test_a_file_is_played_louder_or_softer(tmp_path: Path, gain: float) -> None:
+def test_gain_changes_the_level_of_a_file(tmp_path: Path, gain: float) -> None:
     path = tmp_path / "tone.wav"
     write(path, tone((500,), 2, 8000, level=-15), 8000, stereo=False)
     sound = read_all(Player(path, gain=gain), 8000)[8000:]
@@ -196,7 +196,7 @@ def test_a_file_is_played_louder_or_softer(tmp_path: Path, gain: float) -> None:
         ("a.sdp", "v=0\nc=IN IP4 127.0.0.1\nm=audio {port} RTP/AVP 0\n"),
     ],
 )
-def test_no_file_sends_us_into_the_network(tmp_path: Path, name: str, content: str) -> None:
+def test_files_cannot_cause_network_access(tmp_path: Path, name: str, content: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         path = tmp_path / name
@@ -208,7 +208,7 @@ def test_no_file_sends_us_into_the_network(tmp_path: Path, name: str, content: s
 
 
 @pytest.mark.parametrize("codec", ["flac", "libmp3lame", "libopus", "pcm_s16le"])
-def test_no_damage_does_more_than_end_a_file(tmp_path: Path, codec: str) -> None:
+def test_damage_only_ends_the_file(tmp_path: Path, codec: str) -> None:
     ending = {"flac": "flac", "libmp3lame": "mp3", "libopus": "ogg", "pcm_s16le": "wav"}[codec]
     path = tmp_path / f"whole.{ending}"
     write(path, tone((500,), 1, 48000), 48000, codec, stereo=True)

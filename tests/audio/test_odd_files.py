@@ -74,7 +74,7 @@ def test_damaged_packets_are_skipped(tmp_path: Path, count: int) -> None:
     assert frequency(sound[-8000:-1000], 8000) == pytest.approx(1000, abs=2)
 
 
-def test_a_file_of_damaged_packets_alone_ends(tmp_path: Path) -> None:
+def test_a_file_of_damaged_packets_only_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.aac"
     content = bytearray(encoded(path, 44100, "aac", stereo=False))
     with av.open(str(path)) as container:
@@ -91,7 +91,9 @@ def test_a_file_of_damaged_packets_alone_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bits", "valid"), [(32, 24), (32, 20), (16, 8), (24, 20), (16, 16), (32, 32)]
 )
-def test_a_sample_may_be_longer_than_its_valid_bits(tmp_path: Path, bits: int, valid: int) -> None:
+def test_a_wav_sample_may_be_longer_than_its_valid_bits(
+    tmp_path: Path, bits: int, valid: int
+) -> None:
     sound = tone((1000,), 2, 8000)
     wide = (sound.astype(np.int64) << (bits - 16) >> (bits - valid) << (bits - valid)).tolist()
     data = b"".join(sample.to_bytes(bits // 8, "little", signed=True) for sample in wide)
@@ -122,7 +124,7 @@ def test_a_sample_may_be_longer_than_its_valid_bits(tmp_path: Path, bits: int, v
         (".sln48", ""),
     ],
 )
-def test_the_rate_of_sound_without_a_header_is_that_of_its_ending(
+def test_the_suffix_tells_the_rate_of_headerless_files(
     tmp_path: Path, ending: str, codec: str
 ) -> None:
     rate = int(ending.removeprefix(".sln") or 8) * 1000 if not codec else 8000
@@ -137,7 +139,7 @@ def test_the_rate_of_sound_without_a_header_is_that_of_its_ending(
     assert dbfs(heard) == pytest.approx(-12, abs=0.5)
 
 
-def test_a_file_with_a_header_and_the_ending_of_raw_sound_is_read_by_its_header(
+def test_a_header_takes_precedence_over_a_raw_suffix(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.wav"
@@ -153,14 +155,14 @@ def au(rate: int, channels: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(1, 1), (999, 2), (0x7FFFFFFF, 1), (8000, 1000)])
-def test_a_few_bytes_do_not_become_an_hour(tmp_path: Path, rate: int, channels: int) -> None:
+def test_a_small_file_cannot_decode_to_an_hour(tmp_path: Path, rate: int, channels: int) -> None:
     path = tmp_path / "a.au"
     path.write_bytes(au(rate, channels, bytes(60_000)))
     with pytest.raises(MediaError):
         Player(path)
 
 
-def test_a_file_of_a_usual_kind_is_not_refused(tmp_path: Path) -> None:
+def test_a_valid_au_file_is_played(tmp_path: Path) -> None:
     path = tmp_path / "a.au"
     path.write_bytes(au(8000, 2, tone((1000,), 1, 8000).astype(">i2").repeat(2).tobytes()))
     player = Player(path)

@@ -45,7 +45,7 @@ def steps(sound: Samples, rate: int) -> list[tuple[bool, float]]:
         ("xx", "congestion", [425], [0.25, 0.25]),
     ],
 )
-def test_pitch_and_cadence(
+def test_tones_have_the_pitch_and_cadence_of_their_country(
     country: str, name: str, frequencies: list[float], on_off: list[float], rate: int
 ) -> None:
     player = ProgressTone(name, country)
@@ -61,18 +61,18 @@ def test_pitch_and_cadence(
     assert dbfs(sound[rate // 50 : rate // 12]) == pytest.approx(-16, abs=1)
 
 
-def test_a_tone_that_swells() -> None:
+def test_a_modulated_tone_varies_in_amplitude() -> None:
     sound = ProgressTone("ringback", "in").read(3200, 8000)
     assert peaks(sound, 8000, 3) == pytest.approx([375, 400, 425], abs=3)
 
 
-def test_nothing_clicks() -> None:
+def test_steps_begin_and_end_without_clicks() -> None:
     sound = ProgressTone("busy", "us").read(16000, 8000).astype(float)
     bend = np.abs(np.diff(sound, 2)).max()
     assert bend < 1.3 * np.abs(sound).max() * (2 * np.pi * 620 / 8000) ** 2
 
 
-def test_it_ends_when_it_should() -> None:
+def test_a_tone_ends_after_its_duration() -> None:
     tone = ProgressTone("busy", "de", seconds=1.5)
     lengths = [len(tone.read(160, 8000)) for _ in range(80)]
     assert sum(lengths) == 12000

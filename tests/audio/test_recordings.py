@@ -51,9 +51,7 @@ def record(recordings: Recordings, rate: int, seconds: float) -> None:
 
 @pytest.mark.parametrize("name", ["a.wav", "b.opus", "c.ogg"])
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000])
-def test_we_are_on_the_left_and_the_far_end_on_the_right(
-    tmp_path: Path, name: str, rate: int
-) -> None:
+def test_our_sound_is_left_and_the_far_end_is_right(tmp_path: Path, name: str, rate: int) -> None:
     recordings = Recordings()
     recording = recordings.start(tmp_path / name, rate, stereo=True)
     record(recordings, rate, 2)
@@ -72,7 +70,7 @@ def test_we_are_on_the_left_and_the_far_end_on_the_right(
 
 
 @pytest.mark.parametrize("name", ["a.wav", "b.opus"])
-def test_mono_holds_the_sum_of_both(tmp_path: Path, name: str) -> None:
+def test_a_mono_recording_is_the_sum_of_both_sides(tmp_path: Path, name: str) -> None:
     recordings = Recordings()
     recordings.start(tmp_path / name, 8000, stereo=False)
     record(recordings, 8000, 2)
@@ -124,7 +122,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "b.opus"])
-def test_a_process_that_is_killed_loses_a_second(tmp_path: Path, name: str) -> None:
+def test_a_killed_process_loses_at_most_a_second(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(CHILD), path], stdout=subprocess.PIPE
@@ -170,7 +168,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path: Path, name: s
     assert len(sound) > rate / 2
 
 
-def test_what_cannot_be_recorded_raises_at_once(tmp_path: Path) -> None:
+def test_an_impossible_recording_raises_at_once(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.touch()
     (tmp_path / "full.wav").symlink_to("/dev/full")
@@ -183,7 +181,9 @@ def test_what_cannot_be_recorded_raises_at_once(tmp_path: Path) -> None:
             Recording(tmp_path / name, 8000)
 
 
-def test_what_does_not_fit_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_frames_beyond_the_size_limit_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     with Recording(tmp_path / "a.wav", 8000) as recording:
         recording._writer._bytes = 0xFFFFFFFF - 64  # type: ignore[union-attr]
@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_counted(tmp_path: Path, caplog: pytest.LogCaptureF
     assert recording.dropped == 1
 
 
-def test_a_disk_that_stands_still_holds_nobody_up_for_long(
+def test_a_stalled_disk_delays_completion_only_briefly(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)

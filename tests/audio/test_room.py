@@ -42,7 +42,7 @@ class Talker:
 @pytest.mark.parametrize(
     "rates", [(8000,) * 4, (8000, 16000, 8000, 48000), (16000, 48000, 22050, 44100)]
 )
-def test_each_hears_all_others_and_not_himself(rates: tuple[int, ...]) -> None:
+def test_each_member_hears_all_others_but_not_itself(rates: tuple[int, ...]) -> None:
     room = Room()
     hertz = (500.0, 900.0, 1400.0, 2300.0)
     talkers = [Talker(room, each, rate) for each, rate in zip(hertz, rates, strict=True)]
@@ -58,7 +58,7 @@ def test_each_hears_all_others_and_not_himself(rates: tuple[int, ...]) -> None:
                 assert level == pytest.approx(-20, abs=0.3)
 
 
-def test_a_voice_waits_one_tick_at_the_most() -> None:
+def test_a_voice_is_delayed_by_at_most_one_tick() -> None:
     room = Room()
     first, second = RoomLine(room), RoomLine(room)
     silence, click = np.zeros(160, np.int16), np.full(160, 5000, np.int16)
@@ -70,7 +70,7 @@ def test_a_voice_waits_one_tick_at_the_most() -> None:
     assert np.array_equal(heard, click * 2)
 
 
-def test_clocks_that_change_their_order_lose_nothing_after_the_first_time() -> None:
+def test_reordered_ticks_lose_no_sound_after_the_first_time() -> None:
     room = Room()
     speaker, listener = RoomLine(room), RoomLine(room)
     silence = np.zeros(160, np.int16)
@@ -87,7 +87,7 @@ def test_clocks_that_change_their_order_lose_nothing_after_the_first_time() -> N
     assert settled[-1] >= 98
 
 
-def test_a_stalled_listener_goes_on_at_the_present() -> None:
+def test_a_stalled_listener_continues_with_current_sound() -> None:
     room = Room()
     speaker, listener = RoomLine(room), RoomLine(room)
     silence = np.zeros(160, np.int16)
@@ -98,7 +98,7 @@ def test_a_stalled_listener_goes_on_at_the_present() -> None:
     assert listener.exchange(silence, 8000)[0][0] == 50
 
 
-def test_gain_mute_and_level_are_each_member_s_own() -> None:
+def test_each_member_has_its_own_gain_mute_and_level() -> None:
     room = Room()
     talkers = [Talker(room, hertz) for hertz in (500, 900, 1400)]
     talkers[0].member.gain = -10
@@ -113,7 +113,7 @@ def test_gain_mute_and_level_are_each_member_s_own() -> None:
     assert talkers[1].member.level == -96
 
 
-def test_members_come_and_go_at_any_time() -> None:
+def test_members_can_join_and_leave_at_any_time() -> None:
     room = Room()
     talkers = [Talker(room, hertz) for hertz in (500, 900)]
     for count in range(3 * TICKS):
@@ -136,7 +136,7 @@ def test_members_come_and_go_at_any_time() -> None:
     assert room.members == ()
 
 
-def test_a_member_whose_rate_changes_is_heard_on() -> None:
+def test_a_member_is_still_heard_after_its_rate_changes() -> None:
     room = Room()
     talker, listener = Talker(room, 500), Talker(room, 900)
     for count in range(2 * TICKS):
@@ -147,7 +147,7 @@ def test_a_member_whose_rate_changes_is_heard_on() -> None:
     assert listener.level_of(500) == pytest.approx(-20, abs=0.3)
 
 
-def test_whoever_speaks_on_the_same_line_is_heard_by_all_and_hears_all() -> None:
+def test_the_near_end_of_a_line_hears_all_and_is_heard_by_all() -> None:
     room = Room()
     line, other = RoomLine(room), RoomLine(room)
     ours, theirs, far = (np.full(160, value, np.int16) for value in (100, 20, 3))
@@ -159,7 +159,7 @@ def test_whoever_speaks_on_the_same_line_is_heard_by_all_and_hears_all() -> None
     assert to_near[0] == 23
 
 
-def test_ten_loud_voices_are_turned_down_and_not_cut() -> None:
+def test_ten_loud_voices_are_attenuated_and_not_clipped() -> None:
     room = Room()
     hertz = [300 + 170 * number for number in range(10)]
     talkers = [Talker(room, each, level=-9) for each in hertz]
@@ -183,7 +183,7 @@ def clicks(sound: Samples, hertz: float, rate: int) -> float:
     return float(bend / smooth)
 
 
-def test_a_change_of_gain_makes_no_click() -> None:
+def test_a_gain_change_causes_no_click() -> None:
     volume = Gain()
     sound = tone((400,), 1, 8000, level=-20)
     parts = []
@@ -196,13 +196,13 @@ def test_a_change_of_gain_makes_no_click() -> None:
     assert clicks(hard, 400, 8000) > 3
 
 
-def test_no_gain_is_no_work() -> None:
+def test_zero_gain_returns_the_input_unchanged() -> None:
     sound = tone((400,), 0.02, 8000)
     assert Gain().process(sound) is sound
     assert np.array_equal(Limiter().process(sound.astype(np.int32)), sound)
 
 
-def test_the_limiter_comes_back() -> None:
+def test_the_limiter_recovers() -> None:
     limiter = Limiter()
     loud = np.full(160, 60000, np.int32)
     quiet = np.full(160, 1000, np.int32)
@@ -213,7 +213,7 @@ def test_the_limiter_comes_back() -> None:
     assert last[-1] == 1000
 
 
-def test_a_member_that_left_is_alone() -> None:
+def test_a_member_that_left_neither_hears_nor_is_heard() -> None:
     room = Room()
     line, other = RoomLine(room), RoomLine(room)
     sound = np.full(160, 7, np.int16)

@@ -30,7 +30,7 @@ def test_a_tone_changes_by_whole_periods(rate: int, frequency: int) -> None:
         assert tone(whole, rate).frequency == pytest.approx(frequency, rel=0.02)
 
 
-def test_silence_changes_by_what_is_wanted() -> None:
+def test_silence_changes_by_the_requested_length() -> None:
     sound = np.zeros(480, np.int16)
     shorter, longer = shorten(sound, 160, 93, 8000, 2.0), lengthen(sound, 160, 93, 8000, 2.0)
     assert shorter is not None
@@ -39,14 +39,14 @@ def test_silence_changes_by_what_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("stretch", [shorten, lengthen])
-def test_noise_is_left_alone(stretch: Callable[..., np.ndarray | None]) -> None:
+def test_noise_is_not_changed(stretch: Callable[..., np.ndarray | None]) -> None:
     noise = (np.random.default_rng(1).standard_normal(480) * 5000).astype(np.int16)
     assert stretch(noise, 160, 160, 8000, 0.9) is None
     assert stretch(noise, 160, 160, 8000, 0.0) is not None
 
 
 @pytest.mark.parametrize("length", [0, 40, 79, 80, 81, 100])
-def test_too_little_sound_is_left_alone_or_changed_within_its_bounds(length: int) -> None:
+def test_short_sound_is_unchanged_or_changed_within_bounds(length: int) -> None:
     for at in (0, min(10, length)):
         for sound in (np.zeros(length, np.int16), sine(400, 8000, 1)[:length]):
             shorter = shorten(sound, at, 30, 8000, 0.5)

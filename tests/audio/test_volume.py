@@ -51,7 +51,7 @@ def test_speech_is_brought_to_one_level(level: float, rate: int) -> None:
     assert intelligibility(said[len(heard) // 2 :], settled, rate) > 0.95
 
 
-def test_noise_between_the_words_does_not_swell() -> None:
+def test_noise_between_words_is_not_amplified() -> None:
     rate = 8000
     pause = np.zeros(4 * rate, np.int16)
     said = np.concatenate((at_level(speech(rate), -35, rate), pause, pause))
@@ -66,7 +66,7 @@ def test_noise_between_the_words_does_not_swell() -> None:
 
 
 @pytest.mark.parametrize("level", [-70, -50, -30])
-def test_noise_alone_is_left_as_it_is(level: float) -> None:
+def test_noise_alone_is_unchanged(level: float) -> None:
     volume = Volume()
     volume.automatic = True
     said = noise(level, 10, 8000)
@@ -80,7 +80,7 @@ def test_silence_stays_silent() -> None:
     assert not run(volume, np.zeros(40000, np.int16), 8000).any()
 
 
-def test_whoever_speaks_up_is_turned_down_again() -> None:
+def test_gain_falls_when_speech_gets_louder() -> None:
     rate = 8000
     volume = Volume()
     volume.automatic = True
@@ -90,7 +90,7 @@ def test_whoever_speaks_up_is_turned_down_again() -> None:
     assert np.abs(heard.astype(np.int32)).max() < 32768
 
 
-def test_off_is_no_work_and_by_hand_is_exact() -> None:
+def test_automatic_gain_off_leaves_manual_gain_exact() -> None:
     volume = Volume()
     sound = tone((500,), 2, 8000, level=-30)
     assert volume.process(sound[:160]) is not None
@@ -102,7 +102,7 @@ def test_off_is_no_work_and_by_hand_is_exact() -> None:
     assert not volume.automatic
 
 
-def test_the_needle_falls_slowly() -> None:
+def test_the_peak_meter_falls_slowly() -> None:
     meter = Meter()
     assert meter.peak(9.0) == meter.level == SILENCE
     meter.note(np.array([0, -32768], np.int16))

@@ -88,7 +88,7 @@ async def echo(connection: WebSocketConnection) -> None:
         await connection.send_message(await connection.get_message())
 
 
-async def test_sound_goes_there_and_back() -> None:
+async def test_sound_is_carried_in_both_directions() -> None:
     async with (
         websocket_server(echo) as url,
         bridged(url) as bridge,
@@ -100,7 +100,7 @@ async def test_sound_goes_there_and_back() -> None:
     assert_tone(heard[4800:], 8000, 1000, level=-20)
 
 
-async def test_the_first_message_says_whose_call_it_is_and_how_it_sounds() -> None:
+async def test_the_first_message_describes_the_call_and_its_format() -> None:
     received: list[str | bytes] = []
     enough = trio.Event()
 
@@ -131,7 +131,7 @@ async def test_the_first_message_says_whose_call_it_is_and_how_it_sounds() -> No
         assert {len(frame) for frame in sound} == {640}
 
 
-async def test_the_program_hears_at_its_own_rate() -> None:
+async def test_pcm_is_resampled_to_the_programs_rate() -> None:
     heard = bytearray()
     enough = trio.Event()
 
@@ -159,7 +159,7 @@ async def test_the_program_hears_at_its_own_rate() -> None:
     assert_tone(bytes(heard[16000:]), 16000, 600)
 
 
-async def test_the_caller_hangs_up_and_the_websocket_closes() -> None:
+async def test_the_websocket_closes_when_the_caller_hangs_up() -> None:
     closed = trio.Event()
 
     async def listen(connection: WebSocketConnection) -> None:
@@ -181,7 +181,7 @@ async def test_the_caller_hangs_up_and_the_websocket_closes() -> None:
 
 
 @pytest.mark.parametrize("politely", [True, False])
-async def test_the_websocket_ends_and_the_caller_hears_it(politely: bool) -> None:
+async def test_the_call_ends_when_the_websocket_closes(politely: bool) -> None:
     async def leave(connection: WebSocketConnection) -> None:
         for _ in range(5):
             await connection.get_message()
@@ -215,7 +215,7 @@ async def test_without_a_websocket_the_call_is_rejected() -> None:
     assert f"rejected with 503: no WebSocket at ws://127.0.0.1:{port}/" in line
 
 
-async def test_a_websocket_that_is_refused_rejects_the_call() -> None:
+async def test_a_refused_websocket_rejects_the_call() -> None:
     async def refuse(request: WebSocketRequest) -> None:
         await request.reject(404, body=b"no such bot")
 
@@ -231,7 +231,7 @@ async def test_a_websocket_that_is_refused_rejects_the_call() -> None:
     assert failed.value.status == 503
 
 
-async def test_half_samples_and_text_are_nothing_to_play() -> None:
+async def test_half_samples_and_text_are_not_played() -> None:
     async def babble(connection: WebSocketConnection) -> None:
         await connection.get_message()
         while True:
@@ -278,7 +278,7 @@ def certificate(directory: Path) -> Path:
     return path
 
 
-async def test_sound_goes_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sound_is_carried_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -299,12 +299,12 @@ async def test_sound_goes_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "url", ["http://example.org/", "ws:///path", "bot", "ws://example.org:99999/"]
 )
-def test_what_is_no_websocket_address(url: str) -> None:
+def test_invalid_websocket_urls_are_refused(url: str) -> None:
     with pytest.raises(LocalProtocolError):
         WebSocketUrl.parse(url)
 
 
-def test_addresses() -> None:
+def test_websocket_urls_are_parsed() -> None:
     assert WebSocketUrl.parse("ws://[::1]:9000/a?b=c") == WebSocketUrl(
         "::1", 9000, "/a?b=c", tls=False
     )
@@ -338,7 +338,7 @@ async def bridge_command(*options: str, port: int = 0) -> AsyncIterator[tuple[tr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) -> None:
+async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> None:
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
         bridge_command() as (process, bot),
@@ -356,7 +356,7 @@ async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) ->
             assert await process.wait() == 0
 
 
-async def test_a_call_beyond_the_limit_hears_503() -> None:
+async def test_a_call_beyond_the_limit_is_refused_with_503() -> None:
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
         bridge_command("--max-calls", "1") as (_, bot),
@@ -370,7 +370,7 @@ async def test_a_call_beyond_the_limit_hears_503() -> None:
         assert one.state == "answered"
 
 
-async def test_a_killed_bridge_says_farewell_when_it_starts_again(
+async def test_a_restarted_bridge_ends_the_calls_of_its_killed_predecessor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

@@ -34,7 +34,7 @@ def hang_up(telephone: Telephone) -> None:
     telephone.element("dismiss").click()
 
 
-def test_one_account_asks_nothing(registered: Telephone) -> None:
+def test_one_account_shows_no_account_choice(registered: Telephone) -> None:
     """Neither the dialer nor the settings speak of accounts until there are two."""
     expect(registered.element("registration")).to_have_text("alice")
     expect(registered.element("from")).to_be_hidden()
@@ -43,7 +43,7 @@ def test_one_account_asks_nothing(registered: Telephone) -> None:
     expect(registered.element("set-name")).to_be_hidden()
 
 
-def test_a_call_goes_by_the_chosen_account(both: Telephone, trace: Callable[[], str]) -> None:
+def test_a_call_uses_the_chosen_account(both: Telephone, trace: Callable[[], str]) -> None:
     both.picture("two-accounts")
     expect(both.element("registration")).to_have_text("2 accounts")
     for account, user in (("Office", "bob"), ("alice", "alice")):
@@ -71,7 +71,7 @@ def test_the_last_used_account_is_remembered(both: Telephone) -> None:
 
 
 @pytest.mark.parametrize(("user", "account"), [("alice", "alice"), ("bob", "Office")])
-def test_an_incoming_call_says_for_which(
+def test_an_incoming_call_names_its_account(
     both: Telephone, pbx: Asterisk, user: str, account: str
 ) -> None:
     pbx.originate(user, "Milliwatt")
@@ -84,7 +84,7 @@ def test_an_incoming_call_says_for_which(
     pbx.await_channels(0)
 
 
-def test_a_wrong_password_hurts_no_other(both: Telephone, pbx: Asterisk) -> None:
+def test_a_wrong_password_does_not_affect_other_accounts(both: Telephone, pbx: Asterisk) -> None:
     both.element("settings-open").click()
     both.element("account-a2").click()
     expect(both.element("set-user")).to_have_value("bob")
@@ -99,7 +99,7 @@ def test_a_wrong_password_hurts_no_other(both: Telephone, pbx: Asterisk) -> None
     in_call(both)
 
 
-def test_each_account_has_its_codecs(both: Telephone, trace: Callable[[], str]) -> None:
+def test_each_account_has_its_own_codecs(both: Telephone, trace: Callable[[], str]) -> None:
     both.element("settings-open").click()
     both.element("account-a2").click()
     for codec in ("opus", "G722", "PCMU"):
@@ -119,7 +119,7 @@ def test_each_account_has_its_codecs(both: Telephone, trace: Callable[[], str]) 
         hang_up(both)
 
 
-def test_removing_one_hangs_up_and_leaves_the_other(
+def test_removing_an_account_ends_its_calls_only(
     both: Telephone, pbx: Asterisk, trace: Callable[[], str]
 ) -> None:
     both.element("from").select_option(label="Office")
@@ -147,7 +147,7 @@ def test_removing_one_hangs_up_and_leaves_the_other(
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_two_accounts_fit_a_small_screen(both: Telephone, language: str) -> None:
+def test_two_accounts_fit_on_a_small_screen(both: Telephone, language: str) -> None:
     """With a long name, and in a call, when there is least room."""
     both.page.set_viewport_size({"width": 360, "height": 720})
     both.page.goto(f"{both.url}?raw&lang={language}")

@@ -17,7 +17,7 @@ from .heard import hear_own_tone, hear_tone, in_call
 from .page import Server, Telephone
 
 
-def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: Asterisk) -> None:
+def test_the_echo_is_heard_until_the_page_hangs_up(registered: Telephone, pbx: Asterisk) -> None:
     registered.dial("600")
     in_call(registered)
     hear_own_tone(registered)
@@ -30,7 +30,7 @@ def test_the_echo_is_heard_and_hanging_up_ends_it(registered: Telephone, pbx: As
     pbx.await_channels(0)
 
 
-def test_the_sound_runs_at_the_rate_of_the_agreed_codec(
+def test_sound_uses_the_rate_of_the_negotiated_codec(
     context: BrowserContext, registered: Telephone
 ) -> None:
     """The page guesses 48 kHz, the PBX agrees on G.711, and then on another codec in mid-call."""
@@ -87,7 +87,7 @@ def test_the_sound_runs_at_the_rate_of_the_agreed_codec(
     assert asked[-1] == 8000
 
 
-def test_a_codec_that_is_agreed_before_the_sound_is_ready(registered: Telephone) -> None:
+def test_the_codec_may_be_negotiated_before_the_sound_is_ready(registered: Telephone) -> None:
     """The sound begins at another rate than was guessed, with the microphone."""
 
     def delay(route: Route) -> None:
@@ -101,7 +101,7 @@ def test_a_codec_that_is_agreed_before_the_sound_is_ready(registered: Telephone)
     registered.element("hangup").click()
 
 
-def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
+def test_mute_silences_the_microphone_and_unmute_restores_it(registered: Telephone) -> None:
     registered.dial("600")
     in_call(registered)
     registered.element("mute").click()
@@ -114,7 +114,7 @@ def test_mute_silences_and_unmute_brings_back(registered: Telephone) -> None:
     hear_own_tone(registered)
 
 
-def test_digits_arrive(registered: Telephone, pbx: Asterisk) -> None:
+def test_digits_arrive_at_the_far_end(registered: Telephone, pbx: Asterisk) -> None:
     """Read by the PBX, which sends them back and hangs up."""
     registered.dial("602")
     registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
@@ -128,7 +128,7 @@ def test_digits_arrive(registered: Telephone, pbx: Asterisk) -> None:
     assert pbx.variable("status") == "OK"
 
 
-def test_a_key_that_is_held_is_one_digit(registered: Telephone, pbx: Asterisk) -> None:
+def test_a_held_key_is_one_digit(registered: Telephone, pbx: Asterisk) -> None:
     registered.dial("602")
     registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
     registered.element("keypad-toggle").click()
@@ -144,7 +144,7 @@ def test_a_key_that_is_held_is_one_digit(registered: Telephone, pbx: Asterisk) -
     assert pbx.variable("digits") == "78"
 
 
-def test_a_reload_in_the_middle_goes_on(registered: Telephone, pbx: Asterisk) -> None:
+def test_a_call_survives_a_reload(registered: Telephone, pbx: Asterisk) -> None:
     registered.dial("600")
     in_call(registered)
     (call,) = registered.calls
@@ -170,7 +170,7 @@ def test_closing_the_page_hangs_up_after_a_while(
     wait(lambda: "BYE sip:" in trace())
 
 
-def test_stopping_the_server_hangs_up(
+def test_stopping_the_server_ends_the_call(
     registered: Telephone, pbx: Asterisk, server: Server, trace: Callable[[], str]
 ) -> None:
     registered.dial("600")
@@ -202,7 +202,7 @@ def test_an_incoming_call_is_declined(
     wait(lambda: "SIP/2.0 603" in trace() or "SIP/2.0 486" in trace())
 
 
-def test_a_caller_who_gives_up_is_seen_to(registered: Telephone, pbx: Asterisk) -> None:
+def test_a_call_that_the_caller_cancels_disappears(registered: Telephone, pbx: Asterisk) -> None:
     pbx.originate("alice", "Echo")
     expect(registered.element("incoming")).to_be_visible()
     pbx.command("channel request hangup all")
@@ -214,7 +214,7 @@ def test_a_caller_who_gives_up_is_seen_to(registered: Telephone, pbx: Asterisk) 
     ("number", "text", "picture"),
     [("603", "busy", "busy"), ("699", "number", "no-such-number")],
 )
-def test_a_refusal_is_put_plainly(
+def test_a_refusal_is_shown_in_plain_words(
     registered: Telephone, number: str, text: str, picture: str
 ) -> None:
     registered.dial(number)
@@ -222,7 +222,7 @@ def test_a_refusal_is_put_plainly(
     registered.picture(picture)
 
 
-def test_it_rings_until_it_is_cancelled(
+def test_an_outgoing_call_rings_until_it_is_cancelled(
     registered: Telephone, pbx: Asterisk, trace: Callable[[], str]
 ) -> None:
     registered.dial("604")
@@ -241,7 +241,7 @@ def test_early_media_is_heard(registered: Telephone) -> None:
     registered.picture("early-media")
 
 
-def test_a_second_page_does_not_take_the_call_unasked(
+def test_a_second_page_does_not_take_over_the_call_by_itself(
     registered: Telephone, context: BrowserContext
 ) -> None:
     registered.dial("600")

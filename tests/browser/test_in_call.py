@@ -59,7 +59,7 @@ def test_hold_silences_both_sides_and_resume_brings_back(
     hear_own_tone(registered)
 
 
-def test_they_put_us_on_hold(registered: Telephone) -> None:
+def test_a_hold_by_the_far_end_is_shown(registered: Telephone) -> None:
     with Neighbour() as neighbour:
         answered(registered, neighbour.address)
         neighbour.hold()
@@ -71,7 +71,7 @@ def test_they_put_us_on_hold(registered: Telephone) -> None:
         registered.wait_for("spech.state.calls.every(call => call.state === 'ended')")
 
 
-def test_they_pass_us_on(registered: Telephone, pbx: Asterisk) -> None:
+def test_a_transfer_by_the_far_end_is_followed(registered: Telephone, pbx: Asterisk) -> None:
     with Neighbour() as neighbour:
         answered(registered, neighbour.address)
         neighbour.pass_on(f"sip:601@{pbx.host}:{pbx.port}")
@@ -85,7 +85,7 @@ def test_they_pass_us_on(registered: Telephone, pbx: Asterisk) -> None:
     assert pbx.channels() == 1
 
 
-def test_a_second_call_holds_the_first_and_a_click_changes_over(registered: Telephone) -> None:
+def test_a_second_call_holds_the_first_and_a_click_swaps_them(registered: Telephone) -> None:
     answered(registered, "601")
     hears(registered, MILLIWATT)
     second(registered, "608")
@@ -117,7 +117,7 @@ def test_a_blind_transfer(registered: Telephone, pbx: Asterisk) -> None:
     pbx.await_channels(0)
 
 
-def test_a_transfer_that_fails_leaves_the_call(registered: Telephone, pbx: Asterisk) -> None:
+def test_a_failed_transfer_keeps_the_call(registered: Telephone, pbx: Asterisk) -> None:
     registered.dial("600")
     in_call(registered)
     registered.element("transfer").click()
@@ -128,7 +128,7 @@ def test_a_transfer_that_fails_leaves_the_call(registered: Telephone, pbx: Aster
     hear_own_tone(registered)
 
 
-def test_both_are_connected(registered: Telephone, pbx: Asterisk) -> None:
+def test_an_attended_transfer_connects_both_far_ends(registered: Telephone, pbx: Asterisk) -> None:
     answered(registered, "607")
     second(registered, "607")
     wait(lambda: pbx.command("bridge show all").count("basic") == 2)
@@ -143,7 +143,7 @@ def test_both_are_connected(registered: Telephone, pbx: Asterisk) -> None:
     pbx.await_channels(0)
 
 
-def test_merging_and_splitting(registered: Telephone, pbx: Asterisk) -> None:
+def test_calls_are_merged_and_split(registered: Telephone, pbx: Asterisk) -> None:
     answered(registered, "601")
     second(registered, "608")
     registered.element("merge").click()
@@ -162,7 +162,7 @@ def test_merging_and_splitting(registered: Telephone, pbx: Asterisk) -> None:
     assert pbx.channels() == 2
 
 
-def test_a_conference_goes_on_without_one_of_its_members(registered: Telephone) -> None:
+def test_a_conference_continues_when_a_member_leaves(registered: Telephone) -> None:
     answered(registered, "601")
     second(registered, "608")
     registered.element("merge").click()
@@ -174,7 +174,7 @@ def test_a_conference_goes_on_without_one_of_its_members(registered: Telephone) 
     hears(registered, MILLIWATT)
 
 
-def test_recording(registered: Telephone, tmp_path: Path) -> None:
+def test_a_call_is_recorded_played_and_deleted(registered: Telephone, tmp_path: Path) -> None:
     registered.dial("601")
     in_call(registered)
     expect(registered.element("recording")).to_be_hidden()
@@ -205,7 +205,7 @@ def test_recording(registered: Telephone, tmp_path: Path) -> None:
     expect(registered.element("recordings")).to_be_hidden()
 
 
-def test_how_good_it_is_can_be_seen(registered: Telephone) -> None:
+def test_the_quality_of_the_connection_is_shown(registered: Telephone) -> None:
     registered.dial("600")
     in_call(registered)
     expect(registered.element("codec-in-use")).to_have_text("G.711 µ-law · 8 kHz")
@@ -228,7 +228,7 @@ def test_how_good_it_is_can_be_seen(registered: Telephone) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_what_happened(
+def test_the_story_of_a_call_is_shown(
     registered: Telephone, theme: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     registered.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
@@ -254,7 +254,7 @@ def test_what_happened(
     expect(registered.element("again")).to_be_visible()
 
 
-def test_the_story_grows_while_it_is_read(registered: Telephone) -> None:
+def test_an_open_story_is_updated(registered: Telephone) -> None:
     registered.dial("605")
     registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
     registered.element("story-open").click()

@@ -61,7 +61,9 @@ def dial_further(telephone: Telephone, number: str) -> None:
     telephone.wait_for("spech.state.calls.filter(call => call.state === 'answered').length === 2")
 
 
-def test_the_main_action_is_in_sight(registered: Telephone, pbx: Asterisk) -> None:
+def test_the_main_button_is_visible_at_all_window_sizes(
+    registered: Telephone, pbx: Asterisk
+) -> None:
     assert_in_sight(registered, "call", "dialer")
     registered.element("settings-open").click()
     assert_in_sight(registered, "settings-save", "settings")
@@ -105,7 +107,7 @@ def test_a_double_click_dials_once(registered: Telephone) -> None:
     assert max(str(call["id"]) for call in registered.calls) == "c2"
 
 
-def test_the_call_shows_before_the_server_answers(registered: Telephone) -> None:
+def test_the_call_is_shown_before_the_server_answers(registered: Telephone) -> None:
     """With half a second on the way, a second press and Enter find no button any more."""
     page = registered.page
     page.evaluate(SLOW_NETWORK)
@@ -124,7 +126,7 @@ def test_hanging_up_before_the_server_answers_ends_the_call(registered: Telephon
     registered.wait_for("spech.state.calls.length === 1 && spech.state.calls[0].state === 'ended'")
 
 
-def test_a_server_that_does_not_answer_is_told(registered: Telephone) -> None:
+def test_a_silent_server_is_reported(registered: Telephone) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         registered.dial(f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}")
@@ -136,7 +138,7 @@ def test_a_server_that_does_not_answer_is_told(registered: Telephone) -> None:
         registered.element("hangup").click()
 
 
-def test_an_open_question_for_the_microphone_is_told(registered: Telephone) -> None:
+def test_a_pending_microphone_permission_is_shown(registered: Telephone) -> None:
     registered.page.evaluate(
         "() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }"
     )
@@ -149,7 +151,7 @@ def test_an_open_question_for_the_microphone_is_told(registered: Telephone) -> N
     registered.element("hangup").click()
 
 
-def test_wideband_is_marked(registered: Telephone) -> None:
+def test_wideband_sound_is_shown(registered: Telephone) -> None:
     for codecs, wide in ((("opus",), True), (("PCMU",), False)):
         with Neighbour(codecs) as neighbour:
             registered.dial(neighbour.address)
@@ -196,7 +198,7 @@ def strict_browser(chromium: Browser) -> Iterator[Browser]:
     browser.close()
 
 
-def test_the_focus_never_falls_to_the_body(registered: Telephone, pbx: Asterisk) -> None:
+def test_the_focus_never_moves_to_the_body(registered: Telephone, pbx: Asterisk) -> None:
     page = registered.page
 
     def focused() -> str:
@@ -225,7 +227,9 @@ def test_the_focus_never_falls_to_the_body(registered: Telephone, pbx: Asterisk)
     assert focused() != "BODY"
 
 
-def test_keys_answer_decline_and_hang_up(registered: Telephone, pbx: Asterisk) -> None:
+def test_keyboard_shortcuts_answer_decline_and_hang_up(
+    registered: Telephone, pbx: Asterisk
+) -> None:
     page = registered.page
     page.keyboard.press("Escape")
     page.evaluate("document.activeElement.blur()")
@@ -251,7 +255,7 @@ def test_keys_answer_decline_and_hang_up(registered: Telephone, pbx: Asterisk) -
     expect(registered.element("incoming")).to_have_count(0)
 
 
-def test_keypads_and_calls_leave_nothing_behind(registered: Telephone) -> None:
+def test_keypads_and_calls_leave_no_nodes_or_listeners(registered: Telephone) -> None:
     page = registered.page
     devtools = page.context.new_cdp_session(page)
 
@@ -281,7 +285,7 @@ def test_keypads_and_calls_leave_nothing_behind(registered: Telephone) -> None:
     assert more_listeners - listeners < 20
 
 
-def test_a_restart_in_mid_call_is_told(
+def test_a_server_restart_during_a_call_is_reported(
     registered: Telephone, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     registered.dial("600")
@@ -293,7 +297,7 @@ def test_a_restart_in_mid_call_is_told(
     expect(registered.element("understood")).to_be_hidden()
 
 
-def test_a_page_that_may_not_ring_says_so(strict_browser: Browser, registered: Telephone) -> None:
+def test_a_page_that_cannot_ring_shows_it(strict_browser: Browser, registered: Telephone) -> None:
     context: BrowserContext = strict_browser.new_context(locale="en")
     page: Page = context.new_page()
     page.goto(registered.url)

@@ -20,7 +20,9 @@ from .heard import hear_own_tone, in_call, loudness
 from .page import Server, Telephone
 
 
-def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx: Asterisk) -> None:
+def test_a_wrong_password_is_reported_and_nothing_is_saved(
+    telephone: Telephone, pbx: Asterisk
+) -> None:
     telephone.picture("welcome")
     telephone.fill_settings(pbx.host, pbx.port, "alice", "guessed")
     telephone.picture("settings")
@@ -40,7 +42,7 @@ def test_a_wrong_password_is_told_and_nothing_is_kept(telephone: Telephone, pbx:
     telephone.picture("dialer")
 
 
-def test_an_unknown_host_is_told(telephone: Telephone) -> None:
+def test_an_unknown_host_is_reported(telephone: Telephone) -> None:
     telephone.fill_settings("no-such-host.invalid", 5060, "alice", PASSWORD)
     telephone.save_settings()
     expect(telephone.element("settings-error")).to_contain_text("no-such-host.invalid")
@@ -48,7 +50,7 @@ def test_an_unknown_host_is_told(telephone: Telephone) -> None:
     assert telephone.page.evaluate("spech.state.accounts") == []
 
 
-def test_a_silent_server_is_told(telephone: Telephone) -> None:
+def test_a_silent_server_is_reported(telephone: Telephone) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         telephone.fill_settings("127.0.0.1", silent.getsockname()[1], "alice", PASSWORD)
@@ -59,7 +61,7 @@ def test_a_silent_server_is_told(telephone: Telephone) -> None:
     assert telephone.page.evaluate("spech.state.accounts") == []
 
 
-def test_the_account_is_there_again_after_a_restart(
+def test_the_account_is_restored_after_a_restart(
     registered: Telephone, start_server: Callable[[], Server], server: Server
 ) -> None:
     server.stop()
@@ -69,7 +71,7 @@ def test_the_account_is_there_again_after_a_restart(
     expect(registered.element("registration")).to_contain_text("alice")
 
 
-def test_codecs_are_ordered_by_dragging_and_by_key(
+def test_codecs_are_reordered_by_dragging_and_by_keyboard(
     registered: Telephone, trace: Callable[[], str]
 ) -> None:
     registered.element("settings-open").click()
@@ -103,7 +105,7 @@ def test_codecs_are_ordered_by_dragging_and_by_key(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_a_small_screen(registered: Telephone, theme: str) -> None:
+def test_settings_fit_on_a_small_screen(registered: Telephone, theme: str) -> None:
     """Nothing sticks out to the side, in either theme."""
     registered.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     registered.page.set_viewport_size({"width": 360, "height": 720})
@@ -112,7 +114,7 @@ def test_it_fits_a_small_screen(registered: Telephone, theme: str) -> None:
     assert width <= 360
 
 
-def test_tones_are_those_of_the_chosen_country(telephone: Telephone) -> None:
+def test_tones_follow_the_chosen_country(telephone: Telephone) -> None:
     """Measured in what the page renders: a ringback of 440 and 480 Hz in the United States."""
     telephone.element("welcome-settings").click()
     expect(telephone.element("country").locator("option:checked")).to_have_text("United States")
@@ -145,7 +147,7 @@ def to_pcm(samples: list[float]) -> NDArray[np.int16]:
     return np.round(np.array(samples) * 32768).astype(np.int16)
 
 
-def test_encryption_is_asked_for_and_shown(telephone: Telephone, pbx: Asterisk) -> None:
+def test_encryption_is_requested_and_shown(telephone: Telephone, pbx: Asterisk) -> None:
     telephone.fill_settings(pbx.host, pbx.port, "dtls", PASSWORD)
     telephone.element("set-encryption").select_option("required")
     telephone.save_settings()

@@ -57,7 +57,7 @@ async ({ source, rate, drift, jitter, minutes }) => {
 
 @pytest.mark.parametrize("rate", [16000, 48000])
 @pytest.mark.parametrize("drift", [-300e-6, 0.0, 300e-6])
-def test_drift_is_not_heard(chromium: Browser, rate: int, drift: float) -> None:
+def test_clock_drift_is_inaudible(chromium: Browser, rate: int, drift: float) -> None:
     page = chromium.new_page()
     arguments = {"rate": rate, "drift": drift, "jitter": 0.01, "minutes": MINUTES}
     heard = page.evaluate(PLAY, {"source": WORKLET.read_text(), **arguments})

@@ -125,7 +125,7 @@ def outcome_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
     return outcome
 
 
-async def test_call_records_what_is_heard(tmp_path: Path) -> None:
+async def test_call_records_received_sound(tmp_path: Path) -> None:
     heard = tmp_path / "heard.wav"
     async with exchange_is_open() as exchange:
         result = await spech(
@@ -156,7 +156,7 @@ async def test_call_plays_a_file_and_hangs_up_after_it(tmp_path: Path) -> None:
     assert_tone(sounding(sound, rate)[2400:6400], rate, 700)
 
 
-async def test_call_plays_a_tone_and_records_a_side_for_each(tmp_path: Path) -> None:
+async def test_call_plays_a_tone_and_records_in_stereo(tmp_path: Path) -> None:
     heard = tmp_path / "heard.wav"
     async with exchange_is_open() as exchange:
         result = await spech(
@@ -174,7 +174,7 @@ async def test_call_plays_a_tone_and_records_a_side_for_each(tmp_path: Path) -> 
     assert np.abs(sounding(left, rate)[5000:7600]).max() < 200
 
 
-async def test_call_sends_digits_and_tells_those_that_come(tmp_path: Path) -> None:
+async def test_call_sends_digits_and_reports_received_ones(tmp_path: Path) -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
             "call", "602", *account(exchange), "--dtmf", "1a#", "--duration", "3", "--json"
@@ -182,7 +182,7 @@ async def test_call_sends_digits_and_tells_those_that_come(tmp_path: Path) -> No
     assert outcome_of(result)["dtmf_received"] == "1A#"
 
 
-async def test_call_offers_the_codecs_that_are_asked_for() -> None:
+async def test_call_offers_the_requested_codecs() -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
             "call",
@@ -198,7 +198,9 @@ async def test_call_offers_the_codecs_that_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("policy", "how"), [("off", None), ("sdes", "SDES"), ("dtls", "DTLS")])
-async def test_call_is_encrypted_as_asked_for(tmp_path: Path, policy: str, how: str | None) -> None:
+async def test_call_uses_the_requested_encryption(
+    tmp_path: Path, policy: str, how: str | None
+) -> None:
     heard = tmp_path / "heard.wav"
     options = ("--encryption", policy, "--duration", "1.5", "--record", str(heard), "--json")
     async with exchange_is_open() as exchange:
@@ -208,7 +210,7 @@ async def test_call_is_encrypted_as_asked_for(tmp_path: Path, policy: str, how: 
     assert_tone(sounding(sound, rate)[1600:-400], rate, 440)
 
 
-async def test_call_tells_a_person_what_happens() -> None:
+async def test_call_prints_progress_for_people() -> None:
     async with exchange_is_open() as exchange:
         result = await spech("call", "600", *account(exchange), "--duration", "0.2")
     lines = result.stdout.decode().splitlines()
@@ -218,7 +220,7 @@ async def test_call_tells_a_person_what_happens() -> None:
     assert lines[-1].startswith("loss 0.0 %, concealed 0.00 s, jitter ")
 
 
-async def test_not_answered_is_1() -> None:
+async def test_an_unanswered_call_exits_with_status_1() -> None:
     async with exchange_is_open() as exchange:
         result = await spech("call", "699", *account(exchange), "--json")
     assert result.returncode == 1
@@ -228,7 +230,7 @@ async def test_not_answered_is_1() -> None:
     assert "Not answered: 404 Not Found" in result.stderr.decode()
 
 
-async def test_a_wrong_password_is_3() -> None:
+async def test_a_wrong_password_exits_with_status_3() -> None:
     async with exchange_is_open() as exchange:
         result = await spech("call", "600", *account(exchange), "--json", password="guess")
     assert result.returncode == 3
@@ -236,7 +238,7 @@ async def test_a_wrong_password_is_3() -> None:
     assert "SPECH_SIP_PASSWORD" in result.stderr.decode()
 
 
-async def test_a_server_that_does_not_answer_is_3() -> None:
+async def test_a_silent_server_exits_with_status_3() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         address = f"sip:alice@127.0.0.1:{silent.getsockname()[1]}"
@@ -246,7 +248,7 @@ async def test_a_server_that_does_not_answer_is_3() -> None:
     assert "did not answer" in result.stderr.decode()
 
 
-async def test_a_host_that_is_unknown_is_3() -> None:
+async def test_an_unknown_host_exits_with_status_3() -> None:
     result = await spech("call", "600", "--account", "sip:alice@nowhere.invalid")
     assert result.returncode == 3
     assert "nowhere.invalid" in result.stderr.decode()
@@ -271,7 +273,7 @@ async def test_a_host_that_is_unknown_is_3() -> None:
         ("serve", "--port", "many"),
     ],
 )
-async def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
+async def test_wrong_usage_exits_with_status_2(arguments: tuple[str, ...]) -> None:
     result = await spech(*arguments)
     assert result.returncode == 2
     assert b"Error: " in result.stderr
@@ -291,7 +293,7 @@ async def test_a_signal_hangs_up(number: signal.Signals) -> None:
         await program.says("we hung up")
 
 
-async def test_a_second_signal_ends_it_at_once() -> None:
+async def test_a_second_signal_ends_the_process_at_once() -> None:
     """The far end rings and then is dead, so nobody confirms our farewell."""
     with trio.socket.socket(type=socket.SOCK_DGRAM) as far:
         await far.bind(("127.0.0.1", 0))
@@ -337,7 +339,7 @@ async def test_the_demo_is_ready_to_dial() -> None:
 
 @pytest.mark.parametrize("option", ["--port", "--audio-port"])
 @pytest.mark.parametrize("name", ["serve", "demo"])
-async def test_a_port_that_is_taken_is_told(name: str, option: str, tmp_path: Path) -> None:
+async def test_a_port_in_use_is_reported(name: str, option: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ports = {"--port": "0", "--audio-port": "0", option: port}
@@ -348,7 +350,7 @@ async def test_a_port_that_is_taken_is_told(name: str, option: str, tmp_path: Pa
     assert f"choose another port with {option} " in said
 
 
-async def test_a_bridge_that_cannot_register_is_3() -> None:
+async def test_a_bridge_that_cannot_register_exits_with_status_3() -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
             "bridge", "--websocket", "ws://127.0.0.1:9/", *account(exchange), password="guess"
@@ -356,7 +358,7 @@ async def test_a_bridge_that_cannot_register_is_3() -> None:
     assert result.returncode == 3
 
 
-async def test_a_bridge_takes_calls_for_its_account() -> None:
+async def test_a_bridge_accepts_calls_for_its_account() -> None:
     async with (
         exchange_is_open() as exchange,
         running("bridge", "--websocket", "ws://127.0.0.1:9/", *account(exchange)) as program,

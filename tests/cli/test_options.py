@@ -41,7 +41,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         (["--account", "alice"], "not a SIP address"),
     ],
 )
-def test_a_wrong_option_is_refused_before_the_call(
+def test_a_wrong_option_is_rejected_before_the_call(
     plans: list[Plan],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -56,7 +56,7 @@ def test_a_wrong_option_is_refused_before_the_call(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_codecs_may_be_named_one_by_one(plans: list[Plan]) -> None:
+def test_the_codec_option_may_be_repeated(plans: list[Plan]) -> None:
     CliRunner().invoke(main, ["call", TARGET, "--codec", "PCMA,G722", "--codec", "PCMU"])
     assert plans[0].codecs == ("PCMA", "G722", "PCMU")
 
@@ -71,7 +71,7 @@ def test_ice_can_be_offered_without_a_stun_server(
 
 @pytest.mark.parametrize("entry", ["a b", "192.0.2.0/33"])
 @pytest.mark.parametrize("command", ["serve", "bridge"])
-def test_a_wrong_caller_is_refused(command: str, entry: str) -> None:
+def test_an_invalid_allowed_caller_is_rejected(command: str, entry: str) -> None:
     more = ["--websocket", "ws://127.0.0.1:9/", "--listen", "127.0.0.1:0"]
     arguments = [command, "--allow", entry, *(more if command == "bridge" else ())]
     result = CliRunner().invoke(main, arguments)

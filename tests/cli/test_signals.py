@@ -93,7 +93,7 @@ async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> No
         probe.bind(("127.0.0.1", port))
 
 
-async def test_a_dead_far_end_does_not_hold_the_process() -> None:
+async def test_a_dead_far_end_does_not_delay_the_exit() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         target = f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}"

@@ -16,7 +16,7 @@ from .. import ports
 PORT = ports.reserve(4)
 
 
-async def test_a_call_can_be_read_and_captured(
+async def test_a_call_has_a_ladder_and_a_capture(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     listen = ("127.0.0.1", 0)
@@ -35,7 +35,7 @@ async def test_a_call_can_be_read_and_captured(
         assert word in shown.output
 
 
-def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_trace_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "song.wav"
     file.write_bytes(b"RIFF" * 20)
     shown = CliRunner().invoke(main, ["trace", str(file)])
@@ -43,7 +43,7 @@ def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
     assert "not a trace that Spech wrote" in shown.output
 
 
-def test_a_trace_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_trace(tmp_path: Path) -> None:
     new, old = tmp_path / "new.pcap", tmp_path / "old.pcap"
     old.touch(mode=0o644)
     for file in (new, old):

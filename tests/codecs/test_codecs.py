@@ -12,14 +12,14 @@ from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
 
 
-def test_every_name_makes_a_codec_of_that_name() -> None:
+def test_every_registered_name_creates_its_codec() -> None:
     for name in codecs.names():
         assert codecs.create(name).name == name
         assert codecs.create(name.lower()).name == name
     assert codecs.names()[:2] == codecs.DEFAULT
 
 
-def test_plain_l16_is_wideband() -> None:
+def test_l16_without_a_rate_is_wideband() -> None:
     assert codecs.create("L16").name == "L16/16000"
 
 
@@ -29,7 +29,7 @@ def test_unknown_names_are_refused(name: str) -> None:
         codecs.create(name)
 
 
-def test_the_list_agrees_with_the_codecs() -> None:
+def test_the_list_describes_the_codecs_correctly() -> None:
     for info in codecs.describe():
         if not info.available:
             with pytest.raises(CodecUnavailable, match=str(info.package)):
@@ -55,7 +55,7 @@ def test_l16_is_in_network_byte_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["PCMU", "L16/16000", "L16/48000"])
-def test_concealment_carries_a_tone_on_and_fades(name: str) -> None:
+def test_concealment_continues_a_tone_and_fades(name: str) -> None:
     codec = codecs.create(name)
     samples = codec.rate // 50
     sound = tone((440,), 0.1, codec.rate)
@@ -72,7 +72,7 @@ def test_concealment_carries_a_tone_on_and_fades(name: str) -> None:
     assert levels[-1] == -96
 
 
-def test_concealment_of_nothing_is_silence() -> None:
+def test_concealment_without_history_is_silence() -> None:
     codec = codecs.create("PCMU")
     assert not codec.conceal(160).any()
     codec.decode(b"\x80")
@@ -82,7 +82,7 @@ def test_concealment_of_nothing_is_silence() -> None:
 @pytest.mark.parametrize(
     ("from_rate", "to_rate"), [(8000, 48000), (48000, 8000), (16000, 8000), (44100, 16000)]
 )
-def test_resampling_keeps_a_tone_and_its_pace(from_rate: int, to_rate: int) -> None:
+def test_resampling_keeps_pitch_and_duration(from_rate: int, to_rate: int) -> None:
     resampler = Resampler(from_rate, to_rate)
     sound = tone((1000,), 2, from_rate)
     size = from_rate // 50
@@ -94,7 +94,7 @@ def test_resampling_keeps_a_tone_and_its_pace(from_rate: int, to_rate: int) -> N
     assert dbfs(heard) == pytest.approx(-12, abs=0.2)
 
 
-def test_resampling_down_does_not_fold_what_is_too_high() -> None:
+def test_downsampling_does_not_alias() -> None:
     resampler = Resampler(48000, 8000)
     sound = tone((5500,), 1, 48000)
     parts = [resampler.process(sound[start : start + 960]) for start in range(0, len(sound), 960)]

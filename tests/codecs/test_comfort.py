@@ -54,7 +54,7 @@ def spectrum(sound: Samples) -> np.ndarray:
 @pytest.mark.parametrize(("rate", "clock_rate"), SIZES)
 @pytest.mark.parametrize("pole", [0.0, 0.8, -0.6])
 @pytest.mark.parametrize("level", [-30, -50, -65])
-def test_the_noise_has_the_level_and_the_colour_of_the_room(
+def test_comfort_noise_has_the_level_and_spectrum_of_the_room(
     rate: int, clock_rate: int, pole: float, level: float
 ) -> None:
     room = noise(rate, 3, pole, level)
@@ -67,7 +67,7 @@ def test_the_noise_has_the_level_and_the_colour_of_the_room(
     assert spectrum(heard) == pytest.approx(spectrum(room), abs=3)
 
 
-def test_a_clock_below_the_rate_describes_the_lower_half() -> None:
+def test_a_clock_below_the_sampling_rate_describes_the_lower_half() -> None:
     """G.722: 16 kHz of sound on a clock of 8 kHz."""
     room = noise(16000, 3, 0.8, -40)
     heard = make(describe(room, 16000, 8000), 16000, 8000)
@@ -77,7 +77,7 @@ def test_a_clock_below_the_rate_describes_the_lower_half() -> None:
     assert dbfs(narrow) == pytest.approx(dbfs(heard), abs=1)
 
 
-def test_silence_is_silence() -> None:
+def test_comfort_noise_of_silence_is_silent() -> None:
     assert describe(np.zeros(1600, np.int16), 8000, 8000) == b"\x7f"
     assert NoiseAnalyzer(8000, 8000).payload() == b"\x7f"
     assert not make(b"\x7f", 8000, 8000).any()
@@ -85,7 +85,7 @@ def test_silence_is_silence() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff" * 200, b"\x00" * 40, bytes([30] + [254] * 31)])
-def test_whatever_a_peer_sends_is_a_noise_or_none(payload: bytes) -> None:
+def test_any_payload_makes_noise(payload: bytes) -> None:
     heard = make(payload, 8000, 8000)
     assert len(heard) == 32000
     # The level is what is said, however odd the colour is.
@@ -93,7 +93,7 @@ def test_whatever_a_peer_sends_is_a_noise_or_none(payload: bytes) -> None:
         assert dbfs(heard) == pytest.approx(-30, abs=6)
 
 
-def test_one_level_passes_into_the_next_without_a_step() -> None:
+def test_level_changes_are_smooth() -> None:
     generator = NoiseGenerator(8000, 8000)
     generator.receive(b"\x32")
     first = generator.generate(8000)
@@ -105,7 +105,7 @@ def test_one_level_passes_into_the_next_without_a_step() -> None:
     assert max(abs(b - a) for a, b in itertools.pairwise(heard)) < 4
 
 
-def test_any_number_of_samples_may_be_asked_for() -> None:
+def test_any_number_of_samples_can_be_generated() -> None:
     one, other = (NoiseGenerator(8000, 8000) for _ in range(2))
     for generator in (one, other):
         generator.receive(b"\x28\x40")
@@ -114,7 +114,7 @@ def test_any_number_of_samples_may_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("pole", [0.8, 0.0, -0.6])
-def test_ffmpeg_makes_the_same_noise_of_our_description(pole: float) -> None:
+def test_ffmpeg_renders_our_description_equally(pole: float) -> None:
     room = noise(8000, 3, pole, -35)
     decoder = av.CodecContext.create("comfortnoise", "r")
     assert isinstance(decoder, av.AudioCodecContext)
@@ -129,7 +129,7 @@ def test_ffmpeg_makes_the_same_noise_of_our_description(pole: float) -> None:
 
 
 @pytest.mark.parametrize("pole", [0.8, 0.0, -0.6])
-def test_we_make_the_same_noise_of_ffmpegs_description(pole: float) -> None:
+def test_we_render_ffmpegs_description_equally(pole: float) -> None:
     room = noise(8000, 3, pole, -35)
     encoder = av.CodecContext.create("comfortnoise", "w")
     assert isinstance(encoder, av.AudioCodecContext)

@@ -15,7 +15,7 @@ def steepest(pcm: np.ndarray) -> int:
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 48000])
 @pytest.mark.parametrize("frequency", [110, 180, 253])
-def test_the_pitch_goes_on_without_a_step(rate: int, frequency: int) -> None:
+def test_concealment_continues_the_pitch_without_a_step(rate: int, frequency: int) -> None:
     sound = sine(frequency, rate, 0.2, level=-12)
     frame = rate // 50
     concealer = Concealer(rate)
@@ -28,7 +28,7 @@ def test_the_pitch_goes_on_without_a_step(rate: int, frequency: int) -> None:
     assert level(gap) > -17
 
 
-def test_it_is_silent_after_60_ms() -> None:
+def test_concealment_is_silent_after_60_ms() -> None:
     sound = sine(200, 8000, 0.1, level=-12)
     concealer = Concealer(8000)
     concealer.heard(sound)
@@ -36,7 +36,7 @@ def test_it_is_silent_after_60_ms() -> None:
     assert levels[0] > levels[1] > levels[2] > levels[3] == level(np.zeros(1, np.int16))
 
 
-def test_in_parts_or_at_once_it_says_the_same() -> None:
+def test_concealment_in_parts_equals_concealment_at_once() -> None:
     sound = sine(200, 8000, 0.1, level=-12)
     said = []
     for sizes in ((500,), (100, 7, 393)):
@@ -46,7 +46,7 @@ def test_in_parts_or_at_once_it_says_the_same() -> None:
     assert np.array_equal(said[0], said[1])
 
 
-def test_behind_a_gap_sound_is_faded_in_and_then_left_alone() -> None:
+def test_sound_after_a_gap_is_faded_in_and_then_unchanged() -> None:
     sound = sine(200, 8000, 0.1, level=-12)
     concealer = Concealer(8000)
     concealer.heard(sound)
@@ -59,13 +59,13 @@ def test_behind_a_gap_sound_is_faded_in_and_then_left_alone() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 1, 39, 119])
-def test_too_little_to_go_on_from_is_silence(samples: int) -> None:
+def test_too_little_history_is_concealed_as_silence(samples: int) -> None:
     concealer = Concealer(8000)
     concealer.heard(np.full(samples, 1000, np.int16))
     assert not concealer.extend(160).any()
 
 
-def test_noise_at_full_scale_does_not_wrap() -> None:
+def test_concealment_of_full_scale_noise_does_not_overflow() -> None:
     noise = np.random.default_rng(1).choice(np.array([-32768, 32767], np.int16), 800)
     concealer = Concealer(8000)
     concealer.heard(noise)

@@ -65,7 +65,7 @@ def pcm(frames: Iterable[av.AudioFrame]) -> Samples:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_ffmpeg_understands_us(name: str, speech: Speech, carry: Carry) -> None:
+def test_ffmpeg_decodes_our_payloads(name: str, speech: Speech, carry: Carry) -> None:
     """And hears what our own decoder hears."""
     codec = need(name)
     decoder = context(*DECODERS[name], "r")
@@ -83,7 +83,7 @@ def test_ffmpeg_understands_us(name: str, speech: Speech, carry: Carry) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_we_understand_ffmpeg(name: str, speech: Speech) -> None:
+def test_we_decode_ffmpegs_payloads(name: str, speech: Speech) -> None:
     codec = need(name)
     said = speech(codec.rate)
     encoder = context(*ENCODERS[name], "w")

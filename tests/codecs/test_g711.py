@@ -49,11 +49,11 @@ def codec(request: pytest.FixtureRequest) -> Codec:
         ("PCMA", 0x2A, -32256),
     ],
 )
-def test_values_of_the_recommendation(name: str, code: int, value: int) -> None:
+def test_decoded_values_match_the_recommendation(name: str, code: int, value: int) -> None:
     assert create(name).decode(bytes([code])).tolist() == [value]
 
 
-def test_every_code_decodes_as_ffmpeg_decodes_it(codec: Codec) -> None:
+def test_every_code_decodes_as_in_ffmpeg(codec: Codec) -> None:
     assert np.array_equal(codec.decode(ALL_CODES), ffmpeg_decode(codec.name, ALL_CODES))
 
 
@@ -64,7 +64,7 @@ def test_every_code_survives_decoding_and_encoding(codec: Codec) -> None:
     assert differing == ([0x7F] if codec.name == "PCMU" else [])
 
 
-def test_no_sample_is_off_by_more_than_half_a_step(codec: Codec) -> None:
+def test_quantization_error_is_at_most_half_a_step(codec: Codec) -> None:
     heard = codec.decode(codec.encode(ALL_SAMPLES)).astype(np.int32)
     wide = ALL_SAMPLES.astype(np.int32)
     # Sixteen steps a segment, and each segment begins where the magnitude has doubled. The
@@ -78,7 +78,7 @@ def test_encoding_is_monotonic(codec: Codec) -> None:
     assert (np.diff(heard) >= 0).all()
 
 
-def test_static_payload_types() -> None:
+def test_payload_types_are_static() -> None:
     assert (create("PCMU").payload_type, create("PCMA").payload_type) == (0, 8)
 
 

@@ -34,7 +34,7 @@ def background(level: float) -> Samples:
 
 
 @pytest.mark.parametrize("level", [-60, -50, -40])
-def test_a_pause_is_filled_with_noise_as_loud_as_the_far_end_has_it(level: float) -> None:
+def test_a_pause_is_filled_with_noise_at_the_far_ends_level(level: float) -> None:
     frames = with_pauses(background(level))
     # Its detector takes a second to know that this is no speech.
     assert sum(len(frame) in (0, 2) for frame in frames[300:]) > 200
@@ -56,7 +56,7 @@ def test_a_pause_may_begin_in_a_packet() -> None:
             codec.decode(bytes(length))
 
 
-def test_annex_b_is_refused_where_it_was_refused() -> None:
+def test_annex_b_is_not_used_if_the_offer_forbids_it() -> None:
     """RFC 7261 section 3; what is sent never has pauses."""
     codec = G729Codec()
     assert codec.fmtp is None
@@ -67,7 +67,7 @@ def test_annex_b_is_refused_where_it_was_refused() -> None:
     assert {len(codec.encode(np.zeros(160, np.int16))) for _ in range(100)} == {20}
 
 
-def test_pauses_are_described_where_that_is_wanted_and_not_forbidden() -> None:
+def test_pauses_are_described_if_wanted_and_allowed() -> None:
     """RFC 3551 section 4.5.6: sound first, one description behind it, or that alone."""
     room = background(-55)
     sizes = {}

@@ -30,7 +30,7 @@ def attempt(codec: codecs.Codec, payload: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_noise_in_place_of_frames(name: str, speech: Speech) -> None:
+def test_random_payloads_do_no_harm(name: str, speech: Speech) -> None:
     codec = codecs.create(name)
     chance = random.Random(name)
     size = codec.packet_samples(20)
@@ -48,7 +48,7 @@ def test_noise_in_place_of_frames(name: str, speech: Speech) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_frames_that_were_tampered_with(name: str, speech: Speech) -> None:
+def test_corrupted_frames_do_no_harm(name: str, speech: Speech) -> None:
     """Bits that are wrong, frames cut off, and things behind them."""
     codec = codecs.create(name)
     chance = random.Random(name)
@@ -64,7 +64,7 @@ def test_frames_that_were_tampered_with(name: str, speech: Speech) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_libraries_say_nothing_on_standard_error(
+def test_libraries_print_nothing_to_standard_error(
     name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     codec = codecs.create(name)
@@ -75,7 +75,7 @@ def test_libraries_say_nothing_on_standard_error(
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_packets_of_endless_length_are_refused(name: str) -> None:
+def test_overlong_packets_are_refused(name: str) -> None:
     codec = codecs.create(name)
     frame = codec.encode(np.zeros(codec.packet_samples(20), np.int16))
     assert not attempt(codec, b"")
@@ -84,7 +84,7 @@ def test_packets_of_endless_length_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_gaps_of_any_length(name: str) -> None:
+def test_gaps_of_any_length_are_concealed(name: str) -> None:
     codec = codecs.create(name)
     for samples in (0, 1, 79, 80, 81, codec.packet_samples(20), codec.packet_samples(100)):
         assert len(codec.conceal(samples)) == samples

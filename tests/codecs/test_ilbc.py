@@ -66,7 +66,7 @@ def high_passed(sound: Samples) -> Samples:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_waveform_is_kept_in_both_decoders(mode: int, speech: Speech) -> None:
+def test_both_decoders_preserve_the_waveform(mode: int, speech: Speech) -> None:
     said = speech(8000)
     payloads = encode(mode, said)
     ours, theirs = decode(payloads), ffmpeg(mode, payloads)
@@ -81,7 +81,7 @@ def test_the_waveform_is_kept_in_both_decoders(mode: int, speech: Speech) -> Non
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", SOUNDS)
-def test_sounds_that_are_no_speech(mode: int, name: str) -> None:
+def test_non_speech_sounds_are_encoded_without_harm(mode: int, name: str) -> None:
     sound = SOUNDS[name].astype(np.int16)
     payloads = encode(mode, sound)
     ours, theirs = decode(payloads), ffmpeg(mode, payloads)
@@ -93,13 +93,13 @@ def test_sounds_that_are_no_speech(mode: int, name: str) -> None:
     assert np.sqrt(np.mean(difference**2)) < 0.05 * level + 2
 
 
-def test_silence_is_silent() -> None:
+def test_silence_stays_silent() -> None:
     for mode in MODES:
         assert np.abs(decode(encode(mode, np.zeros(8000, np.int16)))).max() <= 2
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_packets_of_several_frames(mode: int, speech: Speech) -> None:
+def test_a_packet_may_hold_several_frames(mode: int, speech: Speech) -> None:
     codec = codecs.create(f"iLBC/{mode}")
     said = speech(8000)[: codec.packet_samples(2 * mode)]
     assert len(said) == 2 * mode * 8
@@ -118,7 +118,9 @@ def test_packets_of_several_frames(mode: int, speech: Speech) -> None:
         ("iLBC/30", None, 30),
     ],
 )
-def test_the_lower_rate_is_agreed(ours: str, theirs: str | None, both: int, speech: Speech) -> None:
+def test_the_lower_bitrate_is_negotiated(
+    ours: str, theirs: str | None, both: int, speech: Speech
+) -> None:
     """And the length of a packet follows; RFC 3952 section 5."""
     codec = codecs.create(ours)
     assert codec.fmtp == f"mode={ours[-2:]}"
@@ -131,12 +133,12 @@ def test_the_lower_rate_is_agreed(ours: str, theirs: str | None, both: int, spee
     assert codec.packet_samples(60) == 480
 
 
-def test_either_name_stands_for_the_encoding() -> None:
+def test_both_registry_names_share_the_encoding() -> None:
     assert codecs.create("ilbc").name == "iLBC/20"
     assert {codecs.create(f"iLBC/{mode}").encoding for mode in MODES} == {"iLBC"}
 
 
-def test_a_decoder_takes_both_modes(speech: Speech) -> None:
+def test_a_decoder_accepts_both_modes(speech: Speech) -> None:
     codec = codecs.create("iLBC/20")
     said = speech(8000)[8000:]
     for mode in (20, 30, 20):
@@ -145,7 +147,7 @@ def test_a_decoder_takes_both_modes(speech: Speech) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 37, 39, 49, 51, 88, 418, 350, 950, 1400])
-def test_other_lengths_are_no_frames(length: int) -> None:
+def test_payloads_of_other_lengths_are_refused(length: int) -> None:
     with pytest.raises(RemoteProtocolError, match="not whole frames of iLBC"):
         codecs.create("iLBC/20").decode(bytes(length))
 
@@ -163,7 +165,7 @@ def test_an_empty_frame_is_concealed(mode: int, speech: Speech) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_field_comes_back_from_the_bits(mode: int) -> None:
+def test_every_field_is_read_back_from_the_bits(mode: int) -> None:
     layout = LAYOUTS[mode]
     chance = np.random.default_rng(mode)
     for _ in range(50):
@@ -177,7 +179,7 @@ def test_every_field_comes_back_from_the_bits(mode: int) -> None:
         assert fields.vectors.max() < 256
 
 
-def test_line_spectral_frequencies_and_filters_are_one_thing() -> None:
+def test_line_spectral_frequencies_convert_to_filters_and_back() -> None:
     chance = np.random.default_rng(3)
     lsf = np.sort(LSF_MEAN + chance.uniform(-0.1, 0.1, (20, 10)), axis=1)
     assert filters.frequencies(filters.polynomials(lsf)) == pytest.approx(lsf, abs=1e-6)
@@ -186,7 +188,7 @@ def test_line_spectral_frequencies_and_filters_are_one_thing() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_frame_with_an_unstable_filter_does_no_lasting_harm(mode: int, speech: Speech) -> None:
+def test_a_frame_with_an_unstable_filter_has_no_lasting_effect(mode: int, speech: Speech) -> None:
     codec = codecs.create(f"iLBC/{mode}")
     chance = np.random.default_rng(mode)
     layout = LAYOUTS[mode]

@@ -43,14 +43,14 @@ def hiss() -> Samples:
     return np.random.default_rng(1).normal(0, 3000, RATE).astype(np.int16)
 
 
-def test_as_rfc_7587_has_it() -> None:
+def test_parameters_follow_rfc_7587() -> None:
     codec = OpusCodec()
     assert (codec.encoding, codec.clock_rate, codec.channels) == ("opus", 48000, 2)
     assert codec.payload_type is None
     assert codec.fmtp == "useinbandfec=1"
 
 
-def test_the_encoder_sends_no_more_than_the_peer_plays() -> None:
+def test_the_encoder_limits_its_bandwidth_to_what_the_peer_plays() -> None:
     for rate, edge in ((8000, 4500), (16000, 8500), (24000, 12500), (48000, 20500)):
         codec = OpusCodec(bitrate=64000)
         codec.configure(f"maxplaybackrate={rate}; sprop-stereo=1")
@@ -58,7 +58,7 @@ def test_the_encoder_sends_no_more_than_the_peer_plays() -> None:
         assert 0.7 * edge < highest(heard) < edge
 
 
-def test_the_peer_can_ask_for_less_and_not_for_more(speech: Speech) -> None:
+def test_the_peer_can_lower_the_bitrate_but_not_raise_it(speech: Speech) -> None:
     said = speech(RATE)
     codec = OpusCodec()
     assert bitrate(payloads(codec, said)) == pytest.approx(32000, rel=0.15)
@@ -70,7 +70,7 @@ def test_the_peer_can_ask_for_less_and_not_for_more(speech: Speech) -> None:
     assert len({len(packet) for packet in payloads(codec, said)}) == 1
 
 
-def test_bitrate_and_complexity_are_the_programs_to_choose(speech: Speech) -> None:
+def test_a_program_can_set_bitrate_and_complexity(speech: Speech) -> None:
     said = speech(RATE)
     sent = {}
     for complexity in (0, 10):
@@ -88,9 +88,7 @@ def test_bitrate_and_complexity_are_the_programs_to_choose(speech: Speech) -> No
     ("ptime", "milliseconds"),
     [(1, 10), (10, 10), (19, 10), (20, 20), (30, 20), (60, 60), (200, 120)],
 )
-def test_packets_have_a_length_that_opus_knows(
-    ptime: int, milliseconds: int, speech: Speech
-) -> None:
+def test_packet_lengths_are_valid_for_opus(ptime: int, milliseconds: int, speech: Speech) -> None:
     """RFC 6716 section 3.2.1: frames of 10 and 20 ms, and packets of up to six of the latter."""
     codec = OpusCodec()
     size = codec.packet_samples(ptime)
@@ -117,13 +115,13 @@ def test_packets_have_a_length_that_opus_knows(
         "0-15",
     ],
 )
-def test_nonsense_from_the_peer_is_ignored(fmtp: str) -> None:
+def test_invalid_parameters_from_the_peer_are_ignored(fmtp: str) -> None:
     codec = OpusCodec()
     codec.configure(fmtp)
     assert len(codec.decode(codec.encode(np.zeros(SIZE, np.int16)))) == SIZE
 
 
-def test_silence_is_sent_unless_the_peer_wants_none() -> None:
+def test_silence_is_sent_unless_the_peer_requests_dtx() -> None:
     codec = OpusCodec()
     silence = np.zeros(RATE, np.int16)
     assert min(map(len, payloads(codec, silence)[10:])) > 2
@@ -131,7 +129,7 @@ def test_silence_is_sent_unless_the_peer_wants_none() -> None:
     assert sum(len(packet) <= 2 for packet in payloads(codec, silence)[25:]) > 15
 
 
-def test_redundancy_fills_gaps_better_than_invention(speech: Speech) -> None:
+def test_fec_is_better_than_concealment(speech: Speech) -> None:
     said = speech(RATE)
 
     def heard(recovered: bool) -> Samples:
@@ -171,7 +169,7 @@ def test_stereo_is_mixed_to_one_channel() -> None:
     assert strongest == [500, 1500]
 
 
-def test_packets_hold_up_to_120_ms_and_no_more() -> None:
+def test_packets_longer_than_120_ms_are_refused() -> None:
     codec = OpusCodec()
     assert codec.packet_samples(200) == 5760
     assert len(codec.decode(codec.encode(np.zeros(5760, np.int16)))) == 5760
@@ -181,7 +179,7 @@ def test_packets_hold_up_to_120_ms_and_no_more() -> None:
         codec.decode(bytes([0x83, 49]))
 
 
-def test_gaps_longer_and_shorter_than_a_frame() -> None:
+def test_gaps_of_any_length_are_concealed() -> None:
     codec = OpusCodec()
     for samples in (1, 119, 120, 959, 960, 961, 5760):
         assert len(codec.conceal(samples)) == samples

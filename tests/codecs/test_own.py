@@ -47,7 +47,7 @@ async def echo(phone: Phone) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-async def test_a_call_in_the_codec_of_the_document(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_documented_codec_works_in_a_call(autojump_clock: trio.testing.MockClock) -> None:
     assert "L8" in codecs.names()
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS, codecs=["L8"]) as bob,

@@ -61,7 +61,7 @@ def opinion(said: Sequence[Samples], heard: Sequence[Samples], rate: int) -> flo
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_codec_sounds_as_good_as_is_published(
+def test_pesq_of_each_codec_matches_published_scores(
     name: str, recorded: Recorded, carry: Carry
 ) -> None:
     if name not in codecs.names():
@@ -73,7 +73,7 @@ def test_a_codec_sounds_as_good_as_is_published(
 
 
 @pytest.mark.parametrize(("mode", "published"), [(20, ILBC), (30, G729)])
-def test_our_ilbc_sounds_as_good_in_the_decoder_of_others(
+def test_pesq_of_our_ilbc_in_ffmpegs_decoder(
     mode: int, published: float, recorded: Recorded
 ) -> None:
     """FFmpeg's, which reads files (RFC 3952 section 6 says how they begin)."""

@@ -62,7 +62,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     forget_codecs()
 
 
-def test_a_codec_of_ones_own_joins(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_codec_from_another_package_is_registered(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
     lacking = CodecMaker(CodecInfo("lacking", 8000, 8000, False, "liblacking1"), Quiet)
     install(MAKER=QUIET, MAKERS=[lacking])
     assert codecs.names()[-1] == "quiet"
@@ -112,12 +114,12 @@ def test_settings_follow_a_name(install: Install) -> None:
         (";ptime=20", "unknown codec"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(name: str, fault: str) -> None:
+def test_invalid_settings_are_refused(name: str, fault: str) -> None:
     with pytest.raises(CodecUnavailable, match=fault):
         codecs.create(name)
 
 
-def test_nobody_takes_the_place_of_another(
+def test_a_registered_codec_cannot_be_replaced(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(MAKER=CodecMaker(CodecInfo("pcmu", 8000, 64000, available=True), Quiet))
@@ -125,14 +127,14 @@ def test_nobody_takes_the_place_of_another(
     assert "which is there already" in caplog.text
 
 
-def test_a_library_that_is_not_there() -> None:
+def test_a_codec_without_its_library_is_unavailable() -> None:
     library = Library("no-such-codec", 7, "libno-such-codec7")
     assert not library.available
     with pytest.raises(CodecUnavailable, match="libno-such-codec7"):
         library.function("make", None)()
 
 
-def test_a_state_is_freed_with_the_one_who_holds_it() -> None:
+def test_library_state_is_freed_with_its_owner() -> None:
     freed: list[int] = []
     state = LibraryState(4711, freed.append)
     assert state.pointer == 4711
@@ -155,7 +157,7 @@ print(json.dumps([[info.name, info.available, info.package] for info in codecs.d
 """
 
 
-def test_without_any_library_the_others_work() -> None:
+def test_built_in_codecs_work_without_any_library() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True)
     found = {name: (available, package) for name, available, package in json.loads(done.stdout)}
     missing = {name: package for name, (available, package) in found.items() if not available}

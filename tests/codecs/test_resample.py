@@ -35,7 +35,7 @@ def pcm(phase: NDArray[np.float64]) -> Samples:
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), PAIRS)
-def test_a_swept_tone_is_the_same_in_frames_and_in_one_piece(from_rate: int, to_rate: int) -> None:
+def test_a_sweep_is_resampled_equally_in_frames_and_at_once(from_rate: int, to_rate: int) -> None:
     """From 100 Hz beyond what the lower rate can carry; the rounding of both may differ."""
     time = np.arange(SECONDS * from_rate) / from_rate
     highest = 0.6 * min(from_rate, to_rate)
@@ -48,7 +48,7 @@ def test_a_swept_tone_is_the_same_in_frames_and_in_one_piece(from_rate: int, to_
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), PAIRS)
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.35])
-def test_what_is_added_to_a_tone_is_faint_and_not_at_the_borders(
+def test_resampling_noise_is_faint_and_not_at_frame_borders(
     from_rate: int, to_rate: int, share: float
 ) -> None:
     """A tone at a share of the lower rate, and what is left beside it at each place of a frame."""
@@ -70,6 +70,6 @@ def test_what_is_added_to_a_tone_is_faint_and_not_at_the_borders(
 
 
 @pytest.mark.parametrize("rate", sorted({info.rate for info in codecs.describe()}))
-def test_nothing_is_resampled_where_rates_agree(rate: int) -> None:
+def test_equal_rates_are_not_resampled(rate: int) -> None:
     sound = np.arange(rate // 50, dtype=np.int16)
     assert Resampler(rate, rate).process(sound) is sound

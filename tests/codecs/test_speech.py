@@ -41,23 +41,25 @@ def need(name: str) -> Codec:
 
 
 @pytest.mark.parametrize(("name", "decibels"), WAVEFORM.items())
-def test_the_waveform_is_kept(name: str, decibels: float, speech: Speech, carry: Carry) -> None:
+def test_waveform_codecs_keep_their_signal_to_noise_ratio(
+    name: str, decibels: float, speech: Speech, carry: Carry
+) -> None:
     codec = need(name)
     said = speech(codec.rate)
     assert signal_to_noise(said, carry(codec, said), codec.rate) > decibels
 
 
 @pytest.mark.parametrize(("name", "least"), VOCODERS.items())
-def test_speech_is_understood(name: str, least: float, speech: Speech, carry: Carry) -> None:
+def test_decoded_speech_is_intelligible(
+    name: str, least: float, speech: Speech, carry: Carry
+) -> None:
     codec = need(name)
     said = speech(codec.rate)
     assert intelligibility(said, carry(codec, said), codec.rate) > least
 
 
 @pytest.mark.parametrize("name", codecs.names())
-def test_speech_survives_the_loss_of_every_twentieth_packet(
-    name: str, speech: Speech, carry: Carry
-) -> None:
+def test_speech_is_intelligible_at_5_percent_loss(name: str, speech: Speech, carry: Carry) -> None:
     """And concealment is better than the silence that a gap would be."""
     codec = codecs.create(name)
     said = speech(codec.rate)
@@ -72,7 +74,7 @@ def test_speech_survives_the_loss_of_every_twentieth_packet(
 
 @pytest.mark.parametrize("name", codecs.names())
 @pytest.mark.parametrize("ptime", [5, 10, 20, 30, 40, 60, 100, 120])
-def test_packets_of_other_lengths(name: str, ptime: int, carry: Carry) -> None:
+def test_other_packet_lengths_are_decoded(name: str, ptime: int, carry: Carry) -> None:
     codec = codecs.create(name)
     size = codec.packet_samples(ptime)
     # Whole frames, of which none is longer than 20 ms, but for one mode of iLBC.
@@ -89,7 +91,7 @@ def test_no_packet_is_longer_than_200_ms(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in VOCODERS if name in codecs.names()])
-def test_half_a_frame_is_refused(name: str) -> None:
+def test_a_partial_frame_is_refused(name: str) -> None:
     codec = codecs.create(name)
     for samples in (0, 1, codec.packet_samples(20) - 1, codec.rate):
         with pytest.raises(ValueError, match=codec.name):

@@ -37,7 +37,7 @@ USER = "01101" + "0010" + "0" * 5 + "10101010" * 2
     ],
 )
 @pytest.mark.parametrize("rate", [8000, 16000, 32000])
-def test_what_a_packet_is_made_of(bits: tuple[str, ...], frames: int, rate: int) -> None:
+def test_packets_are_split_into_frames(bits: tuple[str, ...], frames: int, rate: int) -> None:
     assert len(SpeexCodec(rate).decode(packed(*bits))) == frames * rate // 50
 
 
@@ -57,7 +57,7 @@ def test_what_a_packet_is_made_of(bits: tuple[str, ...], frames: int, rate: int)
         (SILENT,) * 11,
     ],
 )
-def test_what_is_no_packet(bits: tuple[str, ...]) -> None:
+def test_invalid_packets_are_refused(bits: tuple[str, ...]) -> None:
     with pytest.raises(RemoteProtocolError):
         SpeexCodec(16000).decode(packed(*bits))
 

@@ -89,7 +89,7 @@ print(before[0], others()[1] - before[1])
         *(f"code('{name}')" for name in ("PCMU", "L16/44100", "iLBC/20", "iLBC/30")),
     ],
 )
-def test_no_operation_on_sound_wakes_a_second_thread(operation: str) -> None:
+def test_sound_operations_use_a_single_thread(operation: str) -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")
     }

@@ -72,7 +72,7 @@ def uses() -> dict[tuple[str, str], set[str]]:
 USES = uses()
 
 
-def test_every_expression_that_is_used_is_found() -> None:
+def test_every_used_expression_is_found() -> None:
     assert len(USES) > 50
     assert "sub" in USES["spech.sip.message.grammar", "_QUOTED_PAIR"]
 
@@ -103,9 +103,7 @@ def test_every_expression_takes_linear_time(module: str, name: str) -> None:
         (r"a(?:[ab]*c)?", {"searches": True, "repeats": True}),
     ],
 )
-def test_expressions_that_take_longer_are_recognised(
-    expression: str, options: dict[str, bool]
-) -> None:
+def test_superlinear_expressions_are_recognized(expression: str, options: dict[str, bool]) -> None:
     assert superlinear(re.compile(expression), **options) is not None
 
 
@@ -225,18 +223,18 @@ def growing(
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
-def test_repeated_characters_cost_what_they_are_long(work: Work, parser: Parser) -> None:
+def test_repeated_characters_cost_linear_time(work: Work, parser: Parser) -> None:
     assert growing(parser, SPECIAL, work.closely) == []
 
 
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
-def test_repeated_pairs_cost_what_they_are_long(work: Work, parser: Parser) -> None:
+def test_repeated_pairs_cost_linear_time(work: Work, parser: Parser) -> None:
     """In one order: repeated, the other order is the same text but for its first character."""
     chosen = [pair for pair in pairs() if pair[:1] < pair[1:]]
     assert growing(parser, chosen, work.quickly) == []
 
 
-def test_parsers_that_grow_faster_are_recognised(work: Work) -> None:
+def test_superlinear_parsers_are_recognized(work: Work) -> None:
     def slices(data: bytes) -> None:
         while data:
             data = data.removeprefix(b"a")

@@ -129,7 +129,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.is_program], ids=lambda block: block.name)
-async def test_programs(block: Block, far_end: FarEnd, folder: Path) -> None:
+async def test_programs_in_documents_run(block: Block, far_end: FarEnd, folder: Path) -> None:
     code = block.code.replace("@pbx.example.org", f"@{far_end.server}").replace("…", PASSWORD)
     (folder / "program.py").write_text(code)
     with trio.fail_after(PATIENCE):
@@ -149,7 +149,7 @@ async def test_programs(block: Block, far_end: FarEnd, folder: Path) -> None:
 
 @pytest.mark.usefixtures("asterisk")
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.is_test], ids=lambda block: block.name)
-async def test_tests(block: Block, folder: Path) -> None:
+async def test_tests_in_documents_pass(block: Block, folder: Path) -> None:
     (folder / "test_block.py").write_text(block.code)
     command = [sys.executable, "-m", "pytest", "-q", "-o", "trio_mode=true", "-p", "no:xdist"]
     with trio.fail_after(PATIENCE):
@@ -167,7 +167,7 @@ async def test_tests(block: Block, folder: Path) -> None:
     [b for b in BLOCKS if not b.is_program and not b.is_test],
     ids=lambda block: block.name,
 )
-async def test_fragments(block: Block, far_end: FarEnd) -> None:
+async def test_fragments_in_documents_run(block: Block, far_end: FarEnd) -> None:
     names = {name: getattr(spech, name) for name in spech.__all__} | {"trio": trio}
     # Nobody has to wait as long as the reader of the block would.
     code = re.sub(r"trio\.sleep\(\d\d+\)", "trio.sleep(1)", block.code)

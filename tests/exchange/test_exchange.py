@@ -46,7 +46,7 @@ async def next_call(phone: Phone) -> IncomingCall:
     return await anext(phone.incoming_calls())
 
 
-async def test_echo_says_back_what_it_hears() -> None:
+async def test_echo_returns_received_sound() -> None:
     async with exchange_is_open() as exchange, phone_of("alice", exchange) as phone:
         await phone.registered(timeout=5)
         async with phone.call("600") as call:
@@ -68,7 +68,7 @@ async def test_the_tone_extension_sounds_without_a_gap() -> None:
     assert_tone(heard[4000:], 8000, 440, purity=0.99)
 
 
-async def test_digits_are_played_back_as_sound_and_as_keys() -> None:
+async def test_digits_are_played_back_as_tones_and_events() -> None:
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as phone,
@@ -84,7 +84,7 @@ async def test_digits_are_played_back_as_sound_and_as_keys() -> None:
     assert_tone(sounding(prompt, 8000)[400:1200], 8000, 880, tolerance=20)
 
 
-async def test_604_calls_back() -> None:
+async def test_extension_604_calls_back() -> None:
     async with exchange_is_open() as exchange, phone_of("alice", exchange) as phone:
         await phone.registered(timeout=5)
         async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ async def test_a_caller_who_gives_up_ends_the_other_leg() -> None:
             await over.wait()
 
 
-async def test_a_declined_call_is_declined_for_the_caller() -> None:
+async def test_a_declined_call_is_reported_to_the_caller() -> None:
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as alice,
@@ -183,7 +183,7 @@ async def test_a_declined_call_is_declined_for_the_caller() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [("699", 404), ("bob", 480)])
-async def test_what_is_not_there_is_not_found(number: str, status: int) -> None:
+async def test_unreachable_numbers_are_refused(number: str, status: int) -> None:
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as phone,
@@ -207,7 +207,7 @@ async def test_a_wrong_password_is_refused() -> None:
     assert (refused.value.status, failed.value.status) == (403, 403)
 
 
-async def test_who_leaves_is_not_found_any_more() -> None:
+async def test_an_unregistered_user_is_not_found() -> None:
     async with exchange_is_open() as exchange:
         async with phone_of("alice", exchange) as phone:
             await phone.registered(timeout=5)
@@ -262,7 +262,7 @@ async def test_an_extension_is_transferred_to_a_user() -> None:
             await call.transfer("bob")
 
 
-async def test_an_extension_and_a_user_are_connected() -> None:
+async def test_an_attended_transfer_connects_an_extension_and_a_user() -> None:
     """Attended: Alice has Bob and 601, and connects them."""
     async with (
         exchange_is_open() as exchange,
@@ -285,7 +285,7 @@ async def test_an_extension_and_a_user_are_connected() -> None:
             await other.transfer_to(one)
 
 
-async def test_a_transfer_to_nobody_leaves_the_call_as_it_was() -> None:
+async def test_a_transfer_to_an_unknown_user_keeps_the_call() -> None:
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as alice,

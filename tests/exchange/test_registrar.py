@@ -81,7 +81,7 @@ def status(response: Response | None) -> int:
     return response.status
 
 
-def test_a_binding_lasts_as_long_as_was_asked_for(client: Client) -> None:
+def test_a_binding_lasts_for_the_requested_time(client: Client) -> None:
     response = client.send("Contact: <sip:alice@10.0.0.9>;expires=60", now=100)
     assert status(response) == 200
     assert response is not None
@@ -90,7 +90,7 @@ def test_a_binding_lasts_as_long_as_was_asked_for(client: Client) -> None:
     assert contacts(client.registrar, 160) == []
 
 
-def test_expires_of_the_request_and_its_bounds(client: Client) -> None:
+def test_the_requested_expiry_is_bounded(client: Client) -> None:
     response = client.send("Contact: <sip:alice@10.0.0.9>", "Expires: 99999999")
     assert response is not None
     assert response.headers.get("Contact") == f"<sip:alice@10.0.0.9>;expires={MAX_EXPIRES}"
@@ -100,7 +100,7 @@ def test_expires_of_the_request_and_its_bounds(client: Client) -> None:
     assert response.headers.get("Min-Expires") == str(MIN_EXPIRES)
 
 
-def test_several_places_and_their_removal(client: Client) -> None:
+def test_several_contacts_are_added_and_removed(client: Client) -> None:
     client.send("Contact: <sip:alice@10.0.0.9>")
     client.send("Contact: <sip:alice@10.0.0.8>")
     assert contacts(client.registrar) == ["sip:alice@10.0.0.8", "sip:alice@10.0.0.9"]
@@ -130,13 +130,13 @@ def test_a_late_request_does_not_undo_a_newer_one(client: Client) -> None:
     assert status(client.send("Contact: <sip:alice@10.0.0.9>;expires=0")) == 200
 
 
-def test_places_do_not_pile_up(client: Client) -> None:
+def test_the_number_of_contacts_is_limited(client: Client) -> None:
     for number in range(50):
         client.send(f"Contact: <sip:alice@10.0.0.9:{5000 + number}>")
     assert len(contacts(client.registrar)) == 10
 
 
-def test_rubbish_is_400(client: Client) -> None:
+def test_a_malformed_request_is_refused_with_400(client: Client) -> None:
     assert status(client.send("Contact: <<<")) == 400
 
 
@@ -145,7 +145,7 @@ def test_rubbish_is_400(client: Client) -> None:
     [("alice", "wrong", "alice"), ("mallory", "secret", "mallory"), ("bob", "other", "alice")],
 )
 @pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
-def test_who_is_not_who_they_say_is_refused(
+def test_wrong_credentials_are_refused(
     registrar: Registrar, user: str, password: str, address: str, method: str
 ) -> None:
     client = Client(registrar, user, password)
@@ -154,7 +154,7 @@ def test_who_is_not_who_they_say_is_refused(
     assert contacts(registrar) == []
 
 
-def test_a_caller_who_proves_it_comes_in(client: Client) -> None:
+def test_an_authenticated_caller_is_accepted(client: Client) -> None:
     assert client.send(method="INVITE") is None
 
 
@@ -187,7 +187,7 @@ def test_other_requests_are_not_the_registrars(client: Client) -> None:
         ("", False),
     ],
 )
-def test_credentials_serve_only_for_the_uri_that_they_were_made_for(
+def test_credentials_are_valid_only_for_their_uri(
     client: Client, method: str, uri: str, right: bool
 ) -> None:
     """RFC 7616 3.4.6: else credentials that were overheard would serve for another request."""
@@ -196,7 +196,7 @@ def test_credentials_serve_only_for_the_uri_that_they_were_made_for(
     assert right or (response is not None and response.status == 400)
 
 
-def test_wrong_passwords_are_counted_in_few_lines_a_source(
+def test_wrong_passwords_are_logged_with_few_lines_for_each_source(
     registrar: Registrar, caplog: pytest.LogCaptureFixture
 ) -> None:
     guesser = Client(registrar, password="guess")

@@ -10,7 +10,7 @@ from spech.descriptors import ConnectionBudget, connection_limit
 
 
 @pytest.mark.parametrize("descriptors", [64, 256, 1024, 4096, 1_048_576, resource.RLIM_INFINITY])
-def test_a_quarter_of_the_descriptors_is_left_for_calls(descriptors: int) -> None:
+def test_a_quarter_of_the_descriptors_is_reserved_for_calls(descriptors: int) -> None:
     limit = connection_limit(descriptors)
     assert limit >= 8
     if descriptors > 0:

@@ -21,7 +21,7 @@ def test_each_source_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_milestones_tell_how_often(caplog: pytest.LogCaptureFixture) -> None:
+def test_milestones_log_the_number_of_incidents(caplog: pytest.LogCaptureFixture) -> None:
     incidents = Incidents(LOG, milestones=True)
     for _ in range(240):
         incidents.note("192.0.2.1", "a wrong password")
@@ -30,7 +30,7 @@ def test_milestones_tell_how_often(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_many_sources_fill_neither_memory_nor_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_sources_do_not_fill_memory_or_log(caplog: pytest.LogCaptureFixture) -> None:
     incidents = Incidents(LOG)
     for number in range(5000):
         incidents.note(f"10.0.{number // 250}.{number % 250}", "rubbish")
@@ -38,7 +38,7 @@ def test_many_sources_fill_neither_memory_nor_log(caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) == 1000
 
 
-def test_the_exception_that_is_handled_is_shown_on_request(
+def test_the_handled_exception_is_logged_on_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     incidents = Incidents(LOG)

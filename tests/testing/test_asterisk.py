@@ -21,7 +21,7 @@ def own() -> Asterisk:
     return Asterisk(dialplan="exten = 700,1,Answer()\n same = n,Hangup()\n")
 
 
-def test_it_starts_listens_and_is_gone_afterwards(own: Asterisk) -> None:
+def test_asterisk_starts_and_stops_with_its_block(own: Asterisk) -> None:
     with own:
         assert own.channels() == 0
         assert "Ready" in own.log
@@ -43,13 +43,13 @@ def test_it_starts_listens_and_is_gone_afterwards(own: Asterisk) -> None:
         own.command("core show version")
 
 
-def test_two_run_side_by_side(own: Asterisk) -> None:
+def test_two_asterisks_run_at_once(own: Asterisk) -> None:
     with own, Asterisk() as other:
         assert own.port != other.port
         assert own.channels() == other.channels() == 0
 
 
-def test_one_that_cannot_start_says_why(own: Asterisk) -> None:
+def test_a_failed_start_reports_the_cause(own: Asterisk) -> None:
     broken = Asterisk(files={"modules.conf": "require = res_does_not_exist.so\n"})
     with pytest.raises(AsteriskUnavailable, match="res_does_not_exist"), broken:
         pass

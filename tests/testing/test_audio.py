@@ -14,7 +14,7 @@ from spech.testing import audio
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 @pytest.mark.parametrize("frequency", [100.0, 440.0, 1004.0, 3333.3])
 @pytest.mark.parametrize("level", [-3.1, -20.0, -50.0])
-def test_a_sine_is_found_with_its_frequency_and_level(
+def test_frequency_and_level_of_a_sine_are_measured(
     rate: int, frequency: float, level: float
 ) -> None:
     found = audio.tone(audio.sine(frequency, rate, 0.5, level=level), rate)
@@ -23,7 +23,7 @@ def test_a_sine_is_found_with_its_frequency_and_level(
     assert found.purity > 0.99
 
 
-def test_bytes_and_arrays_are_the_same() -> None:
+def test_bytes_and_arrays_are_measured_equally() -> None:
     pcm = audio.sine(440, 8000, 0.2)
     assert audio.tone(pcm.tobytes(), 8000) == audio.tone(pcm, 8000)
 
@@ -53,7 +53,7 @@ def test_noise_has_no_pure_tone() -> None:
         audio.assert_silence(noise)
 
 
-def test_wrong_frequency_and_wrong_level_are_told() -> None:
+def test_wrong_frequency_and_level_are_reported() -> None:
     pcm = audio.sine(440, 8000, 0.5, level=-20)
     audio.assert_tone(pcm, 8000, 442, level=-21)
     with pytest.raises(AssertionError, match=r"wanted a tone of 450 Hz"):
@@ -65,7 +65,7 @@ def test_wrong_frequency_and_wrong_level_are_told() -> None:
         audio.assert_level(pcm, -10)
 
 
-def test_silence_around_the_sound_is_cut() -> None:
+def test_silence_around_the_sound_is_trimmed() -> None:
     silence = np.zeros(4000, dtype=np.int16)
     pcm = audio.sine(440, 8000, 0.5)
     whole = np.concatenate([silence, pcm, silence])
@@ -73,14 +73,14 @@ def test_silence_around_the_sound_is_cut() -> None:
     assert len(audio.sounding(silence, 8000)) == 0
 
 
-def test_digits_are_heard_among_silence() -> None:
+def test_digits_are_detected_between_silence() -> None:
     silence = np.zeros(800, dtype=np.int16)
     keys = [np.concatenate([digit(key, 0.1, 8000), silence]) for key in "1234*0#"]
     assert audio.digits(np.concatenate(keys), 8000) == "1234*0#"
     assert audio.digits(audio.sine(697, 8000, 1), 8000) == ""
 
 
-def test_wav_files_go_out_and_come_back(tmp_path: Path) -> None:
+def test_wav_files_are_written_and_read_back(tmp_path: Path) -> None:
     pcm = audio.sine(440, 16000, 0.1)
     audio.write_wav(tmp_path / "tone.wav", pcm, 16000)
     back, rate = audio.read_wav(tmp_path / "tone.wav")

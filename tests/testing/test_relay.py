@@ -19,18 +19,18 @@ def walk(network: Network, count: int = 20000, seed: int = 1) -> list[list[float
     return [[at - n * TICK for at in path.arrivals(n * TICK)] for n in range(count)]
 
 
-def test_a_network_that_does_nothing_does_nothing() -> None:
+def test_a_perfect_network_changes_nothing() -> None:
     assert walk(Network()) == [[pytest.approx(0.0)]] * 20000
 
 
-def test_the_same_seed_does_the_same() -> None:
+def test_the_same_seed_repeats_the_same_impairments() -> None:
     network = Network(loss=0.1, jitter=0.04, duplication=0.1, reordering=0.1)
     assert walk(network) == walk(network)
     assert walk(network) != walk(network, seed=2)
 
 
 @pytest.mark.parametrize(("burst", "mean"), [(None, 1 / 0.95), (4.0, 4.0)])
-def test_loss_alone_and_in_bursts(burst: float | None, mean: float) -> None:
+def test_losses_are_independent_or_in_bursts(burst: float | None, mean: float) -> None:
     lost = [not delays for delays in walk(Network(loss=0.05, burst=burst), 200000)]
     assert sum(lost) / len(lost) == pytest.approx(0.05, rel=0.1)
     runs = [len(list(run)) for gone, run in itertools.groupby(lost) if gone]
@@ -44,23 +44,23 @@ def test_jitter_keeps_the_order() -> None:
     assert all(later - earlier > -TICK - 1e-9 for earlier, later in itertools.pairwise(delays))
 
 
-def test_held_back_packets_are_overtaken() -> None:
+def test_delayed_packets_are_overtaken() -> None:
     delays = [delay for [delay] in walk(Network(reordering=0.1))]
     assert sum(delay > 0.049 for delay in delays) / len(delays) == pytest.approx(0.1, rel=0.1)
     assert min(delays) == pytest.approx(0.0)
 
 
-def test_packets_that_arrive_twice() -> None:
+def test_duplicated_packets_arrive_twice() -> None:
     twice = [len(delays) == 2 for delays in walk(Network(duplication=0.1))]
     assert sum(twice) / len(twice) == pytest.approx(0.1, rel=0.1)
 
 
-def test_a_slow_clock_and_a_fast_one() -> None:
+def test_slow_and_fast_clocks_drift() -> None:
     assert walk(Network(drift=0.001), 1001)[-1] == [pytest.approx(0.02)]
     assert walk(Network(delay=0.1, drift=-0.001), 1001)[-1] == [pytest.approx(0.08)]
 
 
-async def test_datagrams_go_there_and_back() -> None:
+async def test_datagrams_are_relayed_in_both_directions() -> None:
     with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as far:
         await far.bind(("127.0.0.1", 0))
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as near:

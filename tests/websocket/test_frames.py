@@ -75,7 +75,7 @@ async def poll_until(frames: FrameStream, received: list[bytes], count: int) -> 
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 320, 1920, 65535])
-async def test_frames_there_and_back(size: int) -> None:
+async def test_frames_are_carried_in_both_directions(size: int) -> None:
     payload = bytes(range(256)) * (size // 256 + 1)
     payload = payload[:size]
     async with websocket_pair() as pair:
@@ -92,7 +92,7 @@ async def test_frames_there_and_back(size: int) -> None:
         assert at_server == at_client == [payload]
 
 
-async def test_what_the_lean_end_sends_a_library_understands() -> None:
+async def test_the_library_reads_our_frames() -> None:
     async with websocket_pair() as pair:
         pair.client_frames.send_frame(b"one")
         assert await pair.server.get_message() == b"one"
@@ -100,7 +100,7 @@ async def test_what_the_lean_end_sends_a_library_understands() -> None:
         assert await pair.client.get_message() == b"two"
 
 
-async def test_text_fragments_and_pings_go_by_the_library() -> None:
+async def test_text_fragments_and_pings_are_left_to_the_library() -> None:
     async with websocket_pair() as pair:
         received: list[bytes] = []
         with pair.server_frames.polled(received.append):
@@ -118,7 +118,7 @@ async def test_text_fragments_and_pings_go_by_the_library() -> None:
         assert received == [b"whole"]
 
 
-async def test_the_close_is_heard_while_polled_and_afterwards() -> None:
+async def test_a_close_is_noticed_while_polled_and_afterwards() -> None:
     async with websocket_pair() as pair, trio.open_nursery() as nursery:
         with pair.server_frames.polled(lambda frame: None):
             nursery.start_soon(pair.client.aclose)
@@ -134,7 +134,7 @@ async def test_the_close_is_heard_while_polled_and_afterwards() -> None:
             await pair.server.get_message()
 
 
-async def test_a_torn_connection_is_heard() -> None:
+async def test_a_broken_connection_is_noticed() -> None:
     async with websocket_pair() as pair:
         with pair.server_frames.polled(lambda frame: None):
             await pair.client_frames.aclose()
@@ -144,7 +144,7 @@ async def test_a_torn_connection_is_heard() -> None:
             assert not pair.client_frames.send_frame(b"too late")
 
 
-async def test_a_peer_that_does_not_read_makes_frames_drop() -> None:
+async def test_frames_are_dropped_if_the_peer_does_not_read() -> None:
     async with websocket_pair() as pair:
         pair.server_frames.keep_queue_short(4 * 320)
         sent = 0
@@ -183,7 +183,7 @@ async def feed(frames: FrameStream, raw: socket.socket, data: bytes, step: int) 
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-async def test_pieces_of_any_size(step: int) -> None:
+async def test_frames_may_arrive_in_pieces_of_any_size(step: int) -> None:
     async with client_end() as (frames, raw):
         received: list[bytes] = []
         long = bytes(300)
@@ -204,7 +204,7 @@ async def test_pieces_of_any_size(step: int) -> None:
         b"\x82\x7f" + bytes(6) + b"\x00\x03one",  # a length of 64 bits
     ],
 )
-async def test_what_is_not_a_plain_frame_is_left_to_the_library(frame: bytes) -> None:
+async def test_other_frames_are_left_to_the_library(frame: bytes) -> None:
     async with client_end() as (frames, raw):
         received: list[bytes] = []
         with frames.polled(received.append):
@@ -213,7 +213,7 @@ async def test_what_is_not_a_plain_frame_is_left_to_the_library(frame: bytes) ->
         assert await frames.receive_some() == HEAD + frame
 
 
-async def test_a_refusal_is_left_to_the_library() -> None:
+async def test_a_refused_handshake_is_left_to_the_library() -> None:
     refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n\x82\x03one"
     async with client_end() as (frames, raw):
         received: list[bytes] = []
