@@ -54,7 +54,7 @@ class Volume:
         """Return the next tick of 20 ms at the present volume."""
         wanted = self.gain
         if self._leveller is not None:
-            wanted += self._leveller.receive(pcm)
+            wanted += self._leveller.gain_for(pcm)
         if wanted != self._gain.decibels:
             self._gain.decibels = wanted
         return self._gain.process(pcm)
@@ -74,7 +74,7 @@ class Leveller:
         self._power = 0.0
         self._heard = 0
 
-    def receive(self, pcm: Samples) -> float:
+    def gain_for(self, pcm: Samples) -> float:
         """Take a tick of 20 ms before gain, and return the gain for it in dB."""
         level = dbfs(pcm)
         self._levels.append(level)

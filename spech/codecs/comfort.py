@@ -99,7 +99,7 @@ class NoiseGenerator:
         self._tail: NDArray[np.float64] | None = None
         self._rest: Samples = np.zeros(0, np.int16)
 
-    def receive(self, payload: bytes) -> None:
+    def describe(self, payload: bytes) -> None:
         """Take a description of any length; without coefficients the noise is white.
 
         An empty payload is ignored.

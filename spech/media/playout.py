@@ -237,7 +237,7 @@ class Playout:
         codec, buffer = self._codec, self._session.buffer
         if self._noise is None:
             self._noise = NoiseGenerator(codec.rate, self._clock)
-        self._noise.receive(packet.payload)
+        self._noise.describe(packet.payload)
         units = self._samples * self._clock // codec.rate
         following = buffer.following
         if (

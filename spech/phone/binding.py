@@ -174,7 +174,7 @@ class AccountBinding:
         """Resolve the registrar's name again, because the user agent wants to register."""
         self._due.set()
 
-    def receive(self, registration: Registration) -> None:
+    def receive_registration(self, registration: Registration) -> None:
         """Handle a change of the registration."""
         self._unreachable = None
         if self._bound is not None:

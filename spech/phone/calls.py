@@ -294,7 +294,7 @@ class Calls:
         queue = self._queues[session] = EventQueue()
         return queue
 
-    def receive(self, event: events.SessionEvent) -> None:
+    def receive_event(self, event: events.SessionEvent) -> None:
         """Handle an event of one of the calls."""
         if isinstance(event, events.TransferRequested):
             driver = self._driver_of(event.session)

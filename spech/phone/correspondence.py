@@ -226,7 +226,7 @@ class Correspondence:
 
     # ------------------------------------------------------------------ events
 
-    def receive(
+    def receive_event(
         self,
         event: events.SubscriptionChanged
         | events.ResubscribeDue

@@ -140,7 +140,7 @@ class IncomingQueue:
         self._open = True
         return _Arrivals(self._arrivals)
 
-    def receive(self, session: Session) -> None:
+    def receive_invite(self, session: Session) -> None:
         """Let an incoming call ring, or refuse it."""
         if session.replaces is not None:
             self._calls.replace(session.replaces, session)

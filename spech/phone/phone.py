@@ -320,10 +320,10 @@ class Phone:
     def _receive_event(self, event: events.Event) -> None:
         match event:
             case events.InviteReceived(session):
-                self._incoming.receive(session)
+                self._incoming.receive_invite(session)
             case events.RegistrationChanged(registration):
                 if self._binding is not None:
-                    self._binding.receive(registration)
+                    self._binding.receive_registration(registration)
             case events.RefreshDue():
                 if self._binding is not None:
                     self._binding.receive_due()
@@ -334,9 +334,9 @@ class Phone:
                 | events.ResubscribeDue()
                 | events.Notified()
             ):
-                self._correspondence.receive(event)
+                self._correspondence.receive_event(event)
             case _ if isinstance(event, events.SessionEvent):
-                self._calls.receive(event)
+                self._calls.receive_event(event)
             case _:
                 pass  # The endpoint has handled it.
 

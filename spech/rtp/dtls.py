@@ -125,7 +125,7 @@ class Handshake:
         """Send the first flight."""
         self._proceed()
 
-    def receive(self, datagram: bytes) -> None:
+    def receive_datagram(self, datagram: bytes) -> None:
         """Take one datagram of the peer. Anything that is not DTLS is ignored."""
         self._connection.bio_write(datagram)
         self._proceed()
@@ -245,7 +245,9 @@ class Association:
             return self.failure is None
         return any(handshake.keys is None for handshake in self._handshakes.values())
 
-    def receive(self, datagram: bytes, source: Address, destination: Address | None) -> bool:
+    def receive_datagram(
+        self, datagram: bytes, source: Address, destination: Address | None
+    ) -> bool:
         """Take a datagram; return whether it was used. ``destination`` is where we send RTP."""
         if self._peer.client:
             address = self._answerer(datagram, source, destination)
@@ -256,7 +258,7 @@ class Association:
             return False
         handshake = self._handshakes[address]
         done = handshake.keys is not None
-        handshake.receive(datagram)
+        handshake.receive_datagram(datagram)
         self._look(address, destination)
         if handshake.keys is not None and not done:
             self.proven = source

@@ -107,7 +107,7 @@ class DigitReceiver:
         self._step = 0
         self._ended = True
 
-    def receive(
+    def receive_telephone_event(
         self, timestamp: int, payload: bytes, *, marker: bool = False, late: bool = False
     ) -> str | None:
         """Take one event packet; return the digit when it is the first of its event.
@@ -189,7 +189,7 @@ class EventSource:
         self.digits = digits
         self.sequence = SequenceTracker()
 
-    def receive(self, packet: RtpPacket) -> str | None:
+    def receive_rtp(self, packet: RtpPacket) -> str | None:
         """Take a packet; return a digit if it is the first of its event.
 
         Raises:
@@ -199,6 +199,6 @@ class EventSource:
         if status is Arrival.DUPLICATE:
             return None
         late = status is Arrival.REORDERED
-        return self.digits.receive(
+        return self.digits.receive_telephone_event(
             packet.timestamp, packet.payload, marker=packet.marker, late=late
         )

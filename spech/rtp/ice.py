@@ -248,7 +248,7 @@ class IceAgent:
         self._checks[transaction] = _Check(
             pair, datagram, self.controlling, nominates, consent, timeout, now + timeout
         )
-        pair.receive(PairInput.SENT)
+        pair.feed(PairInput.SENT)
         self._send(pair.component, datagram, pair.remote.address)
 
     def _repeat(self, transaction: bytes, check: _Check, now: float) -> None:
@@ -298,7 +298,7 @@ class IceAgent:
             elif pair.component == RTP:
                 self._become(IceState.LOST)
             else:
-                pair.receive(PairInput.REFUSED)
+                pair.feed(PairInput.REFUSED)
                 del self._selected[pair.component]
 
     def _interval(self) -> float:
@@ -306,7 +306,7 @@ class IceAgent:
 
     # Receiving
 
-    def receive(
+    def receive_stun(
         self, data: bytes | memoryview, component: int, source: Address, now: float
     ) -> None:
         """Take a STUN message that arrived at the socket of a component.
@@ -360,8 +360,8 @@ class IceAgent:
         pair.nominating |= nominated
         if self._lite:
             # The request is authenticated, which is enough for a lite agent.
-            pair.receive(PairInput.TRIGGERED)
-            pair.receive(PairInput.ANSWERED)
+            pair.feed(PairInput.TRIGGERED)
+            pair.feed(PairInput.ANSWERED)
         elif pair.state is not PairState.SUCCEEDED:
             self._trigger(pair)
         if pair.nominating and pair.state is PairState.SUCCEEDED and not self.controlling:
@@ -410,10 +410,10 @@ class IceAgent:
         pair = check.pair
         if pair.state is not PairState.SUCCEEDED:
             pair.worked_at = now
-        pair.receive(PairInput.ANSWERED)
+        pair.feed(PairInput.ANSWERED)
         for other in self._pairs.values():  # section 7.2.5.3.3
             if other.remote.foundation == pair.remote.foundation:
-                other.receive(PairInput.THAW)
+                other.feed(PairInput.THAW)
         if check.nominates if self.controlling else pair.nominating:
             self._select(pair, now)
 
@@ -439,7 +439,7 @@ class IceAgent:
             if known is None or pair.component < known.component:
                 first[pair.remote.foundation] = pair
         for pair in first.values():
-            pair.receive(PairInput.THAW)
+            pair.feed(PairInput.THAW)
 
     def _priority(self, pair: Pair) -> int:
         return pair.priority(self.controlling)
@@ -448,12 +448,12 @@ class IceAgent:
         """Check a pair next, and replace a check in progress (section 7.3.1.4)."""
         for check in self._checks.values():
             check.replaced |= check.pair is pair
-        pair.receive(PairInput.TRIGGERED)
+        pair.feed(PairInput.TRIGGERED)
         if pair not in self._triggered:
             self._triggered.append(pair)
 
     def _fail(self, pair: Pair) -> None:
-        pair.receive(PairInput.REFUSED)
+        pair.feed(PairInput.REFUSED)
         if pair.state is PairState.FAILED:
             pair.nominating = False
 

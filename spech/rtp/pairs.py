@@ -75,7 +75,7 @@ class Pair:
     def component(self) -> int:
         return self.remote.component
 
-    def receive(self, what: PairInput) -> None:
+    def feed(self, what: PairInput) -> None:
         """Change the state by the table."""
         self.state = PAIRS[self.state].get(what, self.state)
 

@@ -140,7 +140,7 @@ class Protection:
         """Take a DTLS datagram; return whether it was used."""
         here = self._way(component)
         association = here.association
-        if association is None or not association.receive(data, source, destination):
+        if association is None or not association.receive_datagram(data, source, destination):
             return False
         if association.keys is not None:  # Packets that follow can be decrypted at once.
             self._use(here, association.keys)

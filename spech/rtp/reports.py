@@ -93,7 +93,7 @@ class Reports:
             packets.append(ExtendedReport(sent.ssrc, tuple(extended)))
         return b"".join(map(rtcp.build, packets))
 
-    def receive(
+    def receive_rtcp(
         self,
         packet: rtcp.RtcpPacket,
         ours: int,

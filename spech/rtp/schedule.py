@@ -102,7 +102,7 @@ class Schedule:
         self._previous = now
         self._next = now + spread(self._fixed(now), self._rng)
 
-    def receive(self, size: int, now: float) -> None:
+    def count_received(self, size: int, now: float) -> None:
         """Note that ``size`` bytes of RTCP came from the peer."""
         self._note_size(size)
         self._heard(now)

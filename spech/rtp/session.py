@@ -247,7 +247,7 @@ class RtpSession:
         if packet.payload_type not in self._contents:
             raise RemoteProtocolError(f"RTP payload type {packet.payload_type} was not negotiated")
 
-    def receive(self, packet: RtpPacket, arrival: float) -> str | None:
+    def receive_rtp(self, packet: RtpPacket, arrival: float) -> str | None:
         """Take a packet of the peer; return a digit if it is the first of its event.
 
         Each packet counts for the loss of its source, whatever it holds (RFC 3550 A.1).
@@ -285,7 +285,7 @@ class RtpSession:
             self.buffer.pass_over(sequence)
             if content is _Content.EVENT:
                 late = status is Arrival.REORDERED
-                return self._digits.receive(
+                return self._digits.receive_telephone_event(
                     packet.timestamp, packet.payload, marker=packet.marker, late=late
                 )
             self.check(packet)
@@ -318,7 +318,7 @@ class RtpSession:
             same = packet.ssrc == self._remote_ssrc
             self._events = EventSource(packet.ssrc, self._digits if same else DigitReceiver())
         self.counts.received += 1
-        return self._events.receive(packet)
+        return self._events.receive_rtp(packet)
 
     def _receive_other(self, packet: RtpPacket, arrival: float) -> str | None:
         """A packet of another source: the first one, or one that takes its place.
@@ -331,7 +331,7 @@ class RtpSession:
         before, self._other = self._other, None
         if self._remote_ssrc is None or not self._sounded:
             self._change_source(packet.ssrc)
-            return self.receive(packet, arrival)
+            return self.receive_rtp(packet, arrival)
         if (
             before is None
             or before.packet.ssrc != packet.ssrc
@@ -341,8 +341,8 @@ class RtpSession:
             self._other = _Other(packet, arrival, self.counts.received)
             return None
         self._change_source(packet.ssrc)
-        digit = self.receive(before.packet, before.arrival)
-        return self.receive(packet, arrival) or digit
+        digit = self.receive_rtp(before.packet, before.arrival)
+        return self.receive_rtp(packet, arrival) or digit
 
     def _change_source(self, ssrc: int) -> None:
         """Follow a peer that has a new SSRC, with its own sequence numbers and timestamps."""
@@ -474,12 +474,14 @@ class RtpSession:
             RemoteProtocolError: it is not RTCP.
         """
         packets = rtcp.parse(data)
-        self.reports.schedule.receive(len(data), arrival)
+        self.reports.schedule.count_received(len(data), arrival)
         for packet in packets:
             if packet.ssrc == self.ssrc:
                 self._collide()  # another source uses our SSRC, or our own packets come back
             else:
-                self.reports.receive(packet, self.ssrc, self._remote_ssrc, self._reception, arrival)
+                self.reports.receive_rtcp(
+                    packet, self.ssrc, self._remote_ssrc, self._reception, arrival
+                )
 
     def _compound(self, now: float) -> bytes:
         self.reports.schedule.count(self.counts.sent, self.counts.received, now)

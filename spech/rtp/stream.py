@@ -227,7 +227,7 @@ class Stream:
                     continue
                 self.last_rtp = now
                 self.confirmed = True
-                digit = self._session.receive(packet, arrival)
+                digit = self._session.receive_rtp(packet, arrival)
                 if digit is not None:
                     digits.append(digit)
             except RemoteProtocolError as error:
@@ -359,7 +359,7 @@ class Stream:
         self, ice: IceAgent, data: bytes | memoryview, component: int, source: Address, now: float
     ) -> None:
         try:
-            ice.receive(data, component, source, now)
+            ice.receive_stun(data, component, source, now)
         except RemoteProtocolError as error:
             self._drop_invalid(source, data, str(error), "STUN")
         except Exception as error:

@@ -1,9 +1,10 @@
 """The user agent: the one front door of the pure SIP stack.
 
-Feed it what arrives (:meth:`UserAgent.receive`) and the time (:meth:`UserAgent.handle_timer`, when
-:meth:`UserAgent.get_timer` says so), tell it what to do, then send what :meth:`UserAgent.to_send`
-returns and act on :meth:`UserAgent.next_event`. Every method is synchronous; ``now`` is seconds on
-one monotonic scale. Nothing that arrives raises: it is answered, dropped or counted.
+Feed it what arrives (:meth:`UserAgent.receive_message`) and the time
+(:meth:`UserAgent.handle_timer`, when :meth:`UserAgent.get_timer` says so), tell it what to do, then
+send what :meth:`UserAgent.to_send` returns and act on :meth:`UserAgent.next_event`. Every method is
+synchronous; ``now`` is seconds on one monotonic scale. Nothing that arrives raises: it is answered,
+dropped or counted.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class UserAgent:
 
     # ------------------------------------------------------------------ the four pipes
 
-    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+    def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
         """One datagram, or one whole message of a stream."""
         try:
             message = parse(data)
@@ -392,7 +393,7 @@ class UserAgent:
             return
         known = self.layer.match(request)
         if known is not None:
-            if not known.receive(request, now):
+            if not known.receive_request(request, now):
                 self.dropped["unneeded request"] += 1
             return
         try:
@@ -505,7 +506,7 @@ class UserAgent:
             self.dropped["ACK from elsewhere"] += 1
             return
         transaction = self.layer.match(request)
-        if transaction is not None and transaction.receive(request, now):
+        if transaction is not None and transaction.receive_request(request, now):
             return
         if session is not None:
             session.receive_ack(request, now)

@@ -171,11 +171,11 @@ class Endpoint:
 
     # ------------------------------------------------------------------ what the transports tell
 
-    def receive(self, arrivals: Sequence[Arrival]) -> None:
+    def receive_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         """Handle messages that a transport has received."""
         for data, flow in arrivals:
             with self._guard(flow.remote[0], "a message from %s", flow):
-                self.agent.receive(data, flow, self.now())
+                self.agent.receive_message(data, flow, self.now())
         self.flush()
 
     def broken(self, flow: Flow, reason: str) -> None:

@@ -14,7 +14,7 @@ from spech.sip.dialog.capabilities import (
     refusal,
 )
 from spech.sip.dialog.context import Context
-from spech.sip.dialog.general import receive_message, receive_options
+from spech.sip.dialog.general import receive_instant_message, receive_options
 from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import Done
 from spech.sip.dialog.standalone import StandaloneRequest
@@ -113,7 +113,7 @@ class Services:
             case "OPTIONS":
                 receive_options(self._context, transaction, self._tag(transaction), now)
             case "MESSAGE":
-                receive_message(self._context, transaction, self._tag(transaction), now)
+                receive_instant_message(self._context, transaction, self._tag(transaction), now)
             case "NOTIFY" | "SUBSCRIBE":
                 self._receive_event(transaction, now)
             case "REFER":

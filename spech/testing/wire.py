@@ -100,12 +100,12 @@ class Peer:
                 return message
         raise LookupError(f"there is no {kind} in the inbox")
 
-    def receive(self, data: bytes, source: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Receive a datagram from the wire."""
         if self._agent is None:
             self.inbox.append(parse(data))
         else:
-            self._agent.receive(data, Flow("udp", self.address, source), now)
+            self._agent.receive_message(data, Flow("udp", self.address, source), now)
 
     def get_timer(self) -> float | None:
         """The next deadline of this host."""
@@ -212,7 +212,7 @@ class FakeWire:
                 _, _, packet = heapq.heappop(self._flying)
                 receiver = self._peers.get(packet.destination)
                 if receiver is not None:
-                    receiver.receive(packet.data, packet.source, self.now)
+                    receiver.receive_datagram(packet.data, packet.source, self.now)
             else:
                 for peer in self._peers.values():
                     peer.handle_timer(self.now)

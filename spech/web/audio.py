@@ -244,7 +244,7 @@ class _FrameReceiver:
         self._attachment = attachment
         self._reader = reader
 
-    def receive(self, frame: str | bytes) -> None:
+    def receive_frame(self, frame: str | bytes) -> None:
         """Take one message. Too many unusable ones close the connection."""
         reader = self._reader
         lost = reader.lost
@@ -260,7 +260,7 @@ class _FrameReceiver:
 async def _receive_messages(connection: WebSocketConnection, receiver: _FrameReceiver) -> None:
     """Receive what the media clock does not: text, fragments, and all frames before the answer."""
     while True:
-        receiver.receive(await connection.get_message())
+        receiver.receive_frame(await connection.get_message())
 
 
 async def _carry_sound(
@@ -280,5 +280,5 @@ async def _carry_sound(
     frames.keep_queue_short(UNSENT_FRAMES * (HEADER.size + 2 * (rate // 50)))
     with call.open_audio(rate) as port, appearance.count_drops(port, frames):
         attachment.port = port
-        with frames.polled(receiver.receive), port.driven(frames.poll, send):
+        with frames.polled(receiver.receive_frame), port.driven(frames.poll, send):
             await call.ended()

@@ -54,13 +54,13 @@ async def test_digits_survive_20_percent_loss_in_both_directions(
     seed: int,
 ) -> None:
     there, back = (Path(Network(loss=0.2), random.Random(f"{seed}{way}")) for way in "ab")
-    send, receive = Stream.send, RtpSession.receive
+    send, receive = Stream.send, RtpSession.receive_rtp
     monkeypatch.setattr(
         Stream, "send", lambda self, data: send(self, data) if there.arrivals(0.0) else None
     )
     monkeypatch.setattr(
         RtpSession,
-        "receive",
+        "receive_rtp",
         lambda self, *packet: receive(self, *packet) if back.arrivals(0.0) else None,
     )
     async with open_phone(account, listen=("127.0.0.1", 0), ports=ports) as phone:

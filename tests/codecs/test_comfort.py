@@ -33,7 +33,7 @@ def describe(sound: Samples, rate: int, clock_rate: int) -> bytes:
 
 def make(payload: bytes, rate: int, clock_rate: int, seconds: float = 4) -> Samples:
     generator = NoiseGenerator(rate, clock_rate)
-    generator.receive(payload)
+    generator.describe(payload)
     return generator.generate(round(seconds * rate))
 
 
@@ -95,9 +95,9 @@ def test_any_payload_makes_noise(payload: bytes) -> None:
 
 def test_level_changes_are_smooth() -> None:
     generator = NoiseGenerator(8000, 8000)
-    generator.receive(b"\x32")
+    generator.describe(b"\x32")
     first = generator.generate(8000)
-    generator.receive(b"\x28")
+    generator.describe(b"\x28")
     heard = [dbfs(generator.generate(160)) for _ in range(60)]
     assert dbfs(first) == pytest.approx(-50, abs=1)
     assert heard[0] < -45
@@ -108,7 +108,7 @@ def test_level_changes_are_smooth() -> None:
 def test_any_number_of_samples_can_be_generated() -> None:
     one, other = (NoiseGenerator(8000, 8000) for _ in range(2))
     for generator in (one, other):
-        generator.receive(b"\x28\x40")
+        generator.describe(b"\x28\x40")
     pieces = [one.generate(size) for size in (1, 159, 160, 7, 500, 0, 333)]
     assert np.array_equal(np.concatenate(pieces), other.generate(1160))
 
@@ -144,7 +144,7 @@ def test_we_render_ffmpegs_description_equally(pole: float) -> None:
         frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
         frame.sample_rate = 8000
         for packet in encoder.encode(frame):
-            generator.receive(bytes(packet))
+            generator.describe(bytes(packet))
             heard.append(generator.generate(encoder.frame_size))
     sound = np.concatenate(heard)[4000:]
     assert tilt(sound) == pytest.approx(tilt(room), abs=0.1)

@@ -34,7 +34,7 @@ def noise(samples):
 def comfort(rate, clock_rate):
     generator, analyzer = NoiseGenerator(rate, clock_rate), NoiseAnalyzer(rate, clock_rate)
     for _ in range(20):
-        generator.receive(rng.bytes(1400))
+        generator.describe(rng.bytes(1400))
         analyzer.learn(generator.generate(rate // 50))
         analyzer.payload()
 

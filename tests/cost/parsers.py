@@ -116,7 +116,7 @@ def _salvage(data: bytes) -> None:
 def _stream(data: bytes) -> None:
     framer = StreamFramer()
     for start in range(0, len(data), 1460):
-        framer.receive(data[start : start + 1460])
+        framer.receive_data(data[start : start + 1460])
 
 
 def _by_lines(before: bytes, after: bytes = b"\r\n\r\n") -> tuple[bytes, bytes]:
@@ -254,7 +254,9 @@ def _certificate() -> Certificate:
 def _dtls(data: bytes) -> None:
     association = Association(_certificate(), DtlsPeer((("sha-256", "00"),), client=False))
     for start in range(0, len(data), 1400):
-        association.receive(data[start : start + 1400], ("192.0.2.1", 4000), ("192.0.2.1", 4000))
+        association.receive_datagram(
+            data[start : start + 1400], ("192.0.2.1", 4000), ("192.0.2.1", 4000)
+        )
 
 
 class _Pipe:

@@ -104,7 +104,7 @@ def handshake(client: bool) -> Callable[[bytes], None]:
         association = Association(_CERTIFICATE, DtlsPeer(_FINGERPRINT, client=client))
         for count, datagram in enumerate(_datagrams(data)):
             association.tick(count * 0.02, _PEER)
-            association.receive(datagram, _PEER if count % 4 else _STRANGER, _PEER)
+            association.receive_datagram(datagram, _PEER if count % 4 else _STRANGER, _PEER)
         assert association.keys is None, "keys without the certificate"
         assert len(association._handshakes) <= 4
 
@@ -117,7 +117,7 @@ def ice(data: bytes) -> None:
     for count, datagram in enumerate(_datagrams(data)):
         agent.handle_timer(count * 0.02)
         with contextlib.suppress(RemoteProtocolError):
-            agent.receive(datagram, 1 + count % 2, _PEER, count * 0.02)
+            agent.receive_stun(datagram, 1 + count % 2, _PEER, count * 0.02)
         agent.to_send()
 
 
@@ -192,7 +192,7 @@ def seeds() -> Iterator[bytes]:
     caller = Association(Certificate(), DtlsPeer(_FINGERPRINT, client=True))
     hello = caller.tick(0.0, _PEER)[0][0]
     callee = Association(Certificate(), DtlsPeer(_FINGERPRINT, client=False))
-    callee.receive(hello, _PEER, _PEER)
+    callee.receive_datagram(hello, _PEER, _PEER)
     answers = [datagram for datagram, _ in callee.tick(0.0, _PEER)]
     sealer = Sealer(_SUITE, _KEYS.receive)
     sealed = [sealer.seal(sound) for sound in sounds]

@@ -56,7 +56,7 @@ class Trial:
 
     def hear(self, data: bytes, flow: Flow) -> None:
         """A message, and what the program does about it."""
-        self.agent.receive(data, flow, self.now)
+        self.agent.receive_message(data, flow, self.now)
         while (event := self.agent.next_event()) is not None:
             if isinstance(event, events.InviteReceived):
                 event.session.ring(self.now)
@@ -104,7 +104,7 @@ def one_input(data: bytes) -> None:
     framer = StreamFramer()
     try:
         for start in range(0, len(data), 101):
-            for message in framer.receive(data[start : start + 101]):
+            for message in framer.receive_data(data[start : start + 101]):
                 trial.hear(message, _STREAM)
     except RemoteProtocolError:
         pass

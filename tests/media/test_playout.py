@@ -54,7 +54,7 @@ class Ear:
         for tick in range(ticks):
             now = BEGIN + 0.007 + tick * TICK
             while waiting is not None and waiting[0] <= now:
-                self.session.receive(rtp.parse(waiting[1]), waiting[0])
+                self.session.receive_rtp(rtp.parse(waiting[1]), waiting[0])
                 waiting = next(packets, None)
             self.heard.append(self.playout.next(self.units, now))
             self.delays.append(self.playout.delay)

@@ -122,7 +122,7 @@ def into_ours(relay: Relay, ticks: int) -> Sound:
         now = relay.sent[0][0] + (tick + 0.5) * TICK
         while coming and coming[0][0] <= now:
             arrival, datagram = coming.pop(0)
-            session.receive(rtp.parse(datagram), arrival)
+            session.receive_rtp(rtp.parse(datagram), arrival)
         heard.append(playout.next(SAMPLES, now))
     return np.concatenate(heard)
 

@@ -239,7 +239,7 @@ async def test_without_a_handshake_there_is_no_call(
     async with a_call("dtls", "dtls") as (call, answered):
         await call.answered(5)
         for one in (call, *answered):
-            stream_of(one).protection._sound.association.receive = (  # type: ignore[union-attr,method-assign]
+            stream_of(one).protection._sound.association.receive_datagram = (  # type: ignore[union-attr,method-assign]
                 lambda *_: True
             )
         with call.open_audio(RATE) as port, suppress(CallEnded):
@@ -277,7 +277,7 @@ async def test_required_keys_do_not_follow_a_redirection_into_the_open(
         moved = f"<sip:carol@127.0.0.1:{target.getsockname()[1]};transport=udp>"
         with suppress(trio.BrokenResourceError):
             async for data in stream:
-                for message in framer.receive(bytes(data)):
+                for message in framer.receive_data(bytes(data)):
                     request = parse(message)
                     if isinstance(request, Request) and request.method == "INVITE":
                         assert b"a=crypto" in request.body

@@ -29,7 +29,7 @@ class Proxy:
     async def serve(self, stream: trio.SocketStream) -> None:
         framer = StreamFramer()
         async for data in stream:
-            for message in framer.receive(bytes(data)):
+            for message in framer.receive_data(bytes(data)):
                 request = parse(message)
                 if isinstance(request, Request) and request.method == "INVITE":
                     self.invites.append(request)

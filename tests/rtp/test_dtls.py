@@ -55,7 +55,7 @@ class Wire:
                     assert address == target
                     self.datagrams.append(datagram)
                     for arriving in self.judge(datagram):
-                        there.receive(arriving, source, source)
+                        there.receive_datagram(arriving, source, source)
         return self
 
 
@@ -126,17 +126,17 @@ def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
     out = []
     for number, stranger in enumerate(strangers):
         for datagram, _ in stranger.tick(100.0, RIGHT):
-            assert right.receive(datagram, (STRANGER[0], 6000 + number), LEFT)
+            assert right.receive_datagram(datagram, (STRANGER[0], 6000 + number), LEFT)
         out += right.tick(100.0, LEFT)
     assert len({address for _, address in out}) == 20
     assert len(right._handshakes) <= 4
     # One of them goes through with it, and has the wrong certificate.
     for _ in range(10):
         for datagram, address in out:
-            strangers[address[1] - 6000].receive(datagram, RIGHT, RIGHT)
+            strangers[address[1] - 6000].receive_datagram(datagram, RIGHT, RIGHT)
         for number, stranger in enumerate(strangers):
             for datagram, _ in stranger.tick(100.0, RIGHT):
-                right.receive(datagram, (STRANGER[0], 6000 + number), LEFT)
+                right.receive_datagram(datagram, (STRANGER[0], 6000 + number), LEFT)
         out = right.tick(100.0, LEFT)
     assert right.keys is None
     assert right.failure is None
@@ -149,7 +149,7 @@ def test_a_stranger_is_not_answered_by_who_began() -> None:
     left = client()
     left.tick(100.0, RIGHT)
     (hello, _), *_ = client(FOREIGN).tick(100.0, LEFT)
-    assert not left.receive(hello, STRANGER, RIGHT)
+    assert not left.receive_datagram(hello, STRANGER, RIGHT)
     assert left.tick(100.02, RIGHT) == []
 
 
@@ -157,7 +157,7 @@ def test_a_forged_alert_ends_an_attempt_and_the_next_one_succeeds() -> None:
     alert = bytes.fromhex("15fefd0000000000000001000202 28".replace(" ", ""))
     wire = Wire(client(), server())
     wire.left.tick(wire.now, RIGHT)
-    wire.left.receive(alert, RIGHT, RIGHT)
+    wire.left.receive_datagram(alert, RIGHT, RIGHT)
     wire.now += 1.1
     wire.run()
     assert wire.left.keys is not None
@@ -209,7 +209,7 @@ def test_hostile_datagrams_never_raise() -> None:
         datagram = bytes(damaged[: rng.randrange(1, len(damaged) + 1)])
         right = server()
         for victim in (right, done.left, done.right):
-            victim.receive(datagram, LEFT, LEFT)
+            victim.receive_datagram(datagram, LEFT, LEFT)
             victim.tick(100.0, LEFT)
     assert done.left.keys is not None
     assert done.right.keys is not None
@@ -221,14 +221,14 @@ def test_a_peer_that_begins_anew_gets_new_keys_and_the_old_ones_serve_until_then
     right = wire.right
     wire = Wire(client(), right)
     (hello, _), *_ = wire.left.tick(wire.now, RIGHT)
-    assert not right.receive(hello, STRANGER, LEFT)
-    assert right.receive(hello, LEFT, LEFT)
+    assert not right.receive_datagram(hello, STRANGER, LEFT)
+    assert right.receive_datagram(hello, LEFT, LEFT)
     assert right.keys is before
     assert right.busy
     for _ in range(5):
         wire.run(1)
         for datagram, _ in right.tick(wire.now, LEFT):
-            wire.left.receive(datagram, RIGHT, RIGHT)
+            wire.left.receive_datagram(datagram, RIGHT, RIGHT)
     assert right.keys is not before
     assert wire.left.keys is not None
     assert right.keys is not None
@@ -254,7 +254,7 @@ def test_a_flood_of_beginnings_costs_little() -> None:
     taken = 0
     for number in range(50):
         (hello, _), *_ = client().tick(100.0, RIGHT)
-        taken += right.receive(hello, (STRANGER[0], 6000 + number), LEFT)
+        taken += right.receive_datagram(hello, (STRANGER[0], 6000 + number), LEFT)
     assert taken == 4
 
 
@@ -337,7 +337,7 @@ def test_fragments_of_a_stranger_do_not_spoil_the_handshake_of_the_peer() -> Non
         if is_client_hello(datagram):
             hello.extend(in_fragments(datagram, 60)[1:])
         for fragment in hello:
-            wire.right.receive(fragment, STRANGER, LEFT)
+            wire.right.receive_datagram(fragment, STRANGER, LEFT)
         return [datagram]
 
     wire.judge = judge
@@ -351,9 +351,9 @@ def answered_from(source: Address, ours: Association, theirs: Association, ticks
     for _ in range(ticks):
         now += 0.02
         for datagram, _ in ours.tick(now, RIGHT):
-            theirs.receive(datagram, LEFT, LEFT)
+            theirs.receive_datagram(datagram, LEFT, LEFT)
         for datagram, _ in theirs.tick(now, LEFT):
-            ours.receive(datagram, source, RIGHT)
+            ours.receive_datagram(datagram, source, RIGHT)
 
 
 @pytest.mark.parametrize("source", [RIGHT, (RIGHT[0], 5555), STRANGER, (STRANGER[0], RIGHT[1])])
@@ -378,11 +378,13 @@ def test_an_answer_from_elsewhere_with_another_certificate_is_given_up_for_the_r
         now += 0.02
         for datagram, address in ours.tick(now, RIGHT):
             if address == RIGHT:
-                theirs.receive(datagram, LEFT, LEFT)
+                theirs.receive_datagram(datagram, LEFT, LEFT)
         for datagram, _ in theirs.tick(now, LEFT):
-            ours.receive(datagram, RIGHT, RIGHT)
+            ours.receive_datagram(datagram, RIGHT, RIGHT)
     assert ours.keys is not None
-    assert not ours.receive(b"\x16\xfe\xfd" + bytes(10) + b"\x02" + bytes(60), STRANGER, RIGHT)
+    assert not ours.receive_datagram(
+        b"\x16\xfe\xfd" + bytes(10) + b"\x02" + bytes(60), STRANGER, RIGHT
+    )
 
 
 @pytest.mark.parametrize("kind", [1, 11, 14, 20])
@@ -390,4 +392,4 @@ def test_what_begins_no_answer_is_not_followed(kind: int) -> None:
     ours = client()
     ours.tick(100.0, RIGHT)
     record = b"\x16\xfe\xfd" + bytes(10) + bytes((kind,)) + bytes(60)
-    assert not ours.receive(record, STRANGER, RIGHT)
+    assert not ours.receive_datagram(record, STRANGER, RIGHT)

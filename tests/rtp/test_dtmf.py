@@ -43,7 +43,9 @@ def hear(packets: list[EventPacket], *, order: list[int] | None = None) -> str:
         late = sequence < latest
         latest = max(latest, sequence)
         heard += (
-            receiver.receive(packet.timestamp, packet.payload, marker=packet.marker, late=late)
+            receiver.receive_telephone_event(
+                packet.timestamp, packet.payload, marker=packet.marker, late=late
+            )
             or ""
         )
     return heard
@@ -210,6 +212,6 @@ def test_the_same_digit_again_is_heard_even_if_no_end_came() -> None:
 
 
 def test_events_that_are_no_digit_are_silent() -> None:
-    assert DigitReceiver().receive(1, b"\x10\x0a\x00\xa0") is None
+    assert DigitReceiver().receive_telephone_event(1, b"\x10\x0a\x00\xa0") is None
     with pytest.raises(RemoteProtocolError):
-        DigitReceiver().receive(1, b"\x01\x0a\x00")
+        DigitReceiver().receive_telephone_event(1, b"\x01\x0a\x00")

@@ -150,7 +150,7 @@ class Host:
         if self.agent is not None:
             component = self.bases.index(destination) + 1
             with suppress(RemoteProtocolError):
-                self.agent.receive(data, component, source, self.network.now)
+                self.agent.receive_stun(data, component, source, self.network.now)
 
     def tick(self) -> None:
         if self.agent is not None:
@@ -427,12 +427,12 @@ def test_who_does_not_know_the_password_gets_no_answer(lite: bool) -> None:
     ]
     for data in rejected:
         with pytest.raises(RemoteProtocolError):
-            agent.receive(data, RTP, STRANGER, 100.1)
-    agent.receive(stun.build(Kind.INDICATION, bytes(12)), RTP, STRANGER, 100.1)
-    agent.receive(stun.build(Kind.SUCCESS, bytes(12), [], password), RTP, STRANGER, 100.1)
+            agent.receive_stun(data, RTP, STRANGER, 100.1)
+    agent.receive_stun(stun.build(Kind.INDICATION, bytes(12)), RTP, STRANGER, 100.1)
+    agent.receive_stun(stun.build(Kind.SUCCESS, bytes(12), [], password), RTP, STRANGER, 100.1)
     assert agent.to_send() == []
     assert not agent.trusts(RTP, STRANGER)
-    agent.receive(request(name, password), RTP, STRANGER, 100.1)
+    agent.receive_stun(request(name, password), RTP, STRANGER, 100.1)
     (answer,) = agent.to_send()
     message = stun.parse(answer.data)
     assert (message.kind, message.mapped_address) == (Kind.SUCCESS, STRANGER)
@@ -443,7 +443,7 @@ def test_a_check_with_an_unknown_demand_hears_420() -> None:
     agent, host = lonely()
     side = host.side()
     data = request(f"{side.fragment}:x".encode(), side.password.encode(), (0x7F01, b""))
-    agent.receive(data, RTP, STRANGER, 100.1)
+    agent.receive_stun(data, RTP, STRANGER, 100.1)
     message = stun.parse(agent.to_send()[0].data)
     assert message.error == (420, "Unknown Attribute")
     assert message.get(Attribute.UNKNOWN_ATTRIBUTES) == b"\x7f\x01"
@@ -460,7 +460,7 @@ def test_hostile_bytes_leave_the_agents_as_they_were() -> None:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         cut = damaged[: rng.randrange(1, len(damaged) + 1)]
         with suppress(RemoteProtocolError):
-            caller.ice.receive(bytes(cut), RTP, STRANGER, network.now)
+            caller.ice.receive_stun(bytes(cut), RTP, STRANGER, network.now)
     for _, _, destination in caller.ice.to_send():
         assert destination == STRANGER  # Never to somebody who is named in the message.
     assert connected(caller, callee)
@@ -477,7 +477,7 @@ def test_a_replayed_check_from_elsewhere_is_not_trusted() -> None:
         if source == callee.bases[0] and stun.parse(data).kind is Kind.REQUEST
     ]
     for data in checks:
-        caller.ice.receive(data, RTP, STRANGER, network.now)
+        caller.ice.receive_stun(data, RTP, STRANGER, network.now)
     network.run(20)
     assert not caller.ice.trusts(RTP, STRANGER)
     assert caller.ice.destination(RTP) == callee.bases[0]

@@ -134,8 +134,8 @@ def test_two_sessions_measure_each_other() -> None:
         now += 0.02
         heard = rtp.parse(one.sound())
         if number % 10 != 5:
-            two.session.receive(heard, now + 0.03)
-        one.session.receive(rtp.parse(two.sound()), now)
+            two.session.receive_rtp(heard, now + 0.03)
+        one.session.receive_rtp(rtp.parse(two.sound()), now)
     two.session.receive_rtcp(one.session.report(now), now + 0.030)
     one.session.receive_rtcp(two.session.report(now + 1.0), now + 1.080)
     assert one.session.reports.round_trip == pytest.approx(0.110, abs=0.001)
@@ -170,7 +170,7 @@ def test_reports_about_others_are_not_believed() -> None:
 def test_a_farewell_ends_the_reports_until_the_peer_is_heard_again() -> None:
     one, two = Peer(1), Peer(2)
     for number in range(10):
-        one.session.receive(rtp.parse(two.sound()), number * 0.02)
+        one.session.receive_rtp(rtp.parse(two.sound()), number * 0.02)
 
     def blocks() -> int:
         (report, *_) = rtcp.parse(one.session.report(1.0))
@@ -182,7 +182,7 @@ def test_a_farewell_ends_the_reports_until_the_peer_is_heard_again() -> None:
     assert blocks() == 1
     one.session.receive_rtcp(rtcp.build(rtcp.Goodbye(two.session.ssrc)), 1.0)
     assert blocks() == 0
-    one.session.receive(rtp.parse(two.sound()), 1.1)
+    one.session.receive_rtp(rtp.parse(two.sound()), 1.1)
     assert blocks() == 1
 
 
@@ -190,7 +190,7 @@ def test_a_peer_that_is_gone_takes_its_figures_along() -> None:
     one, two = Peer(1), Peer(2)
     now = 0.0
     one.sound()
-    two.session.receive(rtp.parse(one.sound()), now)
+    two.session.receive_rtp(rtp.parse(one.sound()), now)
     two.session.receive_rtcp(one.session.report(now), now)
     one.session.receive_rtcp(two.session.report(now), now + 0.1)
     assert one.session.reports.round_trip is not None
@@ -215,7 +215,7 @@ def test_an_ssrc_that_the_peer_has_too_is_given_up() -> None:
     two.session.ssrc = shared
     one.sound()
     for number in range(10):
-        one.session.receive(rtp.parse(two.sound()), number * 0.02)
+        one.session.receive_rtp(rtp.parse(two.sound()), number * 0.02)
     assert one.session.ssrc != shared
     assert one.session.counts.collisions == 1
     assert one.session.report_due(0.3)
@@ -233,7 +233,7 @@ def test_a_far_end_that_sends_back_what_it_gets_is_heard_and_says_nothing() -> N
     for number in range(100):
         sent = one.sound()
         ours.add(rtp.parse(sent).ssrc)
-        one.session.receive(rtp.parse(sent), number * 0.02)
+        one.session.receive_rtp(rtp.parse(sent), number * 0.02)
         if number % 20 == 19:
             one.session.receive_rtcp(one.session.report(number * 0.02), number * 0.02)
     assert len(ours) == 2
@@ -247,9 +247,9 @@ def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
     for number in range(10):
         heard = rtp.parse(two.sound())
         if number != 4:
-            one.session.receive(heard, number * 0.02)
+            one.session.receive_rtp(heard, number * 0.02)
     for number in range(10):
-        one.session.receive(rtp.parse(three.sound()), 0.2 + number * 0.02)
+        one.session.receive_rtp(rtp.parse(three.sound()), 0.2 + number * 0.02)
     assert one.session.lost == 1
     assert one.session.counts.received == 19
     assert one.session.counts.resynchronised == 1

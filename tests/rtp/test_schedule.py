@@ -82,7 +82,7 @@ def test_reports_alone_keep_a_peer() -> None:
     participant.run(10)
     for _ in range(10):
         participant.run(10, hearing=False)
-        participant.schedule.receive(92, participant.now)
+        participant.schedule.count_received(92, participant.now)
     assert participant.schedule.peer_present
 
 

@@ -35,18 +35,18 @@ def sound(kind: int) -> RtpPacket:
 
 
 def test_a_digit_of_another_source_is_another_digit(session: RtpSession) -> None:
-    assert session.receive(event(7), 1.0) == "5"
-    assert session.receive(event(7, sequence=2), 1.02) is None
+    assert session.receive_rtp(event(7), 1.0) == "5"
+    assert session.receive_rtp(event(7, sequence=2), 1.02) is None
     # The timestamp is the same and means something else now.
-    assert session.receive(event(8), 1.04) == "5"
-    assert session.receive(event(8, sequence=2), 1.06) is None
+    assert session.receive_rtp(event(8), 1.04) == "5"
+    assert session.receive_rtp(event(8, sequence=2), 1.06) is None
     assert session.counts.received == 4
 
 
 def talk(session: RtpSession, numbers: Iterable[int], *, ssrc: int = 7, kind: int = 0) -> None:
     for number in numbers:
         packet = RtpPacket(kind, False, number, 160 * number, ssrc, bytes(160))
-        session.receive(packet, number * 0.02)
+        session.receive_rtp(packet, number * 0.02)
 
 
 def press(key: int, sequence: int, ssrc: int, began: int) -> list[RtpPacket]:
@@ -65,7 +65,7 @@ def press(key: int, sequence: int, ssrc: int, began: int) -> list[RtpPacket]:
 
 
 def digits_of(session: RtpSession, packets: Iterable[RtpPacket]) -> str:
-    return "".join(digit for one in packets if (digit := session.receive(one, 1.0)) is not None)
+    return "".join(digit for one in packets if (digit := session.receive_rtp(one, 1.0)) is not None)
 
 
 def test_digits_under_an_ssrc_of_their_own_are_heard_beside_the_sound(
@@ -152,7 +152,7 @@ def test_packets_without_sound_are_no_loss(
     for number in range(200):
         if number % 10 == 5:
             with contextlib.suppress(RemoteProtocolError):
-                session.receive(other(number), number * 0.02)
+                session.receive_rtp(other(number), number * 0.02)
         else:
             talk(session, [number])
     assert session.lost == 0
@@ -167,12 +167,12 @@ def test_packets_without_sound_in_a_pause_are_nothing_that_is_missing(
     talk(session, range(10))
     for number in range(10, 10 + count):
         with contextlib.suppress(RemoteProtocolError):
-            session.receive(other(number), number * 0.02)
+            session.receive_rtp(other(number), number * 0.02)
     for number in range(10):
         assert session.buffer.take(number * 0.02 + 0.06) is not None
         session.buffer.played(160)
     after = RtpPacket(0, False, 10 + count, 160 * 50, 7, bytes(160))
-    session.receive(after, 50 * 0.02)
+    session.receive_rtp(after, 50 * 0.02)
     assert session.buffer.missing() == (0, None)
     assert session.buffer.take(1.2) is not None
     assert session.buffer.resumed
@@ -182,7 +182,7 @@ def test_of_two_streams_at_once_the_first_is_heard(session: RtpSession) -> None:
     for number in range(100):
         for source in (7, 8):
             packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
-            session.receive(packet, number * 0.02)
+            session.receive_rtp(packet, number * 0.02)
     assert session.counts.received == 100
     assert session.counts.resynchronised == 0
     assert session.counts.stray == 99
@@ -192,7 +192,7 @@ def test_a_source_that_takes_over_loses_nothing(session: RtpSession) -> None:
     for source in (7, 8, 9):
         for number in range(10):
             packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
-            session.receive(packet, source + number * 0.02)
+            session.receive_rtp(packet, source + number * 0.02)
     assert session.counts.received == 30
     assert session.counts.resynchronised == 2
     assert session.lost == session.counts.stray == 0
@@ -220,13 +220,13 @@ def test_a_number_that_became_that_of_digits_is_no_sound(session: RtpSession) ->
     configure(session, 101)
     session.check(sound(101))
     configure(session, 0)
-    assert session.receive(event(7), 1.0) == "5"
+    assert session.receive_rtp(event(7), 1.0) == "5"
 
 
 def test_what_was_dropped_stays_counted_when_the_clock_changes(session: RtpSession) -> None:
     for number in range(60):
         packet = RtpPacket(0, False, number, number * 160, 7, b"sound")
-        session.receive(packet, number * 0.02)
+        session.receive_rtp(packet, number * 0.02)
     assert session.buffer.take(1.6) is not None
     before = session.discarded
     assert before > 0

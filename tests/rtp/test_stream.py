@@ -158,7 +158,7 @@ class Broken:
 
     def __init__(self, session: RtpSession) -> None:
         self.error: Exception = IndexError("index out of range")
-        session.receive = session.receive_rtcp = self.fail  # type: ignore[method-assign]
+        session.receive_rtp = session.receive_rtcp = self.fail  # type: ignore[method-assign]
 
     def fail(self, *_: object) -> Any:
         raise self.error

@@ -113,7 +113,7 @@ def session(seed: int, *wanted: str) -> RtpSession:
 def test_who_only_listens_learns_the_round_trip() -> None:
     listener, talker = session(1, "rcvr-rtt"), session(2, "rcvr-rtt")
     for number in range(10):
-        listener.receive(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
+        listener.receive_rtp(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
     question = listener.report(20.0)
     assert [type(packet) for packet in rtcp.parse(question)] == [
         rtcp.Report,
@@ -130,7 +130,7 @@ def test_nothing_is_extended_unless_it_was_asked_for() -> None:
     listener, talker = session(1), session(2)
     listener.reports.measure = lambda: METRICS
     for number in range(10):
-        listener.receive(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
+        listener.receive_rtp(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
     assert [type(packet) for packet in rtcp.parse(listener.report(20.0))] == [
         rtcp.Report,
         rtcp.SourceDescription,
@@ -141,7 +141,7 @@ def test_metrics_are_told_and_heard() -> None:
     listener, talker = session(1, "voip-metrics"), session(2)
     listener.reports.measure = lambda: METRICS
     for number in range(10):
-        listener.receive(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
+        listener.receive_rtp(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
     talker.receive_rtcp(listener.report(20.0), 20.0)
     assert talker.reports.remote_metrics == dataclasses.replace(METRICS, ssrc=talker.ssrc)
 

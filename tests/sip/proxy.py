@@ -29,7 +29,7 @@ class Proxy(Peer):
         self._onward = onward
         self.astray: list[Request] = []
 
-    def receive(self, data: bytes, source: Address, now: float) -> None:
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         message = parse(data)
         if isinstance(message, Response):
             self._pass_back(message)

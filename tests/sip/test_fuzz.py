@@ -104,7 +104,7 @@ def run_out(agent: UserAgent, now: float) -> None:
 def test_agent_survives_damaged_messages(messages: list[tuple[bytes, list[Wound]]]) -> None:
     agent = UserAgent(random.Random(1))
     for data, wounds in messages:
-        agent.receive(damaged(data, wounds), FLOW, 0.0)
+        agent.receive_message(damaged(data, wounds), FLOW, 0.0)
         answer_calls(agent, 0.0)
         for outgoing in agent.to_send(0.0):
             parse(outgoing.data)
@@ -126,7 +126,7 @@ def test_agent_survives_damaged_answers(answers: list[tuple[int, list[Wound]]]) 
         response = response_to(
             invite, status, to_tag="b", headers=headers, body=body, content_type="application/sdp"
         )
-        agent.receive(damaged(bytes(response), wounds), FLOW, 0.0)
+        agent.receive_message(damaged(bytes(response), wounds), FLOW, 0.0)
         answer_calls(agent, 0.0)
     run_out(agent, 1.0)
 
@@ -143,9 +143,9 @@ def test_framer_survives_damaged_streams(
         found: list[bytes] = []
         try:
             for start in range(0, len(data), size):
-                found += framer.receive(data[start : start + size])
+                found += framer.receive_data(data[start : start + size])
                 assert len(framer) <= MAX_MESSAGE + size
-            framer.receive(b"")
+            framer.receive_data(b"")
         except RemoteProtocolError:
             return found, True
         return found, False

@@ -37,7 +37,7 @@ async def answers(phone: Phone, number: int, timeout: float = 5) -> bool:
     return False
 
 
-@pytest.mark.parametrize("method", ["receive", "handle_timer", "transport_failed"])
+@pytest.mark.parametrize("method", ["receive_message", "handle_timer", "transport_failed"])
 async def test_an_error_of_the_user_agent_is_counted_and_logged_once(
     method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,7 +48,7 @@ async def test_an_error_of_the_user_agent_is_counted_and_logged_once(
         with monkeypatch.context() as patch:
             patch.setattr(UserAgent, method, fail)
             for number in range(3):
-                if method == "receive":
+                if method == "receive_message":
                     assert not await answers(phone, number, 0.1)
                 else:
                     stream = await trio.open_tcp_stream(*phone.address)

@@ -114,7 +114,7 @@ def test_a_flood_of_messages_hides_no_bye(scripted: Pair, sdp_answer: bytes, sou
     )
     agent.takes_messages = True
     for number in range(10_001):
-        agent.receive(flood.format(number).encode(), stranger, pair.wire.now)
+        agent.receive_message(flood.format(number).encode(), stranger, pair.wire.now)
     agent.to_send(pair.wire.now)
     assert agent.dropped["too many transactions"] > 0
     pair.bob.send(their_request(ack, "BYE", 1), pair.alice)
@@ -269,7 +269,7 @@ def test_responses_go_where_the_via_asks(
     request = request.replace(headers=request.headers.set("Via", via))
     agent = pair.alice.agent
     source = Flow("udp", pair.alice.address, ("10.0.0.2", 40_000))
-    agent.receive(bytes(request), source, pair.wire.now)
+    agent.receive_message(bytes(request), source, pair.wire.now)
     agent.handle_timer(pair.wire.now + 0.2)
     (trying,) = agent.to_send(pair.wire.now)
     assert trying.flow.remote == ("10.0.0.2", port)

@@ -43,7 +43,7 @@ from spech.sip.dialog.capabilities import ALLOW, SUPPORTED
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.event import Event
-from spech.sip.dialog.general import receive_message, receive_options
+from spech.sip.dialog.general import receive_instant_message, receive_options
 from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.message import REASONS, Request, Response, response_to
@@ -528,12 +528,12 @@ class Session:
         self._require(SessionState.CONFIRMED, "ask the far end")
         assert self.dialog is not None
 
-        def receive(status: int, response: Response | None, now: float) -> None:
+        def report(status: int, response: Response | None, now: float) -> None:
             if response is not None and status == 481 and self.is_up:
                 self._finish("remote", status, "The far end does not know the call any more", now)
             done(response is not None, now)
 
-        DialogRequest(self.context, self.identity, self.dialog, "OPTIONS", now, done=receive)
+        DialogRequest(self.context, self.identity, self.dialog, "OPTIONS", now, done=report)
 
     def hear_early_media(self, now: float) -> None:
         """Early media arrives, so the far end is there without a provisional response."""
@@ -614,7 +614,7 @@ class Session:
             case "SUBSCRIBE":
                 self.transfers.receive_subscribe(transaction, now)
             case "MESSAGE":
-                receive_message(self.context, transaction, self.local_tag, now)
+                receive_instant_message(self.context, transaction, self.local_tag, now)
             case "OPTIONS":
                 receive_options(self.context, transaction, self.local_tag, now)
             case _:

@@ -26,7 +26,9 @@ def receive_options(context: Context, transaction: ServerTransaction, tag: str, 
     transaction.respond(response, now)
 
 
-def receive_message(context: Context, transaction: ServerTransaction, tag: str, now: float) -> None:
+def receive_instant_message(
+    context: Context, transaction: ServerTransaction, tag: str, now: float
+) -> None:
     """Take a text message, or answer 480 where the program takes none (RFC 3428 7)."""
     request = transaction.request
     status = 200 if context.takes_messages else 480

@@ -30,7 +30,7 @@ class StreamFramer:
         """The number of bytes that wait for the rest of their message."""
         return len(self._buffer)
 
-    def receive(self, data: bytes) -> list[bytes]:
+    def receive_data(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, each as ``parser.parse`` takes it.
 
         Raises:

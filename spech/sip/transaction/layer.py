@@ -86,7 +86,7 @@ class TransactionLayer:
         """Pass a response to its transaction. False when there is none, or it ignored it."""
         key = (response.via.branch or "", response.cseq.method)
         transaction = self._clients.get(key)
-        return transaction is not None and transaction.receive(response, now)
+        return transaction is not None and transaction.receive_response(response, now)
 
     def match(self, request: Request, method: str | None = None) -> ServerTransaction | None:
         """The server transaction of ``request``, or of the INVITE of an ACK or CANCEL."""

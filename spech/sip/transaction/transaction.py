@@ -198,7 +198,7 @@ class ClientTransaction(Transaction):
         ):
             self._act(action, now, self.request)
 
-    def receive(self, response: Response, now: float) -> bool:
+    def receive_response(self, response: Response, now: float) -> bool:
         """A response with our branch. False when it was ignored."""
         if response.status < 200:
             given = Input.PROVISIONAL
@@ -282,7 +282,7 @@ class ServerTransaction(Transaction):
             return self.state in (TransactionState.PROCEEDING, TransactionState.COMPLETED)
         return self.state in (TransactionState.TRYING, TransactionState.PROCEEDING)
 
-    def receive(self, request: Request, now: float) -> bool:
+    def receive_request(self, request: Request, now: float) -> bool:
         """The same request again, or an ACK. False when it was ignored."""
         given = Input.ACK if request.method == "ACK" else Input.REQUEST
         return self._feed(given, now, request)

@@ -19,7 +19,7 @@ Arrival = tuple[bytes, Flow]
 class Pump(Protocol):
     """The interface that the endpoint gives its transports."""
 
-    def receive(self, arrivals: Sequence[Arrival]) -> None:
+    def receive_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         """Messages have been received."""
 
     def broken(self, flow: Flow, reason: str) -> None:

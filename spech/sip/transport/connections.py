@@ -50,7 +50,7 @@ class Link(Protocol):
     async def send(self, data: bytes) -> None:
         """Send one message."""
 
-    async def receive(self) -> list[bytes] | None:
+    async def receive_messages(self) -> list[bytes] | None:
         """The next messages, maybe none yet; None at the end."""
 
     async def check(self) -> None:
@@ -154,10 +154,10 @@ class Connection:
                     self.names = link.names
                     nursery.start_soon(self._write, link, pump)
                     nursery.start_soon(self._watch, link, pump, rng)
-                    while (messages := await link.receive()) is not None:
+                    while (messages := await link.receive_messages()) is not None:
                         if messages:
                             self.used_at = trio.current_time()
-                            pump.receive([(data, self.flow) for data in messages])
+                            pump.receive_arrivals([(data, self.flow) for data in messages])
                     nursery.cancel_scope.cancel()
                     reasons.append("closed by the other end")
         except* _EXPECTED as group:

@@ -45,7 +45,7 @@ class StreamLink:
         async with self._sending:
             await self._stream.send_all(data)
 
-    async def receive(self) -> list[bytes] | None:
+    async def receive_messages(self) -> list[bytes] | None:
         """The next messages, maybe none yet; None at the end."""
         data = bytes(await self._stream.receive_some(_READ))
         if not data:
@@ -53,7 +53,7 @@ class StreamLink:
         if not self._life.is_set():
             self._life.set()
             self._answers = self._answers or data == b"\r\n"
-        messages = self._framer.receive(data)
+        messages = self._framer.receive_data(data)
         if self._framer.pings != self._pings:
             self._pings = self._framer.pings
             await self.send(b"\r\n")

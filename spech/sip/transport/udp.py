@@ -130,7 +130,7 @@ class UdpTransport:
             if self._errors_wait or not arrivals:
                 self._read_errors(pump)
             for start in range(0, len(arrivals), _BATCH):
-                pump.receive(arrivals[start : start + _BATCH])
+                pump.receive_arrivals(arrivals[start : start + _BATCH])
                 await trio.lowlevel.checkpoint()
 
     def _read(self, pump: Pump) -> list[Arrival]:

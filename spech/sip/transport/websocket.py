@@ -40,7 +40,7 @@ class WebSocketLink:
         except ConnectionClosed as error:
             raise ConnectionError("closed by the other end") from error
 
-    async def receive(self) -> list[bytes] | None:
+    async def receive_messages(self) -> list[bytes] | None:
         """The next message; None at the end."""
         try:
             frame = await self._connection.get_message()

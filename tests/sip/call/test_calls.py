@@ -424,7 +424,7 @@ def test_requests_outside_a_dialog(scripted: Pair, method: str, status: int) -> 
 def test_rubbish_is_dropped_and_counted_and_costs_no_call(pair: Pair, data: bytes) -> None:
     ours, _ = pair.established()
     agent = pair.alice.agent
-    agent.receive(data, pair.alice.flow_to(pair.bob), pair.wire.now)
+    agent.receive_message(data, pair.alice.flow_to(pair.bob), pair.wire.now)
     assert sum(agent.dropped.values()) == 1
     assert any(isinstance(event, events.Malformed) for event in iter(agent.next_event, None))
     assert ours.state is SessionState.CONFIRMED

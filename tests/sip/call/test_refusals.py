@@ -54,7 +54,7 @@ def text(*headers: tuple[str, str], start: str = "INVITE sip:alice@10.0.0.1 SIP/
 def told(data: bytes) -> list[Response]:
     """What an agent says to ``data``; it must have counted it, whatever it is."""
     agent = UserAgent(random.Random(1))
-    agent.receive(data, FLOW, 0.0)
+    agent.receive_message(data, FLOW, 0.0)
     responses = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
     assert sum(agent.dropped.values()) == 1
     assert isinstance(agent.next_event(), events.Malformed)

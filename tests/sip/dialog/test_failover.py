@@ -81,7 +81,7 @@ class Server:
         framer = StreamFramer()
         try:
             async for data in stream:
-                for message in framer.receive(bytes(data)):
+                for message in framer.receive_data(bytes(data)):
                     answer = self.receive(message)
                     if answer is not None:
                         await stream.send_all(answer)

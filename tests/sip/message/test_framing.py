@@ -21,7 +21,7 @@ BARE = b"SIP/2.0 200 OK\nContent-Length : 3\n\nabc"
 
 def feed(chunks: list[bytes]) -> tuple[list[bytes], int]:
     framer = StreamFramer()
-    messages = [message for chunk in chunks for message in framer.receive(chunk)]
+    messages = [message for chunk in chunks for message in framer.receive_data(chunk)]
     return messages, framer.pings
 
 
@@ -70,10 +70,10 @@ def test_keepalives(stream: bytes, pings: int) -> None:
 
 def test_an_unfinished_message_waits() -> None:
     framer = StreamFramer()
-    assert framer.receive(LONG[:-1]) == []
-    assert framer.receive(b"") == []
-    assert framer.receive(LONG[-1:] + SHORT[:4]) == [LONG]
-    assert framer.receive(SHORT[4:]) == [SHORT]
+    assert framer.receive_data(LONG[:-1]) == []
+    assert framer.receive_data(b"") == []
+    assert framer.receive_data(LONG[-1:] + SHORT[:4]) == [LONG]
+    assert framer.receive_data(SHORT[4:]) == [SHORT]
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_an_unfinished_message_waits() -> None:
 def test_a_stream_that_cannot_be_cut_fails(data: bytes, status: int) -> None:
     framer = StreamFramer()
     with pytest.raises(RemoteProtocolError) as caught:
-        framer.receive(data)
+        framer.receive_data(data)
     assert caught.value.status == status
     with pytest.raises(RemoteProtocolError):
-        framer.receive(SHORT)
+        framer.receive_data(SHORT)
 
 
 def test_messages_before_a_failure_are_returned_first() -> None:
     framer = StreamFramer()
-    assert framer.receive(SHORT + LONG + b"nonsense\r\n\r\n" + SHORT) == [SHORT, LONG]
+    assert framer.receive_data(SHORT + LONG + b"nonsense\r\n\r\n" + SHORT) == [SHORT, LONG]
     with pytest.raises(RemoteProtocolError):
-        framer.receive(b"")
+        framer.receive_data(b"")
 
 
 def test_the_largest_message() -> None:
@@ -137,7 +137,7 @@ def test_any_stream_raises_remote_errors_only(chunks: list[bytes]) -> None:
     failed = False
     for chunk in chunks:
         try:
-            framer.receive(chunk)
+            framer.receive_data(chunk)
         except RemoteProtocolError:
             failed = True
         else:

@@ -123,7 +123,7 @@ def media(number: int) -> Negotiator:
 def answered_and_ended(data: bytes) -> Request:
     """The BYE of a call that came, was answered, acknowledged and hung up."""
     agent = UserAgent(random.Random(1))
-    agent.receive(data, FLOW, 0.0)
+    agent.receive_message(data, FLOW, 0.0)
     incoming = agent.next_event()
     assert isinstance(incoming, InviteReceived), [
         parse(outgoing.data) for outgoing in agent.to_send(0.0)
@@ -139,7 +139,7 @@ def answered_and_ended(data: bytes) -> Request:
         f"From: {ok.headers.get('From')}\r\nTo: {ok.headers.get('To')}\r\nCall-ID: 1\r\n"
         "CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
     )
-    agent.receive(ack.encode(), FLOW, 0.1)
+    agent.receive_message(ack.encode(), FLOW, 0.1)
     incoming.session.hang_up(0.2)
     (bye,) = (parse(outgoing.data) for outgoing in agent.to_send(0.2))
     assert isinstance(bye, Request)
@@ -183,7 +183,7 @@ def test_calls_with_odd_contacts_ring_and_end(contact: str, target: str) -> None
 )
 def test_a_request_uri_is_read_strictly(change: Callable[[bytes], bytes]) -> None:
     agent = UserAgent(random.Random(1))
-    agent.receive(change(invite()), FLOW, 0.0)
+    agent.receive_message(change(invite()), FLOW, 0.0)
     (answer,) = (parse(outgoing.data) for outgoing in agent.to_send(0.0))
     assert isinstance(answer, Response)
     assert answer.status == 400

@@ -413,7 +413,7 @@ def test_parser_and_validator(case: Case) -> None:
 def test_agent_answers(case: Case) -> None:
     data = bytes_of(case)
     agent = UserAgent(random.Random(1))
-    agent.receive(data, UDP, 0.0)
+    agent.receive_message(data, UDP, 0.0)
     agent.handle_timer(0.2)  # An INVITE that nobody rings for hears 100 then (RFC 3261 17.2.1).
     answers = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
     assert [answer.status for answer in answers if isinstance(answer, Response)] == (
@@ -441,13 +441,13 @@ def test_agent_takes_all_of_them_in_a_row() -> None:
     agent = UserAgent(random.Random(1))
     for _ in range(3):
         for case in CASES:
-            agent.receive(bytes_of(case), UDP, 0.0)
+            agent.receive_message(bytes_of(case), UDP, 0.0)
     assert agent.dropped["too many transactions"] == 0
 
 
 def test_unsupported_extensions_are_named() -> None:
     agent = UserAgent(random.Random(1))
-    agent.receive((DATA / "bext01.dat").read_bytes(), UDP, 0.0)
+    agent.receive_message((DATA / "bext01.dat").read_bytes(), UDP, 0.0)
     (answer,) = (parse(outgoing.data) for outgoing in agent.to_send(0.0))
     expected = ["nothingSupportsThis", "nothingSupportsThisEither"]
     assert answer.headers.values("Unsupported") == expected
@@ -455,7 +455,7 @@ def test_unsupported_extensions_are_named() -> None:
 
 def test_methods_that_we_serve_are_named() -> None:
     agent = UserAgent(random.Random(1))
-    agent.receive((DATA / "intmeth.dat").read_bytes(), UDP, 0.0)
+    agent.receive_message((DATA / "intmeth.dat").read_bytes(), UDP, 0.0)
     (answer,) = (parse(outgoing.data) for outgoing in agent.to_send(0.0))
     assert "INVITE" in answer.headers.values("Allow")
 
@@ -465,7 +465,7 @@ def test_the_cookie_alone_is_no_transaction() -> None:
     agent = UserAgent(random.Random(1))
     data = (DATA / "badbranch.dat").read_bytes()
     for request in (data, data.replace(b"CSeq: 8", b"CSeq: 9"), data):
-        agent.receive(request, UDP, 0.0)
+        agent.receive_message(request, UDP, 0.0)
     answers = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
     assert [answer.cseq.number for answer in answers] == [8, 9, 8]
     assert all(isinstance(answer, Response) and answer.status == 200 for answer in answers)
@@ -477,7 +477,7 @@ def feed(data: bytes, size: int) -> list[bytes] | None:
     found: list[bytes] = []
     try:
         for start in range(0, len(data), size):
-            found += framer.receive(data[start : start + size])
+            found += framer.receive_data(data[start : start + size])
     except RemoteProtocolError:
         return None
     return found

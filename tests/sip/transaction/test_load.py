@@ -58,7 +58,7 @@ def request(
 
 def exchanged(agent: UserAgent, data: bytes, flow: Flow, now: float = 0.0) -> list[Response]:
     """What the agent answers to ``data``."""
-    agent.receive(data, flow, now)
+    agent.receive_message(data, flow, now)
     answers = [parse(outgoing.data) for outgoing in agent.to_send(now)]
     return [answer for answer in answers if isinstance(answer, Response)]
 
@@ -242,7 +242,7 @@ def test_transactions_take_no_more_memory_than_is_accounted_for(size: int) -> No
     tracemalloc.start()
     try:
         for one in range(1, number):
-            agent.receive(request("MESSAGE", NOISY, one, body=bytes(size)), NOISY, 0.0)
+            agent.receive_message(request("MESSAGE", NOISY, one, body=bytes(size)), NOISY, 0.0)
             agent.to_send(0.0)
             agent.next_event()
         agent.timeline = Timeline()

@@ -37,7 +37,7 @@ class Server:
         framer = StreamFramer()
         with_pings = 0
         async for data in stream:
-            for message in framer.receive(bytes(data)):
+            for message in framer.receive_data(bytes(data)):
                 request = parse(message)
                 assert isinstance(request, Request)
                 self.requests.append(request)

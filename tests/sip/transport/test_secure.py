@@ -56,7 +56,7 @@ class Server:
         framer = StreamFramer()
         try:
             async for data in stream:
-                for message in framer.receive(bytes(data)):
+                for message in framer.receive_data(bytes(data)):
                     self.transports.append(parse(message).via.transport)
                     self.contacts.append(parse(message).headers.get("Contact") or "")
                     self.client_certificates.append(stream.getpeercert() is not None)
