@@ -10,44 +10,35 @@ dropped or counted.
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
-from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.shares import Shares, Standing, source_of
-from spech.sip.call.events import Answered
-from spech.sip.call.leg import Leg
+from spech.sip.agent_context import AgentContext
 from spech.sip.call.replaces import replaced
 from spech.sip.call.session import Session
 from spech.sip.call.transfer import Referral
 from spech.sip.description.offer_answer import Negotiator
-from spech.sip.dialog.capabilities import ALLOW, Refusal
-from spech.sip.dialog.dialog import Dialog, HostNamed
+from spech.sip.dialog.capabilities import Refusal
 from spech.sip.dialog.event import Event
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.body import opened
 from spech.sip.message.headers import NameAddr
-from spech.sip.message.ids import Identifiers
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse, salvage, validate
 from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration
 from spech.sip.services import Services, invite_refusal
-from spech.sip.timeline import Note, Timeline
+from spech.sip.timeline import Timeline
 from spech.sip.transaction.arrival import answer_tag, origin, traced
-from spech.sip.transaction.flow import Flow, Outgoing, host_port
-from spech.sip.transaction.layer import TransactionLayer
-from spech.sip.transaction.timers import TimerSet
+from spech.sip.transaction.flow import Flow, Outgoing
 from spech.sip.transaction.transaction import (
     ClientTransaction,
     ServerTransaction,
     Transaction,
 )
-
-USER_AGENT: Final = "Spech"
 
 #: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
 Screen = Callable[[Request, Flow, float], Response | None]
@@ -69,7 +60,7 @@ class Malformed(Event):
     cause: str
 
 
-class UserAgent:
+class UserAgent(AgentContext):
     """All calls and registrations of one endpoint.
 
     Args:
@@ -91,36 +82,21 @@ class UserAgent:
         max_sessions: int = 2000,
         max_memory: int = 80_000_000,
     ) -> None:
-        self.rng = rng
-        self.ids = Identifiers(rng)
-        self.timers = TimerSet()
+        super().__init__(rng, max_memory)
         #: What happened in the latest calls.
         self.timeline = Timeline()
-        self._outbox: list[Outgoing | Note] = []
-        self.layer = TransactionLayer(self.timers, self._outbox.append, limit=max_memory)
         self.services = Services(self)
-        self.takes_messages = False
         #: Called when :meth:`Session.farewell_record` of a session may have changed.
         self.on_session_changed: Callable[[Session], None] = lambda session: None
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
         self._room = Shares(max_sessions)
-        self._events: deque[Event] = deque()
         self._sessions: dict[tuple[str, str], Session] = {}
         #: The sessions of INVITEs that came, by what two copies of one INVITE have in common.
         self._invited: dict[tuple[str, str | None, int], Session] = {}
         #: The sources of these INVITEs.
         self._callers: dict[Session, str] = {}
-        self._registrations: list[Registration] = []
-        #: Hosts that we have answered calls with, and the number of these calls.
-        self._talking: Counter[str] = Counter()
-        self._talking_with: dict[Leg, str] = {}
-        #: Whether the numeric address of a host is that of a peer whose calls a flood must not keep
-        #: out: a trunk, a registered user. Registrars and hosts that we talk with are known anyway.
-        self.is_known_peer: Callable[[str], bool] = lambda host: False
-        #: Where the registrars see us, when a NAT is between.
-        self._seen_at: dict[Flow, Address] = {}
         self._closed = False
 
     # ------------------------------------------------------------------ the four pipes
@@ -288,94 +264,19 @@ class UserAgent:
         for registration in self._registrations:
             registration.remove(now)
 
-    # ------------------------------------------------------------------ context of the sessions
-
-    def via(self, flow: Flow) -> str:
-        """A fresh Via value for a request over ``flow`` (RFC 3261 8.1.1.7, RFC 3581)."""
-        transport = flow.transport.upper()
-        # RFC 5923: on this connection we may be asked as well. A WebSocket goes one way (RFC 7118).
-        alias = ";alias" if transport in ("TCP", "TLS") else ""
-        return (
-            f"SIP/2.0/{transport} {host_port(flow.local)};rport;branch={self.ids.branch()}{alias}"
-        )
-
-    def contact(self, flow: Flow, uri: Uri) -> str:
-        """Our Contact value on ``flow``, for the address of record ``uri``."""
-        # RFC 7118 5.2.4: a WebSocket is "ws" in a URI, encrypted or not.
-        carrier = "ws" if flow.transport == "wss" else flow.transport
-        # RFC 3261 8.1.1.8 and 12.1.1: a sips account has a sips Contact, which implies TLS.
-        scheme = "sips" if uri.scheme == "sips" and flow.transport in ("tls", "wss") else "sip"
-        implied = carrier == "udp" or (scheme == "sips" and carrier == "tls")
-        parameter = "" if implied else f";transport={carrier}"
-        at = f"{uri.user}@" if uri.user else ""
-        address = self._seen_at.get(flow, flow.local)
-        return f"<{scheme}:{at}{host_port(address)}{parameter}>"
-
-    def learn_address(self, flow: Flow, seen: Address) -> bool:
-        """Note at which address the peer of ``flow`` sees us. True when that is news."""
-        known = self._seen_at.get(flow, flow.local)
-        self._seen_at[flow] = seen
-        return seen != known
-
-    def locate(self, dialog: Dialog) -> None:
-        """See to it that DNS says where the dialog's requests go, if it has to."""
-        if dialog.unlocated:
-            self.emit(HostNamed(dialog))
-
-    def standard_headers(self) -> list[tuple[str, str]]:
-        """What every message that starts something carries."""
-        return [("Allow", ALLOW), ("User-Agent", USER_AGENT)]
-
-    def emit(self, event: Event) -> None:
-        """Queue an event for :meth:`next_event`."""
-        self._events.append(event)
-        if isinstance(event, Answered) and event.session not in self._talking_with:
-            assert event.session.dialog is not None
-            host = event.session.dialog.flow.remote[0]
-            self._talking_with[event.session] = host
-            self._talking[host] += 1
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Queue bytes for :meth:`to_send`."""
-        self._outbox.append(outgoing)
-
-    def note(self, call_id: str, text: str) -> None:
-        """Queue a remark for the timeline."""
-        self._outbox.append(Note(call_id, text))
+    # ------------------------------------------------------------------ sessions
 
     def _session_changed(self, session: Session) -> None:
         self.on_session_changed(session)
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop((session.call_id, session.local_tag), None)
-        host = self._talking_with.pop(session, None)
-        if host is not None:
-            self._talking[host] -= 1
-            if not self._talking[host]:
-                del self._talking[host]
+        self._stop_talking(session)
         if session.invited_by is not None:
             self._invited.pop(origin(session.invited_by), None)
             caller = self._callers.pop(session, None)
             if caller is not None:
                 self._room.give_back(caller)
-
-    def is_known(self, host: str) -> bool:
-        """Whether we trust ``host``, or have an answered call with it."""
-        return host in self._talking or self.is_trusted_host(host)
-
-    def registered_at(self, host: str) -> bool:
-        """Whether ``host`` is one of the servers that a registration of ours goes to."""
-        return self._registration_at(host) is not None
-
-    def is_trusted_host(self, host: str) -> bool:
-        """Whether ``host`` is a registrar of ours or a peer that is configured."""
-        return self.registered_at(host) or self.is_known_peer(host)
-
-    def _registration_at(self, host: str) -> Registration | None:
-        for registration in self._registrations:
-            if any(host == flow.remote[0] for flow in registration.flows):
-                return registration
-        return None
 
     # ------------------------------------------------------------------ requests
 
