@@ -15,14 +15,14 @@ from spech.errors import LocalProtocolError
 from .conftest import Call, speak
 
 
-async def test_digits_arrive_once_each(call: Call) -> None:
+async def test_each_digit_arrives_once(call: Call) -> None:
     call.configure()
     call.left.media.speech.keypad.send("1234*0#55", duration_ms=60, gap_ms=60)
     call.tick(80)
     assert call.right.digits == "1234*0#55"
 
 
-async def test_digits_survive_a_wire_that_loses_duplicates_and_reorders(call: Call) -> None:
+async def test_digits_survive_loss_duplication_and_reordering(call: Call) -> None:
     call.configure()
     rng = random.Random(7)
     held: list[bytes] = []
@@ -47,7 +47,7 @@ async def test_digits_survive_a_wire_that_loses_duplicates_and_reorders(call: Ca
 
 @pytest.mark.parametrize(("burst", "duration"), [(1.0, 100), (2.0, 240)])
 @pytest.mark.parametrize("codec", ["PCMU", "L16/16000", "opus"])
-async def test_no_digit_is_lost_doubled_or_split_while_a_fifth_of_the_packets_is(
+async def test_no_digit_is_lost_doubled_or_split_at_20_percent_loss(
     call: Call, codec: str, burst: float, duration: int
 ) -> None:
     """Alone, and in bursts (Gilbert's model, ``burst`` packets on average).
@@ -77,7 +77,7 @@ async def test_no_digit_is_lost_doubled_or_split_while_a_fifth_of_the_packets_is
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722", "opus", "L16/8000", "L16/48000"])
-async def test_tones_are_heard_where_no_telephone_event_is_agreed(call: Call, codec: str) -> None:
+async def test_tones_are_detected_without_telephone_events(call: Call, codec: str) -> None:
     call.configure(codec, event=None)
     keys = "1234567890*#ABCD" + "55"
     call.left.media.speech.keypad.send(keys, duration_ms=60, gap_ms=60)
@@ -121,7 +121,7 @@ async def test_a_pause_without_packets_ends_a_tone(call: Call) -> None:
     assert call.right.tones == "555"
 
 
-async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> None:
+async def test_tones_are_detected_only_if_enabled(call: Call) -> None:
     call.configure()
     assert not call.right.media.detects_tones
     call.left.media.speech.keypad.send("1", method="inband")
@@ -138,7 +138,7 @@ async def test_tones_are_looked_for_only_where_they_are_wanted(call: Call) -> No
     assert not call.right.media.detects_tones
 
 
-async def test_a_key_is_down_while_it_is_held(call: Call) -> None:
+async def test_a_digit_lasts_as_long_as_its_key_is_held(call: Call) -> None:
     call.configure()
     with call.left.media.speech.keypad.press("9"):
         call.tick(450)
@@ -151,7 +151,7 @@ async def test_a_key_is_down_while_it_is_held(call: Call) -> None:
     assert [packet.payload[1] >> 7 for packet in ends] == [0, 0, 0, 0, 1, 1, 1]
 
 
-async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
+async def test_invalid_digits_and_digits_before_an_agreement_are_refused(call: Call) -> None:
     with pytest.raises(LocalProtocolError):
         call.left.media.speech.keypad.send("1")
     call.configure()
@@ -173,7 +173,7 @@ async def test_digits_need_an_agreement_and_must_be_digits(call: Call) -> None:
 
 
 @pytest.mark.parametrize("sent", [96, 101])
-async def test_digits_have_a_number_for_each_direction(call: Call, sent: int) -> None:
+async def test_digits_may_have_a_payload_type_for_each_direction(call: Call, sent: int) -> None:
     """We receive on the number of our description, or, leniently, on the number of theirs."""
     for side, send, receive in ((call.left, 96, 101), (call.right, sent, 96)):
         host, port = side.peer

@@ -18,11 +18,11 @@ G729 = codecs.impairment("G729")
     # 93.2, with all at its default, is 4.41.
     [(93.2, 4.41), (90, 4.34), (80, 4.03), (70, 3.60), (60, 3.10), (50, 2.58), (100, 4.5), (0, 1)],
 )
-def test_marks_are_those_of_annex_b(rating: float, mos: float) -> None:
+def test_mos_matches_annex_b(rating: float, mos: float) -> None:
     assert mean_opinion_score(rating) == pytest.approx(mos, abs=0.0075)
 
 
-def test_marks_never_leave_the_scale_and_follow_the_rating() -> None:
+def test_mos_is_bounded_and_monotonic() -> None:
     marks = [mean_opinion_score(rating / 10) for rating in range(-100, 1200)]
     assert marks == sorted(marks)
     assert (min(marks), max(marks)) == (1.0, 4.5)
@@ -48,7 +48,7 @@ def test_codecs_and_random_loss(codec: str, loss: float, rating: float) -> None:
     assert transmission_rating(codecs.impairment(codec), loss=loss) == pytest.approx(rating)
 
 
-def test_losses_in_a_row_cost_more_than_losses_by_chance() -> None:
+def test_burst_losses_cost_more_than_random_losses() -> None:
     alone = transmission_rating(G729, loss=0.05)
     in_a_row = transmission_rating(G729, loss=0.05, burst_ratio=2.0)
     assert in_a_row == pytest.approx(93.2 - 11 - 84 * 5 / (2.5 + 19))
@@ -61,7 +61,7 @@ def test_losses_in_a_row_cost_more_than_losses_by_chance() -> None:
     # line through it: 0.024 d, and 0.11 more for each millisecond above 177.3.
     [(0, 93.2), (50, 92.0), (100, 90.8), (150, 89.6), (200, 85.9), (300, 72.5)],
 )
-def test_delay_costs_what_is_published(milliseconds: int, rating: float) -> None:
+def test_delay_impairment_matches_published_values(milliseconds: int, rating: float) -> None:
     found = transmission_rating(G711, delay=milliseconds / 1000)
     assert found == pytest.approx(rating, abs=2.5)
 
@@ -73,18 +73,18 @@ def test_delay_always_costs_more() -> None:
 
 
 @pytest.mark.parametrize("band", ["narrowband", "wideband", "fullband"])
-def test_the_worst_is_unusable_and_no_less(band: str) -> None:
+def test_the_worst_case_is_rated_unusable(band: str) -> None:
     impairment = Impairment(10.0, 5.0, band)  # type: ignore[arg-type]
     assert transmission_rating(impairment, loss=1.0, burst_ratio=8.0, delay=2.0) == 0.0
 
 
-def test_every_codec_says_what_it_costs() -> None:
+def test_every_codec_has_an_equipment_impairment() -> None:
     for info in codecs.describe():
         assert info.impairment is not None, info.name
         assert (info.impairment.band == "narrowband") == (info.rate < 16000 or "11025" in info.name)
         assert 3.5 < mean_opinion_score(transmission_rating(info.impairment)) <= 4.5
 
 
-def test_a_codec_that_says_nothing_gets_a_guess() -> None:
+def test_an_unknown_codec_gets_a_default_impairment() -> None:
     guess = codecs.impairment("nobody knows it")
     assert 3.9 < mean_opinion_score(transmission_rating(guess)) < 4.4

@@ -95,7 +95,7 @@ async def test_a_loss_is_concealed_by_the_codec_that_the_peer_sends(call: Call) 
     assert call.right.media.monitor.statistics.lost > 5
 
 
-async def test_a_format_that_is_not_in_the_answer_is_dropped(call: Call) -> None:
+async def test_a_format_outside_the_answer_is_dropped(call: Call) -> None:
     agree(call, "PCMU", "PCMA")
     heard = await send(call, "GSM", 3)
     assert not heard.any()
@@ -103,7 +103,7 @@ async def test_a_format_that_is_not_in_the_answer_is_dropped(call: Call) -> None
 
 
 @pytest.mark.parametrize("number", [101, 102, 120])
-async def test_every_telephone_event_of_our_offer_is_taken(call: Call, number: int) -> None:
+async def test_every_offered_telephone_event_is_accepted(call: Call, number: int) -> None:
     agree(call, "PCMU", "opus")
     host, port = call.left.peer
     call.left.media.configure(Agreed("PCMU", 0, 0, number, number, (host, port), (host, port + 1)))
@@ -114,7 +114,7 @@ async def test_every_telephone_event_of_our_offer_is_taken(call: Call, number: i
 
 
 @pytest.mark.parametrize(("clock", "duration"), [(8000, 800), (None, 4800)])
-async def test_a_digit_lasts_by_the_clock_of_its_events(
+async def test_digit_durations_use_the_clock_of_their_events(
     call: Call, clock: int | None, duration: int
 ) -> None:
     """telephone-event/8000 beside Opus counts durations at 8 kHz (RFC 4733 2.1)."""

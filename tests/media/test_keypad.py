@@ -63,7 +63,7 @@ class Line:
     ("duration", "gap", "course"),
     [(100, 60, "eeeeEEEs"), (60, 0, "eeEEE"), (1, 41, "EEE"), (40, 100, "eEEEsss")],
 )
-def test_a_telephone_event_has_its_length_three_ends_and_its_gap(
+def test_a_telephone_event_has_its_length_three_end_packets_and_a_gap(
     duration: int, gap: int, course: str
 ) -> None:
     line = Line(events=True)
@@ -77,7 +77,7 @@ def test_tones_have_their_length_and_their_gap() -> None:
     assert line.run() == "ttttsstttts" + "s"
 
 
-def test_a_digit_in_info_leaves_the_sound_alone_and_tells_its_length() -> None:
+def test_a_digit_in_info_reports_its_length_and_keeps_the_sound() -> None:
     line = Line(signals=True)
     line.dial("4#", duration=160, gap=40)
     assert line.run() == "-" * 20
@@ -85,7 +85,7 @@ def test_a_digit_in_info_leaves_the_sound_alone_and_tells_its_length() -> None:
 
 
 @pytest.mark.parametrize(("character", "ticks"), [(",", 100), ("p", 100), ("w", 25)])
-def test_pauses_between_digits(character: str, ticks: int) -> None:
+def test_pauses_separate_digits(character: str, ticks: int) -> None:
     line = Line(events=True)
     line.dial(f"1{character}2", duration=40, gap=40)
     assert line.run() == "eEEE" + "-" * ticks + "eEEE"
@@ -95,13 +95,13 @@ def test_pauses_between_digits(character: str, ticks: int) -> None:
     ("events", "signals", "course"),
     [(True, True, "eEEE"), (False, True, "----"), (False, False, "ttss")],
 )
-def test_the_far_end_decides_on_the_way(events: bool, signals: bool, course: str) -> None:
+def test_the_far_ends_support_selects_the_method(events: bool, signals: bool, course: str) -> None:
     line = Line(events=events, signals=signals)
     line.dial("7", duration=40, gap=40)
     assert line.run() == course
 
 
-def test_the_way_is_chosen_when_the_turn_of_the_key_comes() -> None:
+def test_the_method_is_chosen_when_the_digit_starts() -> None:
     line = Line(events=True)
     line.dial("12", duration=60, gap=40)
     assert [line.tick() for _ in range(5)] == ["e", "e", "E", "E", "E"]
@@ -109,7 +109,7 @@ def test_the_way_is_chosen_when_the_turn_of_the_key_comes() -> None:
     assert line.run() == "tttss"
 
 
-def test_events_that_are_no_longer_agreed_stop_at_once() -> None:
+def test_events_stop_when_they_are_no_longer_negotiated() -> None:
     line = Line(events=True)
     line.dial("1", duration=80, gap=40)
     line.tick()
@@ -117,7 +117,7 @@ def test_events_that_are_no_longer_agreed_stop_at_once() -> None:
     assert line.run() == "sssss"
 
 
-def test_a_way_that_is_not_there_is_an_error() -> None:
+def test_an_unsupported_method_is_an_error() -> None:
     line = Line()
     line.keypad.has_dialog = False
     for method in ("rfc4733", "info"):
@@ -127,7 +127,7 @@ def test_a_way_that_is_not_there_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("method", ["rfc4733", "info", "inband"])
-def test_a_key_is_down_as_long_as_it_is_held(method: Method) -> None:
+def test_a_key_is_pressed_as_long_as_it_is_held(method: Method) -> None:
     line = Line(events=True)
     key = Key("9", method, 5, 3, held=True)
     line.keypad.queue([key])
@@ -139,7 +139,7 @@ def test_a_key_is_down_as_long_as_it_is_held(method: Method) -> None:
     assert line.signalled == ([("9", 10020)] if method == "info" else [])
 
 
-def test_a_key_that_is_let_up_early_is_still_heard() -> None:
+def test_an_early_released_key_has_the_minimum_length() -> None:
     line = Line(events=True)
     key = Key("9", "auto", 5, 3, held=True)
     line.keypad.queue([key])
@@ -147,7 +147,7 @@ def test_a_key_that_is_let_up_early_is_still_heard() -> None:
     assert line.run() == "eeeeEEEs"
 
 
-def test_clearing_lets_the_present_key_up_properly() -> None:
+def test_clearing_ends_the_current_digit_properly() -> None:
     line = Line(events=True)
     line.dial("1", duration=200)
     line.keypad.queue([Key("2", "auto", 5, 3, held=True)])
@@ -161,7 +161,7 @@ def test_clearing_lets_the_present_key_up_properly() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
-def test_the_tones_are_those_of_a_telephone(rate: int) -> None:
+def test_tones_have_the_levels_of_a_telephone(rate: int) -> None:
     line = Line()
     line.dial("147*2580369#ABCD", "inband", 80, 60)
     parts = []

@@ -24,7 +24,7 @@ from ..ports import reserve
 from .conftest import Address, Call, frequency, noise, speak
 
 
-async def test_hold_pauses_what_is_sent_and_keeps_the_numbering(call: Call, wav: Path) -> None:
+async def test_hold_pauses_sending_and_keeps_sequence_numbers(call: Call, wav: Path) -> None:
     call.configure()
     call.tick(10)
     call.left.configure(direction="inactive")
@@ -53,7 +53,7 @@ async def test_the_codec_may_change_in_mid_call(call: Call) -> None:
 
 
 @pytest.mark.parametrize("in_flight", [0, 3])
-async def test_packets_of_the_codec_before_are_decoded_by_it(call: Call, in_flight: int) -> None:
+async def test_late_packets_of_the_previous_codec_are_decoded(call: Call, in_flight: int) -> None:
     """They wait in the buffer, or are on their way, while offer and answer are through already."""
     call.configure("PCMU")
     sound = tone((1000,), 2, 8000)
@@ -73,7 +73,7 @@ async def test_packets_of_the_codec_before_are_decoded_by_it(call: Call, in_flig
     assert call.right.media.monitor.statistics.dropped_invalid == 0
 
 
-async def test_packets_of_a_codec_of_another_rate_are_heard_at_the_change(call: Call) -> None:
+async def test_packets_at_another_rate_are_heard_at_a_codec_change(call: Call) -> None:
     call.configure("G722")  # It runs on the same RTP clock as PCMU, at twice the sampling rate.
     await speak(call, tone((1000,), 0.5, 16000), 16000)
     call.configure("PCMU")
@@ -82,7 +82,7 @@ async def test_packets_of_a_codec_of_another_rate_are_heard_at_the_change(call: 
     assert call.right.media.monitor.statistics.dropped_invalid == 0
 
 
-async def test_sound_has_a_number_for_each_direction(call: Call) -> None:
+async def test_sound_may_have_a_payload_type_for_each_direction(call: Call) -> None:
     """An answer may give a codec another number than the offer did (RFC 3264 section 6.1)."""
     for side, send, receive in ((call.left, 110, 96), (call.right, 96, 110)):
         host, port = side.peer
@@ -116,7 +116,7 @@ async def test_losses_are_concealed_and_counted(call: Call) -> None:
     assert dbfs(middle) == pytest.approx(-12, abs=0.5)
 
 
-async def test_where_nothing_is_missing_nothing_is_counted_as_concealed(call: Call) -> None:
+async def test_nothing_is_counted_as_concealed_without_losses(call: Call) -> None:
     call.left.configure()
     call.left.rtp.judge = lambda datagram: []
     call.right.configure()
@@ -178,7 +178,7 @@ async def test_nothing_is_sent_to_a_port_that_does_not_exist(call: Call) -> None
     assert call.left.media.monitor.statistics.send_errors == 0
 
 
-async def test_a_stranger_who_is_faster_is_neither_heard_nor_spoken_to(call: Call) -> None:
+async def test_a_faster_stranger_is_neither_heard_nor_sent_to(call: Call) -> None:
     call.left.configure()
     call.right.configure()
     loud = create("PCMU").encode(tone((2000,), 0.02, 8000))
@@ -201,7 +201,7 @@ async def test_only_the_peer_is_heard(call: Call) -> None:
     assert call.right.rtp.sent[-1][1] == call.right.peer
 
 
-async def test_a_peer_behind_nat_is_answered_where_it_is(call: Call) -> None:
+async def test_media_is_sent_to_the_nat_address_of_the_peer(call: Call) -> None:
     call.configure()
     call.right.peer = ("192.168.7.7", 4000)  # what its SDP says, and nobody can reach
     call.right.configure()
@@ -212,7 +212,7 @@ async def test_a_peer_behind_nat_is_answered_where_it_is(call: Call) -> None:
 
 
 @pytest.mark.parametrize("remote", [("0.0.0.0", 30002), ("10.0.0.1", 0)])
-async def test_nothing_is_sent_to_no_address(call: Call, remote: Address) -> None:
+async def test_nothing_is_sent_to_the_unspecified_address(call: Call, remote: Address) -> None:
     call.configure()
     call.tick(3)
     call.left.peer = remote
@@ -222,7 +222,7 @@ async def test_nothing_is_sent_to_no_address(call: Call, remote: Address) -> Non
     assert call.left.media.monitor.statistics.send_errors == 0
 
 
-async def test_a_name_is_no_address(call: Call) -> None:
+async def test_nothing_is_sent_to_an_unresolved_name(call: Call) -> None:
     call.left.peer = ("pbx.example", 4000)
     with pytest.raises(ValueError, match=r"pbx\.example"):
         call.left.configure()
@@ -251,7 +251,7 @@ async def test_reports_measure_loss_and_the_round_trip(call: Call) -> None:
     assert isinstance(first[1], rtcp.SourceDescription)
 
 
-async def test_a_silent_side_keeps_the_way_open(call: Call) -> None:
+async def test_a_silent_side_sends_keepalives(call: Call) -> None:
     call.left.configure(direction="inactive")
     call.right.configure()
     call.tick(10)
@@ -267,13 +267,13 @@ async def test_a_silent_side_keeps_the_way_open(call: Call) -> None:
     assert statistics.dropped_invalid == statistics.concealed == 0
 
 
-async def test_who_speaks_needs_no_keepalive(call: Call) -> None:
+async def test_a_speaking_side_sends_no_keepalives(call: Call) -> None:
     call.configure()
     call.tick(50 * 20)
     assert all(packet.payload for packet in call.left.packets())
 
 
-async def test_where_reports_share_the_port_they_keep_the_way_open(call: Call) -> None:
+async def test_multiplexed_rtcp_replaces_keepalives(call: Call) -> None:
     peer = call.left.peer
     call.left.media.configure(Agreed("PCMU", 0, 0, None, None, peer, peer, direction="inactive"))
     call.tick(50 * 40)
@@ -283,7 +283,7 @@ async def test_where_reports_share_the_port_they_keep_the_way_open(call: Call) -
     assert not call.left.rtcp.sent
 
 
-async def test_a_call_over_real_sockets() -> None:
+async def test_sound_is_carried_over_real_sockets() -> None:
     first = reserve(4)
     ports = PortRange(first, first + 3)
     rng = random.Random(3)

@@ -13,7 +13,7 @@ from .conftest import Call
 
 @pytest.mark.parametrize("ptime", [20, 30, 50, 70, 110, 150, 200])
 @pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "L16/11025", "G729", "opus"])
-async def test_packets_of_any_length_leave_evenly(call: Call, codec: str, ptime: int) -> None:
+async def test_packets_of_any_length_are_sent_evenly(call: Call, codec: str, ptime: int) -> None:
     if codec not in codecs.names():
         pytest.skip(f"{codec} is not available")
     call.configure(codec, ptime=ptime)
@@ -35,7 +35,9 @@ async def test_packets_of_any_length_leave_evenly(call: Call, codec: str, ptime:
     ("codec", "length"),
     [("PCMU", 20), ("L16/16000", 20), ("G729", 20), ("opus", 20), ("iLBC/30", 30)],
 )
-async def test_thirty_milliseconds_become_twenty(call: Call, codec: str, length: int) -> None:
+async def test_a_requested_length_of_30_ms_becomes_20_ms(
+    call: Call, codec: str, length: int
+) -> None:
     if codec not in codecs.names():
         pytest.skip(f"{codec} is not available")
     call.configure(codec, ptime=30)

@@ -94,7 +94,7 @@ def conversation(rate: int, level: float = -55) -> tuple[Samples, list[slice]]:
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "GSM"])
-async def test_speech_is_heard_and_pauses_cost_next_to_nothing(codec: str) -> None:
+async def test_speech_is_heard_and_pauses_need_few_packets(codec: str) -> None:
     line = Line(codec)
     said, sentences = conversation(line.rate)
     heard = await line.say(said)
@@ -125,7 +125,7 @@ async def test_speech_is_heard_and_pauses_cost_next_to_nothing(codec: str) -> No
 
 
 @pytest.mark.parametrize("level", [-45, -55, -65])
-async def test_the_room_stays_as_loud_when_nobody_speaks(level: float) -> None:
+async def test_comfort_noise_has_the_level_of_the_room(level: float) -> None:
     line = Line("L16/8000")
     said, _ = conversation(8000, level)
     await line.say(said)
@@ -140,7 +140,7 @@ def lose(share: float, seed: int = 1) -> Callable[[bytes], list[bytes]]:
     return lambda datagram: [] if rng.random() < share else [datagram]
 
 
-async def test_lost_descriptions_leave_a_noise_and_lost_sound_is_counted() -> None:
+async def test_noise_survives_lost_descriptions_and_lost_sound_is_counted() -> None:
     line = Line("PCMU")
     line.wire.judge = lose(0.2)
     said, _ = conversation(8000)
@@ -153,7 +153,7 @@ async def test_lost_descriptions_leave_a_noise_and_lost_sound_is_counted() -> No
     assert sorted(quiet)[len(quiet) // 5] > -65
 
 
-async def test_without_an_agreement_everything_is_sent() -> None:
+async def test_without_comfort_noise_everything_is_sent() -> None:
     for line in (
         Line(suppression=False),
         Line(noise=False),
@@ -164,7 +164,7 @@ async def test_without_an_agreement_everything_is_sent() -> None:
         assert len(line.packets()) == 100
 
 
-async def test_files_and_tones_are_sent_whatever_they_sound_like() -> None:
+async def test_files_and_tones_are_never_suppressed() -> None:
     line = Line()
     await line.say(np.zeros(8000, np.int16))
     before = len(line.packets())
@@ -175,7 +175,7 @@ async def test_files_and_tones_are_sent_whatever_they_sound_like() -> None:
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722"])
-async def test_noise_that_nobody_agreed_on_is_understood(codec: str) -> None:
+async def test_comfort_noise_is_played_without_negotiation(codec: str) -> None:
     """Payload type 13 is static (RFC 3551), and some send it unasked."""
     line = Line(codec, suppression=False, noise=False)
     await line.say(np.zeros(line.rate // 2, np.int16))
@@ -196,7 +196,7 @@ async def test_noise_that_nobody_agreed_on_is_understood(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["opus", "G729", "speex/8000", "speex/16000"])
-async def test_codecs_that_describe_pauses_by_themselves(codec: str) -> None:
+async def test_codecs_with_their_own_dtx_describe_pauses(codec: str) -> None:
     line = Line(codec, noise=False)
     said, sentences = conversation(line.rate, -70)
     quiet = np.rint(room(line.rate, 12, -70)).astype(np.int16)

@@ -60,7 +60,7 @@ def sounding(heard: Samples) -> int:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bytearray", "memoryview", "array"])
-async def test_a_burst_is_heard_whole(call: Call, kind: str) -> None:
+async def test_a_burst_is_played_completely(call: Call, kind: str) -> None:
     call.configure()
     data = TONE.tobytes()
     sounds: dict[str, Playable] = {
@@ -93,7 +93,7 @@ async def test_chunks_may_have_any_length(call: Call, some: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize(("rate", "codec"), [(16000, "PCMU"), (24000, "G722"), (8000, "opus")])
-async def test_pcm_has_a_rate_of_its_own(call: Call, rate: int, codec: str) -> None:
+async def test_pcm_may_have_its_own_rate(call: Call, rate: int, codec: str) -> None:
     call.configure(codec)
     handle = play(call, tone((1000,), 2, rate), rate=rate)
     heard = await collect(call, 125, codec)
@@ -103,7 +103,7 @@ async def test_pcm_has_a_rate_of_its_own(call: Call, rate: int, codec: str) -> N
     assert handle.played_ms == 2000
 
 
-async def test_sounds_follow_each_other_without_a_gap(call: Call, wav: Path) -> None:
+async def test_sounds_are_played_without_gaps(call: Call, wav: Path) -> None:
     call.configure()
     for start in range(0, 24000, 1111):
         play(call, TONE[start : start + 1111])
@@ -113,7 +113,7 @@ async def test_sounds_follow_each_other_without_a_gap(call: Call, wav: Path) -> 
     assert noise(heard[4000:20000], 8000, 1000) > 30
 
 
-async def test_a_mark_tells_when_what_was_written_before_it_has_been_played(call: Call) -> None:
+async def test_a_mark_is_reached_when_all_earlier_sound_is_played(call: Call) -> None:
     call.configure()
     handle = play(call, None)
     marks: list[Mark] = []
@@ -128,7 +128,7 @@ async def test_a_mark_tells_when_what_was_written_before_it_has_been_played(call
     assert [await mark.played() for mark in (*marks, handle.mark())] == [True] * 4
 
 
-async def test_a_flush_tells_how_much_was_played_and_drops_the_rest(call: Call) -> None:
+async def test_a_flush_reports_what_was_played_and_drops_the_rest(call: Call) -> None:
     call.configure()
     handle = play(call, None)
     handle.write(TONE)
@@ -182,7 +182,7 @@ async def test_a_pause_stops_the_queue_and_drops_nothing(call: Call) -> None:
     assert sum(map(sounding, heard)) == pytest.approx(24000, abs=400)
 
 
-async def test_an_async_iterator_is_read_ahead_and_no_further(
+async def test_an_async_iterator_is_read_ahead_within_a_limit(
     call: Call, nursery: trio.Nursery
 ) -> None:
     taken = 0
@@ -209,7 +209,7 @@ async def test_an_async_iterator_is_read_ahead_and_no_further(
     assert handle.played_ms == 30_000
 
 
-async def test_an_async_iterator_that_fails_ends_its_sound_alone(
+async def test_a_failing_async_iterator_ends_its_sound_only(
     call: Call, nursery: trio.Nursery
 ) -> None:
     async def speech() -> AsyncIterator[bytes]:
@@ -234,7 +234,7 @@ async def test_an_async_iterator_without_a_call_is_an_error(call: Call) -> None:
         play(call, speech())
 
 
-async def test_a_queue_holds_minutes_and_counts_what_is_lost(
+async def test_a_queue_holds_minutes_and_counts_dropped_sound(
     call: Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(playback, "LONGEST_QUEUE", 5.0)
@@ -251,7 +251,7 @@ async def test_a_queue_holds_minutes_and_counts_what_is_lost(
     assert one.dropped_ms + other.dropped_ms == 3000
 
 
-async def test_a_part_of_a_frame_waits_for_its_rest_and_not_for_ever(call: Call) -> None:
+async def test_a_partial_frame_is_padded_after_a_short_wait(call: Call) -> None:
     call.configure()
     handle = play(call, None)
     handle.write(TONE[:1700])
@@ -308,7 +308,7 @@ async def test_a_port_plays_into_the_queue_of_its_call(call: Call) -> None:
     assert (handle.played_ms, after.played_ms) == (1000, 1000)
 
 
-def test_what_is_no_pcm_is_an_error() -> None:
+def test_invalid_pcm_is_an_error() -> None:
     queue = PlayQueue(8000)
     for wrong in (np.zeros(160, np.float32), np.zeros((2, 160), np.int16)):
         with pytest.raises(ValueError, match="int16"):
@@ -316,12 +316,12 @@ def test_what_is_no_pcm_is_an_error() -> None:
     assert not queue
 
 
-async def test_a_file_cannot_be_written_to(call: Call, wav: Path) -> None:
+async def test_writing_to_the_playback_of_a_file_is_an_error(call: Call, wav: Path) -> None:
     with pytest.raises(LocalProtocolError):
         play(call, wav).write(b"")
 
 
-async def test_an_array_may_change_after_it_was_given(call: Call) -> None:
+async def test_an_array_may_be_changed_after_writing_it(call: Call) -> None:
     call.configure()
     buffer = np.zeros(160, np.int16)
     handle = play(call, None)

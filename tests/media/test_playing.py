@@ -19,7 +19,7 @@ from ..inside import unread_of
 from .conftest import Call, collect, frequency, speak, write_wav
 
 
-async def test_files_play_one_after_the_other(call: Call, wav: Path, tmp_path: Path) -> None:
+async def test_files_are_played_one_after_the_other(call: Call, wav: Path, tmp_path: Path) -> None:
     second = tmp_path / "second.wav"
     write_wav(second, tone((1500,), 0.5, 8000), 8000)
     call.configure()
@@ -32,7 +32,7 @@ async def test_files_play_one_after_the_other(call: Call, wav: Path, tmp_path: P
     await call.left.media.speech.played()
 
 
-async def test_sounds_are_summed(call: Call, wav: Path) -> None:
+async def test_simultaneous_sounds_are_mixed(call: Call, wav: Path) -> None:
     call.configure("L16/16000")
     call.left.play(wav)
     heard = await speak(call, tone((2000,), 0.5, 16000), 16000)
@@ -51,9 +51,7 @@ async def test_a_broken_file_raises_at_once(call: Call, tmp_path: Path) -> None:
     assert not call.left.media.speech.busy
 
 
-async def test_played_waits_and_flush_ends_the_wait(
-    call: Call, wav: Path, nursery: trio.Nursery
-) -> None:
+async def test_flush_ends_the_wait_for_played(call: Call, wav: Path, nursery: trio.Nursery) -> None:
     call.configure()
     call.left.play(wav)
     call.left.media.speech.keypad.send("123")
@@ -77,7 +75,7 @@ async def test_played_waits_and_flush_ends_the_wait(
 
 @pytest.mark.parametrize("ptime", [20, 30, 60, 200])
 @pytest.mark.parametrize("length", [0.5, 0.491])
-async def test_the_last_word_is_heard_before_the_farewell(
+async def test_the_last_sound_is_sent_before_the_bye(
     call: Call, tmp_path: Path, nursery: trio.Nursery, ptime: int, length: float
 ) -> None:
     path = tmp_path / "word.wav"
@@ -108,7 +106,7 @@ async def test_the_last_word_is_heard_before_the_farewell(
 
 
 @pytest.mark.parametrize("ptime", [10, 20, 60, 200])
-async def test_a_far_end_that_forgets_its_buffer_at_the_farewell_heard_everything(
+async def test_all_sound_is_played_before_the_bye_empties_the_buffer(
     call: Call, wav: Path, nursery: trio.Nursery, ptime: int
 ) -> None:
     call.configure(ptime=ptime)
@@ -130,7 +128,7 @@ async def test_a_far_end_that_forgets_its_buffer_at_the_farewell_heard_everythin
     assert sounding[-1] - sounding[0] == pytest.approx(4000, abs=20)
 
 
-async def test_the_last_word_is_in_the_recording_of_who_was_hung_up_on(
+async def test_a_recording_contains_the_last_sound_before_the_bye(
     call: Call, wav: Path, tmp_path: Path
 ) -> None:
     call.configure()
@@ -144,7 +142,7 @@ async def test_the_last_word_is_in_the_recording_of_who_was_hung_up_on(
     assert sounding[-1] - sounding[0] == pytest.approx(4000, abs=20)
 
 
-async def test_closing_ends_waits_and_ports(call: Call, wav: Path) -> None:
+async def test_closing_ends_waiting_and_ports(call: Call, wav: Path) -> None:
     call.configure()
     call.left.play(wav)
     call.tick(3)
@@ -204,7 +202,7 @@ async def test_closing_completes_recordings(call: Call, tmp_path: Path) -> None:
         call.right.record(tmp_path / "missing" / "call.wav")
 
 
-async def test_a_tone_of_the_network_is_heard(call: Call) -> None:
+async def test_a_progress_tone_is_played(call: Call) -> None:
     call.configure()
     call.left.media.speech.plays.play(ProgressTone("busy", "us", 1.0), 8000)
     with pytest.raises(ValueError, match="not one of"):

@@ -111,7 +111,7 @@ def assert_smooth(sound: NDArray[np.int64]) -> None:
 
 
 @pytest.mark.parametrize("drift", [-200e-6, 200e-6])
-def test_half_an_hour_of_drift_is_not_heard(drift: float) -> None:
+def test_half_an_hour_of_drift_is_inaudible(drift: float) -> None:
     count = 90000
     ear = Ear().listen(packets(TONE, count=count, drift=drift), int(count * (1 + drift)) - 10)
     assert ear.playout.concealed == 0
@@ -122,7 +122,7 @@ def test_half_an_hour_of_drift_is_not_heard(drift: float) -> None:
     assert ear.session.counts.late == ear.session.buffer.discarded == 0
 
 
-def test_delay_that_a_burst_of_jitter_made_is_given_back() -> None:
+def test_delay_from_a_burst_of_jitter_is_removed() -> None:
     rng = random.Random(4)
     delay = {number: rng.uniform(0, 0.1) if number < 500 else 0.0 for number in range(1200)}
     ear = Ear().listen(packets(TONE, delay.__getitem__, count=1200), 1190)
@@ -145,7 +145,7 @@ def test_delay_grows_by_stretching_when_jitter_begins() -> None:
     assert ear.session.counts.late <= 2
 
 
-def test_silence_is_cut_before_speech_is() -> None:
+def test_silence_is_shortened_before_speech() -> None:
     speech = np.concatenate((np.tile(TONE, 15), np.zeros(15 * 160, np.int16)))
     ear = Ear().listen(packets(speech, count=300), 290)
     assert ear.playout.accelerated == 160
@@ -159,7 +159,7 @@ def test_silence_is_cut_before_speech_is() -> None:
 
 @pytest.mark.parametrize("ptime_ms", [5, 10, 20, 30, 40, 60, 120])
 @pytest.mark.parametrize("jitter", [0.0, 0.03])
-def test_packets_of_any_length_come_to_rest(ptime_ms: int, jitter: float) -> None:
+def test_the_delay_settles_for_packets_of_any_length(ptime_ms: int, jitter: float) -> None:
     rng = random.Random(2)
     count = 30000 // ptime_ms
     stream = packets(TONE, lambda _: rng.uniform(0, jitter), count=count, ptime_ms=ptime_ms)
@@ -173,7 +173,7 @@ def test_packets_of_any_length_come_to_rest(ptime_ms: int, jitter: float) -> Non
     assert_smooth(ear.sound[300 * 160 : -200 * 160])
 
 
-def test_a_lost_packet_is_bridged_and_shifts_nothing() -> None:
+def test_a_lost_packet_is_concealed_without_shifting_sound() -> None:
     speech = sine(230, RATE, 4, level=-12)
     ear = Ear().listen(
         packets(speech, lambda n: None if n > 100 and n % 20 == 7 else 0.0, count=200), 190
@@ -184,7 +184,7 @@ def test_a_lost_packet_is_bridged_and_shifts_nothing() -> None:
     assert np.count_nonzero(ear.sound != whole.sound) < (lost + 1) * 260
 
 
-def test_late_packets_are_played_and_the_delay_is_taken_back() -> None:
+def test_late_packets_are_played_and_the_delay_shrinks_again() -> None:
     """Of a hundred milliseconds in which nothing comes, no word is lost."""
     ear = Ear().listen(
         packets(TONE, lambda n: max(0.0, 0.1 - (n - 200) * TICK) if n >= 200 else 0.0, count=1000),
@@ -196,7 +196,7 @@ def test_late_packets_are_played_and_the_delay_is_taken_back() -> None:
     assert ear.delays[-1] < 0.045
 
 
-def test_opus_takes_a_lost_packet_out_of_the_next_one() -> None:
+def test_opus_recovers_a_lost_packet_from_the_next_one() -> None:
     said = speak(SENTENCES, 48000)
     count = len(said) // 960
 
@@ -221,7 +221,7 @@ def test_opus_takes_a_lost_packet_out_of_the_next_one() -> None:
     [(8, 100, 5), (7, 40000, 0x1000_0000), (7, 0, 0x8000_0000)],
     ids=["another source", "numbers begin anew", "timestamps jump"],
 )
-def test_a_stream_that_begins_anew_is_heard_within_a_tenth_of_a_second(
+def test_a_restarted_stream_is_heard_within_100_ms(
     ssrc: int, sequence: int, timestamp: int
 ) -> None:
     payload = codecs.create("PCMU").encode(TONE)
@@ -249,7 +249,7 @@ def test_a_stream_that_begins_anew_is_heard_within_a_tenth_of_a_second(
 
 @pytest.mark.parametrize("ahead", [-160, 0, 80])
 @pytest.mark.parametrize("every", [0, 7, 50])
-def test_descriptions_of_noise_among_sound_leave_it_whole(ahead: int, every: int) -> None:
+def test_noise_descriptions_among_sound_do_not_interrupt_it(ahead: int, every: int) -> None:
     """Comfort noise whose time has sound of its own; ``ahead`` of its timestamp, in units."""
 
     def mixed() -> Iterator[tuple[float, bytes]]:

@@ -41,7 +41,7 @@ async def speak(
 
 
 @pytest.mark.parametrize("drift", [-200e-6, 200e-6])
-async def test_a_quarter_of_an_hour_of_drift_makes_neither_holes_nor_delay(drift: float) -> None:
+async def test_clock_drift_causes_neither_gaps_nor_delay(drift: float) -> None:
     port, buffers = opened()
     taken = await speak(port, buffers, 45000, drift, jitter=0.03)
     assert port.dropped == 0
@@ -53,7 +53,7 @@ async def test_a_quarter_of_an_hour_of_drift_makes_neither_holes_nor_delay(drift
     assert len(buffers.microphone) <= 5 * 2 * FRAME
 
 
-async def test_a_speaker_in_step_is_left_alone() -> None:
+async def test_a_synchronous_microphone_is_not_stretched() -> None:
     port, buffers = opened()
     sound = (np.random.default_rng(2).standard_normal(500 * FRAME) * 3000).astype(np.int16)
     heard = []
@@ -65,7 +65,7 @@ async def test_a_speaker_in_step_is_left_alone() -> None:
     assert np.array_equal(np.concatenate(heard), sound)
 
 
-async def test_pauses_between_words_stay_as_they_are() -> None:
+async def test_pauses_between_words_keep_their_length() -> None:
     port, buffers = opened()
     lengths = []
     for _ in range(30):

@@ -58,7 +58,7 @@ async def test_ports_of_other_rates_are_resampled(call: Call) -> None:
     assert noise(middle, 16000, 1000) > 30
 
 
-async def test_a_port_opened_before_the_codec_is_known_keeps_its_rate(call: Call) -> None:
+async def test_a_port_opened_before_the_codec_keeps_its_rate(call: Call) -> None:
     with call.right.open_audio() as port:
         assert port.rate == 8000
         call.configure("L16/16000")
@@ -81,7 +81,7 @@ async def test_timestamps_follow_the_clock_of_the_codec(
     assert total == pytest.approx(49 * create(codec).clock_rate / 50, abs=1)
 
 
-async def test_what_the_next_packet_tells_of_a_lost_one_is_used(call: Call) -> None:
+async def test_redundancy_in_the_next_packet_is_used(call: Call) -> None:
     """Opus sends a copy of each frame in the packet after it, when the peer can use it."""
     frames: list[tuple[str, int]] = []
 
@@ -115,7 +115,7 @@ async def test_what_the_next_packet_tells_of_a_lost_one_is_used(call: Call) -> N
 
 @pytest.mark.parametrize(("codec", "purity"), [("PCMU", 35), ("L16/8000", 75)])
 @pytest.mark.parametrize("pitch", [300, 1000, 3000])
-async def test_a_page_at_48_khz_has_no_clicks_at_the_borders_of_frames(
+async def test_a_port_at_48_khz_has_no_clicks_at_frame_borders(
     call: Call, codec: str, purity: float, pitch: int
 ) -> None:
     """Purer than the codec itself is cannot be asked; L16 shows what resampling alone adds."""
@@ -125,14 +125,14 @@ async def test_a_page_at_48_khz_has_no_clicks_at_the_borders_of_frames(
     assert noise(heard[24000:-24000], 48000, pitch) > purity
 
 
-async def test_what_the_codec_cannot_carry_does_not_come_back_as_another_pitch(call: Call) -> None:
+async def test_frequencies_above_the_codecs_band_do_not_alias(call: Call) -> None:
     call.configure("L16/8000")
     heard = await speak(call, tone((6000,), 1, 48000), 48000)
     assert dbfs(heard[16000:]) < -80
 
 
 @pytest.mark.parametrize(("asked", "ptime"), [(10, 10), (30, 20), (40, 40), (60, 60)])
-async def test_packets_of_other_lengths(call: Call, asked: int, ptime: int) -> None:
+async def test_other_packet_lengths_are_sent_and_heard(call: Call, asked: int, ptime: int) -> None:
     """They leave with the ticks of 20 ms: 30 ms would not leave at even distances."""
     call.configure("PCMU", ptime=asked)
     heard = await speak(call, tone((1000,), 2, 8000), 8000)
@@ -142,7 +142,7 @@ async def test_packets_of_other_lengths(call: Call, asked: int, ptime: int) -> N
     assert noise(heard[4000:-4000], 8000, 1000) > 30
 
 
-async def test_frames_that_are_longer_than_a_tick(call: Call) -> None:
+async def test_frames_may_be_longer_than_a_tick(call: Call) -> None:
     """iLBC without a word about its mode has frames of 30 ms; 20 ms are asked for in vain."""
     call.configure("iLBC/20")
     heard = await speak(call, tone((1000,), 2, 8000), 8000)
@@ -155,9 +155,7 @@ async def test_frames_that_are_longer_than_a_tick(call: Call) -> None:
 
 
 @pytest.mark.parametrize(("ptime", "length"), [(0, 80), (-5, 80), (9999, 1600)])
-async def test_packet_lengths_without_sense_are_bounded(
-    call: Call, ptime: int, length: int
-) -> None:
+async def test_absurd_packet_lengths_are_bounded(call: Call, ptime: int, length: int) -> None:
     call.configure("PCMU", ptime=ptime)
     call.tick(10)
     assert {len(packet.payload) for packet in call.left.packets()} == {length}
@@ -195,7 +193,7 @@ async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     assert (sound[-1].timestamp - sound[0].timestamp) & 0xFFFFFFFF == 34 * 160
 
 
-async def test_timestamps_keep_up_with_time_through_many_stalls(call: Call) -> None:
+async def test_timestamps_follow_time_through_many_stalls(call: Call) -> None:
     call.configure()
     media = call.left.media
     began = due = 100.0
@@ -215,7 +213,7 @@ async def test_timestamps_keep_up_with_time_through_many_stalls(call: Call) -> N
     )
 
 
-async def test_a_tick_that_is_late_is_no_stall(call: Call) -> None:
+async def test_a_late_tick_is_not_a_stall(call: Call) -> None:
     call.configure()
     rng = random.Random(4)
     for number in range(200):
@@ -224,7 +222,7 @@ async def test_a_tick_that_is_late_is_no_stall(call: Call) -> None:
     assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {160}
 
 
-async def test_what_was_said_before_there_was_a_codec_is_no_delay(call: Call) -> None:
+async def test_sound_from_before_the_codec_adds_no_delay(call: Call) -> None:
     sound = tone((1000,), 1, 8000)
     with call.left.open_audio() as microphone:
         for start in range(0, len(sound), 160):
@@ -255,7 +253,7 @@ async def test_a_silent_microphone_sends_silence_continuously(call: Call) -> Non
     assert {packet.payload for packet in call.left.packets()} == {b"\xff" * 160}
 
 
-async def test_levels_are_measured(call: Call) -> None:
+async def test_levels_of_both_directions_are_measured(call: Call) -> None:
     call.configure()
     await speak(call, tone((1000,), 0.5, 8000, level=-20), 8000)
     assert call.left.media.voices.levels[0] == pytest.approx(-20, abs=0.3)
@@ -263,7 +261,7 @@ async def test_levels_are_measured(call: Call) -> None:
     assert call.right.media.voices.levels[0] == -96
 
 
-async def test_what_nobody_reads_does_not_grow(call: Call) -> None:
+async def test_unread_sound_does_not_accumulate(call: Call) -> None:
     call.configure()
     with call.right.open_audio() as port, call.left.open_audio() as microphone:
         for _ in range(20):
@@ -285,7 +283,7 @@ async def test_a_standing_backlog_is_shortened(call: Call) -> None:
         assert microphone.dropped == 0
 
 
-async def test_a_suspended_machine_goes_on_at_the_present(call: Call) -> None:
+async def test_sound_is_current_after_a_suspend(call: Call) -> None:
     call.configure()
     call.tick(20)
     before = call.left.packets()[-1]
@@ -298,7 +296,7 @@ async def test_a_suspended_machine_goes_on_at_the_present(call: Call) -> None:
     assert len(rtp_of(call.right.media).buffer) <= 4
 
 
-async def test_gain_in_both_directions(call: Call) -> None:
+async def test_gain_applies_in_both_directions(call: Call) -> None:
     call.configure("L16/16000")
     call.left.media.voices.microphone.gain = -6
     call.right.media.voices.speaker.gain = 10
@@ -308,7 +306,7 @@ async def test_gain_in_both_directions(call: Call) -> None:
     assert call.right.media.voices.peaks[1] == pytest.approx(-23, abs=0.3)
 
 
-async def test_a_peer_who_whispers_is_heard(call: Call) -> None:
+async def test_automatic_gain_amplifies_a_soft_peer(call: Call) -> None:
     call.configure("L16/16000")
     call.right.media.voices.speaker.automatic = True
     said = np.tile(speech(SENTENCES, 16000, peak=0.03), 2)

@@ -80,9 +80,7 @@ def header(path: Path) -> bytes:
     return path.read_bytes()[:40] + b"\xff\xff\xff\xff"
 
 
-async def test_a_fifo_without_a_writer_is_silence_until_one_comes(
-    call: Call, tmp_path: Path
-) -> None:
+async def test_a_fifo_is_silent_until_a_writer_opens_it(call: Call, tmp_path: Path) -> None:
     call.configure()
     pipe = tmp_path / "say.wav"
     os.mkfifo(pipe)
@@ -94,9 +92,7 @@ async def test_a_fifo_without_a_writer_is_silence_until_one_comes(
     assert frequency(heard, 8000) == pytest.approx(700, abs=5)
 
 
-async def test_a_fifo_whose_writer_pauses_goes_on_where_it_stopped(
-    call: Call, tmp_path: Path
-) -> None:
+async def test_a_fifo_continues_after_its_writer_pauses(call: Call, tmp_path: Path) -> None:
     call.configure()
     pipe = tmp_path / "say.wav"
     os.mkfifo(pipe)
@@ -135,7 +131,7 @@ async def test_a_reader_of_a_pipe_ends_with_its_call(call: Call, tmp_path: Path)
             assert not thread.is_alive()
 
 
-async def test_a_file_system_that_stalls_when_a_file_is_opened(
+async def test_a_stall_while_opening_a_file_does_not_block_the_tick(
     call: Call, wav: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call.configure()
@@ -147,7 +143,7 @@ async def test_a_file_system_that_stalls_when_a_file_is_opened(
     assert frequency((await hear(call, loud))[-2000:], 8000) == pytest.approx(700, abs=5)
 
 
-async def test_a_disk_that_stalls_in_the_middle_of_a_file(
+async def test_a_stall_within_a_file_does_not_block_the_tick(
     call: Call, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call.configure()
@@ -171,7 +167,7 @@ async def test_a_disk_that_stalls_in_the_middle_of_a_file(
     await hear(call, loud)
 
 
-async def test_a_disk_that_stalls_when_a_recording_begins(
+async def test_a_stall_while_creating_a_recording_does_not_block_the_tick(
     call: Call, wav: Path, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call.configure()
@@ -187,7 +183,7 @@ async def test_a_disk_that_stalls_when_a_recording_begins(
 
 
 @pytest.mark.parametrize("operation", ["write", "sync", "close"])
-async def test_a_disk_that_stalls_while_it_records(
+async def test_a_stall_during_a_recording_does_not_block_the_tick(
     call: Call,
     wav: Path,
     tmp_path: Path,
@@ -209,7 +205,7 @@ async def test_a_disk_that_stalls_while_it_records(
         assert file.getnframes() >= 100 * 160
 
 
-async def test_a_disk_that_refuses_late_is_an_error_of_the_recording(
+async def test_a_late_disk_error_is_reported_by_the_recording(
     call: Call, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> int:

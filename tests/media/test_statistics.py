@@ -25,7 +25,7 @@ async def call() -> Call:
     return Call()
 
 
-async def test_a_good_call_gets_the_best_mark(call: Call) -> None:
+async def test_a_good_call_gets_the_best_mos(call: Call) -> None:
     call.configure()
     call.tick(500)
     seen = call.right.media.monitor.statistics
@@ -40,7 +40,7 @@ async def test_a_good_call_gets_the_best_mark(call: Call) -> None:
     assert [sample.at for sample in call.right.media.monitor.history] == list(range(1, 11))
 
 
-async def test_loss_costs_and_is_forgotten_in_five_seconds(call: Call) -> None:
+async def test_loss_lowers_the_mos_for_five_seconds(call: Call) -> None:
     call.configure()
     call.tick(250)
     rng = random.Random(5)
@@ -66,7 +66,7 @@ async def test_loss_costs_and_is_forgotten_in_five_seconds(call: Call) -> None:
     assert call.left.media.monitor.statistics.mos_worst == pytest.approx(4.35, abs=0.03)
 
 
-async def test_nothing_is_judged_while_nothing_comes(call: Call) -> None:
+async def test_nothing_is_rated_while_nothing_arrives(call: Call) -> None:
     call.configure()
     call.tick(100)
     call.left.configure(direction="recvonly")
@@ -79,7 +79,7 @@ async def test_nothing_is_judged_while_nothing_comes(call: Call) -> None:
     assert call.left.media.monitor.statistics.mos is not None
 
 
-async def test_a_codec_in_mid_call_is_judged_by_its_own_scale(call: Call) -> None:
+async def test_a_changed_codec_is_rated_by_its_own_scale(call: Call) -> None:
     call.configure()
     call.tick(100)
     call.configure("GSM")
@@ -89,7 +89,7 @@ async def test_a_codec_in_mid_call_is_judged_by_its_own_scale(call: Call) -> Non
     assert seen.mos_listening == pytest.approx(3.75, abs=0.1)
 
 
-async def test_a_long_call_keeps_few_samples(call: Call) -> None:
+async def test_a_long_call_keeps_few_quality_samples(call: Call) -> None:
     call.configure()
     media = call.right.media
     for _ in range(7200):
@@ -104,7 +104,7 @@ async def test_a_long_call_keeps_few_samples(call: Call) -> None:
     }
 
 
-async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
+async def test_both_ends_report_quality_to_each_other(call: Call) -> None:
     wanted = frozenset({"voip-metrics", "rcvr-rtt"})
     for side in (call.left, call.right):
         host, port = side.peer
@@ -133,7 +133,7 @@ async def test_both_ends_tell_each_other_how_they_sound(call: Call) -> None:
     assert listener.round_trip_ms == pytest.approx(200, abs=210)
 
 
-async def test_two_phones_agree_on_extended_reports(
+async def test_two_phones_negotiate_extended_reports(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "spech")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("baresip_installed")
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_it_calls_us_and_each_hears_the_other(
+async def test_a_call_from_baresip_has_sound_in_both_directions(
     phone: Phone, tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     there: list[NDArray[np.int16]] = []
@@ -51,7 +51,7 @@ async def test_it_calls_us_and_each_hears_the_other(
     assert not [record for record in caplog.records if "dropped" in record.getMessage()]
 
 
-async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
+async def test_a_call_to_baresip_has_sound_in_both_directions(phone: Phone, tmp_path: Path) -> None:
     there: list[NDArray[np.int16]] = []
 
     async def other() -> None:
@@ -70,7 +70,7 @@ async def test_we_call_it(phone: Phone, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(40, 60), (10, 20)])
-async def test_each_sends_packets_as_long_as_the_other_asks_for(
+async def test_each_side_sends_packets_of_the_length_that_the_other_requests(
     phone: Phone, tmp_path: Path, ours: int, theirs: int
 ) -> None:
     there: list[NDArray[np.int16]] = []

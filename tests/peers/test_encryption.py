@@ -32,7 +32,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("theirs", "ours", "outcome"), [*CASES, ("dtls_srtp", "off", "DTLS")])
-async def test_it_calls_us(
+async def test_an_encrypted_call_from_baresip_has_sound_in_both_directions(
     phone: Phone, tmp_path: Path, theirs: str | None, ours: Policy, outcome: str | None
 ) -> None:
     there: list[NDArray[np.int16]] = []
@@ -56,7 +56,7 @@ async def test_it_calls_us(
 
 
 @pytest.mark.parametrize(("theirs", "ours", "outcome"), CASES)
-async def test_we_call_it(
+async def test_a_call_to_baresip_has_sound_in_both_directions(
     phone: Phone, tmp_path: Path, theirs: str | None, ours: Policy, outcome: str | None
 ) -> None:
     there: list[NDArray[np.int16]] = []

@@ -98,7 +98,7 @@ async def converse(call: Call, page: jssip.Page) -> None:
 
 
 @pytest.mark.parametrize("codec", ["opus", "PCMU"])
-async def test_called_by_a_page(page: jssip.Page, codec: str) -> None:
+async def test_a_call_from_a_page(page: jssip.Page, codec: str) -> None:
     async with AsyncExitStack() as stack:
         bob = await open_bob(stack, codec)
         await page.evaluate("dial('sip:bob@127.0.0.1')")
@@ -109,7 +109,7 @@ async def test_called_by_a_page(page: jssip.Page, codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["opus", "PCMU"])
-async def test_calling_a_page(page: jssip.Page, codec: str) -> None:
+async def test_a_call_to_a_page(page: jssip.Page, codec: str) -> None:
     async with AsyncExitStack() as stack:
         bob = await open_bob(stack, codec, ice=True)
         async with bob.call("page") as call:
@@ -118,7 +118,7 @@ async def test_calling_a_page(page: jssip.Page, codec: str) -> None:
             await converse(call, page)
 
 
-async def test_called_by_a_page_that_hides_its_addresses(proxy: None, tmp_path: Path) -> None:
+async def test_a_call_from_a_page_that_hides_its_addresses(proxy: None, tmp_path: Path) -> None:
     """Its offer has ``c=0.0.0.0``, port 9 and a candidate ``.local``: no hold, and ICE finds it."""
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:

@@ -66,7 +66,7 @@ async def echo(phone: Phone) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"), [("udp", "tcp"), ("tcp", "ws"), ("ws", "udp"), ("ws", "ws")]
 )
-async def test_a_call_across_transports(ours: str, theirs: str) -> None:
+async def test_a_call_crosses_transports(ours: str, theirs: str) -> None:
     async with (
         open_phone(account("bob", theirs), listen=("127.0.0.1", 0), ports=PORTS) as bob,
         open_phone(account("alice", ours), listen=("127.0.0.1", 0), ports=PORTS) as alice,
@@ -95,7 +95,7 @@ def requests(call: Call, method: str) -> list[Request]:
 
 @pytest.mark.usefixtures("strict_proxy")
 @pytest.mark.parametrize(("ours", "theirs"), [("udp", "udp"), ("udp", "tcp"), ("tcp", "udp")])
-async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: str) -> None:
+async def test_both_ends_authenticate_each_request(ours: str, theirs: str) -> None:
     """Nonces grow old within the call, and neither end sees the other one's address."""
     answered: list[Call] = []
 
@@ -136,7 +136,7 @@ async def test_both_ends_prove_who_they_are_at_each_request(ours: str, theirs: s
 
 
 @pytest.mark.usefixtures("strict_proxy")
-async def test_two_whom_the_proxy_hides_are_connected_with_each_other() -> None:
+async def test_an_attended_transfer_works_through_topology_hiding() -> None:
     """By a Contact that leads nowhere but through the proxy, with credentials for the REFER too."""
     calls: dict[str, list[Call]] = {"bob": [], "carol": []}
 

@@ -56,7 +56,9 @@ def assert_said(heard: NDArray[np.int16]) -> None:
 
 
 @ENCRYPTIONS
-async def test_calling(theirs: str, ours: Any, found: str | None, tmp_path: Path) -> None:
+async def test_outgoing_calls_have_sound_in_both_directions(
+    theirs: str, ours: Any, found: str | None, tmp_path: Path
+) -> None:
     account = Account("sip:spech@127.0.0.1", register=False, encryption=ours)
     heard: list[NDArray[np.int16]] = []
 
@@ -77,7 +79,9 @@ async def test_calling(theirs: str, ours: Any, found: str | None, tmp_path: Path
 
 
 @ENCRYPTIONS
-async def test_called(theirs: str, ours: Any, found: str | None, tmp_path: Path) -> None:
+async def test_incoming_calls_have_sound_in_both_directions(
+    theirs: str, ours: Any, found: str | None, tmp_path: Path
+) -> None:
     account = Account("sip:spech@127.0.0.1", register=False, encryption=ours)
     heard: list[NDArray[np.int16]] = []
     with trio.fail_after(PATIENCE):

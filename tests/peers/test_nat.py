@@ -108,7 +108,7 @@ async def hear_oneself(call: Call) -> None:
         (None, True, True),
     ],
 )
-def test_a_call_out_of_a_nat(
+def test_a_call_from_behind_a_nat_has_sound(
     networks: Networks, stun: str | None, ours: bool | None, theirs: bool
 ) -> None:
     async def inside() -> None:
@@ -131,7 +131,7 @@ def test_a_call_out_of_a_nat(
     )
 
 
-def test_coturn_tells_our_public_address(networks: Networks, tmp_path: Path) -> None:
+def test_coturn_reports_our_public_address(networks: Networks, tmp_path: Path) -> None:
     if not coturn.available():
         unavailable("peers", "coturn is not installed; `make test-peers` installs it")
 
@@ -166,7 +166,7 @@ async def talk_with_baresip(call: Call) -> None:
 
 @pytest.mark.usefixtures("baresip_installed")
 @pytest.mark.parametrize("ice", [None, True])
-def test_baresip_calls_out_of_a_nat_by_ice(
+def test_baresip_calls_from_behind_a_nat_with_ice(
     networks: Networks, tmp_path: Path, ice: bool | None
 ) -> None:
     meeting = Meeting(networks)
@@ -208,7 +208,7 @@ def test_baresip_calls_out_of_a_nat_by_ice(
 # Version 1.0 knows no peer-reflexive candidates in this role, which a symmetric NAT would take.
 @pytest.mark.parametrize("networks", ["cone"], indirect=True)
 @pytest.mark.usefixtures("baresip_installed")
-def test_we_call_baresip_out_of_a_nat_by_ice(networks: Networks, tmp_path: Path) -> None:
+def test_we_call_baresip_from_behind_a_nat_with_ice(networks: Networks, tmp_path: Path) -> None:
     meeting = Meeting(networks)
     heard: list[NDArray[np.int16]] = []
 

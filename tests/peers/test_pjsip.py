@@ -79,7 +79,7 @@ async def exchange_digits(call: Call, peer: pjsip.Pjsip) -> None:
 
 
 @pytest.mark.parametrize("theirs", CODECS)
-async def test_calling(theirs: str, tmp_path: Path) -> None:
+async def test_outgoing_calls_have_sound_in_both_directions(theirs: str, tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, theirs) as peer,
@@ -96,7 +96,7 @@ async def test_calling(theirs: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("theirs", CODECS)
-async def test_called(theirs: str, tmp_path: Path) -> None:
+async def test_incoming_calls_have_sound_in_both_directions(theirs: str, tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, theirs) as peer,
@@ -112,7 +112,7 @@ async def test_called(theirs: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("we_call", [True, False])
-async def test_srtp(we_call: bool, tmp_path: Path) -> None:
+async def test_srtp_calls_have_sound_in_both_directions(we_call: bool, tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, "PCMU/8000/1", encryption="sdes") as peer,
@@ -184,7 +184,7 @@ async def assert_it_hears(peer: pjsip.Pjsip, frequency: float) -> None:
             return
 
 
-async def test_it_follows_a_blind_transfer(tmp_path: Path) -> None:
+async def test_pjsip_follows_a_blind_transfer(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, "PCMU/8000/1") as peer,
@@ -200,7 +200,7 @@ async def test_it_follows_a_blind_transfer(tmp_path: Path) -> None:
             await peer.do("hang_up")
 
 
-async def test_it_follows_an_attended_transfer(tmp_path: Path) -> None:
+async def test_pjsip_follows_an_attended_transfer(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, "PCMU/8000/1") as peer,
@@ -217,7 +217,7 @@ async def test_it_follows_an_attended_transfer(tmp_path: Path) -> None:
             await peer.do("hang_up")
 
 
-async def test_we_follow_its_blind_transfer(tmp_path: Path) -> None:
+async def test_we_follow_a_blind_transfer_by_pjsip(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             pjsip.running(tmp_path, PORT, "PCMU/8000/1") as peer,
@@ -237,7 +237,7 @@ async def test_we_follow_its_blind_transfer(tmp_path: Path) -> None:
                     await peer.until(lambda event: event.get("status") == 200 and "final" in event)
 
 
-async def test_its_attended_transfer_moves_our_call(tmp_path: Path) -> None:
+async def test_an_attended_transfer_by_pjsip_moves_our_call(tmp_path: Path) -> None:
     """It calls both of us and connects us: the third phone's call replaces its own."""
     with trio.fail_after(PATIENCE):
         async with (

@@ -63,7 +63,7 @@ async def open_as(stack: AsyncExitStack, user: str) -> Phone:
     ("caller", "called"),
     [("sdes", "dtls"), ("dtls", "sdes"), ("plain", "sdes"), ("sdes", "plain"), ("dtls", "plain")],
 )
-async def test_sound_digits_and_hold_between_two_encryptions(caller: str, called: str) -> None:
+async def test_sound_digits_and_hold_work_between_two_encryptions(caller: str, called: str) -> None:
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
             bob = await open_as(stack, called)

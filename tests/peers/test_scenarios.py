@@ -109,7 +109,7 @@ async def test_a_second_answer_is_acknowledged_and_ended(phone: Phone, tmp_path:
     assert messages(phone, call, sent=True) == ["INVITE", "ACK", "ACK", "BYE", "BYE"]
 
 
-async def test_an_answer_that_crosses_our_cancel(phone: Phone, tmp_path: Path) -> None:
+async def test_an_answer_that_crosses_our_cancel_is_ended(phone: Phone, tmp_path: Path) -> None:
     async with called("answered_when_cancelled", tmp_path), phone.call(TARGET) as call:
         while call.state != "ringing":
             await call.changed()
@@ -131,7 +131,7 @@ async def test_a_cancel_after_our_answer_changes_nothing(phone: Phone, tmp_path:
 # ---------------------------------------------------------------------- 100rel
 
 
-async def test_what_rings_reliably_gets_its_pracks(phone: Phone, tmp_path: Path) -> None:
+async def test_reliable_provisional_responses_get_pracks(phone: Phone, tmp_path: Path) -> None:
     """The answer comes with the first of them, and the 200 brings none."""
     async with called("rings_reliably", tmp_path), phone.call(TARGET) as call:
         while call.codec is None:
@@ -141,7 +141,7 @@ async def test_what_rings_reliably_gets_its_pracks(phone: Phone, tmp_path: Path)
     assert messages(phone, call, sent=True) == ["INVITE", "PRACK", "PRACK", "ACK", "BYE"]
 
 
-async def test_we_ring_until_the_prack_comes(phone: Phone, tmp_path: Path) -> None:
+async def test_we_repeat_the_180_until_the_prack(phone: Phone, tmp_path: Path) -> None:
     async with calling("requires_prack", tmp_path, phone) as incoming:
         await until(lambda: "200 PRACK" in messages(phone, incoming, sent=True))
         async with incoming.answer() as call:
@@ -154,7 +154,9 @@ async def test_we_ring_until_the_prack_comes(phone: Phone, tmp_path: Path) -> No
 # ---------------------------------------------------------------------- UPDATE
 
 
-async def test_updates_before_and_after_our_answer(phone: Phone, tmp_path: Path) -> None:
+async def test_updates_are_handled_before_and_after_our_answer(
+    phone: Phone, tmp_path: Path
+) -> None:
     async with calling("updates", tmp_path, phone) as incoming:
         await until(lambda: messages(phone, incoming, sent=False).count("UPDATE") == 2)
         async with incoming.answer() as call:
@@ -166,7 +168,7 @@ async def test_updates_before_and_after_our_answer(phone: Phone, tmp_path: Path)
     assert "+ a=sendrecv" in call.ladder()
 
 
-async def test_early_media_moves_before_the_answer(phone: Phone, tmp_path: Path) -> None:
+async def test_an_update_moves_early_media(phone: Phone, tmp_path: Path) -> None:
     async with called("updates_early", tmp_path), phone.call(TARGET) as call:
         await call.answered(timeout=5)
     assert messages(phone, call, sent=True) == ["INVITE", "PRACK", "200 UPDATE", "ACK", "BYE"]
@@ -176,7 +178,7 @@ async def test_early_media_moves_before_the_answer(phone: Phone, tmp_path: Path)
 # ---------------------------------------------------------------------- session timers
 
 
-async def test_we_take_the_interval_that_it_wants(phone: Phone, tmp_path: Path) -> None:
+async def test_we_accept_sipps_session_interval(phone: Phone, tmp_path: Path) -> None:
     async with called("wants_longer_sessions", tmp_path), phone.call(TARGET) as call:
         await call.answered(timeout=5)
         assert (session_of(call).timer.interval, session_of(call).timer.ours) == (
@@ -186,7 +188,7 @@ async def test_we_take_the_interval_that_it_wants(phone: Phone, tmp_path: Path) 
     assert messages(phone, call, sent=True) == ["INVITE", "ACK", "INVITE", "ACK", "BYE"]
 
 
-async def test_it_takes_the_interval_that_we_want(phone: Phone, tmp_path: Path) -> None:
+async def test_sipp_accepts_our_session_interval(phone: Phone, tmp_path: Path) -> None:
     name = "wants_short_sessions"
     async with calling(name, tmp_path, phone) as incoming, incoming.answer() as call:
         await call.ended()
@@ -210,7 +212,7 @@ def expected(sent: AuthHeader, algorithm: str, method: str) -> str:
     return digest(secret, *once, digest(method, given["uri"]))
 
 
-async def test_the_stronger_of_two_algorithms_is_taken(phone: Phone, tmp_path: Path) -> None:
+async def test_the_stronger_digest_algorithm_is_used(phone: Phone, tmp_path: Path) -> None:
     async with called("challenges_twofold", tmp_path), phone.call("600") as call:
         await call.answered(timeout=5)
     _, invite = requests(phone, call, "INVITE")
@@ -226,7 +228,9 @@ async def test_the_stronger_of_two_algorithms_is_taken(phone: Phone, tmp_path: P
     assert sent.parameters["response"].encode() not in call.capture()
 
 
-async def test_a_proxy_and_a_server_are_answered(phone: Phone, tmp_path: Path) -> None:
+async def test_challenges_of_a_proxy_and_a_server_are_answered(
+    phone: Phone, tmp_path: Path
+) -> None:
     async with called("challenges_twice", tmp_path), phone.call("600") as call:
         await call.answered(timeout=5)
     last = requests(phone, call, "INVITE")[-1]
@@ -244,7 +248,7 @@ async def test_a_proxy_and_a_server_are_answered(phone: Phone, tmp_path: Path) -
 # ---------------------------------------------------------------------- glare
 
 
-async def test_two_changes_at_once_and_ours_again_later(phone: Phone, tmp_path: Path) -> None:
+async def test_our_reinvite_is_retried_after_glare(phone: Phone, tmp_path: Path) -> None:
     async with calling("glare", tmp_path, phone) as incoming, incoming.answer() as call:
         await until(lambda: "ACK" in messages(phone, call, sent=False))
         call.hold()

@@ -29,7 +29,7 @@ def installed() -> None:
         )
 
 
-async def test_it_calls_and_its_tone_is_heard(phone: Phone, tmp_path: Path) -> None:
+async def test_the_tone_of_a_calling_sipp_is_heard(phone: Phone, tmp_path: Path) -> None:
     target = "{}:{}".format(*phone.address)
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
@@ -44,7 +44,7 @@ async def test_it_calls_and_its_tone_is_heard(phone: Phone, tmp_path: Path) -> N
     assert call.ended_by == "remote"
 
 
-async def test_many_at_once_each_heard_and_answered(phone: Phone, tmp_path: Path) -> None:
+async def test_many_calls_at_once_are_heard_and_answered(phone: Phone, tmp_path: Path) -> None:
     heard: list[Tone] = []
 
     async def answer(incoming: IncomingCall) -> None:
@@ -86,14 +86,14 @@ async def test_we_hang_up_first(phone: Phone, tmp_path: Path) -> None:
     assert call.ended_by == "local"
 
 
-async def test_nobody_at_home(phone: Phone, tmp_path: Path) -> None:
+async def test_a_phone_that_takes_no_calls_refuses_with_480(phone: Phone, tmp_path: Path) -> None:
     """Without anybody who takes calls, the caller hears 480."""
     target = "{}:{}".format(*phone.address)
     with pytest.raises(sipp.SippFailed, match="480"):
         await sipp.run(sipp.caller(seconds=1), tmp_path, PORT, target)
 
 
-async def test_we_call_and_our_tone_comes_back(phone: Phone, tmp_path: Path) -> None:
+async def test_our_tone_returns_from_a_called_sipp(phone: Phone, tmp_path: Path) -> None:
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, sipp.callee(), tmp_path, PORT)
@@ -104,7 +104,7 @@ async def test_we_call_and_our_tone_comes_back(phone: Phone, tmp_path: Path) -> 
                     await hear_tone(port, 700, say=sine(700, RATE, 1, level=-18), level=-18)
 
 
-async def test_a_refusal_is_understood_and_acknowledged(phone: Phone, tmp_path: Path) -> None:
+async def test_a_refusal_is_reported_and_acknowledged(phone: Phone, tmp_path: Path) -> None:
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sipp.run, sipp.callee(status=603), tmp_path, PORT)

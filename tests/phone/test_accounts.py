@@ -57,7 +57,7 @@ async def open_accounts() -> AsyncIterator[tuple[Registrar, dict[str, Phone]]]:
         yield registrar, phones
 
 
-async def test_they_refresh_in_time_and_not_in_step(
+async def test_registrations_are_refreshed_in_time_but_not_simultaneously(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_accounts() as (registrar, phones):
@@ -71,7 +71,7 @@ async def test_they_refresh_in_time_and_not_in_step(
         assert min(b - a for a, b in itertools.pairwise(latest)) > 0.5
 
 
-async def test_one_that_is_refused_costs_the_others_nothing(
+async def test_a_refused_account_does_not_affect_the_others(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_accounts() as (registrar, phones):
@@ -88,7 +88,7 @@ async def test_one_that_is_refused_costs_the_others_nothing(
         assert phones["bob"].registration.state == "registered"
 
 
-async def test_each_takes_its_own_calls_and_calls_under_its_own_name(
+async def test_each_account_has_its_own_calls_and_identity(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_accounts() as (_, phones), trio.open_nursery() as nursery:
@@ -114,7 +114,7 @@ async def test_each_takes_its_own_calls_and_calls_under_its_own_name(
         nursery.cancel_scope.cancel()
 
 
-async def test_calls_go_by_the_servers_that_the_registrar_names(
+async def test_calls_follow_the_service_route(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """RFC 3608: the first of them is who hears the call, and wherever it leads."""

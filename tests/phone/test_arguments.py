@@ -21,7 +21,9 @@ from spech import Account, LocalProtocolError, PortRange, open_phone
         ({"ports": (1, 2)}, TypeError, r"such as PortRange\(10000, 19999\)"),
     ],
 )
-async def test_a_phone(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+async def test_wrong_arguments_of_a_phone_are_refused(
+    arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
         async with open_phone(**arguments):
             pass
@@ -35,7 +37,9 @@ async def test_a_phone(arguments: dict[str, Any], error: type[Exception], says: 
         ({"expires": 0}, "at least one second"),
     ],
 )
-async def test_a_subscription(arguments: dict[str, Any], says: str) -> None:
+async def test_wrong_arguments_of_a_subscription_are_refused(
+    arguments: dict[str, Any], says: str
+) -> None:
     async with open_phone(listen=("127.0.0.1", 0), ports=PortRange(37_600, 37_609)) as phone:
         with pytest.raises(LocalProtocolError, match=says):
             async with phone.subscribe("sip:a@127.0.0.1", **arguments):
@@ -53,12 +57,12 @@ def test_an_account_needs_user_and_host(address: str) -> None:
         Account(address)
 
 
-def test_an_account_expires_in_the_future() -> None:
+def test_an_account_needs_a_positive_expiry() -> None:
     with pytest.raises(LocalProtocolError, match="at least one second, not -5"):
         Account("alice@example.org", expires=-5)
 
 
-def test_asyncio_is_told_to_be_trio() -> None:
+def test_a_phone_under_asyncio_raises_a_clear_error() -> None:
     async def main() -> None:
         async with open_phone():
             pass

@@ -99,7 +99,7 @@ def test_addresses_are_compared_by_value(allowed: AllowedCallers, source: str) -
     assert Callers(allowed).knows(source)
 
 
-def test_two_strangers_ring_at_most_and_others_still_do() -> None:
+def test_at_most_two_strangers_ring_and_known_callers_still_do() -> None:
     door = Door(Callers(["192.0.2.7"], strangers=2))
     statuses = [door.status(f"203.0.113.{number}") for number in range(10)]
     assert statuses == [None, None] + 8 * [486]
@@ -112,7 +112,7 @@ def test_two_strangers_ring_at_most_and_others_still_do() -> None:
     assert door.status("203.0.113.77") is None
 
 
-def test_calls_beyond_the_limit_are_told_when_to_try_again() -> None:
+def test_calls_beyond_the_limit_get_503_with_retry_after() -> None:
     door = Door(Callers("anyone", max_calls=2))
     assert [door.status(STRANGER) for _ in range(3)] == [None, None, 503]
     (response,) = [packet.message for packet in door.wire.log if packet.kind == "503 INVITE"]
@@ -120,7 +120,7 @@ def test_calls_beyond_the_limit_are_told_when_to_try_again() -> None:
     assert response.to.tag
 
 
-def test_loopback_is_no_known_peer_where_others_are_allowed() -> None:
+def test_loopback_is_not_a_known_peer_if_others_are_allowed() -> None:
     """Requests from a local proxy are checked like those of strangers."""
     assert Callers().names("127.0.0.1")
     for source in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
@@ -128,7 +128,7 @@ def test_loopback_is_no_known_peer_where_others_are_allowed() -> None:
     assert Callers(["203.0.113.9", "::1"]).names("::1")
 
 
-def test_the_registrar_rings_and_its_neighbour_does_not() -> None:
+def test_calls_from_the_registrar_ring_and_from_its_neighbor_do_not() -> None:
     callers = Callers()
     door = Door(callers)
     registrar = door.wire.peer("192.0.2.1", screen=Registrar())
@@ -153,13 +153,13 @@ def test_a_refused_source_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("entry", ["", "a b", "192.0.2.0/33", "sip:trunk@example.org", "-x.org"])
-async def test_what_is_no_caller_is_refused(entry: str) -> None:
+async def test_invalid_allowed_callers_are_refused(entry: str) -> None:
     with pytest.raises(LocalProtocolError, match="neither an address"):
         async with open_phone(listen=LOOPBACK, callers=[entry]):
             pass
 
 
-async def test_names_are_looked_up_again(autojump_clock: trio.testing.MockClock) -> None:
+async def test_host_names_are_resolved_again(autojump_clock: trio.testing.MockClock) -> None:
     addresses = ["192.0.2.1"]
 
     async def flows_to(uri: Uri) -> list[Flow]:
@@ -179,7 +179,7 @@ async def test_names_are_looked_up_again(autojump_clock: trio.testing.MockClock)
 
 
 @pytest.mark.parametrize("account", [None, Account("sip:bob@192.0.2.1", register=False)])
-async def test_the_default_depends_on_the_account(
+async def test_the_default_callers_depend_on_the_account(
     account: Account | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anyone rings where there is no account; otherwise only the account's server."""

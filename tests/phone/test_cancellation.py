@@ -219,7 +219,9 @@ def check_ports_free() -> None:
 
 
 @pytest.mark.parametrize("scenario", [ring_only, talk, hold, hear_a_hang_up, be_refused, be_called])
-def test_cancelled_at_every_step(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_can_be_cancelled_at_every_step(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = open_sockets()
     step = 0
     cancelled = True

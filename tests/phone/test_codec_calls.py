@@ -28,7 +28,7 @@ async def echo(phone: Phone) -> None:
 
 
 @pytest.mark.parametrize("name", codecs.names())
-async def test_a_call_carries_a_tone_there_and_back(
+async def test_a_call_carries_a_tone_in_both_directions(
     name: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -68,7 +68,7 @@ async def test_a_call_carries_a_tone_there_and_back(
         ("opus;ptime=10;bitrate=12000", "opus;bitrate=32000;ptime=60;complexity=0", 60, 10),
     ],
 )
-async def test_each_side_sends_packets_as_long_as_the_other_one_asks_for(
+async def test_each_side_sends_packets_of_the_length_that_the_other_requests(
     ours: str, theirs: str, sent: int, received: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -95,7 +95,7 @@ async def test_each_side_sends_packets_as_long_as_the_other_one_asks_for(
     assert after.lost == after.dropped_invalid == 0
 
 
-async def test_everything_at_once_is_offered_and_the_first_one_taken(
+async def test_all_codecs_are_offered_and_the_first_is_used(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     names = codecs.names()

@@ -105,7 +105,7 @@ async def talk_until(port: AudioPort, check: Callable[[NDArray[np.int16]], None]
 
 
 @pytest.mark.parametrize("codecs", [("PCMU", "PCMU", "PCMU"), ("PCMU", "G722", "opus")])
-async def test_everybody_hears_all_others_and_not_himself(
+async def test_each_member_hears_all_others_but_not_itself(
     codecs: tuple[str, ...], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with three_calls(*codecs) as (guests, calls), open_conference() as conference:
@@ -128,7 +128,7 @@ async def test_everybody_hears_all_others_and_not_himself(
             assert conference.members == (*members, ours)
 
 
-async def test_two_calls_are_merged_and_split_and_we_come_along(
+async def test_two_calls_and_their_near_ends_are_merged_and_split(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with three_calls("PCMU", "PCMU", "PCMU") as (guests, calls):
@@ -163,7 +163,7 @@ async def test_two_calls_are_merged_and_split_and_we_come_along(
             assert all(call.state == "answered" for call in calls.values())
 
 
-async def test_who_hangs_up_leaves_the_others_talking(
+async def test_a_conference_continues_when_a_member_hangs_up(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with (
@@ -203,7 +203,7 @@ async def test_a_call_is_in_one_conference_at_a_time(
         assert (first.members, second.members) == ((), (after,))
 
 
-async def test_two_programs_talk_without_any_call(autojump_clock: trio.testing.MockClock) -> None:
+async def test_two_programs_can_talk_without_a_call(autojump_clock: trio.testing.MockClock) -> None:
     async def say(port: AudioPort) -> None:
         await talk(port, sine(600, 8000, 1), 60)
 
@@ -231,7 +231,7 @@ async def test_an_error_in_a_member_ends_the_block(
                 await trio.sleep(5)
 
 
-async def test_the_whole_room_is_recorded(
+async def test_a_conference_recording_contains_all_members(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with three_calls("PCMU", "G722", "PCMU") as (_, calls), open_conference() as conference:

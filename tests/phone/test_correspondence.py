@@ -38,7 +38,9 @@ async def test_a_message_arrives(autojump_clock: trio.testing.MockClock) -> None
         assert message.text == "Grüße, Bob\nzweite Zeile"
 
 
-async def test_more_messages_than_anybody_reads(autojump_clock: trio.testing.MockClock) -> None:
+async def test_messages_beyond_the_queue_are_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_phone(listen=LOOPBACK) as bob, open_phone(listen=LOOPBACK) as alice:
         messages = bob.messages()
         for number in range(100):
@@ -49,7 +51,7 @@ async def test_more_messages_than_anybody_reads(autojump_clock: trio.testing.Moc
         await alice.send_message(at(bob), "again")
 
 
-async def test_messages_that_cannot_be_sent(autojump_clock: trio.testing.MockClock) -> None:
+async def test_messages_that_cannot_be_sent_raise(autojump_clock: trio.testing.MockClock) -> None:
     async with open_phone(listen=LOOPBACK) as alice:
         with pytest.raises(LocalProtocolError):
             await alice.send_message("sip:bob@127.0.0.1:9", "x" * 901)
@@ -74,7 +76,7 @@ class Server:
         return response_to(request, self.status, to_tag="s1", headers=[("Expires", "3600")])
 
 
-async def test_a_subscription_that_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refused_subscription_raises(autojump_clock: trio.testing.MockClock) -> None:
     server = Server()
     server.status = 403
     async with (
@@ -88,7 +90,7 @@ async def test_a_subscription_that_is_refused(autojump_clock: trio.testing.MockC
         assert subscription.state == "ended"
 
 
-async def test_a_phone_tells_nothing_about_itself(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_phone_refuses_subscriptions(autojump_clock: trio.testing.MockClock) -> None:
     async with open_phone(listen=LOOPBACK) as bob, open_phone(listen=LOOPBACK) as alice:
         async with alice.subscribe(at(bob), event="presence") as subscription:
             with pytest.raises(RequestFailed, match="489"):
@@ -99,7 +101,7 @@ async def test_a_phone_tells_nothing_about_itself(autojump_clock: trio.testing.M
                 pass
 
 
-async def test_without_a_notify_it_waits_and_leaving_ends_it(
+async def test_leaving_ends_a_subscription_without_a_notify(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = Server()
@@ -118,7 +120,7 @@ async def test_without_a_notify_it_waits_and_leaving_ends_it(
         assert len(server.subscribes) == count
 
 
-async def test_the_mailbox_is_empty_before_anybody_tells() -> None:
+async def test_the_mailbox_is_unknown_before_a_notification() -> None:
     async with open_phone(listen=LOOPBACK) as alice:
         assert alice.mailbox is None
         with trio.move_on_after(0):

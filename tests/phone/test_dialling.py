@@ -118,7 +118,7 @@ async def test_a_method_in_a_uri_is_refused() -> None:
         ("desk@example.org", None, "desk@example.org"),
     ],
 )
-async def test_another_caller_keeps_the_password(
+async def test_another_caller_uses_the_accounts_password(
     autojump_clock: trio.testing.MockClock, caller: str, name: str | None, user: str
 ) -> None:
     async with open_pair() as (server, phone, domain):
@@ -130,7 +130,7 @@ async def test_another_caller_keeps_the_password(
 
 
 @pytest.mark.parametrize("caller", ["", "<sip:>", "<tel:1>", "sip:", '"Bob <sip:x@y', "<x> <y>"])
-async def test_a_caller_that_is_none_is_refused(caller: str) -> None:
+async def test_an_invalid_caller_is_refused(caller: str) -> None:
     async with open_pair() as (server, phone, _):
         with pytest.raises(LocalProtocolError):
             async with phone.call("600", caller=caller):

@@ -112,7 +112,7 @@ async def test_each_hears_the_other(
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("off", "sdes"), ("sdes", "dtls")])
-async def test_who_requires_encryption_refuses_what_has_none(
+async def test_required_encryption_refuses_unencrypted_calls(
     ours: Policy, theirs: Policy, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with a_call(ours, theirs) as (call, answered):
@@ -122,7 +122,7 @@ async def test_who_requires_encryption_refuses_what_has_none(
     assert answered == []
 
 
-async def test_the_sound_goes_on_through_a_hold_after_the_sequence_began_anew(
+async def test_sound_continues_after_a_hold_with_a_wrapped_sequence(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The rollover counter is at one when the re-INVITE comes, and stays there."""
@@ -146,7 +146,7 @@ async def test_the_sound_goes_on_through_a_hold_after_the_sequence_began_anew(
             assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
 
 
-async def test_a_stranger_with_recorded_packets_is_not_heard(
+async def test_replayed_packets_of_a_stranger_are_not_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """From another address: what was on the wire, and packets of its own."""
@@ -181,7 +181,7 @@ async def test_a_stranger_with_recorded_packets_is_not_heard(
         assert stream_of(answered[0])._source.destination == pair.rtp.getsockname()
 
 
-async def test_a_handshake_holds_for_the_whole_call(
+async def test_a_handshake_lasts_for_the_whole_call(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with a_call("dtls", "dtls") as (call, answered):
@@ -201,7 +201,7 @@ async def test_a_handshake_holds_for_the_whole_call(
             assert counted.dropped_unauthentic == counted.dropped_replayed == counted.lost == 0
 
 
-async def test_keys_and_handshakes_on_the_way_that_ice_found() -> None:
+async def test_encryption_works_on_the_path_found_by_ice() -> None:
     """In real time, because the checks look at the clock of the sockets."""
     for policy in ("sdes", "dtls"):
         answered: list[Call] = []
@@ -233,7 +233,7 @@ async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.Mo
         assert call.encrypted is answered[0].encrypted is None
 
 
-async def test_without_a_handshake_there_is_no_call(
+async def test_a_call_without_a_handshake_ends(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with a_call("dtls", "dtls") as (call, answered):
@@ -250,7 +250,9 @@ async def test_without_a_handshake_there_is_no_call(
         assert call.statistics.received == 0
 
 
-async def test_an_account_has_its_policy(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_account_has_its_own_encryption_policy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     account = Account("sip:alice@127.0.0.1", register=False, encryption="sdes")
     async with open_phone(account, listen=LOOPBACK, ports=PORTS) as alice:
         async with alice.call("sip:bob@127.0.0.1:9") as call:
@@ -260,7 +262,7 @@ async def test_an_account_has_its_policy(autojump_clock: trio.testing.MockClock)
 
 
 @pytest.mark.parametrize(("policy", "leaves"), [("required", False), ("sdes", True)])
-async def test_required_keys_do_not_follow_a_redirection_into_the_open(
+async def test_required_keys_do_not_follow_a_redirection_to_plain_signalling(
     policy: Policy, leaves: bool, tmp_path: Path
 ) -> None:
     """From TLS to UDP; who insists on SDES has them sent all the same."""

@@ -55,7 +55,7 @@ def left(path: Path, account: str | None = None) -> list[str]:
         return [call_id for call_id, _ in journal.left]
 
 
-def test_calls_that_are_up_are_left_for_the_next_process(path: Path) -> None:
+def test_the_next_process_finds_the_calls_that_are_up(path: Path) -> None:
     with Journal(path, None) as journal:
         for name in "abc":
             journal.write((name, "t"), record(name))
@@ -75,7 +75,7 @@ def test_a_file_without_calls_is_empty(path: Path) -> None:
     assert path.stat().st_size == 0
 
 
-def test_a_file_of_another_kind_is_refused_and_stays(path: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused_and_unchanged(path: Path, tmp_path: Path) -> None:
     path.write_text("[phone]\nname = precious\n")
     with pytest.raises(LocalProtocolError, match="is not a journal"):
         Journal(path, None)
@@ -102,7 +102,7 @@ def line(text: str) -> bytes:
     ],
     ids=["deep", "infinite", "two lines", "surrogate", "port"],
 )
-async def test_a_record_that_nobody_wrote_keeps_no_phone_from_starting(
+async def test_a_forged_record_does_not_keep_a_phone_from_starting(
     path: Path, damage: Callable[[list[object]], str], autojump_clock: trio.testing.MockClock
 ) -> None:
     await trio.Path(path).write_bytes(line(damage(list(record("a")))))
@@ -111,7 +111,7 @@ async def test_a_record_that_nobody_wrote_keeps_no_phone_from_starting(
     assert left(path) == []
 
 
-def test_only_the_owner_reads_it(path: Path) -> None:
+def test_only_the_owner_can_read_a_journal(path: Path) -> None:
     path.touch(0o644)
     with Journal(path, None):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -122,7 +122,7 @@ def test_a_second_process_is_refused(path: Path) -> None:
         Journal(path, None)
 
 
-def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalProtocolError, match="No such file"):
         Journal(tmp_path / "nowhere" / "calls", None)
 
@@ -168,7 +168,7 @@ def test_a_record_with_a_wrong_field_is_skipped(path: Path, field: str, value: o
     assert left(path) == ["b"]
 
 
-def test_every_length_of_a_torn_file_can_be_read(path: Path) -> None:
+def test_a_file_truncated_anywhere_can_be_read(path: Path) -> None:
     with Journal(path, None) as journal:
         for name in "abc":
             journal.write((name, "t"), record(name))
@@ -186,7 +186,7 @@ def test_calls_of_another_account_are_skipped_and_forgotten(path: Path) -> None:
     assert left(path, "sip:alice@example.org") == []
 
 
-def test_calls_of_a_process_that_ended_long_ago_are_left_alone(path: Path) -> None:
+def test_calls_of_a_long_dead_process_are_ignored(path: Path) -> None:
     with Journal(path, None) as journal:
         journal.write(("a", "t"), record("a"))
     at = path.stat().st_mtime - LIFETIME + 60
@@ -196,7 +196,7 @@ def test_calls_of_a_process_that_ended_long_ago_are_left_alone(path: Path) -> No
     assert left(path) == []
 
 
-def test_the_file_does_not_grow_with_the_calls_that_ended(path: Path) -> None:
+def test_ended_calls_do_not_grow_the_file(path: Path) -> None:
     with Journal(path, None) as journal:
         journal.write(("first", "t"), record("first"))
         for number in range(20_000):
@@ -206,7 +206,7 @@ def test_the_file_does_not_grow_with_the_calls_that_ended(path: Path) -> None:
     assert left(path) == ["first"]
 
 
-def test_a_rewriting_that_was_torn_leads_to_the_same_calls(path: Path) -> None:
+def test_an_interrupted_rewrite_keeps_the_same_calls(path: Path) -> None:
     """Killed between writing the live calls and cutting the old ones off."""
     with Journal(path, None) as journal:
         for number in range(50):
@@ -269,7 +269,7 @@ async def test_a_call_that_ended_is_written_off_within_a_second(
     assert left(copy) == ["b"]
 
 
-async def test_what_is_written_is_synced_within_a_second(
+async def test_records_are_synced_within_a_second(
     path: Path,
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -378,7 +378,7 @@ async def restarted(journal: Path, account: Account | None = None) -> AsyncItera
 
 
 @pytest.mark.parametrize("answer", [False, True], ids=["ringing", "up"])
-async def test_the_far_end_of_a_killed_caller_is_told(path: Path, answer: bool) -> None:
+async def test_the_far_end_of_a_killed_caller_is_disconnected(path: Path, answer: bool) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as bob:
         arrivals = bob.incoming_calls()
         async with program("call", path, f"sip:bob@127.0.0.1:{bob.address[1]}") as alice:
@@ -399,7 +399,7 @@ async def test_the_far_end_of_a_killed_caller_is_told(path: Path, answer: bool) 
 
 
 @pytest.mark.parametrize("role", ["ring", "answer"])
-async def test_the_caller_of_a_killed_phone_is_told(path: Path, role: str) -> None:
+async def test_the_caller_of_a_killed_phone_is_disconnected(path: Path, role: str) -> None:
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
         program(role, path) as bob,
@@ -418,7 +418,7 @@ async def test_the_caller_of_a_killed_phone_is_told(path: Path, role: str) -> No
             assert (call.ended_by, call.status) == ("remote", 480 if role == "ring" else 200)
 
 
-async def test_a_phone_that_closes_leaves_nothing(path: Path) -> None:
+async def test_a_closed_phone_leaves_an_empty_journal(path: Path) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as bob:
         arrivals = bob.incoming_calls()
         async with (

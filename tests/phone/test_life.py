@@ -90,14 +90,14 @@ class Watched:
         return changes
 
 
-def test_a_call_with_sound_is_not_suspected() -> None:
+def test_a_call_with_sound_reports_no_fault() -> None:
     call = Watched()
     assert call.run(1000) == []
     assert not call.life.no_sound
     assert call.asked == []
 
 
-def test_missing_sound_is_told_within_five_seconds() -> None:
+def test_missing_sound_is_reported_within_five_seconds() -> None:
     call = Watched()
     call.run(20)
     call.fall_silent()
@@ -108,20 +108,20 @@ def test_missing_sound_is_told_within_five_seconds() -> None:
     assert 60 <= len(call.asked) <= 70
 
 
-def test_sound_that_never_comes_is_told_as_well() -> None:
+def test_sound_that_never_arrives_is_reported() -> None:
     call = Watched()
     call.sends = False
     assert call.run(100) == [5]
 
 
-def test_reports_without_sound_keep_the_call() -> None:
+def test_rtcp_without_sound_keeps_the_call() -> None:
     call = Watched()
     call.sends = call.answers = False
     assert call.run(1000) == [5]
     assert call.ended is None
 
 
-def test_sound_that_comes_back_is_told() -> None:
+def test_returning_sound_is_reported() -> None:
     call = Watched()
     call.fall_silent()
     call.run(30)
@@ -139,7 +139,7 @@ def test_a_dead_far_end_ends_the_call_after_a_minute() -> None:
     assert call.ended == (died + 60, 408, "No sign of life from the far end for 60 s")
 
 
-def test_both_times_can_be_set() -> None:
+def test_both_timeouts_can_be_set() -> None:
     call = Watched(Patience(2, None))
     call.die()
     assert call.run(10_000) == [2]
@@ -164,7 +164,7 @@ def test_a_far_end_on_hold_may_be_silent_and_has_to_answer(direction: Direction)
     assert call.ended is not None
 
 
-def test_after_a_hold_sound_is_due_again() -> None:
+def test_sound_is_expected_again_after_a_hold() -> None:
     call = Watched(direction="sendonly")
     call.sends = False
     assert call.run(100) == []
@@ -173,7 +173,7 @@ def test_after_a_hold_sound_is_due_again() -> None:
 
 
 @pytest.mark.parametrize(("codec", "noise"), [("PCMU", 13), ("opus", None), ("G729", None)])
-def test_a_far_end_that_pauses_is_asked_before_it_counts_as_silent(
+def test_options_are_sent_before_a_pausing_far_end_counts_as_silent(
     codec: str, noise: int | None
 ) -> None:
     call = Watched(codec=codec, noise=noise)
@@ -225,7 +225,7 @@ async def silent_call(monkeypatch: pytest.MonkeyPatch, *, deaf: bool) -> AsyncIt
                 yield ours
 
 
-async def test_the_call_of_a_far_end_that_answers_goes_on(
+async def test_a_call_continues_while_options_are_answered(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with silent_call(monkeypatch, deaf=False) as call:
@@ -234,7 +234,7 @@ async def test_the_call_of_a_far_end_that_answers_goes_on(
         assert call.state == "answered"
 
 
-async def test_the_call_of_a_far_end_that_died_is_ended(
+async def test_the_call_of_a_dead_far_end_is_ended(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with silent_call(monkeypatch, deaf=True) as call:

@@ -37,7 +37,7 @@ def name_the_media(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         ([("other.test.", "A", "127.0.0.9")], "127.0.0.1"),
     ],
 )
-async def test_the_name_is_looked_up_while_the_call_goes_on(
+async def test_the_name_is_resolved_while_the_call_continues(
     monkeypatch: pytest.MonkeyPatch, records: list[tuple[str, str, str]], expected: str
 ) -> None:
     name_the_media(monkeypatch, NAME)

@@ -85,14 +85,14 @@ async def test_an_offer_with_nothing_in_common_is_refused_at_once(
     assert await statuses(*lines) == ([488], 0)
 
 
-async def test_a_plain_offer_does_not_ring_where_encryption_is_required(
+async def test_an_unencrypted_offer_does_not_ring_if_encryption_is_required(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     assert await statuses(*PLAIN, encryption="required") == ([488], 0)
 
 
 @pytest.mark.parametrize("lines", [PLAIN, ()], ids=["in common", "no offer"])
-async def test_what_can_be_answered_rings(
+async def test_an_acceptable_offer_rings(
     lines: tuple[str, ...], autojump_clock: trio.testing.MockClock
 ) -> None:
     found, rang = await statuses(*lines)

@@ -73,7 +73,7 @@ async def two_phones() -> AsyncIterator[tuple[Phone, Phone, list[Call]]]:
         nursery.cancel_scope.cancel()
 
 
-async def test_an_error_in_the_block_comes_out_as_itself(
+async def test_an_error_in_the_block_is_raised_as_itself(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with two_phones() as (alice, bob, answered):
@@ -87,7 +87,9 @@ async def test_an_error_in_the_block_comes_out_as_itself(
         assert answered[0].ended_by == "remote"
 
 
-async def test_nobody_listens_nobody_is_called(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_phone_without_incoming_calls_refuses_with_480(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with (
         open_phone(listen=LOOPBACK) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
@@ -98,7 +100,9 @@ async def test_nobody_listens_nobody_is_called(autojump_clock: trio.testing.Mock
         assert caught.value.status == 480
 
 
-async def test_no_answer_in_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_call_without_an_answer_in_time_fails(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with (
         open_phone(listen=LOOPBACK) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
@@ -112,7 +116,7 @@ async def test_no_answer_in_time(autojump_clock: trio.testing.MockClock) -> None
         assert sessions_of(bob) == ()
 
 
-async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockClock) -> None:
+async def test_commands_to_an_ended_call_raise(autojump_clock: trio.testing.MockClock) -> None:
     async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
         await call.answered()
         answered[0].hang_up()
@@ -130,7 +134,7 @@ async def test_what_is_asked_of_an_ended_call(autojump_clock: trio.testing.MockC
         call.hang_up()
 
 
-async def test_either_side_is_made_louder(autojump_clock: trio.testing.MockClock) -> None:
+async def test_gain_applies_to_either_side(autojump_clock: trio.testing.MockClock) -> None:
     async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
         await call.answered()
         there = answered[0]
@@ -157,7 +161,7 @@ async def test_either_side_is_made_louder(autojump_clock: trio.testing.MockClock
             assert call.levels == pytest.approx((TARGET, TARGET), abs=1.0)
 
 
-async def test_digits_both_ways(autojump_clock: trio.testing.MockClock) -> None:
+async def test_digits_arrive_in_both_directions(autojump_clock: trio.testing.MockClock) -> None:
     async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
         await call.answered()
         await trio.sleep(0.1)
@@ -171,7 +175,7 @@ async def test_digits_both_ways(autojump_clock: trio.testing.MockClock) -> None:
         assert answered[0].digits_received == "1123#9"
 
 
-async def test_digits_by_every_way_and_by_two_at_once(
+async def test_digits_arrive_by_every_method_and_by_two_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with two_phones() as (alice, bob, answered), alice.call(at(bob)) as call:
@@ -199,7 +203,7 @@ async def test_digits_by_every_way_and_by_two_at_once(
             call.press("1")
 
 
-async def test_pauses_are_left_out_where_one_end_wants_it(
+async def test_pauses_are_suppressed_if_one_end_wants_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Alice does, Bob only agrees: she sends next to nothing, he everything, and neither loses."""
@@ -221,7 +225,7 @@ async def test_pauses_are_left_out_where_one_end_wants_it(
         nursery.cancel_scope.cancel()
 
 
-async def test_an_error_in_the_media_ends_that_call_alone(
+async def test_an_error_in_the_media_ends_that_call_only(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_phones() as (alice, bob, _), alice.call(at(bob)) as other:
@@ -244,7 +248,7 @@ async def test_an_error_in_the_media_ends_that_call_alone(
         assert other.statistics.received > before + 40
 
 
-async def test_no_ports_left(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_call_without_free_ports_fails(autojump_clock: trio.testing.MockClock) -> None:
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS) as bob,
         open_phone(listen=LOOPBACK, ports=PortRange(37_240, 37_241)) as alice,
@@ -279,7 +283,9 @@ async def test_a_dead_far_end_is_drained_for_a_while_and_logged(
     assert call.call_id in caplog.text
 
 
-async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.MockClock) -> None:
+async def test_registration_at_a_silent_server_fails(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(LOOPBACK)
         account = Account(f"sip:alice@127.0.0.1:{silent.getsockname()[1]}", password="secret")
@@ -300,7 +306,7 @@ async def test_an_account_whose_server_is_silent(autojump_clock: trio.testing.Mo
         "sips:600@127.0.0.1;transport=tls?Replaces=1",
     ],
 )
-async def test_headers_in_what_is_dialled_are_refused_by_name(target: str) -> None:
+async def test_forbidden_headers_in_a_dialled_uri_are_refused_by_name(target: str) -> None:
     async with open_phone(listen=LOOPBACK) as phone:
         with pytest.raises(LocalProtocolError, match="which is not taken from URIs"):
             async with phone.call(target):
@@ -308,7 +314,7 @@ async def test_headers_in_what_is_dialled_are_refused_by_name(target: str) -> No
 
 
 @pytest.mark.parametrize("target", ["", "sip:", "600"])
-async def test_targets_that_are_none(target: str) -> None:
+async def test_invalid_targets_are_refused(target: str) -> None:
     async with open_phone(listen=LOOPBACK) as phone:
         with pytest.raises(LocalProtocolError):
             async with phone.call(target):
@@ -327,7 +333,7 @@ async def test_targets_that_are_none(target: str) -> None:
         ("john.doe-2", "sip:john.doe-2@127.0.0.1:5999"),
     ],
 )
-async def test_what_can_be_dialled(target: str, uri: str) -> None:
+async def test_numbers_and_addresses_can_be_dialled(target: str, uri: str) -> None:
     account = Account("sip:alice@127.0.0.1:5999", register=False)
     async with open_phone(account, listen=LOOPBACK) as phone:
         assert str(phone._dialling.complete(target)) == uri
@@ -354,7 +360,7 @@ class Registrar:
         return response_to(request, 200, headers=[("Contact", f"{contact};expires=300")])
 
 
-async def test_after_a_sleep_of_the_machine_it_registers_at_once(
+async def test_a_phone_registers_at_once_after_a_suspend(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asleep = 0.0
@@ -372,7 +378,7 @@ async def test_after_a_sleep_of_the_machine_it_registers_at_once(
             assert phone.registration.state == "registered"
 
 
-async def test_on_another_network_it_registers_from_there(
+async def test_a_phone_registers_from_a_new_network(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = "127.0.0.1"
@@ -390,7 +396,7 @@ async def test_on_another_network_it_registers_from_there(
             assert "@127.0.0.9:" in registrar.contacts[1]
 
 
-async def test_a_caller_can_hide(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_caller_can_be_anonymous(autojump_clock: trio.testing.MockClock) -> None:
     seen: list[Request] = []
 
     def screen(request: Request, flow: Flow, now: float) -> Response:
@@ -411,7 +417,7 @@ async def test_a_caller_can_hide(autojump_clock: trio.testing.MockClock) -> None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-async def test_only_our_own_server_vouches_for_callers(
+async def test_only_our_own_server_can_assert_identities(
     autojump_clock: trio.testing.MockClock, host: str
 ) -> None:
     identity = (("P-Asserted-Identity", "<sip:+4930123@example.org>"),)
@@ -430,7 +436,7 @@ async def test_only_our_own_server_vouches_for_callers(
                 assert incoming.asserted is (host == "127.0.0.1")
 
 
-async def test_who_refuses_to_be_held_is_not(
+async def test_a_refused_hold_is_undone(
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
@@ -450,7 +456,7 @@ async def test_who_refuses_to_be_held_is_not(
     assert "hold or resume was refused with 403" in caplog.text
 
 
-async def test_without_call_waiting_a_second_caller_hears_busy(
+async def test_without_call_waiting_a_second_call_is_refused_with_486(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with (

@@ -89,7 +89,7 @@ def descriptions(call: Call, *, sent: bool) -> list[sdp.SessionDescription]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "lite"), [(True, None, True), (True, True, False), (None, True, False)]
 )
-async def test_a_call_by_ice(ours: bool | None, theirs: bool | None, lite: bool) -> None:
+async def test_a_call_uses_ice(ours: bool | None, theirs: bool | None, lite: bool) -> None:
     async with phones(ours, theirs) as pair, called(*pair) as call:
         await hear_oneself(call)
         answer = descriptions(call, sent=False)[0]
@@ -104,7 +104,7 @@ async def test_a_call_by_ice(ours: bool | None, theirs: bool | None, lite: bool)
         assert call.statistics.dropped_invalid == call.statistics.dropped_foreign == 0
 
 
-async def test_a_call_by_ice_over_ipv6() -> None:
+async def test_a_call_uses_ice_over_ipv6() -> None:
     async with (
         open_phone(listen=("::1", 0), ports=PORTS, ice=True) as caller,
         open_phone(listen=("::1", 0), ports=PORTS, ice=True) as callee,
@@ -121,14 +121,14 @@ async def test_a_call_by_ice_over_ipv6() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_who_does_no_ice_is_talked_to_all_the_same() -> None:
+async def test_a_call_to_a_peer_without_ice_works() -> None:
     async with phones(True, False) as pair, called(*pair) as call:
         await hear_oneself(call)
         assert stream_of(call).ice is None
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["by ICE", "plain"])
-async def test_strangers_who_check_get_no_answer_and_are_counted(ours: bool) -> None:
+async def test_checks_of_strangers_are_ignored_and_counted(ours: bool) -> None:
     async with phones(ours, True) as pair, called(*pair) as call:
         await hear_oneself(call)
         media = descriptions(call, sent=True)[0].media[0]
@@ -145,7 +145,7 @@ async def test_strangers_who_check_get_no_answer_and_are_counted(ours: bool) -> 
         await hear_oneself(call)
 
 
-async def test_hold_and_resume_keep_the_way() -> None:
+async def test_hold_and_resume_keep_the_selected_pair() -> None:
     async with phones(True, True) as pair, called(*pair) as call:
         await hear_oneself(call)
         agent = stream_of(call).ice
@@ -176,7 +176,7 @@ async def test_the_public_address_is_offered() -> None:
         assert kinds == ["host", "host", "srflx", "srflx"]
 
 
-async def test_behind_a_nat_that_lets_nobody_back_in_the_direct_way_is_found() -> None:
+async def test_the_direct_path_is_found_behind_a_nat_without_hairpinning() -> None:
     """The public address is of no use here, and the checks find out."""
     async with open_stun_server() as server:
         server.sees = lambda source: ("127.0.0.9", source[1])
@@ -185,7 +185,7 @@ async def test_behind_a_nat_that_lets_nobody_back_in_the_direct_way_is_found() -
 
 
 @pytest.mark.parametrize("uri", ["stun:127.0.0.1:33899", "stun:nowhere.invalid"])
-async def test_a_server_that_does_not_answer_delays_little(
+async def test_a_silent_stun_server_delays_a_call_briefly(
     uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with phones(stun=uri) as (caller, callee):
@@ -199,13 +199,13 @@ async def test_a_server_that_does_not_answer_delays_little(
 @pytest.mark.parametrize(
     "uri", ["127.0.0.1", "stun:", "turn:host", "stun:host:0", "stun:host:99999", "stun:a b"]
 )
-async def test_what_is_no_stun_uri_is_refused(uri: str) -> None:
+async def test_an_invalid_stun_uri_is_refused(uri: str) -> None:
     with pytest.raises(LocalProtocolError, match="stun:host"):
         async with open_phone(listen=("127.0.0.1", 0), stun=uri):
             pass
 
 
-async def test_a_far_end_without_a_way_ends_the_call_with_a_reason(
+async def test_a_call_without_connectivity_ends_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("spech.rtp.ice.PATIENCE", 0.6)
@@ -238,7 +238,7 @@ async def test_a_far_end_without_a_way_ends_the_call_with_a_reason(
     assert "no connectivity check" in reasons[0]  # Whoever notices first has hung up.
 
 
-async def test_passwords_stand_in_no_trace() -> None:
+async def test_traces_contain_no_ice_passwords() -> None:
     async with phones(True, True) as pair, called(*pair) as call:
         await hear_oneself(call)
         for described in descriptions(call, sent=True) + descriptions(call, sent=False):
@@ -250,7 +250,7 @@ async def test_passwords_stand_in_no_trace() -> None:
         assert b"a=ice-pwd:" + b"*" * len(password) in call.capture()
 
 
-def test_a_stun_server_answers_nothing_but_requests() -> None:
+def test_a_stun_server_answers_only_requests() -> None:
     server = StunServer(("127.0.0.1", 3478))
     assert server.answer(b"", ("127.0.0.1", 1)) is None
     assert server.answer(b"\x01\x01" + bytes(18), ("127.0.0.1", 1)) is None
@@ -260,7 +260,7 @@ def test_a_stun_server_answers_nothing_but_requests() -> None:
     ("switch", "given", "offered"),
     [(None, None, False), (True, None, True), (False, True, True), (True, False, False)],
 )
-async def test_an_account_switches_ice(
+async def test_the_ice_setting_of_the_phone_overrides_the_account(
     switch: bool | None, given: bool | None, offered: bool
 ) -> None:
     """The argument of the phone comes first."""

@@ -58,7 +58,9 @@ async def open_proxy() -> AsyncIterator[Proxy]:
 
 
 @pytest.mark.parametrize("moved", ["sip:carol@example.invalid", "sip:carol@home.invalid"])
-async def test_by_the_accounts_proxy(moved: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_redirected_call_uses_the_accounts_proxy(
+    moved: str, autojump_clock: trio.testing.MockClock
+) -> None:
     """It is asked with the route to it, and hears our credentials, wherever the call was sent."""
     async with open_proxy() as proxy:
         proxy.moved = moved
@@ -77,7 +79,9 @@ async def test_by_the_accounts_proxy(moved: str, autojump_clock: trio.testing.Mo
             assert request.headers.get_all("Route") == [f"<{route};lr>"]
 
 
-async def test_by_the_accounts_transport(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_redirected_call_uses_the_accounts_transport(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """Within its own domain, at the port that it names."""
     async with open_proxy() as server:
         server.moved = "sip:carol@127.0.0.1"

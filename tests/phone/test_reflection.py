@@ -110,7 +110,7 @@ def size_on_the_wire(datagrams: list[bytes]) -> int:
     return sum(len(datagram) + 28 for datagram in datagrams)
 
 
-async def test_a_call_that_nobody_confirms_gets_half_a_second_of_sound(
+async def test_an_unconfirmed_call_gets_half_a_second_of_sound(
     forger: Forger, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with answering(callers="anyone") as phone:
@@ -121,7 +121,7 @@ async def test_a_call_that_nobody_confirms_gets_half_a_second_of_sound(
     assert size_on_the_wire(sent) <= 10 * size_on_the_wire([forger.invite])
 
 
-async def test_a_confirmed_call_is_heard_though_the_far_end_says_nothing(
+async def test_a_confirmed_call_gets_sound_from_a_silent_far_end(
     forger: Forger, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with answering(callers="anyone") as phone:
@@ -148,7 +148,7 @@ async def test_sound_of_the_far_end_confirms_a_call_as_well(
         assert len(received(forger.victim)) > 90
 
 
-async def test_a_call_of_a_known_peer_is_not_held_back(
+async def test_sound_to_a_known_peer_is_not_limited(
     forger: Forger, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     monkeypatch.setattr(Callers, "names", lambda self, source: True)
@@ -159,7 +159,7 @@ async def test_a_call_of_a_known_peer_is_not_held_back(
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-async def test_sound_goes_where_it_comes_from_unless_the_account_says_otherwise(
+async def test_media_follows_its_source_unless_the_account_forbids_it(
     symmetric: bool,
     forger: Forger,
     monkeypatch: pytest.MonkeyPatch,

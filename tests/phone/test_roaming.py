@@ -17,7 +17,7 @@ PORTS = PortRange(37_300, 37_339)
 
 @pytest.mark.parametrize("ice", [False, True])
 @pytest.mark.parametrize("calling", [True, False])
-async def test_a_call_goes_on_from_another_address(
+async def test_a_call_continues_from_another_address(
     calling: bool,
     ice: bool,
     autojump_clock: trio.testing.MockClock,

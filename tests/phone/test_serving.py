@@ -46,7 +46,7 @@ async def served(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_caller_that_hangs_up_ends_nobody_elses_call(
+async def test_a_caller_that_hangs_up_ends_only_its_own_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With the idiom of an IVR: a digit is waited for when the caller hangs up."""
@@ -96,7 +96,7 @@ async def test_an_error_in_one_call_is_logged_and_ends_that_call(
     assert "to bot failed" in caplog.text
 
 
-async def test_a_call_that_is_left_ringing_is_declined() -> None:
+async def test_a_call_that_the_handler_leaves_ringing_is_declined() -> None:
     async def ignore(incoming: IncomingCall) -> None:
         pass
 
@@ -106,7 +106,7 @@ async def test_a_call_that_is_left_ringing_is_declined() -> None:
         assert refused.value.status == 480
 
 
-async def test_a_call_beyond_the_limit_hears_busy() -> None:
+async def test_a_call_beyond_the_limit_is_refused_with_486() -> None:
     async def stay(incoming: IncomingCall) -> None:
         async with incoming.answer() as call:
             await call.ended()
@@ -156,7 +156,7 @@ print("ended by the signal")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) -> None:
+async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
         arrivals = phone.incoming_calls()
         target = f"sip:bob@127.0.0.1:{phone.address[1]}"
@@ -178,7 +178,7 @@ async def test_a_signal_gives_every_call_its_farewell(number: signal.Signals) ->
 
 
 @pytest.mark.parametrize("status", [100, 200, 302, 700])
-async def test_only_a_failure_rejects_a_call(status: int) -> None:
+async def test_only_a_failure_status_can_reject_a_call(status: int) -> None:
     async def reject(incoming: IncomingCall) -> None:
         with pytest.raises(LocalProtocolError, match="from 400 to 699"):
             incoming.reject(status)

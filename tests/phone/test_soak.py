@@ -127,7 +127,7 @@ class Caller:
             self.outcomes["ended by them"] += 1
 
 
-async def test_half_an_hour_of_calls_leaves_nothing(
+async def test_half_an_hour_of_calls_leaks_nothing(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The stories of the last calls are kept, so they have to be full before the start.

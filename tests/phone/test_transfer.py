@@ -74,7 +74,7 @@ async def desks() -> AsyncIterator[tuple[Phone, Desk, Desk]]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_blind_transfer(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_blind_transfer_reaches_its_target(autojump_clock: trio.testing.MockClock) -> None:
     async with desks() as (alice, bob, carol), alice.call(at(bob.phone, "bob")) as call:
         await call.answered()
         await call.transfer(at(carol.phone, "carol"))
@@ -88,7 +88,7 @@ async def test_a_blind_transfer(autojump_clock: trio.testing.MockClock) -> None:
         assert carol.calls[0].state == "answered"
 
 
-async def test_a_target_that_is_busy(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_transfer_to_a_busy_target_fails(autojump_clock: trio.testing.MockClock) -> None:
     async with desks() as (alice, bob, carol), alice.call(at(bob.phone, "bob")) as call:
         carol.rejects = 486
         await call.answered()
@@ -101,7 +101,9 @@ async def test_a_target_that_is_busy(autojump_clock: trio.testing.MockClock) -> 
         assert carol.calls[0].state == "answered"
 
 
-async def test_a_far_end_that_takes_no_transfers(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_transfer_is_declined_if_the_far_end_takes_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with desks() as (alice, bob, carol), alice.call(at(bob.phone, "bob")) as call:
         bob.follows = False
         await call.answered()
@@ -111,7 +113,9 @@ async def test_a_far_end_that_takes_no_transfers(autojump_clock: trio.testing.Mo
         assert call.state == "answered"
 
 
-async def test_no_outcome_in_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_transfer_without_an_outcome_in_time_fails(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with desks() as (alice, bob, carol), alice.call(at(bob.phone, "bob")) as call:
         await call.answered()
         async with open_phone(listen=LOOPBACK) as deaf:
@@ -125,7 +129,7 @@ async def test_no_outcome_in_time(autojump_clock: trio.testing.MockClock) -> Non
         await call.transfer(at(carol.phone, "carol"))
 
 
-async def test_an_attended_transfer_keeps_the_third_in_the_same_call(
+async def test_an_attended_transfer_keeps_the_targets_call_object(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with desks() as (alice, bob, carol):
@@ -159,7 +163,7 @@ async def test_an_attended_transfer_keeps_the_third_in_the_same_call(
         assert new.ended_by == "remote"
 
 
-async def test_a_call_that_rings_is_not_transferred(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_ringing_call_cannot_be_transferred(autojump_clock: trio.testing.MockClock) -> None:
     async with desks() as (alice, bob, carol), open_phone(listen=LOOPBACK) as deaf:
         deaf.incoming_calls()
         async with (
@@ -180,7 +184,9 @@ async def test_a_call_that_rings_is_not_transferred(autojump_clock: trio.testing
             assert call.state == "answered"
 
 
-async def test_a_request_is_declined_or_fails(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_transfer_request_can_be_declined_or_fail(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with desks() as (alice, _, carol), open_phone(listen=LOOPBACK, ports=PORTS) as dave:
 
         async def serve() -> None:

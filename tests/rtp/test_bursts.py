@@ -26,12 +26,12 @@ def heard(pattern: str) -> BurstSummary:
 GAP = "." * 100
 
 
-def test_without_loss_all_is_one_gap() -> None:
+def test_without_loss_everything_is_one_gap() -> None:
     assert heard(GAP) == BurstSummary(gap_length=100)
     assert heard("") == BurstSummary()
 
 
-def test_a_loss_that_stands_alone_is_no_burst() -> None:
+def test_a_single_loss_is_not_a_burst() -> None:
     summary = heard(GAP + "x" + "." * GMIN + "x" + GAP)
     assert (summary.burst_length, summary.burst_density) == (0.0, 0.0)
     assert summary.gap_density == pytest.approx(2 / 218)
@@ -54,7 +54,7 @@ def test_several_bursts_are_averaged() -> None:
     assert summary.gap_density == pytest.approx(1 / 401)
 
 
-def test_random_loss_has_a_ratio_of_one_and_losses_in_a_row_more() -> None:
+def test_burst_ratio_is_one_for_random_loss_and_higher_in_bursts() -> None:
     rng = random.Random(3)
     by_chance = heard("".join("x" if rng.random() < 0.1 else "." for _ in range(50_000)))
     assert by_chance.ratio == pytest.approx(1.0, abs=0.03)
@@ -62,14 +62,14 @@ def test_random_loss_has_a_ratio_of_one_and_losses_in_a_row_more() -> None:
 
 
 @given(st.text("x.", max_size=300))
-def test_all_losses_are_somewhere(pattern: str) -> None:
+def test_every_loss_is_in_a_burst_or_a_gap(pattern: str) -> None:
     summary = heard(pattern)
     assert 0 <= summary.burst_density <= 1
     assert 0 <= summary.gap_density <= 1
     assert summary.ratio >= 1
 
 
-def test_packets_settle_once_and_in_order() -> None:
+def test_packets_are_settled_once_and_in_order() -> None:
     tracker = SequenceTracker()
     for number in range(65500, 65500 + 200):
         if number not in (65510, 65511, 65530, 65650):
@@ -88,7 +88,7 @@ def test_packets_settle_once_and_in_order() -> None:
     assert tracker.settle() == (0, [True] * 100)
 
 
-def test_what_a_new_source_lost_is_its_own() -> None:
+def test_losses_of_a_new_source_are_separate() -> None:
     tracker = SequenceTracker()
     for number in [*range(100, 200), 40000, 40001, *range(40002, 40101)]:
         tracker.update(number)
@@ -109,7 +109,7 @@ def test_losses_in_a_row_count_like_one_by_one(runs: list[tuple[bool, int]]) -> 
     assert whole.summary() == single.summary()
 
 
-def test_a_peer_that_jumps_by_thousands_is_settled_in_one_step() -> None:
+def test_a_jump_by_thousands_is_settled_in_one_step() -> None:
     tracker = SequenceTracker()
     for number in range(10_000):
         tracker.update(number * 2_999 & 0xFFFF)

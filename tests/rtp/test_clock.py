@@ -71,7 +71,7 @@ async def test_an_error_detaches_its_own_stream_only(
     assert len(caplog.records) == 1
 
 
-async def test_a_tick_may_detach_another(
+async def test_a_tick_may_detach_another_stream(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     clock = MediaClock()
@@ -85,7 +85,7 @@ async def test_a_tick_may_detach_another(
     assert len(times) <= 1
 
 
-async def test_a_short_stall_is_caught_up_and_a_long_one_is_not(nursery: trio.Nursery) -> None:
+async def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(nursery: trio.Nursery) -> None:
     mock = trio.testing.MockClock(autojump_threshold=0)
 
     async def main() -> None:

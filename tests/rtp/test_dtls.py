@@ -73,7 +73,7 @@ def test_both_ends_have_the_same_keys_the_other_way_round() -> None:
     assert all(is_dtls(datagram) and len(datagram) <= 1200 for datagram in wire.datagrams)
 
 
-def test_everything_twice() -> None:
+def test_a_handshake_survives_duplicated_datagrams() -> None:
     wire = Wire(client(), server())
     wire.judge = lambda datagram: [datagram, datagram]
     wire.run()
@@ -82,7 +82,7 @@ def test_everything_twice() -> None:
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 3])
-def test_a_lost_flight_is_sent_again(lost: int) -> None:
+def test_a_lost_flight_is_retransmitted(lost: int) -> None:
     """In real time, because OpenSSL looks at its own clock: a second, one hears it say."""
     wire = Wire(client(), server())
     count = 0
@@ -113,7 +113,7 @@ def test_another_certificate_than_announced_gives_no_keys(left: bool) -> None:
     assert "certificate" in deceived.failure
 
 
-def test_any_hash_that_was_announced_will_do() -> None:
+def test_any_announced_hash_is_accepted() -> None:
     peer = DtlsPeer((("sha-512", "ab" * 64), *announced(OURS)), client=False)
     wire = Wire(client(), Association(THEIRS, peer)).run()
     assert wire.right.keys is not None
@@ -145,7 +145,7 @@ def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
     assert right.keys is not None
 
 
-def test_a_stranger_is_not_answered_by_who_began() -> None:
+def test_a_client_does_not_answer_a_stranger() -> None:
     left = client()
     left.tick(100.0, RIGHT)
     (hello, _), *_ = client(FOREIGN).tick(100.0, LEFT)
@@ -164,7 +164,7 @@ def test_a_forged_alert_ends_an_attempt_and_the_next_one_succeeds() -> None:
     assert wire.right.keys is not None
 
 
-def test_a_certificate_that_a_stricter_reader_refuses_is_a_strangers() -> None:
+def test_a_certificate_that_a_strict_parser_refuses_is_not_the_peers() -> None:
     odd = Certificate()
     key = crypto.PKey.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()))
     with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def test_a_certificate_that_a_stricter_reader_refuses_is_a_strangers() -> None:
     assert wire.right.failure is not None
 
 
-def test_noise_in_between() -> None:
+def test_a_handshake_survives_noise() -> None:
     rng = random.Random(5)
 
     def noise(datagram: bytes) -> list[bytes]:
@@ -215,7 +215,7 @@ def test_hostile_datagrams_never_raise() -> None:
     assert done.right.keys is not None
 
 
-def test_a_peer_that_begins_anew_gets_new_keys_and_the_old_ones_serve_until_then() -> None:
+def test_a_restarted_handshake_gives_new_keys_and_old_ones_work_until_then() -> None:
     wire = Wire(client(), server()).run()
     before = wire.right.keys
     right = wire.right
@@ -236,7 +236,7 @@ def test_a_peer_that_begins_anew_gets_new_keys_and_the_old_ones_serve_until_then
     assert not right.busy
 
 
-def test_a_new_beginning_with_another_certificate_changes_nothing() -> None:
+def test_a_restart_with_another_certificate_changes_nothing() -> None:
     wire = Wire(client(), server()).run()
     before = wire.right.keys
     wire = Wire(client(FOREIGN), wire.right).run()
@@ -248,7 +248,7 @@ def test_a_new_beginning_with_another_certificate_changes_nothing() -> None:
     assert not wire.right.busy
 
 
-def test_a_flood_of_beginnings_costs_little() -> None:
+def test_a_flood_of_handshakes_is_cheap() -> None:
     right = server()
     right.tick(100.0, LEFT)
     taken = 0
@@ -258,7 +258,7 @@ def test_a_flood_of_beginnings_costs_little() -> None:
     assert taken == 4
 
 
-def test_nobody_answers() -> None:
+def test_a_handshake_without_a_response_fails() -> None:
     left = client()
     assert left.tick(100.0, RIGHT)
     left.tick(100.0 + PATIENCE, RIGHT)
@@ -268,7 +268,7 @@ def test_nobody_answers() -> None:
     assert not left.busy
 
 
-def test_each_certificate_is_another_one() -> None:
+def test_each_certificate_is_unique() -> None:
     assert len({one.fingerprint for one in (OURS, THEIRS, FOREIGN)}) == 3
     assert len(OURS.fingerprint) == len("sha-256 ") + 32 * 3 - 1
 
@@ -276,7 +276,7 @@ def test_each_certificate_is_another_one() -> None:
 @pytest.mark.parametrize(
     ("first", "dtls"), [(0, False), (19, False), (20, True), (63, True), (64, False), (128, False)]
 )
-def test_what_is_dtls_on_a_media_port(first: int, dtls: bool) -> None:
+def test_dtls_is_recognized_on_a_media_port(first: int, dtls: bool) -> None:
     assert is_dtls(bytes([first, 1, 2])) == dtls
     assert not is_dtls(b"")
 
@@ -388,7 +388,7 @@ def test_an_answer_from_elsewhere_with_another_certificate_is_given_up_for_the_r
 
 
 @pytest.mark.parametrize("kind", [1, 11, 14, 20])
-def test_what_begins_no_answer_is_not_followed(kind: int) -> None:
+def test_only_a_server_hello_from_another_address_is_followed(kind: int) -> None:
     ours = client()
     ours.tick(100.0, RIGHT)
     record = b"\x16\xfe\xfd" + bytes(10) + bytes((kind,)) + bytes(60)

@@ -56,7 +56,7 @@ def fields(packet: EventPacket) -> tuple[int, bool, int]:
     return code, flags >= 0x80, high << 8 | low
 
 
-def test_one_digit_packet_by_packet() -> None:
+def test_a_digit_is_sent_packet_by_packet() -> None:
     (event,) = send("#")
     assert [fields(packet) for packet in event] == [
         (11, False, 160),
@@ -72,12 +72,12 @@ def test_one_digit_packet_by_packet() -> None:
 
 
 @pytest.mark.parametrize("units", [160, 320, 882, 960])
-def test_durations_count_in_the_units_of_the_clock(units: int) -> None:
+def test_durations_are_in_units_of_the_clock(units: int) -> None:
     (event,) = send("1", units=units)
     assert [fields(packet)[2] for packet in event][-1] == 5 * units
 
 
-def test_every_digit_is_heard_once() -> None:
+def test_every_digit_is_received_once() -> None:
     events = send(DIGITS + "1122")
     assert hear(list(itertools.chain(*events))) == DIGITS + "1122"
 
@@ -95,7 +95,7 @@ def test_any_single_packet_of_an_event_is_enough() -> None:
 
 
 @given(st.integers(0, 2**32), st.text(alphabet=DIGITS, min_size=1, max_size=20))
-def test_no_digit_is_lost_or_doubled_while_one_packet_of_each_comes(seed: int, keys: str) -> None:
+def test_no_digit_is_lost_or_doubled_if_one_packet_of_each_arrives(seed: int, keys: str) -> None:
     rng = random.Random(seed)
     packets: list[tuple[int, EventPacket]] = []
     numbers = itertools.count()
@@ -137,7 +137,7 @@ def test_timestamps_that_move_within_an_event_do_not_double_it(
         assert hear(some) == keys
 
 
-def test_a_clock_that_stands_still_during_events_swallows_no_digit() -> None:
+def test_a_clock_that_stops_during_events_loses_no_digit() -> None:
     """All of them have one timestamp, the last one that the sound had."""
     keys = "1223334444*#"
     packets = [packet._replace(timestamp=START) for event in send(keys) for packet in event]
@@ -151,7 +151,7 @@ def test_a_clock_that_stands_still_during_events_swallows_no_digit() -> None:
         assert len(heard) <= len(keys)
 
 
-def test_a_long_event_may_change_its_segment_anywhere_behind_the_middle() -> None:
+def test_a_long_event_may_start_a_segment_anywhere_in_the_second_half() -> None:
     (event,) = send("9", ticks=500, units=160)
     segment = 250 * 160
     cut = []
@@ -168,7 +168,7 @@ def test_a_long_event_may_change_its_segment_anywhere_behind_the_middle() -> Non
 
 @pytest.mark.parametrize("units", [160, 320, 960])
 @pytest.mark.parametrize("burst", [1.0, 2.0])
-def test_a_fifth_of_the_packets_may_be_lost(units: int, burst: float) -> None:
+def test_digits_survive_20_percent_loss(units: int, burst: float) -> None:
     """20 % loss, alone and in bursts, over 100 seeds of 40 digits."""
     for seed in range(100):
         rng = random.Random(seed)
@@ -182,12 +182,12 @@ def test_a_fifth_of_the_packets_may_be_lost(units: int, burst: float) -> None:
         assert hear(kept) == keys, seed
 
 
-def test_an_overtaken_event_is_still_heard() -> None:
+def test_an_overtaken_event_is_still_received() -> None:
     one, two, three = send("123")
     assert hear([one[0], three[0], two[0], *one, *two, *three]) == "132"
 
 
-def test_a_long_event_goes_on_in_segments() -> None:
+def test_a_long_event_is_sent_in_segments() -> None:
     (event,) = send("9", ticks=500, units=160)
     assert 500 * 160 > 0xFFFF
     assert {packet.timestamp for packet in event} == {START, (START + 0xFFFF) & 0xFFFFFFFF}
@@ -198,7 +198,7 @@ def test_a_long_event_goes_on_in_segments() -> None:
     assert hear(event) == "9"
 
 
-def test_a_long_event_is_one_digit_whatever_is_lost_of_it() -> None:
+def test_a_long_event_is_one_digit_despite_losses() -> None:
     (event,) = send("9", ticks=400, units=960)
     for seed in range(50):
         assert hear(random.Random(seed).sample(event, 1)) == "9"
@@ -206,12 +206,12 @@ def test_a_long_event_is_one_digit_whatever_is_lost_of_it() -> None:
         assert hear([event[index] for index in kept]) == "9"
 
 
-def test_the_same_digit_again_is_heard_even_if_no_end_came() -> None:
+def test_a_repeated_digit_is_received_even_without_an_end_packet() -> None:
     one, two = send("77", gap_ticks=10)
     assert hear(one[:3] + two[:3]) == "77"
 
 
-def test_events_that_are_no_digit_are_silent() -> None:
+def test_events_that_are_not_digits_are_ignored() -> None:
     assert DigitReceiver().receive_telephone_event(1, b"\x10\x0a\x00\xa0") is None
     with pytest.raises(RemoteProtocolError):
         DigitReceiver().receive_telephone_event(1, b"\x01\x0a\x00")

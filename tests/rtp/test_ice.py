@@ -249,7 +249,7 @@ NETWORKS: dict[str, Callable[[], tuple[Nat | None, Nat | None]]] = {
 
 @pytest.mark.parametrize("mux", [False, True], ids=["two ports", "mux"])
 @pytest.mark.parametrize("behind", list(NETWORKS))
-def test_a_way_is_found_where_behind_nat_is(behind: str, mux: bool) -> None:
+def test_a_path_is_found_behind_nats(behind: str, mux: bool) -> None:
     left, right = NETWORKS[behind]()
     network, caller, callee = make(1, left, right, mux=mux)
     assert connect(caller, callee, late=0.2)
@@ -261,7 +261,7 @@ def test_a_way_is_found_where_behind_nat_is(behind: str, mux: bool) -> None:
 
 @pytest.mark.parametrize("behind", list(NETWORKS))
 @pytest.mark.parametrize("seed", range(12))
-def test_a_way_is_found_in_spite_of_losses(behind: str, seed: int) -> None:
+def test_a_path_is_found_despite_losses(behind: str, seed: int) -> None:
     left, right = NETWORKS[behind]()
     network, caller, callee = make(seed, left, right, loss=0.2)
     late = network.rng.uniform(0.0, 1.0)
@@ -272,7 +272,7 @@ def test_a_way_is_found_in_spite_of_losses(behind: str, seed: int) -> None:
     assert not callee.ice.controlling
 
 
-def test_two_symmetric_nats_are_told_apart_from_a_working_call() -> None:
+def test_two_symmetric_nats_end_without_a_path() -> None:
     network, caller, callee = make(1, symmetric(), Nat("203.0.113.2", symmetric=True))
     assert not connect(caller, callee)
     assert caller.ice.state is callee.ice.state is IceState.FAILED
@@ -280,7 +280,7 @@ def test_two_symmetric_nats_are_told_apart_from_a_working_call() -> None:
     assert network.now - 100.0 >= PATIENCE
 
 
-def test_behind_one_nat_the_direct_way_is_taken() -> None:
+def test_the_direct_path_is_used_behind_one_nat() -> None:
     network = Network(1)
     nat = cone()
     caller, callee = Host(network, "10.0.0.1", nat), Host(network, "10.0.0.2", nat)
@@ -289,7 +289,7 @@ def test_behind_one_nat_the_direct_way_is_taken() -> None:
     assert callee.ice.destination(RTCP) == ("10.0.0.1", 5001)
 
 
-def test_the_peer_may_be_known_by_its_checks_alone() -> None:
+def test_a_peer_may_be_found_by_its_checks_only() -> None:
     network, caller, callee = make(1, symmetric(), None)
     ours = replace(caller.side(reflexive=False), candidates=caller.side().candidates[:2])
     assert connect(caller, callee, sides=(ours, callee.side()))
@@ -301,7 +301,7 @@ def test_the_peer_may_be_known_by_its_checks_alone() -> None:
 
 @pytest.mark.parametrize("roles", [(True, True), (False, False)])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_conflict_of_roles_is_settled(roles: tuple[bool, bool], seed: int) -> None:
+def test_a_role_conflict_is_resolved(roles: tuple[bool, bool], seed: int) -> None:
     network, caller, callee = make(seed, cone(), None, loss=0.1)
     assert connect(caller, callee, controlling=roles)
     assert caller.ice.controlling is not callee.ice.controlling
@@ -310,7 +310,7 @@ def test_a_conflict_of_roles_is_settled(roles: tuple[bool, bool], seed: int) -> 
 
 @pytest.mark.parametrize("late", [0.0, 0.7])
 @pytest.mark.parametrize("lossy", [0.0, 0.2])
-def test_a_lite_side_answers_and_never_asks(late: float, lossy: float) -> None:
+def test_a_lite_side_answers_checks_and_sends_none(late: float, lossy: float) -> None:
     network, caller, callee = make(3, cone(), None, loss=lossy)
     sides = (caller.side(), callee.side(reflexive=False, lite=True))
     assert connect(caller, callee, late=late, sides=sides)
@@ -323,7 +323,7 @@ def test_a_lite_side_answers_and_never_asks(late: float, lossy: float) -> None:
     assert connected(caller, callee)
 
 
-def test_checks_keep_their_distance() -> None:
+def test_checks_are_paced() -> None:
     network, caller, callee = make(1)
     many = tuple(
         Candidate(
@@ -343,7 +343,7 @@ def test_checks_keep_their_distance() -> None:
     assert len(sent) < 10 / 0.05 * 1.5
 
 
-def test_consent_is_asked_for_and_its_loss_ends_the_sending() -> None:
+def test_loss_of_consent_stops_sending() -> None:
     network, caller, callee = make(1, cone(), None)
     assert connect(caller, callee)
     network.run(300)
@@ -358,7 +358,7 @@ def test_consent_is_asked_for_and_its_loss_ends_the_sending() -> None:
     assert caller.ice.destination(RTP) is None
 
 
-def test_a_conflict_of_roles_in_mid_call_is_settled_too() -> None:
+def test_a_role_conflict_during_a_call_is_resolved() -> None:
     network, caller, callee = make(1, cone(), None)
     assert connect(caller, callee)
     callee.ice.controlling = True  # As after an offer of its own that began nothing anew.
@@ -368,7 +368,7 @@ def test_a_conflict_of_roles_in_mid_call_is_settled_too() -> None:
     assert arrives(network, caller, callee)
 
 
-def test_reports_that_find_no_way_do_not_cost_the_call() -> None:
+def test_a_call_survives_without_a_path_for_rtcp() -> None:
     network, caller, callee = make(1)
     theirs = callee.side()
     blocked = tuple(
@@ -384,7 +384,7 @@ def test_reports_that_find_no_way_do_not_cost_the_call() -> None:
     assert caller.ice.destination(RTCP) is None
 
 
-def test_sound_of_others_is_not_trusted() -> None:
+def test_sound_from_unchecked_addresses_is_not_accepted() -> None:
     _, caller, callee = make(1)
     assert connect(caller, callee)
     assert caller.ice.trusts(RTP, callee.bases[0])
@@ -410,7 +410,7 @@ def lonely(*, lite: bool = False) -> tuple[IceAgent, Host]:
 
 
 @pytest.mark.parametrize("lite", [False, True])
-def test_who_does_not_know_the_password_gets_no_answer(lite: bool) -> None:
+def test_checks_without_the_password_are_ignored(lite: bool) -> None:
     agent, host = lonely(lite=lite)
     side = host.side()
     name, password = f"{side.fragment}:x".encode(), side.password.encode()
@@ -439,7 +439,7 @@ def test_who_does_not_know_the_password_gets_no_answer(lite: bool) -> None:
     assert len(answer.data) <= len(request(name, password))
 
 
-def test_a_check_with_an_unknown_demand_hears_420() -> None:
+def test_a_check_with_an_unknown_required_attribute_gets_420() -> None:
     agent, host = lonely()
     side = host.side()
     data = request(f"{side.fragment}:x".encode(), side.password.encode(), (0x7F01, b""))
@@ -449,7 +449,7 @@ def test_a_check_with_an_unknown_demand_hears_420() -> None:
     assert message.get(Attribute.UNKNOWN_ATTRIBUTES) == b"\x7f\x01"
 
 
-def test_hostile_bytes_leave_the_agents_as_they_were() -> None:
+def test_hostile_bytes_do_not_change_the_agents() -> None:
     network, caller, callee = make(5, cone(), None)
     assert connect(caller, callee)
     genuine = [data for _, _, _, data in network.log]
@@ -468,7 +468,7 @@ def test_hostile_bytes_leave_the_agents_as_they_were() -> None:
     assert arrives(network, caller, callee)
 
 
-def test_a_replayed_check_from_elsewhere_is_not_trusted() -> None:
+def test_a_check_replayed_from_elsewhere_is_not_trusted() -> None:
     network, caller, callee = make(1)
     assert connect(caller, callee)
     checks = [
@@ -483,7 +483,7 @@ def test_a_replayed_check_from_elsewhere_is_not_trusted() -> None:
     assert caller.ice.destination(RTP) == callee.bases[0]
 
 
-def test_a_restart_keeps_the_old_way_until_there_is_a_new_one() -> None:
+def test_a_restart_keeps_the_old_pair_until_a_new_one_is_selected() -> None:
     network, caller, callee = make(1, cone(), None)
     ours, theirs = caller.side(), callee.side()
     assert connect(caller, callee, sides=(ours, theirs))
@@ -507,7 +507,7 @@ def test_a_restart_keeps_the_old_way_until_there_is_a_new_one() -> None:
     assert arrives(network, callee, caller)
 
 
-def test_the_table_of_pairs_leads_everywhere() -> None:
+def test_every_state_of_the_pair_table_is_reachable() -> None:
     reached = {PairState.FROZEN}
     for _ in PairState:
         reached |= {PAIRS[state][what] for state in reached for what in PAIRS[state]}
@@ -535,7 +535,7 @@ def test_a_peer_whose_candidates_cannot_be_used_is_found_by_its_checks(
     assert arrives(network, right, left)
 
 
-def test_a_peer_without_candidates_that_makes_no_checks_is_given_up() -> None:
+def test_ice_fails_if_a_peer_sends_neither_candidates_nor_checks() -> None:
     network, left, right = make(8)
     right.start(IceAgreement(right.side(), replace(left.side(), candidates=()), False))
     network.run(PATIENCE + 1)

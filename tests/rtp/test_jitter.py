@@ -70,7 +70,7 @@ class Line:
         self.waits.append(now - begin - number_of(taken) * TICK)
 
 
-def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
+def test_a_perfect_network_plays_everything_in_order_after_the_initial_delay() -> None:
     line = Line(lambda _: 0.0).run(200)
     assert line.played == list(range(len(line.played)))
     assert len(line.played) > 195
@@ -81,14 +81,14 @@ def test_a_perfect_line_plays_all_in_order_after_the_initial_delay() -> None:
     assert line.buffer.spare / RATE == pytest.approx(line.waits[-1] - 0.01, abs=0.001)
 
 
-def test_reordering_within_the_delay_is_not_heard() -> None:
+def test_reordering_within_the_delay_is_inaudible() -> None:
     line = Line(lambda number: 0.03 if number % 5 == 0 else 0.0).run(300)
     assert line.played == list(range(len(line.played)))
     assert set(line.verdicts) == {PacketVerdict.ACCEPTED}
     assert len(line.bridged) <= 3
 
 
-def test_lost_packets_leave_holes_of_their_own_length() -> None:
+def test_lost_packets_leave_gaps_of_their_own_length() -> None:
     line = Line(lambda number: None if number % 10 == 7 else 0.0).run(300)
     lost = [number for number in range(290) if number % 10 == 7]
     assert [number for number in range(290) if number not in line.played] == lost
@@ -106,7 +106,7 @@ def test_lost_packets_leave_holes_of_their_own_length() -> None:
     ],
     ids=["uniform", "exponential", "normal"],
 )
-def test_one_packet_in_a_hundred_is_late_at_most(delay: Callable[[random.Random], float]) -> None:
+def test_at_most_one_percent_of_packets_are_late(delay: Callable[[random.Random], float]) -> None:
     rng = random.Random(1)
     slow = {number: delay(rng) for number in range(6000)}
     line = Line(lambda number: slow[number]).run(6000)
@@ -134,13 +134,13 @@ def test_the_target_follows_the_jitter_and_forgets_it() -> None:
     assert line.buffer.spare > 0.05 * RATE
 
 
-def test_a_step_of_the_delay_loses_nothing() -> None:
+def test_a_step_in_delay_loses_nothing() -> None:
     line = Line(lambda number: 0.0 if number < 200 else 0.15).run(600)
     assert line.played == list(range(len(line.played)))
     assert len(line.bridged) <= 9
 
 
-def test_a_pause_of_the_peer_sets_the_wait_right_at_once() -> None:
+def test_a_pause_of_the_peer_corrects_the_delay_at_once() -> None:
     def delay(number: int) -> float | None:
         return 0.0 if number // 100 % 2 == 0 else None
 
@@ -153,7 +153,7 @@ def test_a_pause_of_the_peer_sets_the_wait_right_at_once() -> None:
     assert 0.01 <= waits[899 - 90] <= 0.035
 
 
-def test_nothing_is_missing_where_the_peer_was_silent() -> None:
+def test_silence_of_the_peer_is_not_loss() -> None:
     buffer = JitterBuffer(RATE)
     buffer.push(numbered(0, 0), 0.0)
     assert buffer.take(0.045) is not None
@@ -164,7 +164,7 @@ def test_nothing_is_missing_where_the_peer_was_silent() -> None:
     assert buffer.take(0.241) is not None
 
 
-def test_a_marker_tells_a_talkspurt_even_where_a_packet_was_lost() -> None:
+def test_a_marker_starts_a_talkspurt_even_after_a_loss() -> None:
     buffer = JitterBuffer(RATE)
     for number in (0, 2):
         buffer.push(numbered(number, 4 * number * UNITS, marker=True), 0.08 * number)
@@ -175,7 +175,7 @@ def test_a_marker_tells_a_talkspurt_even_where_a_packet_was_lost() -> None:
     assert buffer.take(0.201) is not None
 
 
-def test_what_was_lost_is_measured_by_what_waits_behind_it() -> None:
+def test_the_length_of_a_loss_is_known_from_the_next_packet() -> None:
     buffer = JitterBuffer(RATE)
     for number in (0, 3):
         buffer.push(numbered(number), number * TICK)
@@ -192,14 +192,14 @@ def test_what_was_lost_is_measured_by_what_waits_behind_it() -> None:
     assert buffer.take(0.1) == following
 
 
-def test_a_packet_that_was_given_up_is_late() -> None:
+def test_a_packet_after_its_concealment_is_late() -> None:
     line = Line(lambda number: 0.3 if number == 50 else 0.0).run(100)
     assert line.verdicts.count(PacketVerdict.LATE) == 1
     assert 50 not in line.played
 
 
 @pytest.mark.parametrize("jump", [0x7000_0000, 20 * UNITS, 400 * UNITS, -4 * UNITS, -40000])
-def test_timestamps_that_jump_begin_playout_anew(jump: int) -> None:
+def test_a_timestamp_jump_restarts_playout(jump: int) -> None:
     buffer = JitterBuffer(RATE)
     now = 0.0
     played: list[int] = []
@@ -220,7 +220,7 @@ def test_timestamps_that_jump_begin_playout_anew(jump: int) -> None:
     assert len(played) >= 53
 
 
-def test_a_stream_that_paused_its_timestamps_is_heard_again() -> None:
+def test_a_stream_is_heard_again_after_its_timestamps_paused() -> None:
     buffer = JitterBuffer(RATE)
     played = number = 0
     for tick in range(200):
@@ -240,7 +240,7 @@ def test_it_never_holds_more_than_its_capacity() -> None:
     assert verdicts == {PacketVerdict.ACCEPTED, PacketVerdict.OVERFLOWED}
 
 
-def test_after_a_sleep_it_goes_on_with_what_is_due() -> None:
+def test_playout_continues_with_what_is_due_after_a_suspend() -> None:
     buffer = JitterBuffer(RATE)
     for number in range(80):
         buffer.push(numbered(number), number * TICK)
@@ -252,7 +252,7 @@ def test_after_a_sleep_it_goes_on_with_what_is_due() -> None:
     assert buffer.spare < 2 * UNITS
 
 
-def test_a_packet_that_is_longer_than_its_timestamps_say_is_played_all_the_same() -> None:
+def test_a_packet_longer_than_its_timestamps_indicate_is_played() -> None:
     buffer = JitterBuffer(RATE)
     played = 0
     for number in range(100):
@@ -263,7 +263,7 @@ def test_a_packet_that_is_longer_than_its_timestamps_say_is_played_all_the_same(
     assert played > 90
 
 
-def test_a_peer_whose_clock_stands_still_again_and_again_is_not_taken_for_a_slow_line() -> None:
+def test_a_repeatedly_stopping_clock_does_not_look_like_delay() -> None:
     """Its timestamps fall behind by 100 ms at a time: nothing waits, and nothing is stale."""
     line = Line(lambda number: 0.001 + 0.1 * min(max(0, number - 200) // 20, 20))
     line.run(700)
@@ -306,9 +306,7 @@ def resume(hold: float, ppm: int, spread: float) -> list[int]:
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
 @pytest.mark.parametrize(("hold", "ppm"), [(300, 100), (2400, 100), (900, -100), (2400, 20)])
-def test_clocks_that_drift_apart_in_a_hold_add_no_delay(
-    hold: float, ppm: int, spread: float
-) -> None:
+def test_clock_drift_during_a_hold_adds_no_delay(hold: float, ppm: int, spread: float) -> None:
     without = resume(hold, 0, spread)
     drifted = resume(hold, ppm, spread)
     assert len(drifted) > 480

@@ -12,7 +12,7 @@ from spech.rtp.packet import RtpPacket, build, is_rtcp, parse
 BASE = build(0, True, 65535, 0xFFFFFFFF, 0x01020304, b"sound")
 
 
-def test_the_bytes_of_a_packet() -> None:
+def test_a_packet_has_the_expected_bytes() -> None:
     assert BASE == b"\x80\x80\xff\xff\xff\xff\xff\xff\x01\x02\x03\x04sound"
     assert parse(BASE) == RtpPacket(0, True, 65535, 0xFFFFFFFF, 0x01020304, b"sound")
 
@@ -25,14 +25,14 @@ def test_the_bytes_of_a_packet() -> None:
     st.integers(0, 0xFFFFFFFF),
     st.binary(max_size=200),
 )
-def test_what_is_written_is_read(
+def test_written_packets_are_read_back(
     kind: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes
 ) -> None:
     data = build(kind, marker, sequence, timestamp, ssrc, payload)
     assert parse(data) == RtpPacket(kind, marker, sequence, timestamp, ssrc, payload)
 
 
-def test_sources_extension_and_padding_are_passed_over() -> None:
+def test_csrcs_extension_and_padding_are_skipped() -> None:
     data = b"\xb2" + BASE[1:12] + bytes(8) + b"\xbe\xde\x00\x01\x10\xff\x00\x00" + b"sound\0\0\x03"
     assert parse(data).payload == b"sound"
     assert parse(memoryview(data)).payload == b"sound"
@@ -53,13 +53,13 @@ def test_sources_extension_and_padding_are_passed_over() -> None:
         b"\xa0" + BASE[1:] + b"\xff",
     ],
 )
-def test_what_is_no_packet_is_refused(data: bytes) -> None:
+def test_invalid_packets_are_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse(data)
 
 
 @given(st.binary(max_size=100))
-def test_no_bytes_raise_anything_else(data: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     try:
         packet = parse(data)
     except RemoteProtocolError:
@@ -67,7 +67,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
     assert len(packet.payload) <= len(data) - 12
 
 
-def test_rtcp_is_told_from_rtp() -> None:
+def test_rtcp_is_distinguished_from_rtp() -> None:
     assert is_rtcp(b"\x80\xc8\x00\x06")
     assert not is_rtcp(BASE)
     assert not is_rtcp(b"")

@@ -43,7 +43,7 @@ def test_ports_are_free_after_an_error() -> None:
             raise KeyError
 
 
-def test_a_pair_whose_odd_port_is_taken_is_left_alone() -> None:
+def test_a_pair_whose_odd_port_is_in_use_is_skipped() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", FIRST + 1))
         with lease("127.0.0.1", PortRange(FIRST, FIRST + 3), random.Random(1)) as pair:
@@ -52,13 +52,13 @@ def test_a_pair_whose_odd_port_is_taken_is_left_alone() -> None:
             even.bind(("127.0.0.1", FIRST))
 
 
-def test_an_address_of_another_machine_is_an_error_of_its_own() -> None:
+def test_an_address_of_another_machine_is_a_distinct_error() -> None:
     with pytest.raises(OSError, match="assign"), lease("192.0.2.1", RANGE, random.Random(1)):
         pass
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (20, 10), (1, 70000), (31, 32), (30, 30)])
-def test_what_is_no_range_is_refused(first: int, last: int) -> None:
+def test_an_invalid_port_range_is_refused(first: int, last: int) -> None:
     with pytest.raises(ValueError, match=f"{first}-{last}"):
         PortRange(first, last)
 
@@ -70,7 +70,7 @@ def test_an_odd_start_begins_at_the_next_even_port() -> None:
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
-def test_ipv6() -> None:
+def test_a_pair_is_leased_on_ipv6() -> None:
     try:
         with lease("::1", RANGE, random.Random(1)) as pair:
             assert pair.rtp.getsockname()[:2] == ("::1", pair.port)

@@ -82,7 +82,7 @@ def pair(suite: str = SUITE, sequence: int = 0) -> tuple[Side, Side]:
 
 @pytest.mark.parametrize("suite", PROFILES)
 @pytest.mark.parametrize("size", [0, 1, 33, 160, 1600, 1920, 8000, 19200])
-def test_what_is_said_is_heard_and_does_not_leave_in_the_clear(suite: str, size: int) -> None:
+def test_sound_is_encrypted_and_decrypted(suite: str, size: int) -> None:
     left, right = pair(suite)
     said = random.Random(3).randbytes(size)
     wire = left.say(said)
@@ -93,7 +93,7 @@ def test_what_is_said_is_heard_and_does_not_leave_in_the_clear(suite: str, size:
 
 
 @pytest.mark.parametrize("suite", PROFILES)
-def test_reports_too(suite: str) -> None:
+def test_reports_are_encrypted_and_decrypted(suite: str) -> None:
     left, right = pair(suite)
     right.hear(left.say())
     left.stream.send_rtcp(left.session.report(100.0))
@@ -107,7 +107,7 @@ def test_reports_too(suite: str) -> None:
     assert left.dropped == (0, 1, 0)
 
 
-def test_plain_packets_are_not_heard() -> None:
+def test_unencrypted_packets_are_not_accepted() -> None:
     left, right = pair()
     left.stream.secure(None)
     assert right.hear(left.say()) == 0
@@ -117,14 +117,14 @@ def test_plain_packets_are_not_heard() -> None:
     assert right.dropped == (2, 0, 0)
 
 
-def test_packets_of_another_key_are_not_heard() -> None:
+def test_packets_under_another_key_are_not_accepted() -> None:
     left, right = pair()
     right.stream.secure(keys(2)[1])
     assert [right.hear(left.say()) for _ in range(5)][-1] == 0
     assert right.dropped == (5, 0, 0)
 
 
-def test_changed_and_damaged_packets_are_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+def test_modified_and_damaged_packets_are_not_accepted(caplog: pytest.LogCaptureFixture) -> None:
     left, right = pair()
     rng = random.Random(4)
     for _ in range(300):
@@ -139,7 +139,7 @@ def test_changed_and_damaged_packets_are_not_heard(caplog: pytest.LogCaptureFixt
     assert len(caplog.records) <= 3
 
 
-def test_a_packet_is_heard_once() -> None:
+def test_a_replayed_packet_is_not_accepted() -> None:
     left, right = pair()
     first, second = left.say(), left.say()
     assert right.hear(second) == 1
@@ -149,7 +149,7 @@ def test_a_packet_is_heard_once() -> None:
     assert right.session.counts.duplicates == 0
 
 
-def test_a_packet_that_is_too_old_is_not_heard() -> None:
+def test_a_packet_below_the_replay_window_is_not_accepted() -> None:
     left, right = pair()
     old = left.say()
     for _ in range(200):
@@ -158,7 +158,7 @@ def test_a_packet_that_is_too_old_is_not_heard() -> None:
     assert right.dropped == (0, 1, 0)
 
 
-def test_a_third_address_is_never_heard_and_never_answered() -> None:
+def test_a_third_address_is_never_accepted_and_never_sent_to() -> None:
     """Neither with packets of its own nor with real ones that it holds and sends on."""
     left, right = pair()
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_a_third_address_is_never_heard_and_never_answered() -> None:
     assert right.stream._source.destination == LEFT
 
 
-def test_nobody_is_latched_onto_for_packets_that_are_not_authentic() -> None:
+def test_unauthentic_packets_do_not_move_the_remote_address() -> None:
     """Before the peer has said anything, a stranger streams a perfect sequence."""
     left, right = pair()
     stranger = Side(STRANGER, RIGHT, 9)
@@ -186,7 +186,7 @@ def test_nobody_is_latched_onto_for_packets_that_are_not_authentic() -> None:
     assert right.hear(left.say()) == 1
 
 
-def test_the_rollover_counter_lives_through_a_new_negotiation_with_the_same_keys() -> None:
+def test_the_rollover_counter_survives_a_negotiation_with_the_same_keys() -> None:
     left, right = pair(sequence=65_530)
     for _ in range(20):
         right.hear(left.say())
@@ -202,7 +202,7 @@ def test_the_rollover_counter_lives_through_a_new_negotiation_with_the_same_keys
     assert left.session.ssrc == ssrc
 
 
-def test_new_keys_after_a_rollover_come_with_a_new_source() -> None:
+def test_new_keys_after_a_rollover_use_a_new_ssrc() -> None:
     """Then every reading of RFC 3711 section 3.3.1 has the counter at zero."""
     left, right = pair(sequence=65_530)
     for _ in range(20):
@@ -217,7 +217,7 @@ def test_new_keys_after_a_rollover_come_with_a_new_source() -> None:
     assert right.dropped == (0, 0, 0)
 
 
-def test_a_peer_with_a_new_key_may_go_on_counting_rollovers() -> None:
+def test_a_peer_may_keep_its_rollover_counter_with_a_new_key() -> None:
     """As RFC 3711 section 3.3.1 asks for, though we do not need it ourselves."""
     left, right = pair(sequence=65_530)
     heard = [right.hear(left.say()) for _ in range(20)][-1]
@@ -238,7 +238,7 @@ def test_a_peer_with_a_new_key_may_go_on_counting_rollovers() -> None:
     assert right.dropped == (1, 1, 0)
 
 
-def test_rollovers_that_no_call_can_have_are_not_counted_on() -> None:
+def test_impossible_rollover_counts_are_ignored() -> None:
     key = bytes(range(30))
     sealer = Sealer(SUITE, key)
     packet = rtp.build(0, False, 5, 0, 7, bytes(160))
@@ -246,7 +246,7 @@ def test_rollovers_that_no_call_can_have_are_not_counted_on() -> None:
     assert Opener(SUITE, key, heard=(7, 1 << 45)).open(sealer.seal(packet)) == packet
 
 
-def test_a_new_source_of_the_peer_is_heard() -> None:
+def test_a_new_ssrc_of_the_peer_is_accepted() -> None:
     left, right = pair()
     right.hear(left.say())
     left.session.change_source()
@@ -255,7 +255,7 @@ def test_a_new_source_of_the_peer_is_heard() -> None:
     assert right.session.counts.resynchronised == 1
 
 
-def test_from_plain_to_encrypted_and_back() -> None:
+def test_a_stream_can_change_to_encryption_and_back() -> None:
     left, right = pair()
     for agreed in ((None, None), keys(1), (None, None)):
         for side, ours in zip((left, right), agreed, strict=True):
@@ -305,7 +305,7 @@ def exchange(left: Side, right: Side, ticks: int = 8) -> None:
 
 
 @pytest.mark.parametrize("mux", [False, True])
-def test_a_handshake_for_the_sound_and_one_for_its_reports(mux: bool) -> None:
+def test_rtp_and_rtcp_have_a_handshake_each(mux: bool) -> None:
     left, right = shaking(mux=mux)
     assert not left.stream.protection.ready
     exchange(left, right)
@@ -325,7 +325,7 @@ def test_a_handshake_for_the_sound_and_one_for_its_reports(mux: bool) -> None:
         assert other.stream.invalid == 0
 
 
-def test_nothing_leaves_and_nothing_is_heard_before_the_handshake() -> None:
+def test_nothing_is_sent_or_accepted_before_the_handshake() -> None:
     left, right = shaking()
     left.stream.send(left.session.send(bytes(160), 0))
     left.stream.send_rtcp(left.session.report(100.0))
@@ -334,7 +334,7 @@ def test_nothing_leaves_and_nothing_is_heard_before_the_handshake() -> None:
     assert right.dropped == (1, 0, 0)
 
 
-def test_a_handshake_that_begins_before_the_answer_is_not_lost() -> None:
+def test_a_handshake_may_begin_before_the_answer() -> None:
     left = Side(LEFT, RIGHT, 1, 0, OURS)
     left.stream.secure(DtlsPeer(announced(THEIRS), client=True))
     left.stream.drain(100.0)
@@ -348,7 +348,7 @@ def test_a_handshake_that_begins_before_the_answer_is_not_lost() -> None:
     assert left.stream.protection.kind == right.stream.protection.kind == "DTLS"
 
 
-def test_a_new_handshake_only_with_another_certificate_or_role() -> None:
+def test_only_another_certificate_or_role_restarts_the_handshake() -> None:
     left, right = shaking()
     exchange(left, right)
     ssrc = left.session.ssrc
@@ -362,7 +362,7 @@ def test_a_new_handshake_only_with_another_certificate_or_role() -> None:
     assert left.session.ssrc != ssrc  # Another key comes with another source.
 
 
-def test_a_handshake_that_failed_is_tried_again_when_it_is_agreed_on_again() -> None:
+def test_a_failed_handshake_is_retried_after_a_new_negotiation() -> None:
     left, right = shaking()
     left.stream.drain(100.0)
     left.stream.drain(100.1 + PATIENCE)
@@ -375,7 +375,7 @@ def test_a_handshake_that_failed_is_tried_again_when_it_is_agreed_on_again() -> 
     assert left.stream.protection.kind == "DTLS"
 
 
-def test_strangers_cannot_shake_hands_with_who_began() -> None:
+def test_strangers_cannot_complete_a_handshake_with_a_client() -> None:
     left, right = shaking()
     left.stream.drain(100.0)
     stranger = Side(STRANGER, LEFT, 3, 0, Certificate())
@@ -400,7 +400,7 @@ def shake(left: Side, right: Side, *, from_: Address, ticks: int = 20) -> None:
 
 @pytest.mark.parametrize("begins", [True, False], ids=["we-begin", "they-begin"])
 @pytest.mark.parametrize("from_", [(RIGHT[0], 5555), STRANGER])
-def test_the_address_that_shows_the_certificate_gets_the_sound(
+def test_media_is_sent_to_the_address_that_shows_the_certificate(
     begins: bool, from_: Address
 ) -> None:
     certificates = Certificate(), Certificate()

@@ -31,7 +31,7 @@ def compound(*packets: rtcp.RtcpPacket) -> bytes:
     return b"".join(rtcp.build(packet) for packet in packets)
 
 
-def test_a_compound_is_read_as_it_was_written() -> None:
+def test_a_written_compound_is_read_back() -> None:
     data = compound(*COMPOUND)
     assert len(data) % 4 == 0
     assert rtcp.parse(data) == COMPOUND
@@ -39,7 +39,7 @@ def test_a_compound_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("length", range(1, 9))
-def test_descriptions_end_on_a_word(length: int) -> None:
+def test_descriptions_are_padded_to_a_word(length: int) -> None:
     description = rtcp.SourceDescription(5, "x" * length)
     data = rtcp.build(description)
     assert len(data) % 4 == 0
@@ -47,7 +47,7 @@ def test_descriptions_end_on_a_word(length: int) -> None:
     assert rtcp.parse(compound(rtcp.Report(5, None, ()), description))[1] == description
 
 
-def test_the_bytes_of_a_farewell() -> None:
+def test_a_bye_has_the_expected_bytes() -> None:
     assert rtcp.build(rtcp.Goodbye(0x01020304)) == b"\x81\xcb\x00\x01\x01\x02\x03\x04"
 
 
@@ -66,7 +66,7 @@ APPLICATION = struct.pack("!BBHI4s", 0x80, 204, 2, 1, b"test")
         (b"\x80\xca\x00\x00" + compound(COMPOUND[2]), COMPOUND[2:]),
     ],
 )
-def test_packets_come_in_any_order_and_of_any_kind(
+def test_a_compound_may_hold_packets_of_any_kind_in_any_order(
     data: bytes, packets: tuple[rtcp.RtcpPacket, ...]
 ) -> None:
     assert rtcp.parse(data) == packets
@@ -85,13 +85,13 @@ def test_packets_come_in_any_order_and_of_any_kind(
         compound(COMPOUND[0]) + b"\x80",
     ],
 )
-def test_what_is_no_compound_is_refused(data: bytes) -> None:
+def test_an_invalid_compound_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         rtcp.parse(data)
 
 
 @given(st.binary(max_size=120))
-def test_no_bytes_raise_anything_else(data: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     for candidate in (data, b"\x81\xc8" + data, compound(COMPOUND[0]) + b"\x81\xca" + data):
         try:
             rtcp.parse(candidate)
@@ -99,12 +99,12 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
             continue
 
 
-def test_ntp_times() -> None:
+def test_ntp_timestamps_are_converted() -> None:
     assert rtcp.ntp_time(0.0) >> 32 == 2208988800
     assert rtcp.middle(rtcp.ntp_time(0.5)) == (2208988800 & 0xFFFF) << 16 | 0x8000
 
 
-def test_the_round_trip_of_the_rfc() -> None:
+def test_the_round_trip_matches_the_example_of_rfc_3550() -> None:
     # RFC 3550 section 6.4.1: the figure's example.
     assert rtcp.round_trip(0xB710_8000, 0xB705_2000, 0x0005_4000) == pytest.approx(6.125)
     assert rtcp.round_trip(0x0000_0010, 0xFFFF_FFF0, 0x10) == pytest.approx(16 / 65536)
@@ -157,7 +157,7 @@ def test_a_listener_sends_receiver_reports() -> None:
     assert report.blocks == ()
 
 
-def test_reports_about_others_are_not_believed() -> None:
+def test_reports_about_other_sources_are_ignored() -> None:
     one = Peer(1)
     one.sound()
     one.session.report(1.0)
@@ -167,7 +167,7 @@ def test_reports_about_others_are_not_believed() -> None:
     assert one.session.reports.remote_report == forged.blocks[0]
 
 
-def test_a_farewell_ends_the_reports_until_the_peer_is_heard_again() -> None:
+def test_a_bye_stops_reports_until_the_peer_is_heard_again() -> None:
     one, two = Peer(1), Peer(2)
     for number in range(10):
         one.session.receive_rtp(rtp.parse(two.sound()), number * 0.02)
@@ -186,7 +186,7 @@ def test_a_farewell_ends_the_reports_until_the_peer_is_heard_again() -> None:
     assert blocks() == 1
 
 
-def test_a_peer_that_is_gone_takes_its_figures_along() -> None:
+def test_statistics_of_a_departed_peer_are_dropped() -> None:
     one, two = Peer(1), Peer(2)
     now = 0.0
     one.sound()
@@ -202,14 +202,14 @@ def test_a_peer_that_is_gone_takes_its_figures_along() -> None:
     assert one.session.reports.remote_report is None
 
 
-def test_who_has_sent_nothing_says_no_goodbye() -> None:
+def test_a_session_that_sent_nothing_sends_no_bye() -> None:
     one = Peer(1)
     assert one.session.farewell(1.0) is None
     one.session.report(2.0)
     assert one.session.farewell(3.0) is not None
 
 
-def test_an_ssrc_that_the_peer_has_too_is_given_up() -> None:
+def test_an_ssrc_collision_changes_our_ssrc() -> None:
     one, two = Peer(1), Peer(2)
     shared = one.session.ssrc
     two.session.ssrc = shared
@@ -227,7 +227,7 @@ def test_an_ssrc_that_the_peer_has_too_is_given_up() -> None:
     assert rtcp.Goodbye not in [type(packet) for packet in rtcp.parse(one.session.report(1.0))]
 
 
-def test_a_far_end_that_sends_back_what_it_gets_is_heard_and_says_nothing() -> None:
+def test_a_peer_that_reflects_our_packets_is_heard_and_its_reports_are_ignored() -> None:
     one = Peer(1)
     ours = set()
     for number in range(100):
@@ -242,7 +242,7 @@ def test_a_far_end_that_sends_back_what_it_gets_is_heard_and_says_nothing() -> N
     assert one.session.reports.round_trip is None
 
 
-def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
+def test_a_new_ssrc_restarts_the_count_and_keeps_the_losses() -> None:
     one, two, three = Peer(1), Peer(2), Peer(3)
     for number in range(10):
         heard = rtp.parse(two.sound())
@@ -256,7 +256,7 @@ def test_a_new_ssrc_starts_the_counting_anew_and_keeps_the_losses() -> None:
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-def test_tshark_finds_nothing_malformed(tmp_path: Path) -> None:
+def test_tshark_accepts_our_packets(tmp_path: Path) -> None:
     datagrams = [(31001, compound(*COMPOUND)), (31001, Peer(1).session.report(1.0))]
     datagrams += [(31000, rtp.build(0, True, 1, 160, 1, bytes(160)))]
     shown = decode(tmp_path, datagrams)
@@ -269,7 +269,7 @@ def test_tshark_finds_nothing_malformed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", range(192, 224))
-def test_padding_that_does_not_fit_is_refused(kind: int) -> None:
+def test_invalid_padding_is_refused(kind: int) -> None:
     for count in (0, 1, 6, 31):
         for body in (b"", b"\0\0\0\0", b"\0\0\0\5", b"\0\0\0\xff"):
             with pytest.raises(RemoteProtocolError):

@@ -30,7 +30,7 @@ class Participant:
                 self.schedule.reported(92, self.now)
 
 
-def test_intervals_follow_the_distribution_of_reconsideration() -> None:
+def test_intervals_have_the_distribution_of_reconsideration() -> None:
     participant = Participant()
     participant.run(40_000)
     gaps = [
@@ -47,7 +47,7 @@ def test_intervals_follow_the_distribution_of_reconsideration() -> None:
     assert deviation == pytest.approx(0.9, abs=0.2)
 
 
-def test_the_first_report_comes_in_half_the_time() -> None:
+def test_the_first_report_is_sent_after_half_the_interval() -> None:
     firsts = []
     for seed in range(300):
         participant = Participant(seed)
@@ -57,7 +57,7 @@ def test_the_first_report_comes_in_half_the_time() -> None:
     assert sum(firsts) / len(firsts) == pytest.approx(2.5, abs=0.2)
 
 
-def test_two_ends_that_start_together_do_not_stay_together() -> None:
+def test_two_ends_that_start_together_drift_apart() -> None:
     one, two = Participant(1), Participant(2)
     one.run(600)
     two.run(600)
@@ -65,7 +65,7 @@ def test_two_ends_that_start_together_do_not_stay_together() -> None:
     assert together < len(one.reports) / 4
 
 
-def test_a_silent_peer_is_gone_after_five_intervals() -> None:
+def test_a_silent_peer_times_out_after_five_intervals() -> None:
     participant = Participant()
     participant.run(10)
     assert participant.schedule.peer_present
@@ -77,7 +77,7 @@ def test_a_silent_peer_is_gone_after_five_intervals() -> None:
     assert participant.schedule.peer_present
 
 
-def test_reports_alone_keep_a_peer() -> None:
+def test_reports_alone_keep_a_peer_active() -> None:
     participant = Participant()
     participant.run(10)
     for _ in range(10):
@@ -86,7 +86,7 @@ def test_reports_alone_keep_a_peer() -> None:
     assert participant.schedule.peer_present
 
 
-def test_who_stops_sending_is_no_sender_two_reports_later() -> None:
+def test_a_session_is_no_longer_a_sender_after_two_reports() -> None:
     participant = Participant()
     participant.run(20)
     assert participant.schedule.we_sent
@@ -97,7 +97,7 @@ def test_who_stops_sending_is_no_sender_two_reports_later() -> None:
     assert not participant.schedule.we_sent
 
 
-def test_a_farewell_changes_nothing_about_our_own_reports() -> None:
+def test_a_bye_does_not_change_our_own_schedule() -> None:
     staying, left = Participant(7), Participant(7)
     for participant in (staying, left):
         participant.run(20)
@@ -108,7 +108,7 @@ def test_a_farewell_changes_nothing_about_our_own_reports() -> None:
     assert left.reports == staying.reports
 
 
-def test_many_bytes_and_few_senders_make_longer_waits() -> None:
+def test_large_reports_and_few_senders_lengthen_intervals() -> None:
     def length(
         members: int, senders: int, *, we_sent: bool, initial: bool = False, size: float = 120
     ) -> float:
@@ -123,7 +123,7 @@ def test_many_bytes_and_few_senders_make_longer_waits() -> None:
     assert length(1000, 1, we_sent=True) == 5.0
 
 
-def test_spread_is_half_to_one_and_a_half() -> None:
+def test_intervals_vary_from_half_to_one_and_a_half() -> None:
     rng = random.Random(1)
     lengths = [spread(5.0, rng) for _ in range(1000)]
     assert min(lengths) >= 2.5 / 1.21828

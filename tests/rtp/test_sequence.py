@@ -12,13 +12,13 @@ def follow(*numbers: int) -> tuple[SequenceTracker, list[Arrival]]:
     return tracker, [tracker.update(number) for number in numbers]
 
 
-def test_wrapping_is_no_event() -> None:
+def test_wrapping_is_not_a_gap() -> None:
     tracker, arrivals = follow(65534, 65535, 0, 1)
     assert arrivals == [Arrival.RESTARTED] + [Arrival.NEW] * 3
     assert (tracker.highest, tracker.expected, tracker.lost) == (65537, 4, 0)
 
 
-def test_gaps_are_losses_until_the_packet_comes() -> None:
+def test_gaps_are_losses_until_the_packet_arrives() -> None:
     tracker, _ = follow(10, 11, 14)
     assert (tracker.received, tracker.lost) == (3, 2)
     assert tracker.update(12) is Arrival.REORDERED
@@ -28,13 +28,13 @@ def test_gaps_are_losses_until_the_packet_comes() -> None:
     assert (tracker.received, tracker.lost, tracker.duplicates) == (4, 1, 2)
 
 
-def test_packets_from_before_the_first_are_not_counted_against_the_loss() -> None:
+def test_packets_from_before_the_first_do_not_reduce_the_loss() -> None:
     tracker, arrivals = follow(100, 99, 101)
     assert arrivals[1] is Arrival.REORDERED
     assert (tracker.expected, tracker.received, tracker.lost) == (2, 2, 0)
 
 
-def test_reordering_across_the_wrap() -> None:
+def test_reordering_across_the_wrap_is_not_loss() -> None:
     _, arrivals = follow(65535, 1, 0, 65535)
     assert arrivals[2:] == [Arrival.REORDERED, Arrival.DUPLICATE]
 
@@ -47,7 +47,7 @@ def test_a_jump_needs_a_second_packet() -> None:
     assert (tracker.expected, tracker.lost) == (1, 0)
 
 
-def test_a_long_gap_forgets_what_was_seen_before() -> None:
+def test_a_long_gap_forgets_earlier_packets() -> None:
     tracker, _ = follow(10, 1010)
     assert tracker.update(1009) is Arrival.REORDERED
     assert tracker.lost == 998

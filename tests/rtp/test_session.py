@@ -34,7 +34,7 @@ def sound(kind: int) -> RtpPacket:
     return RtpPacket(kind, False, 1, 160, 7, bytes(160))
 
 
-def test_a_digit_of_another_source_is_another_digit(session: RtpSession) -> None:
+def test_a_digit_from_another_ssrc_is_a_new_digit(session: RtpSession) -> None:
     assert session.receive_rtp(event(7), 1.0) == "5"
     assert session.receive_rtp(event(7, sequence=2), 1.02) is None
     # The timestamp is the same and means something else now.
@@ -68,7 +68,7 @@ def digits_of(session: RtpSession, packets: Iterable[RtpPacket]) -> str:
     return "".join(digit for one in packets if (digit := session.receive_rtp(one, 1.0)) is not None)
 
 
-def test_digits_under_an_ssrc_of_their_own_are_heard_beside_the_sound(
+def test_digits_with_their_own_ssrc_are_received_beside_the_sound(
     session: RtpSession,
 ) -> None:
     talk(session, range(50))
@@ -82,7 +82,7 @@ def test_digits_under_an_ssrc_of_their_own_are_heard_beside_the_sound(
     assert len(session.buffer) > 0
 
 
-def test_digits_under_an_ssrc_of_their_own_do_not_take_the_place_of_sound_that_pauses(
+def test_digits_with_their_own_ssrc_do_not_replace_paused_sound(
     session: RtpSession,
 ) -> None:
     talk(session, range(50))
@@ -91,7 +91,7 @@ def test_digits_under_an_ssrc_of_their_own_do_not_take_the_place_of_sound_that_p
     assert session.counts.resynchronised == session.lost == 0
 
 
-def test_digits_that_come_before_the_sound_of_their_ssrc_are_heard_once(
+def test_digits_before_the_sound_of_their_ssrc_are_received_once(
     session: RtpSession,
 ) -> None:
     packets = press(5, 1, 7, 0)
@@ -101,7 +101,7 @@ def test_digits_that_come_before_the_sound_of_their_ssrc_are_heard_once(
     assert digits_of(session, press(5, 20, 7, 9000)) == "5"
 
 
-def test_digits_alone_count_their_losses(session: RtpSession) -> None:
+def test_losses_of_digits_alone_are_counted(session: RtpSession) -> None:
     for count in range(10):
         lossy = [packet for packet in press(5, 7 * count, 7, 8000 * count) if packet.sequence % 5]
         digits_of(session, lossy)
@@ -109,7 +109,7 @@ def test_digits_alone_count_their_losses(session: RtpSession) -> None:
     assert session.lost == 13
 
 
-def test_sound_under_another_ssrc_is_heard_at_once_where_only_digits_came(
+def test_sound_with_another_ssrc_is_heard_at_once_after_digits_only(
     session: RtpSession,
 ) -> None:
     packets = press(5, 1, 9, 0)
@@ -122,7 +122,9 @@ def test_sound_under_another_ssrc_is_heard_at_once_where_only_digits_came(
     assert session.counts.resynchronised == session.counts.stray == session.lost == 0
 
 
-def test_digits_with_numbers_of_their_own_do_not_interrupt_the_sound(session: RtpSession) -> None:
+def test_digits_with_their_own_sequence_numbers_do_not_interrupt_the_sound(
+    session: RtpSession,
+) -> None:
     talk(session, range(50))
     heard = ""
     for number, packet in enumerate(press(8, 40000, 7, 9000)):
@@ -146,7 +148,7 @@ def digit(number: int) -> RtpPacket:
 
 
 @pytest.mark.parametrize("other", [foreign, empty, digit])
-def test_packets_without_sound_are_no_loss(
+def test_packets_without_sound_are_not_losses(
     session: RtpSession, other: Callable[[int], RtpPacket]
 ) -> None:
     for number in range(200):
@@ -161,7 +163,7 @@ def test_packets_without_sound_are_no_loss(
 
 @pytest.mark.parametrize("other", [foreign, empty, digit])
 @pytest.mark.parametrize("count", [1, 7])
-def test_packets_without_sound_in_a_pause_are_nothing_that_is_missing(
+def test_packets_without_sound_in_a_pause_leave_no_gap(
     session: RtpSession, other: Callable[[int], RtpPacket], count: int
 ) -> None:
     talk(session, range(10))
@@ -178,7 +180,7 @@ def test_packets_without_sound_in_a_pause_are_nothing_that_is_missing(
     assert session.buffer.resumed
 
 
-def test_of_two_streams_at_once_the_first_is_heard(session: RtpSession) -> None:
+def test_the_first_of_two_simultaneous_streams_is_heard(session: RtpSession) -> None:
     for number in range(100):
         for source in (7, 8):
             packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
@@ -188,7 +190,7 @@ def test_of_two_streams_at_once_the_first_is_heard(session: RtpSession) -> None:
     assert session.counts.stray == 99
 
 
-def test_a_source_that_takes_over_loses_nothing(session: RtpSession) -> None:
+def test_a_change_of_ssrc_loses_nothing(session: RtpSession) -> None:
     for source in (7, 8, 9):
         for number in range(10):
             packet = RtpPacket(0, False, number, 160 * number, source, bytes(160))
@@ -198,7 +200,7 @@ def test_a_source_that_takes_over_loses_nothing(session: RtpSession) -> None:
     assert session.lost == session.counts.stray == 0
 
 
-def test_what_the_codec_before_sends_is_still_accepted(session: RtpSession) -> None:
+def test_late_packets_of_the_previous_codec_are_accepted(session: RtpSession) -> None:
     with pytest.raises(RemoteProtocolError):
         session.check(sound(8))
     configure(session, 8)
@@ -210,20 +212,20 @@ def test_what_the_codec_before_sends_is_still_accepted(session: RtpSession) -> N
         session.check(sound(0))
 
 
-def test_not_if_its_clock_was_another(session: RtpSession) -> None:
+def test_late_packets_at_another_clock_rate_are_dropped(session: RtpSession) -> None:
     configure(session, 97, clock_rate=48000)
     with pytest.raises(RemoteProtocolError):
         session.check(sound(0))
 
 
-def test_a_number_that_became_that_of_digits_is_no_sound(session: RtpSession) -> None:
+def test_a_payload_type_reused_for_digits_is_not_sound(session: RtpSession) -> None:
     configure(session, 101)
     session.check(sound(101))
     configure(session, 0)
     assert session.receive_rtp(event(7), 1.0) == "5"
 
 
-def test_what_was_dropped_stays_counted_when_the_clock_changes(session: RtpSession) -> None:
+def test_drops_stay_counted_when_the_clock_changes(session: RtpSession) -> None:
     for number in range(60):
         packet = RtpPacket(0, False, number, number * 160, 7, b"sound")
         session.receive_rtp(packet, number * 0.02)

@@ -39,20 +39,20 @@ def negotiated() -> Filter:
     return Filter()
 
 
-def test_nothing_is_believed_before_a_negotiation() -> None:
+def test_nothing_is_accepted_before_a_negotiation() -> None:
     source = SourceFilter()
     assert not source.accepts(NAMED, 7, 1, 1.0)
     assert source.destination is None
 
 
-def test_the_named_peer_is_believed_and_others_are_not(negotiated: Filter) -> None:
+def test_only_the_negotiated_peer_is_accepted(negotiated: Filter) -> None:
     assert negotiated.hears(NAMED, 101.0)
     assert not any(negotiated.stream(STRANGER, 101.1, range(50)))
     assert not negotiated.hears(STRANGER, 100.0 + LEARNING + 1)
     assert negotiated.source.destination == NAMED
 
 
-def test_a_peer_behind_nat_is_latched_onto_when_it_is_a_stream(negotiated: Filter) -> None:
+def test_a_stream_from_behind_a_nat_is_followed(negotiated: Filter) -> None:
     assert negotiated.source.destination == NAMED
     assert negotiated.stream(NAT, 101.0, [0xFFFE, 0xFFFF, 0, 1]) == [False, False, False, True]
     assert negotiated.source.destination == NAT
@@ -60,7 +60,7 @@ def test_a_peer_behind_nat_is_latched_onto_when_it_is_a_stream(negotiated: Filte
     assert negotiated.hears(NAT, 500.0)
 
 
-def test_another_port_of_the_named_host_is_followed_at_once(negotiated: Filter) -> None:
+def test_another_port_of_the_negotiated_host_is_followed_at_once(negotiated: Filter) -> None:
     assert negotiated.hears(OTHER_PORT, 101.0)
     assert negotiated.source.destination == OTHER_PORT
 
@@ -73,7 +73,7 @@ def test_single_packets_of_a_stranger_prove_nothing(
     assert negotiated.source.destination == NAMED
 
 
-def test_packets_of_many_sources_are_no_stream(negotiated: Filter) -> None:
+def test_packets_from_many_sources_are_not_a_stream(negotiated: Filter) -> None:
     assert not any(
         negotiated.hears(STRANGER, 101.0, ssrc=ssrc, sequence=ssrc) for ssrc in range(20)
     )
@@ -92,13 +92,13 @@ def test_a_flood_from_many_ports_does_not_keep_the_peer_out(negotiated: Filter) 
     assert negotiated.source.destination == NAT
 
 
-def test_the_window_closes(negotiated: Filter) -> None:
+def test_the_learning_window_closes(negotiated: Filter) -> None:
     assert not any(negotiated.stream(NAT, 100.0 + LEARNING + 0.1, range(50)))
     assert negotiated.hears(OTHER_PORT, 100.0 + LEARNING + 0.2)
 
 
 @pytest.mark.parametrize("later", [0.1, LEARNING + 5, 3600.0])
-def test_the_named_peer_takes_over_from_a_stranger_at_any_time(
+def test_the_negotiated_peer_replaces_a_stranger_at_any_time(
     negotiated: Filter, later: float
 ) -> None:
     negotiated.learn(STRANGER, 100.1)
@@ -108,7 +108,7 @@ def test_the_named_peer_takes_over_from_a_stranger_at_any_time(
     assert not any(negotiated.stream(STRANGER, 100.2 + later + SILENCE * 2, range(50)))
 
 
-def test_the_named_host_takes_over_from_a_stranger_by_any_port(negotiated: Filter) -> None:
+def test_the_negotiated_host_replaces_a_stranger_from_any_port(negotiated: Filter) -> None:
     negotiated.learn(STRANGER, 100.1)
     assert negotiated.hears(OTHER_PORT, 200.0)
     assert not negotiated.hears(STRANGER, 200.1)
@@ -123,14 +123,14 @@ def test_a_nat_that_rebinds_is_followed_on_the_same_host_only(negotiated: Filter
     assert not negotiated.hears(NAT, 101.0 + SILENCE + 0.2)
 
 
-def test_two_ports_of_the_named_host_do_not_take_turns(negotiated: Filter) -> None:
+def test_two_ports_of_the_negotiated_host_do_not_alternate(negotiated: Filter) -> None:
     assert negotiated.hears(OTHER_PORT, 101.0)
     assert negotiated.hears(NAMED, 101.1)
     assert not negotiated.hears(OTHER_PORT, 101.2)
     assert negotiated.hears(OTHER_PORT, 101.1 + SILENCE + 0.1)
 
 
-def test_a_new_address_in_a_reinvite_opens_the_window_again(negotiated: Filter) -> None:
+def test_a_new_address_in_a_reinvite_reopens_the_window(negotiated: Filter) -> None:
     assert negotiated.hears(NAMED, 101.0)
     negotiated.source.negotiate(NAMED)
     assert not any(negotiated.stream(NAT, 102.0, range(50)))
@@ -139,7 +139,7 @@ def test_a_new_address_in_a_reinvite_opens_the_window_again(negotiated: Filter) 
     negotiated.learn(NAT, 500.0)
 
 
-def test_an_answer_opens_the_window_again_while_nobody_was_heard(negotiated: Filter) -> None:
+def test_an_answer_reopens_the_window_if_nothing_was_received(negotiated: Filter) -> None:
     negotiated.source.negotiate(NAMED)  # what was said with the ringing is said again
     negotiated.source.tick(160.0)
     negotiated.learn(NAT, 160.5)
@@ -161,7 +161,7 @@ def moved(*, learned: Address = NAMED, to: Address = MOVED) -> Filter:
 @pytest.mark.parametrize("to", [MOVED, ("192.0.2.9", 7000)], ids=["port", "host"])
 @pytest.mark.parametrize("learned", [NAMED, OTHER_PORT, NAT], ids=["named", "port", "nat"])
 @pytest.mark.parametrize("late", [1, 3, 30])
-def test_late_packets_of_an_address_that_was_left_are_heard_and_not_followed(
+def test_late_packets_from_a_previous_address_are_accepted_and_not_followed(
     learned: Address, to: Address, late: int
 ) -> None:
     filtered = moved(learned=learned, to=to)
@@ -172,7 +172,7 @@ def test_late_packets_of_an_address_that_was_left_are_heard_and_not_followed(
     assert filtered.source.destination == to
 
 
-def test_an_address_that_was_left_is_not_heard_for_long_if_it_does_not_prove_itself() -> None:
+def test_a_previous_address_is_accepted_only_for_a_short_time() -> None:
     filtered = moved()
     assert not any(filtered.stream(NAMED, 200.0 + LONG_PROBATION, [100, 1, 2000, 7]))
     assert filtered.source.destination == MOVED
@@ -191,7 +191,7 @@ def test_a_nat_that_stays_while_the_address_behind_it_moves_is_followed_after_a_
         assert followed is (number * 0.02 >= LONG_PROBATION)
 
 
-def test_a_peer_that_moves_back_is_believed_at_once() -> None:
+def test_a_peer_that_moves_back_is_accepted_at_once() -> None:
     filtered = moved()
     assert filtered.hears(MOVED, 200.1)
     filtered.source.negotiate(NAMED)
@@ -201,7 +201,7 @@ def test_a_peer_that_moves_back_is_believed_at_once() -> None:
     assert not filtered.stream(MOVED, 300.2, range(50))[-1]
 
 
-def test_without_symmetric_rtp_only_the_negotiated_address_is_sent_to() -> None:
+def test_without_symmetric_rtp_only_the_negotiated_address_is_used() -> None:
     source = SourceFilter(symmetric=False)
     source.negotiate(NAMED)
     source.tick(100.0)
@@ -214,7 +214,7 @@ def test_without_symmetric_rtp_only_the_negotiated_address_is_sent_to() -> None:
     assert source.destination == MOVED
 
 
-def test_a_source_that_proved_to_be_the_peer_is_followed_from_any_host(
+def test_an_authenticated_source_is_followed_from_any_host(
     negotiated: Filter,
 ) -> None:
     negotiated.source.follow(STRANGER, 101.0)

@@ -60,7 +60,7 @@ def sound(number: int) -> bytes:
     return rtp.build(0, False, number, number * 160, 7, bytes(160))
 
 
-def test_what_is_no_rtcp_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_rtcp_is_logged_as_such(caplog: pytest.LogCaptureFixture) -> None:
     stream, _, _, control = make()
     stream.negotiate(PEER, (PEER[0], PEER[1] + 1))
     goodbye = rtcp.build(rtcp.Goodbye(7)) + rtcp.build(rtcp.SourceDescription(7, "x"))
@@ -70,7 +70,7 @@ def test_what_is_no_rtcp_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage().split(" from ")[0] for record in caplog.records] == ["dropped RTCP"]
 
 
-def test_zero_bytes_that_keep_a_nat_open_are_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_zero_bytes_as_nat_keepalives_are_not_faults(caplog: pytest.LogCaptureFixture) -> None:
     stream, _, media, control = make()
     for waiting in (media, control):
         waiting.datagrams = [(bytes(4), time.time()), (bytes(1), time.time())]
@@ -84,7 +84,7 @@ def test_zero_bytes_that_keep_a_nat_open_are_no_fault(caplog: pytest.LogCaptureF
     assert stream.invalid == 3
 
 
-def test_jitter_is_measured_from_the_kernels_times() -> None:
+def test_jitter_is_measured_from_kernel_timestamps() -> None:
     stream, session, media, _ = make()
     wall = time.time() - 0.9
     # All are read at once, long after they came, and had come in perfect time.
@@ -94,7 +94,7 @@ def test_jitter_is_measured_from_the_kernels_times() -> None:
     assert session.jitter < 0.005
 
 
-def test_jitter_of_packets_that_came_at_once_is_seen() -> None:
+def test_jitter_of_bunched_packets_is_measured() -> None:
     stream, session, media, _ = make()
     wall = time.time() - 0.1
     media.datagrams = [(sound(number), wall) for number in range(40)]
@@ -103,7 +103,7 @@ def test_jitter_of_packets_that_came_at_once_is_seen() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1e6, 1e6])
-def test_a_wall_clock_that_steps_does_not_move_the_sound(wrong: float) -> None:
+def test_a_step_of_the_wall_clock_does_not_shift_playout(wrong: float) -> None:
     stream, session, media, _ = make()
     media.datagrams = [(sound(0), time.time()), (sound(1), time.time() + wrong)]
     stream.drain(1000.0)
@@ -111,7 +111,7 @@ def test_a_wall_clock_that_steps_does_not_move_the_sound(wrong: float) -> None:
     assert session.counts.received == 2
 
 
-def test_a_system_that_refuses_is_counted_and_logged_once(
+def test_send_errors_are_counted_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream, session, media, control = make()
@@ -125,7 +125,7 @@ def test_a_system_that_refuses_is_counted_and_logged_once(
     assert len(caplog.records) == 2
 
 
-def test_reports_on_the_port_of_the_sound_are_understood() -> None:
+def test_multiplexed_rtcp_is_read() -> None:
     stream, session, media, control = make()
     stream.negotiate(PEER, PEER)
     peer = RtpSession(rng=random.Random(2), epoch=0.0)
@@ -143,7 +143,7 @@ def test_reports_on_the_port_of_the_sound_are_understood() -> None:
 @pytest.mark.parametrize(
     "size", [12 + 2 * 48000 * 20 // 1000, 12 + 2 * 48000 * 100 // 1000, 12 + 2 * 48000 // 5 + 16]
 )
-def test_packets_as_long_as_we_send_are_received_whole(size: int) -> None:
+def test_packets_of_the_largest_size_are_received_completely(size: int) -> None:
     stream, session, media, _ = make()
     media.datagrams = [
         (rtp.build(0, False, 1, 160, 7, bytes(size - 12)), time.time()),
@@ -165,7 +165,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("error", [IndexError("x"), struct.error("x"), RecursionError("x")])
-def test_a_packet_at_which_our_code_fails_is_dropped_counted_and_logged_once(
+def test_a_packet_that_triggers_a_bug_is_dropped_counted_and_logged_once(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream, session, media, control = make()
@@ -181,7 +181,7 @@ def test_a_packet_at_which_our_code_fails_is_dropped_counted_and_logged_once(
     assert record.exc_info is not None
 
 
-def test_what_was_heard_last_is_told_by_kind() -> None:
+def test_the_last_arrival_is_known_by_kind() -> None:
     stream, _, media, control = make()
     assert stream.last_rtp is stream.last_rtcp is None
     media.datagrams = [(sound(1), time.time())]
@@ -211,7 +211,7 @@ SMALL_INVITE = 300
 
 
 @pytest.mark.parametrize("payload", [20, 160, 1920, 19200])
-def test_a_peer_that_is_not_confirmed_gets_half_a_second_and_ten_times_an_invite(
+def test_an_unconfirmed_peer_gets_half_a_second_and_ten_times_an_invite(
     payload: int,
 ) -> None:
     stream, session, media, control = make()
@@ -243,7 +243,7 @@ def test_a_confirmed_peer_gets_everything(confirm: Callable[[Stream, Waiting], N
 
 
 @pytest.mark.parametrize("datagram", [b"nonsense" * 5, rtp.build(99, False, 1, 160, 7, b"x")])
-def test_what_is_no_sound_of_the_peer_confirms_nothing(datagram: bytes) -> None:
+def test_only_sound_of_the_peer_confirms_it(datagram: bytes) -> None:
     stream, _, media, _ = make()
     stream.confirmed = False
     media.datagrams = [(datagram, time.time())] * 10

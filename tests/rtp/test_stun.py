@@ -52,7 +52,7 @@ LONG_TERM_REQUEST = bytes.fromhex(
 VECTORS = (REQUEST, IPV4_RESPONSE, IPV6_RESPONSE)
 
 
-def test_sample_request() -> None:
+def test_the_sample_request_of_rfc_5769() -> None:
     message = stun.parse(REQUEST)
     assert (message.kind, message.transaction) == (Kind.REQUEST, TRANSACTION)
     assert message.get(Attribute.USERNAME) == b"evtj:h6vY"
@@ -67,7 +67,7 @@ def test_sample_request() -> None:
     ("data", "host"),
     [(IPV4_RESPONSE, "192.0.2.1"), (IPV6_RESPONSE, "2001:db8:1234:5678:11:2233:4455:6677")],
 )
-def test_sample_responses(data: bytes, host: str) -> None:
+def test_the_sample_responses_of_rfc_5769(data: bytes, host: str) -> None:
     message = stun.parse(data)
     assert message.kind is Kind.SUCCESS
     assert message.mapped_address == (host, 32853)
@@ -85,7 +85,7 @@ def test_sample_request_with_long_term_authentication() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::7"])
-def test_round_trip(host: str) -> None:
+def test_written_messages_are_read_back(host: str) -> None:
     attributes = [
         stun.mapped((host, 65535), TRANSACTION),
         (Attribute.USERNAME, b"ours:theirs"),
@@ -106,17 +106,17 @@ def test_without_a_password_nothing_is_authentic() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 420, 487, 699])
-def test_error_codes(code: int) -> None:
+def test_error_codes_are_read(code: int) -> None:
     built = stun.build(Kind.ERROR, TRANSACTION, [stun.error(code, "Role Conflict")])
     assert stun.parse(built).error == (code, "Role Conflict")
 
 
-def test_what_must_be_understood_is_named() -> None:
+def test_unknown_required_attributes_are_named() -> None:
     built = stun.build(Kind.REQUEST, TRANSACTION, [(0x7F01, b"?"), (0xC001, b"!")])
     assert stun.parse(built).unknown == (0x7F01,)
 
 
-def test_what_follows_the_signature_is_not_believed() -> None:
+def test_attributes_after_the_signature_are_ignored() -> None:
     signed = stun.build(Kind.REQUEST, TRANSACTION, (), PASSWORD)[:-8]
     forged = signed + bytes.fromhex("00250000")
     forged = forged[:2] + (len(forged) - 20).to_bytes(2, "big") + forged[4:]
@@ -126,7 +126,7 @@ def test_what_follows_the_signature_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("data", VECTORS)
-def test_each_changed_bit_is_noticed(data: bytes) -> None:
+def test_each_changed_bit_is_detected(data: bytes) -> None:
     for bit in range(len(data) * 8):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -160,7 +160,7 @@ def test_damaged_messages_raise_nothing_else() -> None:
     st.sampled_from(list(Kind)),
     st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=8),
 )
-def test_any_attributes_can_be_looked_at(kind: Kind, attributes: list[tuple[int, bytes]]) -> None:
+def test_any_attributes_can_be_read(kind: Kind, attributes: list[tuple[int, bytes]]) -> None:
     _look_at(stun.build(kind, TRANSACTION, attributes))
 
 

@@ -49,12 +49,12 @@ BYTES = bytes.fromhex(
 )
 
 
-def test_the_bytes_of_every_block() -> None:
+def test_every_block_has_the_expected_bytes() -> None:
     assert rtcp.build(REPORT) == BYTES
     assert rtcp.parse(BYTES) == (REPORT,)
 
 
-def test_what_is_not_known_is_said_to_be_unknown() -> None:
+def test_unknown_values_are_reported_as_unavailable() -> None:
     unknown = dataclasses.replace(METRICS, rating=None, mos_listening=None, mos_conversational=None)
     data = rtcp.build(ExtendedReport(1, (unknown,)))
     assert data[32:36] == b"\x7f\x7f\x7f\x7f"
@@ -62,7 +62,7 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert read == ExtendedReport(1, (unknown,))
 
 
-def test_values_beyond_their_fields_stay_at_the_limit() -> None:
+def test_values_beyond_their_fields_are_clamped() -> None:
     wild = dataclasses.replace(METRICS, loss=1.0, burst=1e6, gap=-1.0, mos_listening=0.2)
     (read,) = rtcp.parse(rtcp.build(ExtendedReport(1, (wild,))))
     assert isinstance(read, ExtendedReport)
@@ -76,7 +76,7 @@ def test_values_beyond_their_fields_stay_at_the_limit() -> None:
     )
 
 
-def test_blocks_of_other_kinds_are_passed_over() -> None:
+def test_unknown_blocks_are_skipped() -> None:
     other = struct.pack("!BBHI", 6, 0xE0, 1, 7)
     data = b"\x80\xcf" + struct.pack("!H", 6) + bytes(4) + other + BYTES[8:20]
     assert rtcp.parse(data) == (ExtendedReport(0, REPORT.blocks[:1]),)
@@ -85,14 +85,14 @@ def test_blocks_of_other_kinds_are_passed_over() -> None:
 @pytest.mark.parametrize(
     "block", [b"\x04\0\0\x01" + bytes(4), b"\x07\0\0\x02" + bytes(8), b"\x04\0\0\x09"]
 )
-def test_blocks_that_are_cut_off_are_refused(block: bytes) -> None:
+def test_truncated_blocks_are_refused(block: bytes) -> None:
     data = b"\x80\xcf" + struct.pack("!H", 1 + len(block) // 4) + bytes(4) + block
     with pytest.raises(RemoteProtocolError):
         rtcp.parse(data)
 
 
 @given(st.binary(max_size=80))
-def test_no_bytes_raise_anything_else(body: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(body: bytes) -> None:
     body += bytes(-len(body) % 4)
     data = b"\x80\xcf" + struct.pack("!H", len(body) // 4) + body
     try:
@@ -110,7 +110,7 @@ def session(seed: int, *wanted: str) -> RtpSession:
     return made
 
 
-def test_who_only_listens_learns_the_round_trip() -> None:
+def test_a_receiver_measures_the_round_trip() -> None:
     listener, talker = session(1, "rcvr-rtt"), session(2, "rcvr-rtt")
     for number in range(10):
         listener.receive_rtp(rtp.parse(talker.send(bytes(160), number * 160)), 10 + number * 0.02)
@@ -126,7 +126,7 @@ def test_who_only_listens_learns_the_round_trip() -> None:
     assert ExtendedReport not in [type(packet) for packet in rtcp.parse(talker.report(26.0))]
 
 
-def test_nothing_is_extended_unless_it_was_asked_for() -> None:
+def test_extended_reports_are_sent_only_on_request() -> None:
     listener, talker = session(1), session(2)
     listener.reports.measure = lambda: METRICS
     for number in range(10):
@@ -137,7 +137,7 @@ def test_nothing_is_extended_unless_it_was_asked_for() -> None:
     ]
 
 
-def test_metrics_are_told_and_heard() -> None:
+def test_metrics_are_sent_and_received() -> None:
     listener, talker = session(1, "voip-metrics"), session(2)
     listener.reports.measure = lambda: METRICS
     for number in range(10):

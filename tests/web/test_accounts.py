@@ -40,7 +40,7 @@ def by_account(state: dict[str, Any]) -> dict[str, str]:
     return {call["account"]: call["state"] for call in state["calls"]}
 
 
-async def test_each_is_registered_and_shown(
+async def test_each_account_is_registered_and_shown(
     installation: Installation, pair: Page, data_folder: Path
 ) -> None:
     assert set(installation.exchange.contacts) == {"alice", "bob"}
@@ -51,7 +51,7 @@ async def test_each_is_registered_and_shown(
     assert [account.user for account in stored.accounts] == ["alice", "bob"]
 
 
-async def test_a_call_goes_by_the_account_that_is_asked_for(exchange: Exchange, pair: Page) -> None:
+async def test_a_call_uses_the_requested_account(exchange: Exchange, pair: Page) -> None:
     for account in ("a1", "a2"):
         await pair.ask("dial", target="600", account=account)
     await pair.until(lambda state: by_account(state) == {"a1": "answered", "a2": "answered"})
@@ -60,13 +60,13 @@ async def test_a_call_goes_by_the_account_that_is_asked_for(exchange: Exchange, 
     assert error["code"] == "no_such_account"
 
 
-async def test_without_a_word_it_is_the_first_account(pair: Page) -> None:
+async def test_the_first_account_is_the_default(pair: Page) -> None:
     await pair.ask("dial", target="602")
     assert (await pair.call_in_state("ringing"))["account"] == "a1"
 
 
 @pytest.mark.parametrize(("user", "account"), [("alice", "a1"), ("bob", "a2")])
-async def test_a_call_that_comes_in_says_to_which(
+async def test_an_incoming_call_names_its_account(
     exchange: Exchange, pair: Page, user: str, account: str
 ) -> None:
     async with exchange.phone.call(exchange.contacts[user]) as outgoing:
@@ -87,7 +87,7 @@ async def test_calls_of_two_accounts_can_be_merged(installation: Installation, p
     await until_heard(installation, "71200", 700.0)
 
 
-async def test_removing_one_ends_its_calls_and_no_others(
+async def test_removing_an_account_ends_only_its_calls(
     installation: Installation, pair: Page, data_folder: Path
 ) -> None:
     exchange = installation.exchange
@@ -116,7 +116,9 @@ async def test_removing_one_ends_its_calls_and_no_others(
     assert [account.user for account in stored.accounts] == ["alice"]
 
 
-async def test_one_is_changed_while_the_other_talks(installation: Installation, pair: Page) -> None:
+async def test_an_account_can_be_changed_during_a_call_of_another(
+    installation: Installation, pair: Page
+) -> None:
     await pair.ask("dial", target="600", account="a1")
     await pair.call_in_state("answered")
     changed = installation.settings(user="bob", password=None, codecs=["PCMA"])
@@ -128,7 +130,9 @@ async def test_one_is_changed_while_the_other_talks(installation: Installation, 
     assert set(installation.exchange.contacts) == {"alice", "bob"}
 
 
-async def test_a_broken_one_hinders_no_other(exchange: Exchange, data_folder: Path) -> None:
+async def test_a_broken_account_does_not_affect_others(
+    exchange: Exchange, data_folder: Path
+) -> None:
     with (
         trio.fail_after(PATIENCE),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
@@ -155,7 +159,7 @@ async def test_a_broken_one_hinders_no_other(exchange: Exchange, data_folder: Pa
             await page.call_in_state("answered")
 
 
-async def test_the_first_account_has_the_port_that_was_asked_for(
+async def test_the_first_account_uses_the_configured_port(
     exchange: Exchange, data_folder: Path
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -199,7 +203,7 @@ async def test_the_same_account_twice_is_refused(installation: Installation, pai
     assert error["code"] == "no_such_account"
 
 
-async def test_there_is_a_limit(installation: Installation, page: Page) -> None:
+async def test_the_number_is_limited(installation: Installation, page: Page) -> None:
     for number in range(2, 9):
         await page.ask("save_account", **installation.settings(user=f"user{number}"))
     error = await page.refused("save_account", **installation.settings(user="user9"))

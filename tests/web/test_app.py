@@ -72,7 +72,7 @@ async def refusal(connecting: Any) -> int:
     return status
 
 
-async def test_files_come_with_their_types(frontend: Path, data_folder: Path) -> None:
+async def test_files_have_their_content_types(frontend: Path, data_folder: Path) -> None:
     async with client(data_folder) as http:
         for path, kind in (
             ("/", "text/html; charset=utf-8"),
@@ -88,7 +88,7 @@ async def test_files_come_with_their_types(frontend: Path, data_folder: Path) ->
         assert (await (await http.get("/app.js")).get_data()) == b"export {}"
 
 
-async def test_every_answer_has_the_headers(frontend: Path, data_folder: Path) -> None:
+async def test_every_response_has_the_security_headers(frontend: Path, data_folder: Path) -> None:
     async with client(data_folder) as http:
         for path in ("/", "/app.js", "/missing.js", "/control"):
             headers = (await http.get(path)).headers
@@ -109,7 +109,7 @@ async def test_every_answer_has_the_headers(frontend: Path, data_folder: Path) -
     "path",
     ["/../secret", "/%2e%2e/secret", "/locales/../../secret", "//etc/passwd", "/..%2fsecret"],
 )
-async def test_nothing_beside_the_page_is_served(
+async def test_only_files_of_the_page_are_served(
     frontend: Path, data_folder: Path, path: str
 ) -> None:
     async with client(data_folder) as http:
@@ -118,20 +118,20 @@ async def test_nothing_beside_the_page_is_served(
         assert b"not for you" not in await response.get_data()
 
 
-async def test_only_reading_is_served(frontend: Path, data_folder: Path) -> None:
+async def test_only_get_and_head_are_served(frontend: Path, data_folder: Path) -> None:
     async with client(data_folder) as http:
         assert (await http.post("/", data=b"x")).status_code == 405
         assert (await http.head("/app.js")).status_code == 200
 
 
-async def test_rebound_names_are_refused(frontend: Path, data_folder: Path) -> None:
+async def test_unknown_host_names_are_refused(frontend: Path, data_folder: Path) -> None:
     async with client(data_folder) as http:
         assert (await http.get("/", headers={"Host": "evil.example"})).status_code == 421
         assert (await http.get("/", headers={"Host": "localhost:99"})).status_code == 200
         assert await refusal(http.websocket("/control", headers={"Host": "evil.example"})) == 421
 
 
-async def test_the_password_is_asked_for(frontend: Path, data_folder: Path) -> None:
+async def test_the_password_is_required(frontend: Path, data_folder: Path) -> None:
     async with client(data_folder, Gate("0.0.0.0", password="let me in, please")) as http:
         refused = await http.get("/")
         assert refused.status_code == 401
@@ -144,12 +144,14 @@ async def test_the_password_is_asked_for(frontend: Path, data_folder: Path) -> N
             assert '"type":"state"' in await websocket.receive()
 
 
-async def test_listening_for_others_without_a_password_says_what_to_do(data_folder: Path) -> None:
+async def test_listening_beyond_loopback_without_a_password_explains_the_fix(
+    data_folder: Path,
+) -> None:
     with pytest.raises(SpechError, match="set SPECH_WEB_PASSWORD, or listen on 127"):
         await serve(host="0.0.0.0", port=0, audio_port=0, data_folder=data_folder)
 
 
-async def test_a_port_in_use_is_told(data_folder: Path) -> None:
+async def test_a_port_in_use_is_reported(data_folder: Path) -> None:
     with socket.socket() as occupied:
         occupied.bind(("127.0.0.1", 0))
         occupied.listen()
@@ -215,7 +217,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("ending", ["half-closed", "reset", "one more frame"])
-async def test_a_hostile_connection_ends_itself_alone(
+async def test_a_hostile_connection_ends_only_itself(
     installation: Installation, caplog: pytest.LogCaptureFixture, ending: str
 ) -> None:
     async with open_page(installation.url) as page:
@@ -238,7 +240,7 @@ async def test_a_hostile_connection_ends_itself_alone(
     assert sum(record.levelname != "DEBUG" for record in caplog.records) <= 2
 
 
-async def test_accepted_connections_give_up_on_a_peer_that_is_gone() -> None:
+async def test_accepted_connections_have_a_user_timeout() -> None:
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         pytest.skip("this system has no TCP_USER_TIMEOUT")
     async with (
@@ -250,7 +252,7 @@ async def test_accepted_connections_give_up_on_a_peer_that_is_gone() -> None:
         assert timeout == PEER_TIMEOUT_MS
 
 
-def test_the_page_is_found() -> None:
+def test_the_folder_of_the_page_is_found() -> None:
     assert frontend_folder().is_dir()
 
 

@@ -83,7 +83,7 @@ def loudest_tone(pcm: bytes, rate: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
-async def test_a_tone_comes_back_from_the_echo(
+async def test_a_tone_returns_from_the_echo(
     installation: Installation, page: Page, call: str, rate: int
 ) -> None:
     wanted = pytest.approx(1000.0, abs=5.0), pytest.approx(-10.0, abs=1.5)
@@ -112,7 +112,7 @@ async def test_a_tone_comes_back_from_the_echo(
     await page.until(lambda state: not state["calls"][0]["audio_attached"])
 
 
-async def test_the_end_of_the_call_is_a_normal_close(
+async def test_the_end_of_a_call_closes_its_audio_normally(
     installation: Installation, page: Page, call: str
 ) -> None:
     async with attach(installation, page, call) as connection:
@@ -148,7 +148,7 @@ async def test_audio_can_wait_for_an_incoming_call_to_be_answered(
             assert await close_code(connection) == 1000
 
 
-async def test_another_connection_takes_over(
+async def test_a_new_connection_takes_over(
     installation: Installation, page: Page, call: str
 ) -> None:
     async with (
@@ -190,13 +190,13 @@ async def test_a_ticket_works_once(installation: Installation, page: Page, call:
         ("x" * (MAX_MESSAGE + 1), 1009),
     ],
 )
-async def test_first_frames_that_are_refused(
+async def test_invalid_first_frames_are_refused(
     installation: Installation, first: str | bytes, code: int
 ) -> None:
     assert await code_for(installation, first) == code
 
 
-async def test_a_first_frame_has_to_come(
+async def test_a_missing_first_frame_closes_the_connection(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spech.web.audio.FIRST_FRAME_SECONDS", 0.1)
@@ -208,11 +208,11 @@ async def test_a_first_frame_has_to_come(
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])
-async def test_foreign_pages_are_kept_out(installation: Installation, origin: str) -> None:
+async def test_pages_of_other_origins_are_refused(installation: Installation, origin: str) -> None:
     assert await handshake(installation, origin) == b"403"
 
 
-async def test_pages_of_this_host_are_let_in(installation: Installation) -> None:
+async def test_pages_of_this_host_are_accepted(installation: Installation) -> None:
     assert await handshake(installation, "http://127.0.0.1:8080") == b"101"
     assert await handshake(installation, "http://localhost:8080") == b"101"
 
@@ -229,7 +229,7 @@ async def handshake(installation: Installation, origin: str) -> bytes:
         return (await stream.receive_some()).split()[1]
 
 
-async def test_nonsense_is_dropped_until_it_is_too_much(
+async def test_invalid_frames_are_dropped_up_to_a_limit(
     installation: Installation, page: Page, call: str
 ) -> None:
     async with attach(installation, page, call) as connection:
@@ -241,7 +241,7 @@ async def test_nonsense_is_dropped_until_it_is_too_much(
     assert page.state["calls"][0]["state"] == "answered"
 
 
-async def test_garbage_in_place_of_http_ends_that_connection_alone(
+async def test_garbage_instead_of_http_ends_only_that_connection(
     installation: Installation, page: Page, call: str
 ) -> None:
     for port in (
@@ -274,7 +274,7 @@ async def test_a_backlog_is_dropped_and_counted(
         assert 0 <= judged["page"]["round_trip_ms"] < 1000
 
 
-async def test_a_client_that_does_not_listen_misses_frames_and_sees_the_gap(
+async def test_a_slow_client_misses_frames_and_sees_the_gap(
     installation: Installation, page: Page, call: str
 ) -> None:
     async with attach(installation, page, call, 48000) as connection:

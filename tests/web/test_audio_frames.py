@@ -25,7 +25,7 @@ def test_a_ticket_works_once() -> None:
     assert tickets.redeem(other, 1.0) == "c2"
 
 
-def test_a_ticket_grows_old() -> None:
+def test_a_ticket_expires() -> None:
     tickets = Tickets()
     ticket = tickets.issue("c1", 5.0)
     assert tickets.redeem(ticket, 5.0 + TICKET_SECONDS) is None
@@ -33,21 +33,21 @@ def test_a_ticket_grows_old() -> None:
     assert tickets.redeem(ticket, 4.9 + TICKET_SECONDS) == "c1"
 
 
-def test_unused_tickets_do_not_pile_up() -> None:
+def test_the_number_of_unused_tickets_is_limited() -> None:
     tickets = Tickets()
     issued = [tickets.issue("c1", 0.0) for _ in range(TICKETS_KEPT + 1)]
     assert tickets.redeem(issued[0], 0.0) is None
     assert tickets.redeem(issued[1], 0.0) == "c1"
 
 
-def test_frames_of_any_length_up_to_100_ms_are_taken() -> None:
+def test_frames_of_up_to_100_ms_are_accepted() -> None:
     reader = FrameReader(16000)
     for sequence, samples in enumerate([1, 320, 319, 1600]):
         assert reader.receive_frame(frame(sequence, b"ab" * samples)) == b"ab" * samples
     assert reader.bad == 0
 
 
-def test_gaps_and_the_wrap_of_the_sequence_are_taken() -> None:
+def test_gaps_and_wrapping_of_the_sequence_are_accepted() -> None:
     reader = FrameReader(8000)
     for sequence in (5, 6, 100, 2**31, 2**32 - 1, 0, 1):
         assert reader.receive_frame(frame(sequence)) is not None
@@ -69,7 +69,7 @@ def test_gaps_and_the_wrap_of_the_sequence_are_taken() -> None:
         frame(5),
     ],
 )
-def test_nonsense_is_dropped_and_counted(nonsense: str | bytes) -> None:
+def test_invalid_frames_are_dropped_and_counted(nonsense: str | bytes) -> None:
     reader = FrameReader(8000)
     assert reader.receive_frame(frame(6)) is not None
     assert reader.receive_frame(nonsense) is None
@@ -78,7 +78,7 @@ def test_nonsense_is_dropped_and_counted(nonsense: str | bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=200) | st.text(max_size=20)))
-def test_no_frame_does_any_harm(frames: list[bytes | str]) -> None:
+def test_any_frame_is_accepted_or_dropped(frames: list[bytes | str]) -> None:
     reader = FrameReader(8000)
     for each in frames:
         reader.receive_frame(each)

@@ -14,7 +14,7 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def test_listening_for_others_needs_a_password() -> None:
+def test_listening_beyond_loopback_needs_a_password() -> None:
     for host in ("0.0.0.0", "::", "192.0.2.7", "phone.example", ""):
         with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
             Gate(host)
@@ -26,7 +26,7 @@ def test_listening_for_others_needs_a_password() -> None:
         Gate(host, password="short")
 
 
-def test_beyond_loopback_a_password_has_ten_characters() -> None:
+def test_a_password_beyond_loopback_needs_ten_characters() -> None:
     with pytest.raises(SpechError, match="at least 10 characters"):
         Gate("0.0.0.0", password="nine char")
     Gate("0.0.0.0", password="ten chars.")
@@ -36,7 +36,7 @@ def test_beyond_loopback_a_password_has_ten_characters() -> None:
     "host",
     ["127.0.0.1:8080", "127.0.0.1", "localhost:8080", "LOCALHOST", "[::1]:8080", "a.localhost:1"],
 )
-def test_loopback_names_get_in(host: str) -> None:
+def test_loopback_names_are_accepted(host: str) -> None:
     assert Gate("127.0.0.1").host_allowed(host)
 
 
@@ -58,11 +58,11 @@ def test_loopback_names_get_in(host: str) -> None:
         "127.0.0.1, evil.example",
     ],
 )
-def test_rebound_names_do_not(host: str | None) -> None:
+def test_other_names_are_refused(host: str | None) -> None:
     assert not Gate("127.0.0.1").host_allowed(host)
 
 
-def test_names_that_were_given_get_in_and_addresses_when_open_to_others() -> None:
+def test_allowed_names_and_addresses_are_accepted() -> None:
     gate = Gate("0.0.0.0", password="long enough", allowed_hosts=["Phone.Example"])
     assert gate.host_allowed("phone.example:8080")
     assert gate.host_allowed("PHONE.example.")
@@ -93,11 +93,11 @@ def test_names_that_were_given_get_in_and_addresses_when_open_to_others() -> Non
         ("http://127.0.0.1:8080", None, False),
     ],
 )
-def test_origin(origin: str | None, host: str | None, same: bool) -> None:
+def test_the_origin_must_match(origin: str | None, host: str | None, same: bool) -> None:
     assert same_origin(origin, host) is same
 
 
-def test_the_origin_of_another_port() -> None:
+def test_the_origin_may_have_the_port_of_the_page() -> None:
     gate = Gate("127.0.0.1")
     assert gate.origin_allowed("http://127.0.0.1:8080")
     assert gate.origin_allowed("https://localhost")
@@ -105,7 +105,7 @@ def test_the_origin_of_another_port() -> None:
         assert not gate.origin_allowed(origin)
 
 
-def test_the_password_is_asked_for_and_compared() -> None:
+def test_the_password_is_required_and_compared() -> None:
     gate = Gate("0.0.0.0", password="pass:wörd-9")
     assert gate.authorized(basic("anyone", "pass:wörd-9"))
     assert gate.authorized(basic("", "pass:wörd-9").replace("Basic", "basic"))
@@ -124,7 +124,7 @@ def test_the_password_is_asked_for_and_compared() -> None:
     assert Gate("127.0.0.1").authorized(None)
 
 
-def test_names() -> None:
+def test_host_names_are_parsed() -> None:
     assert host_name("[::1]:80") == "::1"
     assert host_name("A.Example.:80") == "a.example"
     assert is_loopback("Localhost.")

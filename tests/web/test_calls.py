@@ -29,7 +29,7 @@ def ended(call: dict[str, Any]) -> tuple[str, int | None, str]:
     return call["ended"]["by"], call["ended"]["status"], call["ended"]["text"]
 
 
-async def test_a_call_that_is_answered_and_hung_up(installation: Installation, page: Page) -> None:
+async def test_a_call_is_answered_and_hung_up(installation: Installation, page: Page) -> None:
     call = (await page.ask("dial", target=" 600 "))["call"]
     seen = await page.call_in_state("answered")
     assert (seen["id"], seen["direction"], seen["remote"]) == (call, "outgoing", "600")
@@ -44,7 +44,7 @@ async def test_a_call_that_is_answered_and_hung_up(installation: Installation, p
     await installation.exchange.quiet()
 
 
-async def test_meters_come_while_a_call_is_up(page: Page) -> None:
+async def test_meters_are_sent_during_a_call(page: Page) -> None:
     call = (await page.ask("dial", target="600"))["call"]
     meters = (await page.metered(3))[-1][call]
     assert set(meters) == {
@@ -59,7 +59,7 @@ async def test_meters_come_while_a_call_is_up(page: Page) -> None:
     assert -100.0 <= meters["microphone"] <= 0.0
 
 
-async def test_quality_comes_once_a_second(page: Page) -> None:
+async def test_quality_is_sent_once_a_second(page: Page) -> None:
     call = (await page.ask("dial", target="600"))["call"]
     seen = (await page.judged(lambda calls: calls.get(call, {}).get("mos")))[call]
     assert 4.0 < seen["mos_worst"] <= seen["mos"] <= seen["mos_listening"] <= 4.41
@@ -73,16 +73,14 @@ async def test_quality_comes_once_a_second(page: Page) -> None:
     assert samples[-1]["mos"] > 4.0
 
 
-async def test_busy(page: Page) -> None:
+async def test_a_busy_number_is_reported(page: Page) -> None:
     await page.ask("dial", target="601")
     call = await page.call_in_state("ended")
     assert ended(call) == ("remote", 486, "The line is busy.")
     assert call["answered_s"] is None
 
 
-async def test_a_call_that_is_taken_back_while_it_rings(
-    installation: Installation, page: Page
-) -> None:
+async def test_a_ringing_call_can_be_cancelled(installation: Installation, page: Page) -> None:
     call = (await page.ask("dial", target="602"))["call"]
     assert (await page.call_in_state("ringing"))["status"] == 180
     await page.ask("hang_up", call=call)
@@ -92,7 +90,7 @@ async def test_a_call_that_is_taken_back_while_it_rings(
     assert installation.exchange.heard == ["gave up"]
 
 
-async def test_hanging_up_in_the_very_moment_of_dialling(
+async def test_a_call_can_be_ended_at_the_moment_of_dialling(
     installation: Installation, page: Page
 ) -> None:
     await page.send("dial", target="602")
@@ -101,7 +99,7 @@ async def test_hanging_up_in_the_very_moment_of_dialling(
     await installation.exchange.quiet()
 
 
-async def test_digits_arrive_and_the_other_side_hangs_up(
+async def test_digits_arrive_and_the_far_end_hangs_up(
     installation: Installation, page: Page
 ) -> None:
     call = (await page.ask("dial", target="604"))["call"]
@@ -111,7 +109,7 @@ async def test_digits_arrive_and_the_other_side_hangs_up(
     assert installation.exchange.digits == ["12*0"]
 
 
-async def test_muting(page: Page) -> None:
+async def test_a_call_is_muted_and_unmuted(page: Page) -> None:
     call = (await page.ask("dial", target="600"))["call"]
     await page.ask("mute", call=call, muted=True)
     await page.until(lambda state: state["calls"][0]["muted"])
@@ -144,7 +142,9 @@ async def test_an_incoming_call_is_declined(installation: Installation, page: Pa
     assert ended(await page.call_in_state("ended")) == ("local", 603, "You declined the call.")
 
 
-async def test_the_caller_gives_up(installation: Installation, page: Page) -> None:
+async def test_an_incoming_call_is_cancelled_by_the_caller(
+    installation: Installation, page: Page
+) -> None:
     exchange = installation.exchange
     assert exchange.contact is not None
     async with exchange.phone.call(exchange.contact):
@@ -155,7 +155,7 @@ async def test_the_caller_gives_up(installation: Installation, page: Page) -> No
     assert (await page.refused("answer", call=seen["id"]))["code"] == "no_such_call"
 
 
-async def test_a_call_that_another_phone_answers(
+async def test_a_call_answered_elsewhere_is_reported(
     installation: Installation, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exchange = installation.exchange
@@ -174,20 +174,20 @@ async def test_a_call_that_another_phone_answers(
     assert ended(call)[2] == "The call was answered on another phone."
 
 
-async def test_the_next_call_takes_the_ended_one_off_the_list(page: Page) -> None:
+async def test_the_next_call_removes_the_ended_one_from_the_list(page: Page) -> None:
     await page.ask("dial", target="601")
     await page.call_in_state("ended")
     await page.ask("dial", target="602")
     await page.until(lambda state: [call["id"] for call in state["calls"]] == ["c2"])
 
 
-async def test_there_is_a_limit(page: Page) -> None:
+async def test_the_number_is_limited(page: Page) -> None:
     for _ in range(8):
         await page.ask("dial", target="602")
     assert (await page.refused("dial", target="602"))["code"] == "call_limit"
 
 
-async def test_what_cannot_be_done_is_told(page: Page) -> None:
+async def test_impossible_commands_are_reported(page: Page) -> None:
     async def code(command: str, **fields: Any) -> str:
         code: str = (await page.refused(command, **fields))["code"]
         return code
@@ -215,7 +215,7 @@ _SETTINGS = {
 }
 
 
-async def test_a_target_that_the_library_refuses_ends_in_words(page: Page) -> None:
+async def test_an_invalid_target_is_reported_in_words(page: Page) -> None:
     await page.ask("dial", target="sip:a b@c:99999")
     assert "neither a number nor a SIP address" in ended(await page.call_in_state("ended"))[2]
 
@@ -256,7 +256,9 @@ async def test_calls_end_when_no_page_comes_back(exchange: Exchange, data_folder
                 assert outgoing.status == 480
 
 
-async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder: Path) -> None:
+async def test_stopping_the_server_ends_calls_with_a_bye(
+    exchange: Exchange, data_folder: Path
+) -> None:
     with trio.fail_after(PATIENCE):
         async with (
             run_server(exchange, data_folder) as installation,
@@ -275,7 +277,7 @@ async def test_stopping_the_server_says_goodbye(exchange: Exchange, data_folder:
         assert exchange.contact is None
 
 
-async def test_a_key_that_is_held_is_long(installation: Installation, page: Page) -> None:
+async def test_a_held_key_is_long(installation: Installation, page: Page) -> None:
     call = (await page.ask("dial", target="607"))["call"]
     await page.call_in_state("answered")
     for digit, seconds in (("5", 0.6), ("6", 0.0)):
@@ -288,7 +290,7 @@ async def test_a_key_that_is_held_is_long(installation: Installation, page: Page
     assert installation.exchange.between > 0.5
 
 
-async def test_encrypted_sound_is_told(installation: Installation, page: Page) -> None:
+async def test_encryption_is_shown(installation: Installation, page: Page) -> None:
     await page.ask("dial", target="600")
     assert (await page.call_in_state("answered"))["encrypted"] is None
     await page.ask("hang_up", call="c1")
@@ -305,7 +307,7 @@ async def test_encrypted_sound_is_told(installation: Installation, page: Page) -
     assert error["code"] == "bad_request"
 
 
-async def test_a_call_without_sound_is_told(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_sound_is_reported(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     call = await answered(page, "600")
     assert not shown(page.state, call)["no_sound"]
     monkeypatch.setattr(spech.Call, "no_sound", property(lambda self: True))

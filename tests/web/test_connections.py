@@ -82,7 +82,7 @@ async def is_closed(stream: trio.SocketStream) -> bool:
     return False
 
 
-async def test_a_source_has_its_share() -> None:
+async def test_connections_of_a_source_are_limited() -> None:
     async with port(limit=10, per_source=2) as server:
         assert await server.connect("127.0.0.2")
         assert await server.connect("127.0.0.2")
@@ -98,13 +98,13 @@ async def test_trusted_connections_do_not_count_for_their_source() -> None:
             assert await server.connect("127.0.0.2")
 
 
-async def test_a_proxy_has_no_share() -> None:
+async def test_connections_of_a_proxy_are_not_limited() -> None:
     async with port(10, per_source=2, proxies=TrustedProxies(["127.0.0.2"])) as server:
         for _ in range(4):
             assert await server.connect("127.0.0.2")
 
 
-async def test_the_oldest_stranger_makes_room() -> None:
+async def test_the_oldest_untrusted_connection_is_closed_for_a_new_one() -> None:
     async with port(limit=3, per_source=2) as server:
         server.trusting = True
         owner = await server.connect("127.0.0.1")
@@ -115,7 +115,7 @@ async def test_the_oldest_stranger_makes_room() -> None:
         assert closed == [False, True, False, False]
 
 
-async def test_there_is_no_room_among_trusted_ones() -> None:
+async def test_trusted_connections_are_not_closed_for_new_ones() -> None:
     async with port(limit=2, per_source=2) as server:
         server.trusting = True
         assert await server.connect("127.0.0.1")
@@ -152,7 +152,7 @@ async def test_websockets_are_not_compressed(installation: Installation) -> None
     assert b"extensions" not in head.lower()
 
 
-async def test_a_connection_of_our_own_user_is_known() -> None:
+async def test_a_connection_of_our_own_user_is_recognized() -> None:
     for host in ("127.0.0.1", "::1"):
         async with (
             await bind(host, 0) as listener,
@@ -197,7 +197,7 @@ async def test_a_second_server_is_refused(
         await page.ask("save_account", **installation.settings())
 
 
-def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+def test_the_lock_is_released_with_its_process(tmp_path: Path) -> None:
     for _ in range(2):
         with data_lock(tmp_path / "data"):
             assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700

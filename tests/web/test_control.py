@@ -51,7 +51,9 @@ async def answer_to(page: Page, frame: str | bytes, id: Any) -> dict[str, Any]:
         b"\xff\xfe\x00",
     ],
 )
-async def test_what_has_no_id_is_answered_without(stranger: Page, frame: str | bytes) -> None:
+async def test_a_message_without_an_id_is_answered_without_one(
+    stranger: Page, frame: str | bytes
+) -> None:
     answer = await answer_to(stranger, frame, None)
     assert answer["error"]["code"] == "bad_request"
     # And the connection goes on.
@@ -106,7 +108,7 @@ async def test_wrong_fields_are_a_bad_request(stranger: Page, fields: dict[str, 
         assert "12345678" not in json.dumps(answer)
 
 
-async def test_each_command_is_answered_once_however_many_come(stranger: Page) -> None:
+async def test_each_command_is_answered_once(stranger: Page) -> None:
     for id in range(200):
         await stranger.connection.send_message(
             json.dumps({"id": id, "command": "hang_up", "call": "c1"})
@@ -115,7 +117,7 @@ async def test_each_command_is_answered_once_however_many_come(stranger: Page) -
         assert (await stranger.answer_to(id))["error"]["code"] == "no_such_call"
 
 
-async def test_a_huge_command_closes_this_connection_and_no_other(
+async def test_a_huge_command_closes_only_its_connection(
     installation: Installation,
 ) -> None:
     async with open_page(installation.url) as other:
@@ -137,7 +139,7 @@ async def test_a_huge_command_closes_this_connection_and_no_other(
         (None, b"101"),
     ],
 )
-async def test_foreign_pages_are_kept_out(
+async def test_pages_of_other_origins_are_refused(
     installation: Installation, origin: str | None, status: bytes
 ) -> None:
     port = int(installation.url.rstrip("/").rpartition(":")[2])
@@ -153,12 +155,12 @@ async def test_foreign_pages_are_kept_out(
         assert (await stream.receive_some()).split()[1] == status
 
 
-async def test_its_own_page_is_let_in(installation: Installation) -> None:
+async def test_the_servers_own_page_is_accepted(installation: Installation) -> None:
     async with open_page(installation.url, origin=installation.url.rstrip("/")) as page:
         await page.until(lambda state: state)
 
 
-async def test_an_error_of_ours_is_an_answer(
+async def test_an_internal_error_is_answered(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def explode(*_: Any) -> None:
@@ -182,7 +184,7 @@ async def test_an_error_of_ours_is_an_answer(
     ).map(json.dumps)
 )
 @settings(deadline=None)
-def test_whatever_comes_there_is_one_answer(frame: str) -> None:
+def test_any_message_gets_one_answer(frame: str) -> None:
     async def main() -> None:
         # Nothing here gets so far as to need a switchboard: no strategy names a command.
         connection = _Connection(None, None, None)  # type: ignore[arg-type]

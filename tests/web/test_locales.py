@@ -29,18 +29,18 @@ def asked_for(key: str) -> bool:
     return any(f"`{beginning}${{" in SCRIPTS for beginning in beginnings)
 
 
-def test_every_text_that_is_asked_for_is_there() -> None:
+def test_every_requested_text_exists() -> None:
     asked = set(re.findall(r'\bt\(\s*"([^"]+)"', SCRIPTS))
     assert asked
     assert asked - set(ENGLISH) == set()
 
 
-def test_no_text_is_left_over() -> None:
+def test_no_text_is_unused() -> None:
     assert [key for key in ENGLISH if not asked_for(key)] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_language_has_them_all(language: str) -> None:
+def test_every_language_is_complete(language: str) -> None:
     """With the same values filled in; and what it says for the server's sentences is still said."""
     texts: dict[str, str] = json.loads((FRONTEND / "locales" / f"{language}.json").read_text())
     fields = re.compile(r"\{\w+\}")

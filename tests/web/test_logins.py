@@ -24,7 +24,7 @@ def authorization(password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {credentials}"}
 
 
-def test_five_failures_are_free_and_then_waits_grow() -> None:
+def test_delays_grow_after_five_failures() -> None:
     limiter = LoginLimiter()
     waits = []
     now = 0.0
@@ -36,7 +36,7 @@ def test_five_failures_are_free_and_then_waits_grow() -> None:
     assert limiter.wait("192.0.2.2", now - 1) == 0
 
 
-def test_a_wait_is_bounded_and_ends() -> None:
+def test_a_delay_is_bounded_and_ends() -> None:
     limiter = LoginLimiter()
     now = 0.0
     for _ in range(40):
@@ -47,7 +47,7 @@ def test_a_wait_is_bounded_and_ends() -> None:
     assert limiter.wait("192.0.2.1", now + 600) == 0
 
 
-def test_whoever_guesses_for_weeks_still_has_to_wait() -> None:
+def test_guessing_for_weeks_is_still_delayed() -> None:
     limiter = LoginLimiter()
     now = 0.0
     for _ in range(1100):
@@ -57,7 +57,7 @@ def test_whoever_guesses_for_weeks_still_has_to_wait() -> None:
     assert limiter.wait("192.0.2.1", now) == 600
 
 
-def test_failures_are_forgotten_a_minute_after_the_last_wait() -> None:
+def test_failures_are_forgotten_a_minute_after_the_last_delay() -> None:
     limiter = LoginLimiter()
     for _ in range(FAILURES):
         limiter.fail("192.0.2.1", 0.0)
@@ -99,7 +99,7 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-async def test_the_server_stops_comparing_passwords(
+async def test_the_server_stops_comparing_passwords_during_a_delay(
     data_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client(data_folder, Gate("0.0.0.0", password=PASSWORD)) as http:
@@ -164,14 +164,14 @@ async def test_the_server_stops_comparing_passwords(
         ),
     ],
 )
-def test_the_client_behind_a_proxy(
+def test_the_client_behind_a_proxy_is_identified(
     peer: str, headers: dict[str, str], source: str, proxied: bool
 ) -> None:
     proxies = TrustedProxies(["10.0.0.0/8"])
     assert proxies.client(peer, list(headers.items())) == (source, proxied)
 
 
-async def test_a_proxied_request_has_no_privilege_of_loopback(data_folder: Path) -> None:
+async def test_a_proxied_request_does_not_count_as_loopback(data_folder: Path) -> None:
     async with client(data_folder) as http:
         assert (await http.get("/tones.json")).status_code == 200
         for headers in (

@@ -22,7 +22,7 @@ async def speak(connection: WebSocketConnection, hertz: float) -> None:
         await connection.get_message()
 
 
-async def test_merge_and_split(installation: Installation, page: Page) -> None:
+async def test_calls_are_merged_and_split(installation: Installation, page: Page) -> None:
     first = await answered(page, "7700")
     second = await answered(page, "71200")
     assert page.state["calls"][0]["conference"] is None
@@ -74,7 +74,7 @@ async def test_merge_and_split(installation: Installation, page: Page) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_cannot_be_merged(installation: Installation, page: Page) -> None:
+async def test_impossible_merges_are_refused(installation: Installation, page: Page) -> None:
     call = await answered(page, "7700")
     ringing = (await page.ask("dial", target="602"))["call"]
     for calls, code in (

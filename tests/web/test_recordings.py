@@ -49,7 +49,7 @@ async def call(page: Page) -> str:
     return call
 
 
-async def test_a_call_is_recorded_and_heard_again(
+async def test_a_call_is_recorded_and_played_back(
     installation: Installation, page: Page, call: str, data_folder: Path, tmp_path: Path
 ) -> None:
     assert await page.ask("recordings") == {"recordings": []}
@@ -95,7 +95,7 @@ async def test_a_call_is_recorded_and_heard_again(
     assert await status(installation, name) == 404
 
 
-async def test_opus_with_a_side_for_each_ends_with_the_call(
+async def test_a_stereo_opus_recording_ends_with_the_call(
     page: Page, call: str, data_folder: Path
 ) -> None:
     import av
@@ -117,7 +117,7 @@ async def test_opus_with_a_side_for_each_ends_with_the_call(
     assert_tone(right[-6400:-800], 8000, 700, level=-15)
 
 
-async def test_nothing_else_is_served_or_deleted(
+async def test_only_recordings_are_served_or_deleted(
     installation: Installation, page: Page, call: str, data_folder: Path
 ) -> None:
     folder = data_folder / "recordings"
@@ -135,9 +135,7 @@ async def test_nothing_else_is_served_or_deleted(
         assert (await page.refused("record", call=call, **fields))["code"] == "bad_request"
 
 
-async def test_a_folder_that_cannot_be_written_is_told(
-    page: Page, call: str, data_folder: Path
-) -> None:
+async def test_an_unwritable_folder_is_reported(page: Page, call: str, data_folder: Path) -> None:
     (data_folder / "recordings").write_text("in the way")
     refused = await page.refused("record", call=call)
     assert refused["code"] == "cannot_record"
@@ -156,7 +154,7 @@ class FakeCall:
         return type("Recording", (), {"stopped": False, "path": path})
 
 
-def test_names_are_harmless_and_never_twice_the_same(tmp_path: Path) -> None:
+def test_file_names_are_harmless_and_unique(tmp_path: Path) -> None:
     folder, call = RecordingFolder(tmp_path / "deep" / "folder"), FakeCall()
     now = datetime(2026, 3, 1, 10, 15, 0)
     for remote in ("../../etc/passwd", "sip:a b@c", "", "....", "é\0/\n", "+49 30 1", "+49 30 1"):

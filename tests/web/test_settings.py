@@ -40,7 +40,7 @@ def put_a_foreign_file(folder: Path) -> Path:
     return vault
 
 
-async def test_before_anything_is_saved(installation: Installation) -> None:
+async def test_the_initial_state_has_no_account(installation: Installation) -> None:
     async with open_page(installation.url) as page:
         state = await page.until(lambda state: state)
         assert state["accounts"] == []
@@ -53,7 +53,7 @@ async def test_before_anything_is_saved(installation: Installation) -> None:
         assert (await page.refused("forget_account", account="a1"))["code"] == "no_such_account"
 
 
-async def test_a_good_account_is_stored_used_and_not_shown(
+async def test_a_valid_account_is_stored_and_used_and_its_password_is_hidden(
     installation: Installation, data_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -96,7 +96,7 @@ async def test_the_next_start_registers_again(exchange: Exchange, data_folder: P
             await page.registered()
 
 
-async def test_a_wrong_password(installation: Installation, data_folder: Path) -> None:
+async def test_a_wrong_password_is_reported(installation: Installation, data_folder: Path) -> None:
     async with open_page(installation.url) as page:
         error = await page.refused("save_account", **installation.settings(password="wrong"))
         assert error["code"] == "wrong_password"
@@ -104,7 +104,7 @@ async def test_a_wrong_password(installation: Installation, data_folder: Path) -
         assert page.state["accounts"] == []
 
 
-async def test_another_refusal_is_put_in_words(installation: Installation) -> None:
+async def test_other_refusals_are_reported_in_words(installation: Installation) -> None:
     installation.exchange.refuse = 404
     async with open_page(installation.url) as page:
         error = await page.refused("save_account", **installation.settings())
@@ -112,7 +112,7 @@ async def test_another_refusal_is_put_in_words(installation: Installation) -> No
     assert "404" in error["message"]
 
 
-async def test_a_silent_server_is_told_within_five_seconds(
+async def test_a_silent_server_is_reported_within_five_seconds(
     installation: Installation, data_folder: Path
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
@@ -146,7 +146,7 @@ class _Phone:
         (OSError("no network"), "refused"),
     ],
 )
-async def test_each_failure_has_its_code(
+async def test_each_failure_has_its_own_code(
     installation: Installation,
     data_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +177,9 @@ async def test_each_failure_has_its_code(
         {"password": None},
     ],
 )
-async def test_unusable_settings(installation: Installation, changes: dict[str, Any]) -> None:
+async def test_unusable_settings_are_refused(
+    installation: Installation, changes: dict[str, Any]
+) -> None:
     async with open_page(installation.url) as page:
         error = await page.refused("save_account", **installation.settings(**changes))
     assert error["code"] == "bad_settings"
@@ -190,7 +192,7 @@ async def test_the_stored_password_can_be_kept(installation: Installation, page:
     await page.registered()
 
 
-async def test_but_it_is_not_shown_to_another_server(
+async def test_the_stored_password_is_not_sent_to_another_server(
     installation: Installation, page: Page
 ) -> None:
     for changes in ({"server": "localhost"}, {"user": "bob"}):
@@ -201,7 +203,7 @@ async def test_but_it_is_not_shown_to_another_server(
         assert "password" in error["message"]
 
 
-async def test_a_failed_save_leaves_the_running_phone_alone(
+async def test_a_failed_save_does_not_affect_the_running_phone(
     installation: Installation, page: Page
 ) -> None:
     wrong = installation.settings(password="wrong")
@@ -211,7 +213,9 @@ async def test_a_failed_save_leaves_the_running_phone_alone(
     await page.call_in_state("answered")
 
 
-async def test_forgetting(installation: Installation, data_folder: Path, page: Page) -> None:
+async def test_an_account_is_removed(
+    installation: Installation, data_folder: Path, page: Page
+) -> None:
     await page.ask("forget_account", account="a1")
     await page.until(lambda state: state["accounts"] == [])
     assert page.state["vault"]["state"] == "open"
@@ -247,7 +251,7 @@ async def test_a_damaged_vault_is_shown_and_never_overwritten(
             assert page.state["vault"]["state"] == "open"
 
 
-async def test_a_vault_that_gets_damaged_later(
+async def test_a_vault_damaged_later_is_not_overwritten(
     installation: Installation, data_folder: Path, page: Page
 ) -> None:
     vault = data_folder / "devices.vault"
@@ -257,7 +261,7 @@ async def test_a_vault_that_gets_damaged_later(
     await page.registered()
 
 
-async def test_a_phone_that_cannot_be_opened_says_why_and_tries_again(
+async def test_a_phone_that_cannot_be_opened_reports_it_and_retries(
     exchange: Exchange, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spech.web.line.REOPEN_SECONDS", 0.05)
@@ -301,7 +305,7 @@ async def is_silent(stream: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
-async def test_no_answer_tells_whether_a_port_is_open(
+async def test_errors_do_not_reveal_whether_a_port_is_open(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only SIP is an answer. All other ports look the same and take the same time."""

@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(Vault(tmp_path))
 
 
-def test_settings_come_back_as_they_were_stored(store: Store) -> None:
+def test_stored_settings_are_read_back(store: Store) -> None:
     assert store.load() is None
     second = msgspec.structs.replace(GOOD, id="a2", name="Work", user="bob")
     store.save(Settings((GOOD, second)))
@@ -41,7 +41,9 @@ def test_settings_come_back_as_they_were_stored(store: Store) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{", b"{}", b'{"version":3}', b'{"version":2,"news":3}', b"\xff\xfe"]
 )
-def test_content_of_another_version_is_refused_and_kept(store: Store, content: bytes) -> None:
+def test_content_of_another_version_is_refused_and_not_changed(
+    store: Store, content: bytes
+) -> None:
     store.vault.write(content)
     with pytest.raises(VaultError, match="another version"):
         store.load()
@@ -78,7 +80,7 @@ def test_no_password_is_shown() -> None:
     assert GOOD.password not in str(Settings((GOOD,)))
 
 
-def test_what_is_good_has_no_fault() -> None:
+def test_valid_settings_have_no_fault() -> None:
     assert GOOD.fault(KNOWN) is None
     for server in ("127.0.0.1", "::1", "fe80::1", "localhost", "a_b.example", "xn--bcher-kva.de"):
         assert msgspec.structs.replace(GOOD, server=server, port=None).fault(KNOWN) is None
@@ -111,7 +113,7 @@ def test_what_is_good_has_no_fault() -> None:
         ({"codecs": ("MP3",)}, "MP3"),
     ],
 )
-def test_faults_are_told_in_words(change: dict[str, object], word: str) -> None:
+def test_faults_are_described_in_words(change: dict[str, object], word: str) -> None:
     fault = msgspec.structs.replace(GOOD, **change).fault(KNOWN)
     assert fault is not None
     assert word in fault

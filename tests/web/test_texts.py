@@ -44,7 +44,7 @@ def test_unknown_statuses_quote_the_server_on_one_line() -> None:
     assert len(explain(699, "x" * 1000)) < 200
 
 
-def test_errors_of_a_call() -> None:
+def test_errors_of_a_call_are_described_in_words() -> None:
     assert in_words(CallFailed(486, "Busy Here")) == ("remote", 486, "The line is busy.")
     assert in_words(CallEnded("over")) == ("remote", None, "The call was cancelled.")
     assert "name" in in_words(ServerUnreachable("x", unknown_host=True))[2]
@@ -55,7 +55,7 @@ def test_errors_of_a_call() -> None:
     assert in_words(KeyError("secret"))[2] == "The call failed inside the phone."
 
 
-def test_the_first_error_of_nested_groups() -> None:
+def test_the_first_error_of_nested_groups_is_shown() -> None:
     error = CallFailed(486, "Busy Here")
     assert first_of(ExceptionGroup("a", [ExceptionGroup("b", [error]), ValueError()])) is error
     assert first_of(error) is error
@@ -70,7 +70,7 @@ def test_a_reason_is_shown_on_one_line() -> None:
     assert len(text) < 140
 
 
-async def test_names_of_peers_are_made_fit_to_be_shown() -> None:
+async def test_names_of_peers_are_sanitized() -> None:
     calls = CallList(lambda: None)
     call = calls.begin("a1", "incoming", f"sip:{HOSTILE}@192.0.2.1", HOSTILE)
     assert call.display_name is not None

@@ -19,7 +19,7 @@ def holds(page: Page) -> list[bool]:
     return [call["on_hold"] for call in page.state["calls"]]
 
 
-async def test_hold_and_resume(page: Page) -> None:
+async def test_a_call_is_held_and_resumed(page: Page) -> None:
     call = await answered(page, "600")
     await page.ask("hold", call=call, held=True)
     await page.until(lambda state: state["calls"][0]["on_hold"])
@@ -29,7 +29,7 @@ async def test_hold_and_resume(page: Page) -> None:
     assert meanings[meanings.index("You put them on hold.") + 1] == "They agree."
 
 
-async def test_one_is_talked_to_at_a_time(page: Page) -> None:
+async def test_only_one_call_is_active_at_a_time(page: Page) -> None:
     first = await answered(page, "600")
     second = await answered(page, "600")
     assert holds(page) == [True, False]
@@ -41,9 +41,7 @@ async def test_one_is_talked_to_at_a_time(page: Page) -> None:
     assert shown(page.state, second)["on_hold"]
 
 
-async def test_a_call_that_is_answered_puts_the_other_one_on_hold(
-    installation: Installation, page: Page
-) -> None:
+async def test_answering_a_call_holds_the_other_one(installation: Installation, page: Page) -> None:
     await answered(page, "600")
     exchange = installation.exchange
     assert exchange.contact is not None
@@ -55,7 +53,7 @@ async def test_a_call_that_is_answered_puts_the_other_one_on_hold(
         await page.until(lambda state: state["calls"][0]["on_hold"])
 
 
-async def test_they_hold_us(installation: Installation, page: Page) -> None:
+async def test_a_hold_by_the_far_end_is_shown(installation: Installation, page: Page) -> None:
     call = await answered(page, "606")
     await page.ask("dtmf", call=call, digits="1")
     await page.until(lambda state: state["calls"][0]["held"])
@@ -63,7 +61,7 @@ async def test_they_hold_us(installation: Installation, page: Page) -> None:
     await page.until(lambda state: not state["calls"][0]["held"])
 
 
-async def test_a_call_is_passed_on(installation: Installation, page: Page) -> None:
+async def test_a_call_is_transferred(installation: Installation, page: Page) -> None:
     call = await answered(page, "605")
     await page.ask("transfer", call=call, target=" 600 ")
     await page.until(lambda state: state["calls"][0]["state"] == "ended")
@@ -84,7 +82,7 @@ async def test_a_call_is_passed_on(installation: Installation, page: Page) -> No
         ("605", "sip:a b@c:99999", 0, "This is neither a number nor a SIP address."),
     ],
 )
-async def test_a_transfer_that_fails_leaves_the_call(
+async def test_a_failed_transfer_keeps_the_call(
     page: Page, called: str, target: str, status: int, text: str
 ) -> None:
     call = await answered(page, called)
@@ -95,7 +93,9 @@ async def test_a_transfer_that_fails_leaves_the_call(
     assert seen["state"] == "answered"
 
 
-async def test_two_calls_are_connected(installation: Installation, page: Page) -> None:
+async def test_an_attended_transfer_connects_two_calls(
+    installation: Installation, page: Page
+) -> None:
     first = await answered(page, "605")
     second = await answered(page, "600")
     await page.ask("connect", call=first, other=second)
@@ -104,7 +104,7 @@ async def test_two_calls_are_connected(installation: Installation, page: Page) -
     assert texts == {"You transferred the call."}
 
 
-async def test_we_are_passed_on(page: Page) -> None:
+async def test_a_transfer_by_the_far_end_is_followed(page: Page) -> None:
     call = await answered(page, "608")
     await page.ask("dtmf", call=call, digits="1")
     await page.until(lambda state: state["calls"][0]["referral"] == {"target": "600"})
@@ -116,7 +116,9 @@ async def test_we_are_passed_on(page: Page) -> None:
     assert (await page.refused("follow", call=call, accepted=True))["code"] == "no_such_call"
 
 
-async def test_we_stay(installation: Installation, page: Page) -> None:
+async def test_a_transfer_by_the_far_end_can_be_declined(
+    installation: Installation, page: Page
+) -> None:
     call = await answered(page, "608")
     await page.ask("dtmf", call=call, digits="1")
     await page.until(lambda state: state["calls"][0]["referral"])
@@ -126,7 +128,7 @@ async def test_we_stay(installation: Installation, page: Page) -> None:
     assert [each["state"] for each in page.state["calls"]] == ["answered"]
 
 
-async def test_what_cannot_be_passed_on(page: Page) -> None:
+async def test_impossible_transfers_are_refused(page: Page) -> None:
     async def code(command: str, **fields: Any) -> str:
         code: str = (await page.refused(command, **fields))["code"]
         return code
@@ -142,7 +144,7 @@ async def test_what_cannot_be_passed_on(page: Page) -> None:
     assert await code("transfer", call=call, target="600") == "busy"
 
 
-async def test_the_story_of_a_call(installation: Installation, page: Page) -> None:
+async def test_a_call_has_a_story(installation: Installation, page: Page) -> None:
     """During it and after it, when it has left the list too."""
     call = await answered(page, "600")
     steps = (await page.ask("timeline", call=call))["steps"]
@@ -169,16 +171,14 @@ async def test_the_story_of_a_call(installation: Installation, page: Page) -> No
     assert times == sorted(times)
 
 
-async def test_a_refused_call_says_why(page: Page) -> None:
+async def test_a_refused_call_shows_the_reason(page: Page) -> None:
     call = (await page.ask("dial", target="601"))["call"]
     await page.call_in_state("ended")
     steps = (await page.ask("timeline", call=call))["steps"]
     assert "The line is busy." in [step["meaning"] for step in steps]
 
 
-async def test_a_call_that_was_never_answered_has_a_story(
-    installation: Installation, page: Page
-) -> None:
+async def test_an_unanswered_call_has_a_story(installation: Installation, page: Page) -> None:
     exchange = installation.exchange
     assert exchange.contact is not None
     async with exchange.phone.call(exchange.contact):
@@ -190,7 +190,7 @@ async def test_a_call_that_was_never_answered_has_a_story(
     assert "They cancel the call." in meanings
 
 
-async def test_the_story_can_be_taken_home(installation: Installation, page: Page) -> None:
+async def test_the_story_can_be_downloaded(installation: Installation, page: Page) -> None:
     call = await answered(page, "600")
 
     def fetch(name: str) -> tuple[str, bytes]:

@@ -37,12 +37,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_nothing_was_stored_yet(vault: Vault) -> None:
+def test_a_new_vault_is_empty(vault: Vault) -> None:
     assert vault.read() is None
     assert not vault.folder.exists()
 
 
-def test_what_goes_in_comes_out(vault: Vault) -> None:
+def test_stored_content_is_read_back(vault: Vault) -> None:
     vault.write(CONTENT)
     assert vault.read() == CONTENT
     assert Vault(vault.folder).read() == CONTENT
@@ -50,7 +50,7 @@ def test_what_goes_in_comes_out(vault: Vault) -> None:
     assert vault.read() == b""
 
 
-def test_only_the_owner_may_read_any_of_it(vault: Vault) -> None:
+def test_only_the_owner_can_read_the_files(vault: Vault) -> None:
     vault.write(CONTENT)
     assert mode(vault.folder) == 0o700
     assert mode(vault.path) == 0o600
@@ -58,7 +58,7 @@ def test_only_the_owner_may_read_any_of_it(vault: Vault) -> None:
     assert {path.name for path in vault.folder.iterdir()} == {"devices.vault", "vault.key"}
 
 
-def test_nothing_can_be_read_in_the_file_and_each_write_differs(vault: Vault) -> None:
+def test_the_file_is_encrypted_differently_at_each_write(vault: Vault) -> None:
     vault.write(CONTENT)
     first = vault.path.read_bytes()
     vault.write(CONTENT)
@@ -68,7 +68,7 @@ def test_nothing_can_be_read_in_the_file_and_each_write_differs(vault: Vault) ->
     assert first != second
 
 
-def test_the_key_from_the_environment_is_used_and_none_is_made(
+def test_the_key_from_the_environment_is_used(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "0123456789abcdefABCDEF" + "7" * 42)
@@ -78,7 +78,7 @@ def test_the_key_from_the_environment_is_used_and_none_is_made(
 
 
 @pytest.mark.parametrize("text", ["", "12", "g" * 64, "0" * 63, "0" * 65, "0" * 64 + "\x00"])
-def test_a_key_that_is_no_key_is_told(
+def test_an_invalid_key_is_reported(
     vault: Vault, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(os, "environ", {KEY_VARIABLE: text})
@@ -122,29 +122,27 @@ def test_another_key_is_refused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -
     refused_and_left_alone(vault, "sealed with another key")
 
 
-def test_a_lost_key_is_told_and_no_new_one_is_made(vault: Vault) -> None:
+def test_a_lost_key_is_reported_and_not_replaced(vault: Vault) -> None:
     vault.write(CONTENT)
     vault.key_path.unlink()
     refused_and_left_alone(vault, r"its key .*vault\.key is not")
     assert not vault.key_path.exists()
 
 
-def test_a_damaged_key_is_told_and_left_alone(vault: Vault) -> None:
+def test_a_damaged_key_is_reported_and_not_changed(vault: Vault) -> None:
     vault.write(CONTENT)
     vault.key_path.write_bytes(b"\xff\xfe not a key")
     refused_and_left_alone(vault, r"vault\.key must hold 64 hexadecimal digits")
     assert vault.key_path.read_bytes() == b"\xff\xfe not a key"
 
 
-def test_a_folder_in_its_place_is_told(vault: Vault) -> None:
+def test_a_folder_instead_of_the_file_is_reported(vault: Vault) -> None:
     vault.path.mkdir(parents=True)
     with pytest.raises(VaultError, match="cannot be read"):
         vault.read()
 
 
-def test_a_disk_that_refuses_leaves_the_old_vault(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_error_keeps_the_old_vault(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.write(CONTENT)
 
     def refuse(_: int) -> None:
@@ -159,7 +157,7 @@ def test_a_disk_that_refuses_leaves_the_old_vault(
 
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_flipped_bit_is_refused(
+def test_any_flipped_bit_is_detected(
     sealed_once: Vault, tmp_path: Path, data: st.DataObject
 ) -> None:
     sealed = bytearray(sealed_once.path.read_bytes())
@@ -173,7 +171,7 @@ def test_any_flipped_bit_is_refused(
 
 @given(kept=st.integers(0, 10_000), added=st.binary(max_size=40))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_other_length_is_refused(
+def test_any_other_length_is_detected(
     sealed_once: Vault, tmp_path: Path, kept: int, added: bytes
 ) -> None:
     whole = sealed_once.path.read_bytes()
