@@ -73,7 +73,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class CallResult:
     """The result of the call; the fields are the keys of ``--json``."""
 
     target: str
@@ -245,7 +245,7 @@ def call(
     )
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, style="red")
-    outcome = Outcome(target)
+    outcome = CallResult(target)
     try:
         run(lambda: place(plan, outcome, console))
         status = ANSWERED if outcome.answered else NOT_ANSWERED
@@ -269,7 +269,7 @@ def call(
     ctx.exit(status)
 
 
-async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
+async def place(plan: Plan, outcome: CallResult, console: Console) -> None:
     """Register, call, and fill in ``outcome``, however the call ends.
 
     Raises:
@@ -302,7 +302,7 @@ async def place(plan: Plan, outcome: Outcome, console: Console) -> None:
         raise ServerUnreachable("The server does not answer.")
 
 
-async def _converse(call: Call, plan: Plan, outcome: Outcome) -> None:
+async def _converse(call: Call, plan: Plan, outcome: CallResult) -> None:
     """Wait for the answer, then play, record and send digits as planned."""
     try:
         await call.answered(timeout=plan.timeout)
@@ -358,7 +358,7 @@ async def _report(call: Call, heard: set[str], console: Console) -> None:
         await call.changed()
 
 
-def _summary(outcome: Outcome) -> str:
+def _summary(outcome: CallResult) -> str:
     who = "they hung up" if outcome.ended_by == "remote" else "we hung up"
     rtp = outcome.rtp
     codec = f"{outcome.codec} encrypted" if outcome.encrypted else outcome.codec
@@ -373,7 +373,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _why_not(outcome: Outcome) -> str:
+def _why_not(outcome: CallResult) -> str:
     if outcome.status is None:
         return "Not answered: stopped before there was an answer."
     return f"Not answered: {outcome.status} {outcome.reason}"

@@ -21,7 +21,7 @@ from spech.sip.description.media_security import POLICIES
 PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
 WEB_PASSWORD_VARIABLE: Final = "SPECH_WEB_PASSWORD"
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 def read_account(ctx: click.Context, param: click.Parameter, value: str | None) -> Account | None:
@@ -61,7 +61,7 @@ def read_address(
     return host, int(port)
 
 
-def account_option(command: _Command) -> _Command:
+def account_option(command: _Decorated) -> _Decorated:
     """``--account sip:USER@HOST[:PORT]``"""
     return click.option(
         "--account",
@@ -71,7 +71,7 @@ def account_option(command: _Command) -> _Command:
     )(command)
 
 
-def codec_option(command: _Command) -> _Command:
+def codec_option(command: _Decorated) -> _Decorated:
     """``--codec NAME,…``"""
     return click.option(
         "--codec",
@@ -84,7 +84,7 @@ def codec_option(command: _Command) -> _Command:
     )(command)
 
 
-def encryption_option(command: _Command) -> _Command:
+def encryption_option(command: _Decorated) -> _Decorated:
     """``--encryption off|optional|required|sdes|dtls``"""
     return click.option(
         "--encryption",
@@ -106,7 +106,7 @@ def read_stun(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return value
 
 
-def stun_option(command: _Command) -> _Command:
+def stun_option(command: _Decorated) -> _Decorated:
     """``--stun stun:HOST[:PORT]``"""
     return click.option(
         "--stun",
@@ -127,7 +127,7 @@ def read_callers(
     return value
 
 
-def allow_option(command: _Command) -> _Command:
+def allow_option(command: _Decorated) -> _Decorated:
     """``--allow ADDRESS|NETWORK|NAME``, any number of times"""
     return click.option(
         "--allow",
@@ -164,7 +164,7 @@ def read_recording(ctx: click.Context, param: click.Parameter, value: Path | Non
     return value
 
 
-def ice_option(command: _Command) -> _Command:
+def ice_option(command: _Decorated) -> _Decorated:
     """``--ice``"""
     return click.option(
         "--ice",
@@ -174,7 +174,7 @@ def ice_option(command: _Command) -> _Command:
     )(command)
 
 
-def verbose_option(command: _Command) -> _Command:
+def verbose_option(command: _Decorated) -> _Decorated:
     """``-v`` logs at level INFO and ``-vv`` at level DEBUG, to standard error."""
     return click.option(
         "-v",
@@ -186,7 +186,7 @@ def verbose_option(command: _Command) -> _Command:
     )(command)
 
 
-def web_options(command: _Command) -> _Command:
+def web_options(command: _Decorated) -> _Decorated:
     """``--host``, ``--port`` and ``--audio-port``: where the web phone listens."""
     for option in (
         click.option(

@@ -9,7 +9,7 @@ import trio
 
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
 from spech.phone.arguments import check_refusal
-from spech.phone.driver import CallDriver, CallState, Direction, EndedBy
+from spech.phone.driver import CallDirection, CallDriver, CallStateName, EndedBy
 from spech.phone.sound import Sound
 from spech.sip.call.replaces import Replaces
 from spech.sip.call.transfer import Referral
@@ -51,7 +51,7 @@ class Call(Sound):
     # ------------------------------------------------------------------ state
 
     @property
-    def direction(self) -> Direction:
+    def direction(self) -> CallDirection:
         """``"outgoing"`` or ``"incoming"``."""
         return self._driver.direction
 
@@ -64,7 +64,7 @@ class Call(Sound):
         return self._driver.remote
 
     @property
-    def state(self) -> CallState:
+    def state(self) -> CallStateName:
         """``"trying"``, ``"ringing"``, ``"early"`` (early media), ``"answered"`` or ``"ended"``."""
         return self._driver.state
 

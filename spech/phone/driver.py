@@ -37,8 +37,8 @@ from spech.sip.transaction.flow import Flow
 
 _log: Final = logging.getLogger(__name__)
 
-CallState = Literal["trying", "ringing", "early", "answered", "ended"]
-Direction = Literal["outgoing", "incoming"]
+CallStateName = Literal["trying", "ringing", "early", "answered", "ended"]
+CallDirection = Literal["outgoing", "incoming"]
 EndedBy = Literal["local", "remote"]
 
 #: Transfer requests that wait for ``Call.transfers()``; further ones are declined.
@@ -94,9 +94,9 @@ class CallDriver:
         self.opened_wall = time.time()
         self.answered_at: float | None = None
         self.ended_at: float | None = None
-        self.direction: Final[Direction] = "outgoing" if session.outgoing else "incoming"
+        self.direction: Final[CallDirection] = "outgoing" if session.outgoing else "incoming"
         self.remote = remote
-        self.state: CallState = "trying"
+        self.state: CallStateName = "trying"
         self.status: int | None = None
         self.reason = ""
         self.ended_by: EndedBy | None = None

@@ -34,7 +34,7 @@ from spech.sip.transaction.flow import TRANSPORTS
 _log: Final = logging.getLogger(__name__)
 
 #: Call-ID and our tag.
-Key = tuple[str, str]
+RecordKey = tuple[str, str]
 
 #: Seconds after which a dead process's calls are left alone: the far ends have given up.
 LIFETIME: Final = 3600.0
@@ -48,9 +48,9 @@ _LARGEST: Final = 64 << 20
 _LAST_PORT: Final = 65_535
 
 
-_Entry = tuple[str | None, str, str, FarewellRecord | None]
+_JournalEntry = tuple[str | None, str, str, FarewellRecord | None]
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(_Entry)
+_DECODER: Final = msgspec.json.Decoder(_JournalEntry)
 
 
 class Journal:
@@ -69,12 +69,12 @@ class Journal:
     def __init__(self, path: str | Path, account: str | None) -> None:
         self._path = Path(path)
         self._account = account
-        self._live: dict[Key, bytes] = {}
+        self._live: dict[RecordKey, bytes] = {}
         #: Bytes of the lines in ``_live``, and of the file.
         self._live_size = 0
         self._size = 0
         #: The record of each line in ``_live`` that this process has written.
-        self._records: dict[Key, FarewellRecord] = {}
+        self._records: dict[RecordKey, FarewellRecord] = {}
         #: The nulls of ended calls that are not written yet.
         self._ended = b""
         self._unsynced = trio.Event()
@@ -127,11 +127,11 @@ class Journal:
         """The farewell of a call may need something else now."""
         self.write((session.call_id, session.local_tag), session.farewell_record())
 
-    def forget(self, key: Key, status: int) -> None:
+    def forget(self, key: RecordKey, status: int) -> None:
         """The farewell of an earlier process's call was answered with ``status``, or never."""
         self.write(key, None)
 
-    def write(self, key: Key, record: FarewellRecord | None) -> None:
+    def write(self, key: RecordKey, record: FarewellRecord | None) -> None:
         """Note what the farewell of a call needs now, None when it needs nothing any more."""
         if record is None:
             line = self._live.pop(key, None)
@@ -148,7 +148,7 @@ class Journal:
             self._records[key] = record
             self._append(line)
 
-    def _line(self, key: Key, record: FarewellRecord | None) -> bytes:
+    def _line(self, key: RecordKey, record: FarewellRecord | None) -> bytes:
         text = _ENCODER.encode((self._account, *key, record))
         return b"%08x %b\n" % (zlib.crc32(text), text)
 
@@ -211,13 +211,13 @@ class Journal:
 
     # ------------------------------------------------------------------ reading
 
-    def _read(self) -> dict[Key, FarewellRecord]:
+    def _read(self) -> dict[RecordKey, FarewellRecord]:
         """The calls that were up when the process before ended. Damaged lines are skipped."""
         status = os.fstat(self._file)
         text = os.pread(self._file, min(status.st_size, _LARGEST), 0)
         if not text:
             return {}
-        found: dict[Key, FarewellRecord] = {}
+        found: dict[RecordKey, FarewellRecord] = {}
         skipped = 0
         for line in text.splitlines(keepends=True):
             try:
@@ -240,7 +240,7 @@ class Journal:
         self._live_size = sum(map(len, self._live.values()))
         return found
 
-    def _parse(self, line: bytes) -> tuple[Key, FarewellRecord | None]:
+    def _parse(self, line: bytes) -> tuple[RecordKey, FarewellRecord | None]:
         checksum, _, text = line.removesuffix(b"\n").partition(b" ")
         if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
             raise ValueError("damaged")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from spech.errors import RemoteProtocolError
 from spech.rtp.packet import RtpPacket
-from spech.rtp.sequence import TIMESTAMP_MASK, Arrival, SequenceTracker, timestamp_difference
+from spech.rtp.sequence import TIMESTAMP_MASK, SequenceStatus, SequenceTracker, timestamp_difference
 
 DIGITS = "0123456789*#ABCD"
 """The digits by event code, 0 to 15 (RFC 4733 section 3.2)."""
@@ -196,9 +196,9 @@ class EventSource:
             RemoteProtocolError: the event is malformed.
         """
         status = self.sequence.update(packet.sequence)
-        if status is Arrival.DUPLICATE:
+        if status is SequenceStatus.DUPLICATE:
             return None
-        late = status is Arrival.REORDERED
+        late = status is SequenceStatus.REORDERED
         return self.digits.receive_telephone_event(
             packet.timestamp, packet.payload, marker=packet.marker, late=late
         )

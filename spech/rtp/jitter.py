@@ -63,7 +63,7 @@ class PacketVerdict(enum.Enum):
     RESYNCHRONISED = enum.auto()
 
 
-class _Entry(NamedTuple):
+class _BufferedPacket(NamedTuple):
     order: int
     timestamp: int
     packet: RtpPacket
@@ -122,8 +122,8 @@ class JitterBuffer:
     def reset(self) -> None:
         """Forget the stream. The next packet begins a new one, with the delay learned so far."""
         self._assumed = max(self._initial, self._target)
-        self._entries: list[_Entry] = []
-        self._newest: _Entry | None = None
+        self._entries: list[_BufferedPacket] = []
+        self._newest: _BufferedPacket | None = None
         #: The order of packets that held no sound, the oldest first.
         self._soundless: dict[int, None] = {}
         self._newest_arrival = 0
@@ -158,13 +158,13 @@ class JitterBuffer:
         verdict = PacketVerdict.ACCEPTED
         behind = False
         if newest is None:
-            entry = _Entry(packet.sequence, packet.timestamp, packet)
+            entry = _BufferedPacket(packet.sequence, packet.timestamp, packet)
         else:
             # As sequence_difference() and timestamp_difference(), without two calls a packet.
             ahead = ((packet.sequence - newest.order + 0x8000) & SEQUENCE_MASK) - 0x8000
             advance = packet.timestamp - newest.timestamp
             advance = ((advance + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
-            entry = _Entry(newest.order + ahead, newest.timestamp + advance, packet)
+            entry = _BufferedPacket(newest.order + ahead, newest.timestamp + advance, packet)
             elapsed = arrived - self._newest_arrival
             if ahead > 0 and not -self._early <= elapsed - advance <= self._maximum:
                 # No network delays like this, so the peer's timestamps have jumped.
@@ -307,7 +307,7 @@ class JitterBuffer:
         first = self._entries[0]
         return max(0, first.timestamp - self._end - self._bridged), first.packet
 
-    def _begins_talkspurt(self, entry: _Entry) -> bool:
+    def _begins_talkspurt(self, entry: _BufferedPacket) -> bool:
         """Whether the peer paused before it: no number is missing, or the marker is set."""
         if entry.order == self._taken + 1 or entry.packet.marker:
             return True

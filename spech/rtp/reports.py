@@ -14,12 +14,12 @@ from spech.rtp.stats import Reception
 from spech.rtp.xr import (
     RECEIVER_ROUND_TRIP,
     VOIP_METRICS,
-    Block,
     Delay,
     Delays,
     ExtendedReport,
     ReceiverReference,
     VoipMetrics,
+    XrBlock,
 )
 
 _REMEMBERED: Final = 8
@@ -67,7 +67,7 @@ class Reports:
     def compound(self, sent: Sent, remote: int | None, reception: Reception, now: float) -> bytes:
         """SR or RR, SDES, and XR where the peer wants it; ``remote`` is the peer's SSRC."""
         sender = None
-        extended: list[Block] = []
+        extended: list[XrBlock] = []
         ntp = rtcp.ntp_time(now + self._epoch)
         if self.schedule.we_sent:
             self._reports.append(rtcp.middle(ntp))

@@ -30,7 +30,7 @@ def timestamp_difference(later: int, earlier: int) -> int:
     return ((later - earlier + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
 
 
-class Arrival(enum.Enum):
+class SequenceStatus(enum.Enum):
     """The meaning of an arriving sequence number."""
 
     #: The next one, or one with a gap before it.
@@ -103,7 +103,7 @@ class SequenceTracker:
         ahead = (sequence - self.highest) & SEQUENCE_MASK
         return self.highest >= 0 and _MAX_DROPOUT <= ahead < 0x10000 - _MAX_MISORDER
 
-    def update(self, sequence: int) -> Arrival:
+    def update(self, sequence: int) -> SequenceStatus:
         """Take the sequence number of a packet that arrived."""
         highest = self.highest
         if highest < 0:
@@ -111,34 +111,34 @@ class SequenceTracker:
         ahead = (sequence - highest) & SEQUENCE_MASK
         if ahead == 0:
             self.duplicates += 1
-            return Arrival.DUPLICATE
+            return SequenceStatus.DUPLICATE
         if ahead < _MAX_DROPOUT:
             self.highest = highest + ahead
             self._seen = (
                 ((self._seen << ahead) | 1) & _REMEMBERED_MASK if ahead < _REMEMBERED else 1
             )
             self.received += 1
-            return Arrival.NEW
+            return SequenceStatus.NEW
         behind = 0x10000 - ahead
         if behind > _MAX_MISORDER:
             if sequence == self._after_jump:
                 return self._restart(sequence)
             self._after_jump = (sequence + 1) & SEQUENCE_MASK
-            return Arrival.STRAY
+            return SequenceStatus.STRAY
         bit = 1 << behind
         if self._seen & bit:
             self.duplicates += 1
-            return Arrival.DUPLICATE
+            return SequenceStatus.DUPLICATE
         self._seen |= bit
         if highest - behind >= self._base:
             self.received += 1
-        return Arrival.REORDERED
+        return SequenceStatus.REORDERED
 
-    def _restart(self, sequence: int) -> Arrival:
+    def _restart(self, sequence: int) -> SequenceStatus:
         self.highest = self._base = sequence
         self.received = 1
         self._seen = 1
         self._after_jump = -1
         self._settled = sequence - 1
         self._discarded.clear()
-        return Arrival.RESTARTED
+        return SequenceStatus.RESTARTED

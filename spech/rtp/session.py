@@ -25,7 +25,7 @@ from spech.rtp.reports import Reports, Sent
 from spech.rtp.sequence import (
     SEQUENCE_MASK,
     TIMESTAMP_MASK,
-    Arrival,
+    SequenceStatus,
     sequence_difference,
 )
 from spech.rtp.stats import Reception
@@ -268,14 +268,14 @@ class RtpSession:
         if self._clocks and content is _Content.AUDIO:
             self._follow_clock(packet)
         status = self._reception.sequence.update(sequence)
-        if status is not Arrival.NEW:
-            if status is Arrival.DUPLICATE:
+        if status is not SequenceStatus.NEW:
+            if status is SequenceStatus.DUPLICATE:
                 counts.duplicates += 1
                 return None
-            if status is Arrival.STRAY:
+            if status is SequenceStatus.STRAY:
                 counts.stray += 1
                 return None
-            if status is Arrival.REORDERED:
+            if status is SequenceStatus.REORDERED:
                 counts.reordered += 1
             else:
                 self.buffer.reset()
@@ -284,7 +284,7 @@ class RtpSession:
         if content is not _Content.AUDIO or not packet.payload:
             self.buffer.pass_over(sequence)
             if content is _Content.EVENT:
-                late = status is Arrival.REORDERED
+                late = status is SequenceStatus.REORDERED
                 return self._digits.receive_telephone_event(
                     packet.timestamp, packet.payload, marker=packet.marker, late=late
                 )

@@ -40,7 +40,7 @@ class Replayed(Exception):
     """A packet was received before, or is too old to tell."""
 
 
-class _Session(pylibsrtp.Session):
+class _SrtpSession(pylibsrtp.Session):
     """A session that takes packets of any length.
 
     The library's buffer holds 1,500 bytes; 20 ms of L16 at 48 kHz are longer, and so are 200 ms
@@ -117,7 +117,7 @@ class Opener:
 
 
 def _session(suite: str, key: bytes, direction: int) -> pylibsrtp.Session:
-    return _Session(Policy(key, direction, srtp_profile=PROFILES[suite]))
+    return _SrtpSession(Policy(key, direction, srtp_profile=PROFILES[suite]))
 
 
 def _wound(suite: str, key: bytes, ssrc: int, highest: int) -> pylibsrtp.Session:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from spech.addresses import Address
 from spech.errors import RemoteProtocolError
 
-Attributes = Sequence[tuple[int, bytes]]
+StunAttributes = Sequence[tuple[int, bytes]]
 
 MAGIC = 0x2112A442
 """The fixed word of every message (section 5)."""
@@ -167,7 +167,7 @@ def parse(data: bytes | memoryview) -> StunMessage:
 
 
 def build(
-    kind: Kind, transaction: bytes, attributes: Attributes = (), password: bytes | None = None
+    kind: Kind, transaction: bytes, attributes: StunAttributes = (), password: bytes | None = None
 ) -> bytes:
     """Write one message, signed where there is a password, and with a FINGERPRINT."""
     data = _HEADER.pack(kind, 0, MAGIC, transaction)

@@ -68,7 +68,7 @@ class VoipMetrics:
     most_buffer: float
 
 
-Block = ReceiverReference | Delays | VoipMetrics
+XrBlock = ReceiverReference | Delays | VoipMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ExtendedReport:
     """An XR packet; blocks of other types are ignored."""
 
     ssrc: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[XrBlock, ...]
 
 
 def build(report: ExtendedReport) -> bytes:
@@ -91,7 +91,7 @@ def read(body: bytes) -> ExtendedReport:
         struct.error: it is shorter than its contents.
     """
     (ssrc,) = struct.unpack_from("!I", body)
-    blocks: list[Block] = []
+    blocks: list[XrBlock] = []
     offset = 4
     while offset < len(body):
         kind, _, words = struct.unpack_from("!BBH", body, offset)
@@ -105,7 +105,7 @@ def read(body: bytes) -> ExtendedReport:
     return ExtendedReport(ssrc, tuple(blocks))
 
 
-def _build_block(block: Block) -> bytes:
+def _build_block(block: XrBlock) -> bytes:
     if isinstance(block, ReceiverReference):
         return struct.pack("!BBHQ", _REFERENCE, 0, 2, block.ntp)
     if isinstance(block, Delays):
@@ -136,7 +136,7 @@ def _build_block(block: Block) -> bytes:
     )
 
 
-def _read_block(kind: int, body: bytes) -> Block | None:
+def _read_block(kind: int, body: bytes) -> XrBlock | None:
     if kind == _REFERENCE:
         return ReceiverReference(*struct.unpack_from("!Q", body))
     if kind == _DELAYS:

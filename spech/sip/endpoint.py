@@ -29,7 +29,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow, Outgoing, Target
 from spech.sip.transport import Arrival, Transport
-from spech.sip.transport.connections import ConnectionTransport, Door, Opener
+from spech.sip.transport.connections import ConnectionTransport, Door, LinkOpener
 from spech.sip.transport.stream import accept_tcp, open_tcp
 from spech.sip.transport.stream import listen as listen_tcp
 from spech.sip.transport.tls import TlsAcceptor, TlsConnector, TlsSettings
@@ -335,7 +335,7 @@ async def open_endpoint(
     with _sockets(listen, acceptor) as sockets:
         secure = TlsConnector(tls)
         web = WebSocketConnector(websocket_path, secure)
-        openers: dict[str, Opener] = {
+        openers: dict[str, LinkOpener] = {
             "tcp": open_tcp,
             "tls": secure.open_link,
             "ws": web.open_plain,

@@ -16,7 +16,7 @@ from spech.sip.dialog.capabilities import (
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.general import receive_instant_message, receive_options
 from spech.sip.dialog.identity import Identity
-from spech.sip.dialog.requests import Done
+from spech.sip.dialog.requests import RequestDone
 from spech.sip.dialog.standalone import StandaloneRequest
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.uri import Uri
@@ -50,7 +50,7 @@ class Services:
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-        done: Done,
+        done: RequestDone,
     ) -> StandaloneRequest:
         """Send a request outside any dialog; ``done`` hears how it ends."""
         return StandaloneRequest(

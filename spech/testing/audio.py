@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spech.audio.dtmf import DigitDetector
-
-Pcm = bytes | bytearray | NDArray[np.int16]
+from spech.media.playback import Pcm
 
 #: What :func:`level` returns for digital silence, in dBFS.
 SILENCE = -100.0
@@ -187,7 +186,7 @@ def sine(frequency: float, rate: int, seconds: float, *, level: float = -15.0) -
 
 
 def _integers(pcm: Pcm) -> NDArray[np.int16]:
-    return np.frombuffer(pcm, dtype="<i2") if isinstance(pcm, (bytes, bytearray)) else pcm
+    return pcm if isinstance(pcm, np.ndarray) else np.frombuffer(pcm, dtype="<i2")
 
 
 def _decibel(mean_square: float) -> float:

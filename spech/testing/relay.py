@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 import trio
 
+from spech.addresses import Address
+
 #: Delay in seconds of a packet that others overtake, and the largest delay of a second copy.
 HELD_BACK = 0.05
 
 _LARGEST = 65536
 _MOST_WAITING = 10000
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

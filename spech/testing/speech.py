@@ -16,7 +16,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from spech.testing.audio import Pcm, samples
+from spech.media.playback import Pcm
+from spech.testing.audio import samples
 
 #: Sentences of the Harvard list (IEEE 1969), which balances the sounds of English.
 SENTENCES = (

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spech.testing.audio import Pcm, Tone, assert_tone
+from spech.media.playback import Pcm
+from spech.testing.audio import Tone, assert_tone
 
 #: Length in seconds of each stretch that is searched for a tone, and how many are searched.
 _WINDOW = 0.5

@@ -17,7 +17,7 @@ from spech.addresses import Address
 from spech.errors import LocalProtocolError
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.dialog.event import Event
-from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow, Outgoing
 
@@ -36,7 +36,7 @@ class Packet:
     lost: bool
 
     @property
-    def message(self) -> Message:
+    def message(self) -> SipMessage:
         """The datagram, parsed."""
         return parse(self.data)
 
@@ -58,7 +58,7 @@ class Peer:
     def __init__(self, wire: FakeWire, address: Address, agent: UserAgent | None) -> None:
         self.address = address
         self.events: list[Event] = []
-        self.inbox: list[Message] = []
+        self.inbox: list[SipMessage] = []
         #: Called with each event, so that a test can react at once.
         self.on_event: Callable[[Event], None] = lambda event: None
         self._wire = wire
@@ -79,7 +79,7 @@ class Peer:
         """The flow from here to ``other``."""
         return Flow("udp", self.address, other.address)
 
-    def send(self, message: Message, other: Peer) -> None:
+    def send(self, message: SipMessage, other: Peer) -> None:
         """Put a message on the wire."""
         self._wire.carry(Outgoing(bytes(message), self.flow_to(other)))
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.message.display import displayable, escaped
-from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, masked_data
 from spech.sip.transaction.flow import host_port
@@ -126,7 +126,7 @@ def _response(message: Response, changed: bool) -> tuple[str, str]:
     return _AGREED
 
 
-def _direction(message: Message) -> str:
+def _direction(message: SipMessage) -> str:
     """What an offer asks for; empty for a message without one."""
     if not message.body:
         return ""

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from spech.cli import main
-from spech.cli.call import Outcome, Plan
+from spech.cli.call import CallResult, Plan
 
 TARGET = "sip:600@127.0.0.1:9"
 
@@ -19,7 +19,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """What `spech call` was about to do; nothing is done."""
     plans: list[Plan] = []
 
-    async def place(plan: Plan, outcome: Outcome, console: object) -> None:
+    async def place(plan: Plan, outcome: CallResult, console: object) -> None:
         plans.append(plan)
 
     # The name spech.cli.call is the command, not its module.

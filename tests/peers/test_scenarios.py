@@ -15,7 +15,7 @@ import trio
 
 from spech import Account, Call, IncomingCall, Phone, PortRange, open_phone
 from spech.sip.message.headers import AuthHeader
-from spech.sip.message.message import Message, Request
+from spech.sip.message.message import Request, SipMessage
 from spech.sip.message.parser import parse
 from spech.testing.plugin import unavailable
 from spech.testing.waiting import first, until
@@ -72,7 +72,7 @@ def _text(scenario: str) -> str:
     return (SCENARIOS / f"{scenario}.xml").read_text()
 
 
-def exchanged(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[Message]:
+def exchanged(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[SipMessage]:
     """What we sent or received in a call, retransmissions left out."""
     datagrams = dict.fromkeys(
         entry.data

@@ -22,7 +22,8 @@ from spech import (
     open_conference,
     open_phone,
 )
-from spech.testing.audio import Pcm, assert_silence, assert_tone, read_wav, samples, sine
+from spech.media.playback import Pcm
+from spech.testing.audio import assert_silence, assert_tone, read_wav, samples, sine
 from spech.testing.talk import listen, talk
 
 LOOPBACK = ("127.0.0.1", 0)

@@ -13,7 +13,7 @@ from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
 from spech.sip.dialog.identity import Identity
 from spech.sip.message.headers import Headers, NameAddr
-from spech.sip.message.message import Message, Request, Response, response_to
+from spech.sip.message.message import Request, Response, SipMessage, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow, Outgoing
@@ -56,7 +56,7 @@ class Pair:
         return agent.invite(identity, target, flows, media("10.0.0.1"), self.wire.now)
 
     @staticmethod
-    def read(outgoing: Outgoing) -> Message:
+    def read(outgoing: Outgoing) -> SipMessage:
         return parse(outgoing.data)
 
     def incoming(self) -> Session:
@@ -124,7 +124,7 @@ class Pair:
         self.bob.send(response, self.alice)
 
     def ask(
-        self, method: str, heard: Message, *headers: tuple[str, str], body: bytes = b""
+        self, method: str, heard: SipMessage, *headers: tuple[str, str], body: bytes = b""
     ) -> None:
         """Bob, played by the test, sends the first request of his in the dialog of ``heard``.
 

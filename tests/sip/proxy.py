@@ -6,7 +6,7 @@ import hashlib
 
 from spech.addresses import Address
 from spech.sip.message.headers import Headers, NameAddr
-from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow, Outgoing
 from spech.testing.wire import FakeWire, Peer
@@ -36,7 +36,7 @@ class Proxy(Peer):
         else:
             self._pass_on(message)
 
-    def _carry(self, message: Message, host: str, port: int | None) -> None:
+    def _carry(self, message: SipMessage, host: str, port: int | None) -> None:
         flow = Flow("udp", self.address, (host, port or 5060))
         self._wire.carry(Outgoing(bytes(message), flow))
 

@@ -13,7 +13,7 @@ from spech.sip.message.grammar import find_parameter, parse_parameters
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
 
-_Session = TypeVar("_Session", bound=Leg)
+_Leg = TypeVar("_Leg", bound=Leg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def embedded(uri: Uri) -> Replaces | None:
     return None
 
 
-def replaced(request: Request, sessions: Iterable[_Session]) -> _Session | None:
+def replaced(request: Request, sessions: Iterable[_Leg]) -> _Leg | None:
     """The session that an INVITE replaces; None where it has no Replaces (section 3).
 
     Raises:

@@ -15,7 +15,7 @@ from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import ClientTransaction
 
 #: Called with the outcome of a request: status, the response (None where none came), the time.
-Done = Callable[[int, Response | None, float], None]
+RequestDone = Callable[[int, Response | None, float], None]
 #: Requests that go to all flows at once after so many seconds without a response. They may arrive
 #: twice without harm.
 _SPREAD: Final = frozenset({"BYE", "PRACK"})
@@ -45,7 +45,7 @@ class DialogRequest(Attempts):
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-        done: Done | None = None,
+        done: RequestDone | None = None,
     ) -> None:
         super().__init__(context, identity)
         self.method = method

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from spech.sip.dialog.attempts import Attempts
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.identity import Identity
-from spech.sip.dialog.requests import Done
+from spech.sip.dialog.requests import RequestDone
 from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
@@ -29,7 +29,7 @@ class StandaloneRequest(Attempts):
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
         contact: bool = False,
-        done: Done,
+        done: RequestDone,
     ) -> None:
         super().__init__(context, identity)
         self.call_id = context.ids.call_id()

@@ -333,7 +333,7 @@ class Response(_Accessors):
         return self._summarise(f"{self.status} {self.reason}")
 
 
-Message = Request | Response
+SipMessage = Request | Response
 
 
 def response_to(

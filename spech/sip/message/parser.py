@@ -23,7 +23,7 @@ from spech.sip.message.grammar import (
 )
 from spech.sip.message.headers import Headers
 from spech.sip.message.ids import MAGIC_COOKIE
-from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.uri import Uri
 
 #: The longest message in bytes: the most that a UDP datagram can hold.
@@ -55,7 +55,7 @@ _NO_DIALOG: Final = frozenset({"ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "OPTIO
 _UNUSABLE: Final = Uri("sip", None, "unusable.invalid")
 
 
-def parse(data: bytes) -> Message:
+def parse(data: bytes) -> SipMessage:
     """Parse one message: a datagram, or a message from a :class:`StreamFramer`.
 
     Bytes after the body are dropped; without Content-Length the body is the rest of the datagram
@@ -210,7 +210,7 @@ def content_length(headers: Headers) -> int | None:
     return read_number(values[0], 2**32 - 1, "Content-Length")
 
 
-def validate(message: Message) -> None:
+def validate(message: SipMessage) -> None:
     """Check a parsed message against the rules of RFC 3261.
 
     Raises:

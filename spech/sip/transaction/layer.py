@@ -18,9 +18,9 @@ from spech.sip.transaction.timers import TimerSet
 from spech.sip.transaction.transaction import (
     ClientTransaction,
     ClientUser,
-    Key,
     ServerTransaction,
     Transaction,
+    TransactionKey,
 )
 
 #: Bytes of the longest request that goes by UDP where the path's MTU is unknown (RFC 3261 18.1.1).
@@ -45,8 +45,8 @@ class TransactionLayer:
         self._timers = timers
         self._send = send
         self._shares = Shares(limit)
-        self._clients: dict[Key, ClientTransaction] = {}
-        self._servers: dict[Key, ServerTransaction] = {}
+        self._clients: dict[TransactionKey, ClientTransaction] = {}
+        self._servers: dict[TransactionKey, ServerTransaction] = {}
         #: The first copy of each INVITE outside dialogs that is in progress.
         self._first: dict[tuple[str, str | None, int], ServerTransaction] = {}
         #: Peers without TCP, learned from requests that were too long for UDP.
@@ -187,7 +187,7 @@ def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
     return request.replace(headers=headers), replace(flow, transport="tcp")
 
 
-def server_key(request: Request, method: str) -> Key:
+def server_key(request: Request, method: str) -> TransactionKey:
     """The key of a server transaction (RFC 3261 17.2.3)."""
     via = request.via
     branch = via.branch or ""

@@ -18,7 +18,7 @@ from spech.sip.transaction.state import Action, Input, TransactionState
 from spech.sip.transaction.timers import PATIENCE, T1, T2, T4, TimerSet
 
 #: (branch, sent-by, method), or the headers that identify a request of an RFC 2543 peer.
-Key = tuple[str, ...]
+TransactionKey = tuple[str, ...]
 
 
 class ClientUser(Protocol):
@@ -44,7 +44,7 @@ class Transaction:
     def __init__(
         self,
         request: Request,
-        key: Key,
+        key: TransactionKey,
         flow: Flow,
         state: TransactionState,
         timers: TimerSet,
@@ -148,7 +148,7 @@ class ClientTransaction(Transaction):
     def __init__(
         self,
         request: Request,
-        key: Key,
+        key: TransactionKey,
         flow: Flow,
         user: ClientUser,
         timers: TimerSet,
@@ -251,7 +251,7 @@ class ServerTransaction(Transaction):
     def __init__(
         self,
         request: Request,
-        key: Key,
+        key: TransactionKey,
         flow: Flow,
         timers: TimerSet,
         send: Callable[[Outgoing], None],

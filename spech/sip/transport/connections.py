@@ -58,7 +58,7 @@ class Link(Protocol):
 
 
 #: Connects to the flow's remote address; leaving the block closes.
-Opener = Callable[[Flow], AbstractAsyncContextManager[Link]]
+LinkOpener = Callable[[Flow], AbstractAsyncContextManager[Link]]
 #: Makes a link of an accepted stream.
 Acceptor = Callable[[trio.SocketStream], AbstractAsyncContextManager[Link]]
 
@@ -203,7 +203,7 @@ class ConnectionTransport:
         self,
         doors: Sequence[Door],
         addresses: Sequence[Address],
-        openers: Mapping[str, Opener],
+        openers: Mapping[str, LinkOpener],
         rng: random.Random,
         budget: ConnectionBudget | None = None,
     ) -> None:

@@ -23,13 +23,13 @@ PONG_SECONDS: Final = 10.0
 _READ: Final = 65_536
 _BACKLOG: Final = 128
 
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+ByteStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class StreamLink:
     """Messages on a byte stream, with the keepalive of RFC 5626 3.5.1."""
 
-    def __init__(self, stream: Stream, names: frozenset[str] = frozenset()) -> None:
+    def __init__(self, stream: ByteStream, names: frozenset[str] = frozenset()) -> None:
         #: The names in the other end's certificate.
         self.names = names
         self._stream = stream

@@ -12,7 +12,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from spech.sip.message.parser import MAX_MESSAGE
 from spech.sip.transaction.flow import Flow, host_port
 from spech.sip.transport.connections import Link
-from spech.sip.transport.stream import CONNECT_SECONDS, PONG_SECONDS, Stream, connect
+from spech.sip.transport.stream import CONNECT_SECONDS, PONG_SECONDS, ByteStream, connect
 from spech.sip.transport.tls import TlsConnector
 
 _SUBPROTOCOL: Final = "sip"
@@ -82,7 +82,7 @@ class WebSocketConnector:
             yield link
 
     @asynccontextmanager
-    async def _upgraded(self, stream: Stream, flow: Flow) -> AsyncIterator[Link]:
+    async def _upgraded(self, stream: ByteStream, flow: Flow) -> AsyncIterator[Link]:
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_SECONDS):

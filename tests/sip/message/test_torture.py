@@ -13,7 +13,7 @@ from spech.errors import RemoteProtocolError
 from spech.sip.agent import UserAgent
 from spech.sip.description import sdp
 from spech.sip.message.framing import StreamFramer
-from spech.sip.message.message import Message, Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse, salvage, validate
 from spech.sip.transaction.flow import Flow
 from spech.sip.transaction.timers import PATIENCE
@@ -36,12 +36,12 @@ class Case:
     answer: int | None
     refused: int | None = None
     parse: bool = False
-    read: Callable[[Message], object] = lambda message: None
+    read: Callable[[SipMessage], object] = lambda message: None
     value: object = None
     cut: int | None = 1
 
 
-def named(message: Message) -> tuple[object, ...]:
+def named(message: SipMessage) -> tuple[object, ...]:
     """The long header names that a short one or an odd spelling stands for."""
     assert isinstance(message, Request)
     return (
@@ -62,7 +62,7 @@ def named(message: Message) -> tuple[object, ...]:
     )
 
 
-def wide(message: Message) -> tuple[object, ...]:
+def wide(message: SipMessage) -> tuple[object, ...]:
     """Unusual characters wherever they may stand."""
     assert isinstance(message, Request)
     return (
@@ -79,35 +79,35 @@ def wide(message: Message) -> tuple[object, ...]:
     )
 
 
-def uri(message: Message) -> tuple[object, ...]:
+def uri(message: SipMessage) -> tuple[object, ...]:
     """The parts of the Request-URI."""
     assert isinstance(message, Request)
     return (message.uri.user, message.uri.host, message.uri.port, message.uri.headers)
 
 
-def method(message: Message) -> str:
+def method(message: SipMessage) -> str:
     """The method."""
     assert isinstance(message, Request)
     return message.method
 
 
-def contacts(message: Message) -> list[str]:
+def contacts(message: SipMessage) -> list[str]:
     """The Contact values as they would be written."""
     return [str(contact) for contact in message.contacts]
 
 
-def vias(message: Message) -> list[tuple[str, str, int | None, str | None]]:
+def vias(message: SipMessage) -> list[tuple[str, str, int | None, str | None]]:
     """Transport, sent-by and ``received`` of all Via values."""
     return [(via.transport, via.host, via.port, via.received) for via in message.vias]
 
 
-def connections(message: Message) -> list[str | None]:
+def connections(message: SipMessage) -> list[str | None]:
     """The addresses that media are sent to."""
     session = sdp.parse(message.body)
     return [media.connection or session.connection for media in session.media]
 
 
-def reason(message: Message) -> tuple[int, str]:
+def reason(message: SipMessage) -> tuple[int, str]:
     """Status and phrase."""
     assert isinstance(message, Response)
     return message.status, message.reason
