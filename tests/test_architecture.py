@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+_CAMEL_CASE = re.compile("_?[A-Z][A-Za-z]*[a-z]")
 
 #: Forbidden imports: the importing module and the imported one.
 UPWARD = {
@@ -70,3 +74,24 @@ def test_every_file_has_its_floor() -> None:
         files = [path for path in package.parent.glob("*.py") if path != package]
         if len(files) > 1:
             assert ".".join(package.parent.relative_to(ROOT).parts) in covered
+
+
+def test_a_name_of_a_type_means_one_thing() -> None:
+    """So that a search for a class, or for the alias of a type, finds it and nothing else."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "spech").rglob("*.py")):
+        for name in _types(ast.parse(path.read_text())):
+            places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def _types(module: ast.Module) -> Iterator[str]:
+    """The classes of a module, and its aliases, which are in CamelCase as classes are."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+    for statement in module.body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name) and _CAMEL_CASE.fullmatch(target.id):
+                    yield target.id
