@@ -41,8 +41,8 @@ class VoiceActivity:
         whole = dbfs(pcm)
         wide = pcm.astype(np.int32)
         changes = dbfs(np.clip(wide[1:] - wide[:-1], -32768, 32767).astype(np.int16))
-        louder = whole - self._whole.follow(whole) > _ABOVE
-        brighter = changes - self._changes.follow(changes) > _ABOVE
+        louder = whole - self._whole.update(whole) > _ABOVE
+        brighter = changes - self._changes.update(changes) > _ABOVE
         self.noisy = not (louder or brighter) or whole < _SILENCE
         if not self.noisy:
             self._hangover = _HANGOVER
@@ -85,7 +85,7 @@ class _Floor:
         self._count = 0
         self._level = _LOUDEST_NOISE
 
-    def follow(self, level: float) -> float:
+    def update(self, level: float) -> float:
         """Process the level of a tick; return that of the noise."""
         self._sum += level
         self._count += 1

@@ -46,7 +46,7 @@ class Meter:
         self._shown = SILENCE
         self._at = 0.0
 
-    def note(self, frame: Samples) -> None:
+    def measure(self, frame: Samples) -> None:
         """Take the next 20 ms."""
         self._frames.append(frame)
 

@@ -122,7 +122,7 @@ class RoomLine:
             self._forget()
             self._rate = rate
         far = self._volume.process(far)
-        self._meter.note(far)
+        self._meter.measure(far)
         said = far if near is None else self._joint.process(np.add(near, far, dtype=np.int32))
         for feed in self._feeds.values():
             feed.put(said)

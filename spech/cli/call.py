@@ -92,7 +92,7 @@ class CallResult:
     #: The quality in one line; not a field, and so not a key of the JSON.
     summary = ""
 
-    def take(self, call: Call) -> None:
+    def copy_from(self, call: Call) -> None:
         """Copy the results of ``call``; called when it is over, or about to be."""
         self.codec = call.codec
         self.encrypted = call.encrypted
@@ -293,7 +293,7 @@ async def place(plan: Plan, outcome: CallResult, console: Console) -> None:
                         await _converse(call, plan, outcome)
                         nursery.cancel_scope.cancel()
                 finally:
-                    outcome.take(call)
+                    outcome.copy_from(call)
     finally:
         if plan.trace is not None and call is not None:  # Includes the response to our BYE.
             write_private(plan.trace, call.capture())

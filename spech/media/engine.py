@@ -285,7 +285,7 @@ class Media:
             speaking = self._utterances.feed(heard)
             if speaking is not None:
                 self.on_event(SpeechChanged(speaking))
-        heard = self.voices.listen(heard)
+        heard = self.voices.process_heard(heard)
         # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
         microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
         if self._sending and self._stream.ready and self._stream.protection.ready:

@@ -123,18 +123,18 @@ class Voices:
 
     # The clock
 
-    def listen(self, heard: Samples) -> Samples:
+    def process_heard(self, heard: Samples) -> Samples:
         """Apply the speaker's gain to a tick of the peer's sound, and measure its level."""
         if self._speaker is not None:
             heard = self._speaker.process(heard)
-        self._heard.note(heard)
+        self._heard.measure(heard)
         return heard
 
     def exchange(self, heard: Samples, rate: int, silence: Samples) -> Samples:
         """Deliver one tick of the peer's sound, and return the tick that is for the peer.
 
         Args:
-            heard: what :meth:`listen` returned.
+            heard: what :meth:`process_heard` returned.
             rate: sampling rate of all three sounds, in Hz.
             silence: a tick of silence.
         """
@@ -157,7 +157,7 @@ class Voices:
         spoken = mix(frames, len(silence)) if frames and not self.muted else silence
         if self._microphone is not None:
             spoken = self._microphone.process(spoken)
-        self._spoken.note(spoken)
+        self._spoken.measure(spoken)
         return spoken
 
     def discard(self) -> None:

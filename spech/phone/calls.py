@@ -158,7 +158,7 @@ class Calls:
                     referral=referral,
                     headers=headers + self._dialling.hidden_headers if anonymous else headers,
                 )
-                queue = self.listen(session)
+                queue = self.open_queue(session)
             driver = self._driver(session, media, remote, negotiator)
             async with self._run(driver, queue) as call:
                 yield call
@@ -289,7 +289,7 @@ class Calls:
 
     # ------------------------------------------------------------------ what the stack reports
 
-    def listen(self, session: Session) -> EventQueue:
+    def open_queue(self, session: Session) -> EventQueue:
         """Queue what the stack reports about ``session`` from now on."""
         queue = self._queues[session] = EventQueue()
         return queue

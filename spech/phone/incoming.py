@@ -150,7 +150,7 @@ class IncomingQueue:
         if status is not None:
             session.hang_up(now, status=status)
             return
-        incoming = IncomingCall(self._calls, session, self._calls.listen(session))
+        incoming = IncomingCall(self._calls, session, self._calls.open_queue(session))
         self._arrivals_in.send_nowait(incoming)
         session.ring(now)
 

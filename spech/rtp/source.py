@@ -88,7 +88,7 @@ class SourceFilter:
             self._candidates.clear()
             self.learning = True
 
-    def follow(self, source: Address, now: float) -> None:
+    def latch(self, source: Address, now: float) -> None:
         """Latch onto a source that has proved to be the peer, by the certificate it has shown."""
         self.latched = source
         self.heard = now
@@ -123,7 +123,7 @@ class SourceFilter:
         else:
             believed = source[0] == negotiated[0]
         if believed:
-            self.follow(source, now)
+            self.latch(source, now)
         return believed
 
     def tick(self, now: float) -> None:
@@ -144,7 +144,7 @@ class SourceFilter:
         age = now - self._since
         if self._symmetric and age >= LONG_PROBATION and packets >= _LONG_PROBATION_PACKETS:
             self._replaced = None
-            self.follow(source, now)
+            self.latch(source, now)
             return True
         return self.latched is None and age < LONG_PROBATION
 

@@ -170,7 +170,7 @@ class Stream:
             self._rtcp_destination = source
             return
         before = self._source.destination
-        self._source.follow(source, self._now)
+        self._source.latch(source, self._now)
         self._follow_source(before)
 
     def _follow_key(self) -> None:

@@ -54,7 +54,7 @@ class Accounts:
         except VaultError as error:
             _log.error("%s", error)
             self._fault = str(error)
-        self._lines.follow(self._all)
+        self._lines.set_accounts(self._all)
 
     async def save(self, account: StoredAccount, *, keep_password: bool = False) -> str:
         """Try the account with a real REGISTER; store and use it only after a 200.
@@ -140,7 +140,7 @@ class Accounts:
             except VaultError as error:
                 raise Refused("vault_damaged", str(error)) from error
         self._settings = settings
-        self._lines.follow(accounts)
+        self._lines.set_accounts(accounts)
 
     async def _open_vault(self) -> None:
         """Read a damaged vault again: it may have been repaired since."""

@@ -57,7 +57,7 @@ class Lines:
             raise no_such_account()
         return line
 
-    def follow(self, accounts: Sequence[StoredAccount]) -> None:
+    def set_accounts(self, accounts: Sequence[StoredAccount]) -> None:
         """Have a line for each of ``accounts``: those of others close, one that changed is new."""
         before = self._lines
         self._lines = {}

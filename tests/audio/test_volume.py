@@ -105,15 +105,15 @@ def test_automatic_gain_off_leaves_manual_gain_exact() -> None:
 def test_the_peak_meter_falls_slowly() -> None:
     meter = Meter()
     assert meter.peak(9.0) == meter.level == SILENCE
-    meter.note(np.array([0, -32768], np.int16))
+    meter.measure(np.array([0, -32768], np.int16))
     assert meter.peak(10.0) == 0
     for _ in range(5):
-        meter.note(np.zeros(160, np.int16))
+        meter.measure(np.zeros(160, np.int16))
     assert meter.peak(10.5) == pytest.approx(-10)
-    meter.note(tone((500,), 1, 8000, level=-6.01))
+    meter.measure(tone((500,), 1, 8000, level=-6.01))
     assert meter.peak(10.6) == pytest.approx(-3, abs=0.05)
     for _ in range(5):
-        meter.note(np.zeros(160, np.int16))
+        meter.measure(np.zeros(160, np.int16))
     assert meter.peak(100.0) == meter.level == SILENCE
     assert peak(np.zeros(10, np.int16)) == peak(np.zeros(0, np.int16)) == SILENCE
     assert peak(tone((500,), 1, 8000, level=-13.01)) == pytest.approx(-10, abs=0.05)

@@ -217,7 +217,7 @@ def test_without_symmetric_rtp_only_the_negotiated_address_is_used() -> None:
 def test_an_authenticated_source_is_followed_from_any_host(
     negotiated: Filter,
 ) -> None:
-    negotiated.source.follow(STRANGER, 101.0)
+    negotiated.source.latch(STRANGER, 101.0)
     assert negotiated.source.destination == STRANGER
     assert negotiated.hears(STRANGER, 101.1)
 

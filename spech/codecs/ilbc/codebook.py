@@ -83,14 +83,14 @@ class Block:
     Attributes:
         number: of its row in the frame's vectors and gains.
         subframe: that it lies in.
-        place: its samples, the last one first where it is predicted backwards.
+        span: its samples, the last one first where it is predicted backwards.
         known: the samples that it is predicted from, in the same direction.
         memory: how many samples its codebook is made from; before ``known`` there are zeros.
     """
 
     number: int
     subframe: int
-    place: slice
+    span: slice
     known: slice
     memory: int
 
@@ -100,7 +100,7 @@ class Block:
         return np.concatenate((np.zeros(self.memory - len(known)), known))
 
 
-def state_place(layout: Layout, start: int, first: bool) -> slice:
+def state_span(layout: Layout, start: int, first: bool) -> slice:
     """Where the start state is in the residual."""
     begin = (start - 1) * SUBFRAME + (0 if first else STATE - layout.state)
     return slice(begin, begin + layout.state)
@@ -113,7 +113,7 @@ def blocks(layout: Layout, start: int, first: bool) -> tuple[Block, ...]:
 
 
 def _blocks(layout: Layout, start: int, first: bool) -> Iterator[Block]:
-    state = state_place(layout, start, first)
+    state = state_span(layout, start, first)
     begin, end = (start - 1) * SUBFRAME, (start + 1) * SUBFRAME
     if first:
         yield Block(0, start, slice(state.stop, end), state, STATE_MEMORY)

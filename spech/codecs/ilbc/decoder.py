@@ -10,7 +10,7 @@ from spech.codecs.ilbc.codebook import (
     codebook,
     construct_state,
     dequantise,
-    state_place,
+    state_span,
 )
 from spech.codecs.ilbc.filters import (
     HighPass,
@@ -58,9 +58,9 @@ class IlbcDecoder:
         residual = _residual(layout, fields, denominators[fields.start - 1])
         responses = impulse_response(denominators, SUBFRAME)
         for number, denominator in enumerate(denominators):
-            place = slice(number * SUBFRAME, (number + 1) * SUBFRAME)
-            part = all_pole(residual[place], denominator, responses[number], self._past)
-            residual[place] = part
+            span = slice(number * SUBFRAME, (number + 1) * SUBFRAME)
+            part = all_pole(residual[span], denominator, responses[number], self._past)
+            residual[span] = part
             # Invalid frames may give an unstable filter; its state must stay finite.
             self._past = np.clip(part[-ORDER:], -_LOUDEST, _LOUDEST)
         return self._high_pass.process(residual)
@@ -70,11 +70,11 @@ def _residual(layout: Layout, fields: Fields, denominator: Floats) -> Floats:
     residual = np.zeros(layout.samples)
     response = dispersion(denominator, layout.state)
     state = construct_state(fields.amplitude, fields.samples, response)
-    residual[state_place(layout, fields.start, fields.first)] = state
+    residual[state_span(layout, fields.start, fields.first)] = state
     for block in blocks(layout, fields.start, fields.first):
-        length = len(residual[block.place])
+        length = len(residual[block.span])
         vectors = codebook(block.remembered(residual), length)
         # With 20 ms, the last two of the 128 indices that fit the bits mean no vector.
         chosen = vectors[np.minimum(fields.vectors[block.number], len(vectors) - 1)]
-        residual[block.place] = dequantise(fields.gains[block.number]) @ chosen
+        residual[block.span] = dequantise(fields.gains[block.number]) @ chosen
     return residual

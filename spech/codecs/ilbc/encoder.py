@@ -18,7 +18,7 @@ from spech.codecs.ilbc.codebook import (
     codebook,
     construct_state,
     dequantise,
-    state_place,
+    state_span,
 )
 from spech.codecs.ilbc.filters import (
     HighPass,
@@ -86,25 +86,25 @@ class IlbcEncoder:
         indices, synthesis, weighting = self._predict(sound)
         residual = self._residual(sound, synthesis)
         start, first = self._locate(residual)
-        place = state_place(layout, start, first)
+        span = state_span(layout, start, first)
         response = dispersion(synthesis[start - 1], layout.state)
         amplitude, samples = _search_state(
-            residual[place], response, weighting[start - 1 : start + 1], place.start
+            residual[span], response, weighting[start - 1 : start + 1], span.start
         )
         decoded = np.zeros(layout.samples)
-        decoded[place] = construct_state(amplitude, samples, response)
+        decoded[span] = construct_state(amplitude, samples, response)
         shapes = impulse_response(weighting, SUBFRAME)
         vectors = np.zeros((layout.blocks, STAGES), np.int64)
         gains = np.zeros((layout.blocks, STAGES), np.int64)
         for block in blocks(layout, start, first):
-            target = residual[block.place]
+            target = residual[block.span]
             choices = codebook(block.remembered(decoded), len(target))
             weight = _product(shapes[block.subframe], len(target))
             allowed = _SECOND_CHOICE if block.number == 1 else None
             vectors[block.number], gains[block.number] = _search(
                 weight @ target, choices @ weight.T, allowed
             )
-            decoded[block.place] = dequantise(gains[block.number]) @ choices[vectors[block.number]]
+            decoded[block.span] = dequantise(gains[block.number]) @ choices[vectors[block.number]]
         return layout.pack(Fields(indices, start, first, amplitude, samples, vectors, gains))
 
     def _predict(self, sound: Floats) -> tuple[Integers, Floats, Floats]:
@@ -144,7 +144,7 @@ class IlbcEncoder:
         rows = squares.reshape(-1, SUBFRAME)
         energy = rows[:-1] @ _FRONT + rows[1:] @ _FRONT[::-1]
         start = 1 + int(np.argmax(energy * _PREFERENCE[layout.mode]))
-        early, late = (squares[state_place(layout, start, first)].sum() for first in (True, False))
+        early, late = (squares[state_span(layout, start, first)].sum() for first in (True, False))
         return start, bool(early > late)
 
 

@@ -101,7 +101,7 @@ class Invitation(Attempts):
 
     def _changed(self) -> None:
         self._record = None
-        self._session.changed()
+        self._session.report_change()
 
     def redirect(self, target: Uri, flows: Sequence[Flow], now: float) -> None:
         """Call a target of a 3xx."""

@@ -167,7 +167,7 @@ class Renegotiation:
     def _refresh_target(self, response: Response) -> None:
         self._dialog.refresh_target(response)
         self._context.locate(self._dialog)
-        self._session.changed()
+        self._session.report_change()
 
     def _refused(self, status: int, response: Response | None, now: float) -> None:
         request, self._pending = self._pending, None

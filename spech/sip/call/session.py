@@ -145,7 +145,7 @@ class Session:
         if state is not self._state:
             self._state = state
             self.context.note(self.call_id, f"now {state.name}: {state.value}")
-            self.changed()
+            self.report_change()
 
     def __str__(self) -> str:
         return "the session"
@@ -291,7 +291,7 @@ class Session:
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
-        self.changed()
+        self.report_change()
         self.context.emit(InviteReceived(self))
 
     def ring(self, now: float) -> None:
@@ -440,7 +440,7 @@ class Session:
             case _:
                 return None
 
-    def changed(self) -> None:
+    def report_change(self) -> None:
         """Report that the farewell record may have changed."""
         self._changed(self)
 
@@ -582,7 +582,7 @@ class Session:
             return
         if dialog is self.dialog and self.is_up:
             self.context.locate(dialog)
-            self.changed()
+            self.report_change()
         match request.method:
             case "BYE":
                 self._receive_bye(transaction, now)

@@ -180,8 +180,8 @@ class Dialog:
             for flow in located or self._direct()
             if first.transport in _CLEAR or flow.transport == first.transport
         ]
-        place = (first.transport, first.remote)
-        others = [flow for flow in onward if (flow.transport, flow.remote) != place]
+        address = (first.transport, first.remote)
+        others = [flow for flow in onward if (flow.transport, flow.remote) != address]
         hidden = _is_hidden(self.next_hop.host, first.remote[0])
         if self.bound_to_flow or hidden or len(others) < len(onward):
             flows = (first, *others, *further)
