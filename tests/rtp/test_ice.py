@@ -272,7 +272,7 @@ def test_a_path_is_found_despite_losses(behind: str, seed: int) -> None:
     assert not callee.ice.controlling
 
 
-def test_two_symmetric_nats_end_without_a_path() -> None:
+def test_ice_fails_between_two_symmetric_nats() -> None:
     network, caller, callee = make(1, symmetric(), Nat("203.0.113.2", symmetric=True))
     assert not connect(caller, callee)
     assert caller.ice.state is callee.ice.state is IceState.FAILED

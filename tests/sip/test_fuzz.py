@@ -55,7 +55,7 @@ def read_head(head: bytes) -> object:
         max_size=5,
     )
 )
-def test_usual_heads_are_read_as_any_head(lines: list[str]) -> None:
+def test_the_fast_path_for_heads_agrees_with_the_full_parser(lines: list[str]) -> None:
     """A usual head is read by a shorter way; bare line feeds lead by the longer one."""
     head = "\n".join(["OPTIONS sip:x SIP/2.0", *lines, "CSeq: 1 OPTIONS"]).encode()
     assert read_head(head.replace(b"\n", b"\r\n")) == read_head(head)
@@ -101,7 +101,7 @@ def run_out(agent: UserAgent, now: float) -> None:
 
 @settings(PROPERTY, max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(CORPUS), WOUNDS), min_size=1, max_size=4))
-def test_agent_survives_damaged_messages(messages: list[tuple[bytes, list[Wound]]]) -> None:
+def test_the_agent_survives_damaged_messages(messages: list[tuple[bytes, list[Wound]]]) -> None:
     agent = UserAgent(random.Random(1))
     for data, wounds in messages:
         agent.receive_message(damaged(data, wounds), FLOW, 0.0)
@@ -113,7 +113,7 @@ def test_agent_survives_damaged_messages(messages: list[tuple[bytes, list[Wound]
 
 @settings(PROPERTY, max_examples=300)
 @given(st.lists(st.tuples(st.integers(100, 699), WOUNDS), min_size=1, max_size=4))
-def test_agent_survives_damaged_answers(answers: list[tuple[int, list[Wound]]]) -> None:
+def test_the_agent_survives_damaged_responses(answers: list[tuple[int, list[Wound]]]) -> None:
     agent = UserAgent(random.Random(1))
     alice = Identity(NameAddr(Uri.parse("sip:alice@192.0.2.200")), "alice", "secret", agent.rng)
     agent.invite(alice, Uri.parse("sip:bob@192.0.2.200"), [FLOW], media, 0.0)
@@ -133,7 +133,7 @@ def test_agent_survives_damaged_answers(answers: list[tuple[int, list[Wound]]]) 
 
 @settings(PROPERTY, max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(CORPUS), WOUNDS), max_size=3), st.integers(1, 2000))
-def test_framer_survives_damaged_streams(
+def test_the_framer_survives_damaged_streams(
     messages: list[tuple[bytes, list[Wound]]], size: int
 ) -> None:
     data = b"".join(damaged(one, wounds) for one, wounds in messages)

@@ -29,7 +29,7 @@ def offer() -> bytes:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_numbers_that_are_none_in_an_invite(scripted: Pair, number: str) -> None:
+def test_invalid_numbers_in_an_invite_do_no_harm(scripted: Pair, number: str) -> None:
     pair = scripted
     request = invite(
         ("Supported", "timer"), ("Session-Expires", number), ("Expires", number), body=offer()
@@ -41,7 +41,7 @@ def test_numbers_that_are_none_in_an_invite(scripted: Pair, number: str) -> None
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_numbers_that_are_none_in_the_answers_to_an_invite(
+def test_invalid_numbers_in_responses_to_an_invite_are_ignored(
     scripted: Pair, sdp_answer: bytes, number: str
 ) -> None:
     pair = scripted
@@ -64,7 +64,7 @@ def test_numbers_that_are_none_in_the_answers_to_an_invite(
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_numbers_that_are_none_among_the_formats(
+def test_invalid_numbers_among_formats_are_ignored(
     scripted: Pair, sdp_answer: bytes, number: str
 ) -> None:
     pair = scripted
@@ -77,7 +77,7 @@ def test_numbers_that_are_none_among_the_formats(
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, "9" * 400])
-def test_numbers_that_are_none_for_a_registration(number: str) -> None:
+def test_invalid_numbers_in_responses_to_a_register_are_ignored(number: str) -> None:
     wire = FakeWire(seed=2)
     alice = wire.peer("10.0.0.1")
 
@@ -98,7 +98,7 @@ def test_numbers_that_are_none_for_a_registration(number: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["6.6.6.6", "10.0.0.2"])
-def test_a_flood_of_messages_hides_no_bye(scripted: Pair, sdp_answer: bytes, source: str) -> None:
+def test_a_bye_is_handled_during_a_flood(scripted: Pair, sdp_answer: bytes, source: str) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -163,7 +163,7 @@ def test_every_final_response_has_a_to_tag(
     assert pair.bob.take(f"{status} {method}").to.tag  # RFC 3261 8.2.6.2
 
 
-def test_an_answer_after_the_flow_broke(scripted: Pair) -> None:
+def test_a_response_after_its_flow_broke_is_handled(scripted: Pair) -> None:
     pair = scripted
     session = called(pair, invite(body=offer())).session
     agent = pair.alice.agent
@@ -175,9 +175,7 @@ def test_an_answer_after_the_flow_broke(scripted: Pair) -> None:
     pair.quiet()
 
 
-def test_a_datagram_that_is_refused_costs_its_own_transaction_only(
-    scripted: Pair, sdp_answer: bytes
-) -> None:
+def test_a_refused_datagram_ends_only_its_transaction(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     first = pair.call()
     pair.wire.run(0.1)
@@ -202,7 +200,7 @@ def test_a_datagram_that_is_refused_costs_its_own_transaction_only(
     assert first.state is SessionState.RINGING
 
 
-def test_ended_calls_are_let_go(pair: Pair) -> None:
+def test_ended_calls_are_released(pair: Pair) -> None:
     live = pair.established()
     for _ in range(200):
         pair.alice.events.clear()
@@ -259,7 +257,7 @@ def test_a_request_out_of_order_is_refused(scripted: Pair, sdp_answer: bytes) ->
         ("", 5070, (None, None)),
     ],
 )
-def test_responses_go_where_the_via_asks(
+def test_responses_are_sent_where_the_via_says(
     scripted: Pair, parameters: str, port: int, marks: tuple[str | None, str | None]
 ) -> None:
     """RFC 3581 4: with ``rport`` to the source port, else to the port of the Via (18.2.2)."""
@@ -277,7 +275,7 @@ def test_responses_go_where_the_via_asks(
     assert (sent.via.received, sent.via.rport) == marks
 
 
-def test_an_old_ack_ends_a_refusal(scripted: Pair) -> None:
+def test_an_rfc_2543_ack_ends_a_refusal(scripted: Pair) -> None:
     """RFC 3261 17.2.3: such an ACK is told by other marks, and its To tag is ours."""
     pair = scripted
     request = invite(body=offer())
@@ -294,7 +292,7 @@ def test_an_old_ack_ends_a_refusal(scripted: Pair) -> None:
 
 
 @pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
-def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str) -> None:
+def test_an_ack_with_the_branch_of_its_invite_is_accepted(scripted: Pair, branch: str) -> None:
     """Peers of RFC 2543 do that, and some of today: the 2xx is acknowledged all the same."""
     pair = scripted
     request = invite(body=offer())
@@ -313,7 +311,7 @@ def test_an_ack_that_shares_the_branch_of_its_invite(scripted: Pair, branch: str
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "REFER"])
-def test_a_request_that_we_fail_to_handle_gets_a_final_response(
+def test_a_request_that_triggers_a_bug_gets_a_final_response(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Whatever the error is: a re-INVITE without one would block the call for good."""

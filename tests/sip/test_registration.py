@@ -44,7 +44,7 @@ def start(
     return wire, alice, registration
 
 
-def test_it_registers_refreshes_and_is_removed(registrar: Registrar) -> None:
+def test_a_registration_is_made_refreshed_and_removed(registrar: Registrar) -> None:
     wire, alice, registration = start(registrar)
     assert registration.state is RegistrationState.REGISTERED
     first, request = registrar.seen[0]
@@ -61,7 +61,7 @@ def test_it_registers_refreshes_and_is_removed(registrar: Registrar) -> None:
     assert alice.agent.get_timer() is None
 
 
-def test_the_right_password_and_the_reuse_of_the_nonce(registrar: Registrar) -> None:
+def test_a_registration_authenticates_and_reuses_the_nonce(registrar: Registrar) -> None:
     registrar.password = "secret"
     wire, _, registration = start(registrar, "secret")
     assert registration.state is RegistrationState.REGISTERED
@@ -72,7 +72,7 @@ def test_the_right_password_and_the_reuse_of_the_nonce(registrar: Registrar) -> 
     assert "nc=00000002" in (registrar.seen[2][1].headers.get("Authorization") or "")
 
 
-def test_a_stale_nonce_is_replaced_without_asking_anybody(registrar: Registrar) -> None:
+def test_a_stale_nonce_is_replaced_without_asking_the_user(registrar: Registrar) -> None:
     registrar.password = "secret"
     wire, _, registration = start(registrar, "secret")
     wire.run(270)  # The nonce lives 60 s.
@@ -80,7 +80,7 @@ def test_a_stale_nonce_is_replaced_without_asking_anybody(registrar: Registrar) 
     assert len(registrar.seen) == 4
 
 
-def test_a_password_that_was_never_right_is_refused_twice_and_not_tried_again(
+def test_a_wrong_password_is_not_retried_after_two_refusals(
     registrar: Registrar,
 ) -> None:
     registrar.password = "secret"
@@ -92,7 +92,7 @@ def test_a_password_that_was_never_right_is_refused_twice_and_not_tried_again(
     assert len(registrar.seen) == 3
 
 
-def test_an_interval_too_brief_is_lengthened(registrar: Registrar) -> None:
+def test_a_too_brief_interval_is_lengthened(registrar: Registrar) -> None:
     registrar.least = 600
     registrar.granted = 600
     _, _, registration = start(registrar)
@@ -100,7 +100,9 @@ def test_an_interval_too_brief_is_lengthened(registrar: Registrar) -> None:
     assert [request.expires for _, request in registrar.seen] == [300, 600]
 
 
-def test_silence_fails_after_timer_f_and_is_tried_again(registrar: Registrar) -> None:
+def test_a_register_without_response_fails_after_timer_f_and_is_retried(
+    registrar: Registrar,
+) -> None:
     wire = FakeWire(seed=4, loss=1.0)
     wire, _, registration = start(registrar, wire=wire)
     wire.run(31)
@@ -111,7 +113,7 @@ def test_silence_fails_after_timer_f_and_is_tried_again(registrar: Registrar) ->
     assert registration.state is RegistrationState.REGISTERED
 
 
-def test_behind_a_nat_the_address_that_was_seen_is_bound(registrar: Registrar) -> None:
+def test_the_public_address_is_bound_behind_a_nat(registrar: Registrar) -> None:
     wire = FakeWire(seed=6)
     alice = wire.peer("10.0.0.1")
     server = wire.peer("10.0.0.9", agent=False)
@@ -147,7 +149,7 @@ def test_behind_a_nat_the_address_that_was_seen_is_bound(registrar: Registrar) -
     assert invite.headers.get_all("Route") == ["<sip:10.0.0.9;lr>"]  # RFC 3608
 
 
-def test_the_registrar_says_when_to_come_back() -> None:
+def test_retry_after_is_respected() -> None:
     seen: list[float] = []
 
     def busy(request: Request, flow: Flow, now: float) -> Response:
@@ -161,7 +163,7 @@ def test_the_registrar_says_when_to_come_back() -> None:
     assert 100 <= seen[1] - seen[0] <= 121
 
 
-def test_a_phone_names_itself_for_good(registrar: Registrar) -> None:
+def test_a_phone_keeps_its_instance_id(registrar: Registrar) -> None:
     wire = FakeWire(seed=2)
     alice = wire.peer("10.0.0.1")
     server = wire.peer("10.0.0.9", screen=registrar)
@@ -197,7 +199,9 @@ def test_a_phone_names_itself_for_good(registrar: Registrar) -> None:
         ([], None, 300),
     ],
 )
-def test_how_long_we_are_bound(contacts: list[str], header: str | None, granted: int) -> None:
+def test_the_lifetime_of_a_binding_is_read(
+    contacts: list[str], header: str | None, granted: int
+) -> None:
     def answer(request: Request, flow: Flow, now: float) -> Response:
         ours = request.headers.get("Contact") or ""
         headers = [("Contact", text.format(ours=ours)) for text in contacts]
@@ -247,7 +251,7 @@ def pauses(seen: list[tuple[float, Request]]) -> list[float]:
         (439, ("Retry-After", "0")),
     ],
 )
-def test_no_word_of_a_registrar_makes_it_faster_than_the_back_off(
+def test_no_response_makes_retries_faster_than_the_back_off(
     status: int, header: tuple[str, str]
 ) -> None:
     answer, seen = answering(status, headers=(header,))
@@ -261,7 +265,7 @@ def test_no_word_of_a_registrar_makes_it_faster_than_the_back_off(
     assert max(gaps) <= 1800 + 1
 
 
-def test_an_interval_that_grows_with_each_answer_is_no_loop() -> None:
+def test_growing_minimum_intervals_cause_no_loop() -> None:
     least = iter(range(301, 10_000))
 
     def greedy(request: Request, flow: Flow, now: float) -> Response | None:
@@ -274,7 +278,7 @@ def test_an_interval_that_grows_with_each_answer_is_no_loop() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 407, 480, 500, 606])
-def test_a_refusal_after_a_first_success_is_tried_again_for_ever(status: int) -> None:
+def test_a_refusal_after_a_first_success_is_retried_forever(status: int) -> None:
     answer, seen = answering(200, *[status] * 12, 200)
     wire, _, registration = start(answer)
     wire.run(300)
@@ -310,7 +314,7 @@ def test_credentials_that_are_refused_with_403_are_forgotten_once(registrar: Reg
     assert statuses[2:] == [403, 401, 200]
 
 
-def test_servers_of_a_cluster_that_do_not_know_each_others_nonces(registrar: Registrar) -> None:
+def test_cluster_servers_may_not_know_each_others_nonces(registrar: Registrar) -> None:
     registrar.password = "secret"
     other = Registrar()
     other.password = "secret"
@@ -374,7 +378,7 @@ def changes(peer: Peer) -> list[RegistrationState]:
 
 
 @pytest.mark.parametrize("dead", [15.0, 200.0, 4000.0])
-def test_the_state_is_true_within_30_seconds_of_a_servers_death_and_return(
+def test_the_state_follows_a_servers_failure_and_return_within_30_seconds(
     registrar: Registrar, dead: float
 ) -> None:
     wire, _, registration = start(registrar)
@@ -388,7 +392,7 @@ def test_the_state_is_true_within_30_seconds_of_a_servers_death_and_return(
     assert wire.run_until(lambda: registration.state is RegistrationState.REGISTERED, 30)
 
 
-def test_a_server_that_does_not_answer_options_is_believed(registrar: Registrar) -> None:
+def test_a_server_that_ignores_options_stays_registered(registrar: Registrar) -> None:
     wire, alice, registration = start(registrar)
     wire.drop = lambda packet: packet.kind == "OPTIONS"
     wire.run(2000)
@@ -398,7 +402,7 @@ def test_a_server_that_does_not_answer_options_is_believed(registrar: Registrar)
     assert set(changes(alice)) == {RegistrationState.REGISTERED}
 
 
-def test_a_request_of_a_call_without_an_answer_makes_it_register_again(
+def test_an_unanswered_request_of_a_call_triggers_a_registration(
     registrar: Registrar,
 ) -> None:
     wire, alice, registration = start(registrar)

@@ -77,7 +77,7 @@ def target(transport: str, host: str, port: int) -> tuple[str, tuple[str, int]]:
         ("sip:localhost", None, [target("udp", "127.0.0.1", 5060), target("udp", "::1", 5060)]),
     ],
 )  # fmt: skip
-async def test_where_a_uri_leads(
+async def test_a_uri_is_resolved_to_its_servers(
     uri: str, transport: str | None, found: list[tuple[str, tuple[str, int]]]
 ) -> None:
     async with open_name_server(*ZONE) as server:
@@ -91,7 +91,7 @@ async def test_where_a_uri_leads(
         assert targets == [Target(*one, parsed.host) for one in found]
 
 
-async def test_a_hostile_zone_costs_little_and_raises_nothing_else() -> None:
+async def test_a_hostile_zone_is_cheap_and_raises_only_known_errors() -> None:
     """A peer names the host in its Contact, so every byte of the answer may be an attacker's."""
     many = 100
     pointers = [
@@ -114,7 +114,7 @@ async def test_a_hostile_zone_costs_little_and_raises_nothing_else() -> None:
         assert max(len(records) for _, records in resolver._known.values()) <= 64
 
 
-async def test_weights_are_chances() -> None:
+async def test_srv_weights_are_probabilities() -> None:
     async with open_name_server(*ZONE) as server:
         first: Counter[str] = Counter()
         resolver = resolver_for(server)
@@ -125,7 +125,7 @@ async def test_weights_are_chances() -> None:
         assert 420 <= first["192.0.2.6"] <= 480
 
 
-async def test_answers_are_remembered_for_as_long_as_they_say() -> None:
+async def test_answers_are_cached_for_their_ttl() -> None:
     async with open_name_server(*ZONE) as server:
         resolver = resolver_for(server)
         uri = Uri.parse("sip:plain.test:5060")
@@ -139,7 +139,7 @@ async def test_answers_are_remembered_for_as_long_as_they_say() -> None:
         assert server.asked["half.test.", "A"] == 3
 
 
-async def test_an_unknown_host_and_one_that_offers_nothing() -> None:
+async def test_unknown_hosts_and_hosts_without_service_are_handled() -> None:
     async with open_name_server(*ZONE) as server:
         resolver = resolver_for(server)
         with pytest.raises(ServerUnreachable, match=r"'nowhere\.test' is unknown") as caught:
@@ -151,7 +151,7 @@ async def test_an_unknown_host_and_one_that_offers_nothing() -> None:
 
 
 @pytest.mark.parametrize("address", [True, False])
-async def test_the_address_of_the_host_serves_only_where_there_is_no_srv_record(
+async def test_the_address_of_a_host_is_used_only_without_srv_records(
     address: bool,
 ) -> None:
     """RFC 3263 4.2: a failing name server does not say that there is none."""
@@ -168,7 +168,7 @@ async def test_the_address_of_the_host_serves_only_where_there_is_no_srv_record(
             assert found.address == ("192.0.2.1", 5060)
 
 
-async def test_a_failing_name_server_is_no_proof_that_a_host_is_unknown() -> None:
+async def test_a_failing_name_server_does_not_make_a_host_unknown() -> None:
     async with open_name_server(("example.test.", "TXT", "x")) as server:
         resolver = resolver_for(server)
         server.failing = {"A"}
@@ -185,7 +185,7 @@ async def test_a_failing_name_server_is_no_proof_that_a_host_is_unknown() -> Non
         assert (found.transport, found.address) == ("tcp", ("192.0.2.1", 5070))
 
 
-async def test_a_silent_name_server_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_silent_name_server_times_out(autojump_clock: trio.testing.MockClock) -> None:
     async with open_name_server() as server:
         server.silent = True
         resolver = resolver_for(server)
@@ -195,7 +195,7 @@ async def test_a_silent_name_server_is_given_up(autojump_clock: trio.testing.Moc
         assert trio.current_time() <= 4.1
 
 
-async def test_the_file_of_hosts_comes_first(tmp_path: Path) -> None:
+async def test_the_hosts_file_takes_precedence(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("::1 pbx # six\n192.0.2.77  pbx pbx.office\nbroken line\n")
     resolver = Resolver(random.Random(1), name_servers=[("127.0.0.1", 1)], hosts=hosts)

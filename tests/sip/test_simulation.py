@@ -49,7 +49,7 @@ MIRROR = {
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, BATCH) if CHOSEN is None else [int(CHOSEN)])
-def test_both_ends_agree_and_nothing_is_left(first: int) -> None:
+def test_both_ends_agree_and_nothing_leaks(first: int) -> None:
     last = min(first + BATCH, RUNS) if CHOSEN is None else first + 1
     for seed in range(first, last):
         simulation = Simulation(seed)

@@ -41,7 +41,7 @@ def call() -> Pair:
     return pair
 
 
-def test_the_ladder_tells_the_story(call: Pair) -> None:
+def test_the_ladder_shows_all_events(call: Pair) -> None:
     session_id = next(p.message.call_id for p in call.wire.log)
     lines = ladder(call.alice.agent.timeline.entries(session_id)).splitlines()
     text = "\n".join(lines)
@@ -54,7 +54,7 @@ def test_the_ladder_tells_the_story(call: Pair) -> None:
     assert "timer K of BYE (completed)" in text
 
 
-def test_a_capture_holds_every_message_and_no_secret(call: Pair) -> None:
+def test_a_capture_contains_every_message_and_no_secret(call: Pair) -> None:
     session_id = next(p.message.call_id for p in call.wire.log)
     entries = call.alice.agent.timeline.entries(session_id)
     capture = to_pcap(entries, wall=1_700_000_000)
@@ -140,13 +140,13 @@ def test_a_password_in_a_uri_is_masked_everywhere(uri: str) -> None:
     assert b"s3cret" not in to_pcap([entry], 0.0)
 
 
-def test_what_looks_like_a_password_everywhere_is_searched_in_linear_time() -> None:
+def test_masking_takes_linear_time() -> None:
     """No URI ends in a password here, and each could."""
     for data in (b"sip:a:" * 10_000, b"sip:" * 16_000, b"sip:a:" + b"x" * 65_000):
         assert masked_data(data) == data
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_timeline_is_bounded() -> None:
     timeline = Timeline()
     flow = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))
     timeline.received(b"i:stranger\r\n", flow, 0.0)
@@ -164,7 +164,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(timeline.entries("1999")) == 1
 
 
-def test_folded_credentials_are_masked_too() -> None:
+def test_folded_credentials_are_masked() -> None:
     data = (
         b"REGISTER sip:a SIP/2.0\r\nAuthorization:\r\n Digest a=1,\r\n response=x\r\nTo: y\r\n\r\n"
     )
@@ -174,12 +174,12 @@ def test_folded_credentials_are_masked_too() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"rubbish" * 9, to_pcap([], 0.0) + b"\x00" * 20])
-def test_a_file_that_is_no_trace(data: bytes) -> None:
+def test_a_file_that_is_not_a_trace_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         from_pcap(data)
 
 
-def test_six_is_an_address_too() -> None:
+def test_ipv6_addresses_are_captured() -> None:
     timeline = Timeline()
     flow = Flow("udp", ("2001:db8::1", 5060), ("2001:db8::2", 5061))
     data = b"OPTIONS sip:a SIP/2.0\r\nCall-ID: six\r\n\r\n"
@@ -191,7 +191,7 @@ def test_six_is_an_address_too() -> None:
     assert restored[0].data == data
 
 
-def test_pcap_of_what_fits_no_packet() -> None:
+def test_a_capture_maps_mixed_addresses_and_truncates_large_messages() -> None:
     udp, ipv6 = ("192.0.2.1", 5060), ("2001:db8::1", 5060)
     entries = [Entry(0.0, "", udp, ipv6, b"mixed"), Entry(0.0, "", udp, udp, bytes(65_535))]
     mixed, large = from_pcap(to_pcap(entries, 0.0))

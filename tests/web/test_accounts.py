@@ -203,7 +203,7 @@ async def test_the_same_account_twice_is_refused(installation: Installation, pai
     assert error["code"] == "no_such_account"
 
 
-async def test_the_number_is_limited(installation: Installation, page: Page) -> None:
+async def test_the_number_of_accounts_is_limited(installation: Installation, page: Page) -> None:
     for number in range(2, 9):
         await page.ask("save_account", **installation.settings(user=f"user{number}"))
     error = await page.refused("save_account", **installation.settings(user="user9"))

@@ -97,7 +97,7 @@ def test_the_origin_must_match(origin: str | None, host: str | None, same: bool)
     assert same_origin(origin, host) is same
 
 
-def test_the_origin_may_have_the_port_of_the_page() -> None:
+def test_the_port_of_the_origin_is_not_compared() -> None:
     gate = Gate("127.0.0.1")
     assert gate.origin_allowed("http://127.0.0.1:8080")
     assert gate.origin_allowed("https://localhost")

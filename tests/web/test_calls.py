@@ -181,7 +181,7 @@ async def test_the_next_call_removes_the_ended_one_from_the_list(page: Page) -> 
     await page.until(lambda state: [call["id"] for call in state["calls"]] == ["c2"])
 
 
-async def test_the_number_is_limited(page: Page) -> None:
+async def test_the_number_of_calls_is_limited(page: Page) -> None:
     for _ in range(8):
         await page.ask("dial", target="602")
     assert (await page.refused("dial", target="602"))["code"] == "call_limit"

@@ -73,7 +73,7 @@ MIXED = 'multipart/mixed;boundary="x y"'
         (carried(MIXED, b"--x y"), None),
     ],
 )
-def test_what_is_found_in_a_body(request_: Request, found: bytes | None) -> None:
+def test_the_wanted_part_is_found_in_a_body(request_: Request, found: bytes | None) -> None:
     """None: it stays as it is, and is refused."""
     result = opened(request_)
     if found is None or found == request_.body:
@@ -87,14 +87,14 @@ def test_what_is_found_in_a_body(request_: Request, found: bytes | None) -> None
     st.binary(max_size=300),
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
 )
-def test_nothing_in_a_body_raises(body: bytes, boundary: str) -> None:
+def test_any_body_raises_only_protocol_errors(body: bytes, boundary: str) -> None:
     for text in (boundary, f";boundary={boundary}"):
         kind = f"multipart/mixed{text}"
         request = carried("x", whole(SDP)[:50] + body)
         opened(request.replace(headers=request.headers.set("Content-Type", kind.strip())))
 
 
-def test_a_call_from_a_trunk(scripted: Pair) -> None:
+def test_a_multipart_invite_and_ack_are_read(scripted: Pair) -> None:
     """Its INVITE has two parts, and so has its ACK; both are understood."""
     pair = scripted
     session = called(pair, carried(MIXED, whole(ISUP, SDP))).session
@@ -110,7 +110,7 @@ def test_a_call_from_a_trunk(scripted: Pair) -> None:
     assert session.state is SessionState.CONFIRMED
 
 
-def test_an_answer_from_a_trunk(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_multipart_answer_is_read(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -124,7 +124,7 @@ def test_an_answer_from_a_trunk(scripted: Pair, sdp_answer: bytes) -> None:
     assert session.state is SessionState.CONFIRMED
 
 
-def test_what_must_be_understood_is_refused(scripted: Pair) -> None:
+def test_unknown_required_parts_are_refused(scripted: Pair) -> None:
     scripted.bob.send(carried(MIXED, whole(SDP, MUST)), scripted.alice)
     scripted.wire.run(0.1)
     assert scripted.bob.take("415 INVITE").headers.get("Accept") == "application/sdp"

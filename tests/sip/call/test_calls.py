@@ -20,7 +20,7 @@ from ..conftest import Pair, called, invite, media, within
 from ..registrar import challenging
 
 
-def test_a_call_from_ringing_to_bye(pair: Pair) -> None:
+def test_a_call_runs_from_ringing_to_bye(pair: Pair) -> None:
     ours = pair.call()
     theirs = pair.incoming()
     pair.ring(theirs)
@@ -48,7 +48,7 @@ def test_a_call_from_ringing_to_bye(pair: Pair) -> None:
     ]
 
 
-def test_invite_is_repeated_until_timer_b(pair: Pair) -> None:
+def test_an_invite_is_retransmitted_until_timer_b(pair: Pair) -> None:
     pair.wire.loss = 1.0
     pair.call()
     start = pair.wire.now
@@ -59,7 +59,7 @@ def test_invite_is_repeated_until_timer_b(pair: Pair) -> None:
     assert (ended.status, ended.by) == (408, "remote")
 
 
-def test_a_lost_ack_is_sent_again_for_the_repeated_success(pair: Pair) -> None:
+def test_a_lost_ack_is_repeated_for_the_repeated_200(pair: Pair) -> None:
     lost = []
 
     def drop(packet: object) -> bool:
@@ -75,7 +75,7 @@ def test_a_lost_ack_is_sent_again_for_the_repeated_success(pair: Pair) -> None:
     assert pair.kinds(pair.alice).count("ACK") == 3
 
 
-def test_a_flood_of_repeated_successes_costs_one_ack_each(pair: Pair) -> None:
+def test_each_repeated_200_costs_one_ack(pair: Pair) -> None:
     ours, _ = pair.established()
     assert ours._invitation is not None
     (fork,) = ours._invitation._forks.values()
@@ -110,7 +110,7 @@ def test_a_merged_request_is_refused(pair: Pair) -> None:
     assert "482 INVITE" in pair.kinds(pair.bob)  # RFC 3261 8.2.2.2
 
 
-def test_a_copy_of_an_invite_that_was_declined_does_not_ring_again(pair: Pair) -> None:
+def test_a_merged_copy_of_a_declined_invite_does_not_ring_again(pair: Pair) -> None:
     """As a proxy sends it that tries the bindings of one phone in turn (RFC 3261 8.2.2.2)."""
     pair.call()
     session = pair.incoming()
@@ -126,7 +126,7 @@ def test_a_copy_of_an_invite_that_was_declined_does_not_ring_again(pair: Pair) -
     pair.quiet()
 
 
-def test_early_media_and_the_answer_without_a_body(scripted: Pair, sdp_answer: bytes) -> None:
+def test_early_media_stays_if_the_answer_has_no_body(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     pair.call()
     pair.wire.run(0.1)
@@ -142,7 +142,7 @@ def test_early_media_and_the_answer_without_a_body(scripted: Pair, sdp_answer: b
     assert answered.agreed == early.agreed
 
 
-def test_each_fork_has_a_dialog_of_its_own(scripted: Pair, sdp_answer: bytes) -> None:
+def test_each_fork_has_its_own_dialog(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -157,7 +157,7 @@ def test_each_fork_has_a_dialog_of_its_own(scripted: Pair, sdp_answer: bytes) ->
     assert pair.bob.take("ACK").to.tag == "b1"
 
 
-def test_an_offerless_invite_gets_an_offer_and_takes_the_answer_from_the_ack(
+def test_an_offerless_invite_gets_an_offer_and_reads_the_answer_from_the_ack(
     scripted: Pair,
 ) -> None:
     pair = scripted
@@ -192,7 +192,7 @@ def test_an_offerless_invite_gets_an_offer_and_takes_the_answer_from_the_ack(
     assert changed.agreed.remote == ("10.0.0.2", 5000)
 
 
-def test_hold_and_resume(pair: Pair) -> None:
+def test_a_call_is_held_and_resumed(pair: Pair) -> None:
     ours, _ = pair.established()
     ours.hold(pair.wire.now)
     pair.wire.run(1)
@@ -206,9 +206,7 @@ def test_hold_and_resume(pair: Pair) -> None:
     assert resumed.agreed.direction == "sendrecv"
 
 
-def test_an_answer_that_comes_late_once_more_changes_nothing(
-    scripted: Pair, sdp_answer: bytes
-) -> None:
+def test_a_late_repeated_answer_changes_nothing(scripted: Pair, sdp_answer: bytes) -> None:
     """It wants its ACK; but what it agreed to has been changed since."""
     pair = scripted
     held = sdp_answer.replace(b"sendrecv", b"recvonly")
@@ -254,7 +252,7 @@ def test_a_hold_before_the_ack_waits_for_it(scripted: Pair, offered: bool) -> No
 
 
 @pytest.mark.parametrize(("renewed", "method"), [(False, "BYE"), (True, None)])
-def test_an_ack_without_the_answer_that_was_due(
+def test_an_ack_without_the_due_answer_ends_a_call_without_media(
     scripted: Pair, renewed: bool, method: str | None
 ) -> None:
     """Without any media there is no call; with some, it goes on."""
@@ -276,7 +274,7 @@ def test_an_ack_without_the_answer_that_was_due(
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_hold_that_is_refused_is_none(scripted: Pair, sdp_answer: bytes, resumed: bool) -> None:
+def test_a_refused_hold_is_undone(scripted: Pair, sdp_answer: bytes, resumed: bool) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -330,7 +328,7 @@ def test_a_reinvite_with_another_address_moves_the_media(pair: Pair) -> None:
     assert changed.agreed.remote == ("10.0.0.99", 7000)
 
 
-def test_nothing_in_common_is_488(pair: Pair) -> None:
+def test_an_offer_with_nothing_in_common_is_refused_with_488(pair: Pair) -> None:
     pair.call()
     theirs = pair.incoming()
     from spech.sip.description.offer_answer import Negotiator
@@ -343,7 +341,7 @@ def test_nothing_in_common_is_488(pair: Pair) -> None:
     assert pair.ended(pair.alice).status == 488
 
 
-def test_failover_to_the_next_server() -> None:
+def test_an_invite_fails_over_to_the_next_server() -> None:
     wire = FakeWire(seed=5)
     pair = Pair(wire, bob_agent=False)
     carol = wire.peer("10.0.0.3", agent=False)
@@ -377,7 +375,7 @@ def test_an_invite_is_authenticated(password: str, status: int) -> None:
         assert pair.kinds(pair.alice).count("INVITE") == 3
 
 
-def test_what_cannot_be_done_says_so(pair: Pair) -> None:
+def test_impossible_commands_raise(pair: Pair) -> None:
     ours = pair.call()
     with pytest.raises(LocalProtocolError):
         ours.hold(pair.wire.now)
@@ -390,7 +388,7 @@ def test_what_cannot_be_done_says_so(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("method", "status"), [("OPTIONS", 200), ("BYE", 481), ("PUBLISH", 405), ("CANCEL", 481)]
 )
-def test_requests_outside_a_dialog(scripted: Pair, method: str, status: int) -> None:
+def test_requests_outside_a_dialog_are_answered(scripted: Pair, method: str, status: int) -> None:
     pair = scripted
     headers = Headers(
         [
@@ -421,7 +419,7 @@ def test_requests_outside_a_dialog(scripted: Pair, method: str, status: int) -> 
         b"\xff\xfe INVITE sip:a@b SIP/2.0\r\n\r\n",
     ],
 )
-def test_rubbish_is_dropped_and_counted_and_costs_no_call(pair: Pair, data: bytes) -> None:
+def test_garbage_is_dropped_and_counted_and_ends_no_call(pair: Pair, data: bytes) -> None:
     ours, _ = pair.established()
     agent = pair.alice.agent
     agent.receive_message(data, pair.alice.flow_to(pair.bob), pair.wire.now)
@@ -432,7 +430,7 @@ def test_rubbish_is_dropped_and_counted_and_costs_no_call(pair: Pair, data: byte
     pair.quiet()
 
 
-def test_the_answer_says_what_we_can_do(pair: Pair) -> None:
+def test_the_answer_lists_our_capabilities(pair: Pair) -> None:
     """Who wants to transfer the call looks for "replaces" there (RFC 3261 13.3.1.4)."""
     pair.established()
     (success,) = [p.message for p in pair.wire.log if p.kind == "200 INVITE"]

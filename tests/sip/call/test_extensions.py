@@ -41,7 +41,7 @@ def test_a_reliable_provisional_response_gets_its_prack(scripted: Pair, sdp_answ
     assert pair.bob.take("ACK").cseq.number == request.cseq.number
 
 
-def test_a_caller_who_requires_it_gets_180_until_prack(scripted: Pair) -> None:
+def test_a_required_reliable_180_is_repeated_until_the_prack(scripted: Pair) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
@@ -92,7 +92,7 @@ def test_without_a_prack_the_call_is_refused(scripted: Pair) -> None:
     assert session.state is SessionState.ENDED
 
 
-def test_what_is_required_and_unknown_is_refused(scripted: Pair) -> None:
+def test_unknown_required_extensions_are_refused(scripted: Pair) -> None:
     scripted.bob.send(invite(("Require", "100rel, telepathy")), scripted.alice)
     scripted.wire.run(0.1)
     assert scripted.bob.take("420 INVITE").headers.get("Unsupported") == "telepathy"
@@ -157,7 +157,7 @@ def test_an_update_without_an_offer_needs_no_answer(scripted: Pair) -> None:
         (False, b"", "200 UPDATE"),
     ],
 )
-def test_an_update_of_early_media(
+def test_an_update_changes_early_media(
     scripted: Pair, sdp_answer: bytes, reliable: bool, body: bytes, answer: str
 ) -> None:
     """Another offer may come as soon as ours is answered for good (RFC 3311 5.1)."""
@@ -194,7 +194,7 @@ def test_an_update_of_early_media(
         assert changed is None
 
 
-def test_an_answer_that_came_reliably_is_the_last_word(scripted: Pair, sdp_answer: bytes) -> None:
+def test_an_answer_in_a_reliable_response_is_final(scripted: Pair, sdp_answer: bytes) -> None:
     """RFC 3261 13.2.1: any further description of the same INVITE is ignored."""
     pair = scripted
     session = pair.call()
@@ -228,7 +228,7 @@ def test_an_answer_that_came_reliably_is_the_last_word(scripted: Pair, sdp_answe
         (False, False, 200),
     ],
 )
-def test_an_update_before_the_ack(
+def test_an_update_before_the_ack_is_answered(
     scripted: Pair, invited: bool, updated: bool, status: int
 ) -> None:
     """RFC 3311 5.2."""
@@ -258,7 +258,7 @@ def test_an_update_before_the_ack(
 # ---------------------------------------------------------------------- session timers
 
 
-def test_two_of_us_keep_a_call_alive_for_hours(pair: Pair) -> None:
+def test_two_agents_keep_a_call_alive_for_hours(pair: Pair) -> None:
     ours, theirs = pair.established()
     assert ours.timer.interval == 1800
     assert ours.timer.ours
@@ -271,7 +271,7 @@ def test_two_of_us_keep_a_call_alive_for_hours(pair: Pair) -> None:
     pair.quiet()
 
 
-def test_a_caller_that_vanished_is_given_up(pair: Pair) -> None:
+def test_a_call_ends_when_the_caller_stops_refreshing(pair: Pair) -> None:
     _, theirs = pair.established()
     pair.wire.loss = 1.0
     pair.wire.run(1800 - 32 + 1)
@@ -306,7 +306,7 @@ def test_too_small_an_interval_is_lengthened(scripted: Pair, sdp_answer: bytes) 
     assert (session.timer.interval, session.timer.ours) == (3600, False)
 
 
-def test_a_caller_that_asks_for_too_little_hears_422(scripted: Pair) -> None:
+def test_a_too_small_interval_of_the_caller_is_refused_with_422(scripted: Pair) -> None:
     pair = scripted
     body = media("10.0.0.2", 5000)(1).offer()
     request = invite(("Supported", "timer"), ("Session-Expires", "30"), body=body)
@@ -344,7 +344,7 @@ def test_a_redirection_is_followed_to_the_preferred_target() -> None:
     assert second.cseq.number == request.cseq.number + 1
 
 
-def test_hanging_up_between_two_targets_leaves_nothing(scripted: Pair) -> None:
+def test_hanging_up_between_two_targets_leaks_nothing(scripted: Pair) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)

@@ -17,7 +17,7 @@ def test_every_state_has_its_farewell() -> None:
     assert set(FAREWELL) == set(SessionState)
 
 
-def test_nothing_heard_yet_waits_for_a_provisional_response(scripted: Pair) -> None:
+def test_the_cancel_waits_for_a_provisional_response(scripted: Pair) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -43,7 +43,7 @@ def test_nothing_heard_yet_waits_for_a_provisional_response(scripted: Pair) -> N
     pair.quiet()
 
 
-def test_a_far_end_that_vanishes_while_it_rings_is_given_up(scripted: Pair) -> None:
+def test_a_call_ends_if_ringing_is_not_refreshed(scripted: Pair) -> None:
     """A provisional response comes each minute (RFC 3261 13.3.1.1), or nobody is there."""
     pair = scripted
     pair.call()
@@ -62,7 +62,7 @@ def test_a_far_end_that_vanishes_while_it_rings_is_given_up(scripted: Pair) -> N
     pair.quiet()
 
 
-def test_nothing_heard_ever_ends_with_timer_b(scripted: Pair) -> None:
+def test_an_unanswered_invite_ends_with_timer_b(scripted: Pair) -> None:
     scripted.wire.loss = 1.0
     session = scripted.call()
     scripted.hang_up(scripted.alice, session)
@@ -73,7 +73,7 @@ def test_nothing_heard_ever_ends_with_timer_b(scripted: Pair) -> None:
     scripted.quiet()
 
 
-def test_ringing_is_cancelled(pair: Pair) -> None:
+def test_a_ringing_call_is_cancelled(pair: Pair) -> None:
     session = pair.call()
     pair.ring(pair.incoming())
     pair.wire.run(1)
@@ -84,7 +84,7 @@ def test_ringing_is_cancelled(pair: Pair) -> None:
     assert pair.ended(pair.bob).status == 487
 
 
-def test_a_success_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair) -> None:
+def test_a_200_that_crosses_the_cancel_gets_ack_and_bye(pair: Pair) -> None:
     session = pair.call()
     theirs = pair.incoming()
     pair.ring(theirs)
@@ -97,7 +97,7 @@ def test_a_success_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair)
     assert pair.ended(pair.bob).by == "remote"
 
 
-def test_a_further_fork_is_acknowledged_and_ended(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_further_fork_gets_ack_and_bye(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -134,7 +134,7 @@ def test_an_unanswered_incoming_call_is_declined(pair: Pair, status: int | None)
     assert pair.kinds(pair.alice) == ["INVITE", "ACK"]
 
 
-def test_answered_waits_for_the_ack_then_bye(pair: Pair) -> None:
+def test_the_bye_of_an_answered_call_waits_for_the_ack(pair: Pair) -> None:
     pair.call()
     theirs = pair.incoming()
     pair.answer(theirs)
@@ -145,7 +145,7 @@ def test_answered_waits_for_the_ack_then_bye(pair: Pair) -> None:
     assert pair.ended(pair.alice).by == "remote"
 
 
-def test_answered_without_ack_gets_a_bye_after_64_t1(pair: Pair) -> None:
+def test_an_answered_call_without_ack_gets_a_bye_after_64_t1(pair: Pair) -> None:
     pair.wire.drop = lambda packet: packet.kind == "ACK"
     pair.call()
     theirs = pair.incoming()
@@ -160,7 +160,7 @@ def test_answered_without_ack_gets_a_bye_after_64_t1(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("who", ["alice", "bob"])
-def test_confirmed_is_ended_with_bye(pair: Pair, who: str) -> None:
+def test_a_confirmed_call_is_ended_with_bye(pair: Pair, who: str) -> None:
     ours, theirs = pair.established()
     peer, session = (pair.alice, ours) if who == "alice" else (pair.bob, theirs)
     pair.hang_up(peer, session)
@@ -181,7 +181,7 @@ def test_crossing_byes_are_both_answered(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("who", ["alice", "bob"])
-def test_in_the_middle_of_a_reinvite(pair: Pair, who: str) -> None:
+def test_a_bye_is_sent_during_a_reinvite(pair: Pair, who: str) -> None:
     ours, theirs = pair.established()
     ours.hold(pair.wire.now)
     pair.alice.flush()
@@ -191,7 +191,7 @@ def test_in_the_middle_of_a_reinvite(pair: Pair, who: str) -> None:
     assert "BYE" in pair.kinds(peer)
 
 
-def test_a_dead_far_end_is_given_up(pair: Pair) -> None:
+def test_the_bye_to_a_dead_far_end_times_out(pair: Pair) -> None:
     ours, _ = pair.established()
     pair.wire.loss = 1.0
     pair.hang_up(pair.alice, ours)
@@ -210,7 +210,9 @@ WORDS = st.sampled_from(["ring", "answer", "hold", "resume", "alice", "bob", "wa
     words=st.lists(WORDS, max_size=8),
     loss=st.sampled_from([0.0, 0.1, 0.3]),
 )
-def test_whatever_happens_everybody_is_told(seed: int, words: list[str], loss: float) -> None:
+def test_both_ends_agree_that_a_call_is_over_on_a_bad_network(
+    seed: int, words: list[str], loss: float
+) -> None:
     """On a wire that loses, doubles and reorders: both ends agree it is over, nothing is left."""
     wire = FakeWire(seed, loss=loss, duplication=0.2, delay=(0.005, 0.8))
     pair = Pair(wire)

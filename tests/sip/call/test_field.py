@@ -96,7 +96,7 @@ def up() -> Up:
 
 @pytest.mark.parametrize("status", [180, 183])
 @pytest.mark.parametrize("final_has_body", [True, False])
-def test_early_media_without_a_to_tag(
+def test_early_media_works_without_a_to_tag(
     up: Up, sdp_answer: bytes, status: int, final_has_body: bool
 ) -> None:
     """The tag of an RFC 2543 peer is null (RFC 3261 12.1.2)."""
@@ -113,7 +113,7 @@ def test_early_media_without_a_to_tag(
     up.bob.take("ACK")
 
 
-def test_a_call_whose_far_end_has_no_tag_at_all(up: Up, sdp_answer: bytes) -> None:
+def test_a_call_works_without_any_remote_tag(up: Up, sdp_answer: bytes) -> None:
     session, request = up.dial()
     up.respond(request, 200, tag=None, body=sdp_answer)
     assert session.is_up
@@ -125,7 +125,7 @@ def test_a_call_whose_far_end_has_no_tag_at_all(up: Up, sdp_answer: bytes) -> No
 # ---------------------------------------------------------------------- answers that refuse
 
 
-def test_a_hold_that_is_answered_with_port_0_keeps_the_call(up: Up, sdp_answer: bytes) -> None:
+def test_a_hold_answered_with_port_0_keeps_the_call(up: Up, sdp_answer: bytes) -> None:
     session, _ = up.up(sdp_answer)
     session.hold(up.wire.now)
     up.wire.run(0.1)
@@ -145,7 +145,7 @@ def test_a_hold_that_is_answered_with_port_0_keeps_the_call(up: Up, sdp_answer: 
 
 
 @pytest.mark.parametrize("command", ["hold", "resume"])
-def test_an_answer_without_a_description_leaves_the_old_agreement(
+def test_an_answer_without_a_description_keeps_the_agreement(
     up: Up, sdp_answer: bytes, command: str
 ) -> None:
     session, _ = up.up(sdp_answer)
@@ -178,14 +178,14 @@ def test_an_answer_without_a_description_leaves_the_old_agreement(
         for number, digit in zip(range(10, 16), "*#ABCD", strict=True)
     ],
 )
-def test_digits_as_event_numbers(kind: str, body: str, digit: str) -> None:
+def test_digits_in_info_may_be_event_numbers(kind: str, body: str, digit: str) -> None:
     headers = Headers([("Content-Type", kind)])
     request = Request("INFO", Uri.parse("sip:a@b"), headers, body.encode())
     assert dtmf_digit(request) == digit
 
 
 @pytest.mark.parametrize("number", [16, 100, -1])
-def test_other_numbers_are_no_digits(number: int) -> None:
+def test_other_event_numbers_are_not_digits(number: int) -> None:
     headers = Headers([("Content-Type", "application/dtmf")])
     request = Request("INFO", Uri.parse("sip:a@b"), headers, str(number).encode())
     assert dtmf_digit(request) is None
@@ -204,7 +204,7 @@ def transfer(up: Up, sdp_answer: bytes) -> tuple[Transfer, Request]:
 
 @pytest.mark.parametrize("reason", ["", ";reason=noresource", ";reason=timeout"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_subscription_of_a_refer_that_ends_without_a_body(
+def test_a_refer_subscription_may_end_without_a_body(
     up: Up, sdp_answer: bytes, reason: str, first: bool
 ) -> None:
     made, request = transfer(up, sdp_answer)
@@ -224,7 +224,7 @@ def test_a_subscription_of_a_refer_that_ends_without_a_body(
 @pytest.mark.parametrize(
     "number", ["<tel:+4930123456>", "tel:+4930123456", "Sales <tel:110;phone-context=+49>"]
 )
-def test_a_refer_to_a_telephone_number(up: Up, sdp_answer: bytes, number: str) -> None:
+def test_a_refer_may_name_a_tel_uri(up: Up, sdp_answer: bytes, number: str) -> None:
     session, request = up.up(sdp_answer)
     session.takes_transfers = True
     up.send("REFER", request, 20, CONTACT, ("Refer-To", number))
@@ -237,7 +237,7 @@ def test_a_refer_to_a_telephone_number(up: Up, sdp_answer: bytes, number: str) -
 # ---------------------------------------------------------------------- waiting for an answer
 
 
-def test_sound_keeps_a_call_that_is_not_answered_yet(up: Up, sdp_answer: bytes) -> None:
+def test_early_media_keeps_an_unanswered_call(up: Up, sdp_answer: bytes) -> None:
     """An announcement may play for minutes after one 183."""
     session, request = up.dial()
     up.respond(request, 183, body=sdp_answer)
@@ -260,7 +260,7 @@ def test_a_bye_in_the_only_early_dialog_ends_the_call(up: Up) -> None:
     up.bob.take("CANCEL")
 
 
-def test_a_bye_in_one_of_two_early_dialogs_leaves_the_other(up: Up, sdp_answer: bytes) -> None:
+def test_a_bye_in_one_of_two_early_dialogs_keeps_the_other(up: Up, sdp_answer: bytes) -> None:
     session, request = up.dial()
     up.respond(request, 180)
     up.respond(request, 180, tag="b2")
@@ -295,7 +295,7 @@ def test_a_reinvite_that_overtakes_the_ack_is_answered(scripted: Pair) -> None:
     assert len([e for e in pair.alice.events if isinstance(e, events.Confirmed)]) == 1
 
 
-def test_a_reinvite_waits_where_the_ack_brings_the_answer(scripted: Pair) -> None:
+def test_a_reinvite_waits_if_the_ack_carries_the_answer(scripted: Pair) -> None:
     """Both would change the media at once (RFC 5407 3.1.5)."""
     pair = scripted
     request = invite()

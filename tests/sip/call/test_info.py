@@ -24,7 +24,7 @@ from ..conftest import Pair
         ("text/plain", b"5", None),
     ],
 )
-def test_a_digit_is_heard_and_anything_else_is_confirmed(
+def test_a_digit_is_reported_and_any_other_info_is_confirmed(
     pair: Pair, kind: str, body: bytes, digit: str | None
 ) -> None:
     _, theirs = pair.established()
@@ -91,7 +91,7 @@ def test_digits_are_sent_one_after_the_other(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_digit_is_lost_doubled_or_overtaken_on_a_bad_wire(seed: int) -> None:
+def test_no_digit_is_lost_doubled_or_reordered_on_a_bad_network(seed: int) -> None:
     pair = Pair(FakeWire(seed=seed, duplication=0.1, delay=(0.01, 0.5)))
     ours, _ = pair.established()
     pair.wire.loss = 0.2
@@ -101,7 +101,7 @@ def test_no_digit_is_lost_doubled_or_overtaken_on_a_bad_wire(seed: int) -> None:
     assert {status for _, status in confirmed(pair)} == {200}
 
 
-def test_what_goes_out_is_what_gateways_take(scripted: Pair, sdp_answer: bytes) -> None:
+def test_sent_digits_have_a_type_that_gateways_accept(scripted: Pair, sdp_answer: bytes) -> None:
     """A 415 that names the older type is served with that one, from then on."""
     session = answered_by_hand(scripted, sdp_answer)
     send(scripted, session, "5D")
@@ -118,7 +118,7 @@ def test_what_goes_out_is_what_gateways_take(scripted: Pair, sdp_answer: bytes) 
     assert confirmed(scripted) == [("5", 200), ("D", 200)]
 
 
-def test_a_refusal_is_told_and_a_lost_dialog_ends_the_call(
+def test_a_refusal_is_reported_and_a_lost_dialog_ends_the_call(
     scripted: Pair, sdp_answer: bytes
 ) -> None:
     session = answered_by_hand(scripted, sdp_answer)

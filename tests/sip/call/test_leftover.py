@@ -51,7 +51,7 @@ class Restart:
             assert peer.agent.get_timer() is None
 
 
-def test_a_call_that_we_made_gets_a_bye(pair: Pair) -> None:
+def test_an_outgoing_call_gets_a_bye(pair: Pair) -> None:
     ours, theirs = pair.established()
     restart = Restart(pair, ours)
     assert theirs.ended is not None
@@ -60,7 +60,7 @@ def test_a_call_that_we_made_gets_a_bye(pair: Pair) -> None:
     restart.nothing_left()
 
 
-def test_a_call_that_came_gets_a_bye(pair: Pair) -> None:
+def test_an_incoming_call_gets_a_bye(pair: Pair) -> None:
     theirs, ours = pair.established()
     pair.alice, pair.bob = pair.bob, pair.alice
     record = stored(ours.farewell_record())
@@ -71,7 +71,7 @@ def test_a_call_that_came_gets_a_bye(pair: Pair) -> None:
     assert theirs.state is SessionState.ENDED
 
 
-def test_the_bye_comes_after_requests_that_the_record_does_not_know(pair: Pair) -> None:
+def test_the_bye_has_a_higher_cseq_than_unrecorded_requests(pair: Pair) -> None:
     ours, theirs = pair.established()
     record = stored(ours.farewell_record())
     ours.hold(pair.wire.now)
@@ -129,7 +129,7 @@ def test_our_invite_is_cancelled(pair: Pair, ringing: bool) -> None:
     restart.nothing_left()
 
 
-def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair) -> None:
+def test_an_answer_that_crosses_the_cancel_gets_ack_and_bye(pair: Pair) -> None:
     ours = pair.call()
     theirs = pair.incoming()
     pair.ring(theirs)
@@ -143,9 +143,7 @@ def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_ended(pair: Pair)
 
 
 @pytest.mark.parametrize("tags", [("b1",), ("b1", "b2")], ids=["one end", "two forks"])
-def test_an_invite_that_was_answered_meanwhile_gets_a_bye(
-    scripted: Pair, tags: tuple[str, ...]
-) -> None:
+def test_an_invite_answered_meanwhile_gets_a_bye(scripted: Pair, tags: tuple[str, ...]) -> None:
     """481 to the CANCEL: the BYE goes to the early dialogs (RFC 3261 15)."""
     pair = scripted
     ours = pair.call()
@@ -175,7 +173,7 @@ def test_an_invite_that_was_answered_meanwhile_gets_a_bye(
     assert restart.alice.agent.idle
 
 
-def test_an_invite_that_nobody_knows_any_more_needs_no_farewell(scripted: Pair) -> None:
+def test_an_unknown_invite_needs_no_farewell(scripted: Pair) -> None:
     """481 to the CANCEL, and no early dialog was made."""
     pair = scripted
     ours = pair.call()
@@ -231,7 +229,7 @@ def test_the_bye_answers_a_challenge(scripted: Pair, status: int, sdp_answer: by
     assert restart.outcome == [200]
 
 
-def test_a_call_that_is_over_has_no_record(pair: Pair) -> None:
+def test_an_ended_call_has_no_record(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.hang_up(pair.alice, ours)
     assert stored(ours.farewell_record()).farewell == "BYE"  # It is not confirmed yet.

@@ -7,7 +7,7 @@ from spech.sip.call.states import SessionState
 from ..conftest import Pair
 
 
-def test_the_far_end_answers(pair: Pair) -> None:
+def test_an_answer_to_options_is_a_sign_of_life(pair: Pair) -> None:
     ours, _ = pair.established()
     answers: list[bool] = []
     ours.ask_options(pair.wire.now, lambda answered, now: answers.append(answered))
@@ -17,7 +17,7 @@ def test_the_far_end_answers(pair: Pair) -> None:
     assert ours.is_up
 
 
-def test_silence_ends_nothing_by_itself(pair: Pair) -> None:
+def test_unanswered_options_do_not_end_the_call(pair: Pair) -> None:
     ours, _ = pair.established()
     answers: list[bool] = []
     pair.wire.loss = 1.0
@@ -28,7 +28,7 @@ def test_silence_ends_nothing_by_itself(pair: Pair) -> None:
     assert ours.is_up
 
 
-def test_a_far_end_that_forgot_the_call_has_ended_it(pair: Pair) -> None:
+def test_a_481_to_options_ends_the_call(pair: Pair) -> None:
     """It was started again, say (RFC 3261 12.2.1.2)."""
     ours, theirs = pair.established()
     del pair.bob.agent._sessions[theirs.call_id, theirs.local_tag]
@@ -40,7 +40,7 @@ def test_a_far_end_that_forgot_the_call_has_ended_it(pair: Pair) -> None:
     assert "BYE" not in pair.kinds(pair.alice)
 
 
-def test_early_media_keeps_a_call_that_says_no_more(scripted: Pair) -> None:
+def test_early_media_keeps_a_call_without_further_responses(scripted: Pair) -> None:
     session = scripted.call()
     scripted.wire.run(0.1)
     scripted.reply(scripted.bob.take("INVITE"), 183)

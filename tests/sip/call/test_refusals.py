@@ -66,18 +66,18 @@ def told(data: bytes) -> list[Response]:
 
 
 @pytest.mark.parametrize("method", ["REGISTER", "PUBLISH"])
-def test_405_for_a_method_that_we_do_not_serve(scripted: Pair, method: str) -> None:
+def test_an_unsupported_method_is_refused_with_405(scripted: Pair, method: str) -> None:
     response = ask(scripted, method)
     assert (response.status, response.headers.get("Allow")) == (405, ALLOW)
 
 
 @pytest.mark.parametrize("method", ["SUMMON", "invite", "X-1"])
-def test_501_for_a_method_that_nobody_knows(scripted: Pair, method: str) -> None:
+def test_an_unknown_method_is_refused_with_501(scripted: Pair, method: str) -> None:
     assert method not in KNOWN
     assert ask(scripted, method).status == 501
 
 
-def test_methods_within_a_call(pair: Pair) -> None:
+def test_unsupported_methods_within_a_call_are_refused(pair: Pair) -> None:
     ours, theirs = pair.established()
     assert theirs.dialog is not None
     for method, status in (("REGISTER", 405), ("SUMMON", 501), ("OPTIONS", 200)):
@@ -92,12 +92,12 @@ def test_methods_within_a_call(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("uri", ["mailto:alice@example.org", "nobody:knows", "http://10.0.0.1/"])
-def test_416_for_a_foreign_scheme(uri: str) -> None:
+def test_an_unsupported_scheme_is_refused_with_416(uri: str) -> None:
     (response,) = told(text(start=f"INVITE {uri} SIP/2.0"))
     assert response.status == 416
 
 
-def test_420_for_what_is_required_and_unknown(scripted: Pair) -> None:
+def test_unknown_required_extensions_are_refused_with_420(scripted: Pair) -> None:
     response = ask(scripted, "OPTIONS", ("Require", "timer, telepathy, levitation"))
     assert (response.status, response.headers.get("Unsupported")) == (
         420,
@@ -105,7 +105,7 @@ def test_420_for_what_is_required_and_unknown(scripted: Pair) -> None:
     )
 
 
-def test_420_within_a_call_leaves_it(pair: Pair) -> None:
+def test_a_420_within_a_call_keeps_it(pair: Pair) -> None:
     ours, theirs = pair.established()
     assert theirs.dialog is not None
     via = pair.bob.agent.via(theirs.dialog.flow)
@@ -117,13 +117,13 @@ def test_420_within_a_call_leaves_it(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("method", ["BYE", "INFO", "PRACK", "UPDATE"])
-def test_481_for_a_call_that_is_not_there(scripted: Pair, method: str) -> None:
+def test_a_request_for_an_unknown_call_is_refused_with_481(scripted: Pair, method: str) -> None:
     assert ask(scripted, method).status == 481
     other = ask(scripted, method, ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKother"))
     assert other.status == 481
 
 
-def test_481_for_a_dialog_that_is_not_there(scripted: Pair) -> None:
+def test_a_request_for_an_unknown_dialog_is_refused_with_481(scripted: Pair) -> None:
     request = invite(body=OFFER)
     headers = request.headers.set("To", "<sip:alice@10.0.0.1>;tag=gone")
     scripted.bob.send(request.replace(headers=headers), scripted.alice)
@@ -134,19 +134,19 @@ def test_481_for_a_dialog_that_is_not_there(scripted: Pair) -> None:
 # ---------------------------------------------------------------------- 8.2.3 the content
 
 
-def test_415_for_a_body_of_another_type(scripted: Pair) -> None:
+def test_a_body_of_another_type_is_refused_with_415(scripted: Pair) -> None:
     request = invite(("Content-Type", "application/x-fax"))
     scripted.bob.send(request.replace(body=b"fax"), scripted.alice)
     scripted.wire.run(0.1)
     assert scripted.bob.take("415 INVITE").headers.get("Accept") == "application/sdp"
 
 
-def test_415_for_a_body_that_is_packed(scripted: Pair) -> None:
+def test_an_encoded_body_is_refused_with_415(scripted: Pair) -> None:
     response = ask(scripted, "INVITE", ("Content-Encoding", "gzip"), body=OFFER)
     assert (response.status, response.headers.get("Accept-Encoding")) == (415, "identity")
 
 
-def test_415_for_a_message_of_another_type(scripted: Pair) -> None:
+def test_a_message_of_another_type_is_refused_with_415(scripted: Pair) -> None:
     scripted.alice.agent.takes_messages = True
     request = invite(("Content-Type", "text/html"))
     headers = request.headers.set("CSeq", "1 MESSAGE")
@@ -166,15 +166,17 @@ def test_415_for_a_message_of_another_type(scripted: Pair) -> None:
         ("*/*", 100),
     ],
 )
-def test_406_where_no_description_would_be_taken(scripted: Pair, accept: str, status: int) -> None:
+def test_a_caller_that_accepts_no_description_is_refused_with_406(
+    scripted: Pair, accept: str, status: int
+) -> None:
     assert ask(scripted, "INVITE", ("Accept", accept), body=OFFER).status == status
 
 
-def test_413_for_a_body_that_is_too_large(scripted: Pair) -> None:
+def test_a_too_large_body_is_refused_with_413(scripted: Pair) -> None:
     assert ask(scripted, "INVITE", body=OFFER + b"a=x\r\n" * (MAX_BODY // 5)).status == 413
 
 
-def test_488_says_why(pair: Pair) -> None:
+def test_a_488_names_the_cause(pair: Pair) -> None:
     from spech.errors import RemoteProtocolError
     from spech.sip.description.offer_answer import Negotiator
     from spech.sip.description.payload_types import AudioFormat
@@ -189,7 +191,7 @@ def test_488_says_why(pair: Pair) -> None:
     assert (refused.headers.get("Warning") or "").startswith("305 spech ")
 
 
-def test_488_to_a_new_offer_leaves_the_call(pair: Pair) -> None:
+def test_a_488_to_a_new_offer_keeps_the_call(pair: Pair) -> None:
     ours, theirs = pair.established()
     assert theirs.dialog is not None
     via = pair.bob.agent.via(theirs.dialog.flow)
@@ -222,7 +224,7 @@ def test_488_to_a_new_offer_leaves_the_call(pair: Pair) -> None:
         (text(("X-Many", "\r\n".join(f"X-{n}: y" for n in range(300)))), 513),
     ],
 )
-def test_what_breaks_the_rules_hears_it(data: bytes, status: int) -> None:
+def test_invalid_requests_are_refused(data: bytes, status: int) -> None:
     (response,) = told(data)
     assert response.status == status
     assert response.to.tag is not None
@@ -240,11 +242,11 @@ def test_what_breaks_the_rules_hears_it(data: bytes, status: int) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_what_cannot_be_answered_is_counted_only(data: bytes) -> None:
+def test_unanswerable_messages_are_only_counted(data: bytes) -> None:
     assert told(data) == []
 
 
-def test_a_refused_request_leaves_nothing_behind(scripted: Pair) -> None:
+def test_a_refused_request_leaks_nothing(scripted: Pair) -> None:
     for number, method in enumerate(("SUMMON", "PUBLISH", "OPTIONS", "BYE")):
         via = ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKx{number}")
         request = invite()
@@ -260,7 +262,7 @@ def test_a_refused_request_leaves_nothing_behind(scripted: Pair) -> None:
 # ---------------------------------------------------------------------- 11 capabilities
 
 
-def test_options_are_answered_truthfully(scripted: Pair) -> None:
+def test_options_are_answered_correctly(scripted: Pair) -> None:
     response = ask(scripted, "OPTIONS")
     assert response.status == 200
     assert response.headers.values("Allow") == ALLOW.split(", ")
@@ -287,7 +289,7 @@ def test_options_are_answered_truthfully(scripted: Pair) -> None:
             assert answer.status not in (405, 501)
 
 
-def test_a_redirection_to_very_many_places_costs_few_look_ups() -> None:
+def test_a_redirection_to_many_targets_costs_few_lookups() -> None:
     pair = Pair(FakeWire(seed=9), bob_agent=False)
     pair.call()
     pair.wire.run(0.1)

@@ -53,7 +53,7 @@ def sniffed() -> Sniffed:
         ("OPTIONS", [], b""),
     ],
 )
-def test_a_stranger_that_knows_the_tags_changes_nothing(
+def test_a_stranger_who_knows_the_tags_changes_nothing(
     sniffed: Sniffed, method: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     sniffed.theirs.takes_transfers = True
@@ -72,7 +72,7 @@ def test_a_stranger_that_knows_the_tags_changes_nothing(
     assert sniffed.ended(sniffed.bob).by == "remote"
 
 
-def test_many_forged_requests_ask_the_peer_once_at_a_time(sniffed: Sniffed) -> None:
+def test_many_forged_requests_probe_the_peer_once_at_a_time(sniffed: Sniffed) -> None:
     for _ in range(20):
         assert sniffed.ours.dialog is not None
         sniffed.forge("BYE", sniffed.stranger)
@@ -83,7 +83,7 @@ def test_many_forged_requests_ask_the_peer_once_at_a_time(sniffed: Sniffed) -> N
     assert sniffed.theirs.is_up
 
 
-def test_a_nat_that_gives_the_peer_another_port_is_followed_at_once(sniffed: Sniffed) -> None:
+def test_another_port_of_the_peers_nat_is_followed_at_once(sniffed: Sniffed) -> None:
     rebound = sniffed.wire.peer("10.0.0.1", 40000, agent=False)
     sniffed.forge("BYE", rebound)
     sniffed.wire.run(0.1)
@@ -92,7 +92,7 @@ def test_a_nat_that_gives_the_peer_another_port_is_followed_at_once(sniffed: Sni
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE"])
-def test_a_peer_at_another_address_is_followed_when_it_is_silent_at_its_old_one(
+def test_a_peer_at_a_new_address_is_followed_if_the_old_one_is_silent(
     sniffed: Sniffed, method: str
 ) -> None:
     """A NAT with another public address, or another network."""
@@ -108,7 +108,7 @@ def test_a_peer_at_another_address_is_followed_when_it_is_silent_at_its_old_one(
     )
 
 
-def test_a_trusted_host_speaks_for_the_peer(sniffed: Sniffed) -> None:
+def test_a_known_host_may_send_requests_of_the_call(sniffed: Sniffed) -> None:
     """A provider may send requests of a call from another of its addresses that is configured."""
     sniffed.bob.agent.is_known_peer = lambda host: host == "10.0.0.66"
     sniffed.forge("BYE", sniffed.stranger)
@@ -117,7 +117,7 @@ def test_a_trusted_host_speaks_for_the_peer(sniffed: Sniffed) -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_stranger_replaces_no_call(early: bool) -> None:
+def test_a_stranger_cannot_replace_a_call(early: bool) -> None:
     pair = Pair(FakeWire(seed=9))
     stranger = pair.wire.peer("10.0.0.66", agent=False)
     if early:
@@ -136,7 +136,7 @@ def test_a_stranger_replaces_no_call(early: bool) -> None:
     assert ours.ended is None
 
 
-def test_a_stranger_answers_no_offer_of_ours_by_an_ack() -> None:
+def test_a_stranger_cannot_answer_our_offer_with_an_ack() -> None:
     """Where an INVITE without a description was answered, the ACK brings the answer."""
     pair = Pair(FakeWire(seed=9), bob_agent=False)
     stranger = pair.wire.peer("10.0.0.66", agent=False)
@@ -166,7 +166,7 @@ def test_a_stranger_answers_no_offer_of_ours_by_an_ack() -> None:
     assert changed.agreed.remote == (pair.bob.address[0], 5000)
 
 
-def test_a_stranger_cancels_no_call() -> None:
+def test_a_stranger_cannot_cancel_a_call() -> None:
     """A CANCEL has to come from where the INVITE came from."""
     pair = Pair(FakeWire(seed=9))
     stranger = pair.wire.peer("10.0.0.66", agent=False)

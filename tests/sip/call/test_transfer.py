@@ -18,7 +18,7 @@ from .conftest import CAROL, Three, attended, referred
 # ---------------------------------------------------------------------- REFER
 
 
-def test_a_blind_transfer(three: Three) -> None:
+def test_a_blind_transfer_succeeds(three: Three) -> None:
     ours, _ = referred(three)
     new = three.follow()
     three.at_carol().ring(three.wire.now)
@@ -37,7 +37,7 @@ def test_a_blind_transfer(three: Three) -> None:
     three.nothing_left()
 
 
-def test_the_refer_and_its_answer_carry_what_they_must(three: Three) -> None:
+def test_the_refer_and_its_response_have_the_required_headers(three: Three) -> None:
     referred(three)
     refer = next(p.message for p in three.wire.log if p.kind == "REFER")
     assert refer.headers.get("Refer-To") == "<sip:carol@10.0.0.3>"
@@ -50,7 +50,7 @@ def test_the_refer_and_its_answer_carry_what_they_must(three: Three) -> None:
     assert notify.headers.get("Content-Type") == "message/sipfrag;version=2.0"
 
 
-def test_nobody_listens_so_it_is_declined(three: Three) -> None:
+def test_a_refer_is_declined_if_the_program_takes_none(three: Three) -> None:
     ours, theirs = three.established()
     three.refer(ours)
     three.wire.run(1)
@@ -63,7 +63,7 @@ def test_nobody_listens_so_it_is_declined(three: Three) -> None:
     three.wire.run(1)
 
 
-def test_the_program_declines(three: Three) -> None:
+def test_the_program_can_decline_a_refer(three: Three) -> None:
     ours, _ = referred(three)
     event = three.find(three.bob, events.TransferRequested)
     assert isinstance(event, events.TransferRequested)
@@ -75,7 +75,7 @@ def test_the_program_declines(three: Three) -> None:
     assert notify.headers.get("Subscription-State") == "terminated;reason=noresource"
 
 
-def test_the_target_is_busy_and_the_call_goes_on(three: Three) -> None:
+def test_the_call_continues_if_the_target_is_busy(three: Three) -> None:
     ours, theirs = referred(three)
     three.follow()
     three.at_carol().hang_up(three.wire.now, status=486)
@@ -85,7 +85,7 @@ def test_the_target_is_busy_and_the_call_goes_on(three: Three) -> None:
     assert theirs.is_up
 
 
-def test_who_transfers_may_leave_at_once(three: Three) -> None:
+def test_the_transferor_may_hang_up_at_once(three: Three) -> None:
     """RFC 5589 6.1: the subscription outlives the call."""
     ours, theirs = referred(three)
     three.hang_up(three.alice, ours)
@@ -98,7 +98,7 @@ def test_who_transfers_may_leave_at_once(three: Three) -> None:
     assert "481 NOTIFY" in three.kinds(three.alice)  # And nobody repeats it after that.
 
 
-def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Three) -> None:
+def test_a_bye_without_an_outcome_counts_as_success(three: Three) -> None:
     ours, theirs = referred(three)
     three.hang_up(three.bob, theirs)
     three.wire.run(0.1)
@@ -107,7 +107,7 @@ def test_a_far_end_that_leaves_without_a_word_has_done_it(three: Three) -> None:
     assert ours.state is SessionState.ENDED
 
 
-def test_a_bye_that_news_has_overtaken_is_said_again(three: Three) -> None:
+def test_a_bye_overtaken_by_a_notify_is_sent_again(three: Three) -> None:
     """It arrives out of order, and is refused with 500 (RFC 3261 12.2.2)."""
     ours, theirs = referred(three)
     three.wire.drop = lambda packet: packet.kind == "BYE" and three.wire.now < started + 0.3
@@ -122,13 +122,13 @@ def test_a_bye_that_news_has_overtaken_is_said_again(three: Three) -> None:
     assert len({p.data for p in three.wire.log if p.kind == "BYE"}) == 2
 
 
-def test_nobody_decides_so_it_expires(three: Three) -> None:
+def test_an_undecided_refer_expires(three: Three) -> None:
     referred(three)
     three.wire.run(200)
     assert three.progress() == [100, 408]
 
 
-def test_one_transfer_at_a_time(three: Three) -> None:
+def test_only_one_transfer_at_a_time_is_possible(three: Three) -> None:
     ours, _ = referred(three)
     with pytest.raises(LocalProtocolError, match="already"):
         three.refer(ours)
@@ -138,7 +138,7 @@ def test_one_transfer_at_a_time(three: Three) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_transfer_over_a_bad_line(seed: int) -> None:
+def test_a_transfer_succeeds_on_a_bad_network(seed: int) -> None:
     three = Three(FakeWire(seed=seed, duplication=0.2, delay=(0.01, 0.2)))
     ours, theirs = three.established()
     theirs.takes_transfers = True
@@ -174,7 +174,9 @@ def test_a_transfer_over_a_bad_line(seed: int) -> None:
         (None, 400),
     ],
 )
-def test_a_refer_to_nobody(three: Three, value: str | None, status: int) -> None:
+def test_a_refer_without_a_valid_target_is_refused(
+    three: Three, value: str | None, status: int
+) -> None:
     ours, theirs = three.established()
     ours.takes_transfers = True
     assert theirs.dialog is not None
@@ -188,7 +190,7 @@ def test_a_refer_to_nobody(three: Three, value: str | None, status: int) -> None
     assert three.find(three.alice, events.TransferRequested) is None
 
 
-def test_the_subscription_can_be_renewed_and_ended(three: Three) -> None:
+def test_the_refer_subscription_can_be_refreshed_and_ended(three: Three) -> None:
     ours, _ = referred(three)
     assert ours.dialog is not None
 
@@ -226,7 +228,7 @@ def test_the_subscription_can_be_renewed_and_ended(three: Three) -> None:
         ("", "active", "message/sipfrag", b"SIP/2.0 180 Ringing", 489),
     ],
 )
-def test_news_that_can_and_cannot_be_read(
+def test_readable_and_unreadable_notifications_are_handled(
     three: Three, event: str, state: str, kind: str, body: bytes, status: int
 ) -> None:
     ours, theirs = referred(three)
@@ -243,7 +245,7 @@ def test_news_that_can_and_cannot_be_read(
     assert ours.is_up
 
 
-def test_an_end_without_outcome_is_a_failure(three: Three) -> None:
+def test_a_subscription_that_ends_without_an_outcome_is_a_failure(three: Three) -> None:
     _, theirs = referred(three)
     assert theirs.dialog is not None
     headers = [
@@ -272,7 +274,7 @@ def test_a_refer_outside_a_call_is_declined(scripted: Pair) -> None:
 # ---------------------------------------------------------------------- Replaces
 
 
-def test_an_attended_transfer(three: Three) -> None:
+def test_an_attended_transfer_succeeds(three: Three) -> None:
     ours, _, second, carols = attended(three)
     new = three.at_carol()
     assert new.replaces is carols
@@ -286,7 +288,7 @@ def test_an_attended_transfer(three: Three) -> None:
     three.nothing_left()
 
 
-def test_the_replacement_is_refused_and_the_old_call_goes_on(three: Three) -> None:
+def test_the_old_call_continues_if_the_replacement_is_refused(three: Three) -> None:
     ours, _, second, carols = attended(three)
     three.at_carol().hang_up(three.wire.now, status=488)
     three.wire.run(0.5)
@@ -308,7 +310,7 @@ def replacing(three: Pair, value: str, number: int = 1) -> str:
     return next(one.kind for one in answers if one.message.call_id == f"replacing{number}")
 
 
-def test_what_can_be_replaced_and_what_cannot(three: Three) -> None:
+def test_only_matching_confirmed_calls_can_be_replaced(three: Three) -> None:
     ours, _ = three.established()
     good = str(Replaces.of(ours))
     # Seen from the owner, which is us: our tag is the to-tag.
@@ -325,7 +327,7 @@ def test_what_can_be_replaced_and_what_cannot(three: Three) -> None:
     assert event.session.replaces is ours
 
 
-def test_a_call_that_rings_here_cannot_be_replaced(pair: Pair) -> None:
+def test_an_incoming_ringing_call_cannot_be_replaced(pair: Pair) -> None:
     pair.call()
     theirs = pair.incoming()
     assert theirs.dialog is not None
@@ -337,7 +339,7 @@ def test_a_call_that_rings_here_cannot_be_replaced(pair: Pair) -> None:
     assert pair.kinds(pair.bob)[-1] == "481 INVITE"
 
 
-def test_a_call_that_we_began_can_be_picked_up_while_it_rings(pair: Pair) -> None:
+def test_an_outgoing_ringing_call_can_be_picked_up(pair: Pair) -> None:
     ours = pair.call()
     pair.ring(pair.incoming())
     pair.wire.run(0.1)
@@ -351,7 +353,7 @@ def test_a_call_that_we_began_can_be_picked_up_while_it_rings(pair: Pair) -> Non
     assert ours.state is SessionState.ENDED
 
 
-def test_replaces_as_text_and_within_a_uri() -> None:
+def test_replaces_is_written_and_read_as_text_and_in_uris() -> None:
     asked = Replaces.parse("98732@sip.example.com;from-tag=r33th4x0r;to-tag=ff87ff;early-only")
     assert asked == Replaces("98732@sip.example.com", "ff87ff", "r33th4x0r", early_only=True)
     assert Replaces.parse(str(asked)) == asked

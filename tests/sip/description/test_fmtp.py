@@ -21,7 +21,7 @@ def fmtps(body: bytes) -> list[str]:
     return [fmtp for fmtp in found if fmtp != "0-15"]
 
 
-def test_what_each_side_says_of_itself_reaches_the_other() -> None:
+def test_fmtp_of_each_side_reaches_the_other() -> None:
     alice, bob = negotiator(OPUS), negotiator(OPUS, 5000)
     offer = alice.offer()
     assert fmtps(offer) == ["useinbandfec=1"]
@@ -32,12 +32,12 @@ def test_what_each_side_says_of_itself_reaches_the_other() -> None:
     assert alice.receive_answer(answer).fmtp == "useinbandfec=1"
 
 
-def test_a_codec_answers_what_was_offered() -> None:
+def test_a_codec_answers_the_offered_fmtp() -> None:
     answer, _ = negotiator(LOUD).receive_offer(negotiator(LOUD).offer())
     assert fmtps(answer) == ["OFFERED"]
 
 
-def test_an_answer_may_be_nothing() -> None:
+def test_an_fmtp_answer_may_be_empty() -> None:
     offer = negotiator(LOUD).offer().replace(b"a=fmtp:96 offered\r\n", b"")
     answer, agreed = negotiator(LOUD).receive_offer(offer)
     assert agreed.fmtp is None

@@ -60,7 +60,7 @@ def test_an_offer_describes_both_components() -> None:
     assert lines_of(body, "ice-options") == ["ice2"]
 
 
-def test_what_we_offer_is_understood_by_our_answerer() -> None:
+def test_our_offer_is_accepted_by_our_answerer() -> None:
     caller, callee = ours(offers=True, seed=1), ours(seed=2)
     answer, at_callee = callee.receive_offer(caller.offer())
     at_caller = caller.receive_answer(answer)
@@ -74,7 +74,7 @@ def test_what_we_offer_is_understood_by_our_answerer() -> None:
     assert at_caller.remote_rtcp == at_caller.remote
 
 
-def test_who_does_no_ice_is_called_without() -> None:
+def test_a_peer_without_ice_is_called_without_it() -> None:
     negotiator = ours(offers=True)
     negotiator.offer()
     agreed = negotiator.receive_answer(theirs())
@@ -85,7 +85,7 @@ def test_who_does_no_ice_is_called_without() -> None:
     assert not lines_of(answer, "candidate")
 
 
-def test_we_answer_ice_without_offering_it() -> None:
+def test_ice_is_accepted_without_offering_it() -> None:
     negotiator = ours()
     assert not lines_of(negotiator.offer(), "ice-ufrag")
     answer, agreed = negotiator.receive_offer(theirs(*CREDENTIALS, *HOST))
@@ -96,19 +96,19 @@ def test_we_answer_ice_without_offering_it() -> None:
     assert lines_of(negotiator.offer(), "ice-ufrag") == lines_of(answer, "ice-ufrag")
 
 
-def test_credentials_of_the_whole_session_count() -> None:
+def test_session_level_credentials_are_used() -> None:
     _, agreed = ours().receive_offer(theirs(*HOST, session=CREDENTIALS))
     assert agreement(agreed).remote.fragment == "theirs"
 
 
-def test_a_lite_answer_says_so() -> None:
+def test_a_lite_answer_is_marked() -> None:
     answer, agreed = ours(lite=True).receive_offer(theirs(*CREDENTIALS, *HOST))
     assert sdp.parse(answer).attribute("ice-lite") == ""
     assert agreement(agreed).local.lite
     assert not agreement(agreed).controlling
 
 
-def test_of_two_lite_sides_ours_makes_the_checks() -> None:
+def test_our_side_sends_checks_if_both_are_lite() -> None:
     body = theirs(*CREDENTIALS, *HOST, session=("a=ice-lite",))
     answer, agreed = ours(lite=True).receive_offer(body)
     assert sdp.parse(answer).attribute("ice-lite") is None
@@ -119,7 +119,7 @@ def test_of_two_lite_sides_ours_makes_the_checks() -> None:
     assert agreement(negotiator.receive_answer(body)).controlling
 
 
-def test_a_rewritten_address_means_no_ice() -> None:
+def test_a_rewritten_address_disables_ice() -> None:
     body = theirs(*CREDENTIALS, *HOST, host="198.51.100.77")
     answer, agreed = ours().receive_offer(body)
     assert agreed.ice is None
@@ -133,14 +133,14 @@ def test_a_rewritten_address_means_no_ice() -> None:
     assert negotiator.receive_answer(mismatch).ice is None
 
 
-def test_the_old_hold_is_no_mismatch() -> None:
+def test_a_hold_with_0_0_0_0_is_not_a_mismatch() -> None:
     negotiator = ours()
     _, before = negotiator.receive_offer(theirs(*CREDENTIALS, *HOST))
     _, agreed = negotiator.receive_offer(theirs(*CREDENTIALS, *HOST, host="0.0.0.0"))
     assert agreed.ice == before.ice
 
 
-def test_hold_goes_on_and_new_credentials_begin_anew() -> None:
+def test_a_hold_keeps_ice_and_new_credentials_restart_it() -> None:
     negotiator = ours()
     _, first = negotiator.receive_offer(theirs(*CREDENTIALS, *HOST))
     _, held = negotiator.receive_offer(theirs(*CREDENTIALS, *HOST, "a=sendonly"))
@@ -153,7 +153,7 @@ def test_hold_goes_on_and_new_credentials_begin_anew() -> None:
     assert lines_of(answer, "ice-ufrag") == [agreement(restarted).local.fragment]
 
 
-def test_an_offer_from_elsewhere_begins_anew() -> None:
+def test_an_offer_from_another_address_restarts_ice() -> None:
     caller, callee = ours(offers=True, seed=1), ours(seed=2)
     answer, before = callee.receive_offer(caller.offer())
     caller.receive_answer(answer)
@@ -171,7 +171,7 @@ def test_an_offer_from_elsewhere_begins_anew() -> None:
     assert agreement(at_caller).remote.fragment == agreement(at_callee).local.fragment
 
 
-def test_ice_may_end_in_mid_call() -> None:
+def test_ice_may_end_during_a_call() -> None:
     negotiator = ours()
     negotiator.receive_offer(theirs(*CREDENTIALS, *HOST))
     answer, agreed = negotiator.receive_offer(theirs())
@@ -193,12 +193,12 @@ def test_ice_may_end_in_mid_call() -> None:
         "\u00b9 1 UDP 2130706431 192.0.2.3 5000 typ host",
     ],
 )
-def test_candidates_of_no_use_are_passed_over(line: str) -> None:
+def test_unusable_candidates_are_skipped(line: str) -> None:
     _, agreed = ours().receive_offer(theirs(*CREDENTIALS, *HOST, f"a=candidate:{line}"))
     assert len(agreement(agreed).remote.candidates) == 2
 
 
-def test_what_else_stands_in_a_candidate_is_passed_over() -> None:
+def test_unknown_candidate_attributes_are_skipped() -> None:
     line = "a=candidate:9 1 udp 100 192.0.2.9 7 typ relay raddr 10.1.1.1 rport 9 generation 0"
     _, agreed = ours().receive_offer(theirs(*CREDENTIALS, *HOST, line))
     relayed = agreement(agreed).remote.candidates[2]
@@ -215,16 +215,16 @@ def test_what_else_stands_in_a_candidate_is_passed_over() -> None:
         (CREDENTIALS[0],),
     ],
 )
-def test_bad_credentials_mean_no_ice(lines: tuple[str, ...]) -> None:
+def test_invalid_credentials_disable_ice(lines: tuple[str, ...]) -> None:
     assert ours().receive_offer(theirs(*lines, *HOST))[1].ice is None
 
 
-def test_both_ports_without_mux() -> None:
+def test_both_ports_have_candidates_without_rtcp_mux() -> None:
     _, agreed = ours().receive_offer(theirs(*CREDENTIALS, *HOST))
     assert {one.component for one in agreement(agreed).remote.candidates} == {RTP, RTCP}
 
 
-def test_passwords_are_not_shown() -> None:
+def test_passwords_are_not_in_representations() -> None:
     _, agreed = ours().receive_offer(theirs(*CREDENTIALS, *HOST))
     assert "abcdefghijklmnopqrstuv" not in repr(agreed)
     assert agreement(agreed).local.password not in repr(agreed)
@@ -241,9 +241,7 @@ PLAIN = "a=candidate:1 1 udp 2122260223 192.0.2.5 54746 typ host"
 @pytest.mark.parametrize(
     "candidates", [(), (NAMED,), (TCP,), (NAMED, TCP), (PLAIN,), (NAMED, PLAIN)]
 )
-def test_an_address_that_is_still_to_come_is_no_hold(
-    host: str, candidates: tuple[str, ...]
-) -> None:
+def test_a_missing_address_with_ice_is_not_a_hold(host: str, candidates: tuple[str, ...]) -> None:
     body = theirs(*CREDENTIALS, *candidates, "a=rtcp-mux", "a=sendrecv", host=host)
     answer, agreed = ours().receive_offer(body.replace(b"m=audio 5000", b"m=audio 9"))
     assert agreed.direction == "sendrecv"
@@ -257,7 +255,7 @@ def test_an_address_that_is_still_to_come_is_no_hold(
     assert agreed.remote_name is None  # The checks find the way, no name server.
 
 
-def test_an_answer_may_hide_its_address() -> None:
+def test_an_answer_with_ice_may_omit_its_address() -> None:
     negotiator = ours(offers=True)
     negotiator.offer()
     body = theirs(*CREDENTIALS, NAMED, "a=rtcp-mux", host="0.0.0.0")
@@ -270,17 +268,17 @@ def test_an_address_of_zeros_without_ice_is_a_hold() -> None:
     assert ours().receive_offer(theirs(host="0.0.0.0"))[1].direction == "recvonly"
 
 
-def test_a_direction_holds_with_ice_as_well() -> None:
+def test_a_direction_attribute_holds_with_ice() -> None:
     body = theirs(*CREDENTIALS, NAMED, "a=sendonly", host="0.0.0.0")
     assert ours().receive_offer(body)[1].direction == "recvonly"
 
 
-def test_credentials_whose_candidates_were_removed_on_the_way_are_ignored() -> None:
+def test_credentials_without_candidates_are_ignored() -> None:
     answer, agreed = ours().receive_offer(theirs(*CREDENTIALS))
     assert agreed.ice is None
     assert lines_of(answer, "ice-ufrag") == []
 
 
-def test_a_lite_side_without_candidates_does_no_ice() -> None:
+def test_a_lite_side_without_candidates_uses_no_ice() -> None:
     body = theirs(*CREDENTIALS, session=("a=ice-lite",), host="0.0.0.0")
     assert ours().receive_offer(body)[1].ice is None

@@ -45,7 +45,7 @@ def ours() -> Negotiator:
         OFFER.replace(b"AVP 0", b"AVP 0 " + b" ".join(b"%d" % n for n in range(1, 128))),
     ],
 )
-def test_lines_that_are_not_needed_do_not_decide(body: bytes) -> None:
+def test_errors_in_unneeded_lines_are_ignored(body: bytes) -> None:
     answer, agreed = ours().receive_offer(body)
     assert agreed.codec == "PCMU"
     assert agreed.remote == ("192.0.2.2", 5000)
@@ -71,7 +71,7 @@ def test_lines_that_are_not_needed_do_not_decide(body: bytes) -> None:
         (OFFER + b"a=x\r\n" * (MAX_BODY // 5), 413),
     ],
 )
-def test_what_a_call_needs_is_required(body: bytes, status: int) -> None:
+def test_errors_in_needed_parts_are_refused(body: bytes, status: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         ours().receive_offer(body)
     assert caught.value.status == status
@@ -81,13 +81,13 @@ def test_what_a_call_needs_is_required(body: bytes, status: int) -> None:
         negotiator.receive_answer(body)
 
 
-def test_formats_beyond_the_limit_are_not_read() -> None:
+def test_formats_beyond_the_limit_are_ignored() -> None:
     numbers = b" ".join(b"%d" % (number % 128) for number in range(16_250))
     (media,) = sdp.read(OFFER.replace(b"AVP 0", b"AVP " + numbers[:30_000])).media
     assert len(media.formats) == sdp.MAX_FORMATS
 
 
-def test_formats_are_explained_once_for_each_description(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_are_read_once_for_each_description(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many formats there are: each explanation reads all attributes."""
     counted: list[sdp.MediaDescription] = []
     explain = sdp.MediaDescription.rtpmaps

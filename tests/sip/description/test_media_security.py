@@ -68,7 +68,7 @@ POLICIES: list[tuple[Policy, Policy, str, str]] = [
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize(("caller", "called", "plainly", "securely"), POLICIES)
-def test_policies(
+def test_policies_agree_on_encryption(
     caller: Policy, called: Policy, plainly: str, securely: str, secure: bool
 ) -> None:
     expected = securely if secure else plainly
@@ -110,7 +110,7 @@ def test_policies(
         ("dtls", "UDP/TLS/RTP/SAVP", {"fingerprint", "setup"}),
     ],
 )
-def test_what_is_offered(policy: Policy, protocol: str, attributes: set[str]) -> None:
+def test_each_policy_has_its_offer(policy: Policy, protocol: str, attributes: set[str]) -> None:
     media = sdp.parse(side(policy).offer()).media[0]
     assert media.protocol == protocol
     assert {name for name, _ in media.attributes} & {"crypto", "fingerprint", "setup"} == attributes
@@ -118,7 +118,7 @@ def test_what_is_offered(policy: Policy, protocol: str, attributes: set[str]) ->
         assert [line.split()[1] for line in crypto(side(policy).offer())] == list(SUITES)
 
 
-def test_the_answer_has_the_tag_of_the_line_that_it_takes() -> None:
+def test_the_answer_has_the_tag_of_the_accepted_crypto_line() -> None:
     offer = described("a=crypto:3 F8_128_HMAC_SHA1_80 inline:" + KEY, CRYPTO.replace(":1 ", ":7 "))
     answer, agreed = side("sdes").receive_offer(offer)
     assert isinstance(agreed.security, SrtpKeys)
@@ -129,7 +129,7 @@ def test_the_answer_has_the_tag_of_the_line_that_it_takes() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["RTP/SAVP", "RTP/SAVPF"])
-def test_the_profile_of_the_offer_is_answered(protocol: str) -> None:
+def test_the_answer_has_the_profile_of_the_offer(protocol: str) -> None:
     answer, _ = side("off").receive_offer(described(CRYPTO, protocol=protocol))
     assert sdp.parse(answer).media[0].protocol == protocol
 
@@ -137,7 +137,7 @@ def test_the_profile_of_the_offer_is_answered(protocol: str) -> None:
 @pytest.mark.parametrize(
     "ending", ["", "|2^20", "|2^48", "|1048576", " WSH=64", " -later=1", "|2^31 WSH=128 -x"]
 )
-def test_crypto_lines_that_we_take(ending: str) -> None:
+def test_valid_crypto_lines_are_accepted(ending: str) -> None:
     assert side("sdes").receive_offer(described(CRYPTO + ending))[1].security is not None
 
 
@@ -145,7 +145,7 @@ def test_crypto_lines_that_we_take(ending: str) -> None:
     ("suite", "size"),
     [("AEAD_AES_256_GCM", 44), ("AEAD_AES_128_GCM", 28), ("AES_CM_128_HMAC_SHA1_80", 30)],
 )
-def test_a_key_without_the_padding_of_base64_is_taken(suite: str, size: int) -> None:
+def test_a_key_without_base64_padding_is_accepted(suite: str, size: int) -> None:
     key = base64.b64encode(bytes(range(size))).decode().rstrip("=")
     _, agreed = side("sdes").receive_offer(described(f"a=crypto:1 {suite} inline:{key}|2^31"))
     assert isinstance(agreed.security, SrtpKeys)
@@ -178,7 +178,7 @@ def test_a_key_without_the_padding_of_base64_is_taken(suite: str, size: int) -> 
         "\r\n".join((CRYPTO, CRYPTO)),  # one tag twice
     ],
 )
-def test_crypto_lines_that_we_refuse(line: str) -> None:
+def test_invalid_crypto_lines_are_refused(line: str) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         side("sdes").receive_offer(described(line))
     assert refused.value.status == 488
@@ -205,7 +205,7 @@ def test_any_crypto_line_is_read_or_refused(text: str) -> None:
         described(protocol="RTP/AVP"),
     ],
 )
-def test_answers_that_are_none(answer: bytes) -> None:
+def test_invalid_crypto_answers_are_refused(answer: bytes) -> None:
     left = side("sdes")
     left.offer()
     with pytest.raises(RemoteProtocolError) as refused:
@@ -228,7 +228,7 @@ def agreed_by_sdes() -> tuple[Negotiator, Negotiator, SrtpKeys]:
     return left, right, security
 
 
-def test_the_keys_stay_in_a_new_offer_of_either_side() -> None:
+def test_a_new_offer_of_either_side_keeps_the_keys() -> None:
     left, right, before = agreed_by_sdes()
     assert len(crypto(left.offer())) == 1
     answer, theirs = right.receive_offer(left.offer())
@@ -249,7 +249,7 @@ def test_a_new_key_of_theirs_gets_a_new_key_of_ours() -> None:
     assert again.security == agreed.security
 
 
-def test_our_new_address_comes_with_a_new_key() -> None:
+def test_a_new_address_of_ours_has_a_new_key() -> None:
     left, right, before = agreed_by_sdes()
     left.move("192.0.2.77", 4444)
     answer, theirs = right.receive_offer(left.offer())
@@ -260,14 +260,14 @@ def test_our_new_address_comes_with_a_new_key() -> None:
     assert after.receive == theirs.security.send
 
 
-def test_a_refused_change_leaves_the_keys() -> None:
+def test_a_refused_change_keeps_the_keys() -> None:
     left, right, before = agreed_by_sdes()
     with pytest.raises(RemoteProtocolError):
         left.receive_offer(described(CRYPTO).replace(b"SAVP 0", b"SAVP 77"))
     assert left.receive_offer(right.offer())[1].security == before
 
 
-def test_an_opportunistic_handshake_is_taken_by_who_may() -> None:
+def test_an_opportunistic_handshake_is_accepted_if_allowed() -> None:
     offer = described(f"a=fingerprint:{FINGERPRINT}", "a=setup:actpass", protocol="RTP/AVP")
     for policy, kind in (("off", None), ("optional", DtlsPeer), ("dtls", DtlsPeer)):
         answer, agreed = side(policy).receive_offer(offer)  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def test_an_opportunistic_handshake_is_taken_by_who_may() -> None:
         assert sdp.parse(answer).media[0].protocol == "RTP/AVP"
 
 
-def test_of_two_lines_the_encrypted_one_is_taken_and_the_other_refused() -> None:
+def test_the_encrypted_one_of_two_lines_is_accepted() -> None:
     offer = described("m=audio 6002 RTP/SAVP 0", CRYPTO, protocol="RTP/AVP")
     answer, agreed = side("optional").receive_offer(offer)
     assert agreed.security is not None
@@ -299,7 +299,7 @@ def test_of_two_lines_the_encrypted_one_is_taken_and_the_other_refused() -> None
         (["a=fingerprint:md5 " + ":".join(["AB"] * 16), "a=setup:actpass"], None),
     ],
 )
-def test_who_begins_the_handshake(lines: list[str], client: bool | None) -> None:
+def test_setup_decides_which_side_is_the_client(lines: list[str], client: bool | None) -> None:
     offer = described(*lines, protocol="UDP/TLS/RTP/SAVP")
     if client is None:
         with pytest.raises(RemoteProtocolError):
@@ -316,7 +316,7 @@ def test_who_begins_the_handshake(lines: list[str], client: bool | None) -> None
     assert negotiator.receive_offer(offer)[1] == negotiator.receive_offer(again)[1]
 
 
-def test_another_association_is_begun_by_us_when_they_ask_for_it() -> None:
+def test_we_start_another_association_on_request() -> None:
     lines = (f"a=fingerprint:{FINGERPRINT}", "a=setup:actpass")
     negotiator = side("dtls")
     agreed = []
@@ -329,21 +329,21 @@ def test_another_association_is_begun_by_us_when_they_ask_for_it() -> None:
     assert agreed == [0, 0, 1]
 
 
-def test_a_fingerprint_for_the_whole_session_counts() -> None:
+def test_a_session_level_fingerprint_is_used() -> None:
     offer = described(protocol="UDP/TLS/RTP/SAVP").replace(
         b"m=audio", f"a=fingerprint:{FINGERPRINT}\r\na=setup:actpass\r\nm=audio".encode()
     )
     assert isinstance(side("dtls").receive_offer(offer)[1].security, DtlsPeer)
 
 
-def test_a_fingerprint_that_nobody_asked_for_is_passed_over() -> None:
+def test_an_unrequested_fingerprint_is_ignored() -> None:
     left = side("off")
     left.offer()
     answer = described(f"a=fingerprint:{FINGERPRINT}", CRYPTO, protocol="RTP/AVP")
     assert left.receive_answer(answer).security is None
 
 
-def test_keys_stay_out_of_representations() -> None:
+def test_keys_are_not_in_representations() -> None:
     left, _, security = agreed_by_sdes()
     key = base64.b64encode(security.send).decode()
     description = sdp.parse(left.offer())

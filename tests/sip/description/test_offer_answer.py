@@ -39,7 +39,7 @@ def test_an_offer_lists_all_formats_and_an_event_for_each_clock() -> None:
     assert maps[97] == ("telephone-event", 16000, 1)
 
 
-def test_the_first_offered_codec_that_we_have_is_taken() -> None:
+def test_the_first_offered_codec_that_we_support_is_used() -> None:
     answer, agreed = ours(PCMA, PCMU).receive_offer(offer(EVENTS))
     assert agreed.codec == "PCMU"
     assert (agreed.payload_type_send, agreed.payload_type_receive) == (0, 0)
@@ -49,14 +49,14 @@ def test_the_first_offered_codec_that_we_have_is_taken() -> None:
     assert sdp.parse(answer).media[0].formats == ("0", "101")
 
 
-def test_their_dynamic_numbers_are_used() -> None:
+def test_dynamic_payload_types_of_the_offer_are_used() -> None:
     lines = ("a=rtpmap:118 L16/16000", "a=rtpmap:119 telephone-event/16000")
     body = offer(*lines, media="m=audio 5000 RTP/AVP 118 119")
     _, agreed = ours(WIDE).receive_offer(body)
     assert (agreed.payload_type_send, agreed.telephone_event_send) == (118, 119)
 
 
-def test_an_answer_with_other_numbers_is_asymmetric() -> None:
+def test_an_answer_with_other_payload_types_is_asymmetric() -> None:
     negotiator = ours(WIDE)
     negotiator.offer()
     agreed = negotiator.receive_answer(
@@ -66,7 +66,7 @@ def test_an_answer_with_other_numbers_is_asymmetric() -> None:
     assert agreed.telephone_event_send is None
 
 
-def test_an_answer_may_leave_our_numbers_unexplained() -> None:
+def test_an_answer_may_omit_rtpmap_for_our_payload_types() -> None:
     negotiator = ours(WIDE)
     negotiator.offer()
     assert negotiator.receive_answer(offer(media="m=audio 5000 RTP/AVP 96")).codec == "L16/16000"
@@ -85,18 +85,18 @@ def test_every_media_line_is_answered_in_order() -> None:
     ("theirs", "we_are"),
     [("sendonly", "recvonly"), ("recvonly", "sendonly"), ("inactive", "inactive")],
 )
-def test_their_direction_is_mirrored(theirs: str, we_are: str) -> None:
+def test_the_direction_of_the_peer_is_mirrored(theirs: str, we_are: str) -> None:
     answer, agreed = ours().receive_offer(offer(f"a={theirs}"))
     assert agreed.direction == we_are
     assert sdp.parse(answer).media[0].direction == we_are
 
 
-def test_the_old_way_to_hold() -> None:
+def test_a_hold_with_0_0_0_0_is_understood() -> None:
     body = offer().replace(b"c=IN IP4 192.0.2.2", b"c=IN IP4 0.0.0.0")
     assert ours().receive_offer(body)[1].direction == "recvonly"
 
 
-def test_while_we_hold_their_offer_does_not_make_us_listen() -> None:
+def test_an_offer_during_our_hold_keeps_the_hold() -> None:
     negotiator = ours()
     negotiator.direction = "sendonly"
     assert negotiator.receive_offer(offer())[1].direction == "sendonly"
@@ -104,7 +104,7 @@ def test_while_we_hold_their_offer_does_not_make_us_listen() -> None:
     assert negotiator.receive_offer(offer("a=sendonly"))[1].direction == "inactive"
 
 
-def test_the_version_grows_with_a_change_only() -> None:
+def test_the_version_grows_only_with_a_change() -> None:
     negotiator = ours()
     first, again = negotiator.offer(), negotiator.offer()
     assert first == again
@@ -123,7 +123,7 @@ def test_the_version_grows_with_a_change_only() -> None:
         offer().replace(b"c=IN IP4 192.0.2.2\r\n", b""),
     ],
 )
-def test_what_cannot_be_agreed_on_is_488(body: bytes) -> None:
+def test_an_offer_without_common_media_is_refused_with_488(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         ours().receive_offer(body)
     assert caught.value.status == 488
@@ -131,7 +131,7 @@ def test_what_cannot_be_agreed_on_is_488(body: bytes) -> None:
         ours().receive_answer(body)
 
 
-def test_ptime_and_rtcp_are_theirs_to_choose() -> None:
+def test_ptime_and_rtcp_of_the_peer_are_used() -> None:
     _, agreed = ours().receive_offer(offer("a=ptime:30", "a=rtcp:7001"))
     assert agreed.ptime_ms == 30
     assert agreed.remote_rtcp == ("192.0.2.2", 7001)
@@ -148,7 +148,7 @@ def test_ptime_and_rtcp_are_theirs_to_choose() -> None:
         (("a=ptime:9999",), 200),
     ],
 )
-def test_no_packet_is_longer_than_they_take(lines: tuple[str, ...], ptime: int) -> None:
+def test_packets_are_limited_to_maxptime(lines: tuple[str, ...], ptime: int) -> None:
     """RFC 8866 6.4. Where they ask for no length it is what we ask for."""
     long = replace(PCMU, ptime_ms=40)
     answer, agreed = ours(long).receive_offer(offer(*lines))
@@ -159,7 +159,7 @@ def test_no_packet_is_longer_than_they_take(lines: tuple[str, ...], ptime: int) 
     assert negotiator.receive_answer(offer(*lines)).ptime_ms == ptime
 
 
-def test_the_preferred_codec_says_how_long_packets_are_to_be() -> None:
+def test_the_preferred_codec_sets_ptime() -> None:
     long = replace(PCMU, ptime_ms=40)
     assert sdp.parse(ours(PCMA, long).offer()).media[0].ptime == 20
     answer, _ = ours(PCMA, long).receive_offer(offer())
@@ -169,7 +169,7 @@ def test_the_preferred_codec_says_how_long_packets_are_to_be() -> None:
 MUX = "a=rtcp-mux"
 
 
-def test_rtcp_shares_the_port_where_they_offer_it() -> None:
+def test_offered_rtcp_mux_is_accepted() -> None:
     negotiator = ours()
     answer, agreed = negotiator.receive_offer(offer(MUX, "a=rtcp:5009"))
     assert sdp.parse(answer).media[0].muxed
@@ -180,7 +180,7 @@ def test_rtcp_shares_the_port_where_they_offer_it() -> None:
     assert agreed.remote_rtcp == ("192.0.2.2", 5001)
 
 
-def test_an_offer_to_share_the_port_can_be_ignored_and_accepted() -> None:
+def test_our_rtcp_mux_offer_can_be_ignored_or_accepted() -> None:
     ice = IceNegotiation((), offers=True, lite=False, rng=random.Random(1))
     negotiator = Negotiator((PCMU,), "192.0.2.1", 4000, 1, ice=ice)
     assert sdp.parse(negotiator.offer()).media[0].muxed
@@ -189,13 +189,13 @@ def test_an_offer_to_share_the_port_can_be_ignored_and_accepted() -> None:
     assert negotiator.receive_answer(offer(MUX)).remote_rtcp == ("192.0.2.2", 5000)
 
 
-def test_an_answer_cannot_share_a_port_that_was_not_offered_for_it() -> None:
+def test_rtcp_mux_in_an_answer_without_an_offer_is_ignored() -> None:
     assert not sdp.parse(ours().offer()).media[0].muxed
     assert ours().receive_answer(offer(MUX)).remote_rtcp == ("192.0.2.2", 5001)
 
 
 @pytest.mark.parametrize(("number", "events"), [(72, 101), (100, 95)])
-def test_numbers_that_look_like_rtcp_keep_the_ports_apart(number: int, events: int) -> None:
+def test_payload_types_that_look_like_rtcp_prevent_rtcp_mux(number: int, events: int) -> None:
     lines = (f"a=rtpmap:{number} PCMU/8000", f"a=rtpmap:{events} telephone-event/8000", MUX)
     answer, agreed = ours().receive_offer(
         offer(*lines, media=f"m=audio 5000 RTP/AVP {number} {events}")
@@ -204,7 +204,7 @@ def test_numbers_that_look_like_rtcp_keep_the_ports_apart(number: int, events: i
     assert agreed.remote_rtcp == ("192.0.2.2", 5001)
 
 
-def test_extended_reports_are_offered_and_their_wish_is_heard() -> None:
+def test_extended_reports_are_offered_and_requested_ones_are_sent() -> None:
     one, two = ours(), ours()
     offered = one.offer()
     assert b"a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n" in offered
@@ -232,7 +232,7 @@ def test_only_extended_reports_that_were_offered_are_answered(line: str, kinds: 
     assert (b"rtcp-xr" in answer) == bool(kinds)
 
 
-def test_extended_reports_may_be_asked_for_by_the_session() -> None:
+def test_extended_reports_may_be_requested_at_session_level() -> None:
     body = offer().replace(b"t=0 0\r\n", b"t=0 0\r\na=rtcp-xr:voip-metrics\r\n")
     assert ours().receive_offer(body)[1].extended_reports == {"voip-metrics"}
 
@@ -260,7 +260,7 @@ def test_comfort_noise_is_offered_on_each_clock_that_needs_it() -> None:
     assert "CN" not in ours(QUIET, QUIET_WIDE).offer().decode()
 
 
-def test_comfort_noise_is_agreed_on_with_its_codec() -> None:
+def test_comfort_noise_is_negotiated_with_its_codec() -> None:
     negotiator = quiet(QUIET, QUIET_WIDE)
     negotiator.offer()
     taken = negotiator.receive_answer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
@@ -275,7 +275,7 @@ def test_comfort_noise_is_agreed_on_with_its_codec() -> None:
     assert wide.comfort_noise_receive in range(97, 128)
 
 
-def test_comfort_noise_that_is_offered_is_answered() -> None:
+def test_offered_comfort_noise_is_accepted() -> None:
     """Also by who does not send any: it is filled in where they leave pauses out."""
     answer, agreed = ours(QUIET).receive_offer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
     assert (agreed.comfort_noise_send, agreed.comfort_noise_receive) == (13, 13)
@@ -285,7 +285,7 @@ def test_comfort_noise_that_is_offered_is_answered() -> None:
     assert "13" not in sdp.parse(answer).media[0].formats
 
 
-def test_their_number_for_comfort_noise_is_kept_in_our_next_offer() -> None:
+def test_our_next_offer_keeps_the_comfort_noise_payload_type() -> None:
     negotiator = quiet(QUIET_WIDE)
     lines = ("a=rtpmap:110 L16/16000", "a=rtpmap:97 CN/16000")
     negotiator.receive_offer(offer(*lines, media="m=audio 5000 RTP/AVP 110 97"))

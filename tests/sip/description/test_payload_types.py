@@ -37,7 +37,7 @@ def meaning_of(number: int, body: bytes) -> sdp.Meaning | None:
 
 
 @pytest.mark.parametrize("written", ["opus/48000", "opus/48000/1", "OPUS/48000/2", "opus/16000"])
-def test_a_name_suffices_for_opus(written: str) -> None:
+def test_opus_is_recognized_by_name(written: str) -> None:
     answer, agreed = ours(OPUS, PCMA).receive_offer(
         theirs("m=audio 5000 RTP/AVP 111", f"a=rtpmap:111 {written}")
     )
@@ -46,19 +46,19 @@ def test_a_name_suffices_for_opus(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["G722/16000", "g722/16000/1", "G722/8000/1"])
-def test_a_name_suffices_for_g722(written: str) -> None:
+def test_g722_is_recognized_by_name(written: str) -> None:
     body = theirs("m=audio 5000 RTP/AVP 9", f"a=rtpmap:9 {written}")
     assert ours(PCMU, G722).receive_offer(body)[1].codec == "G722"
 
 
-def test_a_name_suffices_in_an_answer() -> None:
+def test_a_codec_in_an_answer_is_recognized_by_name() -> None:
     negotiator = ours(OPUS, PCMA)
     number = next(iter(sdp.parse(negotiator.offer()).media[0].rtpmaps()))
     body = theirs(f"m=audio 5000 RTP/AVP {number}", f"a=rtpmap:{number} opus/48000")
     assert negotiator.receive_answer(body).codec == "opus"
 
 
-def test_a_name_does_not_suffice_for_codecs_with_several_clocks() -> None:
+def test_codecs_with_several_clocks_need_a_clock_rate() -> None:
     with pytest.raises(RemoteProtocolError):
         ours(WIDE).receive_offer(theirs("m=audio 5000 RTP/AVP 97", "a=rtpmap:97 L16/8000"))
 
@@ -87,7 +87,7 @@ def test_every_format_of_an_answer_may_be_received() -> None:
     )
 
 
-def test_our_answer_names_one_format_and_that_one_may_be_received() -> None:
+def test_our_answer_has_one_format_which_may_be_received() -> None:
     _, agreed = ours(PCMU, PCMA).receive_offer(theirs("m=audio 5000 RTP/AVP 8 0"))
     assert agreed.receive_formats == (ReceiveFormat(8, "PCMA"),)
 
@@ -110,7 +110,7 @@ def test_formats_of_an_answer_that_were_not_offered_are_ignored() -> None:
         (PCMU, "a=rtpmap:0 PCMU/8000", 16000),
     ],
 )
-def test_an_event_on_another_clock_is_better_than_none(
+def test_an_event_on_another_clock_is_used_if_there_is_no_other(
     form: AudioFormat, line: str, rate: int
 ) -> None:
     body = theirs("m=audio 5000 RTP/AVP 111 0 101", line, f"a=rtpmap:101 telephone-event/{rate}")
@@ -121,7 +121,7 @@ def test_an_event_on_another_clock_is_better_than_none(
     assert meaning_of(101, answer) == ("telephone-event", rate, 1)
 
 
-def test_the_event_on_the_clock_of_the_codec_comes_first() -> None:
+def test_the_event_on_the_clock_of_the_codec_is_preferred() -> None:
     body = theirs(
         "m=audio 5000 RTP/AVP 111 126 110",
         "a=rtpmap:111 opus/48000/2",
@@ -133,7 +133,7 @@ def test_the_event_on_the_clock_of_the_codec_comes_first() -> None:
     assert agreed.receive_events == ((126, 8000), (110, 48000))
 
 
-def test_every_event_that_we_offered_is_taken() -> None:
+def test_every_offered_event_may_be_received() -> None:
     """Browsers take all of them in their answer and send any; others leave one out and send it."""
     negotiator = ours(OPUS, PCMU, WIDE)
     offered = sdp.parse(negotiator.offer()).media[0].rtpmaps()
@@ -146,7 +146,7 @@ def test_every_event_that_we_offered_is_taken() -> None:
     assert agreed.telephone_event_send is None
 
 
-def test_an_answer_may_leave_the_number_of_an_event_unexplained() -> None:
+def test_an_answer_may_omit_rtpmap_for_an_event() -> None:
     negotiator = ours(PCMU)
     negotiator.offer()
     agreed = negotiator.receive_answer(theirs("m=audio 5000 RTP/AVP 0 101"))
@@ -164,7 +164,7 @@ def test_an_answer_may_leave_the_number_of_an_event_unexplained() -> None:
         ("m=audio 4000 RTP/AVP",),
     ],
 )
-def test_an_audio_line_without_a_codec_of_ours_is_passed_over(first: tuple[str, ...]) -> None:
+def test_an_audio_line_without_a_supported_codec_is_skipped(first: tuple[str, ...]) -> None:
     answer, agreed = ours(PCMU).receive_offer(theirs(*first, "m=audio 5000 RTP/AVP 0"))
     assert agreed.remote == ("192.0.2.2", 5000)
     assert [media.port for media in sdp.parse(answer).media] == [0, 4000]
@@ -181,7 +181,7 @@ def test_an_audio_line_without_a_codec_of_ours_is_passed_over(first: tuple[str, 
         (b"hello", 400),
     ],
 )
-def test_an_offer_without_a_codec_of_ours_is_recognised_at_once(body: bytes, status: int) -> None:
+def test_an_offer_without_a_supported_codec_is_recognized_at_once(body: bytes, status: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         judge_offer(body, [PCMU, OPUS], MediaSecurity("off", rng=random.Random(1)))
     assert caught.value.status == status
@@ -207,7 +207,7 @@ def everything(*more: int) -> bytes:
 
 
 @pytest.mark.parametrize("more", [(), tuple(range(35, 64)), (8,)])
-def test_an_offer_of_all_dynamic_numbers_is_answered(more: tuple[int, ...]) -> None:
+def test_an_offer_of_all_dynamic_payload_types_is_answered(more: tuple[int, ...]) -> None:
     negotiator = ours(PCMU, OPUS, WIDE, comfort_noise=True)
     body = everything(*more)
     answer, agreed = negotiator.receive_offer(body)
@@ -221,7 +221,7 @@ def test_an_offer_of_all_dynamic_numbers_is_answered(more: tuple[int, ...]) -> N
     assert ("opus" in {name for name, _, _ in offered.values()}) == (more != tuple(range(35, 64)))
 
 
-def test_a_format_that_was_left_out_returns_when_numbers_are_free() -> None:
+def test_an_omitted_format_returns_when_payload_types_are_free() -> None:
     negotiator = ours(PCMU, OPUS)
     negotiator.receive_offer(everything(*range(35, 64)))
     assert len(sdp.parse(negotiator.offer()).media[0].formats) == 1
@@ -229,14 +229,14 @@ def test_a_format_that_was_left_out_returns_when_numbers_are_free() -> None:
     assert sdp.parse(negotiator.offer()).media[0].rtpmaps()[96] == ("opus", 48000, 2)
 
 
-def test_more_formats_than_numbers_are_offered_as_far_as_numbers_go() -> None:
+def test_formats_are_offered_as_long_as_payload_types_are_free() -> None:
     many = [AudioFormat(f"L16/{rate}", "L16", rate) for rate in range(8000, 8100)]
     described = sdp.parse(ours(*many, comfort_noise=True).offer()).media[0]
     assert len(set(described.formats)) == len(described.formats)
     assert described.rtpmaps()[101] == ("telephone-event", 8000, 1)
 
 
-def test_an_answer_with_a_format_that_was_left_out_is_not_taken_for_ours() -> None:
+def test_an_answer_with_an_omitted_format_is_not_ours() -> None:
     negotiator = ours(PCMU, OPUS)
     negotiator.receive_offer(everything(*range(35, 64)))
     negotiator.offer()
@@ -248,7 +248,7 @@ def test_an_answer_with_a_format_that_was_left_out_is_not_taken_for_ours() -> No
 
 
 @pytest.mark.parametrize("name", ["media.provider.example", "localhost", "rtp_7.example.org"])
-def test_a_host_name_is_handed_on_to_be_resolved(name: str) -> None:
+def test_a_host_name_is_left_to_be_resolved(name: str) -> None:
     body = theirs("m=audio 5000 RTP/AVP 0", session=f"c=IN IP4 {name}")
     answer, agreed = ours(PCMU).receive_offer(body)
     assert agreed.remote_name == name
@@ -259,7 +259,7 @@ def test_a_host_name_is_handed_on_to_be_resolved(name: str) -> None:
     assert (found.remote, found.remote_rtcp) == (("192.0.2.7", 5000), ("192.0.2.7", 5001))
 
 
-def test_a_host_name_in_an_answer_is_handed_on_to_be_resolved() -> None:
+def test_a_host_name_in_an_answer_is_left_to_be_resolved() -> None:
     negotiator = ours(PCMU)
     negotiator.offer()
     body = theirs("m=audio 5000 RTP/AVP 0", "c=IN IP4 media.provider.example", session="b=AS:64")

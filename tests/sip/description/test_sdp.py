@@ -44,7 +44,7 @@ def audio(*lines: str, session: str = "") -> MediaDescription:
     return sdp.parse(text.encode()).media[0]
 
 
-def test_reads_an_offer() -> None:
+def test_an_offer_is_read() -> None:
     description = sdp.parse(OFFER)
     assert description.origin == Origin("alice", "2890844526", "2890844527", "192.0.2.1")
     assert description.name == "A call"
@@ -90,11 +90,11 @@ def test_reads_an_offer() -> None:
         OFFER.replace(b"c=IN IP4 192.0.2.1", b"c=in ip4 192.0.2.1/127"),
     ],
 )
-def test_ways_to_write_the_same(data: bytes) -> None:
+def test_equivalent_spellings_are_read_equally(data: bytes) -> None:
     assert sdp.parse(data) == sdp.parse(OFFER)
 
 
-def test_writes_what_it_reads() -> None:
+def test_a_description_is_written_as_read() -> None:
     description = SessionDescription(
         origin=Origin("-", "1", "2", "192.0.2.1"),
         connection="192.0.2.1",
@@ -117,7 +117,7 @@ def test_writes_what_it_reads() -> None:
     assert sdp.parse(bytes(description)) == description
 
 
-def test_ipv6() -> None:
+def test_ipv6_addresses_are_read_and_written() -> None:
     description = sdp.parse(
         b"v=0\no=- 1 1 IN IP6 2001:db8::1\ns=-\nc=IN IP6 2001:db8::1\nm=audio 4000 RTP/AVP 0"
     )
@@ -125,19 +125,19 @@ def test_ipv6() -> None:
     assert b"c=IN IP6 2001:db8::1\r\n" in bytes(description)
 
 
-def test_connection_of_the_media_is_its_own() -> None:
+def test_a_media_level_connection_takes_precedence() -> None:
     assert audio("c=IN IP4 198.51.100.7").connection == "198.51.100.7"
     assert audio("c=IN IP4 media.example.com").connection == "media.example.com"
 
 
-def test_direction_falls_back_to_the_session() -> None:
+def test_the_direction_falls_back_to_the_session() -> None:
     assert audio().direction == "sendrecv"
     assert audio("a=recvonly").direction == "recvonly"
     assert audio(session="a=inactive\n").direction == "inactive"
     assert audio("a=sendonly", session="a=inactive\n").direction == "sendonly"
 
 
-def test_direction_of_the_session_reaches_media_that_is_built() -> None:
+def test_the_session_direction_applies_to_constructed_media() -> None:
     media = MediaDescription("audio", 4000, "RTP/AVP", ("0",))
     held = SessionDescription(
         Origin("-", "1", "1", "h"), "h", (media,), attributes=(("sendonly", None),)
@@ -161,7 +161,7 @@ def test_direction_of_the_session_reaches_media_that_is_built() -> None:
         ("a=maxptime:40", None),
     ],
 )
-def test_ptime(line: str, ptime: int | None) -> None:
+def test_ptime_is_read(line: str, ptime: int | None) -> None:
     assert audio(line).ptime == ptime
     longest = line.replace("maxptime", "ptime").replace("ptime", "maxptime")
     assert audio(longest).maxptime == (40 if "40" in line else ptime)
@@ -178,7 +178,7 @@ def test_ptime(line: str, ptime: int | None) -> None:
         ("a=rtcp-mux", None),
     ],
 )
-def test_rtcp_port(line: str, port: int | None) -> None:
+def test_the_rtcp_port_is_read(line: str, port: int | None) -> None:
     assert audio(line).rtcp_port == port
 
 
@@ -194,15 +194,15 @@ def test_rtcp_port(line: str, port: int | None) -> None:
         ("a=rtpmap", None),
     ],
 )
-def test_rtpmap(line: str, expected: tuple[str, int, int] | None) -> None:
+def test_rtpmap_is_read(line: str, expected: tuple[str, int, int] | None) -> None:
     assert audio(line).rtpmaps().get(96) == expected
 
 
-def test_rtpmap_overrules_the_static_table() -> None:
+def test_rtpmap_overrides_the_static_table() -> None:
     assert audio("a=rtpmap:0 G726-32/8000").rtpmaps()[0] == ("G726-32", 8000, 1)
 
 
-def test_first_of_several_rtpmaps_counts() -> None:
+def test_the_first_of_several_rtpmaps_is_used() -> None:
     media = audio("a=rtpmap:96 opus/48000/2", "a=rtpmap:96 L16/8000", "a=fmtp:96 a", "a=fmtp:96 b")
     assert media.rtpmaps()[96] == ("opus", 48000, 2)
     assert media.fmtps() == {96: "a"}
@@ -230,13 +230,13 @@ def test_first_of_several_rtpmaps_counts() -> None:
         OFFER.replace(b"A call", b"A\x00call"),
     ],
 )
-def test_refuses(data: bytes) -> None:
+def test_malformed_input_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         sdp.parse(data)
     assert caught.value.status == 400
 
 
-def test_a_name_that_is_not_utf8_is_latin1() -> None:
+def test_a_name_that_is_not_utf8_is_read_as_latin1() -> None:
     assert sdp.parse(OFFER.replace(b"A call", b"J\xfcrgen")).name == "Jürgen"
 
 
@@ -252,7 +252,7 @@ def test_a_name_that_is_not_utf8_is_latin1() -> None:
         {"media": (MediaDescription("audio", 1, "RTP/AVP", ("0\na=b",)),)},
     ],
 )
-def test_no_part_can_begin_a_line(changes: dict[str, object]) -> None:
+def test_no_part_can_contain_a_line_break(changes: dict[str, object]) -> None:
     description = replace(sdp.parse(OFFER), **changes)  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError):
         bytes(description)
@@ -286,7 +286,7 @@ DESCRIPTIONS = st.builds(
 
 @PROPERTY
 @given(DESCRIPTIONS)
-def test_what_is_written_is_read_back(description: SessionDescription) -> None:
+def test_written_values_are_read_back(description: SessionDescription) -> None:
     assert sdp.parse(bytes(description)) == description
 
 

@@ -113,7 +113,7 @@ def test_an_ack_repeats_the_credentials_of_its_invite(
 
 @pytest.mark.parametrize("stale", [False, True])
 @pytest.mark.parametrize("calls", [2, 6])
-def test_calls_at_once_on_a_nonce_that_has_aged(
+def test_simultaneous_calls_on_a_stale_nonce_succeed(
     accounted: Accounted, calls: int, stale: bool
 ) -> None:
     """Each hears of its own new nonce; that is no wrong password, whoever asked first."""
@@ -132,7 +132,7 @@ def test_calls_at_once_on_a_nonce_that_has_aged(
     assert [session.ended for session in sessions] == [None] * calls
 
 
-def test_a_redirection_to_a_stranger_takes_no_credentials_along(accounted: Accounted) -> None:
+def test_a_redirection_to_a_stranger_carries_no_credentials(accounted: Accounted) -> None:
     pair = accounted
     stranger = pair.wire.peer("10.0.0.66", agent=False)
     session = pair.dial()
@@ -270,7 +270,7 @@ async def test_a_stranger_never_sees_our_credentials(way: str) -> None:
 
 
 @pytest.mark.parametrize("home", [True, False])
-def test_within_a_call_that_came_only_our_own_server_learns_who_we_are(
+def test_within_an_incoming_call_only_our_own_server_gets_credentials(
     accounted: Accounted, home: bool
 ) -> None:
     pair = accounted
@@ -328,7 +328,7 @@ PROVIDER = "10.0.0.2"
         ("sip:600@10.0.0.2:6666", "10.0.0.2:6666"),
     ],
 )
-def test_where_a_redirection_leads_decides_about_credentials(
+def test_credentials_depend_on_where_a_redirection_leads(
     accounted: Accounted, target: str, host: str
 ) -> None:
     """The flow counts, not the host that the URI names."""
@@ -357,7 +357,7 @@ def test_where_a_redirection_leads_decides_about_credentials(
 
 @pytest.mark.parametrize("realm", ["r", "evil"])
 @pytest.mark.parametrize("routed", [False, True])
-def test_a_far_end_that_challenges_our_bye_learns_nothing(
+def test_a_far_end_that_challenges_our_bye_gets_no_credentials(
     accounted: Accounted, sdp_answer: bytes, realm: str, routed: bool
 ) -> None:
     """It reaches us directly, or through our proxy, which passes a challenge on."""
@@ -398,7 +398,9 @@ def test_a_far_end_that_challenges_our_bye_learns_nothing(
         assert told == []
 
 
-def test_after_a_registration_no_far_end_asks_in_a_realm_of_its_own(accounted: Accounted) -> None:
+def test_after_a_registration_challenges_with_another_realm_are_ignored(
+    accounted: Accounted,
+) -> None:
     pair = accounted
     flow = pair.alice.flow_to(pair.bob)
     pair.alice.agent.register(pair.identity, Uri.parse("sip:10.0.0.2"), [flow], pair.wire.now)
@@ -415,7 +417,7 @@ def test_after_a_registration_no_far_end_asks_in_a_realm_of_its_own(accounted: A
     assert session.ended.status == 401
 
 
-def test_a_challenge_on_an_unknown_way_is_answered_on_the_way_to_our_server(
+def test_a_challenge_on_an_unknown_flow_is_answered_through_our_server(
     accounted: Accounted, sdp_answer: bytes
 ) -> None:
     """A proxy may put another address of the provider's in Record-Route; the BYE gets through."""

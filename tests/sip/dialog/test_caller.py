@@ -31,13 +31,13 @@ from ..conftest import Pair, called, invite, within
         ([("P-Asserted-Identity", "<sip:%2A43%23@x>")], Caller("*43#", None, True)),
     ],
 )
-def test_who_calls(headers: list[tuple[str, str]], caller: Caller) -> None:
+def test_the_caller_is_identified(headers: list[tuple[str, str]], caller: Caller) -> None:
     assert caller_of(invite(*headers), trusted=True) == caller
     assert caller_of(invite(*headers), trusted=False) == Caller("bob", None, False)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_stranger_vouches_for_nobody(trusted: bool) -> None:
+def test_a_stranger_cannot_assert_an_identity(trusted: bool) -> None:
     pair = Pair(FakeWire(seed=9), bob_agent=False)
     pair.alice.agent.is_known_peer = lambda host: trusted and host == pair.bob.address[0]
     call = called(pair, invite(("P-Asserted-Identity", '"Police" <sip:110@x>')))
@@ -61,7 +61,7 @@ def test_a_stranger_vouches_for_nobody(trusted: bool) -> None:
         ('"\u200b\u2066" <sip:%E2%80%AE@x>', Caller("x", None, False)),
     ],
 )
-def test_who_calls_by_an_odd_from(address: str, caller: Caller) -> None:
+def test_an_odd_from_still_identifies_the_caller(address: str, caller: Caller) -> None:
     request = invite()
     headers = request.headers.set("From", f"{address};tag=1")
     assert caller_of(request.replace(headers=headers), trusted=False) == caller
@@ -78,11 +78,11 @@ def test_who_calls_by_an_odd_from(address: str, caller: Caller) -> None:
         ("SIP;cause=²", None),
     ],
 )
-def test_why_it_ended(value: str, reason: str | None) -> None:
+def test_the_reason_of_an_end_is_read(value: str, reason: str | None) -> None:
     assert reason_of(invite(("Reason", value))) == reason
 
 
-def test_a_call_that_was_taken_elsewhere_says_so(scripted: Pair) -> None:
+def test_a_call_answered_elsewhere_is_marked(scripted: Pair) -> None:
     request = invite()
     session = called(scripted, request).session
     cancel = within(request, "CANCEL", 1, str(request.to), ("Reason", "SIP;cause=200"))
@@ -104,5 +104,5 @@ def test_a_call_that_was_taken_elsewhere_says_so(scripted: Pair) -> None:
         ("nonsense", False),
     ],
 )
-def test_whether_it_was_answered_elsewhere(value: str, elsewhere: bool) -> None:
+def test_answered_elsewhere_is_recognized(value: str, elsewhere: bool) -> None:
     assert answered_elsewhere(invite(("Reason", "Q.850;cause=26"), ("Reason", value))) is elsewhere

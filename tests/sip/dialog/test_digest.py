@@ -44,7 +44,9 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("realm", "password", "credentials"), EXAMPLES)
-def test_server_knows_the_answers_of_the_rfcs(realm: str, password: str, credentials: str) -> None:
+def test_the_server_accepts_the_examples_of_the_rfcs(
+    realm: str, password: str, credentials: str
+) -> None:
     server = DigestServer(realm, random.Random(1), 60)
     auth = AuthHeader.parse(credentials)
     # The password is right, the nonce is nobody's here.
@@ -53,7 +55,7 @@ def test_server_knows_the_answers_of_the_rfcs(realm: str, password: str, credent
     assert server.verify(auth, "PUT", password, 0.0) is DigestVerdict.WRONG
 
 
-def test_client_knows_the_answer_of_rfc_2069() -> None:
+def test_the_client_matches_the_example_of_rfc_2069() -> None:
     # Section 2.4, with the response that its erratum gives.
     challenge = AuthHeader.parse(f'Digest realm="testrealm@host.com", nonce="{NONCE_2617}"')
     answer = client("CircleOfLife", "Mufasa").answer([challenge], "GET", "/dir/index.html", b"")
@@ -80,7 +82,7 @@ def digest(name: str, text: str) -> str:
 )
 @pytest.mark.parametrize("session", ["", "-sess"])
 @pytest.mark.parametrize("qop", ["auth", "auth-int", "auth-int, auth", None])
-def test_client_against_the_formula(
+def test_the_client_matches_the_formula(
     algorithm: str, name: str, session: str, qop: str | None
 ) -> None:
     asked = challenge(algorithm=algorithm + session, opaque="o")
@@ -104,7 +106,7 @@ def test_client_against_the_formula(
     assert given["opaque"] == "o"
 
 
-def test_client_takes_the_strongest_challenge() -> None:
+def test_the_client_uses_the_strongest_challenge() -> None:
     md5, sha = challenge(algorithm="MD5"), challenge(algorithm="SHA-256")
     for challenges in ([md5, sha], [sha, md5], [challenge(algorithm="WHIRLPOOL"), md5, sha]):
         answer = client().answer(challenges, "BYE", "sip:x", b"")
@@ -124,12 +126,12 @@ def test_client_takes_the_strongest_challenge() -> None:
         [AuthHeader("Basic", {"realm": "r", "nonce": "n"})],
     ],
 )
-def test_client_leaves_what_it_cannot_answer(challenges: list[AuthHeader]) -> None:
+def test_the_client_ignores_unsupported_challenges(challenges: list[AuthHeader]) -> None:
     assert client().answer(challenges, "BYE", "sip:x", b"") is None
     assert not client().can_answer(challenges)
 
 
-def test_asking_whether_it_can_answer_counts_no_use() -> None:
+def test_checking_for_an_answer_does_not_count_as_use() -> None:
     alice = client()
     assert alice.can_answer([challenge(algorithm="WHIRLPOOL"), challenge(qop="auth")])
     answer = alice.answer([challenge(qop="auth")], "BYE", "sip:x", b"")
@@ -137,7 +139,7 @@ def test_asking_whether_it_can_answer_counts_no_use() -> None:
     assert answer.parameters["nc"] == "00000001"
 
 
-def test_client_counts_the_uses_of_a_nonce() -> None:
+def test_the_client_counts_the_uses_of_a_nonce() -> None:
     alice = client()
     asked = challenge(qop="auth")
     answers = [alice.answer([asked], "BYE", "sip:x", b"") for _ in range(3)]
@@ -162,7 +164,7 @@ def test_two_servers_of_one_realm_have_a_nonce_each() -> None:
             assert answer.parameters["nc"] == count
 
 
-def test_client_remembers_a_bounded_number_of_realms() -> None:
+def test_the_client_remembers_a_bounded_number_of_realms() -> None:
     alice = client()
     for number in range(100):
         alice.answer([challenge(realm=str(number))], "BYE", "sip:x", b"")
@@ -190,7 +192,7 @@ def test_a_refused_fresh_nonce_means_a_wrong_password() -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"qop": "auth"}])
-def test_an_aged_nonce_does_not(more: dict[str, str]) -> None:
+def test_a_refused_stale_nonce_does_not_mean_a_wrong_password(more: dict[str, str]) -> None:
     alice = client()
     sent_with(alice, "1", **more)
     second = sent_with(alice, "1", **more)
@@ -202,7 +204,7 @@ def test_an_aged_nonce_does_not(more: dict[str, str]) -> None:
     assert not alice.rejected(challenge(nonce="3"), third)
 
 
-def test_nothing_shows_the_password() -> None:
+def test_representations_do_not_contain_the_password() -> None:
     alice = client("hunter2")
     answer = alice.answer([challenge()], "BYE", "sip:x", b"")
     assert "hunter2" not in repr(alice) + repr(answer) + str(answer)
@@ -226,7 +228,7 @@ def server() -> DigestServer:
 
 
 @pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])
-def test_both_sides(server: DigestServer, algorithm: str) -> None:
+def test_client_and_server_work_together(server: DigestServer, algorithm: str) -> None:
     alice = client()
     asked = ask(server, 1000.0, algorithm)
     for _ in range(3):
@@ -256,7 +258,7 @@ def test_a_replay_is_refused(server: DigestServer) -> None:
     assert server.verify(answered(alice, asked), "REGISTER", "secret", 1.0) is DigestVerdict.OK
 
 
-def test_credentials_without_qop_serve_once(server: DigestServer) -> None:
+def test_credentials_without_qop_are_accepted_once(server: DigestServer) -> None:
     asked = ask(server, 0.0)
     parameters = {k: v for k, v in asked.parameters.items() if k != "qop"}
     auth = answered(client(), AuthHeader("Digest", parameters))

@@ -209,7 +209,7 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
         assert sessions_of(phone) == ()
 
 
-async def test_a_server_that_says_503_is_left(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_503_leads_to_the_next_server(autojump_clock: trio.testing.MockClock) -> None:
     async with (
         open_domain() as domain,
         open_phone(
@@ -228,7 +228,9 @@ async def test_a_server_that_says_503_is_left(autojump_clock: trio.testing.MockC
         assert sessions_of(phone) == ()
 
 
-async def test_nobody_is_left(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_call_ends_locally_if_no_server_answers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """Then the call is over at our end all the same."""
     async with (
         open_domain() as domain,
@@ -247,7 +249,7 @@ async def test_nobody_is_left(autojump_clock: trio.testing.MockClock) -> None:
         assert sessions_of(phone) == ()
 
 
-async def test_who_called_us_from_a_name_is_found_by_it(
+async def test_a_caller_with_a_host_name_is_resolved_for_the_bye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Our BYE goes where DNS sends it; nobody answers there, so it goes back whence they came."""
@@ -327,7 +329,7 @@ def named(pair: Pair, sdp_answer: bytes) -> Iterator[tuple[Peer, events.HostName
     yield second, event
 
 
-def test_an_ack_that_does_not_arrive_takes_another_way(scripted: Pair, sdp_answer: bytes) -> None:
+def test_an_undelivered_ack_is_sent_over_another_flow(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     with named(pair, sdp_answer) as (second, event):
         dialog = event.dialog
@@ -345,7 +347,7 @@ def test_an_ack_that_does_not_arrive_takes_another_way(scripted: Pair, sdp_answe
         assert elsewhere.via.branch != first.via.branch
 
 
-def test_what_was_set_up_encrypted_stays_so(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_dialog_over_tls_stays_on_tls(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     with named(pair, sdp_answer) as (_, event):
         dialog = event.dialog
@@ -361,7 +363,7 @@ def test_what_was_set_up_encrypted_stays_so(scripted: Pair, sdp_answer: bytes) -
         assert dialog.flows == (other, secure)
 
 
-def test_a_call_that_is_over_tries_no_further_server(scripted: Pair, sdp_answer: bytes) -> None:
+def test_an_ended_call_tries_no_further_server(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     with named(pair, sdp_answer) as (second, event):
         spare = Flow("udp", pair.alice.address, second.address)
@@ -376,7 +378,7 @@ def test_a_call_that_is_over_tries_no_further_server(scripted: Pair, sdp_answer:
         assert second.inbox == []
 
 
-def test_a_refresh_by_way_of_another_server_is_answered(scripted: Pair) -> None:
+def test_a_refresh_through_another_server_is_answered(scripted: Pair) -> None:
     """The same CSeq under another branch: their first server died after it had passed it on."""
     pair = scripted
     body = media("10.0.0.2", 5000)(1).offer()
@@ -395,7 +397,7 @@ def test_a_refresh_by_way_of_another_server_is_answered(scripted: Pair) -> None:
     assert session.state is SessionState.CONFIRMED
 
 
-async def test_calls_go_first_to_the_server_that_we_are_registered_with(
+async def test_calls_prefer_the_server_that_we_are_registered_with(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The first one is dead: that is found out once, not with each call."""

@@ -53,7 +53,7 @@ def test_a_public_server_with_a_hidden_contact_is_reached_at_once(
 
 
 @pytest.mark.parametrize("contact", ["198.51.100.9", "pbx.example.org"])
-def test_a_contact_that_may_be_reached_comes_first(contact: str, sdp_answer: bytes) -> None:
+def test_a_reachable_contact_is_preferred(contact: str, sdp_answer: bytes) -> None:
     pair = Seen("198.51.100.2")
     session = pair.call()
     pair.bob.send(answer(pair, sdp_answer, contact), pair.alice)
@@ -63,7 +63,7 @@ def test_a_contact_that_may_be_reached_comes_first(contact: str, sdp_answer: byt
         assert session.dialog.flow.remote[0] == contact
 
 
-def test_the_flow_whose_ack_ended_the_repetitions_serves_the_bye(sdp_answer: bytes) -> None:
+def test_the_flow_of_a_delivered_ack_is_used_for_the_bye(sdp_answer: bytes) -> None:
     pair = Seen()
     session = pair.call()
     response = answer(pair, sdp_answer, UNHEARD)
@@ -76,7 +76,7 @@ def test_the_flow_whose_ack_ended_the_repetitions_serves_the_bye(sdp_answer: byt
     assert pair.until("BYE", 0.1)
 
 
-def test_a_caller_with_a_contact_of_another_private_network_hears_the_bye() -> None:
+def test_a_bye_reaches_a_caller_with_an_unreachable_private_contact() -> None:
     pair = Seen()
     request = invite(body=media("10.0.0.2")(1).offer())
     request = request.replace(headers=request.headers.set("Contact", f"<sip:bob@{HIDDEN}>"))
@@ -91,7 +91,7 @@ def test_a_caller_with_a_contact_of_another_private_network_hears_the_bye() -> N
 
 
 @pytest.mark.parametrize("closing", [True, False])
-def test_a_bye_without_response_goes_over_every_known_flow(
+def test_a_bye_without_response_is_tried_over_every_known_flow(
     closing: bool, sdp_answer: bytes
 ) -> None:
     """Within the drain of a phone that closes, and soon where a call ends."""
@@ -113,7 +113,7 @@ def test_a_bye_without_response_goes_over_every_known_flow(
     pair.quiet()
 
 
-def test_one_flow_alone_is_not_used_twice(sdp_answer: bytes) -> None:
+def test_a_single_flow_is_not_used_twice(sdp_answer: bytes) -> None:
     pair = Seen()
     session = pair.call()
     pair.bob.send(answer(pair, sdp_answer, "10.0.0.2"), pair.alice)
@@ -123,7 +123,7 @@ def test_one_flow_alone_is_not_used_twice(sdp_answer: bytes) -> None:
     assert len({p.data for p in pair.wire.log if p.kind == "BYE"}) == 1
 
 
-def test_a_prack_without_response_goes_over_every_known_flow(sdp_answer: bytes) -> None:
+def test_a_prack_without_response_is_tried_over_every_known_flow(sdp_answer: bytes) -> None:
     pair = Seen()
     pair.call()
     pair.wire.run(0.1)

@@ -64,7 +64,7 @@ BACK = [BOB, SECOND, FIRST, ALICE]
 
 
 @pytest.mark.parametrize("strict", [None, "first", "second"])
-def test_a_call_through_two_proxies(strict: str | None) -> None:
+def test_a_call_follows_the_routes_of_two_proxies(strict: str | None) -> None:
     routed = Routed(strict)
     ours, theirs = routed.up()
     assert ours.state is SessionState.CONFIRMED
@@ -85,7 +85,7 @@ def test_a_call_through_two_proxies(strict: str | None) -> None:
 
 @pytest.mark.parametrize("strict", [None, "first", "second"])
 @pytest.mark.parametrize("who", ["alice", "bob"])
-def test_a_bye_through_two_proxies(strict: str | None, who: str) -> None:
+def test_a_bye_follows_the_routes_of_two_proxies(strict: str | None, who: str) -> None:
     routed = Routed(strict)
     ours, theirs = routed.up()
     if who == "alice":
@@ -101,7 +101,7 @@ def test_a_bye_through_two_proxies(strict: str | None, who: str) -> None:
     assert routed.second.astray == []
 
 
-def test_the_route_set_outlives_a_target_that_moves() -> None:
+def test_the_route_set_survives_a_target_refresh() -> None:
     routed = Routed()
     ours, theirs = routed.up()
     assert theirs.dialog is not None
@@ -119,7 +119,7 @@ def test_the_route_set_outlives_a_target_that_moves() -> None:
     assert moved.take("BYE").headers.get("Route") is None
 
 
-def test_the_ack_of_a_refused_reinvite_takes_its_way() -> None:
+def test_the_ack_of_a_refused_reinvite_follows_its_route() -> None:
     routed = Routed()
     ours, theirs = routed.up()
     assert theirs.dialog is not None
@@ -166,7 +166,7 @@ def outbound(pair: Pair, proxy: str = "<sip:10.0.0.2;lr>") -> Session:
     return session
 
 
-def test_cancel_goes_by_the_route_of_its_invite(scripted: Pair) -> None:
+def test_a_cancel_follows_the_route_of_its_invite(scripted: Pair) -> None:
     pair = scripted
     session = outbound(pair)
     request = pair.bob.take("INVITE")
@@ -181,7 +181,7 @@ def test_cancel_goes_by_the_route_of_its_invite(scripted: Pair) -> None:
     assert cancel.uri == request.uri
 
 
-def test_the_ack_of_a_refusal_goes_by_the_route_of_its_invite(scripted: Pair) -> None:
+def test_the_ack_of_a_refusal_follows_the_route_of_its_invite(scripted: Pair) -> None:
     pair = scripted
     outbound(pair)
     pair.reply(pair.bob.take("INVITE"), 486)
@@ -260,7 +260,7 @@ def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer
     moved.take("BYE")
 
 
-def test_a_via_with_a_name_hides_no_contact(scripted: Pair) -> None:
+def test_a_host_name_in_via_does_not_mean_a_nat(scripted: Pair) -> None:
     """A proxy that signs with its name and stays out of the call is no NAT."""
     pair = scripted
     caller = pair.wire.peer("10.0.0.77", agent=False)
@@ -287,7 +287,9 @@ def test_a_via_with_a_name_hides_no_contact(scripted: Pair) -> None:
         ("sip:bob@10.0.0.9", "udp"),
     ],
 )
-def test_a_contact_without_a_transport(scripted: Pair, contact: str, transport: str) -> None:
+def test_a_contact_without_a_transport_keeps_the_connection(
+    scripted: Pair, contact: str, transport: str
+) -> None:
     flow = replace(scripted.alice.flow_to(scripted.bob), transport="tcp")
     scripted.call_unsent(flow)
     (outgoing,) = scripted.alice.agent.to_send(scripted.wire.now)
@@ -302,7 +304,7 @@ def test_a_contact_without_a_transport(scripted: Pair, contact: str, transport: 
 
 
 @pytest.mark.parametrize("calling", [True, False])
-def test_the_far_end_is_told_where_we_are_now(pair: Pair, calling: bool) -> None:
+def test_a_reinvite_sends_our_new_address(pair: Pair, calling: bool) -> None:
     ours, theirs = pair.established()
     mover, session, other = (pair.alice, ours, theirs) if calling else (pair.bob, theirs, ours)
     pair.wire.move(mover, "10.0.0.7")
@@ -327,7 +329,7 @@ def test_the_far_end_is_told_where_we_are_now(pair: Pair, calling: bool) -> None
     assert pair.ended(mover).by == "remote"
 
 
-def test_behind_a_nat_that_rebinds_the_latest_request_shows_the_way(pair: Pair) -> None:
+def test_the_latest_request_shows_the_flow_after_a_nat_rebinds(pair: Pair) -> None:
     """The Contact cannot be reached, so where a request of theirs came from has to do."""
     pair.wire.move(pair.alice, "192.0.2.1")  # What Bob sees of her.
     ours, theirs = pair.established()

@@ -34,12 +34,12 @@ from spech.sip.message.display import LONGEST, displayable, escaped
         ("word " * 20, ("word " * 20)[:63].strip() + "…"),
     ],
 )
-def test_what_is_shown(text: str, shown: str) -> None:
+def test_text_is_sanitized_for_display(text: str, shown: str) -> None:
     assert displayable(text) == shown
 
 
 @given(st.text(st.characters(), max_size=400))
-def test_whatever_is_shown_is_short_plain_and_stays_so(text: str) -> None:
+def test_displayed_text_is_short_plain_and_stable(text: str) -> None:
     shown = displayable(text)
     assert len(shown) <= LONGEST
     assert shown.isprintable()
@@ -47,7 +47,7 @@ def test_whatever_is_shown_is_short_plain_and_stays_so(text: str) -> None:
     assert displayable(shown) == shown
 
 
-def test_a_line_of_a_log_keeps_what_it_cannot_print() -> None:
+def test_a_log_line_escapes_unprintable_characters() -> None:
     assert escaped("sip:a@h") == "sip:a@h"
     assert escaped("a\x1b[2J\u202eb\r\n") == "a\\x1b[2J\\u202eb\\r\\n"
     assert escaped("x" * 200) == "x" * 160 + "..."

@@ -25,17 +25,17 @@ def feed(chunks: list[bytes]) -> tuple[list[bytes], int]:
     return messages, framer.pings
 
 
-def test_one_message() -> None:
+def test_one_message_is_framed() -> None:
     for message in (SHORT, LONG, BARE):
         assert feed([message]) == ([message], 0)
         parse(message)
 
 
-def test_several_messages_in_one_chunk() -> None:
+def test_several_messages_in_one_chunk_are_framed() -> None:
     assert feed([SHORT + LONG + BARE + SHORT]) == ([SHORT, LONG, BARE, SHORT], 0)
 
 
-def test_a_byte_at_a_time() -> None:
+def test_messages_may_arrive_byte_by_byte() -> None:
     stream = PING + SHORT + PONG + LONG + PING + PING + BARE + PONG + SHORT
     chunks = [stream[index : index + 1] for index in range(len(stream))]
     assert feed(chunks) == ([SHORT, LONG, BARE, SHORT], 3)
@@ -62,7 +62,7 @@ def test_a_byte_at_a_time() -> None:
         (PONG + b"\0" + SHORT + b"\0" * 70_000 + SHORT, 0),
     ],
 )
-def test_keepalives(stream: bytes, pings: int) -> None:
+def test_keepalives_are_recognized(stream: bytes, pings: int) -> None:
     messages, counted = feed([stream])
     assert counted == pings
     assert messages == [SHORT] * stream.count(SHORT)
@@ -91,7 +91,7 @@ def test_an_unfinished_message_waits() -> None:
         (b"OPTIONS sip:x SIP/2.0\r\n" + b"a: b\r\n" * 20_000, 513),
     ],
 )
-def test_a_stream_that_cannot_be_cut_fails(data: bytes, status: int) -> None:
+def test_a_stream_without_boundaries_fails(data: bytes, status: int) -> None:
     framer = StreamFramer()
     with pytest.raises(RemoteProtocolError) as caught:
         framer.receive_data(data)
@@ -107,7 +107,7 @@ def test_messages_before_a_failure_are_returned_first() -> None:
         framer.receive_data(b"")
 
 
-def test_the_largest_message() -> None:
+def test_messages_up_to_the_limit_are_accepted() -> None:
     head = b"MESSAGE sip:x SIP/2.0\r\nContent-Length: 65000\r\n\r\n"
     message = head + b"x" * 65000
     assert feed([message[:40_000], message[40_000:]]) == ([message], 0)
@@ -118,7 +118,7 @@ PIECES = st.lists(st.sampled_from([SHORT, LONG, BARE, PING]), max_size=6)
 
 @PROPERTY
 @given(PIECES, st.lists(st.integers(1, 40), max_size=40))
-def test_cuts_do_not_matter(pieces: list[bytes], lengths: list[int]) -> None:
+def test_chunk_boundaries_do_not_matter(pieces: list[bytes], lengths: list[int]) -> None:
     stream = b"".join(pieces)
     chunks = []
     position = 0

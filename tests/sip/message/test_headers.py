@@ -40,7 +40,7 @@ PROPERTY = settings(deadline=None, derandomize=True, database=None)
         ("x", "Session-Expires"),
     ],
 )
-def test_names_have_one_spelling(name: str, expected: str) -> None:
+def test_header_names_are_normalized(name: str, expected: str) -> None:
     headers = Headers([(name, "value")])
     assert list(headers) == [(expected, "value")]
     assert headers.get(name) == headers.get(expected.upper()) == "value"
@@ -58,7 +58,7 @@ def test_lines_of_one_name_keep_their_order() -> None:
     assert 7 not in headers
 
 
-def test_changes_make_new_headers() -> None:
+def test_changes_create_new_headers() -> None:
     headers = Headers([("Via", "a"), ("To", "t"), ("Via", "b")])
     assert list(headers.set("via", "c")) == [("Via", "c"), ("To", "t")]
     assert list(headers.set("From", "f"))[-1] == ("From", "f")
@@ -68,7 +68,7 @@ def test_changes_make_new_headers() -> None:
     assert list(headers) == [("Via", "a"), ("To", "t"), ("Via", "b")]
 
 
-def test_equal_headers_are_equal() -> None:
+def test_equal_headers_compare_equal() -> None:
     assert Headers([("v", " a ")]) == Headers([("Via", "a")])
     assert hash(Headers([("v", "a")])) == hash(Headers([("Via", "a")]))
     assert Headers([("Via", "a")]) != Headers([("Via", "b")])
@@ -78,7 +78,7 @@ def test_equal_headers_are_equal() -> None:
 @pytest.mark.parametrize(
     "value", ["a\r\nEvil: yes", "a\nb", "a\rb", "a\x00", "\x7f", "\ud800", "\x1b[2J"]
 )
-def test_no_value_can_begin_a_line(value: str) -> None:
+def test_no_value_can_contain_a_line_break(value: str) -> None:
     for build in (
         lambda: Headers([("Subject", value)]),
         lambda: Headers().add("Subject", value),
@@ -99,7 +99,7 @@ def test_a_name_must_be_a_token(name: str) -> None:
         Headers([(name, "x")])
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_are_not_in_representations() -> None:
     headers = Headers(
         [
             ("Authorization", 'Digest username="alice", response="0123"'),
@@ -127,7 +127,7 @@ def test_secrets_are_not_shown() -> None:
         ('"\\', ['"\\']),
     ],
 )
-def test_split_list(value: str, parts: list[str]) -> None:
+def test_lists_are_split(value: str, parts: list[str]) -> None:
     assert split_list(value) == parts
 
 
@@ -147,12 +147,12 @@ def test_split_list(value: str, parts: list[str]) -> None:
         ),
     ],
 )
-def test_parse_parameters(text: str, parameters: object) -> None:
+def test_parameters_are_parsed(text: str, parameters: object) -> None:
     assert parse_parameters(text) == parameters
 
 
 @pytest.mark.parametrize("text", [";=a", ';a="b', ';a=b"c"', ';a="b"c', ";a b", ';a="b" "c"'])
-def test_refuses_parameters(text: str) -> None:
+def test_malformed_parameters_are_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_parameters(text)
 
@@ -181,7 +181,7 @@ BOB = Uri("sip", "bob", "host")
         ('<sip:bob@host>;x=">"', NameAddr(BOB, None, (("x", ">"),))),
     ],
 )
-def test_name_addr(text: str, address: NameAddr) -> None:
+def test_name_addr_is_parsed(text: str, address: NameAddr) -> None:
     assert NameAddr.parse(text) == address
     assert NameAddr.parse(str(address)) == address
 
@@ -201,12 +201,12 @@ def test_name_addr(text: str, address: NameAddr) -> None:
         'Bob "B" <sip:bob@host>',
     ],
 )
-def test_refuses_name_addr(text: str) -> None:
+def test_malformed_name_addr_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         NameAddr.parse(text)
 
 
-def test_tags() -> None:
+def test_tags_are_read() -> None:
     address = NameAddr.parse("<sip:bob@host>;x;TAG=one")
     assert address.tag == "one"
     assert address.parameter("X") == ""
@@ -228,12 +228,12 @@ def test_tags() -> None:
         ("SIP/2.0/WS df7jal23ls0d.invalid", Via("WS", "df7jal23ls0d.invalid")),
     ],
 )
-def test_via(text: str, via: Via) -> None:
+def test_via_is_parsed(text: str, via: Via) -> None:
     assert Via.parse(text) == via
     assert str(via) == text
 
 
-def test_via_with_blanks_everywhere() -> None:
+def test_via_may_have_blanks_everywhere() -> None:
     # From RFC 3261 section 20.42.
     via = Via.parse("SIP / 2.0 / udp first.example.com: 4000;ttl=16 ;maddr=224.2.0.1 ;branch=x")
     assert (via.transport, via.host, via.port, via.branch) == (
@@ -244,7 +244,7 @@ def test_via_with_blanks_everywhere() -> None:
     )
 
 
-def test_via_source() -> None:
+def test_via_gives_the_response_address() -> None:
     via = Via.parse("SIP/2.0/UDP 192.0.2.1;rport;branch=b")
     assert (via.rport, via.received) == ("", None)
     via = via.with_parameter("rport", "5062").with_parameter("received", "2001:db8::9")
@@ -269,12 +269,12 @@ def test_via_source() -> None:
         "HTTP/1.1/TCP host",
     ],
 )
-def test_refuses_via(text: str) -> None:
+def test_a_malformed_via_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         Via.parse(text)
 
 
-def test_cseq() -> None:
+def test_cseq_is_parsed() -> None:
     assert CSeq.parse(" 4294967295   INVITE") == CSeq(4294967295, "INVITE")
     assert str(CSeq(1, "BYE")) == "1 BYE"
 
@@ -282,12 +282,12 @@ def test_cseq() -> None:
 @pytest.mark.parametrize(
     "text", ["", "1", "INVITE 1", "-1 BYE", "1_0 BYE", "4294967296 BYE", "1 a b"]
 )
-def test_refuses_cseq(text: str) -> None:
+def test_a_malformed_cseq_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         CSeq.parse(text)
 
 
-def test_challenge() -> None:
+def test_a_challenge_is_parsed() -> None:
     text = r'Digest realm="a, \"b\"", nonce="n", algorithm=SHA-256, qop="auth,auth-int", stale=true'
     challenge = AuthHeader.parse(text)
     assert challenge.scheme == "Digest"
@@ -301,19 +301,19 @@ def test_challenge() -> None:
     assert str(challenge) == text
 
 
-def test_credentials_write_qop_without_quotes() -> None:
+def test_credentials_have_qop_without_quotes() -> None:
     text = 'Digest username="a", response="0", qop=auth, nc=00000001'
     assert str(AuthHeader.parse(text)) == text
 
 
-def test_other_schemes() -> None:
+def test_other_auth_schemes_are_parsed() -> None:
     assert AuthHeader.parse("Negotiate") == AuthHeader("Negotiate", {})
     assert str(AuthHeader("Negotiate", {})) == "Negotiate"
     assert AuthHeader.parse('Basic REALM="x"').parameters == {"realm": "x"}
 
 
 @pytest.mark.parametrize("text", ["", "=", 'Digest realm="x', "Digest realm", 'Digest ="x"'])
-def test_refuses_auth(text: str) -> None:
+def test_malformed_auth_headers_are_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError):
         AuthHeader.parse(text)
 
@@ -367,7 +367,7 @@ PLAIN = st.text('abcXYZ019.-_%;=:@/?+~[]" ,', max_size=12)
 
 @settings(PROPERTY, max_examples=400)
 @given(PLAIN, PLAIN, PLAIN)
-def test_short_ways_agree_with_long_ones(one: str, two: str, three: str) -> None:
+def test_fast_paths_agree_with_the_full_parser(one: str, two: str, three: str) -> None:
     def read(kind: Callable[[str], object], text: str) -> object:
         try:
             return kind(text)
@@ -397,6 +397,6 @@ def test_short_ways_agree_with_long_ones(one: str, two: str, three: str) -> None
         ),
     ],
 )
-def test_plain_uris(text: str, expected: Uri) -> None:
+def test_plain_uris_take_the_fast_path(text: str, expected: Uri) -> None:
     assert Uri.parse(text) == Uri.parse(f" {text}") == expected
     assert str(expected) == text

@@ -46,19 +46,19 @@ BLANKS = [
 
 
 @pytest.mark.parametrize("text", WITHHELD)
-def test_a_withheld_number_is_no_user(text: str) -> None:
+def test_a_withheld_number_is_not_a_user(text: str) -> None:
     found = NameAddr.read(f"{text};tag=1")
     assert (found.uri.user, found.tag) == (None, "1")
 
 
 @pytest.mark.parametrize(("text", "name"), QUOTED)
-def test_a_name_is_what_stands_before_the_uri(text: str, name: str) -> None:
+def test_the_text_before_a_uri_is_the_display_name(text: str, name: str) -> None:
     found = NameAddr.read(f"{text};epid=2;tag=1")
     assert (found.display_name, found.uri.user, found.tag) == (name, "100", "1")
 
 
 @pytest.mark.parametrize(("text", "user"), BLANKS)
-def test_what_may_not_stand_in_a_user_is_escaped(text: str, user: str) -> None:
+def test_invalid_characters_in_a_user_are_escaped(text: str, user: str) -> None:
     found = NameAddr.read(f"{text};tag=1")
     assert (found.uri.user, found.uri.host, found.tag) == (user, "h", "1")
 
@@ -73,7 +73,7 @@ def test_what_may_not_stand_in_a_user_is_escaped(text: str, user: str) -> None:
         ("<sip:a b@[2001:db8::1]:5062;lr>", "sip:a%20b@[2001:db8::1]:5062;lr"),
     ],
 )
-def test_parts_of_a_uri_that_are_not_needed_are_left_out(text: str, uri: str) -> None:
+def test_unneeded_parts_of_a_uri_are_dropped(text: str, uri: str) -> None:
     assert str(NameAddr.read(text).uri) == uri
 
 
@@ -81,7 +81,7 @@ def test_parts_of_a_uri_that_are_not_needed_are_left_out(text: str, uri: str) ->
     "text",
     ['<sip:a@h>;x="y;tag=1', "<sip:a@h> ;;a b=c;tag=1", "<sip:a@h>rest;tag=1", "<sip:a@h>;é;tag=1"],
 )
-def test_parameters_that_cannot_be_read_are_left_out(text: str) -> None:
+def test_unreadable_parameters_are_dropped(text: str) -> None:
     assert NameAddr.read(text).tag == "1"
 
 
@@ -90,14 +90,14 @@ def test_parameters_that_cannot_be_read_are_left_out(text: str) -> None:
     ["", "x", "<x>", "<sip:>", "<sip:a@>", '"a" sip:a@h', "<sip:a@h", "<sip:a@h:70000>", "<sip:@>",
      "<sip:a@h:x>", "<tel:1 2>", "sip:a@h?x=y;tag=1", "<sip:a@b c>", '"a" <sip:a@"h">'],
 )  # fmt: skip
-def test_what_a_call_needs_is_required(text: str) -> None:
+def test_errors_in_needed_parts_are_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         NameAddr.read(text)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("text", [*WITHHELD, *(one for one, _ in (*QUOTED[:-1], *BLANKS))])
-def test_what_was_read_leniently_is_written_strictly(text: str) -> None:
+def test_leniently_read_values_are_written_strictly(text: str) -> None:
     found = NameAddr.read(f"{text};tag=1")
     assert NameAddr.parse(str(found)) == found
     assert Uri.parse(str(found.uri)) == found.uri
@@ -193,12 +193,12 @@ def test_a_request_uri_is_read_strictly(change: Callable[[bytes], bytes]) -> Non
     "line", ["Contact: <x>", "Contact: <", "Route: x", "Record-Route: <y", "Expires: soon"]
 )
 @pytest.mark.parametrize("method", ["BYE", "OPTIONS", "MESSAGE", "INFO"])
-def test_headers_that_a_method_does_not_need_do_not_decide(method: str, line: str) -> None:
+def test_errors_in_headers_that_a_method_does_not_need_are_ignored(method: str, line: str) -> None:
     data = invite().replace(b"INVITE", method.encode()).partition(b"Contact:")[0]
     validate(parse(data + line.encode() + b"\r\n\r\n"))
 
 
 @pytest.mark.parametrize("line", ["Expires: soon", "Route: x", "Date: x", "Max-Forwards: x"])
-def test_headers_that_an_answer_does_not_need_do_not_decide(line: str) -> None:
+def test_errors_in_headers_that_a_response_does_not_need_are_ignored(line: str) -> None:
     head = invite().partition(b"\r\n")[2].partition(b"Content-Type:")[0]
     validate(parse(b"SIP/2.0 200 OK\r\n" + head + line.encode() + b"\r\n\r\n"))

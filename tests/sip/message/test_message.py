@@ -30,7 +30,7 @@ def invite(*changes: tuple[str, str | None], body: bytes = b"") -> Request:
     return Request("INVITE", Uri("sip", "600", "example.com"), headers, body)
 
 
-def test_accessors() -> None:
+def test_accessors_parse_headers() -> None:
     request = invite(
         ("Route", "<sip:p1;lr>, <sip:p2;lr>"),
         ("Record-Route", "<sip:r1;lr>"),
@@ -51,7 +51,7 @@ def test_accessors() -> None:
     assert request.expires == 60
 
 
-def test_optional_accessors_without_their_headers() -> None:
+def test_optional_accessors_may_lack_their_headers() -> None:
     request = invite(("Contact", None))
     assert request.contact is None
     assert not request.contact_is_star
@@ -59,7 +59,7 @@ def test_optional_accessors_without_their_headers() -> None:
     assert request.expires is None
 
 
-def test_star_contact() -> None:
+def test_a_star_contact_is_recognized() -> None:
     request = invite(("Contact", "*"))
     assert request.contact is None
     assert request.contact_is_star
@@ -93,7 +93,7 @@ def test_malformed_expires_raises(value: str) -> None:
         _ = invite(("Expires", value)).expires
 
 
-def test_a_foreign_contact_does_not_spoil_a_response() -> None:
+def test_a_malformed_foreign_contact_does_not_invalidate_a_response() -> None:
     headers = Headers([("Contact", "<sip:ours@h>, <broken>, *, <sip:other@h>")])
     response = Response(200, "OK", headers)
     assert [contact.uri.user for contact in response.contacts] == ["ours", "other"]
@@ -101,7 +101,7 @@ def test_a_foreign_contact_does_not_spoil_a_response() -> None:
         _ = invite(("Contact", "<sip:ours@h>, <broken>")).contact
 
 
-def test_wire_form_sets_content_length() -> None:
+def test_the_wire_form_has_a_content_length() -> None:
     request = invite(("Content-Length", "99"), body=b"1234")
     wire = bytes(request)
     assert wire.startswith(b"INVITE sip:600@example.com SIP/2.0\r\nVia: ")
@@ -125,12 +125,12 @@ def test_wire_form_sets_content_length() -> None:
         Response(200, "OK", Headers(), version="HTTP/1.1"),
     ],
 )
-def test_start_lines_cannot_be_broken(message: Request | Response) -> None:
+def test_start_lines_cannot_contain_line_breaks(message: Request | Response) -> None:
     with pytest.raises(LocalProtocolError):
         bytes(message)
 
 
-def test_replace() -> None:
+def test_replace_creates_a_changed_message() -> None:
     request = invite()
     uri = Uri("sip", None, "other")
     changed = request.replace(method="BYE", uri=uri, headers=Headers(), body=b"x")
@@ -144,7 +144,7 @@ def test_replace() -> None:
     assert request.replace(headers=request.headers.set("CSeq", "2 INVITE")).cseq.number == 2
 
 
-def test_response_copies_what_it_must() -> None:
+def test_a_response_copies_the_required_headers() -> None:
     request = invite(("Record-Route", "<sip:r1;lr>"), ("Timestamp", "54"))
     response = response_to(
         request,
@@ -166,7 +166,7 @@ def test_response_copies_what_it_must() -> None:
     assert parse(bytes(response)).body == b"v=0\r\n"
 
 
-def test_trying_has_the_timestamp_and_no_record_route() -> None:
+def test_a_100_has_the_timestamp_and_no_record_route() -> None:
     request = invite(("Record-Route", "<sip:r1;lr>"), ("Timestamp", "54"))
     response = response_to(request, 100)
     assert response.reason == "Trying"
@@ -188,7 +188,7 @@ def test_a_tag_is_never_added_twice() -> None:
     assert response_to(request, 200, to_tag="new").to.tag == "new"
 
 
-def test_malformed_requests_are_answered_too() -> None:
+def test_malformed_requests_can_be_answered() -> None:
     request = invite(("To", "<broken"), ("From", None), ("CSeq", "x"))
     response = response_to(request, 400, "Bad CSeq", to_tag="t")
     assert response.reason == "Bad CSeq"
@@ -198,14 +198,14 @@ def test_malformed_requests_are_answered_too() -> None:
     bytes(response)
 
 
-def test_reasons() -> None:
+def test_statuses_have_reason_phrases() -> None:
     request = invite()
     assert response_to(request, 299).reason == "Unknown"
     assert response_to(request, 486).reason == REASONS[486] == "Busy Here"
     assert all(100 <= status <= 699 for status in REASONS)
 
 
-def test_summary_is_one_line_without_secrets() -> None:
+def test_a_summary_is_one_line_without_secrets() -> None:
     request = invite(
         ("Authorization", 'Digest username="alice", response="0123456789"'),
         ("Proxy-Authorization", 'Digest username="alice", response="0123456789"'),
@@ -223,13 +223,13 @@ def test_summary_is_one_line_without_secrets() -> None:
     assert "0123456789" not in repr(request)
 
 
-def test_summary_shows_no_control_characters_and_stays_short() -> None:
+def test_a_summary_is_short_and_has_no_control_characters() -> None:
     request = invite(("From", f"{'x' * 4000} \x85\u2028\u202e <sip:a@b>"))
     assert len(request.summary()) < 1000
     request = invite(("From", "\x9b2J\u2028\u202e <sip:a@b>"))
     assert request.summary().isprintable()
 
 
-def test_summary_of_a_response() -> None:
+def test_a_response_has_a_summary() -> None:
     line = response_to(invite(), 486).summary()
     assert line.startswith("486 Busy Here | CSeq=1 INVITE | Call-ID=1@example.com")

@@ -38,7 +38,7 @@ def request(data: bytes) -> Request:
     return message
 
 
-def test_request() -> None:
+def test_a_request_is_parsed() -> None:
     message = request(INVITE)
     validate(message)
     assert message.method == "INVITE"
@@ -48,7 +48,7 @@ def test_request() -> None:
     assert bytes(message) == INVITE
 
 
-def test_response() -> None:
+def test_a_response_is_parsed() -> None:
     message = parse(b"SIP/2.0 183 Session Progress, really\r\nCall-ID: 1\r\n\r\n")
     assert isinstance(message, Response)
     assert (message.status, message.reason) == (183, "Session Progress, really")
@@ -84,11 +84,11 @@ def test_a_reason_may_be_missing(line: bytes) -> None:
         INVITE.replace(b"SIP/2.0\r\n", b"sip/2.0\r\n", 1),
     ],
 )
-def test_ways_to_write_the_same(data: bytes) -> None:
+def test_equivalent_spellings_are_read_equally(data: bytes) -> None:
     assert request(data) == request(INVITE)
 
 
-def test_folded_lines() -> None:
+def test_folded_lines_are_unfolded() -> None:
     data = INVITE.replace(
         b" <sip:alice@example.com>;tag", b"\r\n <sip:alice@example.com>\r\n\t;tag"
     )
@@ -97,7 +97,7 @@ def test_folded_lines() -> None:
     assert request(head + b"\n\n" + BODY).from_ == request(INVITE).from_
 
 
-def test_end_of_head_may_be_missing() -> None:
+def test_the_end_of_the_head_may_be_missing() -> None:
     assert request(b"OPTIONS sip:x SIP/2.0\r\nCall-ID: 1\r\n").call_id == "1"
     assert request(b"OPTIONS sip:x SIP/2.0\r\nCall-ID: 1").call_id == "1"
     assert request(b"OPTIONS sip:x SIP/2.0").headers == Headers()
@@ -107,12 +107,12 @@ def test_without_content_length_the_rest_is_the_body() -> None:
     assert request(b"MESSAGE sip:x SIP/2.0\r\n\r\nhello\r\n\r\nthere").body == b"hello\r\n\r\nthere"
 
 
-def test_equal_content_lengths_are_one() -> None:
+def test_equal_content_lengths_are_accepted() -> None:
     data = b"MESSAGE sip:x SIP/2.0\r\nContent-Length: 2\r\nl: 2\r\n\r\nhello"
     assert request(data).body == b"he"
 
 
-def test_text_that_is_not_utf8_is_latin1() -> None:
+def test_text_that_is_not_utf8_is_read_as_latin1() -> None:
     message = request(INVITE.replace(b"Alice", b"J\xfcrgen \xff\xfe"))
     assert message.from_.display_name == "Jürgen ÿþ"
     validate(message)
@@ -121,7 +121,7 @@ def test_text_that_is_not_utf8_is_latin1() -> None:
     )
 
 
-def test_bytes_of_the_body_are_left_alone() -> None:
+def test_the_body_is_not_changed() -> None:
     body = bytes(range(256))
     data = b"MESSAGE sip:x SIP/2.0\r\nContent-Length: 256\r\n\r\n" + body
     assert request(data).body == body
@@ -170,13 +170,13 @@ def test_bytes_of_the_body_are_left_alone() -> None:
         b"OPTIONS sip:" + b"x" * MAX_LINE + b" SIP/2.0\r\n\r\n",
     ],
 )
-def test_refuses(data: bytes) -> None:
+def test_malformed_input_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         parse(data)
     assert caught.value.status in (400, 513)
 
 
-def test_limits_are_reached_but_not_passed() -> None:
+def test_limits_are_inclusive() -> None:
     assert len(request(b"OPTIONS sip:x SIP/2.0\r\n" + b"a: b\r\n" * MAX_HEADERS + b"\r\n").headers)
     line = b"Subject: ".ljust(MAX_LINE, b"x")
     assert request(b"OPTIONS sip:x SIP/2.0\r\n" + line + b"\r\n\r\n").headers.get("s")
@@ -243,9 +243,7 @@ JUDGED = [
 
 
 @pytest.mark.parametrize(("old", "new", "status"), JUDGED)
-def test_validator_refuses_and_the_request_can_still_be_answered(
-    old: bytes, new: bytes, status: int
-) -> None:
+def test_requests_that_fail_validation_can_be_answered(old: bytes, new: bytes, status: int) -> None:
     assert old in INVITE
     message = request(INVITE.replace(old, new, 1))
     with pytest.raises(RemoteProtocolError) as caught:
@@ -266,12 +264,12 @@ def test_validator_refuses_and_the_request_can_still_be_answered(
         (b"Content-Type: application/sdp\r\n", b""),
     ],
 )
-def test_validator_accepts(old: bytes, new: bytes) -> None:
+def test_valid_messages_pass_validation(old: bytes, new: bytes) -> None:
     assert old in INVITE
     validate(parse(INVITE.replace(old, new, 1)))
 
 
-def test_validator_judges_responses() -> None:
+def test_responses_are_validated() -> None:
     response = response_to(request(INVITE), 200, to_tag="t")
     validate(response)
     for name in ("Via", "From", "To", "Call-ID", "CSeq"):

@@ -389,7 +389,7 @@ def test_every_message_is_in_the_table() -> None:
 
 
 @EACH
-def test_parser_and_validator(case: Case) -> None:
+def test_parser_and_validator_match_the_table(case: Case) -> None:
     data = bytes_of(case)
     if case.parse:
         with pytest.raises(RemoteProtocolError) as caught:
@@ -410,7 +410,7 @@ def test_parser_and_validator(case: Case) -> None:
 
 
 @EACH
-def test_agent_answers(case: Case) -> None:
+def test_the_agents_response_matches_the_table(case: Case) -> None:
     data = bytes_of(case)
     agent = UserAgent(random.Random(1))
     agent.receive_message(data, UDP, 0.0)
@@ -437,7 +437,7 @@ def test_agent_answers(case: Case) -> None:
     assert agent.sessions == ()
 
 
-def test_agent_takes_all_of_them_in_a_row() -> None:
+def test_the_agent_survives_all_messages_in_a_row() -> None:
     agent = UserAgent(random.Random(1))
     for _ in range(3):
         for case in CASES:
@@ -453,14 +453,14 @@ def test_unsupported_extensions_are_named() -> None:
     assert answer.headers.values("Unsupported") == expected
 
 
-def test_methods_that_we_serve_are_named() -> None:
+def test_supported_methods_are_named() -> None:
     agent = UserAgent(random.Random(1))
     agent.receive_message((DATA / "intmeth.dat").read_bytes(), UDP, 0.0)
     (answer,) = (parse(outgoing.data) for outgoing in agent.to_send(0.0))
     assert "INVITE" in answer.headers.values("Allow")
 
 
-def test_the_cookie_alone_is_no_transaction() -> None:
+def test_the_bare_cookie_does_not_identify_a_transaction() -> None:
     # RFC 4475 3.2.1: two requests with this branch are not one that was sent twice.
     agent = UserAgent(random.Random(1))
     data = (DATA / "badbranch.dat").read_bytes()
@@ -485,7 +485,7 @@ def feed(data: bytes, size: int) -> list[bytes] | None:
 
 @EACH
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_stream(case: Case, size: int) -> None:
+def test_streams_are_split_as_in_the_table(case: Case, size: int) -> None:
     data = bytes_of(case)
     found = feed(data, size)
     if case.cut is None:

@@ -48,12 +48,12 @@ ROUND_TRIPS = [
 
 
 @pytest.mark.parametrize(("text", "uri"), ROUND_TRIPS)
-def test_reads_and_writes(text: str, uri: Uri) -> None:
+def test_uris_are_read_and_written(text: str, uri: Uri) -> None:
     assert Uri.parse(text) == uri
     assert str(uri) == text
 
 
-def test_scheme_is_folded_and_blanks_around_are_dropped() -> None:
+def test_the_scheme_is_lower_case_and_blanks_are_stripped() -> None:
     assert Uri.parse(" SIP:Alice@Example.COM ") == Uri("sip", "Alice", "Example.COM")
 
 
@@ -102,7 +102,7 @@ def test_empty_parameters_are_dropped() -> None:
         "urn:x y",
     ],
 )
-def test_refuses(text: str) -> None:
+def test_malformed_input_is_refused(text: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         Uri.parse(text)
     assert caught.value.status == 400
@@ -131,24 +131,24 @@ def test_refuses(text: str) -> None:
         {"scheme": "s p", "host": ""},
     ],
 )
-def test_refuses_to_build_what_could_not_be_read_back(parts: dict[str, object]) -> None:
+def test_unreadable_uris_cannot_be_constructed(parts: dict[str, object]) -> None:
     values: dict[str, object] = {"scheme": "sip", "user": "alice", "host": "host"} | parts
     with pytest.raises(LocalProtocolError):
         Uri(**values)  # type: ignore[arg-type]
 
 
-def test_address_of_record_has_no_parameters_headers_or_password() -> None:
+def test_an_address_of_record_has_no_parameters_headers_or_password() -> None:
     uri = Uri.parse("sip:alice:secret@[::1]:5062;lr?Subject=x")
     assert uri.address == "sip:alice@[::1]:5062"
     assert Uri.parse("sip:host;lr").address == "sip:host"
     assert Uri.parse("tel:+1;phone-context=x").address == "tel:+1"
 
 
-def test_password_is_not_shown() -> None:
+def test_the_password_is_not_in_representations() -> None:
     assert "secret" not in repr(Uri.parse("sip:alice:secret@host"))
 
 
-def test_parameters() -> None:
+def test_parameters_are_read_and_changed() -> None:
     uri = Uri.parse("sip:host;LR;Transport=TCP")
     assert uri.parameter("lr") == ""
     assert uri.parameter("transport") == "TCP"
@@ -179,7 +179,7 @@ def test_parameters() -> None:
         ("tel:+1201", "tel:+1201"),
     ],
 )
-def test_equivalent(one: str, other: str) -> None:
+def test_equivalent_uris_are_recognized(one: str, other: str) -> None:
     assert Uri.parse(one).equivalent(Uri.parse(other))
     assert Uri.parse(other).equivalent(Uri.parse(one))
 
@@ -201,7 +201,7 @@ def test_equivalent(one: str, other: str) -> None:
         ("sip:carol@[::1]", "sip:carol@[::2]"),
     ],
 )
-def test_not_equivalent(one: str, other: str) -> None:
+def test_different_uris_are_recognized(one: str, other: str) -> None:
     assert not Uri.parse(one).equivalent(Uri.parse(other))
     assert not Uri.parse(other).equivalent(Uri.parse(one))
 
@@ -227,7 +227,7 @@ URIS = st.builds(
 
 @PROPERTY
 @given(URIS)
-def test_what_is_written_is_read_back(uri: Uri) -> None:
+def test_written_values_are_read_back(uri: Uri) -> None:
     assert Uri.parse(str(uri)) == uri
     assert Uri.parse(str(uri)).equivalent(uri)
 

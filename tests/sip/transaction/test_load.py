@@ -75,7 +75,7 @@ def flooded(agent: UserAgent) -> int:
     raise AssertionError("it was never refused")
 
 
-def test_a_flood_is_turned_away_and_others_are_served() -> None:
+def test_a_flood_is_refused_and_others_are_served() -> None:
     agent = UserAgent(random.Random(1))
     taken = flooded(agent)
     assert taken > 1000  # A busy trunk is one source.
@@ -161,9 +161,7 @@ def refuse_strangers(request: Request, flow: Flow, now: float) -> Response | Non
         ("INFO", "unknown", 481),
     ],
 )
-def test_an_answer_that_can_be_given_again_leaves_no_state(
-    method: str, tag: str, status: int
-) -> None:
+def test_stateless_responses_leave_no_state(method: str, tag: str, status: int) -> None:
     agent = UserAgent(random.Random(1), screen=refuse_strangers)
     data = request(method, NOISY, 1, tag=tag)
     first, *more = exchanged(agent, data, NOISY)
@@ -178,7 +176,7 @@ def test_an_answer_that_can_be_given_again_leaves_no_state(
     assert tag or method in ("REGISTER", "INVITE", "REFER") or other.to.tag != first.to.tag
 
 
-def test_an_invite_that_cannot_be_read_gives_its_room_back() -> None:
+def test_an_unreadable_invite_releases_its_share() -> None:
     agent = UserAgent(random.Random(1), max_sessions=4)
     for number in range(1, 10):
         bad = request("INVITE", NOISY, number).replace(b"Contact:", b"Record-Route: <\r\nContact:")
@@ -202,7 +200,7 @@ def setup_by(agent: UserAgent, trunk: Flow, number: int, now: float) -> bool:
     return session.is_up
 
 
-def test_a_flood_from_many_spoofed_sources_keeps_no_known_peer_out() -> None:
+def test_a_flood_from_many_spoofed_sources_does_not_lock_out_known_peers() -> None:
     """1,000 requests a second from 10,000 sources; the trunk calls 5 times a second."""
     agent = UserAgent(random.Random(1), max_sessions=300, max_memory=5_000_000)
     agent.takes_messages = True
@@ -231,7 +229,7 @@ def test_a_flood_from_many_spoofed_sources_keeps_no_known_peer_out() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 30_000])
-def test_transactions_take_no_more_memory_than_is_accounted_for(size: int) -> None:
+def test_transactions_use_no_more_memory_than_accounted(size: int) -> None:
     agent = UserAgent(random.Random(1))
     # The timeline's memory has a bound of its own.
     agent.timeline = Timeline()
@@ -252,7 +250,7 @@ def test_transactions_take_no_more_memory_than_is_accounted_for(size: int) -> No
     assert taken < agent.layer.memory - before
 
 
-def test_timeline_keeps_a_bounded_number_of_bytes() -> None:
+def test_the_timeline_keeps_a_bounded_number_of_bytes() -> None:
     timeline = Timeline()
     calls = [f"{number}@192.0.2.66" for number in range(1, 2001)]
     for number, call in enumerate(calls, 1):
@@ -275,7 +273,7 @@ def test_disarmed_timers_are_forgotten() -> None:
     assert timers.next_at() is None
 
 
-def test_sources() -> None:
+def test_ipv6_networks_count_as_one_source() -> None:
     assert source_of("192.0.2.1") == "192.0.2.1"
     assert source_of("::ffff:192.0.2.1") == "192.0.2.1"
     assert source_of("2001:db8::1") == source_of("2001:db8::2:0:0:1")

@@ -51,7 +51,7 @@ def refuse(pair: Pair, request: Request | Response, status: int, *headers: tuple
 @pytest.mark.parametrize(
     ("headers", "seconds", "status"), [([("Expires", "60")], 60, 487), ([], 180, 480)]
 )
-def test_ringing_ends(
+def test_ringing_is_limited_in_time(
     scripted: Pair, headers: list[tuple[str, str]], seconds: int, status: int
 ) -> None:
     pair = scripted
@@ -65,7 +65,7 @@ def test_ringing_ends(
     pair.quiet()
 
 
-def test_a_cancel_that_leads_to_no_final_response(scripted: Pair) -> None:
+def test_a_cancel_without_a_final_response_times_out(scripted: Pair) -> None:
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -86,7 +86,7 @@ def test_a_cancel_that_leads_to_no_final_response(scripted: Pair) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_a_prack_that_comes_after_the_200(scripted: Pair, number: int) -> None:
+def test_a_prack_after_the_200_is_accepted(scripted: Pair, number: int) -> None:
     pair = scripted
     request = invite(("Require", "100rel"), body=offer())
     session = called(pair, request).session
@@ -106,7 +106,7 @@ def test_a_prack_that_comes_after_the_200(scripted: Pair, number: int) -> None:
     assert pair.kinds(pair.alice).count("180 INVITE") == 1
 
 
-def test_what_was_sent_in_the_early_dialog_counts_later(scripted: Pair, sdp_answer: bytes) -> None:
+def test_cseq_continues_from_the_early_dialog(scripted: Pair, sdp_answer: bytes) -> None:
     """PRACK took a number; the dialog made anew by the 2xx must not give it away again."""
     pair = scripted
     session = pair.call()
@@ -127,7 +127,7 @@ def test_what_was_sent_in_the_early_dialog_counts_later(scripted: Pair, sdp_answ
     assert pair.bob.take("BYE").cseq.number == request.cseq.number + 2
 
 
-def test_a_reinvite_asks_for_no_reliable_response(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_reinvite_does_not_require_reliable_responses(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -139,9 +139,7 @@ def test_a_reinvite_asks_for_no_reliable_response(scripted: Pair, sdp_answer: by
 
 
 @pytest.mark.parametrize("status", [408, 481])
-def test_a_reinvite_that_finds_no_dialog_ends_the_call(
-    scripted: Pair, sdp_answer: bytes, status: int
-) -> None:
+def test_a_481_to_a_reinvite_ends_the_call(scripted: Pair, sdp_answer: bytes, status: int) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -154,9 +152,7 @@ def test_a_reinvite_that_finds_no_dialog_ends_the_call(
 
 
 @pytest.mark.parametrize("status", [488, 500, 606])
-def test_a_reinvite_that_is_refused_leaves_the_call(
-    scripted: Pair, sdp_answer: bytes, status: int
-) -> None:
+def test_a_refused_reinvite_keeps_the_call(scripted: Pair, sdp_answer: bytes, status: int) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -166,7 +162,7 @@ def test_a_reinvite_that_is_refused_leaves_the_call(
     assert session.state is SessionState.CONFIRMED  # RFC 3261 14.1
 
 
-def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_postponed_hold_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
     """RFC 3261 14.2: they wait for our last ACK, and say for how long we should."""
     pair = scripted
     session = up(pair, sdp_answer)
@@ -179,7 +175,7 @@ def test_a_hold_that_is_put_off_comes_later(scripted: Pair, sdp_answer: bytes) -
     assert b"a=sendonly" in pair.bob.take("INVITE").body
 
 
-def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes) -> None:
+def test_an_overtaken_hold_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
     """RFC 3261 12.2.2: what comes after a higher number is answered 500, and nothing more."""
     pair = scripted
     session = up(pair, sdp_answer)
@@ -196,7 +192,7 @@ def test_a_hold_that_was_overtaken_comes_again(scripted: Pair, sdp_answer: bytes
     assert again.cseq.number == request.cseq.number + 2
 
 
-def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_change_is_not_postponed_forever(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -209,7 +205,7 @@ def test_a_change_is_not_put_off_for_ever(scripted: Pair, sdp_answer: bytes) -> 
     assert pair.kinds(pair.alice).count("INVITE") == 7
 
 
-def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
+def test_a_hold_waits_for_the_ack_of_the_peers_change(pair: Pair) -> None:
     ours, theirs = pair.established()
     pair.wire.drop = lambda packet: packet.kind == "ACK"
     theirs.hold(pair.wire.now)
@@ -228,7 +224,7 @@ def test_a_hold_waits_while_their_change_is_unacknowledged(pair: Pair) -> None:
 # ---------------------------------------------------------------------- session timers
 
 
-def test_a_refresh_that_is_refused_is_tried_again(scripted: Pair, sdp_answer: bytes) -> None:
+def test_a_refused_refresh_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     timed = ("Session-Expires", "1800;refresher=uac")
     session = up(pair, sdp_answer, timed, ("Require", "timer"), ("Allow", "INVITE, UPDATE, BYE"))
@@ -249,7 +245,7 @@ def test_a_refresh_that_is_refused_is_tried_again(scripted: Pair, sdp_answer: by
 
 
 @pytest.mark.parametrize("allow", ["INVITE, UPDATE, BYE", "INVITE, BYE"])
-def test_a_refresh_within_the_call_may_be_too_brief(
+def test_a_refresh_refused_with_422_is_repeated_with_a_longer_interval(
     scripted: Pair, sdp_answer: bytes, allow: str
 ) -> None:
     pair = scripted
@@ -265,9 +261,7 @@ def test_a_refresh_within_the_call_may_be_too_brief(
     assert session.state is SessionState.CONFIRMED
 
 
-def test_the_called_party_refreshes_where_the_answer_says_so(
-    scripted: Pair, sdp_answer: bytes
-) -> None:
+def test_the_callee_refreshes_if_the_answer_says_so(scripted: Pair, sdp_answer: bytes) -> None:
     pair = scripted
     timed = ("Session-Expires", "1800;refresher=uas")
     session = up(pair, sdp_answer, timed, ("Require", "timer"), ("Allow", "INVITE, UPDATE, BYE"))
@@ -287,7 +281,7 @@ def test_the_called_party_refreshes_where_the_answer_says_so(
         ("100rel", "", "1800;refresher=uas", True),
     ],
 )
-def test_who_refreshes_when_they_call(
+def test_the_refresher_of_an_incoming_call_is_negotiated(
     scripted: Pair, supported: str, asked: str, told: str, ours: bool
 ) -> None:
     pair = scripted
@@ -310,7 +304,7 @@ def media_lines(body: bytes) -> list[str]:
     return [line for line in body.decode().splitlines() if line.startswith("m=")]
 
 
-def test_later_offers_keep_the_media_lines() -> None:
+def test_later_offers_keep_all_media_lines() -> None:
     ours = media("10.0.0.1")(1)
     ours.receive_offer(offer().replace(b"m=audio", b"m=video 6000 RTP/AVP 31\r\nm=audio", 1))
     ours.direction = "sendonly"
@@ -320,7 +314,7 @@ def test_later_offers_keep_the_media_lines() -> None:
     assert lines[1].startswith("m=audio 4000")
 
 
-def test_a_stream_that_we_cannot_have_is_refused_in_its_place() -> None:
+def test_an_unsupported_stream_is_refused_in_its_position() -> None:
     two = offer().replace(b"m=audio 5000", b"m=audio 5002 RTP/SAVP 0\r\nm=audio 5000", 1)
     body, agreed = media("10.0.0.1")(1).receive_offer(two)
     lines = media_lines(body)
@@ -345,14 +339,14 @@ def test_a_payload_type_never_changes_its_meaning() -> None:
     assert "rtpmap:96 L16" not in again
 
 
-def test_digits_are_sent_by_their_number_and_heard_by_ours() -> None:
+def test_digits_use_the_payload_type_of_each_direction() -> None:
     ours = Negotiator([PCMU], "10.0.0.1", 4000, 1)
     ours.offer()
     agreed = ours.receive_answer(THEIRS)
     assert (agreed.telephone_event_send, agreed.telephone_event_receive) == (96, 101)
 
 
-def test_rtcp_beside_the_last_port() -> None:
+def test_rtcp_next_to_the_last_port_is_handled() -> None:
     _, agreed = media("10.0.0.1")(1).receive_offer(media("10.0.0.2", 65_535)(1).offer())
     assert agreed.remote_rtcp[1] <= 65_535
 

@@ -69,7 +69,7 @@ async def call_back(phone: Phone, stream: Stream, transport: str) -> Call:
         ("127.0.0.7:{port};alias", 503),
     ],
 )
-async def test_over_tcp_for_the_host_that_it_comes_from(
+async def test_an_alias_over_tcp_needs_the_source_host(
     sent_by: str, status: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
@@ -80,7 +80,7 @@ async def test_over_tcp_for_the_host_that_it_comes_from(
             assert (await call_back(phone, stream, "tcp")).status == status
 
 
-async def test_when_it_breaks_another_one_is_opened(
+async def test_another_connection_is_opened_when_the_alias_breaks(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
@@ -104,7 +104,7 @@ async def test_when_it_breaks_another_one_is_opened(
 
 
 @pytest.mark.parametrize("shown", ["127.0.0.1", "other.test", None])
-async def test_over_tls_for_the_host_that_its_certificate_names(
+async def test_an_alias_over_tls_needs_a_matching_certificate(
     shown: str | None, tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     ours = make_certificate(tmp_path, "127.0.0.1")

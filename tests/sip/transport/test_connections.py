@@ -77,7 +77,7 @@ async def answer_all(phone: Phone) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_a_call_between_two_phones(
+async def test_two_phones_call_each_other_over_tcp(
     host: str, transport: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -117,7 +117,7 @@ async def test_one_connection_carries_everything_to_a_server_and_is_kept_alive(
         assert len(server.connections) == 1
 
 
-async def test_a_broken_connection_to_the_registrar_is_made_anew_after_a_pause(
+async def test_a_broken_connection_to_the_registrar_is_reopened_after_a_pause(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with (
@@ -136,7 +136,7 @@ async def test_a_broken_connection_to_the_registrar_is_made_anew_after_a_pause(
             assert len(server.connections) == number
 
 
-async def test_nobody_listens(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_closed_port_is_reported(autojump_clock: trio.testing.MockClock) -> None:
     async with open_server() as server:
         account = server.account
     async with open_phone(account, listen=LOOPBACK, ports=PORTS) as phone:
@@ -161,7 +161,7 @@ async def test_requests_pass_through_the_outbound_proxy(
         assert len(server.requests) == 2
 
 
-async def test_rubbish_closes_the_connection_and_nothing_else(
+async def test_garbage_closes_only_its_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
@@ -181,7 +181,7 @@ async def test_rubbish_closes_the_connection_and_nothing_else(
 
 
 @pytest.mark.parametrize("takes_tcp", [True, False])
-async def test_a_request_too_long_for_udp_goes_by_tcp_where_that_is_taken(
+async def test_a_request_too_long_for_udp_is_sent_over_tcp_if_possible(
     takes_tcp: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 3261 18.1.1: above 1300 bytes; the Via says what carried it."""
@@ -238,7 +238,7 @@ async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.
                 assert trio.current_time() == pytest.approx(25 * number, abs=1)
 
 
-async def test_an_answer_follows_a_caller_whose_connection_broke(
+async def test_a_response_is_sent_over_a_new_connection_after_a_break(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """RFC 3261 18.2.2: by a new connection to where its Via is."""

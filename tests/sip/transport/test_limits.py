@@ -76,7 +76,7 @@ async def test_one_source_cannot_take_more_than_its_share(
     assert budget.count == 0
 
 
-async def test_a_newcomer_takes_the_place_of_the_connection_that_was_silent_the_longest(
+async def test_a_new_connection_replaces_the_longest_idle_one(
     budget: ConnectionBudget,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
@@ -116,7 +116,7 @@ async def test_a_connection_with_a_call_is_neither_closed_nor_counted_against_it
         nursery.cancel_scope.cancel()
 
 
-def test_the_address_of_the_default_route_serves_while_no_descriptor_is_left(
+def test_the_default_address_is_used_without_free_descriptors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hosts = LocalHosts("0.0.0.0")
@@ -140,7 +140,7 @@ OPTIONS = (
 )
 
 
-async def test_known_peers_come_first_where_more_datagrams_wait_than_can_be_handled() -> None:
+async def test_datagrams_of_known_peers_are_handled_first_under_overload() -> None:
     async with open_phone(listen=LOOPBACK, ports=PORTS) as phone:
         agent = endpoint_of(phone).agent
         agent.is_known_peer = lambda host: host == "127.0.0.3"

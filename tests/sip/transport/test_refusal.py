@@ -63,7 +63,7 @@ def test_only_an_exact_quotation_of_a_request_without_a_response_ends_it() -> No
     assert not layer.receive_refusal(data, remote, now)
 
 
-def test_a_request_that_has_had_a_response_goes_on() -> None:
+def test_an_icmp_error_after_a_response_is_ignored() -> None:
     pair = Pair(FakeWire(seed=3), bob_agent=False)
     session = pair.call()
     pair.wire.run(0.1)

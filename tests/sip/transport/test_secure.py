@@ -117,7 +117,7 @@ async def register(account: Account) -> None:
         await phone.registered(timeout=5)
 
 
-async def test_the_server_is_who_its_certificate_says(tmp_path: Path) -> None:
+async def test_the_server_certificate_is_verified(tmp_path: Path) -> None:
     right = make_certificate(tmp_path, "127.0.0.1")
     async with open_server(right) as server:
         account = Account(
@@ -153,7 +153,7 @@ async def test_another_hosts_certificate_is_refused(tmp_path: Path) -> None:
         assert server.transports == []
 
 
-async def test_a_name_is_checked_as_it_stands_in_the_uri(tmp_path: Path) -> None:
+async def test_the_certificate_is_checked_against_the_name_in_the_uri(tmp_path: Path) -> None:
     right = make_certificate(tmp_path, "localhost")
     async with open_server(right) as server:
         account = Account(
@@ -163,7 +163,7 @@ async def test_a_name_is_checked_as_it_stands_in_the_uri(tmp_path: Path) -> None
         await register(account)
 
 
-async def test_our_own_certificate_is_shown(tmp_path: Path) -> None:
+async def test_our_own_certificate_is_presented(tmp_path: Path) -> None:
     right = make_certificate(tmp_path, "127.0.0.1")
     settings = TlsSettings(ca_file=right.ca_file, certificate_file=right.file)
     async with open_server(right, ask=True) as server:
@@ -171,7 +171,7 @@ async def test_our_own_certificate_is_shown(tmp_path: Path) -> None:
         assert server.client_certificates == [True, True]
 
 
-async def test_tls_settings_that_cannot_be(tmp_path: Path) -> None:
+async def test_invalid_tls_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalProtocolError, match="64 hexadecimal"):
         TlsSettings(fingerprint="abc")
     for settings in (
@@ -182,7 +182,7 @@ async def test_tls_settings_that_cannot_be(tmp_path: Path) -> None:
             await register(Account("sip:alice@127.0.0.1", transport="tls", tls=settings))
 
 
-async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
+async def test_a_server_can_open_a_tls_connection_to_us(tmp_path: Path) -> None:
     """A phone with a certificate takes TLS; who has a sips: address is reached by nothing else."""
     certificate = make_certificate(tmp_path, "127.0.0.1")
     settings = TlsSettings(ca_file=certificate.ca_file, certificate_file=certificate.file)
@@ -219,7 +219,7 @@ async def test_a_server_opens_a_connection_to_us(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_a_proxy_is_asked_safely_for_what_is_to_be_safe(tmp_path: Path) -> None:
+async def test_a_sips_request_uses_tls_to_the_proxy(tmp_path: Path) -> None:
     """A sips: address goes by TLS even where the proxy is written as sip: (RFC 3261 26.2.2)."""
     certificate = make_certificate(tmp_path, "127.0.0.1")
     async with open_server(certificate) as server:
@@ -230,7 +230,7 @@ async def test_a_proxy_is_asked_safely_for_what_is_to_be_safe(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])
-async def test_over_websocket(tmp_path: Path, transport: Any) -> None:
+async def test_a_call_runs_over_websocket(tmp_path: Path, transport: Any) -> None:
     certificate = make_certificate(tmp_path, "127.0.0.1") if transport == "wss" else None
     settings = TlsSettings(ca_file=certificate.ca_file) if certificate else TlsSettings()
     async with open_web_server(certificate) as server:
@@ -240,7 +240,7 @@ async def test_over_websocket(tmp_path: Path, transport: Any) -> None:
         assert server.transports == [transport.upper()] * 2
 
 
-async def test_a_server_without_sip_over_websocket() -> None:
+async def test_a_websocket_server_without_sip_is_reported() -> None:
     async def refuse(request: WebSocketRequest) -> None:
         await request.reject(404)
 

@@ -19,7 +19,7 @@ def notify(kind: str, body: bytes) -> Request:
     return Request("NOTIFY", Uri("sip", None, "h"), Headers([("Content-Type", kind)]), body)
 
 
-def test_a_message_summary() -> None:
+def test_a_message_summary_is_read() -> None:
     """The example of RFC 3842 5.2."""
     body = (
         b"Messages-Waiting: yes\r\nMessage-Account: sip:alice@vmail.example.com\r\n"
@@ -36,13 +36,13 @@ def test_a_message_summary() -> None:
 @pytest.mark.parametrize(
     ("body", "waiting"), [(b"Messages-Waiting: no\r\n", False), (b"messages-waiting:YES", True)]
 )
-def test_a_short_summary(body: bytes, waiting: bool) -> None:
+def test_a_short_message_summary_is_read(body: bytes, waiting: bool) -> None:
     mailbox = Mailbox.parse(body)
     assert mailbox.waiting is waiting
     assert mailbox.voice == MessageCount("voice-message", 0, 0)
 
 
-def test_dialog_information() -> None:
+def test_dialog_information_is_read() -> None:
     """After the examples of RFC 4235 6."""
     body = b"""<?xml version="1.0"?>
     <dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="1" state="full"
@@ -70,7 +70,7 @@ def test_dialog_information() -> None:
     assert not whole.busy
 
 
-def test_presence() -> None:
+def test_a_presence_document_is_read() -> None:
     """After RFC 3863 4.2."""
     body = """<?xml version="1.0" encoding="UTF-8"?>
     <impp:presence xmlns:impp="urn:ietf:params:xml:ns:pidf" entity="pres:someone@example.com">
@@ -143,7 +143,7 @@ def test_hostile_and_broken_xml_is_refused(body: bytes) -> None:
         ("presence", b'<other xmlns="urn:ietf:params:xml:ns:pidf" entity="a"/>'),
     ],
 )
-def test_documents_that_are_none(package: str, body: bytes) -> None:
+def test_invalid_documents_are_refused(package: str, body: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         read(package, notify(ACCEPT[package], body))
     assert refused.value.status == 400
@@ -172,16 +172,14 @@ REQUIRED = (
     ],
 )
 @pytest.mark.parametrize("kind", ["multipart/related", "multipart/mixed", "multipart/alternative"])
-def test_the_part_of_the_accepted_type_is_taken(
-    package: str, parts: list[bytes], kind: str
-) -> None:
+def test_the_part_of_the_accepted_type_is_used(package: str, parts: list[bytes], kind: str) -> None:
     body = b"\r\n".join([*parts, b"--x--\r\n"])
     found = read(package, notify(f'{kind};boundary="x";type="application/rlmi+xml"', body))
     assert isinstance(found, Presence | Mailbox)
 
 
 @pytest.mark.parametrize("parts", [[PICTURE], [PIDF_PART, REQUIRED], [SUMMARY_PART], []])
-def test_parts_that_tell_nothing_or_must_be_understood_are_refused(parts: list[bytes]) -> None:
+def test_unusable_or_unknown_required_parts_are_refused(parts: list[bytes]) -> None:
     body = b"\r\n".join([*parts, b"--x--\r\n"])
     with pytest.raises(RemoteProtocolError) as refused:
         read("presence", notify("multipart/mixed;boundary=x", body))

@@ -119,7 +119,7 @@ def notifier() -> Notifier:
     return Notifier()
 
 
-def test_it_is_asked_for_and_told(notifier: Notifier) -> None:
+def test_a_subscription_receives_notifications(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     request = notifier.answer(200, ("Expires", "3600"))
     assert request.headers.get("Event") == "message-summary"
@@ -134,7 +134,7 @@ def test_it_is_asked_for_and_told(notifier: Notifier) -> None:
     assert subscription.content.voice.new == 2
 
 
-def test_a_notify_may_come_before_the_answer(notifier: Notifier) -> None:
+def test_a_notify_may_arrive_before_the_response(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     request = notifier.take()
     assert notifier.notify() == 200
@@ -145,7 +145,7 @@ def test_a_notify_may_come_before_the_answer(notifier: Notifier) -> None:
         notifier.take()
 
 
-def test_it_waits_for_permission(notifier: Notifier) -> None:
+def test_a_pending_subscription_waits_for_permission(notifier: Notifier) -> None:
     subscription = notifier.subscribe("presence")
     notifier.answer(202, ("Expires", "600"))
     notifier.notify("pending;expires=600", b"")
@@ -156,7 +156,7 @@ def test_it_waits_for_permission(notifier: Notifier) -> None:
     assert subscription.state is SubscriptionState.ACTIVE
 
 
-def test_it_is_renewed_in_its_dialog_before_it_ends(notifier: Notifier) -> None:
+def test_a_subscription_is_refreshed_in_its_dialog_before_it_expires(notifier: Notifier) -> None:
     notifier.active()
     notifier.asked_again()
     request = notifier.answer(200, ("Expires", "3600"))
@@ -166,7 +166,7 @@ def test_it_is_renewed_in_its_dialog_before_it_ends(notifier: Notifier) -> None:
     assert notifier.notify() == 200
 
 
-def test_the_notifier_may_shorten_it(notifier: Notifier) -> None:
+def test_the_notifier_may_shorten_the_expiry(notifier: Notifier) -> None:
     notifier.active()
     notifier.notify("active;expires=60")
     start = notifier.wire.now
@@ -174,7 +174,7 @@ def test_the_notifier_may_shorten_it(notifier: Notifier) -> None:
     assert 40 < notifier.wire.now - start < 52
 
 
-def test_credentials_are_given_where_they_are_asked_for(notifier: Notifier) -> None:
+def test_a_challenge_to_a_subscribe_is_answered(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     challenge = ("WWW-Authenticate", 'Digest realm="pbx", nonce="n1", qop="auth"')
     first = notifier.answer(401, challenge)
@@ -186,13 +186,13 @@ def test_credentials_are_given_where_they_are_asked_for(notifier: Notifier) -> N
     assert subscription.state is SubscriptionState.ACTIVE
 
 
-def test_too_short_an_interval_is_lengthened(notifier: Notifier) -> None:
+def test_a_too_short_interval_is_lengthened(notifier: Notifier) -> None:
     notifier.subscribe(expires=60)
     notifier.answer(423, ("Min-Expires", "900"))
     assert notifier.take().expires == 900
 
 
-def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
+def test_an_expiry_of_zero_is_retried_with_pauses(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     for pause in (5, 15, 30):
         before = notifier.wire.now
@@ -203,7 +203,7 @@ def test_no_time_at_all_is_asked_again_with_pauses(notifier: Notifier) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 489, 603])
-def test_a_refusal_is_final(notifier: Notifier, status: int) -> None:
+def test_a_refused_subscription_is_not_retried(notifier: Notifier, status: int) -> None:
     subscription = notifier.subscribe()
     notifier.answer(status)
     assert (subscription.state, subscription.status) == (SubscriptionState.ENDED, status)
@@ -213,7 +213,7 @@ def test_a_refusal_is_final(notifier: Notifier, status: int) -> None:
     assert notifier.alice.agent.get_timer() is None
 
 
-def test_after_silence_it_is_asked_again_with_pauses_of_at_most_20_seconds(
+def test_an_unanswered_subscribe_is_retried_within_20_seconds(
     notifier: Notifier,
 ) -> None:
     subscription = notifier.subscribe()
@@ -230,7 +230,7 @@ def test_after_silence_it_is_asked_again_with_pauses_of_at_most_20_seconds(
     assert subscription.state is SubscriptionState.ACTIVE
 
 
-def test_an_answer_without_a_notify_is_no_subscription(notifier: Notifier) -> None:
+def test_a_subscription_needs_a_notify(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "3600"))
     notifier.wire.run(32)
@@ -253,7 +253,7 @@ def test_an_answer_without_a_notify_is_no_subscription(notifier: Notifier) -> No
         ("invariant", None, None),
     ],
 )
-def test_why_it_ended_says_whether_to_ask_again(
+def test_the_termination_reason_decides_about_a_retry(
     notifier: Notifier, reason: str, least: float | None, most: float | None
 ) -> None:
     """RFC 6665 4.1.3."""
@@ -275,7 +275,7 @@ def test_why_it_ended_says_whether_to_ask_again(
     assert notifier.notify() == 200
 
 
-def test_a_notifier_that_forgot_us_is_asked_anew(notifier: Notifier) -> None:
+def test_a_481_to_a_refresh_starts_a_new_subscription(notifier: Notifier) -> None:
     subscription = notifier.active()
     notifier.asked_again()
     notifier.answer(481)
@@ -286,7 +286,7 @@ def test_a_notifier_that_forgot_us_is_asked_anew(notifier: Notifier) -> None:
     assert subscription.state is SubscriptionState.ACTIVE
 
 
-def test_a_renewal_that_fails_is_tried_again_until_it_ends(notifier: Notifier) -> None:
+def test_a_failed_refresh_is_retried_until_expiry(notifier: Notifier) -> None:
     subscription = notifier.active()
     notifier.asked_again()
     notifier.answer(500)
@@ -296,9 +296,7 @@ def test_a_renewal_that_fails_is_tried_again_until_it_ends(notifier: Notifier) -
 
 
 @pytest.mark.parametrize("end", ["deactivated", "timeout"])
-def test_a_notifier_that_ends_each_subscription_is_asked_less_and_less_often(
-    notifier: Notifier, end: str
-) -> None:
+def test_repeated_terminations_lengthen_the_pauses(notifier: Notifier, end: str) -> None:
     notifier.active()
     pauses = []
     for _ in range(8):
@@ -313,7 +311,7 @@ def test_a_notifier_that_ends_each_subscription_is_asked_less_and_less_often(
     assert pauses[-1] > 400
 
 
-def test_a_subscription_that_lived_long_is_asked_for_again_soon(notifier: Notifier) -> None:
+def test_a_long_lived_subscription_is_retried_soon(notifier: Notifier) -> None:
     notifier.active()
     for _ in range(3):
         notifier.wire.run(130)
@@ -325,7 +323,7 @@ def test_a_subscription_that_lived_long_is_asked_for_again_soon(notifier: Notifi
         notifier.notify()
 
 
-def test_a_very_short_subscription_is_renewed_every_five_seconds(notifier: Notifier) -> None:
+def test_a_very_short_subscription_is_refreshed_every_five_seconds(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "1"))
     notifier.notify("active;expires=1")
@@ -364,7 +362,7 @@ def test_a_retry_resolves_the_name_of_its_target_again(notifier: Notifier) -> No
     assert len(due()) == 1
 
 
-def test_a_retry_uses_the_known_flows_where_dns_says_nothing(notifier: Notifier) -> None:
+def test_a_retry_uses_the_known_flows_if_dns_fails(notifier: Notifier) -> None:
     subscription = notifier.active()
     subscription.target = Uri.parse("sip:alice@pbx.test")
     notifier.notify("terminated;reason=deactivated")
@@ -386,7 +384,7 @@ def test_a_refresh_resolves_the_name_of_the_notifier_again(notifier: Notifier) -
     assert named() == before + 1
 
 
-def test_leaving_ends_it(notifier: Notifier) -> None:
+def test_unsubscribing_ends_the_subscription(notifier: Notifier) -> None:
     subscription = notifier.active()
     subscription.unsubscribe(notifier.wire.now)
     subscription.unsubscribe(notifier.wire.now)
@@ -399,7 +397,7 @@ def test_leaving_ends_it(notifier: Notifier) -> None:
     assert notifier.notify() == 481
 
 
-def test_leaving_before_the_first_notify(notifier: Notifier) -> None:
+def test_unsubscribing_before_the_first_notify_ends_the_subscription(notifier: Notifier) -> None:
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "3600"))
     subscription.unsubscribe(notifier.wire.now)
@@ -407,7 +405,7 @@ def test_leaving_before_the_first_notify(notifier: Notifier) -> None:
     assert notifier.notify() == 481  # Which ends it at the notifier (4.2.2).
 
 
-def test_closing_the_agent_ends_them_all(notifier: Notifier) -> None:
+def test_closing_the_agent_ends_all_subscriptions(notifier: Notifier) -> None:
     subscription = notifier.active()
     notifier.alice.agent.close(notifier.wire.now)
     notifier.wire.run(0.1)
@@ -429,7 +427,7 @@ def test_closing_the_agent_ends_them_all(notifier: Notifier) -> None:
         ({"CSeq": "0 NOTIFY"}, 500),
     ],
 )
-def test_a_notify_that_does_not_fit(
+def test_a_mismatched_notify_is_refused(
     notifier: Notifier, changes: dict[str, Any], status: int
 ) -> None:
     notifier.active()
@@ -437,14 +435,14 @@ def test_a_notify_that_does_not_fit(
     assert len(notifier.told()) == (2 if status == 200 else 1)
 
 
-def test_another_fork_and_rubbish_are_refused(notifier: Notifier) -> None:
+def test_notifies_of_another_fork_and_garbage_are_refused(notifier: Notifier) -> None:
     subscription = notifier.active()
     assert notifier.notify(tag="b2") == 481
     assert notifier.notify(body=b"nothing useful") == 400
     assert subscription.state is SubscriptionState.ACTIVE
 
 
-def test_an_unknown_package(notifier: Notifier) -> None:
+def test_an_unknown_package_is_an_error(notifier: Notifier) -> None:
     with pytest.raises(LocalProtocolError):
         notifier.subscribe("weather")
 
@@ -459,7 +457,7 @@ def dialogs(version: int, state: str, *pairs: tuple[str, str]) -> bytes:
     ).encode()
 
 
-def test_changes_are_put_together_and_gaps_are_asked_for(notifier: Notifier) -> None:
+def test_partial_states_are_merged_and_gaps_cause_a_refresh(notifier: Notifier) -> None:
     """RFC 4235 3.2, 3.7."""
     subscription = notifier.active("dialog", dialogs(0, "full", ("a", "confirmed")))
     notifier.notify(body=dialogs(1, "partial", ("b", "early")))
@@ -482,7 +480,7 @@ def test_changes_are_put_together_and_gaps_are_asked_for(notifier: Notifier) -> 
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_bad_line(seed: int) -> None:
+def test_a_subscription_survives_a_bad_network(seed: int) -> None:
     """What is lost is said again, by both."""
     notifier = Notifier(seed)
     notifier.wire.loss = 0.4
@@ -532,7 +530,7 @@ def at_home(pair: Pair) -> Pair:
     return pair
 
 
-def test_a_server_tells_about_the_mailbox_without_being_asked(scripted: Pair) -> None:
+def test_an_unsolicited_mailbox_notify_of_our_server_is_accepted(scripted: Pair) -> None:
     at_home(scripted)
     kind = KINDS["message-summary"]
     assert unsolicited(scripted, "message-summary", kind, SUMMARY) == "200 NOTIFY"
@@ -542,7 +540,7 @@ def test_a_server_tells_about_the_mailbox_without_being_asked(scripted: Pair) ->
     assert event.mailbox.voice.old == 8
 
 
-def test_a_stranger_tells_about_no_mailbox(scripted: Pair) -> None:
+def test_an_unsolicited_notify_of_a_stranger_is_refused(scripted: Pair) -> None:
     stranger = scripted.wire.peer("10.0.0.66", agent=False)
     at_home(scripted).bob = stranger
     kind = KINDS["message-summary"]
@@ -560,7 +558,7 @@ def test_a_stranger_tells_about_no_mailbox(scripted: Pair) -> None:
         ("message-summary", KINDS["message-summary"], b"hello", 400),
     ],
 )
-def test_what_nobody_asked_for(
+def test_other_unsolicited_notifies_are_refused(
     scripted: Pair, event: str, kind: str, body: bytes, status: int
 ) -> None:
     assert unsolicited(at_home(scripted), event, kind, body) == f"{status} NOTIFY"
@@ -570,7 +568,7 @@ def test_what_nobody_asked_for(
 
 
 @pytest.mark.parametrize("state", ["terminated;reason=timeout", "terminated", "active"])
-def test_the_content_of_a_fetch_counts(notifier: Notifier, state: str) -> None:
+def test_the_content_of_a_fetch_is_reported(notifier: Notifier, state: str) -> None:
     """Granted for no time, the state comes once in the NOTIFY that follows (RFC 6665 4.4.1)."""
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "0"))
