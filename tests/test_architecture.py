@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_CAMEL_CASE = re.compile("_?[A-Z][A-Za-z]*[a-z]")
+#: An alias in CamelCase, private or not, or a public constant.
+_ALIAS_OR_CONSTANT = re.compile("_?[A-Z][A-Za-z]*[a-z]|[A-Z][A-Z0-9_]+")
 
 #: Forbidden imports: the importing module and the imported one.
 UPWARD = {
@@ -27,6 +28,11 @@ UPWARD = {
 }
 #: Forbidden imports for types only, which would make a cycle.
 BETWEEN_TYPES = {"spech.phone.account": "spech.phone.phone"}
+#: Names that several files may define, and why.
+SHARED = {
+    "MAKERS": "the registry reads it from the module of each codec",
+    "LIBRARY": "the C library that the module of a codec wraps",
+}
 
 
 def check(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -76,22 +82,28 @@ def test_every_file_has_its_floor() -> None:
             assert ".".join(package.parent.relative_to(ROOT).parts) in covered
 
 
-def test_a_name_of_a_type_means_one_thing() -> None:
-    """So that a search for a class, or for the alias of a type, finds it and nothing else."""
+def test_a_name_means_one_thing() -> None:
+    """So that a search for a class, a type alias or a public constant finds it and nothing else."""
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / "spech").rglob("*.py")):
-        for name in _types(ast.parse(path.read_text())):
+        for name in _names(ast.parse(path.read_text())):
             places.setdefault(name, []).append(str(path.relative_to(ROOT)))
-    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in SHARED} == {}
+    assert twice.keys() >= SHARED.keys()
 
 
-def _types(module: ast.Module) -> Iterator[str]:
-    """The classes of a module, and its aliases, which are in CamelCase as classes are."""
+def _names(module: ast.Module) -> Iterator[str]:
+    """The classes of a module, its type aliases and its public constants."""
     for node in ast.walk(module):
         if isinstance(node, ast.ClassDef):
             yield node.name
     for statement in module.body:
+        targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                if isinstance(target, ast.Name) and _CAMEL_CASE.fullmatch(target.id):
-                    yield target.id
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        for target in targets:
+            if isinstance(target, ast.Name) and _ALIAS_OR_CONSTANT.fullmatch(target.id):
+                yield target.id

@@ -37,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 RecordKey = tuple[str, str]
 
 #: Seconds after which a dead process's calls are left alone: the far ends have given up.
-LIFETIME: Final = 3600.0
+JOURNAL_LIFETIME: Final = 3600.0
 #: Seconds between a line and its sync, and between two marks that the process is alive.
 _SYNC_SECONDS: Final = 0.5
 _ALIVE_SECONDS: Final = 60.0
@@ -233,7 +233,7 @@ class Journal:
                 self._live.pop(key, None)
         if skipped:
             _log.warning("%d damaged lines of the journal %s are skipped", skipped, self._path)
-        if found and time.time() - status.st_mtime > LIFETIME:
+        if found and time.time() - status.st_mtime > JOURNAL_LIFETIME:
             _log.warning("%d calls of a process that ended long ago are left alone", len(found))
             found = {}
         self._live = {key: line for key, line in self._live.items() if key in found}

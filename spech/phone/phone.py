@@ -52,7 +52,7 @@ from spech.sip.watching.mailbox import Mailbox
 
 _log: Final = logging.getLogger(__name__)
 
-DEFAULT_PORTS: Final = PortRange(10_000, 19_999)
+MEDIA_PORTS: Final = PortRange(10_000, 19_999)
 
 
 class Phone:
@@ -383,7 +383,7 @@ async def open_phone(
     account: Account | None = None,
     *,
     listen: Address = ("0.0.0.0", 0),
-    ports: PortRange = DEFAULT_PORTS,
+    ports: PortRange = MEDIA_PORTS,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
     call_waiting: bool = True,
     silence_suppression: bool = False,

@@ -20,7 +20,7 @@ from spech.addresses import Address
 from spech.agreement import DtlsPeer, SrtpKeys
 
 #: Seconds within which the handshake has to complete.
-PATIENCE: Final = 20.0
+HANDSHAKE_TIMEOUT: Final = 20.0
 #: Seconds between two attempts, where a handshake fails.
 _AGAIN: Final = 1.0
 #: Concurrent handshakes with different addresses; only one of them can show the right certificate.
@@ -131,10 +131,10 @@ class Handshake:
         self._proceed()
 
     def retransmit(self, now: float) -> None:
-        """Retransmit an unanswered flight when it is due, and give up after :data:`PATIENCE`."""
+        """Retransmit an unanswered flight when due; give up after :data:`HANDSHAKE_TIMEOUT`."""
         if self._begun is None:
             self._begun = now
-        if now - self._begun > PATIENCE:
+        if now - self._begun > HANDSHAKE_TIMEOUT:
             self.failure = "broken"
         elif self._connection.DTLSv1_get_timeout() == 0:
             try:
@@ -276,7 +276,7 @@ class Association:
                 handshake.retransmit(now)
                 self._look(address, destination)
         if self.keys is None and self.failure is None:
-            if now - self._begun > PATIENCE:
+            if now - self._begun > HANDSHAKE_TIMEOUT:
                 self.failure = "the other side did not complete the handshake for encryption"
             elif self._peer.client and not self._handshakes and destination and now >= self._next:
                 self._next = now + _AGAIN

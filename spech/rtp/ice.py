@@ -29,7 +29,7 @@ from spech.rtp.stun import Attribute, Kind, StunMessage
 PACE = 0.05
 """Seconds between two new checks: Ta (section 14.2)."""
 
-PATIENCE = 15.0
+ICE_TIMEOUT = 15.0
 """Seconds after which a component without a valid pair is given up.
 
 RFC 8863 asks for 39.5 s, which is longer than people listen to silence. A check has been sent nine
@@ -42,7 +42,7 @@ CONSENT = 5.0
 CONSENT_EXPIRES = 30.0
 """Seconds without an answer after which consent expires (RFC 7675 5.1)."""
 
-KEEPALIVE = 15.0
+ICE_KEEPALIVE = 15.0
 """Seconds between the Binding indications of a lite agent (section 11)."""
 
 _RETRANSMISSION = 0.5
@@ -192,7 +192,7 @@ class IceAgent:
         if self.controlling:
             self._nominate(now)
         self._keep_alive(now)
-        if self.state is IceState.CHECKING and now - self._started >= PATIENCE:
+        if self.state is IceState.CHECKING and now - self._started >= ICE_TIMEOUT:
             # A call works without RTCP.
             found = RTP in self._selected
             self._become(IceState.CONNECTED if found else IceState.FAILED)
@@ -302,7 +302,7 @@ class IceAgent:
                 del self._selected[pair.component]
 
     def _interval(self) -> float:
-        return KEEPALIVE if self._lite else CONSENT * self._rng.uniform(0.8, 1.2)
+        return ICE_KEEPALIVE if self._lite else CONSENT * self._rng.uniform(0.8, 1.2)
 
     # Receiving
 

@@ -20,7 +20,7 @@ _SDES = 202
 _BYE = 203
 _XR = 207
 _CNAME = 1
-LONGEST = 4096
+MAX_RTCP = 4096
 """The longest datagram that is read, in bytes. Two parties need a few hundred."""
 
 _NTP_EPOCH = 2208988800
@@ -146,7 +146,7 @@ def parse(data: bytes | memoryview) -> tuple[RtcpPacket, ...]:
     Raises:
         RemoteProtocolError: it is not RTCP of version 2, truncated, or too long.
     """
-    if len(data) > LONGEST:
+    if len(data) > MAX_RTCP:
         raise RemoteProtocolError("an RTCP datagram is too long")
     data = bytes(data)
     packets: list[RtcpPacket] = []

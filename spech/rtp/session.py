@@ -33,7 +33,7 @@ from spech.rtp.stats import Reception
 _COMFORT_NOISE = 13  # RFC 3551 section 6
 _COMFORT_NOISE_CLOCK = 8000
 
-KEEPALIVE = 15.0
+RTP_KEEPALIVE = 15.0
 """Seconds of silence on our side after which a packet without sound goes out (RFC 6263)."""
 
 
@@ -425,7 +425,7 @@ class RtpSession:
         if self.counts.sent != self._sent_before:
             self._sent_before = self.counts.sent
             self._quiet_since = now
-        if now - self._quiet_since < KEEPALIVE:
+        if now - self._quiet_since < RTP_KEEPALIVE:
             return None
         datagram = rtp.build(
             self._audio_send, False, self._sequence, self.timestamp, self.ssrc, b""

@@ -21,7 +21,7 @@ from spech.rtp.sequence import SEQUENCE_MASK
 LEARNING: Final = 10.0
 """Seconds after the negotiation in which another host may be latched onto."""
 
-SILENCE: Final = 3.0
+SOURCE_TIMEOUT: Final = 3.0
 """Seconds of silence after which the same host may continue from another port (NAT rebinding)."""
 
 PROBATION: Final = 4
@@ -119,7 +119,7 @@ class SourceFilter:
                 and self._count(source, ssrc, sequence, most_lost=0) >= PROBATION
             )
         elif source[0] == latched[0]:
-            believed = now - self.heard > SILENCE
+            believed = now - self.heard > SOURCE_TIMEOUT
         else:
             believed = source[0] == negotiated[0]
         if believed:
@@ -138,7 +138,7 @@ class SourceFilter:
     def _accepts_replaced(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
         """Judge a packet from an address that the last negotiation has replaced."""
         assert self._since is not None
-        if self.latched is not None and now - self.heard <= SILENCE:
+        if self.latched is not None and now - self.heard <= SOURCE_TIMEOUT:
             return False
         packets = self._count(source, ssrc, sequence, most_lost=_MOST_LOST)
         age = now - self._since

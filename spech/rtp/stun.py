@@ -22,7 +22,7 @@ from spech.errors import RemoteProtocolError
 
 StunAttributes = Sequence[tuple[int, bytes]]
 
-MAGIC = 0x2112A442
+STUN_MAGIC = 0x2112A442
 """The fixed word of every message (section 5)."""
 
 _HEADER = struct.Struct("!HHI12s")
@@ -98,7 +98,7 @@ class StunMessage:
         value = self.get(Attribute.XOR_MAPPED_ADDRESS)
         if value is None or len(value) < 8:
             return None
-        port = int.from_bytes(value[2:4], "big") ^ MAGIC >> 16
+        port = int.from_bytes(value[2:4], "big") ^ STUN_MAGIC >> 16
         packed = value[4:]
         if (value[1], len(packed)) not in ((_IPV4, 4), (_IPV6, 16)):
             return None
@@ -134,7 +134,7 @@ def parse(data: bytes | memoryview) -> StunMessage:
     if len(data) < _HEADER.size:
         raise RemoteProtocolError(f"a STUN message of {len(data)} bytes is too short")
     kind, length, magic, transaction = _HEADER.unpack_from(data)
-    if magic != MAGIC or length % 4 or length != len(data) - _HEADER.size:
+    if magic != STUN_MAGIC or length % 4 or length != len(data) - _HEADER.size:
         raise RemoteProtocolError("not a STUN message")
     if kind not in (one.value for one in Kind):
         raise RemoteProtocolError(f"a STUN message of type {kind:#06x}")
@@ -170,7 +170,7 @@ def build(
     kind: Kind, transaction: bytes, attributes: StunAttributes = (), password: bytes | None = None
 ) -> bytes:
     """Write one message, signed where there is a password, and with a FINGERPRINT."""
-    data = _HEADER.pack(kind, 0, MAGIC, transaction)
+    data = _HEADER.pack(kind, 0, STUN_MAGIC, transaction)
     for attribute, value in attributes:
         data += _attribute(attribute, value)
     if password is not None:
@@ -187,7 +187,7 @@ def mapped(address: Address, transaction: bytes) -> tuple[int, bytes]:
     host, port = address
     packed = ipaddress.ip_address(host).packed
     family = _IPV4 if len(packed) == 4 else _IPV6
-    head = struct.pack("!xBH", family, port ^ MAGIC >> 16)
+    head = struct.pack("!xBH", family, port ^ STUN_MAGIC >> 16)
     return Attribute.XOR_MAPPED_ADDRESS, head + _masked(packed, transaction)
 
 
@@ -211,5 +211,5 @@ def _fingerprint(data: bytes) -> bytes:
 
 
 def _masked(packed: bytes, transaction: bytes) -> bytes:
-    mask = MAGIC.to_bytes(4, "big") + transaction
+    mask = STUN_MAGIC.to_bytes(4, "big") + transaction
     return bytes(one ^ other for one, other in zip(packed, mask, strict=False))

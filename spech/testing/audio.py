@@ -17,7 +17,7 @@ from spech.audio.dtmf import DigitDetector
 from spech.media.playback import Pcm
 
 #: What :func:`level` returns for digital silence, in dBFS.
-SILENCE = -100.0
+DIGITAL_SILENCE = -100.0
 
 _FULL_SCALE = 32768.0
 _FRAME_SECONDS = 0.02
@@ -48,7 +48,7 @@ def samples(pcm: Pcm) -> NDArray[np.float64]:
 def level(pcm: Pcm) -> float:
     """RMS level in dBFS."""
     values = samples(pcm)
-    return _decibel(float(np.mean(values**2))) if len(values) else SILENCE
+    return _decibel(float(np.mean(values**2))) if len(values) else DIGITAL_SILENCE
 
 
 def speech_level(pcm: Pcm, rate: int) -> float:
@@ -62,7 +62,7 @@ def speech_level(pcm: Pcm, rate: int) -> float:
     frames = values[: len(values) // length * length].reshape(-1, length)
     power = (frames**2).mean(axis=1)
     total = float(power.sum())
-    result = SILENCE
+    result = DIGITAL_SILENCE
     for threshold in np.arange(-80.0, 0.0, 0.5):
         loud = power > 10 ** (threshold / 10)
         active = np.convolve(loud, np.ones(1 + round(0.2 / _FRAME_SECONDS)))[: len(loud)] > 0
@@ -90,7 +90,7 @@ def tone(pcm: Pcm, rate: int) -> Tone:
     lowest = int(50 / width) + 1
     total = float(power[1:].sum())
     if total == 0.0:
-        return Tone(0.0, SILENCE, 0.0)
+        return Tone(0.0, DIGITAL_SILENCE, 0.0)
     peak = lowest + int(np.argmax(power[lowest:-1]))
     # Parabola through the logarithms of the line and its two neighbors.
     left, middle, right = np.log(power[peak - 1 : peak + 2] + 1e-30)
@@ -190,4 +190,6 @@ def _integers(pcm: Pcm) -> NDArray[np.int16]:
 
 
 def _decibel(mean_square: float) -> float:
-    return max(SILENCE, 10 * float(np.log10(mean_square))) if mean_square > 0 else SILENCE
+    if mean_square == 0:
+        return DIGITAL_SILENCE
+    return max(DIGITAL_SILENCE, 10 * float(np.log10(mean_square)))

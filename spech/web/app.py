@@ -29,8 +29,7 @@ from spech.web.line import PhoneSettings
 from spech.web.logins import LoginLimiter
 from spech.web.messages import KnownNumber, Refused
 from spech.web.proxies import TrustedProxies
-from spech.web.recordings import TYPES as RECORDING_TYPES
-from spech.web.recordings import RecordingBody
+from spech.web.recordings import RECORDING_TYPES, RecordingBody
 from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
@@ -51,7 +50,7 @@ HEADERS = {
 
 #: What is served, by ending. Named here because nosniff makes the browser trust us, and the
 #: machine's own table may be odd.
-TYPES = {
+MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".ico": "image/vnd.microsoft.icon",
@@ -217,7 +216,7 @@ def create_app(
     @app.get("/<path:name>")
     async def file(name: str) -> Response:
         path = safe_join(str(folder), name)
-        kind = None if path is None else TYPES.get(Path(path).suffix)
+        kind = None if path is None else MEDIA_TYPES.get(Path(path).suffix)
         if path is None or kind is None:
             abort(404)
         try:

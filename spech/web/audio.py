@@ -40,7 +40,7 @@ CLOSE_SECONDS = 2.0
 #: What a client may choose, Hz: 20 ms must be a whole number of samples.
 RATES = range(8000, 48001, 50)
 #: Largest message: 100 ms at 48 kHz and the header, rounded up.
-MAX_MESSAGE = 16384
+MAX_AUDIO_MESSAGE = 16384
 #: Frames that may wait in the kernel for a client that does not read.
 UNSENT_FRAMES = 4
 #: Unusable frames after which the connection is closed.
@@ -166,7 +166,9 @@ class AudioServer:
         connection: WebSocketConnection | None = None
         try:
             with trio.fail_after(FIRST_FRAME_SECONDS):
-                request = await wrap_server_stream(nursery, frames, max_message_size=MAX_MESSAGE)
+                request = await wrap_server_stream(
+                    nursery, frames, max_message_size=MAX_AUDIO_MESSAGE
+                )
                 if not self._origin_allowed(request):
                     await request.reject(403)
                     return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Format = Literal["wav", "opus"]
 
 #: Ending to media type.
-TYPES = {".wav": "audio/wav", ".opus": "audio/ogg"}
+RECORDING_TYPES = {".wav": "audio/wav", ".opus": "audio/ogg"}
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z+_.@-]{0,120}\.(wav|opus)")
 _ODD = re.compile(r"[^0-9A-Za-z+_.@]+")
 _LONGEST_REMOTE = 60

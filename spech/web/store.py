@@ -12,7 +12,7 @@ from spech.sip.description.media_security import Policy
 from spech.web.vault import Vault
 
 #: What a page may choose to carry SIP over.
-TRANSPORTS = ("udp", "tcp", "tls")
+ACCOUNT_TRANSPORTS = ("udp", "tcp", "tls")
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|(?=[^:]*:)[0-9A-Fa-f:.]+")
@@ -61,8 +61,8 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             return "The server must be a host name or an IP address, without sip: and without port."
         if self.port is not None and not 1 <= self.port <= 65535:
             return "The port must lie between 1 and 65535."
-        if self.transport not in TRANSPORTS:
-            return f"The transport must be one of: {', '.join(TRANSPORTS)}."
+        if self.transport not in ACCOUNT_TRANSPORTS:
+            return f"The transport must be one of: {', '.join(ACCOUNT_TRANSPORTS)}."
         if not 1 <= len(self.user) <= 255 or not self.user.isprintable() or "@" in self.user:
             return "The user must be the name before the @ of the SIP address."
         if len(self.password) > 1024 or not self.password.isprintable():

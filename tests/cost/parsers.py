@@ -229,7 +229,9 @@ def _places_in_xml(root: bytes, end: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 def _stun(data: bytes) -> object:
     data += b"\0" * (-len(data) % 4)
-    return stun.parse(struct.pack("!HHI12s", 0x0001, len(data) & 0xFFFF, stun.MAGIC, b"") + data)
+    return stun.parse(
+        struct.pack("!HHI12s", 0x0001, len(data) & 0xFFFF, stun.STUN_MAGIC, b"") + data
+    )
 
 
 def _rtcp(kind: int, first: int) -> Callable[[bytes], object]:

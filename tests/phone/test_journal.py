@@ -20,7 +20,7 @@ import trio
 import trio.testing
 
 from spech import Account, Call, IncomingCall, LocalProtocolError, Phone, PortRange, open_phone
-from spech.phone.journal import LIFETIME, Journal
+from spech.phone.journal import JOURNAL_LIFETIME, Journal
 from spech.sip.call.leftover import DialogRecord, FarewellRecord
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -189,7 +189,7 @@ def test_calls_of_another_account_are_skipped_and_forgotten(path: Path) -> None:
 def test_calls_of_a_long_dead_process_are_ignored(path: Path) -> None:
     with Journal(path, None) as journal:
         journal.write(("a", "t"), record("a"))
-    at = path.stat().st_mtime - LIFETIME + 60
+    at = path.stat().st_mtime - JOURNAL_LIFETIME + 60
     os.utime(path, (at, at))
     assert left(path) == ["a"]
     os.utime(path, (at - 120, at - 120))

@@ -208,7 +208,7 @@ async def test_an_invalid_stun_uri_is_refused(uri: str) -> None:
 async def test_a_call_without_connectivity_ends_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spech.rtp.ice.PATIENCE", 0.6)
+    monkeypatch.setattr("spech.rtp.ice.ICE_TIMEOUT", 0.6)
     monkeypatch.setattr("spech.rtp.ice.IceAgent._receive_request", lambda *_: None)  # A firewall.
     reasons: list[str] = []
 

@@ -14,7 +14,7 @@ from OpenSSL import crypto
 
 from spech.addresses import Address
 from spech.agreement import DtlsPeer
-from spech.rtp.dtls import PATIENCE, Association, Certificate, is_dtls
+from spech.rtp.dtls import HANDSHAKE_TIMEOUT, Association, Certificate, is_dtls
 
 LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
 STRANGER = ("203.0.113.5", 6000)
@@ -243,8 +243,8 @@ def test_a_restart_with_another_certificate_changes_nothing() -> None:
     assert wire.right.keys is before
     assert wire.right.failure is None
     assert wire.left.keys is None
-    wire.right.tick(wire.now + 2 * PATIENCE, LEFT)
-    wire.right.tick(wire.now + 4 * PATIENCE, LEFT)
+    wire.right.tick(wire.now + 2 * HANDSHAKE_TIMEOUT, LEFT)
+    wire.right.tick(wire.now + 4 * HANDSHAKE_TIMEOUT, LEFT)
     assert not wire.right.busy
 
 
@@ -261,9 +261,9 @@ def test_a_flood_of_handshakes_is_cheap() -> None:
 def test_a_handshake_without_a_response_fails() -> None:
     left = client()
     assert left.tick(100.0, RIGHT)
-    left.tick(100.0 + PATIENCE, RIGHT)
+    left.tick(100.0 + HANDSHAKE_TIMEOUT, RIGHT)
     assert left.busy
-    left.tick(100.1 + PATIENCE, RIGHT)
+    left.tick(100.1 + HANDSHAKE_TIMEOUT, RIGHT)
     assert left.failure is not None
     assert not left.busy
 

@@ -15,7 +15,7 @@ from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Candidate, IceAgreement, IceSide, local_candidates, priority
 from spech.errors import RemoteProtocolError
 from spech.rtp import stun
-from spech.rtp.ice import CONSENT_EXPIRES, KEEPALIVE, PATIENCE, IceAgent, IceState
+from spech.rtp.ice import CONSENT_EXPIRES, ICE_KEEPALIVE, ICE_TIMEOUT, IceAgent, IceState
 from spech.rtp.pairs import PAIRS, PairInput, PairState
 from spech.rtp.stun import Attribute, Kind
 
@@ -277,7 +277,7 @@ def test_ice_fails_between_two_symmetric_nats() -> None:
     assert not connect(caller, callee)
     assert caller.ice.state is callee.ice.state is IceState.FAILED
     assert caller.ice.destination(RTP) is None
-    assert network.now - 100.0 >= PATIENCE
+    assert network.now - 100.0 >= ICE_TIMEOUT
 
 
 def test_the_direct_path_is_used_behind_one_nat() -> None:
@@ -318,7 +318,7 @@ def test_a_lite_side_answers_checks_and_sends_none(late: float, lossy: float) ->
     assert arrives(network, callee, caller)
     assert set(sent_by(callee)) == {Kind.SUCCESS}
     network.log.clear()
-    network.run(KEEPALIVE * 2.5)
+    network.run(ICE_KEEPALIVE * 2.5)
     assert sent_by(callee).count(Kind.INDICATION) == 4  # Two for each component.
     assert connected(caller, callee)
 
@@ -379,7 +379,7 @@ def test_a_call_survives_without_a_path_for_rtcp() -> None:
     ours, offered = caller.side(), replace(theirs, candidates=blocked)
     callee.start(IceAgreement(theirs, ours, False))
     caller.start(IceAgreement(ours, offered, True))
-    assert network.run(PATIENCE + 2, lambda: caller.ice.state is IceState.CONNECTED)
+    assert network.run(ICE_TIMEOUT + 2, lambda: caller.ice.state is IceState.CONNECTED)
     assert caller.ice.destination(RTP) == callee.bases[0]
     assert caller.ice.destination(RTCP) is None
 
@@ -538,5 +538,5 @@ def test_a_peer_whose_candidates_cannot_be_used_is_found_by_its_checks(
 def test_ice_fails_if_a_peer_sends_neither_candidates_nor_checks() -> None:
     network, left, right = make(8)
     right.start(IceAgreement(right.side(), replace(left.side(), candidates=()), False))
-    network.run(PATIENCE + 1)
+    network.run(ICE_TIMEOUT + 1)
     assert right.ice.state is IceState.FAILED

@@ -8,7 +8,7 @@ import pytest
 
 from spech.agreement import DtlsPeer, SrtpKeys
 from spech.rtp import packet as rtp
-from spech.rtp.dtls import PATIENCE, Certificate
+from spech.rtp.dtls import HANDSHAKE_TIMEOUT, Certificate
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
 from spech.rtp.srtp import PROFILES, Opener, Sealer
@@ -365,7 +365,7 @@ def test_only_another_certificate_or_role_restarts_the_handshake() -> None:
 def test_a_failed_handshake_is_retried_after_a_new_negotiation() -> None:
     left, right = shaking()
     left.stream.drain(100.0)
-    left.stream.drain(100.1 + PATIENCE)
+    left.stream.drain(100.1 + HANDSHAKE_TIMEOUT)
     assert left.stream.protection.failure is not None
     left.media.sent.clear()
     left.media.to.clear()

@@ -276,7 +276,7 @@ def test_invalid_padding_is_refused(kind: int) -> None:
                 rtcp.parse(bytes((0xA0 | count, kind, 0, len(body) // 4)) + body)
 
 
-@pytest.mark.parametrize("size", [rtcp.LONGEST + 4, 65504])
+@pytest.mark.parametrize("size", [rtcp.MAX_RTCP + 4, 65504])
 def test_a_datagram_longer_than_any_report_is_refused_at_once(size: int) -> None:
     with pytest.raises(RemoteProtocolError, match="too long"):
         rtcp.parse(bytes((0x80, 204, 0, 0)) * (size // 4))

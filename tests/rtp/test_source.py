@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from spech.addresses import Address
-from spech.rtp.source import LEARNING, LONG_PROBATION, PROBATION, SILENCE, SourceFilter
+from spech.rtp.source import LEARNING, LONG_PROBATION, PROBATION, SOURCE_TIMEOUT, SourceFilter
 
 NAMED = ("192.0.2.1", 4000)
 OTHER_PORT = ("192.0.2.1", 4999)
@@ -105,7 +105,7 @@ def test_the_negotiated_peer_replaces_a_stranger_at_any_time(
     assert negotiated.hears(NAMED, 100.1 + later)
     assert negotiated.source.destination == NAMED
     assert not any(negotiated.stream(STRANGER, 100.2 + later, range(50)))
-    assert not any(negotiated.stream(STRANGER, 100.2 + later + SILENCE * 2, range(50)))
+    assert not any(negotiated.stream(STRANGER, 100.2 + later + SOURCE_TIMEOUT * 2, range(50)))
 
 
 def test_the_negotiated_host_replaces_a_stranger_from_any_port(negotiated: Filter) -> None:
@@ -117,17 +117,17 @@ def test_the_negotiated_host_replaces_a_stranger_from_any_port(negotiated: Filte
 def test_a_nat_that_rebinds_is_followed_on_the_same_host_only(negotiated: Filter) -> None:
     negotiated.learn(NAT, 101.0)
     rebound = (NAT[0], 62000)
-    assert not negotiated.hears(rebound, 101.0 + SILENCE - 0.1)
-    assert not any(negotiated.stream(STRANGER, 101.0 + SILENCE + 0.1, range(50)))
-    assert negotiated.hears(rebound, 101.0 + SILENCE + 0.1)
-    assert not negotiated.hears(NAT, 101.0 + SILENCE + 0.2)
+    assert not negotiated.hears(rebound, 101.0 + SOURCE_TIMEOUT - 0.1)
+    assert not any(negotiated.stream(STRANGER, 101.0 + SOURCE_TIMEOUT + 0.1, range(50)))
+    assert negotiated.hears(rebound, 101.0 + SOURCE_TIMEOUT + 0.1)
+    assert not negotiated.hears(NAT, 101.0 + SOURCE_TIMEOUT + 0.2)
 
 
 def test_two_ports_of_the_negotiated_host_do_not_alternate(negotiated: Filter) -> None:
     assert negotiated.hears(OTHER_PORT, 101.0)
     assert negotiated.hears(NAMED, 101.1)
     assert not negotiated.hears(OTHER_PORT, 101.2)
-    assert negotiated.hears(OTHER_PORT, 101.1 + SILENCE + 0.1)
+    assert negotiated.hears(OTHER_PORT, 101.1 + SOURCE_TIMEOUT + 0.1)
 
 
 def test_a_new_address_in_a_reinvite_reopens_the_window(negotiated: Filter) -> None:

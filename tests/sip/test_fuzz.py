@@ -20,7 +20,7 @@ from spech.sip.message.message import Request, response_to
 from spech.sip.message.parser import MAX_MESSAGE, parse, parse_head
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 
 PROPERTY = settings(deadline=None, derandomize=True, database=None)
 FLOW = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
@@ -91,7 +91,7 @@ def run_out(agent: UserAgent, now: float) -> None:
         at = agent.get_timer()
         if at is None:
             break
-        assert at < now + 2 * PATIENCE
+        assert at < now + 2 * TRANSACTION_TIMEOUT
         now = max(now, at)
         agent.handle_timer(now)
     assert len(agent.layer) == 0

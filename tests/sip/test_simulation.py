@@ -25,7 +25,7 @@ from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration, RegistrationState
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 from spech.testing.wire import FakeWire, Peer
 
 from .conftest import media
@@ -104,7 +104,7 @@ class Simulation:
         self.settled = self.wire.now + SETTLING
         if self.loss <= 0.2 and not self.blacked_out and not self.moves:
             # Every request has got through, so no session timer was needed.
-            self.wire.run(PATIENCE + 10.0)
+            self.wire.run(TRANSACTION_TIMEOUT + 10.0)
             self._agreed()
         self.wire.run(SETTLING)
         self._agreed()

@@ -40,8 +40,8 @@ def test_the_stronger_of_two_tones_is_found_and_is_not_pure() -> None:
 
 def test_silence_has_no_tone() -> None:
     silence = np.zeros(8000, dtype=np.int16)
-    assert audio.tone(silence, 8000) == audio.Tone(0.0, audio.SILENCE, 0.0)
-    assert audio.assert_silence(silence) == audio.SILENCE
+    assert audio.tone(silence, 8000) == audio.Tone(0.0, audio.DIGITAL_SILENCE, 0.0)
+    assert audio.assert_silence(silence) == audio.DIGITAL_SILENCE
     with pytest.raises(AssertionError, match="no samples"):
         audio.assert_silence(b"")
 

@@ -14,7 +14,7 @@ import trio
 from numpy.typing import NDArray
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from spech.web.audio import HEADER, MAX_BAD_FRAMES, MAX_MESSAGE
+from spech.web.audio import HEADER, MAX_AUDIO_MESSAGE, MAX_BAD_FRAMES
 from spech.websocket.frames import FrameStream
 
 from .conftest import PATIENCE, Installation, Page, connect
@@ -187,7 +187,7 @@ async def test_a_ticket_works_once(installation: Installation, page: Page, call:
         ("[" * 10_000, 4400),
         (b'{"ticket": "unknown", "rate": 8000}', 4400),
         (b"", 4400),
-        ("x" * (MAX_MESSAGE + 1), 1009),
+        ("x" * (MAX_AUDIO_MESSAGE + 1), 1009),
     ],
 )
 async def test_invalid_first_frames_are_refused(

@@ -40,8 +40,8 @@ from spech.codecs.ilbc.tables import (
     LEANING_WINDOW,
     LEAST_SCALE,
     LEVELS,
-    LONGEST,
     LOOKBACK,
+    LPC_WINDOW,
     LSF_CODEBOOKS,
     LSF_MEAN,
     ORDER,
@@ -74,7 +74,7 @@ class IlbcEncoder:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._high_pass = HighPass(INPUT_FILTER)
-        self._recent = np.zeros(LOOKBACK + LONGEST)
+        self._recent = np.zeros(LOOKBACK + LPC_WINDOW)
         self._before = np.zeros(ORDER)
         self._last_lsf = LSF_MEAN
         self._last_quantised = LSF_MEAN
@@ -114,7 +114,7 @@ class IlbcEncoder:
         recent[-len(sound) :] = sound
         windowed = (recent[LOOKBACK:] * LEANING_WINDOW)[None]
         if layout.sets == 2:
-            windowed = np.concatenate(((recent[:LONGEST] * WINDOW)[None], windowed))
+            windowed = np.concatenate(((recent[:LPC_WINDOW] * WINDOW)[None], windowed))
         lsf = frequencies(np.array([_predictor(row) for row in windowed]))
         indices, quantised = _quantise(lsf)
         quantised = separate(quantised)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from spech.codecs.ilbc.tables import (
-    LONGEST,
+    LPC_WINDOW,
     LSF_GAP,
     LSF_HIGHEST,
     LSF_LOWEST,
@@ -125,13 +125,13 @@ class HighPass:
     def __init__(self, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         zeros, poles = coefficients
         response = [1.0, -poles[1]]
-        for _ in range(LONGEST - 2):
+        for _ in range(LPC_WINDOW - 2):
             response.append(-poles[1] * response[-1] - poles[2] * response[-2])
         rest = np.array(response)
-        self._response = np.convolve(zeros, rest)[:LONGEST]
+        self._response = np.convolve(zeros, rest)[:LPC_WINDOW]
         # What the last two inputs and outputs contribute to the next block.
         echoes = ((zeros[1], zeros[2]), (zeros[2], 0.0), (-poles[1], -poles[2]), (-poles[2], 0.0))
-        self._echo = np.array([np.convolve(echo, rest)[:LONGEST] for echo in echoes])
+        self._echo = np.array([np.convolve(echo, rest)[:LPC_WINDOW] for echo in echoes])
         self._past = np.zeros(4)
 
     def process(self, sound: Floats) -> Floats:

@@ -19,7 +19,7 @@ STATE_MEMORY = 85
 """The same for the rest of the two subframes that the start state does not fill."""
 STAGES = 3
 LOOKBACK = 60
-LONGEST = 240
+LPC_WINDOW = 240
 
 # Vectors of 3, 3 and 4 line spectral frequencies, in 1/8192 radian.
 _LOW = """
@@ -118,8 +118,8 @@ LSF_WEIGHTS = {
 }
 
 # Section 3.2.1: a Hanning window, one that leans to the newest samples, and a Gaussian for lags.
-_INDEX = np.arange(LONGEST)
-WINDOW: Floats = np.sin(np.pi * (_INDEX + 1) / (LONGEST + 1)) ** 2
+_INDEX = np.arange(LPC_WINDOW)
+WINDOW: Floats = np.sin(np.pi * (_INDEX + 1) / (LPC_WINDOW + 1)) ** 2
 LEANING_WINDOW: Floats = np.where(
     _INDEX < 220, np.sin(np.pi * (_INDEX + 1) / 441) ** 2, np.cos(np.pi * (_INDEX - 220) / 40)
 )

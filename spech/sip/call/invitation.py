@@ -21,7 +21,7 @@ from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 from spech.sip.transaction.transaction import ClientTransaction, ServerTransaction
 
 #: How many redirections are followed (RFC 3261 8.1.3.4 leaves the number to us).
@@ -129,7 +129,7 @@ class Invitation(Attempts):
         transaction = self._transaction
         self._context.layer.request(transaction.cancel(), transaction.flow, self, now)
         # RFC 3261 9.1: without a final response within 64*T1 the call is considered cancelled.
-        self._context.timers.set(self._session, "cancel", now + PATIENCE)
+        self._context.timers.set(self._session, "cancel", now + TRANSACTION_TIMEOUT)
 
     def _worthwhile(self) -> bool:
         return self._session.still_calling

@@ -23,7 +23,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
-from spech.sip.transaction.timers import PATIENCE, T1
+from spech.sip.transaction.timers import T1, TRANSACTION_TIMEOUT
 from spech.sip.transaction.transaction import ClientTransaction
 
 #: Added to the CSeq number that was written down: more requests than any call sends (one OPTIONS
@@ -185,7 +185,7 @@ class LeftoverCall:
         self._invite = layer.resume(invite, flow, self)
         layer.request(self._invite.cancel(), flow, self, now)
         # RFC 3261 9.1: without a final response within 64*T1 the call is considered cancelled.
-        self._context.timers.set(self, "cancel", now + PATIENCE)
+        self._context.timers.set(self, "cancel", now + TRANSACTION_TIMEOUT)
 
     def _decline(self, invite: Request, flow: Flow, tag: str, now: float) -> None:
         if flow.reliable:  # Their connection is gone: to where their Via is (RFC 3261 18.2.2).

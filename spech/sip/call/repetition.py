@@ -9,7 +9,7 @@ from __future__ import annotations
 from spech.sip.dialog.context import Context
 from spech.sip.message.message import Response
 from spech.sip.transaction.flow import Outgoing
-from spech.sip.transaction.timers import PATIENCE, T1, T2, TimerOwner
+from spech.sip.transaction.timers import T1, T2, TRANSACTION_TIMEOUT, TimerOwner
 from spech.sip.transaction.transaction import ServerTransaction
 
 
@@ -32,7 +32,7 @@ class Repetition:
         self._owner = owner
         self._name = name
         self._outgoing = Outgoing(bytes(response), transaction.flow)
-        self._deadline = now + PATIENCE
+        self._deadline = now + TRANSACTION_TIMEOUT
         self._interval = T1
         transaction.respond(response, now)
         context.timers.set(owner, name, now + T1)

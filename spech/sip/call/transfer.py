@@ -27,7 +27,7 @@ from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 _FRAGMENT: Final = "message/sipfrag;version=2.0"
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]{0,200}))?(?:\r?\n|$)")
 #: Seconds for which we report the progress of a transfer to the end that asked for it.
-LIFETIME: Final = 180
+REFER_LIFETIME: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Referral:
         self._dialog = session.dialog
         self._identifier = str(request.cseq.number)
         self._status = (100, REASONS[100])
-        self._expires_at = now + LIFETIME
+        self._expires_at = now + REFER_LIFETIME
         self._context.timers.set(self, "expire", self._expires_at)
 
     def __str__(self) -> str:
@@ -150,9 +150,9 @@ class Referral:
             self._notify(now)
 
     def renew(self, transaction: ServerTransaction, now: float) -> None:
-        """Their SUBSCRIBE: grant at most :data:`LIFETIME`; 0 ends the subscription."""
+        """Their SUBSCRIBE: grant at most :data:`REFER_LIFETIME`; 0 ends the subscription."""
         expires = transaction.request.expires
-        granted = LIFETIME if expires is None else min(expires, LIFETIME)
+        granted = REFER_LIFETIME if expires is None else min(expires, REFER_LIFETIME)
         headers = [("Expires", str(granted))]
         transaction.respond(self.session.response(transaction.request, 200, headers=headers), now)
         if granted == 0:

@@ -21,7 +21,7 @@ Attributes = tuple[tuple[str, str | None], ...]
 Meaning = tuple[str, int, int]
 
 #: Limits: characters of a line, media lines of a description, formats of a media line.
-MAX_LINE: Final = 8192
+MAX_SDP_LINE: Final = 8192
 MAX_MEDIA: Final = 16
 MAX_FORMATS: Final = 64
 
@@ -282,12 +282,12 @@ def _sections(lines: list[str], *, lenient: bool) -> list[_Section]:
             kind = kind.strip(BLANK)
         if not equals or len(kind) != 1:
             continue
-        if len(line) > MAX_LINE:
+        if len(line) > MAX_SDP_LINE:
             if not lenient:
                 raise RemoteProtocolError(f"a line of {len(line)} characters")
             if kind != "m":
                 continue
-            value = value[:MAX_LINE]
+            value = value[:MAX_SDP_LINE]
         if kind == "m":
             sections.append([])
         sections[-1].append((kind, value.strip(BLANK)))

@@ -13,7 +13,7 @@ import unicodedata
 from typing import Final
 
 #: The number of characters of a name that are shown.
-LONGEST: Final = 64
+MAX_DISPLAYED: Final = 64
 #: The number of marks on one letter that are shown: Thai, Hebrew and Vietnamese need two.
 _MOST_MARKS: Final = 2
 #: The number of characters that are read for each one that is shown.
@@ -27,7 +27,7 @@ _MARKS: Final = frozenset({"Mn", "Me", "Mc"})
 _BLANKS: Final = re.compile(r"\s+")
 
 
-def displayable(text: str, longest: int = LONGEST) -> str:
+def displayable(text: str, longest: int = MAX_DISPLAYED) -> str:
     """``text`` as one line of at most ``longest`` visible characters.
 
     Control and format characters, and all but two marks on a letter, are removed; runs of white

@@ -16,7 +16,7 @@ T2: Final = 4.0
 #: How long a message may stay in the network, in seconds.
 T4: Final = 5.0
 #: The patience of a transaction: timers B, F, H, J, L and M.
-PATIENCE: Final = 64 * T1
+TRANSACTION_TIMEOUT: Final = 64 * T1
 
 
 class TimerOwner(Protocol):

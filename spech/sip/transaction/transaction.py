@@ -15,7 +15,7 @@ from spech.sip.message.message import Request, Response
 from spech.sip.transaction import state as tables
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, Outgoing
 from spech.sip.transaction.state import Action, Input, TransactionState
-from spech.sip.transaction.timers import PATIENCE, T1, T2, T4, TimerSet
+from spech.sip.transaction.timers import T1, T2, T4, TRANSACTION_TIMEOUT, TimerSet
 
 #: (branch, sent-by, method), or the headers that identify a request of an RFC 2543 peer.
 TransactionKey = tuple[str, ...]
@@ -139,7 +139,7 @@ class Transaction:
             return delay
         if letter in "IK":
             return T4
-        return PATIENCE
+        return TRANSACTION_TIMEOUT
 
 
 class ClientTransaction(Transaction):

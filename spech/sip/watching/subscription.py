@@ -20,7 +20,7 @@ from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import REASONS, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 from spech.sip.transaction.transaction import ServerTransaction
 from spech.sip.watching import content
 from spech.sip.watching.content import Content
@@ -170,7 +170,7 @@ class EventSubscription:
         self._context.timers.clear_all(self)
         self._set(SubscriptionState.LEAVING)
         self._renew(0, now)
-        self._context.timers.set(self, "expire", now + PATIENCE)
+        self._context.timers.set(self, "expire", now + TRANSACTION_TIMEOUT)
 
     def handle_timer(self, name: str, now: float) -> None:
         """Serve "refresh", "located", "expire", "first" and "retry"."""
@@ -249,7 +249,7 @@ class EventSubscription:
                 return
             self._granted(granted, now)
             if self._dialog is None:
-                self._context.timers.set(self, "first", now + PATIENCE)
+                self._context.timers.set(self, "first", now + TRANSACTION_TIMEOUT)
         elif status == 423 and response is not None and self._lengthen(response):
             if self._dialog is None:
                 self.subscribe(self._flows, now)
@@ -272,7 +272,7 @@ class EventSubscription:
         fraction = self._context.rng.uniform(0.7, 0.85)
         refresh = max(seconds * fraction, _LEAST_REFRESH)
         # A very short one is judged by the answer to its refresh.
-        lives = seconds if seconds > _LEAST_REFRESH else refresh + PATIENCE
+        lives = seconds if seconds > _LEAST_REFRESH else refresh + TRANSACTION_TIMEOUT
         self._context.timers.set(self, "expire", now + lives)
         self._context.timers.set(self, "refresh", now + refresh)
         if self._dialog is None:

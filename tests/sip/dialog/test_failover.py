@@ -18,7 +18,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 from spech.testing.wire import Peer
 
 from ...inside import sessions_of
@@ -164,7 +164,7 @@ async def test_a_bye_goes_to_the_next_server_when_the_first_died_in_mid_call(
                 await trio.sleep(100)  # What DNS said is no longer known.
                 await domain.first.die()
                 asked = domain.names.asked.total()
-            await trio.sleep(PATIENCE + 5)
+            await trio.sleep(TRANSACTION_TIMEOUT + 5)
             assert domain.names.asked.total() == asked
             assert sessions_of(phone) == ()
         assert domain.first.methods() == ["INVITE", "ACK"]
@@ -245,7 +245,7 @@ async def test_a_call_ends_locally_if_no_server_answers(
             await domain.second.die()
             call.hold()
             await call.ended()
-        await trio.sleep(3 * PATIENCE)
+        await trio.sleep(3 * TRANSACTION_TIMEOUT)
         assert sessions_of(phone) == ()
 
 
@@ -373,7 +373,7 @@ def test_an_ended_call_tries_no_further_server(scripted: Pair, sdp_answer: bytes
         pair.wire.run(0.1)
         ack = pair.bob.take("ACK")
         pair.ask("BYE", ack)
-        pair.wire.run(PATIENCE + 10)
+        pair.wire.run(TRANSACTION_TIMEOUT + 10)
         assert pair.ended(pair.alice).by == "remote"
         assert second.inbox == []
 
@@ -408,7 +408,7 @@ async def test_calls_prefer_the_server_that_we_are_registered_with(
         async with open_phone(
             account, listen=LOOPBACK, ports=PORTS, resolver=resolver_for(domain.names)
         ) as phone:
-            await phone.registered(timeout=PATIENCE + 1)
+            await phone.registered(timeout=TRANSACTION_TIMEOUT + 1)
             began = trio.current_time()
             async with phone.call("bob") as call:
                 await call.answered(timeout=1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spech.sip.message.display import LONGEST, displayable, escaped
+from spech.sip.message.display import MAX_DISPLAYED, displayable, escaped
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_text_is_sanitized_for_display(text: str, shown: str) -> None:
 @given(st.text(st.characters(), max_size=400))
 def test_displayed_text_is_short_plain_and_stable(text: str) -> None:
     shown = displayable(text)
-    assert len(shown) <= LONGEST
+    assert len(shown) <= MAX_DISPLAYED
     assert shown.isprintable()
     assert not any(unicodedata.bidirectional(one) in ("RLO", "LRO", "RLI", "LRE") for one in shown)
     assert displayable(shown) == shown

@@ -16,7 +16,7 @@ from spech.sip.message.framing import StreamFramer
 from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse, salvage, validate
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 
 DATA = Path(__file__).parents[1] / "data"
 UDP = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
@@ -430,8 +430,8 @@ def test_the_agents_response_matches_the_table(case: Case) -> None:
     for session in agent.sessions:
         session.hang_up(1.0)
     for step in range(1, 80):
-        agent.handle_timer(step * PATIENCE / 32)
-        agent.to_send(step * PATIENCE / 32)
+        agent.handle_timer(step * TRANSACTION_TIMEOUT / 32)
+        agent.to_send(step * TRANSACTION_TIMEOUT / 32)
     assert len(agent.layer) == 0
     assert len(agent.timers) == 0
     assert agent.sessions == ()

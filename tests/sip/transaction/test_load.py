@@ -20,7 +20,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Timeline
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import PATIENCE, TimerSet
+from spech.sip.transaction.timers import TRANSACTION_TIMEOUT, TimerSet
 
 NOISY = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.66", 5060))
 QUIET = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.7", 5060))
@@ -86,9 +86,9 @@ def test_a_flood_is_refused_and_others_are_served() -> None:
     (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_001), NOISY)
     assert answer.status == 503
     # It is over when it is over.
-    agent.handle_timer(PATIENCE + 1)
+    agent.handle_timer(TRANSACTION_TIMEOUT + 1)
     assert len(agent.layer) == 0
-    (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_002), NOISY, PATIENCE + 1)
+    (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_002), NOISY, TRANSACTION_TIMEOUT + 1)
     assert answer.status == 200
 
 
@@ -130,9 +130,9 @@ def test_one_caller_leaves_room_for_others() -> None:
     # Who hangs up may call again.
     first.hang_up(0.0)
     exchanged(agent, request("ACK", NOISY, 1, tag=first.local_tag), NOISY)
-    agent.handle_timer(PATIENCE)
-    agent.to_send(PATIENCE)
-    assert not exchanged(agent, request("INVITE", NOISY, 7), NOISY, PATIENCE)
+    agent.handle_timer(TRANSACTION_TIMEOUT)
+    agent.to_send(TRANSACTION_TIMEOUT)
+    assert not exchanged(agent, request("INVITE", NOISY, 7), NOISY, TRANSACTION_TIMEOUT)
     assert len(agent.sessions) == 6
 
 
