@@ -1,7 +1,8 @@
 """The interface that a session gives its parts: our end of one call.
 
 :mod:`~spech.sip.call.invitation`, :mod:`~spech.sip.call.responder` and the other parts of a call
-know :class:`Leg`; only :class:`~spech.sip.call.session.Session` knows the parts.
+know :class:`Leg`; only :class:`~spech.sip.call.session.Session`, with its base
+:class:`~spech.sip.call.ending.EndingLeg`, knows the parts.
 """
 
 from __future__ import annotations
