@@ -3,10 +3,10 @@
 # make test-peers  the tests against third parties' programs
 # make check       format, lint, types, architecture
 # make fuzz        damaged input for every parser and for a running call, 20 s of each kind
-# make soak        calls that come and go for two minutes: nothing grows, nothing is left
-# make bench-check what a call costs, in exact counts, against bench/costs.json
+# make soak        two minutes of many short calls, which must not leak resources
+# make bench-check the cost of a call in exact counts, compared with bench/costs.json
 #
-# Each installs first what is missing; see tools/setup.sh.
+# Each first installs what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
 .PHONY: demo test test-peers check bench-check fuzz soak format

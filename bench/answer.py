@@ -1,4 +1,4 @@
-"""Answers every call and waits for its end: a minimal program on Spech.
+"""A minimal program on Spech: answers every call and waits for its end.
 
 python bench/answer.py PORT
 """

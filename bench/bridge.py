@@ -1,4 +1,4 @@
-"""The cost of a call: `spech bridge` beside Asterisk's `Dial(WebSocket/…)`, in one run.
+"""The cost of a call: `spech bridge` compared with Asterisk's `Dial(WebSocket/…)`, in one run.
 
     python bench/bridge.py [--calls 50] [--seconds 15] [--rounds 2]
 
@@ -90,7 +90,7 @@ def pacing(server: Server, calls: int, seconds: float) -> tuple[float, float]:
 
 
 def _reflect(sink: socket.socket, seconds: float) -> dict[int, list[float]]:
-    """Send RTP back for a while; by SSRC, how late each packet came by its own timestamp (s)."""
+    """Send RTP back for a while; by SSRC, the delay of each packet by its own timestamp (s)."""
     lateness: dict[int, list[float]] = defaultdict(list)
     clocks: dict[int, int] = {}
     until = time.monotonic() + seconds
@@ -100,7 +100,7 @@ def _reflect(sink: socket.socket, seconds: float) -> dict[int, list[float]]:
         data, ancillary, _, source = sink.recvmsg(2048, socket.CMSG_SPACE(16))
         _, _, _, timestamp, ssrc = struct.unpack_from("!BBHII", data)
         whole, nanoseconds = struct.unpack("@ll", ancillary[0][2])
-        # The timestamp has 32 bits; the clock goes on.
+        # The timestamp has 32 bits; the clock does not wrap.
         before = clocks.get(ssrc, timestamp)
         clock = before + ((timestamp - before + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
         clocks[ssrc] = clock
@@ -122,7 +122,7 @@ def _sipp(
         command = ["sipp", target, "-sf", "scenario.xml", "-nostdin", "-i", "127.0.0.1"]
         command += ["-mi", "127.0.0.1", "-p", "0", "-s", number, "-m", str(calls)]
         command += ["-l", str(at_once), "-r", str(rate), "-timeout", "90", "-timeout_error"]
-        # RTP ports upwards from here, below those that systems hand out by themselves.
+        # The first RTP port, below the range that kernels assign from.
         command += ["-mp", "30000"]
         with subprocess.Popen(
             command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -181,7 +181,7 @@ def _measure(
     cost = media_cost(server, calls, seconds)
     results["CPU per second and call, PCMU <-> PCM WebSocket (ms)"][side].append(cost)
     if side == "Spech":
-        # Asterisk is silent until it hears something, and the sink cannot know where to begin.
+        # Asterisk sends nothing before it receives something, and the sink does not know where to.
         p99, worst = pacing(server, calls, seconds)
         results["RTP off its 20 ms grid, 99th percentile (ms)"][side].append(p99)
         results["RTP off its 20 ms grid, worst (ms)"][side].append(worst)

@@ -2,8 +2,8 @@
 
     python bench/codecs.py
 
-Packets of 20 ms where the codec has them, one thread, the best of three rounds. espeak-ng
-makes the speech, and must be installed.
+Packets of 20 ms if the codec supports them, one thread, the best of three rounds. espeak-ng, which
+generates the speech, must be installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cost of a conference: CPU per member and tick of 20 ms, beside the same calls separately.
+"""The cost of a conference: CPU per member and tick of 20 ms, compared with separate calls.
 
     python bench/conference.py [members]
 

@@ -21,7 +21,7 @@ from spech.audio.tones import tone
 #: The sockets of this module; calls on them are not counted.
 sockets: set[object] = set()
 _TIMESTAMP_STEP = 160
-#: 20 ms of 400 Hz, which continue in the next packet: playout can splice them.
+#: 20 ms of 400 Hz, a whole number of periods, so that playout can splice packets.
 _TONE = codecs.create("PCMU").encode(tone((400,), 0.02, 8000))
 
 
@@ -44,7 +44,7 @@ class SipPeer:
             stream.close()
 
     async def call(self, *, events: bool = True) -> Caller:
-        """Call :attr:`target`, and be answered."""
+        """Call :attr:`target` and wait for the answer."""
         self._calls += 1
         caller = Caller(self, self._calls, self._open_stream())
         await caller.invite(events)
@@ -58,7 +58,7 @@ class SipPeer:
         self._socket.sendto(_response(request, 200, "OK", expiry), source)
 
     async def take_call(self, dial: Callable[[], Awaitable[None]]) -> RtpPeer:
-        """Run ``dial``, and answer the call that comes."""
+        """Run ``dial``, and answer the resulting call."""
         await dial()
         request, source = await self.receive("INVITE")
         stream = self._open_stream()
@@ -146,7 +146,7 @@ class RtpPeer:
         )
 
     def follow(self, message: str) -> None:
-        """Send where the description in ``message`` says."""
+        """Send to the address in the session description of ``message``."""
         port = re.search(r"(?m)^m=audio (\d+)", message)
         assert port is not None, message
         self._there = ("127.0.0.1", int(port[1]))
@@ -273,7 +273,7 @@ class PageClient:
             await self._audio.get_message()
 
     def exchange(self) -> None:
-        """Say 20 ms of silence."""
+        """Send 20 ms of silence."""
         assert self._audio is not None
         header = struct.pack("<IQ", self._frames, self._frames * 160)
         self._nursery.start_soon(self._audio.send_message, header + bytes(320))

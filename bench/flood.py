@@ -1,12 +1,12 @@
-"""A flood of SIP requests from forged sources, while a known peer calls: how much does it cost?
+"""Measures a flood of SIP requests from forged sources, while a known peer calls.
 
     python bench/flood.py [--rate 1000] [--sources 10000] [--seconds 30]
 
 Runs in a network namespace of its own, where 10.0.0.0/8 is local, so that nothing leaves the
 machine; it needs Linux, ``unshare`` and ``ip``, and no privilege where user namespaces are allowed.
 Three processes: a phone that answers calls from one trunk and from two strangers at most; the
-flood; and the trunk, which has one call up all the time and makes others. Printed are the trunk's
-calls that were set up, the longest gap in the sound of the call that is up, and the phone's memory.
+flood; and the trunk, which keeps one call up and makes others. The script prints how many of the
+trunk's calls were set up, the longest gap in the sound of the lasting call, and the phone's memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REQUEST = (
 
 
 async def answer() -> None:
-    """The phone: answers every call that rings, and sends back what it hears."""
+    """The phone: answers every call that rings, and sends received sound back."""
 
     async def serve(incoming: IncomingCall) -> None:
         try:
@@ -83,7 +83,7 @@ def flood(rate: int, sources: int, seconds: float) -> None:
 
 
 class Sniffer(threading.Thread):
-    """Watches the RTP packets that the phone sends to one port, and keeps the longest gap."""
+    """Records the longest gap between RTP packets that the phone sends to one port."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -97,7 +97,7 @@ class Sniffer(threading.Thread):
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as raw:
             while True:
                 packet, address = raw.recvfrom(2048)
-                if address[2] != 0 or packet[9] != 17:  # Not to this host, or not UDP.
+                if address[2] != 0 or packet[9] != 17:  # For another host, or not UDP.
                     continue
                 head = (packet[0] & 15) * 4
                 (port,) = struct.unpack_from("!H", packet, head + 2)
@@ -111,7 +111,7 @@ class Sniffer(threading.Thread):
 
 
 async def call_throughout(seconds: float) -> None:
-    """The trunk: one call all the time, the others one after the other."""
+    """The trunk: one lasting call, and others one after the other."""
     sniffer = Sniffer()
     sniffer.start()
     tried = set_up = 0
@@ -139,7 +139,7 @@ async def call_throughout(seconds: float) -> None:
 
 
 def rtp_port(call: Call) -> int:
-    """Where the call takes RTP, as its own offer says."""
+    """The address for RTP in the call's own offer."""
     offer = next(entry.data for entry in call.timeline if entry.sent and b"m=audio" in entry.data)
     return int(offer.partition(b"m=audio ")[2].split()[0])
 
@@ -165,7 +165,7 @@ def lost() -> int:
 
 
 def run_all(rate: int, sources: int, seconds: float) -> None:
-    """Start the phone and the flood, and be the trunk."""
+    """Start the phone and the flood, and act as the trunk."""
     for command in ("ip link set lo up", "ip route add local 10.0.0.0/8 dev lo"):
         subprocess.run(command.split(), check=True)
     script = [sys.executable, __file__]

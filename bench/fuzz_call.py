@@ -1,11 +1,11 @@
-"""Damaged SIP, RTP, RTCP, STUN and DTLS against a running call, which has to survive it.
+"""Damaged SIP, RTP, RTCP, STUN and DTLS packets against a running call, which has to survive.
 
     python bench/fuzz_call.py [--minutes 10] [--seed 1] [--encryption off|sdes|dtls]
 
 Two phones in one process talk over loopback. Damaged packets of every kind go to all their ports:
-from strangers, and from the very sockets of the other phone, so that they are believed. At the end
-both sides of the call must be up, digits must pass both ways, and no exception may have been caught
-by a guard. The same seed makes the same packets.
+from strangers, and from the other phone's own sockets, so that they are accepted. At the end both
+sides of the call must be up, digits must pass in both directions, and no guard may have caught an
+exception. The same seed makes the same packets.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def udp_sockets() -> list[socket.socket]:
 
 
 async def fuzz(seconds: float, seed: int, encryption: str, ports: PortRange) -> int:
-    """Send damaged packets for that long; returns how many.
+    """Send damaged packets for this long; return how many.
 
     Raises:
         AssertionError: the call did not survive.
@@ -148,7 +148,7 @@ async def fuzz(seconds: float, seed: int, encryption: str, ports: PortRange) -> 
     async with running_call(encryption, ports) as (alice, bob, call):
         await check_digit(call, "1")
         sip = [path.read_bytes() for path in sorted(TORTURE.glob("*.dat"))]
-        # What was said in this call, but for its end: with the identifiers that are in force.
+        # The messages of this call except its end, which have its valid identifiers.
         sip += [entry.data for entry in call.timeline if entry.data and b"BYE " not in entry.data]
         kinds = (Damage(sip, rng), Damage(MEDIA, rng), Damage([*sip[-4:], *MEDIA], rng))
         ours = udp_sockets()
@@ -183,14 +183,14 @@ async def fuzz(seconds: float, seed: int, encryption: str, ports: PortRange) -> 
 
 
 def send(sender: socket.socket, data: bytes, target: tuple[str, int]) -> None:
-    """Send, or lose it, as a network does."""
+    """Send it, or lose it if the socket refuses."""
     with suppress(OSError):
         sender.sendto(data, target)
 
 
 async def check_digit(call: Call, digit: str) -> None:
-    """A digit goes to the other phone and comes back."""
-    for _ in range(3):  # Forged digits may have come, too.
+    """Send a digit to the other phone and wait for its return."""
+    for _ in range(3):  # Forged digits may have arrived as well.
         call.send_dtmf(digit)
         with trio.move_on_after(10):
             while await call.collect_digits(1, terminator=None) != digit:

@@ -1,14 +1,13 @@
-"""How fast SIP text is read and written, beside the parsers that PyPI has.
+"""The speed of reading and writing SIP text, compared with other parsers from PyPI.
 
     python bench/parse.py
 
-The peers are installed into a folder of their own, which is removed in the end; what cannot be
-installed is left out, and said. All of them do the same work in one process, in turns,
-and the best of several rounds counts:
+The other parsers are installed into a temporary folder; those that cannot be installed are reported
+and left out. All do the same work in one process, in turns, and the best of several rounds counts:
 
-- read: bytes to a message object, by whatever it does at once;
-- read and use: besides, the parts of From, To, the topmost Via, Contact, CSeq and Call-ID;
-- judge: besides, whether the message keeps the rules (only Spech has that);
+- read: bytes to a message object, with what the parser does eagerly;
+- read and use: also the parts of From, To, the topmost Via, Contact, CSeq and Call-ID;
+- judge: also whether the message is valid (only Spech has that);
 - write: a message object to bytes.
 
 Of PyPI's other names, ``aiosip`` loads on no Python that Spech runs on, and ``sip-parser`` is about
@@ -59,7 +58,7 @@ INVITE = (
 
 @dataclass
 class Contender:
-    """One parser: its name, and what it does by the kind of work."""
+    """A parser: its name, and its functions by the kind of work."""
 
     name: str
     work: dict[str, Callable[[], object]]
@@ -119,7 +118,7 @@ def sipmessage() -> Contender:
 
 @contextmanager
 def peers() -> Iterator[list[Contender]]:
-    """The peers that can be installed here."""
+    """The other parsers that can be installed here."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         sys.path.append(folder)
@@ -134,7 +133,7 @@ def peers() -> Iterator[list[Contender]]:
 
 
 def measure(contenders: list[Contender]) -> None:
-    """Fill in the seconds that each kind of work takes at best, taking turns."""
+    """Fill in the shortest time in seconds of each kind of work, taking turns."""
     for _ in range(_ROUNDS):
         for contender in contenders:
             for kind, work in contender.work.items():

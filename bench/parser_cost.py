@@ -1,14 +1,13 @@
-"""How long each parser takes at most, for the largest input that strangers can send.
+"""The longest time that each parser takes for the largest input that strangers can send.
 
     python -m bench.parser_cost [--pairs] [PARSER ...]
 
-Every special character, with ``--pairs`` every pair of them too, fills each place of each parser's
-input (``tests/cost/parsers.py``), up to 65,535 bytes, and up to the smaller limits that a parser
-may have of its own: 32,768 bytes of a body, 8,192 characters of a line. The longest time of each
-parser is printed with the input that caused it: the best of three runs, by the clock of the
-process. The exit status is 1 where one takes longer than 20 ms. What grows faster than its input
-is found by ``tests/cost``, which counts; this script shows what the counted work takes, libraries
-in C included.
+Every special character, with ``--pairs`` also every pair of them, fills each place of each parser's
+input (``tests/cost/parsers.py``), up to 65,535 bytes, and up to smaller limits of some parsers:
+32,768 bytes of a body, 8,192 characters of a line. The script prints the longest time of each
+parser with the input that caused it: the best of three runs, in process time. The exit status is 1
+if one takes longer than 20 ms. ``tests/cost`` finds superlinear growth by counting; this script
+shows how long the counted work takes, including libraries in C.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _RUNS: Final = 3
 
 
 def seconds(parser: Parser, data: bytes) -> float:
-    """The time of one run, at best; once is enough where it is far below the limit."""
+    """The shortest time of a run; a single run is enough if it is far below the limit."""
     best = float("inf")
     for _ in range(_RUNS):
         begun = time.process_time()
@@ -39,7 +38,7 @@ def seconds(parser: Parser, data: bytes) -> float:
 
 
 def slowest(parser: Parser, texts: list[bytes]) -> tuple[float, bytes, bytes]:
-    """The longest time, and the place and the text that took it."""
+    """The longest time, and the place and the text that caused it."""
     found = (0.0, b"", b"")
     for (before, after), text, size in itertools.product(parser.places, texts, _SIZES):
         room = size - len(before) - len(after)

@@ -1,4 +1,4 @@
-"""What is measured: `spech bridge` and Asterisk, both in front of the same WebSocket peer."""
+"""The measured servers: `spech bridge` and Asterisk, both connected to the same WebSocket peer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spech.testing.asterisk import Asterisk
 
-#: CPUCLOCK_SCHED, the precise one.
+#: CPUCLOCK_SCHED, the precise clock.
 _PROCESS_CLOCK = 2
 
 _DIALPLAN = """
@@ -30,10 +30,10 @@ _MODULES = ("res_http_websocket", "res_websocket_client", "chan_websocket")
 
 @dataclass(frozen=True)
 class Server:
-    """One of the two, ready for calls.
+    """A server that is ready for calls.
 
-    ``bridged`` is the number that leads to the WebSocket, ``answered`` one that is just answered,
-    both at ``address`` (``host:port``).
+    ``bridged`` is the number that is connected to the WebSocket, ``answered`` one that is only
+    answered, both at ``address`` (``host:port``).
     """
 
     name: str
@@ -62,7 +62,7 @@ def echo_peer() -> Iterator[int]:
 
 @contextmanager
 def spech(echo_port: int) -> Iterator[Server]:
-    """``spech bridge``; a program of five lines on the library answers at once beside it."""
+    """``spech bridge``, and a program of five lines on the library that only answers."""
     port = _free_port(socket.SOCK_DGRAM)
     command = [sys.executable, "-m", "spech", "bridge", "--listen", f"127.0.0.1:{port}"]
     command += ["--websocket", f"ws://127.0.0.1:{echo_port}/"]
@@ -73,7 +73,7 @@ def spech(echo_port: int) -> Iterator[Server]:
 
 @contextmanager
 def spech_answering() -> Iterator[Server]:
-    """Calls that are answered, and nothing more."""
+    """Calls that are only answered."""
     port = _free_port(socket.SOCK_DGRAM)
     program = Path(__file__).with_name("answer.py")
     with _process([sys.executable, str(program), str(port)]) as process:
@@ -94,7 +94,7 @@ protocols = media
     files = {
         "websocket_client.conf": client,
         "chan_websocket.conf": "",
-        # Its log would be measured with it.
+        # Otherwise the cost of its log would be measured as well.
         "logger.conf": "",
     }
     with Asterisk(dialplan=_DIALPLAN, modules=_MODULES, files=files) as pbx:
@@ -131,7 +131,7 @@ def _wait_for(attempt: object) -> None:
 
 
 def _wait_for_sip(port: int) -> None:
-    """Until it answers OPTIONS."""
+    """Wait until it answers OPTIONS."""
 
     def ask() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:

@@ -1,10 +1,10 @@
-"""Ten minutes of calls that come and go, in real time: a process's resources before and after.
+"""Ten minutes of calls in real time, with the resources of the process before and after.
 
     nice python bench/soak.py [--calls 20] [--minutes 10]
 
-Two phones in one process talk over loopback, about so many calls at once, each of 5 to 60 seconds,
-in codecs of low and high cost. It prints memory, ports, file descriptors and tasks: when the phones
-are open, after a first minute in which everything was used once, every minute, and at the end.
+Two phones in one process keep about this many calls up over loopback, each for 5 to 60 seconds, in
+cheap and expensive codecs. It prints memory, ports, file descriptors and tasks: when the phones are
+open, after a first minute in which everything was used once, every minute, and at the end.
 The exit status is 1 when files, ports or tasks are left behind.
 """
 
@@ -40,17 +40,17 @@ from spech.sip import timeline
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(34_200, 34_399)
-#: Those of these that are installed.
+#: The installed ones of these codecs.
 CODECS = tuple(
     name for name in ("PCMU", "PCMA", "G722", "GSM", "L16/16000", "opus") if name in codecs.names()
 )
 WARM_UP = 60.0
-#: Until the last transaction has forgotten its messages (RFC 3261 17.2.2: 64 * T1).
+#: Seconds until the last transaction has been deleted (RFC 3261 17.2.2: 64 * T1).
 REST = 40.0
 
 
 class Soak:
-    """Keeps ``calls`` calls up between two phones, and counts what became of them."""
+    """Keeps ``calls`` calls up between two phones, and counts their outcomes."""
 
     def __init__(self, alice: Phone, bob: Phone, seed: int) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -108,7 +108,7 @@ async def _talk(call: Call) -> None:
 
 
 def holds(label: str, calls: int) -> tuple[int, int, int]:
-    """Print what the process holds now; returns files, free ports and tasks."""
+    """Print the current resources of the process; return files, free ports and tasks."""
     gc.collect()
     files = list(Path("/proc/self/fd").iterdir())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -136,7 +136,7 @@ def free_ports() -> int:
 
 
 async def main(calls: int, minutes: float) -> None:
-    # A phone keeps the stories of a thousand calls. Here fewer, so that they are all there soon.
+    # A phone keeps the timelines of a thousand calls; use fewer, so that the limit is reached soon.
     timeline._CALLS = 20  # type: ignore[misc]
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS, codecs=CODECS) as bob,

@@ -21,7 +21,7 @@ async def main() -> None:
     async with open_phone(account) as phone:
         await phone.registered(timeout=10)
         print("registered", flush=True)
-        await phone.serve(echo)  # One task per call: a call that fails ends no other.
+        await phone.serve(echo)  # One task per call: a failing call does not affect the others.
 
 
 spech.run(main)

@@ -2,7 +2,7 @@
 # Feeds every parser and a whole running call with damaged input: tools/fuzz.sh [seconds of each kind]
 #
 # Interesting inputs are kept under ~/.cache/spech/fuzz (or $SPECH_CACHE), so that the next run
-# continues from them. An input that fails is kept there as well, and ends the run.
+# continues from them. A failing input is kept there as well, and ends the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-20}

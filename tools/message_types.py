@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/message_types.py
 
-A test sees to it that the file is up to date.
+A test checks that the file is up to date.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def declarations() -> str:
 
 
 def _structs(roots: list[Any]) -> list[type]:
-    """All structures that ``roots`` refer to, each behind those that it needs."""
+    """All structures that ``roots`` refer to, each after those that it needs."""
     found: dict[type, None] = {}
 
     def visit(kind: inspect.Type) -> None:

@@ -1,19 +1,19 @@
 #!/bin/bash
-# Brings a machine to where Spech can be shown, checked or tested, and says what it does.
+# Installs what is needed to demonstrate, check or test Spech, and says what it does.
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
-#   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js with what checks the page
+#   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js, the page's checkers
 #   tools/setup.sh pure    what the pure tests need: codec libraries, speech, tshark, .venv
 #   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv, atheris
-#   tools/setup.sh test    what `make test` needs: all that, Asterisk, Chromium
-#   tools/setup.sh peers   what `make test-peers` needs: all that, the programs of third parties
-#   tools/setup.sh asterisk    Asterisk's folder alone
+#   tools/setup.sh test    what `make test` needs: all of that, Asterisk, Chromium
+#   tools/setup.sh peers   what `make test-peers` needs: all of that, the programs of third parties
+#   tools/setup.sh asterisk    only Asterisk's folder
 #
-# Two may run at once: what one installs, the other waits for.
+# Two can run at once: each waits for what the other one is installing.
 #
-# System packages are installed with apt, by root or through passwordless sudo. Where that may not be,
-# the command to run is printed and the rest goes on with what is there. Nothing is done twice:
-# a second run only looks.
+# System packages are installed with apt, by root or through passwordless sudo. If that is not
+# allowed, the command to run is printed and the script continues without them. A second run installs
+# nothing again.
 #
 # PYTHON       the interpreter that .venv is made with (python3)
 # SPECH_CACHE  where Asterisk and the peers' own environments live (~/.cache/spech)
@@ -32,7 +32,7 @@ mkdir -p "$cache"
 
 say() { printf 'spech: %s\n' "$*"; }
 
-# as_root COMMAND...: run it as root, or fail without asking for anything.
+# as_root COMMAND...: run it as root, or fail without asking for a password.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
@@ -45,13 +45,13 @@ as_root() {
 
 may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
 
-# lock NAME: wait until no other run holds this lock, then hold it to the end of the subshell.
+# lock NAME: wait for this lock, then hold it until the subshell ends.
 lock() {
     exec 9>"$cache/$1.lock"
     flock --nonblock 9 || { say "waiting for another run that holds $1" && flock 9; }
 }
 
-# packages NAME...: install these Debian packages where they are missing.
+# packages NAME...: install those of these Debian packages that are missing.
 packages() (
     lock packages
     local name missing=()
@@ -63,16 +63,16 @@ packages() (
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if ! may_install; then
-        say "these system packages are missing, and this user may not install them. Run:"
+        say "these system packages are missing, and this user cannot install them. Run:"
         say "    sudo apt-get install --no-install-recommends ${missing[*]}"
-        say "Going on with what is there."
+        say "Continuing without them."
         return 0
     fi
     say "installing system packages: ${missing[*]}"
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
-    as_root "${apt[@]}" update || say "some package lists could not be renewed; trying all the same"
+    as_root "${apt[@]}" update || say "some package lists could not be updated; trying anyway"
     if ! as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null; then
-        say "apt could not install them (see above). Going on with what is there."
+        say "apt could not install them (see above). Continuing without them."
     fi
 )
 
@@ -90,17 +90,17 @@ environment() (
         packages python3-venv
     fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        say "Python 3.11 or newer is needed, and $python is not. Name another one: PYTHON=python3.12 make ..."
+        say "Python 3.11 or newer is needed, and $python is older. Name another one: PYTHON=python3.12 make ..."
         exit 1
     fi
     if [ ! -x .venv/bin/pip ]; then
-        say "making a virtual environment in .venv"
+        say "creating a virtual environment in .venv"
         "$python" -m venv .venv
     fi
     say "installing Spech and the Python packages it needs into .venv (a minute or two)"
     local pip=(.venv/bin/pip install --quiet --disable-pip-version-check --no-input)
     if [ -z "$extra" ]; then
-        # What people run is what was tested: exactly these versions, each checked by its hash.
+        # Users run the tested versions, each verified by its hash.
         "${pip[@]}" --require-hashes --requirement tools/requirements.lock
         "${pip[@]}" --no-deps --no-build-isolation --editable .
     else
@@ -110,7 +110,7 @@ environment() (
     touch "$stamp${extra:+-dev}"
 )
 
-# frontend_tools: see to it that the type checker and the linter of the page are there.
+# frontend_tools: install the type checker and the linter of the page.
 frontend_tools() {
     local folder=tools/frontend stamp
     stamp=$folder/node_modules/spech-$(sha256sum "$folder/package-lock.json" | cut -c1-16)
@@ -121,7 +121,7 @@ frontend_tools() {
     touch "$stamp"
 }
 
-# mirror: the Debian mirror that this machine's own APT sources name first.
+# mirror: print the first Debian mirror in this machine's APT sources.
 mirror() {
     local address
     address=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
@@ -129,28 +129,28 @@ mirror() {
     if [ -z "$address" ]; then
         address=$(awk '$1 == "deb" { sub(/\[[^]]*\] */, ""); print $2; exit }' /etc/apt/sources.list)
     fi
-    case $address in # a list of mirrors kept in a file, as Debian's cloud images have it
+    case $address in # a file with a list of mirrors, as in Debian's cloud images
     mirror+file:*) address=$(awk '/^[a-z]/ { print $1; exit }' "${address#mirror+file:}") ;;
     esac
     printf '%s\n' "$address"
 }
 
-# pbx: a Debian tree of its own that holds Asterisk 22, because Debian 12 has none.
+# pbx: create a separate Debian tree with Asterisk 22, because Debian 12 has none.
 pbx() (
     local root=$cache/asterisk
     if [ -n "${SPECH_TEST_PBX:-}" ] || command -v asterisk >/dev/null || [ -d "$root" ]; then
         return 0
     fi
     if ! may_install || ! PATH="$PATH:/usr/sbin" command -v debootstrap >/dev/null; then
-        say "no Asterisk here, and this user may not make one: its tests will be skipped."
-        say "Have this run once:  sudo SPECH_CACHE=$cache tools/setup.sh asterisk"
+        say "Asterisk is missing, and this user cannot install it: its tests will be skipped."
+        say "Run this once:  sudo SPECH_CACHE=$cache tools/setup.sh asterisk"
         say "Or put an asterisk on PATH, or set SPECH_TEST_PBX=host:port."
         return 0
     fi
     lock asterisk
-    # The folder gets its name only when it is complete.
+    # The folder gets its final name when it is complete.
     if [ ! -d "$root" ]; then
-        say "making Asterisk's own folder in $root (once, about a minute, 500 MB)"
+        say "creating Asterisk's folder $root (once, about a minute, 500 MB)"
         local unfinished=$root.unfinished proxy
         as_root rm -rf --one-file-system "$unfinished"
         eval "$(apt-config shell proxy Acquire::http::Proxy)"
@@ -164,12 +164,12 @@ pbx() (
             as_root mv "$unfinished" "$root"
         else
             tail -n 5 "$cache/asterisk.log"
-            say "Asterisk could not be installed (see $cache/asterisk.log). Going on without it."
+            say "Asterisk could not be installed (see $cache/asterisk.log). Continuing without it."
         fi
     fi
 )
 
-# peers: programs of third parties from PyPI and npm, in environments of their own.
+# peers: install programs of third parties from PyPI and npm, in separate environments.
 peers() (
     lock peers
     local pjsip=$cache/peers/pjsip jssip=$cache/peers/jssip page=tests/peers/page
@@ -177,17 +177,17 @@ peers() (
         say "installing PJSIP into $pjsip"
         "${PYTHON:-python3}" -m venv "$pjsip"
         "$pjsip/bin/pip" install --quiet --disable-pip-version-check --no-input pjsua2-python==2.15.1.post1 ||
-            say "PJSIP could not be installed. Going on without it."
+            say "PJSIP could not be installed. Continuing without it."
     fi
     if ! cmp --quiet "$page/app.js" "$jssip/app.js" || [ ! -e "$jssip/bundle.js" ]; then
-        say "making a page with JsSIP in $jssip"
+        say "building a page with JsSIP in $jssip"
         command -v npm >/dev/null || packages nodejs npm
         mkdir -p "$jssip"
         rm -f "$jssip/bundle.js"
         cp "$page"/* "$jssip"
         (cd "$jssip" && npm ci --silent --no-audit --no-fund &&
             node_modules/.bin/esbuild app.js --bundle --log-level=warning --outfile=bundle.js) ||
-            say "The page could not be made. Going on without it."
+            say "The page could not be built. Continuing without it."
     fi
 )
 

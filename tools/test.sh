@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the tests need and runs them.
 #
-#   tools/test.sh                       all tests but those with third parties' programs
+#   tools/test.sh                       all tests except those with third parties' programs
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
@@ -16,7 +16,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Where everything can be installed, a test that finds nothing to test against has failed.
+# If everything can be installed, a test whose program is missing fails.
 if tools/setup.sh may-install; then
     export SPECH_REQUIRE_ASTERISK=${SPECH_REQUIRE_ASTERISK:-1}
     export SPECH_REQUIRE_BROWSER=${SPECH_REQUIRE_BROWSER:-1}
