@@ -58,7 +58,7 @@ class Handset:
             appearance.call.send_dtmf(digits)
         except LocalProtocolError as error:
             raise Refused(
-                "bad_digits", "The other side takes no keys in this call.", str(error)
+                "bad_digits", "The other side does not accept keys in this call.", str(error)
             ) from error
         except CallEnded as error:
             raise Refused("no_such_call", "This call is over.") from error
@@ -192,7 +192,7 @@ class Handset:
     def _find_membership(self, call: str) -> Membership:
         membership = self._calls.find_live(call).membership
         if membership is None:
-            raise Refused("no_conference", "This call is in no conference.", "Merge it first.")
+            raise Refused("no_conference", "This call is not in a conference.", "Merge it first.")
         return membership
 
     def hold_others(self, appearance: Appearance) -> None:
@@ -208,6 +208,4 @@ def _hold(appearance: Appearance, held: bool) -> None:
     try:
         appearance.hold(held)
     except LocalProtocolError as error:
-        raise Refused(
-            "not_answered", "The call is only just being answered.", "Try again."
-        ) from error
+        raise Refused("not_answered", "The call is just being answered.", "Try again.") from error

@@ -98,4 +98,4 @@ class Lines:
 
 def no_such_account() -> Refused:
     """The answer to an id that names no account."""
-    return Refused("no_such_account", "This account is gone.", "It was removed before.")
+    return Refused("no_such_account", "This account no longer exists.", "It was removed already.")

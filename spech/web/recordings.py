@@ -91,7 +91,7 @@ class RecordingFolder:
         """
         path = self._folder / name
         if not _NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
-            raise Refused("no_such_recording", "This recording is gone.")
+            raise Refused("no_such_recording", "This recording no longer exists.")
         return path
 
     def delete(self, name: str) -> None:

@@ -24,7 +24,7 @@ _REQUESTS: Final = {
     "NOTIFY": ("You report on the new call.", "They report on the new call."),
     "PRACK": ("The progress is confirmed.", "The progress is confirmed."),
     "UPDATE": ("You refresh the call.", "They refresh the call."),
-    "INFO": ("A key is sent.", "A key comes."),
+    "INFO": ("A key is sent.", "A key is received."),
     "OPTIONS": ("You ask whether they are there.", "They ask whether you are there."),
 }
 #: An INVITE within a call, by the direction that its session description asks for.
@@ -48,7 +48,7 @@ _CHALLENGE: Final = "The server asks for the password."
 #: Characters of a start line, and of another line, that are shown.
 _LONGEST_TITLE: Final = 160
 _LONGEST_LINE: Final = 8192
-_AGAIN: Final = ("Sent again: no answer has come yet.", "Received again.")
+_AGAIN: Final = ("Sent again: there is no answer yet.", "Received again.")
 
 
 def tell(entries: Sequence[Entry], wall: float) -> tuple[TimelineStep, ...]:

@@ -63,7 +63,7 @@ def test_a_hold_by_the_far_end_is_shown(registered: Telephone) -> None:
     with Neighbour() as neighbour:
         answered(registered, neighbour.address)
         neighbour.hold()
-        registered.status("They put you on hold")
+        registered.status("The other side put you on hold")
         registered.picture("held")
         neighbour.resume()
         registered.status("In call")
