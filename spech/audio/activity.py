@@ -52,7 +52,7 @@ class VoiceActivity:
 
 
 class UtteranceDetector:
-    """Tells when somebody begins and stops speaking.
+    """Detects the beginning and the end of speech.
 
     An utterance begins with 60 ms of speech, so that a click is none, and ends with 240 ms of
     silence or noise.

@@ -79,19 +79,19 @@ class Member:
 
 
 class RoomLine:
-    """The sound of one member into a room and out of it, in 20 ms.
+    """Carries the sound of one member to a room and back, in ticks of 20 ms.
 
-    A line may have two ends: the far end, who is the member, and ourselves at the near end of the
-    same call. We are heard by the room as well, and hear it, without being a member of our own.
+    A line may have two ends: the far end, which is the member, and the near end of the same call.
+    The near end hears the room and is heard by it without being a member of its own.
 
     Args:
-        room: which the line joins, until :meth:`leave`.
+        room: the room to join, until :meth:`leave`.
         gain: decibels by which the others hear the member louder.
         audible: False for a line that only listens, and is not among :attr:`Room.members`.
 
     Attributes:
         room: None once the line has left.
-        member: what programs see of it.
+        member: the public member.
     """
 
     def __init__(self, room: Room, gain: float = 0.0, *, audible: bool = True) -> None:
@@ -108,12 +108,12 @@ class RoomLine:
     def exchange(
         self, far: Samples, rate: int, near: Samples | None = None
     ) -> tuple[Samples, Samples]:
-        """Give one tick to the others and take theirs.
+        """Contribute one tick, and take the sum of the others.
 
         Args:
             far: 20 ms of the member's sound.
             rate: of all sound here, in Hz; it may change from one tick to the next.
-            near: our sound at the near end of the same line; None without one.
+            near: 20 ms from the near end of the line; None without one.
 
         Returns:
             The sound for the far end, and the sound for the near end.
@@ -166,7 +166,7 @@ class RoomLine:
         return feed
 
     def _forget(self) -> None:
-        """Drop the feeds of our sound, and our part in the feeds of others."""
+        """Drop the feeds of our sound, and stop listening to those of others."""
         self._feeds.clear()
         for speaker in () if self.room is None else self.room._lines:
             feed = speaker._feeds.get(self._rate)
@@ -198,7 +198,7 @@ class _Feed:
         self._rest = rest
 
     def read(self, listener: RoomLine) -> Samples | None:
-        """The next frame for ``listener``, None where there is none yet."""
+        """The next frame for ``listener``, None if there is none yet."""
         position = self._positions.setdefault(listener, self._count)
         waiting = self._count - position
         if waiting == 0:

@@ -13,7 +13,7 @@ from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samp
 from spech.codecs.library import Buffer, Library, LibraryState
 from spech.errors import RemoteProtocolError
 
-#: Of 10; what 8 sounds like is hardly told from the original, and is the usual choice.
+#: Of 10; 8 is hard to distinguish from the original, and the usual choice.
 _QUALITY = 8
 _COMPLEXITY = 3
 #: Number of each mode, which is also that of its bands above the first, and its bits per second.

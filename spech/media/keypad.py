@@ -31,10 +31,10 @@ _SHORTEST_GAP_TICKS = 2
 _PAUSES: Final = {",": 2000, "P": 2000, "W": 500}
 
 KEY_MS: Final = 100
-"""How long a digit lasts unless told otherwise."""
+"""Default length of a digit."""
 
 GAP_MS: Final = 60
-"""The silence after a digit unless told otherwise."""
+"""Default silence after a digit."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What the tests of streams share."""
+"""Helpers for tests of streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FakeSocket:
 
 
 def decode(folder: Path, datagrams: list[tuple[int, bytes]]) -> str:
-    """What tshark says of datagrams: RTP at port 31000, RTCP at 31001."""
+    """What tshark reads in datagrams: RTP at port 31000, RTCP at 31001."""
     capture = folder / "call.pcap"
     with capture.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))

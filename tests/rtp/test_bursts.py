@@ -13,7 +13,7 @@ from spech.rtp.sequence import SequenceTracker
 
 
 def heard(pattern: str) -> BurstSummary:
-    """``x`` is a lost packet, ``.`` one that came."""
+    """``x`` is a lost packet, ``.`` a received one."""
     bursts = Bursts()
     for one in pattern:
         if one == "x":

@@ -111,7 +111,7 @@ async def test_a_short_stall_is_made_up_for_and_a_long_one_is_not(nursery: trio.
                 )
             inner.cancel_scope.cancel()
 
-    # A run of its own, because this test turns the clock by hand.
+    # A separate run, because this test moves the clock itself.
     await trio.to_thread.run_sync(lambda: trio.run(main, clock=mock))
 
 

@@ -1,4 +1,4 @@
-"""Handshakes for encryption: with the peer, with somebody else, and with noise in between."""
+"""DTLS handshakes: with the peer, with a stranger, and with noise in between."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server(certificate: Certificate = THEIRS, peer: Certificate = OURS) -> Assoc
 
 
 class Wire:
-    """The two of them. ``judge`` makes from each datagram those that arrive."""
+    """Both ends. ``judge`` maps each datagram to those that arrive."""
 
     def __init__(self, left: Association, right: Association) -> None:
         self.left, self.right = left, right
@@ -83,7 +83,7 @@ def test_a_handshake_survives_duplicated_datagrams() -> None:
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 3])
 def test_a_lost_flight_is_retransmitted(lost: int) -> None:
-    """In real time, because OpenSSL looks at its own clock: a second, one hears it say."""
+    """In real time, because OpenSSL uses its own clock; its first timeout is a second."""
     wire = Wire(client(), server())
     count = 0
 
@@ -94,7 +94,7 @@ def test_a_lost_flight_is_retransmitted(lost: int) -> None:
 
     wire.judge = lose
     wire.run()
-    if lost < 3:  # Without the last one the server has its keys already.
+    if lost < 3:  # The server has its keys even without the last flight.
         assert wire.right.keys is None
     assert wire.left.keys is None
     time.sleep(1.05)
@@ -120,7 +120,7 @@ def test_any_announced_hash_is_accepted() -> None:
 
 
 def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
-    """It says hello first, from its own address, and goes on in between."""
+    """The stranger sends a ClientHello first, from its own address, and continues in between."""
     right = server()
     strangers = [client(FOREIGN) for _ in range(20)]
     out = []
@@ -130,7 +130,7 @@ def test_a_stranger_does_not_spoil_the_handshake_of_the_peer() -> None:
         out += right.tick(100.0, LEFT)
     assert len({address for _, address in out}) == 20
     assert len(right._handshakes) <= 4
-    # One of them goes through with it, and has the wrong certificate.
+    # One of them completes the handshake, with the wrong certificate.
     for _ in range(10):
         for datagram, address in out:
             strangers[address[1] - 6000].receive_datagram(datagram, RIGHT, RIGHT)
@@ -170,7 +170,7 @@ def test_a_certificate_that_a_strict_parser_refuses_is_not_the_peers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         shown = crypto.X509()
-        shown.set_version(5)  # OpenSSL does not mind; there are three.
+        shown.set_version(5)  # OpenSSL accepts it; there are three.
         shown.gmtime_adj_notBefore(0)
         shown.gmtime_adj_notAfter(60)
         shown.set_pubkey(key)

@@ -1,4 +1,4 @@
-"""Telephone events: what is sent, and what is heard of it over a bad line."""
+"""Telephone events: what is sent, and what is received over a bad network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def send(
 
 
 def hear(packets: list[EventPacket], *, order: list[int] | None = None) -> str:
-    """What is heard of packets that come in this order; ``order`` are their sequence numbers."""
+    """The digits received from packets in this order; ``order`` are their sequence numbers."""
     receiver = DigitReceiver()
     heard = ""
     latest = -1
@@ -132,7 +132,7 @@ def test_timestamps_that_move_within_an_event_do_not_double_it(
             for packet in moving(event, ends_only=ends_only)
         ]
         assert hear(packets) == keys
-        # The first two packets of each event tell what kind of gateway it is.
+        # The first two packets of each event reveal this kind of gateway.
         some = [p for p in packets if fields(p)[2] <= 320 or rng.random() < 0.8]
         assert hear(some) == keys
 

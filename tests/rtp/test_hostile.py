@@ -1,4 +1,4 @@
-"""Whatever comes in by the sockets of a call: nothing raises, nothing piles up."""
+"""Arbitrary datagrams to the sockets of a call raise nothing and accumulate nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUITE = "AES_CM_128_HMAC_SHA1_80"
 
 
 class Attacker:
-    """Makes datagrams that are nearly right, and some that are not."""
+    """Makes datagrams that are almost valid, and some that are not."""
 
     def __init__(self, rng: random.Random, ice: IceAgreement | None, sealer: Sealer | None) -> None:
         self.rng = rng
@@ -104,7 +104,7 @@ class Attacker:
         return self.damaged(stun.build(kind, rng.randbytes(12), attributes, password))
 
     def record(self) -> bytes:
-        """Something like DTLS."""
+        """A datagram that resembles DTLS."""
         rng = self.rng
         body = bytes((rng.choice((1, 2, 11)),)) + rng.randbytes(rng.randrange(100))
         head = bytes((rng.randrange(20, 64), 0xFE, 0xFD)) + rng.randbytes(8)
@@ -164,7 +164,7 @@ async def test_no_datagram_ends_a_call(
     sealer = Sealer(SUITE, KEY) if isinstance(security, SrtpKeys) else None
     attacker = Attacker(rng, ice, sealer)
     now = trio.current_time()
-    # With ICE the peer, who never answers, is given up after 15 s.
+    # With ICE the peer, which never answers, counts as lost after 15 s.
     for tick in range(700):
         for component, datagram in attacker.datagrams():
             stranger = (f"127.0.0.{rng.randrange(3, 255)}", rng.randrange(1, 65536))

@@ -29,7 +29,7 @@ class Nat:
     Args:
         outside: its public host.
         symmetric: a new port for each destination.
-        filtering: "none", "host" or "port": whose packets may come in.
+        filtering: "none", "host" or "port": which packets are let in.
     """
 
     def __init__(self, outside: str, *, symmetric: bool = False, filtering: str = "port") -> None:
@@ -41,14 +41,14 @@ class Nat:
         self._allowed: set[tuple[int, str, int]] = set()
 
     def leave(self, source: Address, destination: Address) -> Address:
-        """The source as the world sees it."""
+        """The source as seen from outside."""
         key = (source, destination if self._symmetric else None)
         port = self._bindings.setdefault(key, next(self._ports))
         self._allowed.add((port, *destination))
         return self.outside, port
 
     def enter(self, port: int, source: Address) -> Address | None:
-        """Who inside gets it, or None."""
+        """The inside receiver, or None."""
         for allowed_port, host, allowed in self._allowed:
             if allowed_port == port and (
                 self._filtering == "none"
@@ -71,7 +71,7 @@ class Network:
         self.now = 100.0
         self.rng = random.Random(seed)
         self.loss = loss
-        #: What was sent: when, by whom, whither, what.
+        #: The sent datagrams: time, source, destination, data.
         self.log: list[tuple[float, Address, Address, bytes]] = []
         self.hosts: list[Host] = []
         self._flying: list[tuple[float, int, Host, bytes, Address, Address]] = []
@@ -113,7 +113,7 @@ class Network:
         return until()
 
     def reflexive(self, host: Host) -> list[Address | None]:
-        """What a STUN server would say of the host's sockets."""
+        """The addresses of the host's sockets as a STUN server would report them."""
         if host.nat is None:
             return list(host.bases)
         return [host.nat.leave(base, STUN_SERVER) for base in host.bases]
@@ -167,7 +167,7 @@ def connect(
     sides: tuple[IceSide, IceSide] | None = None,
     controlling: tuple[bool, bool] = (True, False),
 ) -> bool:
-    """Left offers; right answers, and its answer takes ``late`` seconds. True when both are up."""
+    """Left offers; right answers, and its answer takes ``late`` seconds. True if both connect."""
     ours, theirs = sides or (left.side(), right.side())
     right.start(IceAgreement(theirs, ours, controlling[1]))
     left.network.run(late)
@@ -180,7 +180,7 @@ def connected(*hosts: Host) -> bool:
 
 
 def arrives(network: Network, sender: Host, receiver: Host, component: int = RTP) -> bool:
-    """Whether sound gets to the other side, and is believed there."""
+    """Whether sound reaches the other side and is accepted there."""
     destination = sender.ice.destination(component)
     assert destination is not None
     heard: list[bool] = []
@@ -339,7 +339,7 @@ def test_checks_are_paced() -> None:
     assert len(first) == 100  # RFC 8445 6.1.2.5
     times = sorted(first.values())
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.05 - 1e-6
-    # Nor are they repeated faster than that.
+    # Retransmissions are not faster either.
     assert len(sent) < 10 / 0.05 * 1.5
 
 
@@ -361,7 +361,7 @@ def test_loss_of_consent_stops_sending() -> None:
 def test_a_role_conflict_during_a_call_is_resolved() -> None:
     network, caller, callee = make(1, cone(), None)
     assert connect(caller, callee)
-    callee.ice.controlling = True  # As after an offer of its own that began nothing anew.
+    callee.ice.controlling = True  # As after an offer without an ICE restart.
     network.run(CONSENT_EXPIRES * 2)
     assert connected(caller, callee)
     assert caller.ice.controlling is not callee.ice.controlling
@@ -462,7 +462,7 @@ def test_hostile_bytes_do_not_change_the_agents() -> None:
         with suppress(RemoteProtocolError):
             caller.ice.receive_stun(bytes(cut), RTP, STRANGER, network.now)
     for _, _, destination in caller.ice.to_send():
-        assert destination == STRANGER  # Never to somebody who is named in the message.
+        assert destination == STRANGER  # Never to an address named in the message.
     assert connected(caller, callee)
     assert not caller.ice.trusts(RTP, STRANGER)
     assert arrives(network, caller, callee)
@@ -491,7 +491,7 @@ def test_a_restart_keeps_the_old_pair_until_a_new_one_is_selected() -> None:
     before = caller.ice.destination(RTP)
     network.run(3)
     assert caller.nat is not None
-    caller.nat.forget()  # Our NAT restarted: another binding from now on.
+    caller.nat.forget()  # Our NAT has restarted: another binding from now on.
     again = replace(caller.side(), fragment="new", password="new" * 8)
     answered = replace(callee.side(), fragment="other", password="other" * 8)
     agreement = IceAgreement(again, answered, True)

@@ -1,4 +1,4 @@
-"""The jitter buffer, in virtual time: a sender, a network that plays tricks, and a player."""
+"""The jitter buffer, in virtual time: a sender, a bad network, and a player."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def number_of(packet: RtpPacket) -> int:
 
 
 class Line:
-    """A sender of 20 ms packets and a player of one a tick, which bridges what is missing.
+    """A sender of 20 ms packets and a player of one packet a tick, which conceals missing ones.
 
     Sequence numbers and timestamps wrap within the first seconds.
     """
@@ -77,7 +77,7 @@ def test_a_perfect_network_plays_everything_in_order_after_the_initial_delay() -
     assert set(line.verdicts) == {PacketVerdict.ACCEPTED}
     assert 0.04 <= line.waits[0] <= 0.065
     assert line.buffer.target == pytest.approx(0.01)
-    # Nobody stretches here, so it says by how much the wait is too long.
+    # Nothing is stretched here, so the excess delay is reported.
     assert line.buffer.spare / RATE == pytest.approx(line.waits[-1] - 0.01, abs=0.001)
 
 
@@ -110,7 +110,7 @@ def test_at_most_one_percent_of_packets_are_late(delay: Callable[[random.Random]
     rng = random.Random(1)
     slow = {number: delay(rng) for number in range(6000)}
     line = Line(lambda number: slow[number]).run(6000)
-    # Once the line is known; a little above, because what is to come is not what was.
+    # After the network is known; a little above, because the future differs from the past.
     late = sum(slow[number] > line.buffer.target for number in range(400, 6000))
     assert late / 5600 < 0.02
     assert len([tick for tick in line.bridged if tick > 400]) / 5600 < 0.01
@@ -214,7 +214,7 @@ def test_a_timestamp_jump_restarts_playout(jump: int) -> None:
             buffer.played(UNITS)
             played.append(number_of(taken))
         now += TICK
-    # A step back by less than the line may have delayed is taken for that.
+    # A small step back may be network delay.
     assert verdicts.count(PacketVerdict.RESYNCHRONISED) == (abs(jump) > 10 * UNITS)
     assert played[-1] >= 56
     assert len(played) >= 53
@@ -264,7 +264,7 @@ def test_a_packet_longer_than_its_timestamps_indicate_is_played() -> None:
 
 
 def test_a_repeatedly_stopping_clock_does_not_look_like_delay() -> None:
-    """Its timestamps fall behind by 100 ms at a time: nothing waits, and nothing is stale."""
+    """Its timestamps fall behind by 100 ms at a time: no delay accumulates."""
     line = Line(lambda number: 0.001 + 0.1 * min(max(0, number - 200) // 20, 20))
     line.run(700)
     assert line.buffer.delay < 0.7
@@ -273,7 +273,7 @@ def test_a_repeatedly_stopping_clock_does_not_look_like_delay() -> None:
 
 
 def resume(hold: float, ppm: int, spread: float) -> list[int]:
-    """The excess wait (units) of packets after a hold in which the peer's clock ran off."""
+    """The excess delay (units) of packets after a hold in which the peer's clock drifted."""
     buffer = JitterBuffer(RATE)
     rng = random.Random(1)
     delays = [rng.uniform(0, spread) for _ in range(900)]
@@ -295,7 +295,7 @@ def resume(hold: float, ppm: int, spread: float) -> list[int]:
         packet = numbered(400 + tick, stamp + tick * UNITS, marker=tick == 0)
         waiting[400 + tick] = arrival
         buffer.push(packet, arrival)
-        # Ticks are finer than packets, so that the wait can be seen.
+        # Ticks are finer than packets, so that the delay can be measured.
         for part in range(8):
             taken = buffer.take(now + TICK * (1 + part / 8))
             if taken is not None:

@@ -1,4 +1,4 @@
-"""Encrypted streams: two of them on a wire of lists, and who may be heard on it."""
+"""Two encrypted streams on a simulated network, and whose packets they accept."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Side:
         return self.media.sent[-1]
 
     def hear(self, datagram: bytes, source: Address | None = None) -> int:
-        """Receive a datagram; how many packets were heard so far."""
+        """Receive a datagram; return how many packets were accepted so far."""
         self.media.waiting.append((datagram, source or self.there))
         self.now += 0.02
         self.stream.drain(self.now)
@@ -61,13 +61,13 @@ class Side:
 
     @property
     def dropped(self) -> tuple[int, int, int]:
-        """Unauthentic, replayed, foreign."""
+        """The counts of unauthentic, replayed and foreign packets."""
         protection = self.stream.protection
         return protection.unauthentic, protection.replayed, self.stream.foreign
 
 
 def keys(seed: int, suite: str = SUITE) -> tuple[SrtpKeys, SrtpKeys]:
-    """Those of both sides."""
+    """The counts of both sides."""
     rng = random.Random(seed)
     one, other = (rng.randbytes(LENGTHS.get(suite, 30)) for _ in range(2))
     return SrtpKeys(suite, one, other), SrtpKeys(suite, other, one)
@@ -159,7 +159,7 @@ def test_a_packet_below_the_replay_window_is_not_accepted() -> None:
 
 
 def test_a_third_address_is_never_accepted_and_never_sent_to() -> None:
-    """Neither with packets of its own nor with real ones that it holds and sends on."""
+    """Neither with its own packets nor with genuine ones that it delays and forwards."""
     left, right = pair()
     for _ in range(5):
         right.hear(left.say())
@@ -175,7 +175,7 @@ def test_a_third_address_is_never_accepted_and_never_sent_to() -> None:
 
 
 def test_unauthentic_packets_do_not_move_the_remote_address() -> None:
-    """Before the peer has said anything, a stranger streams a perfect sequence."""
+    """Before the peer sends anything, a stranger sends a perfect stream."""
     left, right = pair()
     stranger = Side(STRANGER, RIGHT, 9)
     for _ in range(50):
@@ -203,7 +203,7 @@ def test_the_rollover_counter_survives_a_negotiation_with_the_same_keys() -> Non
 
 
 def test_new_keys_after_a_rollover_use_a_new_ssrc() -> None:
-    """Then every reading of RFC 3711 section 3.3.1 has the counter at zero."""
+    """Then the counter is zero in every interpretation of RFC 3711 section 3.3.1."""
     left, right = pair(sequence=65_530)
     for _ in range(20):
         right.hear(left.say())
@@ -218,19 +218,19 @@ def test_new_keys_after_a_rollover_use_a_new_ssrc() -> None:
 
 
 def test_a_peer_may_keep_its_rollover_counter_with_a_new_key() -> None:
-    """As RFC 3711 section 3.3.1 asks for, though we do not need it ourselves."""
+    """As RFC 3711 section 3.3.1 requires, although our own streams do not need it."""
     left, right = pair(sequence=65_530)
     heard = [right.hear(left.say()) for _ in range(20)][-1]
     ours, theirs = keys(2)
     right.stream.secure(theirs)
     sealer = Sealer(ours.suite, ours.send)
     begin_at(left.session, 32_000)
-    for sequence in (32_000, 64_000, 30_000, 61_000, 20):  # Two rollovers that nobody sees.
+    for sequence in (32_000, 64_000, 30_000, 61_000, 20):  # Two rollovers without packets.
         begin_at(left.session, sequence)
         sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
     assert right.hear(sealed) == heard
     sealer = Sealer(ours.suite, ours.send)
-    for sequence in (65_000, 20):  # One, as was heard.
+    for sequence in (65_000, 20):  # One rollover, which was received.
         begin_at(left.session, sequence)
         sealed = sealer.seal(left.session.send(bytes(160), left.session.timestamp))
     assert right.hear(sealed) == heard + 1
@@ -242,7 +242,7 @@ def test_impossible_rollover_counts_are_ignored() -> None:
     key = bytes(range(30))
     sealer = Sealer(SUITE, key)
     packet = rtp.build(0, False, 5, 0, 7, bytes(160))
-    # Counting up to there would take for ever.
+    # Counting up to there would take forever.
     assert Opener(SUITE, key, heard=(7, 1 << 45)).open(sealer.seal(packet)) == packet
 
 
@@ -388,7 +388,7 @@ def test_strangers_cannot_complete_a_handshake_with_a_client() -> None:
 
 
 def shake(left: Side, right: Side, *, from_: Address, ticks: int = 20) -> None:
-    """Carry what both send; what ``right`` sends seems to come from ``from_``."""
+    """Deliver what both send; packets of ``right`` appear to come from ``from_``."""
     for _ in range(ticks):
         for here, there, source in ((left, right, LEFT), (right, left, from_)):
             for box, other in ((here.media, there.media), (here.control, there.control)):

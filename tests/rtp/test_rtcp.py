@@ -58,7 +58,7 @@ APPLICATION = struct.pack("!BBHI4s", 0x80, 204, 2, 1, b"test")
     ("data", "packets"),
     [
         (compound(COMPOUND[0]) + APPLICATION, COMPOUND[:1]),
-        # What telephones send besides compounds; RFC 5506 allows it where it was agreed on.
+        # Telephones send these besides compounds; RFC 5506 allows it if negotiated.
         (APPLICATION, ()),
         (compound(COMPOUND[2], COMPOUND[1]), (COMPOUND[2], COMPOUND[1])),
         (compound(COMPOUND[1]), COMPOUND[1:2]),

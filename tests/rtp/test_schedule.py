@@ -11,7 +11,7 @@ from spech.rtp.schedule import Schedule, fixed_interval, spread
 
 
 class Participant:
-    """A schedule that is asked every 0.2 s, as the media clock does."""
+    """A schedule that is polled every 0.2 s, as by the media clock."""
 
     def __init__(self, seed: int = 1) -> None:
         self.schedule = Schedule(random.Random(seed))

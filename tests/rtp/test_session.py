@@ -1,4 +1,4 @@
-"""A session and what it believes of its peer's packets."""
+"""A session, and which packets of its peer it accepts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sound(kind: int) -> RtpPacket:
 def test_a_digit_from_another_ssrc_is_a_new_digit(session: RtpSession) -> None:
     assert session.receive_rtp(event(7), 1.0) == "5"
     assert session.receive_rtp(event(7, sequence=2), 1.02) is None
-    # The timestamp is the same and means something else now.
+    # The timestamp is the same but has another meaning.
     assert session.receive_rtp(event(8), 1.04) == "5"
     assert session.receive_rtp(event(8, sequence=2), 1.06) is None
     assert session.counts.received == 4

@@ -1,4 +1,4 @@
-"""Whose packets are believed."""
+"""Whose packets are accepted."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_new_address_in_a_reinvite_reopens_the_window(negotiated: Filter) -> N
 
 
 def test_an_answer_reopens_the_window_if_nothing_was_received(negotiated: Filter) -> None:
-    negotiated.source.negotiate(NAMED)  # what was said with the ringing is said again
+    negotiated.source.negotiate(NAMED)  # the answer repeats the address of the provisional response
     negotiated.source.tick(160.0)
     negotiated.learn(NAT, 160.5)
 

@@ -1,4 +1,4 @@
-"""A stream and its sockets: kernel arrival times, and systems that refuse."""
+"""A stream and its sockets: kernel timestamps, and send errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEER = ("192.0.2.1", 4000)
 
 
 class Waiting:
-    """A socket with datagrams that the kernel stamped, and that may refuse to send."""
+    """A socket with kernel-timestamped datagrams, which may refuse to send."""
 
     def __init__(self) -> None:
         self.datagrams: list[tuple[bytes, float]] = []
@@ -87,7 +87,7 @@ def test_zero_bytes_as_nat_keepalives_are_not_faults(caplog: pytest.LogCaptureFi
 def test_jitter_is_measured_from_kernel_timestamps() -> None:
     stream, session, media, _ = make()
     wall = time.time() - 0.9
-    # All are read at once, long after they came, and had come in perfect time.
+    # All are read at once, long after they arrived at perfect intervals.
     media.datagrams = [(sound(number), wall + number * 0.02) for number in range(40)]
     stream.drain(1000.0)
     assert session.counts.received == 40
@@ -154,7 +154,7 @@ def test_packets_of_the_largest_size_are_received_completely(size: int) -> None:
 
 
 class Broken:
-    """A part that fails at every packet, as code with a bug may."""
+    """A component that raises at every packet, as code with a bug may."""
 
     def __init__(self, session: RtpSession) -> None:
         self.error: Exception = IndexError("index out of range")

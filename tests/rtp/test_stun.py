@@ -1,4 +1,4 @@
-"""STUN messages: the vectors of RFC 5769, round trips, and bytes that mean harm."""
+"""STUN messages: the vectors of RFC 5769, round trips, and hostile bytes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_each_changed_bit_is_detected(data: bytes) -> None:
             message = stun.parse(bytes(damaged))
         except RemoteProtocolError:
             continue
-        assert not message.fingerprinted  # The bit made another attribute of the FINGERPRINT.
+        assert not message.fingerprinted  # The bit turned the FINGERPRINT into another attribute.
 
 
 @pytest.mark.parametrize("data", [*VECTORS, LONG_TERM_REQUEST])

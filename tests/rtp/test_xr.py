@@ -40,7 +40,7 @@ REPORT = ExtendedReport(
     0xA1A2A3A4,
     (ReceiverReference(0x0123456789ABCDEF), Delays((Delay(1, 2, 3), Delay(4, 5, 6))), METRICS),
 )
-#: The same by hand, after the pictures of sections 4.4, 4.5 and 4.7.
+#: The same, written by hand from the diagrams in sections 4.4, 4.5 and 4.7.
 BYTES = bytes.fromhex(
     "80cf0014 a1a2a3a4"
     "04000002 01234567 89abcdef"

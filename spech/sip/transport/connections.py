@@ -196,7 +196,7 @@ class ConnectionTransport:
             come in nowhere.
         openers: how to connect, by the name of the transport.
         rng: spreads the keepalives.
-        budget: how many connections may come in; the process's own unless told otherwise.
+        budget: limits incoming connections; by default that of the process.
     """
 
     def __init__(
