@@ -21,7 +21,7 @@ USERS = ("alice", "bob", "carol", "dave")
 
 
 class Registrar:
-    """Says yes to everybody but those in ``refused``; when who asked, in seconds."""
+    """Accepts all users except those in ``refused``; records when each registered, in seconds."""
 
     def __init__(self) -> None:
         self.asked: dict[str, list[float]] = {}
@@ -117,7 +117,7 @@ async def test_each_account_has_its_own_calls_and_identity(
 async def test_calls_follow_the_service_route(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """RFC 3608: the first of them is who hears the call, and wherever it leads."""
+    """RFC 3608: the first of them receives the call, whatever its target."""
     seen: list[Request] = []
 
     def edge(request: Request, flow: Flow, now: float) -> Response:

@@ -1,4 +1,4 @@
-"""Wrong arguments say in a sentence what is expected."""
+"""Wrong arguments raise errors that say what is expected."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_a_phone_under_asyncio_raises_a_clear_error() -> None:
         async with open_phone():
             pass
 
-    # In a thread of its own: asyncio may be running in this one already.
+    # In a separate thread, because asyncio may be running in this one.
     with ThreadPoolExecutor() as threads, pytest.raises(RuntimeError, match=r"spech.run\(main\)"):
         threads.submit(lambda: asyncio.run(main())).result()

@@ -1,4 +1,4 @@
-"""Who may ring: the registrar, named trunks, and strangers by choice."""
+"""Whose calls ring: the registrar's, allowed trunks', and optionally strangers'."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Door:
         return session
 
     def status(self, source: str) -> int | None:
-        """The status that refuses a call from ``source``, None when it is let in."""
+        """The status that refuses a call from ``source``, None if it is accepted."""
         ended = self.call(source).ended
         return None if ended is None else ended.status
 
@@ -69,7 +69,7 @@ class Door:
         ([STRANGER], STRANGER, None),
         (["203.0.113.0/24"], STRANGER, None),
         (["192.0.2.0/24", "2001:db8::/32"], STRANGER, 403),
-        # A local proxy passes on everyone's calls, so loopback has to be named beside others.
+        # A local proxy may forward anyone's calls, so loopback has to be listed with others.
         (["203.0.113.0/24"], "127.0.0.1", 403),
         (["203.0.113.0/24", "127.0.0.0/8"], "127.3.4.5", None),
         (["127.0.0.1"], "127.0.0.1", None),

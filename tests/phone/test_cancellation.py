@@ -1,8 +1,8 @@
-"""Cancel a call at every point at which it can be cancelled, and look at what is left.
+"""Cancels a call at every point at which it can be cancelled, and checks what is left.
 
 Real sockets on loopback, a mock clock. An instrument counts the steps of all tasks and cancels the
 phone under test at the n-th; n runs from the first step to the last. Each time the far end must
-have been told in the right way, and no task, socket or port may be left.
+have received the right farewell, and no task, socket or port may be left.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ async def ask_for_a_call(phone: Phone, address: str) -> None:
 
 
 async def far_end(bob: Phone) -> None:
-    """Acts by the number that was dialled."""
+    """Acts according to the dialled number."""
     async with trio.open_nursery() as nursery:
 
         async def call_back(port: str) -> None:
@@ -133,7 +133,9 @@ def still_busy(bob: Phone, living: int) -> bool:
 def open_sockets() -> int:
     count = 0
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # The listing's own descriptor is gone.
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # The descriptor of the listing itself is closed.
             count += str(entry.readlink()).startswith("socket:")
     return count
 
@@ -143,7 +145,7 @@ def run_cancelled(
 ) -> tuple[bool, list[str], list[str]]:
     """Run ``scenario``, cancelled at ``step``.
 
-    Returns whether the cancellation came in time, and what our phone and the far end sent.
+    Returns whether the call was still running then, and what our phone and the far end sent.
     """
     sent: dict[int, list[str]] = {}
     send = UdpTransport.send
@@ -194,7 +196,7 @@ def run_cancelled(
 
 
 def check_farewell(ours: list[str], theirs: list[str]) -> None:
-    """The other end's last word on every INVITE, and ours, fit together."""
+    """Check that the final messages of both ends match for every INVITE."""
     if "INVITE" in ours and "200 INVITE" in theirs:
         # It was up, or a 200 crossed our CANCEL: acknowledged, then one BYE from either side.
         assert "ACK" in ours
@@ -205,7 +207,7 @@ def check_farewell(ours: list[str], theirs: list[str]) -> None:
         assert "487 INVITE" in theirs
         assert "ACK" in ours
     if any(one.endswith(" INVITE") for one in ours):
-        # They called: an answer that lasted has its BYE, any other has its refusal or CANCEL.
+        # Incoming: an answered call has a BYE, any other has a refusal or a CANCEL.
         if "200 INVITE" in ours:
             assert ours.count("BYE") + theirs.count("BYE") >= 1
         else:

@@ -43,7 +43,7 @@ async def test_a_call_carries_a_tone_in_both_directions(
             assert call.codec == name
             with call.open_audio(16000) as port:
                 heard = await talk(port, sine(700, 16000, 1, level=-18), 2)
-            # GSM 06.10 is made for speech; of a tone it keeps the pitch, and less of the purity.
+            # GSM 06.10 is made for speech; it keeps the pitch of a tone, but not its purity.
             assert_tone(
                 heard[-12800:-3200],
                 16000,
@@ -89,7 +89,7 @@ async def test_each_side_sends_packets_of_the_length_that_the_other_requests(
     assert after.sent - before.sent == pytest.approx(3000 / sent, abs=3)
     assert after.received - before.received == pytest.approx(3000 / received, abs=12)
     if ours.startswith("opus"):
-        # Of a tone a little less; redundancy is taken out of the same bitrate.
+        # Slightly less for a tone; redundancy is part of the same bitrate.
         bits = 8 * (after.sent_octets - before.sent_octets) / 3
         assert 6000 < bits < 14000
     assert after.lost == after.dropped_invalid == 0

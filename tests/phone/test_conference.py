@@ -1,4 +1,4 @@
-"""Calls in one conversation: phones on loopback, in virtual time, each with a tone of its own."""
+"""Conferences of phones on loopback, in virtual time, each with its own tone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from spech.testing.talk import listen, talk
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(36_000, 36_079)
-#: Whole periods in 20 ms: what a jitter buffer leaves out in the beginning turns no phase.
+#: Whole periods in 20 ms, so that samples removed by a jitter buffer do not shift the phase.
 TONES = {"anna": 550, "ben": 900, "carla": 1300}
 
 
@@ -41,7 +41,7 @@ def level_of(pcm: Pcm, hertz: float, rate: int) -> float:
 
 
 class Guests:
-    """A phone whose users say a tone each, and remember what they hear in the last half second."""
+    """A phone whose users each send a tone, and keep the last half second of received sound."""
 
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
@@ -88,7 +88,7 @@ async def three_calls(*codecs: str) -> AsyncIterator[tuple[Guests, dict[str, Cal
 
 
 async def talk_until(port: AudioPort, check: Callable[[NDArray[np.int16]], None]) -> None:
-    """Say 2100 Hz until ``check`` of the last second that was heard holds.
+    """Send 2100 Hz until ``check`` of the last second of received sound holds.
 
     Datagrams travel in real time and all else in virtual time, so jitter buffers take a while to
     settle, and longer on a busy machine.

@@ -63,7 +63,7 @@ async def test_messages_that_cannot_be_sent_raise(autojump_clock: trio.testing.M
 
 
 class Server:
-    """A phone's screen that grants subscriptions and tells a mailbox."""
+    """A screen that accepts subscriptions and sends a mailbox state."""
 
     def __init__(self) -> None:
         self.subscribes: list[int | None] = []

@@ -1,4 +1,4 @@
-"""What a dialled address may ask for, and in whose name a call goes out."""
+"""The headers that a dialled address may request, and the caller of a call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSWORD = "hush-hush"
 
 
 class Server:
-    """Asks for a password, then says that everyone is busy."""
+    """Challenges requests, then refuses with 486."""
 
     def __init__(self) -> None:
         self.invites: list[Request] = []

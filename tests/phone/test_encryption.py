@@ -49,7 +49,7 @@ BOB = sine(1200, RATE, 1, level=-18)
 
 
 async def talk_back(phone: Phone, policy: Policy, answered: list[Call]) -> None:
-    """Answer one call and say Bob's tone until it ends."""
+    """Answer one call and send Bob's tone until it ends."""
     incoming = await first(phone.incoming_calls())
     with suppress(RemoteProtocolError):
         async with incoming.answer(encryption=policy) as call:
@@ -60,7 +60,7 @@ async def talk_back(phone: Phone, policy: Policy, answered: list[Call]) -> None:
 
 
 async def both(port: AudioPort, there: AudioPort) -> NDArray[np.int16]:
-    """What the other end hears while Alice says her tone for a second."""
+    """What the other end receives while Alice sends her tone for a second."""
     heard: list[NDArray[np.int16]] = []
 
     async def hear() -> None:
@@ -149,7 +149,7 @@ async def test_sound_continues_after_a_hold_with_a_wrapped_sequence(
 async def test_replayed_packets_of_a_stranger_are_not_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """From another address: what was on the wire, and packets of its own."""
+    """From another address: recorded packets, and its own ones."""
     async with a_call("sdes", "sdes") as (call, answered):
         await call.answered(5)
         await until(lambda: answered)
@@ -202,7 +202,7 @@ async def test_a_handshake_lasts_for_the_whole_call(
 
 
 async def test_encryption_works_on_the_path_found_by_ice() -> None:
-    """In real time, because the checks look at the clock of the sockets."""
+    """In real time, because the checks use the kernel's timestamps."""
     for policy in ("sdes", "dtls"):
         answered: list[Call] = []
         with trio.fail_after(15):
@@ -222,7 +222,7 @@ async def test_encryption_works_on_the_path_found_by_ice() -> None:
 
 
 async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.MockClock) -> None:
-    """Nothing is heard on either side, and both are told."""
+    """Neither side hears anything, and the call ends for both."""
     async with a_call("dtls", "dtls") as (call, answered):
         stream_of(call).protection._certificate = Certificate()
         await call.answered(5)
@@ -265,7 +265,7 @@ async def test_an_account_has_its_own_encryption_policy(
 async def test_required_keys_do_not_follow_a_redirection_to_plain_signalling(
     policy: Policy, leaves: bool, tmp_path: Path
 ) -> None:
-    """From TLS to UDP; who insists on SDES has them sent all the same."""
+    """From TLS to UDP; the policy "sdes" sends them nevertheless."""
     certificate, key = self_signed("127.0.0.1")
     (tmp_path / "c.pem").write_bytes(certificate)
     (tmp_path / "k.pem").write_bytes(key)

@@ -1,4 +1,4 @@
-"""The journal of dialogs: what it holds, and what another phone makes of it."""
+"""The journal of dialogs: its contents, and what the next phone does with it."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_ended_calls_do_not_grow_the_file(path: Path) -> None:
 
 
 def test_an_interrupted_rewrite_keeps_the_same_calls(path: Path) -> None:
-    """Killed between writing the live calls and cutting the old ones off."""
+    """Killed between writing the live calls and truncating the file."""
     with Journal(path, None) as journal:
         for number in range(50):
             journal.write((f"c{number}", "t"), record(f"c{number}", "x" * number))
@@ -288,7 +288,7 @@ async def test_records_are_synced_within_a_second(
             await trio.sleep(1)
             assert len(synced) == 1
             assert synced[0] - at < 1
-            # A process that lives says so, however long its call lasts.
+            # A live process updates the file's time, however long its call lasts.
             path_time = at - 5000
             os.utime(path, (path_time, path_time))
             await trio.sleep(61)
@@ -328,7 +328,7 @@ trio.run(main, *sys.argv[1:])
 
 
 class Process:
-    """A program with a phone, in a process of its own."""
+    """A program with a phone, in a separate process."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -371,7 +371,7 @@ async def program(role: str, journal: Path, peer: str = "") -> AsyncIterator[Pro
 
 @asynccontextmanager
 async def restarted(journal: Path, account: Account | None = None) -> AsyncIterator[Phone]:
-    """The phone that follows the killed one; its farewells come within five seconds."""
+    """The phone after the killed one; its farewells are sent within five seconds."""
     with trio.fail_after(5):
         async with open_phone(account, listen=LOOPBACK, ports=PORTS, journal=journal) as phone:
             yield phone

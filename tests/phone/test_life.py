@@ -1,4 +1,4 @@
-"""A far end that falls silent: told soon, and ended when it gives no sign of life."""
+"""A silent far end is reported soon, and its call ends without a sign of life."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THERE = ("127.0.0.1", 4000)
 
 
 class Watched:
-    """A call whose far end a test plays, in virtual time: media, session and endpoint in one."""
+    """A call whose far end is scripted by the test, in virtual time."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Watched:
         self.asked: list[float] = []
         self.heard_early: list[float] = []
         self.ended: tuple[float, int, str] | None = None
-        #: What the far end still does.
+        #: What the far end still sends and answers.
         self.sends = self.reports = self.answers = True
         self._outcome: tuple[float, bool, Callable[[bool, float], None]] | None = None
         self.life = PeerLife(self, self, patience or Patience())  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ class Watched:
         self.heard_early.append(now)
 
     def run(self, seconds: float) -> list[float]:
-        """Let time pass, second by second. When ``no_sound`` changed, counted from the start."""
+        """Advance time second by second; return when ``no_sound`` changed, from the start."""
         start, changes = self.now, []
         while self.now < start + seconds and self.ended is None:
             self.now += 1
@@ -103,7 +103,7 @@ def test_missing_sound_is_reported_within_five_seconds() -> None:
     call.fall_silent()
     assert call.run(1000) == [5]
     assert call.life.no_sound
-    # It answers OPTIONS, so the call goes on; it is not asked all the time.
+    # It answers OPTIONS, so the call continues; OPTIONS is not sent constantly.
     assert call.ended is None
     assert 60 <= len(call.asked) <= 70
 
@@ -182,7 +182,7 @@ def test_options_are_sent_before_a_pausing_far_end_counts_as_silent(
     assert call.asked
     call.die()
     (told,) = call.run(1000)
-    assert told <= 22  # It is asked every 15 s.
+    assert told <= 22  # OPTIONS is sent every 15 s.
     assert call.ended is not None
 
 
@@ -203,7 +203,7 @@ def test_early_media_is_a_sign_of_life() -> None:
 
 @asynccontextmanager
 async def silent_call(monkeypatch: pytest.MonkeyPatch, *, deaf: bool) -> AsyncIterator[Call]:
-    """A call whose far end sends no sound; one that is deaf does not answer, either."""
+    """A call whose far end sends no sound; a deaf one does not respond either."""
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS, no_sound_after=1, give_up_after=4) as alice,
         open_phone(listen=LOOPBACK, ports=PORTS, drain=0.1) as bob,

@@ -33,7 +33,7 @@ def name_the_media(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     ("records", "expected"),
     [
         ([(f"{NAME}.", "A", "127.0.0.9")], "127.0.0.9"),
-        ([], "127.0.0.1"),  # Where the signalling comes from; symmetric RTP finds the rest.
+        ([], "127.0.0.1"),  # The source of signalling; symmetric RTP corrects the address.
         ([("other.test.", "A", "127.0.0.9")], "127.0.0.1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Phones on loopback, in virtual time: what a program written against the library leans on."""
+"""Phones on loopback, in virtual time: the behavior that programs rely on."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_call_without_an_answer_in_time_fails(
         open_phone(listen=LOOPBACK) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
     ):
-        bob.incoming_calls()  # From now on it rings at Bob's, and nobody picks up.
+        bob.incoming_calls()  # Bob's phone now rings without an answer.
         with pytest.raises(CallFailed, match="No answer within 3 s"):
             async with alice.call(at(bob)) as call:
                 await call.answered(timeout=3)
@@ -186,7 +186,7 @@ async def test_digits_arrive_by_every_method_and_by_two_at_once(
         call.send_dtmf("12", method="inband")
         await call.played()
         assert answered[0].digits_received == "12"
-        # A gateway sends in INFO what is heard in the sound as well.
+        # A gateway sends a digit both in INFO and in the sound.
         call.send_dtmf("5", method="inband")
         call.send_dtmf("56", method="info")
         await call.played()
@@ -206,7 +206,7 @@ async def test_digits_arrive_by_every_method_and_by_two_at_once(
 async def test_pauses_are_suppressed_if_one_end_wants_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Alice does, Bob only agrees: she sends next to nothing, he everything, and neither loses."""
+    """Alice suppresses pauses, Bob only agrees: she sends little, he everything, without losses."""
     answered: list[Call] = []
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS) as bob,
@@ -261,7 +261,7 @@ async def test_a_call_without_free_ports_fails(autojump_clock: trio.testing.Mock
                 async with alice.call(at(bob)):
                     pass
             assert call.state == "answered"
-        async with alice.call(at(bob)) as call:  # The port came back at once.
+        async with alice.call(at(bob)) as call:  # The port was released at once.
             await call.answered()
         nursery.cancel_scope.cancel()
 

@@ -42,7 +42,7 @@ PORTS = PortRange(33800, 33899)
 async def phones(
     ours: bool | None = None, theirs: bool | None = None, *, stun: str | None = None
 ) -> AsyncIterator[tuple[Phone, Phone]]:
-    """A caller and one that echoes what it hears, on two addresses of this machine."""
+    """A caller and a phone that echoes, on two addresses of this machine."""
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS, ice=ours, stun=stun) as caller,
         open_phone(listen=("127.0.0.2", 0), ports=PORTS, ice=theirs) as callee,
@@ -75,7 +75,7 @@ async def hear_oneself(call: Call) -> None:
 
 
 def descriptions(call: Call, *, sent: bool) -> list[sdp.SessionDescription]:
-    """The session descriptions that the caller sent, or got."""
+    """The session descriptions that the caller sent or received."""
     found = []
     for entry in call.timeline:
         if entry.data and entry.sent is sent:
@@ -177,7 +177,7 @@ async def test_the_public_address_is_offered() -> None:
 
 
 async def test_the_direct_path_is_found_behind_a_nat_without_hairpinning() -> None:
-    """The public address is of no use here, and the checks find out."""
+    """The public address is unusable here, which the checks detect."""
     async with open_stun_server() as server:
         server.sees = lambda source: ("127.0.0.9", source[1])
         async with phones(None, True, stun=server.uri) as pair, called(*pair) as call:
@@ -235,7 +235,7 @@ async def test_a_call_without_connectivity_ends_with_a_reason(
             async with called(caller, callee) as call:
                 await call.ended()
         assert call.state == "ended"
-    assert "no connectivity check" in reasons[0]  # Whoever notices first has hung up.
+    assert "no connectivity check" in reasons[0]  # The side that notices first has hung up.
 
 
 async def test_traces_contain_no_ice_passwords() -> None:
@@ -263,7 +263,7 @@ def test_a_stun_server_answers_only_requests() -> None:
 async def test_the_ice_setting_of_the_phone_overrides_the_account(
     switch: bool | None, given: bool | None, offered: bool
 ) -> None:
-    """The argument of the phone comes first."""
+    """The phone's argument takes precedence."""
     offers: list[str] = []
 
     def look(request: Request, flow: Flow, now: float) -> Response | None:

@@ -1,4 +1,4 @@
-"""Redirections go the account's way: its proxy, its transport (RFC 3261 8.1.3.4)."""
+"""Redirections use the account's proxy and transport (RFC 3261 8.1.3.4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.1", 0)
 
 
 class Proxy:
-    """Sends whoever calls bob to ``moved``, and refuses the rest; asks for credentials."""
+    """Redirects calls for bob to ``moved``, and refuses the rest; challenges requests."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -61,7 +61,7 @@ async def open_proxy() -> AsyncIterator[Proxy]:
 async def test_a_redirected_call_uses_the_accounts_proxy(
     moved: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It is asked with the route to it, and hears our credentials, wherever the call was sent."""
+    """The proxy is in the Route and gets our credentials, whatever the new target."""
     async with open_proxy() as proxy:
         proxy.moved = moved
         route = f"sip:127.0.0.1:{proxy.port};transport=tcp"
@@ -82,7 +82,7 @@ async def test_a_redirected_call_uses_the_accounts_proxy(
 async def test_a_redirected_call_uses_the_accounts_transport(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Within its own domain, at the port that it names."""
+    """In the account's own domain, at its port."""
     async with open_proxy() as server:
         server.moved = "sip:carol@127.0.0.1"
         account = Account(

@@ -1,4 +1,4 @@
-"""A forged INVITE must not aim the sound of a call at a third party."""
+"""A forged INVITE cannot direct the sound of a call at a third party."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTS = PortRange(36_100, 36_199)
 
 
 class Forger:
-    """Calls by datagram, and names ``victim`` as the place for the sound."""
+    """Calls over UDP, and names ``victim`` as the address for media."""
 
     def __init__(self) -> None:
         self.signalling, self.victim = bound(), bound()
@@ -55,7 +55,7 @@ class Forger:
         )
 
     def answer(self) -> str:
-        """What came for the INVITE, read to the last response."""
+        """The responses to the INVITE, up to the final one."""
         *_, last = received(self.signalling)
         text = last.decode()
         self.to = next(line[4:] for line in text.split("\r\n") if line.startswith("To: "))
@@ -80,7 +80,7 @@ def received(waiting: socket.socket) -> list[bytes]:
 
 @asynccontextmanager
 async def answering(**options: object) -> AsyncIterator[Phone]:
-    """A phone that answers, and speaks all the time."""
+    """A phone that answers, and speaks constantly."""
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS, rng=random.Random(1), **options) as phone,  # type: ignore[arg-type]
         trio.open_nursery() as nursery,
@@ -99,7 +99,7 @@ async def answering(**options: object) -> AsyncIterator[Phone]:
 
 @pytest.fixture
 def forger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Forger]:
-    # Everything here comes over loopback, which is no stranger elsewhere.
+    # Everything here uses loopback, which is normally trusted.
     monkeypatch.setattr(Callers, "names", lambda self, source: False)
     forger = Forger()
     yield forger

@@ -1,4 +1,4 @@
-"""Calls that go on when the machine comes into another network."""
+"""Calls continue when the machine moves to another network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_a_call_continues_from_another_address(
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The far end is told by re-INVITE, sound comes and goes by new ports, and they come back.
+    """A re-INVITE updates the far end, sound uses new ports, and the old ports are released.
 
     ICE restarts (RFC 8445 section 9).
     """

@@ -1,4 +1,4 @@
-"""A program that serves calls: one call's end is no other's."""
+"""A program that serves calls: the end of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def served(
 async def test_a_caller_that_hangs_up_ends_only_its_own_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With the idiom of an IVR: a digit is waited for when the caller hangs up."""
+    """With the idiom of an IVR: the program waits for a digit when the caller hangs up."""
     collected: list[str] = []
 
     async def ask(incoming: IncomingCall) -> None:

@@ -1,7 +1,7 @@
-"""Half an hour of calls that come and go, in virtual time: nothing may be left of them.
+"""Half an hour of short calls, in virtual time, which must not leak resources.
 
-Two phones on loopback, all of their real parts; only the clock is turned. `bench/soak.py` does the
-same in real time, with more calls at once.
+Two complete phones on loopback; only the clock is virtual. `bench/soak.py` does the same in real
+time, with more calls at once.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PORTS = PortRange(34_000, 34_031)
 LINES = 2
 WARM_UP = 180.0
 MINUTES = 30.0
-#: Until the last transaction has forgotten its messages (RFC 3261 17.2.2: 64 * T1).
+#: Seconds until the last transaction has been deleted (RFC 3261 17.2.2: 64 * T1).
 REST = 60.0
 CODECS = ("PCMU", "PCMU", "PCMU", "PCMA", "L16/8000", "GSM")
 
 
 class Remains(NamedTuple):
-    """What a process holds: blocks of memory, objects, files, tasks, resident bytes."""
+    """Resources of the process: memory blocks, objects, files, tasks, resident bytes."""
 
     blocks: int
     objects: Counter[str]
@@ -71,7 +71,7 @@ def ports_are_free() -> bool:
 
 
 async def serve(phone: Phone, rng: random.Random) -> None:
-    """Answer calls to bob and hang up some of them; let it ring at silent's, be busy at busy's."""
+    """Answer calls to bob and hang up some of them; let silent ring, and refuse for busy."""
 
     async def take(incoming: IncomingCall) -> None:
         user = incoming.called
@@ -90,7 +90,7 @@ async def serve(phone: Phone, rng: random.Random) -> None:
 
 
 class Caller:
-    """Calls all day long, now this way and now that."""
+    """Place calls continuously, in various ways."""
 
     def __init__(self, phone: Phone, other: Phone, seed: int) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -130,7 +130,7 @@ class Caller:
 async def test_half_an_hour_of_calls_leaks_nothing(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The stories of the last calls are kept, so they have to be full before the start.
+    # The timelines of the last calls are kept, so they have to be full before the start.
     monkeypatch.setattr(timeline, "_CALLS", 4)
     async with (
         open_phone(listen=LOOPBACK, ports=PORTS, codecs=tuple(dict.fromkeys(CODECS))) as bob,
@@ -161,9 +161,9 @@ async def test_half_an_hour_of_calls_leaks_nothing(
     assert after.tasks == before.tasks
     assert after.files == before.files
     assert ports_are_free()
-    # What is left of every call, or of every other one, would be more.
+    # A leak in every call, or in every other one, would exceed this.
     few = outcomes["answered"] // 2
     assert {one: more for one, more in (after.objects - before.objects).items() if more > few} == {}
-    # The stories that are kept differ in length; one block for each packet would be 300,000.
+    # The kept timelines differ in length; a leak of a block for each packet would be 300,000.
     assert after.blocks - before.blocks < 5_000
     assert after.resident - before.resident < 8_000_000

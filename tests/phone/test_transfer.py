@@ -1,4 +1,4 @@
-"""Transfers as a program sees them: phones on loopback, in virtual time."""
+"""Transfers as a program uses them: phones on loopback, in virtual time."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_a_transfer_without_an_outcome_in_time_fails(
     async with desks() as (alice, bob, carol), alice.call(at(bob.phone, "bob")) as call:
         await call.answered()
         async with open_phone(listen=LOOPBACK) as deaf:
-            deaf.incoming_calls()  # It rings there, and nobody picks up.
+            deaf.incoming_calls()  # The target rings without an answer.
             with pytest.raises(CallFailed, match="No outcome within 3 s"):
                 await call.transfer(at(deaf, "deaf"), timeout=3)
             assert call.transfer_progress == (180, "Ringing")
@@ -176,7 +176,7 @@ async def test_a_ringing_call_cannot_be_transferred(autojump_clock: trio.testing
             with pytest.raises(LocalProtocolError):
                 await call.transfer_to(ringing)
             with pytest.raises(LocalProtocolError):
-                await call.transfer("600")  # Whose number would that be?
+                await call.transfer("600")  # There is no account for a bare number.
             ringing.hang_up()
             await ringing.ended()
             with pytest.raises(CallEnded):

@@ -37,8 +37,8 @@ def test_intervals_have_the_distribution_of_reconsideration() -> None:
         later - earlier
         for earlier, later in zip(participant.reports, participant.reports[1:], strict=False)
     ]
-    # A wait is drawn, and drawn again when it is over, until the draw lies in the past: the mean
-    # is the interval itself, which is what e - 3/2 makes up for (section 6.3.1).
+    # An interval is drawn again when it is over, until the draw lies in the past. Its mean is the
+    # nominal interval, because e - 3/2 compensates (section 6.3.1).
     assert sum(gaps) / len(gaps) == pytest.approx(5.0, abs=0.25)
     assert min(gaps) >= 0.5 * 5 / 1.21828
     assert max(gaps) <= 1.5 * 5 / 1.21828 + 0.2
