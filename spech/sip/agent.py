@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.shares import Shares, Standing, source_of
@@ -34,11 +35,15 @@ from spech.sip.services import Services, invite_refusal
 from spech.sip.timeline import Timeline
 from spech.sip.transaction.arrival import answer_tag, origin, traced
 from spech.sip.transaction.flow import Flow, Outgoing
+from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import (
     ClientTransaction,
     ServerTransaction,
     Transaction,
 )
+
+#: A drain of fewer seconds has no time to wait for a confirmation before it tries other flows.
+_SHORT_DRAIN: Final = 4 * T1
 
 #: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
 Screen = Callable[[Request, Flow, float], Response | None]
@@ -249,17 +254,18 @@ class UserAgent(AgentContext):
         session.invite(make_negotiator, target, flows, now)
         return session
 
-    def close(self, now: float) -> None:
+    def close(self, now: float, drain: float = _SHORT_DRAIN) -> None:
         """Give every call its farewell and remove every binding. Idempotent.
 
-        A BYE that is not confirmed soon goes over every flow that is known for its call.
+        A BYE that is not confirmed soon goes over every flow that is known for its call. ``drain``
+        is the number of seconds that the farewells have; where they are few, it does so at once.
         """
         if self._closed:
             return
         self._closed = True
         for session in self.sessions:
             session.hang_up(now)
-            session.hurry(now)
+            session.hurry(now, T1 if drain >= _SHORT_DRAIN else 0.0)
         self.services.close(now)
         for registration in self._registrations:
             registration.remove(now)
@@ -410,7 +416,7 @@ class UserAgent(AgentContext):
         if transaction is not None and transaction.receive_request(request, now):
             return
         if session is not None:
-            session.receive_ack(request, now)
+            session.receive_ack(request, flow, now)
         else:
             self.dropped["unneeded ACK"] += 1
 

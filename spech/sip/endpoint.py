@@ -363,7 +363,7 @@ async def open_endpoint(
                 yield endpoint
             finally:
                 try:
-                    agent.close(endpoint.now())
+                    agent.close(endpoint.now(), drain)
                     with trio.move_on_after(drain, shield=True) as patience:
                         await endpoint.drained()
                     if patience.cancelled_caught:

@@ -28,7 +28,6 @@ from spech.sip.dialog.requests import DialogRequest
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
-from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import ServerTransaction
 
 
@@ -198,10 +197,10 @@ class EndingLeg(Leg):
         """Report that the farewell record may have changed."""
         self._changed()
 
-    def hurry(self, now: float) -> None:
-        """Send a pending farewell over every known flow, unless it is confirmed soon."""
+    def hurry(self, now: float, patience: float) -> None:
+        """Send a pending BYE over every known flow unless it is confirmed in ``patience`` s."""
         if self._leaving is not None:
-            self._leaving.hurry(now, T1)
+            self._leaving.hurry(now, patience)
 
     def _stop_waiting(self) -> None:
         for name in ("trying", "ring", "unanswered", "silent"):

@@ -94,7 +94,9 @@ class Responder:
 
         ``offered`` says that ``body`` is our offer, whose answer comes with the ACK.
         """
-        transaction.acknowledged = self._session.receive_ack
+        transaction.acknowledged = lambda ack, now: self._session.receive_ack(
+            ack, transaction.flow, now
+        )
         headers = self._session.timer.receive_request(transaction.request, now)
         response = self.response(transaction.request, 200, body=body, headers=headers)
         if self._reliable is not None:

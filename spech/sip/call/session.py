@@ -278,12 +278,15 @@ class Session(EndingLeg):
         """A response within the session. See :meth:`Responder.response`."""
         return self.responder.response(request, status, body=body, headers=headers)
 
-    def receive_ack(self, request: Request, now: float) -> None:
-        """The ACK for a 2xx of ours."""
+    def receive_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """The ACK for a 2xx of ours. The first one shows a path that works."""
         if not self.responder.receive_ack(request):
             return
         first = self.state is SessionState.ANSWERED
         if first:
+            assert self.dialog is not None
+            if self.source_check.knows(flow):
+                self.dialog.receive_first_ack(request, flow)
             self.state = SessionState.CONFIRMED
         if self._farewell_owed:
             self._bye(now)

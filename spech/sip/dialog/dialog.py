@@ -62,7 +62,7 @@ class Dialog:
     #: Where requests go: to the first, and to the next ones where that fails (RFC 3263 4.3). Known
     #: beforehand, so that a farewell never waits for DNS.
     flows: tuple[Flow, ...] = field(init=False, default=())
-    #: The flow that worked where another one had failed.
+    #: The flow that is known to work: it served where another one had failed, or brought their ACK.
     _proven: Flow | None = field(init=False, default=None)
     _written: tuple[str, str, tuple[str, ...]] | None = field(init=False, default=None)
 
@@ -156,6 +156,19 @@ class Dialog:
         """``flow`` served where the first one failed: later requests take it at once."""
         self._proven = flow
         self.flows = tuple(dict.fromkeys((flow, *self.flows)))
+
+    def receive_first_ack(self, request: Request, flow: Flow) -> None:
+        """The ACK that confirms the dialog came over ``flow``: later requests take it at once.
+
+        Whoever carries an ACK within the dialog carries a BYE too, whatever the Contact names. The
+        ACK of a later INVITE is not counted: that INVITE may have moved the target elsewhere.
+        """
+        if self.bound_to_flow:
+            self._follow(request, flow)
+        place = (flow.transport, flow.remote)
+        known = next((one for one in self.flows if (one.transport, one.remote) == place), None)
+        if known is not None:
+            self.prefer(known)
 
     def move(self, host: str) -> None:
         """Use another address of ours, of the same family."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from spech.sip.call.session import Session
 from spech.sip.call.states import SessionState
+from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
-from spech.testing.wire import FakeWire
+from spech.sip.message.uri import Uri
+from spech.testing.wire import FakeWire, Peer
 
 from ..conftest import Pair, called, invite, media, within
 
@@ -88,6 +94,116 @@ def test_a_bye_reaches_a_caller_with_an_unreachable_private_contact() -> None:
     pair.wire.run(0.1)
     pair.hang_up(pair.alice, session)
     assert pair.until("BYE", 0.1)
+
+
+def acknowledged(pair: Seen, contact: str, sender: Peer) -> tuple[Session, Request, str]:
+    """A call that came with ``contact``; its ACK came from ``sender``."""
+    request = invite(body=media("10.0.0.2")(1).offer())
+    request = request.replace(headers=request.headers.set("Contact", f"<sip:bob@{contact}>"))
+    session = called(pair, request).session
+    session.answer(media("10.0.0.1"), pair.wire.now)
+    pair.wire.run(0.1)
+    to = str(pair.bob.take("200 INVITE").to)
+    ack = within(request, "ACK", 1, to)
+    via = f"SIP/2.0/UDP {sender.address[0]}:5060;branch=z9hG4bKack"
+    sender.send(ack.replace(headers=ack.headers.set("Via", via)), pair.alice)
+    pair.wire.run(0.1)
+    assert session.state is SessionState.CONFIRMED
+    return session, request, to
+
+
+@pytest.mark.parametrize("contact", [UNHEARD, "10.0.0.99", "10.0.0.2:5099"])
+def test_the_flow_that_brought_their_ack_serves_bye_and_reinvite(contact: str) -> None:
+    pair = Seen()
+    session, _, _ = acknowledged(pair, contact, pair.bob)
+    session.hold(pair.wire.now)
+    pair.alice.flush()
+    assert pair.until("INVITE", 0.1)
+    pair.hang_up(pair.alice, session)
+    assert pair.until("BYE", 0.1)
+
+
+def test_the_contact_that_sent_the_ack_serves_the_bye() -> None:
+    """A proxy that does not record its route: the ACK comes straight from the caller."""
+    pair = Seen()
+    caller = pair.wire.peer(UNHEARD, agent=False)
+    session, _, _ = acknowledged(pair, UNHEARD, caller)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    caller.take("BYE")
+    assert "BYE" not in pair.heard()
+
+
+def test_an_ack_from_elsewhere_moves_nothing() -> None:
+    pair = Seen()
+    stranger = pair.wire.peer("203.0.113.6", agent=False)
+    session, _, _ = acknowledged(pair, "10.0.0.99", stranger)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(30)
+    assert stranger.inbox == []
+
+
+def test_a_target_that_a_reinvite_moves_comes_before_the_flow_of_the_ack() -> None:
+    pair = Seen()
+    moved = pair.wire.peer("10.0.0.77", agent=False)
+    session, request, to = acknowledged(pair, UNHEARD, pair.bob)
+    again = within(request, "INVITE", 2, to, ("Content-Type", "application/sdp"))
+    headers = again.headers.set("Contact", "<sip:bob@10.0.0.77>")
+    pair.bob.send(again.replace(headers=headers, body=request.body), pair.alice)
+    pair.wire.run(0.1)
+    pair.bob.send(within(request, "ACK", 2, to), pair.alice)
+    pair.wire.run(0.1)
+    pair.hang_up(pair.alice, session)
+    pair.wire.run(0.1)
+    moved.take("BYE")
+
+
+def test_a_short_drain_sends_the_bye_over_every_flow_at_once(sdp_answer: bytes) -> None:
+    pair = Seen()
+    session = pair.call()
+    pair.bob.send(answer(pair, sdp_answer, UNHEARD), pair.alice)
+    pair.wire.run(0.1)
+    pair.alice.agent.close(pair.wire.now, 1.0)
+    pair.alice.flush()
+    assert pair.until("BYE", 0.1)
+    pair.reply(pair.bob.take("BYE"), 200)
+    pair.wire.run(0.1)
+    assert session.state is SessionState.ENDED
+    pair.quiet()
+
+
+@pytest.mark.parametrize("ours", ["10.0.0.2", UNHEARD, "203.0.113.9"])
+def test_a_bye_over_every_flow_has_credentials_for_our_servers_only(
+    ours: str, sdp_answer: bytes
+) -> None:
+    """``ours`` is the address of the registrar, whose realm we know from an earlier challenge."""
+    pair = Seen()
+    contact = pair.wire.peer(UNHEARD, agent=False)
+    agent = pair.alice.agent
+    identity = Identity(NameAddr(Uri.parse(f"sip:alice@{ours}")), "alice", "secret", agent.rng)
+    server = replace(pair.alice.flow_to(pair.bob), remote=(ours, 5060))
+    identity.trust([server])
+    asked = Request("REGISTER", Uri.parse(f"sip:{ours}"), invite().headers, b"")
+    challenge = ("WWW-Authenticate", 'Digest realm="home", nonce="n", qop="auth"')
+    assert identity.accept_challenge(asked, response_to(asked, 401, headers=[challenge]), server)
+    session = agent.invite(
+        identity,
+        Uri.parse("sip:bob@10.0.0.2"),
+        [pair.alice.flow_to(pair.bob)],
+        media("10.0.0.1"),
+        pair.wire.now,
+    )
+    pair.alice.flush()
+    pair.bob.send(answer(pair, sdp_answer, UNHEARD), pair.alice)
+    pair.wire.run(0.1)
+    agent.close(pair.wire.now, 1.0)
+    pair.alice.flush()
+    pair.wire.run(0.1)
+    for peer in (pair.bob, contact):
+        bye = peer.take("BYE")
+        assert isinstance(bye, Request)
+        assert bool(bye.credentials) is (peer.address[0] == ours)
+    assert session.pending
 
 
 @pytest.mark.parametrize("closing", [True, False])
