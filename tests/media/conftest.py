@@ -1,4 +1,4 @@
-"""Two Media joined by a wire of lists, and a clock that is turned by hand."""
+"""Two Media connected by lists, and a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TICK = 0.02
 
 
 class FakeSocket:
-    """The three methods that a stream needs of a UDP socket, over a dictionary of sockets."""
+    """The three methods that a stream needs from a UDP socket, over a dictionary of sockets."""
 
     def __init__(self, wire: dict[Address, FakeSocket], address: Address) -> None:
         self.waiting: deque[tuple[bytes, Address]] = deque()
@@ -111,7 +111,7 @@ class Side:
 
 
 class Call:
-    """Two sides and a clock that is turned by hand."""
+    """Two sides and a clock that tests advance."""
 
     def __init__(self) -> None:
         wire: dict[Address, FakeSocket] = {}
@@ -159,7 +159,7 @@ def frequency(pcm: Samples, rate: int) -> float:
 
 
 def noise(pcm: Samples, rate: int, wanted: float) -> float:
-    """The level of all that is not the wanted tone, in dB below it."""
+    """The level of everything except the wanted tone, in dB below it."""
     power = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)))) ** 2
     near = np.abs(np.fft.rfftfreq(len(pcm), 1 / rate) - wanted) < 20
     return float(10 * np.log10(power[near].sum() / (power[~near].sum() + 1e-9)))

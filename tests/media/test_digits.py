@@ -50,7 +50,7 @@ async def test_digits_survive_loss_duplication_and_reordering(call: Call) -> Non
 async def test_no_digit_is_lost_doubled_or_split_at_20_percent_loss(
     call: Call, codec: str, burst: float, duration: int
 ) -> None:
-    """Alone, and in bursts (Gilbert's model, ``burst`` packets on average).
+    """Independent losses, and bursts (Gilbert model, ``burst`` packets on average).
 
     Of an event of 100 ms there are 7 packets. One burst in a hundred is as long, so that where
     losses come in bursts a digit has to be longer.
@@ -89,7 +89,7 @@ async def test_tones_are_detected_without_telephone_events(call: Call, codec: st
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_tones_survive_single_losses(call: Call, seed: int) -> None:
-    """A tick that was invented in place of a lost packet neither ends a digit nor begins one."""
+    """A concealed tick neither ends a digit nor begins one."""
     call.configure(event=None)
     rng = random.Random(seed)
     kept = 0
@@ -114,7 +114,7 @@ async def test_a_pause_without_packets_ends_a_tone(call: Call) -> None:
     for _ in range(3):
         call.left.media.speech.keypad.send("5", gap_ms=0)
         call.tick(8)
-        call.left.rtp.judge = lambda datagram: []  # It says nothing more for half a second.
+        call.left.rtp.judge = lambda datagram: []  # The far end sends nothing for half a second.
         call.tick(25)
         call.left.rtp.judge = lambda datagram: [datagram]
     call.tick(10)
@@ -174,7 +174,7 @@ async def test_invalid_digits_and_digits_before_an_agreement_are_refused(call: C
 
 @pytest.mark.parametrize("sent", [96, 101])
 async def test_digits_may_have_a_payload_type_for_each_direction(call: Call, sent: int) -> None:
-    """We receive on the number of our description, or, leniently, on the number of theirs."""
+    """We receive on the payload type of our description or, leniently, on that of theirs."""
     for side, send, receive in ((call.left, 96, 101), (call.right, sent, 96)):
         host, port = side.peer
         side.media.configure(Agreed("PCMU", 0, 0, send, receive, (host, port), (host, port + 1)))

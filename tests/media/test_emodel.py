@@ -1,4 +1,4 @@
-"""The E-model against what the ITU publishes of it."""
+"""The E-model against published values of the ITU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ G729 = codecs.impairment("G729")
 @pytest.mark.parametrize(
     ("rating", "mos"),
     # G.107 Table B.1 has MOS 4.34, 4.03, 3.60, 3.10 and 2.58 at the limits of its categories;
-    # 93.2, with all at its default, is 4.41.
+    # 93.2, with all parameters at their defaults, is 4.41.
     [(93.2, 4.41), (90, 4.34), (80, 4.03), (70, 3.60), (60, 3.10), (50, 2.58), (100, 4.5), (0, 1)],
 )
 def test_mos_matches_annex_b(rating: float, mos: float) -> None:

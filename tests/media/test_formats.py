@@ -1,4 +1,4 @@
-"""Formats and telephone events that the peer may send without a further offer (RFC 3264 6.1)."""
+"""Formats and telephone-events that the peer may send without a further offer (RFC 3264 6.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys in turn: their lengths, their gaps, and the way that each of them takes."""
+"""Queued keys: their lengths, their gaps and their methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = 160
 
 
 class Line:
-    """A keypad on a session, and what each tick of it was."""
+    """A keypad on a session, and the content of each tick."""
 
     def __init__(self, *, events: bool = False, signals: bool = False) -> None:
         self.session = RtpSession(rng=random.Random(1), epoch=0.0)
@@ -173,5 +173,5 @@ def test_tones_have_the_levels_of_a_telephone(rate: int) -> None:
     assert digits(sound, rate) == "147*2580369#ABCD"
     # -9 and -7 dBm0 are -4.88 dBm0 together; a square wave of full scale has 6.15 dBm0.
     assert level(sound[: rate * 8 // 100]) == pytest.approx(-4.88 - 6.15, abs=0.2)
-    # No step at the border of two ticks: the tone goes on where it was.
+    # No step at the border of two ticks: the tone continues in phase.
     assert np.abs(np.diff(sound[: rate * 8 // 100].astype(int))).max() < 20000

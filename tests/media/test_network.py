@@ -1,4 +1,4 @@
-"""What a call's sound makes of its network, end to end: losses, strangers, NAT, hold, reports."""
+"""A call's sound over its network, end to end: losses, strangers, NAT, hold, reports."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_the_codec_may_change_in_mid_call(call: Call) -> None:
 
 @pytest.mark.parametrize("in_flight", [0, 3])
 async def test_late_packets_of_the_previous_codec_are_decoded(call: Call, in_flight: int) -> None:
-    """They wait in the buffer, or are on their way, while offer and answer are through already."""
+    """They are in the buffer or in flight when the negotiation is complete."""
     call.configure("PCMU")
     sound = tone((1000,), 2, 8000)
     heard: list[bytes] = []
@@ -83,7 +83,7 @@ async def test_packets_at_another_rate_are_heard_at_a_codec_change(call: Call) -
 
 
 async def test_sound_may_have_a_payload_type_for_each_direction(call: Call) -> None:
-    """An answer may give a codec another number than the offer did (RFC 3264 section 6.1)."""
+    """An answer may give a codec another payload type than the offer (RFC 3264 section 6.1)."""
     for side, send, receive in ((call.left, 110, 96), (call.right, 96, 110)):
         host, port = side.peer
         side.media.configure(
@@ -203,7 +203,7 @@ async def test_only_the_peer_is_heard(call: Call) -> None:
 
 async def test_media_is_sent_to_the_nat_address_of_the_peer(call: Call) -> None:
     call.configure()
-    call.right.peer = ("192.168.7.7", 4000)  # what its SDP says, and nobody can reach
+    call.right.peer = ("192.168.7.7", 4000)  # the unreachable address in its SDP
     call.right.configure()
     call.tick(6)
     assert call.right.rtp.sent[-1][1] == ("10.0.0.1", 30000)
@@ -255,7 +255,9 @@ async def test_a_silent_side_sends_keepalives(call: Call) -> None:
     call.left.configure(direction="inactive")
     call.right.configure()
     call.tick(10)
-    assert [packet.payload for packet in call.left.packets()] == [b""]  # Who latches learns us.
+    assert [packet.payload for packet in call.left.packets()] == [
+        b""
+    ]  # A peer with symmetric RTP learns our address.
     call.tick(50 * 61)
     empty = call.left.packets()
     assert len(empty) == 5

@@ -1,4 +1,4 @@
-"""When packets leave: at even distances, whatever length the peer asks for."""
+"""Packets are sent at even intervals, whatever length the peer requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pauses that are not sent as sound, from one end to the other."""
+"""Silence suppression, end to end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICK = 0.02
 
 
 class Line:
-    """Left speaks with silence suppression, right listens; a test may lose packets between."""
+    """Left speaks with silence suppression, right listens; tests may drop packets in between."""
 
     def __init__(
         self, codec: str = "PCMU", *, suppression: bool = True, noise: bool = True
@@ -76,7 +76,7 @@ def room(rate: int, seconds: float, level: float = -55) -> np.ndarray:
 
 
 def conversation(rate: int, level: float = -55) -> tuple[Samples, list[slice]]:
-    """Speech, half of it pauses, in a room; and where its sentences are."""
+    """Speech in a room, half of it pauses, and the positions of its sentences."""
     parts = [np.zeros(rate * 2)]
     sentences = []
     begin = rate * 2
@@ -109,13 +109,13 @@ async def test_speech_is_heard_and_pauses_need_few_packets(codec: str) -> None:
     assert [packet.sequence for packet in packets] == [
         (packets[0].sequence + index) & 0xFFFF for index in range(len(packets))
     ]
-    # The marker is where sound begins again, and nowhere else (RFC 3551 section 4.1).
+    # Only packets in which sound begins again have the marker (RFC 3551 section 4.1).
     for before, packet in itertools.pairwise(packets):
         begins = packet in sound and before in noise
         assert packet.marker == begins
-    # No NAT forgets the way.
+    # Packets are frequent enough for NAT bindings.
     assert line.longest_gap() <= 2.05
-    # During the first sentence the jitter buffer still learns that there is no jitter.
+    # During the first sentence the jitter buffer is still adapting.
     for sentence in sentences[1:]:
         later = heard[sentence.start : sentence.stop + line.rate // 10]
         assert intelligibility(said[sentence], later, line.rate) > (0.98, 0.85)[codec == "GSM"]
@@ -130,7 +130,7 @@ async def test_comfort_noise_has_the_level_of_the_room(level: float) -> None:
     said, _ = conversation(8000, level)
     await line.say(said)
     heard = await line.say(np.rint(room(8000, 4, level)).astype(np.int16))
-    # Beyond the hangover and the delay it is our noise, before it theirs.
+    # After the hangover and the delay it is our noise, before that theirs.
     for start in range(0, len(heard) - 4000, 4000):
         assert dbfs(heard[start : start + 4000]) == pytest.approx(level, abs=2)
 
@@ -147,7 +147,7 @@ async def test_noise_survives_lost_descriptions_and_lost_sound_is_counted() -> N
     heard = await line.say(said)
     statistics = line.right.monitor.statistics
     assert 0.1 < statistics.lost / line.left.monitor.statistics.sent < 0.3
-    # What is concealed is no more than what was lost, pauses apart.
+    # No more is concealed than was lost, apart from pauses.
     assert statistics.concealed <= 1.5 * statistics.lost
     quiet = [dbfs(heard[start : start + 160]) for start in range(16000, len(heard), 160)]
     assert sorted(quiet)[len(quiet) // 5] > -65
@@ -176,7 +176,7 @@ async def test_files_and_tones_are_never_suppressed() -> None:
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722"])
 async def test_comfort_noise_is_played_without_negotiation(codec: str) -> None:
-    """Payload type 13 is static (RFC 3551), and some send it unasked."""
+    """Payload type 13 is static (RFC 3551), and some peers send it without negotiation."""
     line = Line(codec, suppression=False, noise=False)
     await line.say(np.zeros(line.rate // 2, np.int16))
     session = line.left._session
@@ -208,7 +208,7 @@ async def test_codecs_with_their_own_dtx_describe_pauses(codec: str) -> None:
     for sentence in sentences[1:]:
         later = heard[sentence.start : sentence.stop + line.rate // 10]
         assert intelligibility(said[sentence], later, line.rate) > 0.75
-    # After a pause the marker tells that sound begins.
+    # After a pause the marker shows that sound begins.
     for before, packet in itertools.pairwise(packets):
         gap = (packet.timestamp - before.timestamp) & 0xFFFFFFFF
         assert packet.marker == (gap > line.rate // 50)

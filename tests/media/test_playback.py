@@ -29,7 +29,7 @@ def play(call: Call, sound: Playable | None, *, rate: int = 8000) -> Playback:
 
 
 def cut(sound: Samples, sizes: Iterator[int]) -> Iterator[bytes]:
-    """The bytes of a sound in chunks of these sizes, again and again."""
+    """The bytes of a sound in chunks of these sizes, in turn."""
     data = sound.tobytes()
     start = 0
     while start < len(data):
@@ -44,7 +44,7 @@ def sizes(*some: int) -> Iterator[int]:
 
 
 async def collect(call: Call, ticks: int, codec: str = "PCMU") -> Samples:
-    """What left sends in so many ticks, decoded: at its end no jitter buffer changes the length."""
+    """What left sends in this many ticks, decoded without a jitter buffer, which splices sound."""
     before = len(call.left.rtp.sent)
     call.tick(ticks)
     await trio.lowlevel.checkpoint()
@@ -54,7 +54,7 @@ async def collect(call: Call, ticks: int, codec: str = "PCMU") -> Samples:
 
 
 def sounding(heard: Samples) -> int:
-    """How many samples lie from the first to the last that can be heard."""
+    """The number of samples from the first audible one to the last."""
     loud = np.flatnonzero(np.abs(heard) > 100)
     return int(loud[-1] - loud[0] + 1) if len(loud) else 0
 
@@ -290,7 +290,7 @@ async def test_the_end_of_the_call_ends_waits(
     await trio.testing.wait_all_tasks_blocked()
     assert len(errors) == 1
     assert not await mark.played()
-    handle.write(TONE)  # It goes nowhere.
+    handle.write(TONE)  # It is discarded.
     assert handle.flush() == 200
     with pytest.raises(CallEnded):
         play(call, TONE)

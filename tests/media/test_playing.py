@@ -1,4 +1,4 @@
-"""Files, recordings, and the last word of a call, end to end."""
+"""Files, recordings, and the last sound of a call, end to end."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_a_recording_contains_the_last_sound_before_the_bye(
     call.configure()
     call.right.record(tmp_path / "call.wav")
     call.left.play(wav)
-    call.tick(25)  # all of it is sent, and not yet all played
+    call.tick(25)  # all of it is sent, but not all is played yet
     call.right.media.close()
     with wave.open(str(tmp_path / "call.wav")) as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
@@ -150,7 +150,7 @@ async def test_closing_ends_waiting_and_ports(call: Call, wav: Path) -> None:
         call.left.media.close()
         call.left.media.close()
         assert b"".join([frame async for frame in port]).strip(b"\0") == b""
-        port.send(b"\0\0")  # Nobody hears it, and nobody minds.
+        port.send(b"\0\0")  # It is discarded without an error.
         with pytest.raises(CallEnded):
             await port.receive()
         with pytest.raises(CallEnded):

@@ -1,4 +1,4 @@
-"""What is heard of a stream: concealed, stretched and steady, in virtual time."""
+"""Playout of a stream: concealment, stretching and delay, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from spech.testing.speech import SENTENCES, signal_to_noise, speak
 RATE = 8000
 TICK = 0.02
 BEGIN = 100.0
-#: 20 ms are a whole number of periods, so that packets can be repeated for ever.
+#: 20 ms are a whole number of periods, so that packets can be repeated indefinitely.
 TONE = sine(400, RATE, TICK, level=-12)
 STEEPEST = int(np.abs(np.diff(np.concatenate((TONE, TONE)).astype(int))).max())
 
 
 @dataclass
 class Ear:
-    """A playout, what it said in each tick, and what it said about itself."""
+    """A playout, its sound and its reports in each tick."""
 
     ptime_ms: int = 20
     codec: str = "PCMU"
@@ -74,7 +74,7 @@ def packets(
     ptime_ms: int = 20,
     codec: str = "PCMU",
 ) -> Iterator[tuple[float, bytes]]:
-    """``count`` packets of a sound that is repeated, and when each arrives, in that order."""
+    """``count`` packets of a repeated sound and their arrival times, in that order."""
     encoder = codecs.create(codec)
     encoder.configure(encoder.fmtp)
     size = encoder.packet_samples(ptime_ms)
@@ -104,7 +104,7 @@ def packets(
 
 
 def assert_smooth(sound: NDArray[np.int64]) -> None:
-    """No step that the tone itself has not, and never silence for a period."""
+    """Assert that there is no step larger than those of the tone, and no silence for a period."""
     assert np.abs(np.diff(sound)).max() <= STEEPEST * 1.3
     loud = np.abs(sound[: len(sound) // 20 * 20].reshape(-1, 20)).max(axis=1)
     assert loud.min() > np.abs(TONE).max() * 0.6
@@ -127,7 +127,7 @@ def test_delay_from_a_burst_of_jitter_is_removed() -> None:
     delay = {number: rng.uniform(0, 0.1) if number < 500 else 0.0 for number in range(1200)}
     ear = Ear().listen(packets(TONE, delay.__getitem__, count=1200), 1190)
     assert min(ear.delays[450:500]) > 0.08
-    # The jitter is remembered for eight seconds; then it takes no two more.
+    # The jitter is remembered for eight seconds; recovery takes less than two more.
     assert ear.delays[999] < 0.045
     assert ear.playout.accelerated > 0.05 * RATE
     assert_smooth(ear.sound[300 * 160 :])
@@ -168,7 +168,7 @@ def test_the_delay_settles_for_packets_of_any_length(ptime_ms: int, jitter: floa
     playout = ear.playout
     before = playout.accelerated + playout.expanded
     assert before <= 0.1 * RATE
-    # Half of the packet, and of the tick, may have to be waited for besides.
+    # Half of a packet and half of a tick may be added.
     assert np.mean(ear.delays[-300:]) < jitter + 0.02 + 0.02 + ptime_ms / 1000
     assert_smooth(ear.sound[300 * 160 : -200 * 160])
 
@@ -185,7 +185,7 @@ def test_a_lost_packet_is_concealed_without_shifting_sound() -> None:
 
 
 def test_late_packets_are_played_and_the_delay_shrinks_again() -> None:
-    """Of a hundred milliseconds in which nothing comes, no word is lost."""
+    """After 100 ms in which nothing arrives, no speech is lost."""
     ear = Ear().listen(
         packets(TONE, lambda n: max(0.0, 0.1 - (n - 200) * TICK) if n >= 200 else 0.0, count=1000),
         990,
@@ -266,7 +266,7 @@ def test_noise_descriptions_among_sound_do_not_interrupt_it(ahead: int, every: i
 
     ear = Ear().listen(mixed(), 160)
     plain = Ear().listen(packets(TONE, count=150), 160)
-    # The delay at the beginning may be spliced away one packet earlier, which changes a rounding.
+    # The initial delay may be removed one packet earlier, which changes rounding.
     assert np.abs(ear.sound - plain.sound)[: 140 * 160].max() <= 1
     assert ear.playout.expanded == 0
     assert ear.playout.accelerated < plain.playout.accelerated + len(TONE)

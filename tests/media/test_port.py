@@ -45,7 +45,7 @@ async def test_clock_drift_causes_neither_gaps_nor_delay(drift: float) -> None:
     port, buffers = opened()
     taken = await speak(port, buffers, 45000, drift, jitter=0.03)
     assert port.dropped == 0
-    # Where it began it was not known yet that frames come late.
+    # At the beginning it was not known that frames are late.
     assert sum(frame is None for frame in taken[1000:]) == 0
     assert sum(frame is None for frame in taken) <= 3
     sound = np.concatenate([frame for frame in taken[1000:] if frame is not None]).astype(int)

@@ -82,7 +82,7 @@ async def test_timestamps_follow_the_clock_of_the_codec(
 
 
 async def test_redundancy_in_the_next_packet_is_used(call: Call) -> None:
-    """Opus sends a copy of each frame in the packet after it, when the peer can use it."""
+    """Opus sends a copy of each frame in the next packet, if the peer can use it."""
     frames: list[tuple[str, int]] = []
 
     def count(media: Media) -> None:
@@ -118,7 +118,7 @@ async def test_redundancy_in_the_next_packet_is_used(call: Call) -> None:
 async def test_a_port_at_48_khz_has_no_clicks_at_frame_borders(
     call: Call, codec: str, purity: float, pitch: int
 ) -> None:
-    """Purer than the codec itself is cannot be asked; L16 shows what resampling alone adds."""
+    """The codec limits the purity; L16 shows what resampling alone adds."""
     call.configure(codec)
     heard = await speak(call, tone((pitch,), 2, 48000), 48000)
     assert len(heard) >= 48000 * 1.9
@@ -133,7 +133,7 @@ async def test_frequencies_above_the_codecs_band_do_not_alias(call: Call) -> Non
 
 @pytest.mark.parametrize(("asked", "ptime"), [(10, 10), (30, 20), (40, 40), (60, 60)])
 async def test_other_packet_lengths_are_sent_and_heard(call: Call, asked: int, ptime: int) -> None:
-    """They leave with the ticks of 20 ms: 30 ms would not leave at even distances."""
+    """They are sent with the ticks of 20 ms: 30 ms could not be sent at even intervals."""
     call.configure("PCMU", ptime=asked)
     heard = await speak(call, tone((1000,), 2, 8000), 8000)
     assert {len(packet.payload) for packet in call.left.packets()} == {ptime * 8}
@@ -143,7 +143,7 @@ async def test_other_packet_lengths_are_sent_and_heard(call: Call, asked: int, p
 
 
 async def test_frames_may_be_longer_than_a_tick(call: Call) -> None:
-    """iLBC without a word about its mode has frames of 30 ms; 20 ms are asked for in vain."""
+    """iLBC without a mode parameter has frames of 30 ms, even if 20 ms are requested."""
     call.configure("iLBC/20")
     heard = await speak(call, tone((1000,), 2, 8000), 8000)
     packets = call.left.packets()
@@ -174,7 +174,7 @@ async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     assert len({packet.ssrc for packet in packets}) == 1
     assert packets[0].marker
     assert not any(packet.marker for packet in packets[1:5])
-    # The sound begins a talkspurt again when it goes on after the digit (RFC 3551 section 4.1).
+    # Sound after the digit begins a new talkspurt (RFC 3551 section 4.1).
     resumed = max(index for index, packet in enumerate(packets) if packet.payload_type == 101) + 1
     assert [packet.marker for packet in packets[resumed:]] == (
         [True] + [False] * (len(packets) - resumed - 1)
@@ -189,7 +189,7 @@ async def test_sent_packets_keep_the_rules_of_rtp(call: Call) -> None:
     sound = [packet for packet in packets if packet.payload_type == 0]
     for packet in sound:
         assert (packet.timestamp - sound[0].timestamp) % 160 == 0
-    # Time goes on during the digit: 35 ticks in all.
+    # Time continues during the digit: 35 ticks in total.
     assert (sound[-1].timestamp - sound[0].timestamp) & 0xFFFFFFFF == 34 * 160
 
 
@@ -201,8 +201,8 @@ async def test_timestamps_follow_time_through_many_stalls(call: Call) -> None:
         for _ in range(5):
             media.tick(due)
             due += TICK
-        media.tick(due + 0.07)  # Late, and made up for,
-        due += TICK + 0.1  # while the clock drops five ticks behind it.
+        media.tick(due + 0.07)  # Late, but made up for,
+        due += TICK + 0.1  # while the clock drops the next five ticks.
         media.tick(due + 0.005)
         due += TICK
     sent = call.left.packets()

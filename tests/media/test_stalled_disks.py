@@ -28,7 +28,7 @@ from .conftest import Call, collect, frequency, write_wav
 
 
 class Gate:
-    """Stops whoever passes it until it is opened."""
+    """Blocks threads until it is opened."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -57,13 +57,13 @@ def gate() -> Iterator[Gate]:
 
 
 async def hear(call: Call, wanted: Callable[[Samples], bool]) -> Samples:
-    """Tick until what right has heard in the last half second is as wanted."""
+    """Tick until the last half second of right's sound satisfies the condition."""
     for _ in range(400):
         heard = await collect(call, 25)
         if wanted(heard):
             return heard
         await _pause()
-    raise AssertionError("the sound never came")
+    raise AssertionError("the sound never arrived")
 
 
 async def _pause() -> None:

@@ -1,4 +1,4 @@
-"""What is measured of a call, from the packets up: two Media on a wire that loses and delays."""
+"""Measurements of a call: two Media on a simulated network with losses and delay."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_both_ends_report_quality_to_each_other(call: Call) -> None:
     assert listener.mos is not None
     assert sender.remote_mos == pytest.approx(listener.mos, abs=0.4)
     assert sender.remote_loss_percent == pytest.approx(10, abs=7)
-    # A tick is all that lies between them, but reports are read five times a second.
+    # The network delay is one tick, but reports are read five times a second.
     assert sender.round_trip_ms == pytest.approx(200, abs=210)
     assert listener.round_trip_ms == pytest.approx(200, abs=210)
 
@@ -164,7 +164,7 @@ async def test_two_phones_negotiate_extended_reports(
         assert seen.remote_mos <= 4.4
         assert seen.remote_lost == 0
         assert seen.round_trip_ms is not None
-        # Reports are read five times a second, and virtual time has no kernel that notes when.
+        # Reports are read five times a second, and in virtual time there are no kernel timestamps.
         assert seen.round_trip_ms < 450
         assert seen.mos is not None
         assert seen.mos > 3.5

@@ -1,6 +1,6 @@
 """baresip at the other end: another implementation, without a sound card.
 
-It says a tone and keeps what it hears, so that a foreign implementation measures both ways.
+It sends a tone and records what it receives, so that another implementation tests both directions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spech.testing.audio import read_wav, sine, write_wav
 
-#: Frequency of the tone that it says, in Hz, and its level in dBFS.
+#: Frequency of the tone that it sends, in Hz, and its level in dBFS.
 TONE_FREQUENCY = 700.0
 TONE_LEVEL = -18.0
 
@@ -49,7 +49,7 @@ module_app menu.so
 
 
 class BaresipFailed(Exception):
-    """It did not run, or heard nothing; the text is its own."""
+    """It did not run, or received nothing; the message is its own output."""
 
 
 def available() -> bool:
@@ -71,27 +71,26 @@ async def run(
     host: str = "127.0.0.1",
     within: Sequence[str] = (),
 ) -> NDArray[np.int16]:
-    """Run baresip for some seconds; it calls ``dial``, or answers what comes in.
+    """Run baresip for some seconds; it calls ``dial``, or answers incoming calls.
 
     Args:
         directory: where its files go; one of its own for each run.
         port: of SIP; RTP takes the next twenty.
-        seconds: how long it stays; then it hangs up by itself and goes.
+        seconds: how long it runs; then it hangs up and exits.
         dial: the SIP URI to call.
-        codec: the one codec that it speaks.
-        ptime: milliseconds of a packet that it asks for.
-        encryption: its word for it: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
-        echo: say what it hears, as it plays it, in place of the tone.
-        nat: its word for how it is reached: "ice", or None for its plain address. It does no ICE
-            on loopback.
+        codec: its only codec.
+        ptime: the packet length in milliseconds that it requests.
+        encryption: in its terms: "srtp" (if possible), "srtp-mand" or "dtls_srtp".
+        echo: send back received sound, as it plays it, instead of the tone.
+        nat: its NAT traversal: "ice", or None. It does not use ICE on loopback.
         host: its address.
         within: a command that runs it, such as ``ip netns exec NAME``.
 
     Returns:
-        What it heard from the first packet on, at 8000 Hz.
+        What it received from the first packet on, at 8000 Hz.
 
     Raises:
-        BaresipFailed: no call came about.
+        BaresipFailed: there was no call.
     """
     write_wav(directory / "tone.wav", sine(TONE_FREQUENCY, 8000, 30, level=TONE_LEVEL), 8000)
     (directory / "accounts").write_text(

@@ -1,4 +1,4 @@
-"""What the tests with other programs share: ports of their own, and what is said to baresip."""
+"""Helpers of the tests with other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAID = sine(1200, RATE, 1, level=-12)
 
 @pytest.fixture
 async def phone() -> AsyncIterator[Phone]:
-    """Without an account: it takes calls from anyone."""
+    """A phone without an account, which accepts calls from anyone."""
     async with open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone:
         yield phone
 
@@ -35,7 +35,7 @@ def baresip_installed() -> None:
 
 
 def assert_heard(pcm: NDArray[np.int16]) -> None:
-    """The other end heard what we said; half a second out of it is measured."""
+    """Assert that the other end received our tone; half a second of it is measured."""
     heard = sounding(pcm, RATE)
     assert_tone(heard[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12)
 

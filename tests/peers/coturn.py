@@ -28,7 +28,7 @@ def running(directory: Path, host: str, within: Sequence[str] = ()) -> Iterator[
         within: a command that runs it, such as ``ip netns exec NAME``.
 
     Raises:
-        RuntimeError: it did not start; the text is its own.
+        RuntimeError: it did not start; the message is its own output.
     """
     command = [*within, "turnserver", "-n", "--stun-only", "-L", host, "-p", str(PORT)]
     command += ["--no-tls", "--no-dtls", "--no-cli", "--log-file", "stdout"]

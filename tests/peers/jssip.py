@@ -1,6 +1,6 @@
 """JsSIP in Chromium at the other end: WebRTC, over a SIP proxy's WebSocket.
 
-The page says a tone of 700 Hz. It is built from page/app.js by ``tools/setup.sh peers``.
+The page sends a tone of 700 Hz. It is built from page/app.js by ``tools/setup.sh peers``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from spech.testing.asterisk import cache
 
-#: Frequency of the tone that the page says, in Hz.
+#: Frequency of the tone that the page sends, in Hz.
 TONE_FREQUENCY = 700.0
 
 _PATIENCE = 30.0
@@ -42,7 +42,7 @@ def bundle() -> Path:
 
 
 def why_not() -> str | None:
-    """What is missing to run it, None when nothing is."""
+    """What is missing to run it, None if nothing is missing."""
     if shutil.which("chromium") is None:
         return "chromium is not installed; `make test-peers` installs it"
     if not bundle().exists():
@@ -51,11 +51,11 @@ def why_not() -> str | None:
 
 
 class PageFailed(Exception):
-    """The page's script raised an exception, or what was waited for did not happen."""
+    """The page's script raised an exception, or an expected condition did not become true."""
 
 
 class Page:
-    """The page, which evaluates JavaScript for us."""
+    """The page, which evaluates JavaScript."""
 
     def __init__(self, connection: WebSocketConnection) -> None:
         self._connection = connection
@@ -64,7 +64,7 @@ class Page:
         """The value of an expression; promises are awaited.
 
         Raises:
-            PageFailed: it raised an exception; the text is the page's.
+            PageFailed: it raised an exception; the message is the page's.
         """
         await self._connection.send_message(script)
         answer = json.loads(await self._connection.get_message())
@@ -76,7 +76,7 @@ class Page:
         """Wait until an expression is true.
 
         Raises:
-            PageFailed: it is not true within thirty seconds; the text has the page's log.
+            PageFailed: it is not true within thirty seconds; the message has the page's log.
         """
         with trio.move_on_after(_PATIENCE):
             while not await self.evaluate(f"Boolean({condition})"):  # noqa: ASYNC110
@@ -99,13 +99,13 @@ class Page:
         await self.until(f"hears({json.dumps(frequencies)})")
 
     async def hear_nothing(self) -> None:
-        """Wait until nothing is heard."""
+        """Wait until it receives silence."""
         await self.until("peaks(1).level < -75")
 
 
 @asynccontextmanager
 async def running(directory: Path, *switches: str) -> AsyncIterator[Page]:
-    """Open the page in a Chromium of its own while the block runs.
+    """Open the page in a separate Chromium while the block runs.
 
     Args:
         directory: where the page and the browser's profile go.

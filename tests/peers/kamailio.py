@@ -84,7 +84,7 @@ event_route[xhttp:request] {{
 }}
 """
 
-#: Topology hiding puts names of its own in Contact and Via; each nonce serves for a second, with a
+#: Topology hiding replaces the names in Contact and Via; each nonce is valid for a second, with a
 #: growing count.
 _STRICT_MODULES = """
 loadmodule "auth.so"
@@ -107,7 +107,7 @@ _STRICT_ROUTE = """
     }}
 """
 
-#: With rtpengine, the user that a request goes to tells the encryption of that leg.
+#: With rtpengine, the target user determines the encryption of that leg.
 _RELAY_MODULES = """
 loadmodule "sdpops.so"
 loadmodule "rtpengine.so"
@@ -162,7 +162,7 @@ def running(
     another user is plain.
 
     Raises:
-        RuntimeError: it did not start; the text is its own.
+        RuntimeError: it did not start; the message is its own output.
     """
     config, log = directory / "kamailio.cfg", directory / "kamailio.log"
     modules = [_STRICT_MODULES] if password is not None else []

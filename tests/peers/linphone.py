@@ -1,4 +1,4 @@
-"""linphone at the other end, without a sound card: it says a tone and keeps what it hears."""
+"""linphone at the other end, without a sound card: it sends a tone and records what it receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spech.testing.audio import read_wav, sine, write_wav
 
-#: Frequency of the tone that it says, in Hz, and its level in dBFS.
+#: Frequency of the tone that it sends, in Hz, and its level in dBFS.
 TONE_FREQUENCY = 500.0
 TONE_LEVEL = -18.0
 
@@ -46,17 +46,17 @@ async def run(
     dial: str | None = None,
     encryption: str = "none",
 ) -> NDArray[np.int16]:
-    """Run linphone for some seconds; it calls ``dial``, or answers what comes in.
+    """Run linphone for some seconds; it calls ``dial``, or answers incoming calls.
 
     Args:
         directory: where its files go; one of its own for each run.
         port: of SIP; RTP takes the next but one.
-        seconds: how long it stays; then it hangs up and ends.
+        seconds: how long it runs; then it hangs up and exits.
         dial: the SIP URI to call.
-        encryption: its word for it: "none", "srtp" or "dtls".
+        encryption: in its terms: "none", "srtp" or "dtls".
 
     Returns:
-        What it heard, at 8000 Hz.
+        What it received, at 8000 Hz.
     """
     (directory / ".local/share/linphone").mkdir(parents=True)
     write_wav(directory / "tone.wav", sine(TONE_FREQUENCY, 8000, 60, level=TONE_LEVEL), 8000)

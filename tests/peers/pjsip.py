@@ -1,6 +1,6 @@
-"""PJSIP at the other end: pjsua2 in a process and an environment of its own.
+"""PJSIP at the other end: pjsua2 in a separate process and environment.
 
-It says a tone of 600 Hz, answers every call and follows every transfer.
+It sends a tone of 600 Hz, answers every call and follows every transfer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spech.testing.asterisk import cache
 from spech.testing.audio import read_wav, sine, write_wav
 
-#: Frequency of the tone that it says, in Hz.
+#: Frequency of the tone that it sends, in Hz.
 TONE_FREQUENCY = 600.0
 
 _AGENT = Path(__file__).with_name("pjsua_agent.py")
@@ -37,7 +37,7 @@ class Pjsip:
     """A running PJSIP.
 
     Attributes:
-        events: what it told, in order.
+        events: its events, in order.
         printed: every line of its output.
     """
 
@@ -51,13 +51,13 @@ class Pjsip:
         self._recordings = 0
 
     async def read(self) -> None:
-        """Take its events until it ends."""
+        """Collect its events until it exits."""
         assert self._process.stdout is not None
         text = b""
         async for some in self._process.stdout:
             *lines, text = (text + some).split(b"\n")
             self.printed += lines
-            # PJSIP writes some lines of its log before it can be silenced.
+            # PJSIP prints some log lines before they can be disabled.
             self.events += [json.loads(line) for line in lines if line.startswith(b"{")]
             self._news.set()
             self._news = trio.Event()
@@ -68,10 +68,10 @@ class Pjsip:
         await self._process.stdin.send_all(json.dumps([command, *arguments]).encode() + b"\n")
 
     async def until(self, test: Callable[[dict[str, Any]], bool], since: int = 0) -> None:
-        """Wait for an event. ``since`` is how many events to pass over.
+        """Wait for an event. ``since`` is the number of events to skip.
 
         Raises:
-            TimeoutError: it does not come within twenty seconds; the text lists what came.
+            TimeoutError: there is none within twenty seconds; the message lists the events.
         """
         with trio.move_on_after(_PATIENCE):
             while not any(test(event) for event in self.events[since:]):
@@ -94,7 +94,7 @@ class Pjsip:
         return "".join(e["digit"] for e in self.events if e["event"] == "digit")
 
     async def heard(self, seconds: float) -> tuple[NDArray[np.int16], int]:
-        """What it hears in the newest call in the next seconds, and the rate in Hz."""
+        """What it receives in the newest call in the next seconds, and the rate in Hz."""
         self._recordings += 1
         path = self._directory / f"heard-{self._recordings}.wav"
         since = len(self.events)
@@ -103,7 +103,7 @@ class Pjsip:
         await self.do("stop")
         await self.until(lambda event: event["event"] == "stopped", since)
         with trio.fail_after(_PATIENCE):
-            while True:  # PJSIP's conference completes the file a little later.
+            while True:  # PJSIP's conference bridge completes the file a little later.
                 try:
                     sound, rate = read_wav(path)
                 except (wave.Error, EOFError):

@@ -1,6 +1,6 @@
 """A telephone on PJSIP (pjsua2), driven by commands in JSON on standard input, a line each.
 
-Runs under the interpreter of an environment of its own, which has ``pjsua2`` and no Spech; see
+Runs under the interpreter of a separate environment, which has ``pjsua2`` and no Spech; see
 ``pjsip.py`` for the other side. Events go to standard output, a line each. There is one call at a
 time, and those that a transfer makes.
 """
@@ -35,7 +35,7 @@ class Call(pj.Call):
             self.account.calls.remove(self)
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
-        info = self.getInfo()  # Its parts live no longer than it does.
+        info = self.getInfo()  # Its parts do not outlive it.
         for number, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO:
                 status = media.status

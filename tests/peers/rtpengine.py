@@ -36,7 +36,7 @@ def running(
         host: its address.
 
     Raises:
-        RuntimeError: it did not start; the text is its own.
+        RuntimeError: it did not start; the message is its own output.
     """
     command = ["rtpengine", "--config-file=none", "--table=-1", "--foreground", "--log-stderr"]
     command += [f"--interface={host}", f"--listen-ng={host}:{port}", "--num-threads=2"]
@@ -56,7 +56,7 @@ def running(
 
 
 def _await_start(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
-    """Ping it until it answers."""
+    """Ping it until it responds."""
     give_up = time.monotonic() + _START_SECONDS
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         control.connect((host, port))

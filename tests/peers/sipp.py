@@ -4,7 +4,7 @@
         nursery.start_soon(run, caller(seconds=2), tmp_path, 33900, f"127.0.0.1:{port}")
         ...answer the call...
 
-SIPp checks the other side's messages against its scenario; what does not fit fails the run.
+SIPp checks the other side's messages against its scenario; an unexpected one fails the run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SECONDS = 30
 
 
 class SippFailed(Exception):
-    """A call did not go as its scenario says; the text is SIPp's own."""
+    """A call did not follow its scenario; the message is SIPp's own output."""
 
 
 def available() -> bool:
@@ -58,7 +58,7 @@ a=ptime:20
 def caller(*, seconds: float, tone: bool = True, remote_ends: bool = False) -> str:
     """A scenario: call, play :data:`TONE_FREQUENCY` for ``seconds``, hang up.
 
-    With ``remote_ends`` it waits for the other side's BYE in place of sending its own.
+    With ``remote_ends`` it waits for the other side's BYE instead of sending its own.
     """
     port = "[rtpstream_audio_port]" if tone else "[media_port]"
     play = '<nop><action><exec rtp_stream="tone.ul,-1,0,PCMU/8000"/></action></nop>' if tone else ""
@@ -127,11 +127,11 @@ async def run(
         port: of SIP; RTP goes to ``port + 2``. Both on 127.0.0.1.
         target: ``host:port`` to call, or None to wait for calls.
         service: user part of the called address.
-        calls: how many calls in all, at most as many at once.
+        calls: how many calls in total; as many may be up at once.
         rate: new calls per second.
 
     Raises:
-        SippFailed: at least one call did not go as written.
+        SippFailed: at least one call did not follow the scenario.
     """
     (directory / "scenario.xml").write_text(scenario)
     (directory / "tone.ul").write_bytes(_mu_law_tone())

@@ -1,8 +1,8 @@
-"""Speech over a bad line: the same packets, at the same times, into baresip and into our engine.
+"""Speech over a bad network: baresip and our engine get the same packets at the same times.
 
-baresip has its jitter buffer as it comes and its concealment switched on. What is scored is what it
-decodes, before its player; its delay is measured by the echo of what it plays. Ours runs in virtual
-time over the packets as the relay let them go.
+baresip has its default jitter buffer, and its concealment is switched on. Its decoded sound before
+the player is scored; its delay is measured by an echo of what it plays. Our engine runs in virtual
+time over the packets as the relay forwarded them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SAMPLES = 160
 TICK = 0.02
 PORT = ports.reserve(24)
 LINE = Network(loss=0.05, jitter=0.04)
-#: Of the Harvard lists (IEEE 1969), two sentences in each of the parts that are scored.
+#: From the Harvard lists (IEEE 1969), two sentences in each scored part.
 PARTS = (
     "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background.",
     "It's easy to tell the depth of a well. These days a chicken leg is a rare dish.",
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("baresip_installed")
 
 
 def respond(request: bytes, *more: str) -> bytes:
-    """200, by hand."""
+    """A 200, written by hand."""
     lines = request.decode().split("\r\n")
     told = [line for line in lines if line.startswith(("Via:", "From:", "Call-ID:", "CSeq:"))]
     told += [line.replace(";tag=line", "") + ";tag=line" for line in lines if line[:3] == "To:"]
@@ -52,7 +52,7 @@ def respond(request: bytes, *more: str) -> bytes:
 
 
 async def answer(sip: trio.socket.SocketType, media_port: int) -> tuple[str, int]:
-    """Take the call on PCMU, and return where it wants its sound."""
+    """Answer the call with PCMU, and return its media address."""
     invite, caller = await sip.recvfrom(65535)
     body = (
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -67,7 +67,7 @@ async def answer(sip: trio.socket.SocketType, media_port: int) -> tuple[str, int
 
 
 async def into_baresip(folder: Path, said: Sound, seed: int) -> tuple[Relay, Sound, Sound, float]:
-    """What the line did, what baresip decoded, what it played, and how late that began."""
+    """The network's actions, what baresip decoded and played, and when that began."""
     encode = codecs.create("PCMU").encode
     decode = codecs.create("PCMU").decode
     heard: list[Sound] = []
@@ -128,7 +128,7 @@ def into_ours(relay: Relay, ticks: int) -> Sound:
 
 
 def score(said: Sound, heard: Sound, at: int, length: int) -> tuple[float, float]:
-    """PESQ (ITU-T P.862) of a part, and how much later it was heard: seconds."""
+    """PESQ (ITU-T P.862) of a part, and its delay in seconds."""
     part = said[at : at + length]
     around = np.pad(heard, (0, length))[at : at + length + RATE].astype(np.float64)
     size = len(part) + len(around)

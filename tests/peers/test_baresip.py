@@ -46,7 +46,7 @@ async def test_a_call_from_baresip_has_sound_in_both_directions(
                 await call.ended()
     assert call.ended_by == "remote"
     assert_heard(there[0])
-    # Its RTCP begins with APP, and ends with a BYE that is no compound.
+    # Its RTCP begins with APP, and ends with a BYE that is not a compound.
     assert call.statistics.dropped_invalid == 0
     assert not [record for record in caplog.records if "dropped" in record.getMessage()]
 
@@ -89,7 +89,7 @@ async def test_each_side_sends_packets_of_the_length_that_the_other_requests(
                     await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID)
                     await talk(port, SAID, 1.5)
     counted = call.statistics
-    # Eight octets in a millisecond of PCMU. What it sends first may be shorter.
+    # Eight octets in a millisecond of PCMU. Its first packet may be shorter.
     assert counted.sent_octets / counted.sent == 8 * theirs
     assert counted.received_octets / counted.received == pytest.approx(8 * ours, rel=0.02)
     assert_heard(there[0])

@@ -53,7 +53,7 @@ async def open_bob(stack: AsyncExitStack, codec: str, *, ice: bool | None = None
 
 
 async def converse(call: Call, page: jssip.Page) -> None:
-    """Sound both ways, digits both ways, hold from both sides; then the page hangs up."""
+    """Sound, digits and hold in both directions; then the page hangs up."""
     with call.open_audio(RATE) as port:
         async with trio.open_nursery() as nursery:
 
@@ -119,7 +119,7 @@ async def test_a_call_to_a_page(page: jssip.Page, codec: str) -> None:
 
 
 async def test_a_call_from_a_page_that_hides_its_addresses(proxy: None, tmp_path: Path) -> None:
-    """Its offer has ``c=0.0.0.0``, port 9 and a candidate ``.local``: no hold, and ICE finds it."""
+    """Its offer has ``c=0.0.0.0``, port 9 and a ``.local`` candidate: it is not a hold."""
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(jssip.running(tmp_path))

@@ -1,4 +1,4 @@
-"""Through a proxy that records its route, by any transport: Kamailio."""
+"""Calls through a record-routing proxy, Kamailio, over any transport."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_call_crosses_transports(ours: str, theirs: str) -> None:
 
 
 def requests(call: Call, method: str) -> list[Request]:
-    """Those that we sent, repetitions included."""
+    """Those that we sent, including retransmissions."""
     sent = [parse(entry.data) for entry in call.timeline if entry.sent]
     return [one for one in sent if isinstance(one, Request) and one.method == method]
 
@@ -96,7 +96,7 @@ def requests(call: Call, method: str) -> list[Request]:
 @pytest.mark.usefixtures("strict_proxy")
 @pytest.mark.parametrize(("ours", "theirs"), [("udp", "udp"), ("udp", "tcp"), ("tcp", "udp")])
 async def test_both_ends_authenticate_each_request(ours: str, theirs: str) -> None:
-    """Nonces grow old within the call, and neither end sees the other one's address."""
+    """Nonces expire within the call, and neither end sees the other one's address."""
     answered: list[Call] = []
 
     async def answer(arrivals: AsyncIterator[IncomingCall]) -> None:
@@ -118,7 +118,7 @@ async def test_both_ends_authenticate_each_request(ours: str, theirs: str) -> No
             await call.answered(timeout=5)
             await until(lambda: answered and session_of(answered[0]).is_up)
             (there,) = answered
-            await trio.sleep(2.1)  # A nonce lives in whole seconds.
+            await trio.sleep(2.1)  # The lifetime of a nonce is in whole seconds.
             call.hold()
             await until(lambda: there.held)
             call.resume()
@@ -129,7 +129,7 @@ async def test_both_ends_authenticate_each_request(ours: str, theirs: str) -> No
             await until(lambda: call.ended_by == "remote")
     for one, count in ((call, 5), (there, 2)):
         invites = requests(one, "INVITE")
-        assert len(invites) >= count, one.ladder()  # On a slow machine a nonce ages more often.
+        assert len(invites) >= count, one.ladder()  # On a slow machine nonces expire more often.
         assert "Proxy-Authorization" in invites[-1].headers
     assert all("10.1.1.10" in str(bye.uri) for bye in requests(there, "BYE"))
     assert not requests(call, "BYE")
@@ -137,7 +137,7 @@ async def test_both_ends_authenticate_each_request(ours: str, theirs: str) -> No
 
 @pytest.mark.usefixtures("strict_proxy")
 async def test_an_attended_transfer_works_through_topology_hiding() -> None:
-    """By a Contact that leads nowhere but through the proxy, with credentials for the REFER too."""
+    """The Contact is only reachable through the proxy, and the REFER needs credentials as well."""
     calls: dict[str, list[Call]] = {"bob": [], "carol": []}
 
     async def serve(phone: Phone, name: str, nursery: trio.Nursery) -> None:

@@ -48,7 +48,7 @@ async def hear_each_other(call: Call, found: str | None) -> None:
 
 
 def assert_said(heard: NDArray[np.int16]) -> None:
-    """linphone heard what we said. It drops and repeats samples to follow its own clock."""
+    """linphone received our tone. It drops and repeats samples to follow its own clock."""
     sound = sounding(heard, RATE)
     assert_tone(
         sound[RATE // 2 : RATE], RATE, 1200, tolerance=2, level=-12, level_tolerance=3, purity=0.8

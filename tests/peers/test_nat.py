@@ -1,4 +1,4 @@
-"""Calls through a real NAT: Linux translates, in networks made for the test."""
+"""Calls through a real NAT: Linux, in network namespaces made for the test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def networks(request: pytest.FixtureRequest) -> Iterator[Networks]:
 
 
 class Meeting:
-    """Two programs, one in each network; the outer one is up first, and stays until the end."""
+    """Two programs, one in each network; the outer one starts first and ends last."""
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks
@@ -61,7 +61,7 @@ class Meeting:
                 outer.result()
 
     async def last(self) -> None:
-        """What the outer program calls when it is up: wait until the inner one is over."""
+        """Called by the outer program when it is ready: waits until the inner one ends."""
         self._ready.set()
         while not self._over.is_set():  # noqa: ASYNC110  # Another thread sets it.
             await trio.sleep(0.02)
@@ -78,7 +78,7 @@ async def echo(phone: Phone) -> None:
 def answering(
     meeting: Meeting, ice: bool | None, *, stun: bool = True
 ) -> Callable[[], Awaitable[None]]:
-    """A phone on the internet that echoes, beside a STUN server of ours."""
+    """A phone on the internet that echoes, next to our STUN server."""
 
     async def outside() -> None:
         async with (
@@ -101,7 +101,7 @@ async def hear_oneself(call: Call) -> None:
 @pytest.mark.parametrize(
     ("stun", "ours", "theirs"),
     [
-        (None, False, False),  # The far end learns where our sound comes from.
+        (None, False, False),  # The far end learns the source of our media.
         (STUN, False, False),
         (STUN, None, False),
         (STUN, None, True),
@@ -205,7 +205,7 @@ def test_baresip_calls_from_behind_a_nat_with_ice(
     meeting.run(partial(networks.run, "outside", outside), partial(trio.run, inside))
 
 
-# Version 1.0 knows no peer-reflexive candidates in this role, which a symmetric NAT would take.
+# Version 1.0 has no peer-reflexive candidates in this role, which a symmetric NAT needs.
 @pytest.mark.parametrize("networks", ["cone"], indirect=True)
 @pytest.mark.usefixtures("baresip_installed")
 def test_we_call_baresip_from_behind_a_nat_with_ice(networks: Networks, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_we_call_baresip_from_behind_a_nat_with_ice(networks: Networks, tmp_path
     async def inside() -> None:
         with trio.fail_after(20):
             async with open_phone(listen=(INSIDE, 5060), stun=STUN) as phone:
-                await trio.sleep(1)  # Until baresip is up.
+                await trio.sleep(1)  # Wait until baresip is ready.
                 async with phone.call(f"sip:baresip@{OUTSIDE}:5060") as call:
                     await call.answered(timeout=5)
                     await talk_with_baresip(call)

@@ -53,7 +53,7 @@ def address(phone: Phone, user: str = "spech") -> str:
 
 
 async def hear_each_other(call: Call, peer: pjsip.Pjsip) -> None:
-    """Both ends hear the other's tone."""
+    """Each end receives the other's tone."""
     with call.open_audio(RATE) as port:
         async with trio.open_nursery() as nursery:
 
@@ -63,7 +63,7 @@ async def hear_each_other(call: Call, peer: pjsip.Pjsip) -> None:
                     await trio.sleep(1)
 
             nursery.start_soon(speak)
-            # The tone of a vocoder is not clean enough for more than its frequency.
+            # The tone of a vocoder is only clean enough to check its frequency.
             await hear_tone(port, pjsip.TONE_FREQUENCY)
             heard, rate = await peer.heard(2)
             nursery.cancel_scope.cancel()
@@ -163,7 +163,7 @@ async def test_hold_from_both_sides(tmp_path: Path) -> None:
 
 
 async def say(phone: Phone, frequency: float) -> None:
-    """Take one call and say a tone until it ends."""
+    """Answer one call and send a tone until it ends."""
     async with (await anext(phone.incoming_calls())).answer() as call:
         with call.open_audio(RATE) as port:
             sound = sine(frequency, RATE, 0.02).tobytes()
@@ -172,7 +172,7 @@ async def say(phone: Phone, frequency: float) -> None:
 
 
 async def assert_it_hears(peer: pjsip.Pjsip, frequency: float) -> None:
-    """Its newest call brings this tone before long."""
+    """Its newest call receives this tone soon."""
     for attempt in range(6):
         heard, rate = await peer.heard(1)
         try:

@@ -1,4 +1,4 @@
-"""Calls through rtpengine, which decrypts one leg and encrypts the other one in another way."""
+"""Calls through rtpengine, which decrypts one leg and encrypts the other one differently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import PORTS, RATE
 PORT = ports.reserve()
 CONTROL_PORT = ports.reserve()
 MEDIA_PORTS = ports.reserve(rtpengine.MEDIA_PORTS)
-#: What the caller and the called one say.
+#: The tones of the caller and the callee.
 CALLER = sine(700, RATE, 1)
 CALLED = sine(1200, RATE, 1)
 PATIENCE = 60
@@ -46,7 +46,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 async def open_as(stack: AsyncExitStack, user: str) -> Phone:
-    """A phone whose legs have the encryption that its user is named after."""
+    """A phone whose user name selects the encryption of its leg."""
     account = Account(
         f"sip:{user}@127.0.0.1:{PORT}",
         encryption=POLICIES[user],
@@ -80,7 +80,7 @@ async def test_sound_digits_and_hold_work_between_two_encryptions(caller: str, c
 
 
 async def converse(call: Call, there: Call) -> None:
-    """Sound both ways, digits both ways, hold by either side."""
+    """Sound and digits in both directions, hold by either side."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(speak, call, CALLER)
         nursery.start_soon(speak, there, CALLED)
@@ -99,7 +99,7 @@ async def converse(call: Call, there: Call) -> None:
 
 
 async def hold(holder: Call, held: Call, frequency: float) -> None:
-    """Hold and resume: the holder hears nothing, and may still send."""
+    """Hold and resume: the holder receives nothing, and may still send."""
     holder.hold()
     await until(lambda: held.held)
     await trio.sleep(0.5)

@@ -1,6 +1,6 @@
-"""What SIPp does to us in `scenarios/`, and what we did: forks, races, extensions, challenges.
+"""SIPp runs `scenarios/` against us: forks, races, extensions, challenges.
 
-A scenario checks the messages that it takes; a test here looks at our side of the same call.
+A scenario checks the messages that it receives; a test here checks our side of the same call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def installed() -> None:
 
 @pytest.fixture
 async def phone() -> AsyncIterator[Phone]:
-    """It has an account at SIPp, which is no registrar."""
+    """A phone with an account at SIPp, which is not a registrar."""
     account = Account(f"sip:alice@127.0.0.1:{PORT}", password=PASSWORD, register=False)
     async with open_phone(account, listen=("127.0.0.1", 0), ports=PORTS) as phone:
         yield phone
@@ -73,7 +73,7 @@ def _text(scenario: str) -> str:
 
 
 def exchanged(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[SipMessage]:
-    """What we sent or received in a call, retransmissions left out."""
+    """What we sent or received in a call, without retransmissions."""
     datagrams = dict.fromkeys(
         entry.data
         for entry in endpoint_of(phone).agent.timeline.entries(call.call_id)
@@ -83,7 +83,7 @@ def exchanged(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[Si
 
 
 def messages(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[str]:
-    """The same in words: methods, and statuses with their methods."""
+    """The same as text: methods, and statuses with their methods."""
     return [
         one.method if isinstance(one, Request) else f"{one.status} {one.cseq.method}"
         for one in exchanged(phone, call, sent=sent)
@@ -91,7 +91,7 @@ def messages(phone: Phone, call: Call | IncomingCall, *, sent: bool) -> list[str
 
 
 def requests(phone: Phone, call: Call, method: str) -> list[Request]:
-    """The requests of that method which we sent in a call."""
+    """The requests of that method that we sent in a call."""
     sent = exchanged(phone, call, sent=True)
     return [one for one in sent if isinstance(one, Request) and one.method == method]
 
@@ -132,7 +132,7 @@ async def test_a_cancel_after_our_answer_changes_nothing(phone: Phone, tmp_path:
 
 
 async def test_reliable_provisional_responses_get_pracks(phone: Phone, tmp_path: Path) -> None:
-    """The answer comes with the first of them, and the 200 brings none."""
+    """The first of them has the answer, and the 200 has none."""
     async with called("rings_reliably", tmp_path), phone.call(TARGET) as call:
         while call.codec is None:
             await call.changed()
@@ -163,7 +163,7 @@ async def test_updates_are_handled_before_and_after_our_answer(
             await call.ended()
     answers = [one for one in messages(phone, call, sent=True) if one.endswith("UPDATE")]
     assert answers == ["500 UPDATE", *["200 UPDATE"] * 4]
-    # They hold us, and take us back.
+    # SIPp holds and resumes.
     assert "+ a=recvonly" in call.ladder()
     assert "+ a=sendrecv" in call.ladder()
 

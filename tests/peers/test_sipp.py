@@ -1,4 +1,4 @@
-"""SIPp calls us, and we call SIPp. It minds every message that its scenario does not name."""
+"""SIPp calls us, and we call SIPp. It rejects every message that its scenario does not list."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_we_hang_up_first(phone: Phone, tmp_path: Path) -> None:
 
 
 async def test_a_phone_that_takes_no_calls_refuses_with_480(phone: Phone, tmp_path: Path) -> None:
-    """Without anybody who takes calls, the caller hears 480."""
+    """If the program takes no calls, the caller gets 480."""
     target = "{}:{}".format(*phone.address)
     with pytest.raises(sipp.SippFailed, match="480"):
         await sipp.run(sipp.caller(seconds=1), tmp_path, PORT, target)
