@@ -1,4 +1,4 @@
-"""Speech, and the codecs that carry it."""
+"""Speech for tests of codecs, and helpers that encode and decode it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def speech() -> Callable[[int], Samples]:
     return _speech
 
 
-#: Of Debian's pocketsphinx-testdata, at 16 kHz: a reader of LibriVox (in the public domain), and
-#: others who say numbers and names of cards.
+#: From Debian's pocketsphinx-testdata, at 16 kHz: a reader of LibriVox (in the public domain), and
+#: other speakers with numbers and names of playing cards.
 RECORDINGS = Path("/usr/share/pocketsphinx/test/data")
 #: The level of speech in tests of listening: ITU-T P.800, in dB below overload.
 LEVEL = -26
@@ -59,13 +59,13 @@ def _at_level(sound: Samples, rate: int) -> Samples:
 
 @pytest.fixture
 def recorded() -> Callable[[int], Sequence[Samples]]:
-    """What people said, at a rate: eight recordings of three to ten seconds."""
+    """Recorded speech at a rate: eight recordings of three to ten seconds."""
     return _recorded
 
 
 @pytest.fixture
 def carry() -> Carry:
-    """Encode in packets, and decode what is not lost."""
+    """Encode in packets, and decode those that are not lost."""
 
     def carry(
         codec: Codec,

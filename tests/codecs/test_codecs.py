@@ -41,7 +41,7 @@ def test_the_list_describes_the_codecs_correctly() -> None:
         size = codec.packet_samples(20)
         starts = range(0, len(sound) - size + 1, size)
         payloads = [codec.encode(sound[at : at + size]) for at in starts]
-        # Where it varies, a tone is not the average.
+        # For variable bitrates, a tone is not the average.
         seconds = len(starts) * size / codec.rate
         assert sum(map(len, payloads)) * 8 == pytest.approx(info.bitrate * seconds, rel=0.2)
 

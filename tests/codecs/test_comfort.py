@@ -1,4 +1,4 @@
-"""Comfort noise (RFC 3389): our own both ways, and against FFmpeg's."""
+"""Comfort noise (RFC 3389): our encoder and decoder, and compatibility with FFmpeg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = [(8000, 8000), (16000, 16000), (22050, 22050), (44100, 44100), (48000, 4
 
 
 def noise(rate: int, seconds: float, pole: float, level: float) -> Samples:
-    """White noise through one pole: with more low tones above 0, with more high ones below."""
+    """White noise through a one-pole filter: low-pass above 0, high-pass below."""
     white = np.random.default_rng(3389).normal(0, 1, round(rate * seconds) + 200)
     kernel = pole ** np.arange(200)
     coloured = np.convolve(white, kernel)[200 : len(white)]
@@ -38,7 +38,7 @@ def make(payload: bytes, rate: int, clock_rate: int, seconds: float = 4) -> Samp
 
 
 def tilt(sound: Samples) -> float:
-    """The correlation of neighbours: near 1 where low tones prevail."""
+    """The correlation of neighboring samples: near 1 if low frequencies dominate."""
     values = sound.astype(np.float64)
     return float(values[1:] @ values[:-1] / (values @ values))
 
@@ -88,7 +88,7 @@ def test_comfort_noise_of_silence_is_silent() -> None:
 def test_any_payload_makes_noise(payload: bytes) -> None:
     heard = make(payload, 8000, 8000)
     assert len(heard) == 32000
-    # The level is what is said, however odd the colour is.
+    # The level is the described one, however odd the spectrum.
     if payload[:1] == b"\x1e":
         assert dbfs(heard) == pytest.approx(-30, abs=6)
 

@@ -1,4 +1,4 @@
-"""Gaps in a tone: what is invented has its pitch, no step at either end, and an end."""
+"""Gaps in a tone: the concealment has its pitch, no step at either end, and fades."""
 
 from __future__ import annotations
 

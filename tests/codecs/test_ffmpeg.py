@@ -66,7 +66,7 @@ def pcm(frames: Iterable[av.AudioFrame]) -> Samples:
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_ffmpeg_decodes_our_payloads(name: str, speech: Speech, carry: Carry) -> None:
-    """And hears what our own decoder hears."""
+    """Its output equals that of our decoder."""
     codec = need(name)
     decoder = context(*DECODERS[name], "r")
     said = speech(codec.rate)

@@ -1,4 +1,4 @@
-"""G.711 against the values of ITU-T G.711 and against FFmpeg, which is somebody else's decoder."""
+"""G.711 against the values of ITU-T G.711 and against FFmpeg's decoder."""
 
 from __future__ import annotations
 

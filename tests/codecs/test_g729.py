@@ -1,4 +1,4 @@
-"""Annex B: pauses that the far end describes in two bytes."""
+"""Annex B: silence descriptions of two bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not g729.LIBRARY.available, reason="libbcg729-0 
 
 
 def with_pauses(sound: Samples) -> list[bytes]:
-    """Frames of 10 ms from an encoder that uses Annex B: 10 bytes, 2, or none."""
+    """Frames of 10 ms from an encoder with Annex B: 10 bytes, 2, or none."""
     encoder = LibraryState(g729._make_encoder(1), g729._destroy_encoder)
     payload, size = ctypes.create_string_buffer(10), ctypes.c_uint8()
     frames = []
@@ -36,13 +36,13 @@ def background(level: float) -> Samples:
 @pytest.mark.parametrize("level", [-60, -50, -40])
 def test_a_pause_is_filled_with_noise_at_the_far_ends_level(level: float) -> None:
     frames = with_pauses(background(level))
-    # Its detector takes a second to know that this is no speech.
+    # Its detector needs a second to detect that this is not speech.
     assert sum(len(frame) in (0, 2) for frame in frames[300:]) > 200
     codec = G729Codec()
     heard = [codec.decode(frame) if frame else codec.conceal(80) for frame in frames]
     noise = np.concatenate(heard[300:])
     assert dbfs(noise) == pytest.approx(level, abs=2)
-    # It is a noise, and no frame is heard twice.
+    # It is noise, and no frame is repeated.
     assert len({frame.tobytes() for frame in heard[300:]}) == len(heard[300:])
 
 
@@ -57,7 +57,7 @@ def test_a_pause_may_begin_in_a_packet() -> None:
 
 
 def test_annex_b_is_not_used_if_the_offer_forbids_it() -> None:
-    """RFC 7261 section 3; what is sent never has pauses."""
+    """RFC 7261 section 3. Without the option, no pauses are sent."""
     codec = G729Codec()
     assert codec.fmtp is None
     for offered in (None, "annexb=yes", "", "annexa=yes"):
@@ -68,7 +68,7 @@ def test_annex_b_is_not_used_if_the_offer_forbids_it() -> None:
 
 
 def test_pauses_are_described_if_wanted_and_allowed() -> None:
-    """RFC 3551 section 4.5.6: sound first, one description behind it, or that alone."""
+    """RFC 3551 section 4.5.6: sound frames, then one description, or only a description."""
     room = background(-55)
     sizes = {}
     for fmtp in (None, "annexb=yes", "annexb=no"):
@@ -86,7 +86,7 @@ def test_pauses_are_described_if_wanted_and_allowed() -> None:
     assert set(sizes[None]) <= {0, 2, 10, 12, 20}
     late = sizes[None][200:]
     assert late.count(0) > 0.7 * len(late)
-    # Even a noise that never changes is described every two seconds.
+    # Even constant noise is described every two seconds.
     silent = 0
     for size in late:
         silent = 0 if size else silent + 1

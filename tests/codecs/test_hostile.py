@@ -1,4 +1,4 @@
-"""What a peer may send to the codecs that work frame by frame: nothing of it does any harm."""
+"""Hostile payloads for frame-based codecs do no harm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMED = [
 
 
 def attempt(codec: codecs.Codec, payload: bytes) -> bool:
-    """Whether it was taken; if so, for no more than 210 ms of sound."""
+    """Whether it was accepted; if so, for at most 210 ms of sound."""
     try:
         sound = codec.decode(payload)
     except RemoteProtocolError:
@@ -44,12 +44,12 @@ def test_random_payloads_do_no_harm(name: str, speech: Speech) -> None:
             assert len(codec.conceal(size)) == size
             payload = codec.encode(said[:size])
             assert attempt(codec, payload)
-    assert taken or name == "GSM"  # which has a signature in each frame
+    assert taken or name == "GSM"  # GSM frames have a signature
 
 
 @pytest.mark.parametrize("name", FRAMED)
 def test_corrupted_frames_do_no_harm(name: str, speech: Speech) -> None:
-    """Bits that are wrong, frames cut off, and things behind them."""
+    """Wrong bits, truncated frames, and trailing bytes."""
     codec = codecs.create(name)
     chance = random.Random(name)
     size = codec.packet_samples(40)

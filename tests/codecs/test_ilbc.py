@@ -1,4 +1,4 @@
-"""iLBC: our encoder in FFmpeg's decoder, ours beside it, modes, and sounds that are no speech."""
+"""iLBC: our encoder with both decoders, modes, and sounds that are not speech."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decode(payloads: list[bytes]) -> Samples:
 
 
 def ffmpeg(mode: int, payloads: list[bytes]) -> Samples:
-    """What FFmpeg's decoder makes of a file of these (RFC 3952 section 6 says how it begins)."""
+    """These frames, decoded by FFmpeg from a file (RFC 3952 section 6 has the header)."""
     file = io.BytesIO(b"#!iLBC%d\n" % mode + b"".join(payloads))
     with av.open(file, format="ilbc") as container:
         return np.concatenate(
@@ -58,7 +58,7 @@ def ffmpeg(mode: int, payloads: list[bytes]) -> Samples:
 
 
 def high_passed(sound: Samples) -> Samples:
-    """As the codec filters by intention, before encoding and after decoding."""
+    """Apply the codec's own filters, which are used before encoding and after decoding."""
     parts = sound[: len(sound) // 80 * 80].astype(np.float64).reshape(-1, 80)
     before, after = filters.HighPass(INPUT_FILTER), filters.HighPass(OUTPUT_FILTER)
     filtered = np.concatenate([after.process(before.process(part)) for part in parts])
@@ -70,9 +70,9 @@ def test_both_decoders_preserve_the_waveform(mode: int, speech: Speech) -> None:
     said = speech(8000)
     payloads = encode(mode, said)
     ours, theirs = decode(payloads), ffmpeg(mode, payloads)
-    # FFmpeg begins with line spectral frequencies of zero, where the mean belongs.
+    # FFmpeg starts with line spectral frequencies of zero instead of the mean.
     ours, theirs, said = (sound[1200:] for sound in (ours, theirs, said[: len(ours)]))
-    # It works with 16 bits, so that the two differ by rounding.
+    # It computes with 16 bits, so the two differ by rounding.
     assert signal_to_noise(ours, theirs, 8000) > 35
     for heard in (ours, theirs):
         assert signal_to_noise(high_passed(said)[800 : len(heard)], heard[800:], 8000) > 12
@@ -85,10 +85,10 @@ def test_non_speech_sounds_are_encoded_without_harm(mode: int, name: str) -> Non
     sound = SOUNDS[name].astype(np.int16)
     payloads = encode(mode, sound)
     ours, theirs = decode(payloads), ffmpeg(mode, payloads)
-    # Nothing is louder than it was, but for what a step or a click gets by the filters.
+    # Nothing gets louder, except that the filters amplify a step or a click.
     level = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2)))
     assert np.sqrt(np.mean(ours.astype(np.float64) ** 2)) < 1.1 * level + 2
-    # Only where FFmpeg clips inside the filter, and we behind it, is there a difference.
+    # The only difference is that FFmpeg clips within the filter and we after it.
     difference = ours[1600:].astype(np.float64) - theirs[1600:]
     assert np.sqrt(np.mean(difference**2)) < 0.05 * level + 2
 
@@ -121,7 +121,7 @@ def test_a_packet_may_hold_several_frames(mode: int, speech: Speech) -> None:
 def test_the_lower_bitrate_is_negotiated(
     ours: str, theirs: str | None, both: int, speech: Speech
 ) -> None:
-    """And the length of a packet follows; RFC 3952 section 5."""
+    """The packet length follows (RFC 3952 section 5)."""
     codec = codecs.create(ours)
     assert codec.fmtp == f"mode={ours[-2:]}"
     assert codec.answer(theirs) == f"mode={both}"
@@ -154,7 +154,7 @@ def test_payloads_of_other_lengths_are_refused(length: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_empty_frame_is_concealed(mode: int, speech: Speech) -> None:
-    """Its last bit is set, or it has no place for the start state (RFC 3951 sections 3.8, 4.5)."""
+    """Its last bit is set, or its start state is invalid (RFC 3951 sections 3.8, 4.5)."""
     codec = codecs.create(f"iLBC/{mode}")
     heard = [codec.decode(payload) for payload in encode(mode, speech(8000)[4000:8000])]
     size = LAYOUTS[mode].bytes

@@ -1,4 +1,4 @@
-"""Opus beyond sound that goes in and comes out: what SDP asks for, loss, redundancy, nonsense."""
+"""Opus: parameters in SDP, loss, redundancy and invalid payloads."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_packets_longer_than_120_ms_are_refused() -> None:
     codec = OpusCodec()
     assert codec.packet_samples(200) == 5760
     assert len(codec.decode(codec.encode(np.zeros(5760, np.int16)))) == 5760
-    # 48 frames of 2.5 ms are 120 ms; 49 are none (RFC 6716 section 3.2.5, [R5]).
+    # 48 frames of 2.5 ms are 120 ms; 49 are invalid (RFC 6716 section 3.2.5, [R5]).
     assert len(codec.decode(bytes([0x83, 48]))) == 5760
     with pytest.raises(RemoteProtocolError):
         codec.decode(bytes([0x83, 49]))

@@ -1,4 +1,4 @@
-"""The codec of one's own in docs/media.md, installed as it says there, in a call."""
+"""The custom codec in docs/media.md, installed as described there, in a call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORTS = PortRange(39_000, 39_039)
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What pip would leave of the package: its module, and its entry points."""
+    """Install the package as pip does: its module and its entry points."""
     blocks = dict(re.findall(r"^```(python|toml)\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S))
     ((group, entries),) = tomllib.loads(blocks["toml"])["project"]["entry-points"].items()
     ((name, target),) = entries.items()
@@ -61,5 +61,5 @@ async def test_the_documented_codec_works_in_a_call(autojump_clock: trio.testing
             with call.open_audio(8000) as port:
                 heard = await talk(port, sine(700, 8000, 1, level=-18), 1.5)
         nursery.cancel_scope.cancel()
-    # Alice speaks 6 dB louder; eight bits leave some 30 dB beside such a tone.
+    # Alice sends 6 dB louder; eight bits give about 30 dB of signal-to-noise ratio for such a tone.
     assert_tone(heard[-4000:], 8000, 700, level=-12, level_tolerance=0.5, purity=0.99)

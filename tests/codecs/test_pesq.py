@@ -1,8 +1,8 @@
-"""What listeners would say of each codec: PESQ of recorded speech, beside published figures.
+"""PESQ of recorded speech for each codec, compared with published scores.
 
-PESQ (ITU-T P.862) compares what went in with what came out, and is mapped to the scale of opinions,
-1 to 4.5, for telephone bandwidth by P.862.1 and for wideband by P.862.2. It was made to agree with
-listeners about recorded speech; of a synthesiser's it thinks so little that G.729 has 2.3 there.
+PESQ (ITU-T P.862) compares input and output, and is mapped to the MOS scale, 1 to 4.5, by P.862.1
+for telephone bandwidth and by P.862.2 for wideband. It was designed for recorded speech; for
+synthesized speech its scores are too low (2.3 for G.729).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Recorded = Callable[[int], Sequence[Samples]]
 Carry = Callable[..., Samples]
 
 #: MOS of G.107 annex B for the Ie of G.113 appendix I: 0 for G.711 and 20 for GSM 06.10; of G.107.1
-#: for the 13 that appendix IV has for G.722 at 64 kbit/s. Opus: G.107.2 for the 16.8 of Al-Ahmadi,
+#: for the 13 of appendix IV for G.722 at 64 kbit/s. Opus: G.107.2 for the 16.8 of Al-Ahmadi,
 #: Pocta and Melvin (ISSC 2019, 31 kbit/s).
 G711, GSM, G722, OPUS = 4.41, 3.74, 4.33, 4.29
 #: Sun and Ifeachor: Voice quality prediction models and their application in VoIP networks (IEEE
@@ -39,19 +39,19 @@ PUBLISHED = {
     "G729": G729,
     "GSM": GSM,
     "iLBC/20": ILBC,
-    # Nothing is published for 13.33 kbit/s but that it is better than G.729 A.
+    # For 13.33 kbit/s it is only published that it is better than G.729 A.
     "iLBC/30": G729,
-    # Nor for Speex: AMR is CELP of much the same bitrate, and wider bands shall not be worse.
+    # For Speex nothing is: AMR is CELP at a similar bitrate; wider bands must not be worse.
     "speex/8000": AMR,
     "speex/16000": AMR,
     "speex/32000": AMR,
 }
-#: What PESQ says of a codec depends on who speaks: of our eight recordings, by 0.1 either way.
+#: PESQ depends on the speaker: by ±0.1 among our eight recordings.
 TALKERS = 0.1
 
 
 def opinion(said: Sequence[Samples], heard: Sequence[Samples], rate: int) -> float:
-    """The mean of all recordings; wideband where the codec has it."""
+    """The mean of all recordings; wideband if the codec supports it."""
     to, mode = (8000, "nb") if rate == 8000 else (16000, "wb")
     scores = []
     for one, other in zip(said, heard, strict=True):
@@ -76,7 +76,7 @@ def test_pesq_of_each_codec_matches_published_scores(
 def test_pesq_of_our_ilbc_in_ffmpegs_decoder(
     mode: int, published: float, recorded: Recorded
 ) -> None:
-    """FFmpeg's, which reads files (RFC 3952 section 6 says how they begin)."""
+    """FFmpeg reads files (RFC 3952 section 6 has the header)."""
     said = recorded(8000)
     heard = []
     for sound in said:

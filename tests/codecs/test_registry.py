@@ -1,4 +1,4 @@
-"""Codecs that other packages bring, and libraries that are not there."""
+"""Codecs of other packages, and missing libraries."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_codec_from_another_package_is_registered(
     assert codecs.describe()[-1] == lacking.info
     made = codecs.create("Quiet")
     assert made.encode(np.array([200], np.int16)) == b"\x64\0"
-    # What it does not say for itself is as usual.
+    # Missing attributes have their defaults.
     assert (made.encoding, made.clock_rate, made.payload_type) == ("quiet", 16000, None)
     assert made.packet_samples(20) == 320
     assert not made.conceal(320).any()
@@ -79,7 +79,7 @@ def test_a_codec_from_another_package_is_registered(
     assert codecs.impairment("Quiet") == codecs.Impairment(10.0, 10.0, "wideband")
     with pytest.raises(CodecUnavailable, match="liblacking1"):
         codecs.create("lacking")
-    # One that cannot be loaded is reported, and takes nothing else with it.
+    # A codec that cannot be loaded is reported, and does not affect others.
     assert "someones_codecs:gone" in caplog.text
 
 

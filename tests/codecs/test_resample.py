@@ -1,4 +1,4 @@
-"""Resampling frame by frame: nothing is heard of where one frame ends and the next begins."""
+"""Resampling frame by frame: frame borders are inaudible."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pcm(phase: NDArray[np.float64]) -> Samples:
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), PAIRS)
 def test_a_sweep_is_resampled_equally_in_frames_and_at_once(from_rate: int, to_rate: int) -> None:
-    """From 100 Hz beyond what the lower rate can carry; the rounding of both may differ."""
+    """From 100 Hz to above the band of the lower rate; rounding may differ."""
     time = np.arange(SECONDS * from_rate) / from_rate
     highest = 0.6 * min(from_rate, to_rate)
     swept = pcm(2 * np.pi * (100 * time + (highest - 100) * time**2 / (2 * SECONDS)))
@@ -51,8 +51,8 @@ def test_a_sweep_is_resampled_equally_in_frames_and_at_once(from_rate: int, to_r
 def test_resampling_noise_is_faint_and_not_at_frame_borders(
     from_rate: int, to_rate: int, share: float
 ) -> None:
-    """A tone at a share of the lower rate, and what is left beside it at each place of a frame."""
-    # No multiple of 50 Hz, so that each frame cuts it elsewhere.
+    """A tone at a fraction of the lower rate, and the residual at each position of a frame."""
+    # Not a multiple of 50 Hz, so that frames have different phases.
     frequency = round(share * min(from_rate, to_rate)) + 7
     time = np.arange(SECONDS * from_rate) / from_rate
     heard = in_frames(pcm(2 * np.pi * frequency * time), from_rate, to_rate)

@@ -1,4 +1,4 @@
-"""What speech is like behind each codec.
+"""The quality of speech after each codec.
 
 The codecs that keep the waveform are judged by their signal-to-noise ratio, the others by STOI.
 """
@@ -17,10 +17,10 @@ from spech.testing.speech import intelligibility, signal_to_noise
 Speech = Callable[[int], Samples]
 Carry = Callable[..., Samples]
 
-#: Decibels that are left at least. Logarithmic PCM holds 37 dB over its whole range (G.711,
+#: The minimum signal-to-noise ratio in dB. Logarithmic PCM has 37 dB over its whole range (G.711,
 #: figure 1 of G.712); sub-band ADPCM has 6 bits for the lower band, 2 for the upper.
 WAVEFORM = {"PCMU": 35, "PCMA": 35, "G722": 20, "L16/8000": 90, "L16/44100": 90}
-#: STOI at least: above 0.9 is transparent to the intelligibility of clean speech.
+#: The minimum STOI: above 0.9 does not impair the intelligibility of clean speech.
 VOCODERS = {
     "opus": 0.95,
     "G729": 0.9,
@@ -60,7 +60,7 @@ def test_decoded_speech_is_intelligible(
 
 @pytest.mark.parametrize("name", codecs.names())
 def test_speech_is_intelligible_at_5_percent_loss(name: str, speech: Speech, carry: Carry) -> None:
-    """And concealment is better than the silence that a gap would be."""
+    """Concealment is better than silence in the gaps."""
     codec = codecs.create(name)
     said = speech(codec.rate)
     scores = []
@@ -77,7 +77,7 @@ def test_speech_is_intelligible_at_5_percent_loss(name: str, speech: Speech, car
 def test_other_packet_lengths_are_decoded(name: str, ptime: int, carry: Carry) -> None:
     codec = codecs.create(name)
     size = codec.packet_samples(ptime)
-    # Whole frames, of which none is longer than 20 ms, but for one mode of iLBC.
+    # Whole frames of at most 20 ms, except in one mode of iLBC.
     longest = 0.03 if name == "iLBC/30" else 0.02
     assert abs(size / codec.rate - ptime / 1000) < longest
     sound = np.zeros(size * 3, np.int16)

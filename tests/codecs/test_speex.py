@@ -1,4 +1,4 @@
-"""How Speex is packed (RFC 5574), bit by bit."""
+"""The format of Speex packets (RFC 5574), bit by bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not speex.LIBRARY.available, reason="libspeex1 i
 
 
 def packed(*bits: str) -> bytes:
-    """Bits as bytes, filled up as RFC 5574 section 3.3 says: a zero, then ones."""
+    """Bits as bytes, padded as in RFC 5574 section 3.3: a zero, then ones."""
     text = "".join(bits)
     text += ("0" + "1" * 7)[: -len(text) % 8]
     return int(text, 2).to_bytes(len(text) // 8, "big")
@@ -33,7 +33,7 @@ USER = "01101" + "0010" + "0" * 5 + "10101010" * 2
         ((SILENT, "1001", "0" * 32, "1001", "0" * 32, SILENT), 2),  # and of ultra-wideband
         ((MESSAGE, SILENT), 1),
         ((SILENT, USER, SILENT), 2),
-        ((SILENT, "01111", SILENT), 1),  # nothing counts behind a terminator
+        ((SILENT, "01111", SILENT), 1),  # bits after a terminator are ignored
     ],
 )
 @pytest.mark.parametrize("rate", [8000, 16000, 32000])

@@ -1,6 +1,6 @@
-"""Sound is computed in one thread: no operation is large enough to wake the threads of BLAS.
+"""Sound is computed in one thread: no operation is large enough to use the threads of BLAS.
 
-Those threads keep spinning after each operation, which costs a whole core at 50 packets a second.
+Those threads spin after each operation, which uses a whole core at 50 packets a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-#: Runs an operation and counts how often the scheduler gave time to any other thread meanwhile.
+#: Runs an operation and counts how often the scheduler ran any other thread meanwhile.
 _PROGRAM = """
 import os, sys
 from pathlib import Path

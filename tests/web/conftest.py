@@ -33,7 +33,7 @@ PASSWORD = "open-sesame-42"
 
 
 class Exchange:
-    """The other side: registers who knows the password, and answers by the number that is called.
+    """The other side: registers users with the right password, and acts by the called number.
 
     600 echoes, 601 is busy, 602 rings, 604 reads digits until ``#`` and hangs up, 605 lets itself
     be transferred, 606 holds who calls from a digit on until ``patience_ends``, 607
@@ -43,15 +43,15 @@ class Exchange:
 
     def __init__(self) -> None:
         self.phone: spech.Phone
-        #: Where who is registered can be called, by user.
+        #: The contacts of registered users, by user.
         self.contacts: dict[str, str] = {}
         self.refuse: int | None = None
         self.digits: list[str] = []
-        #: Seconds between the two digits that 607 takes.
+        #: Seconds between the two digits that 607 reads.
         self.between = 0.0
         self.patience_ends = trio.Event()
         self.heard: list[str] = []
-        #: Who called, in turn.
+        #: The callers, in order.
         self.callers: list[str] = []
         self.listened: dict[str, NDArray[np.int16]] = {}
         self._digest = DigestServer("spech.test", random.Random(1), 60.0)
@@ -152,7 +152,7 @@ class Exchange:
 
 
 class Page:
-    """A control connection: asks, and sees what a page sees."""
+    """A control connection, which sends commands and sees the state as a page does."""
 
     def __init__(self, connection: WebSocketConnection) -> None:
         self.connection = connection
@@ -200,14 +200,14 @@ class Page:
         return self._answers.pop(id)
 
     async def ask(self, command: str, **fields: Any) -> dict[str, Any]:
-        """The ``ok`` of a command that succeeds."""
+        """Send a command that succeeds, and return its ``ok``."""
         answer = await self.answer_to(await self.send(command, **fields))
         assert "ok" in answer, answer
         ok: dict[str, Any] = answer["ok"]
         return ok
 
     async def refused(self, command: str, **fields: Any) -> dict[str, Any]:
-        """The ``error`` of a command that is refused."""
+        """Send a command that is refused, and return its ``error``."""
         answer = await self.answer_to(await self.send(command, **fields))
         assert "error" in answer, answer
         error: dict[str, Any] = answer["error"]
@@ -225,13 +225,13 @@ class Page:
             await self._news.wait()
 
     async def metered(self, count: int) -> list[dict[str, Any]]:
-        """Wait until meters came ``count`` times, and return them."""
+        """Wait for ``count`` meter messages, and return them."""
         while len(self.meters) < count:
             await self._news.wait()
         return self.meters
 
     async def judged(self, test: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Wait until the quality of the calls is as ``test`` wants it, and return it."""
+        """Wait until the quality of the calls satisfies ``test``, and return it."""
         while not self.quality or not test(self.quality[-1]):
             await self._news.wait()
         return self.quality[-1]
@@ -255,7 +255,7 @@ def bindings(state: dict[str, Any]) -> list[str]:
 
 @asynccontextmanager
 async def connect(url: str, origin: str | None = None) -> AsyncIterator[WebSocketConnection]:
-    """A WebSocket whose TCP connection is surely closed, whoever closed the WebSocket."""
+    """A WebSocket whose TCP connection is always closed, whichever end closes the WebSocket."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -283,19 +283,19 @@ async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
 
 
 async def answered(page: Page, target: str) -> str:
-    """The id of a call that was placed and answered."""
+    """Place a call, wait for the answer, and return its ID."""
     call: str = (await page.ask("dial", target=target))["call"]
     await page.until(lambda state: shown(state, call)["state"] == "answered")
     return call
 
 
 def shown(state: dict[str, Any], call: str) -> dict[str, Any]:
-    """A call as the state shows it."""
+    """A call in the state."""
     return next((each for each in state["calls"] if each["id"] == call), {"state": None})
 
 
 class Installation:
-    """A running server, with what is needed to meet it."""
+    """A running server, with what is needed to connect to it."""
 
     def __init__(self, serving: Serving, exchange: Exchange, stop: trio.CancelScope) -> None:
         self.serving = serving
@@ -365,7 +365,7 @@ async def run_server(
 
 @pytest.fixture
 async def installation(exchange: Exchange, data_folder: Path) -> AsyncIterator[Installation]:
-    """A server without an account, and patience for everything that is done with it."""
+    """A server without an account, with a timeout for the whole test."""
     with trio.fail_after(PATIENCE):
         async with run_server(exchange, data_folder) as installation:
             yield installation
@@ -382,7 +382,7 @@ async def page(installation: Installation) -> AsyncIterator[Page]:
 
 
 def has(pcm: Any, hertz: float) -> bool:
-    """Whether a tone is in the sound; nothing between -25 and -50 dBFS counts as an answer."""
+    """Whether a tone is in the sound; a level between -25 and -50 dBFS is inconclusive."""
     sound = samples(pcm)
     window = np.hanning(len(sound))
     turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / 8000)
@@ -392,7 +392,7 @@ def has(pcm: Any, hertz: float) -> bool:
 
 
 async def until_heard(installation: Installation, called: str, *hertz: float) -> None:
-    """Wait until exactly these of the tones are heard there."""
+    """Wait until exactly these tones are heard there."""
     everything = {700.0, 1200.0, 1900.0, 2500.0}
     while True:
         await trio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Several accounts in one page: each registered, called by, calling and removed by itself."""
+"""Several accounts in one page: each is registered, used for calls and removed independently."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_an_account_can_be_changed_during_a_call_of_another(
     await pair.until(lambda state: state["accounts"][1]["codecs"] == ["PCMA"])
     await pair.until(lambda state: bindings(state) == ["registered"] * 2)
     assert by_account(pair.state) == {"a1": "answered"}
-    # That of the changed one was removed before it registered anew, not after.
+    # The old registration was removed before the new one was made, not after.
     assert set(installation.exchange.contacts) == {"alice", "bob"}
 
 

@@ -1,4 +1,4 @@
-"""The page's files, their headers, and who gets them."""
+"""The page's files, their headers, and access to them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frontend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def client(
     data_folder: Path, gate: Gate | None = None, proxies: TrustedProxies | None = None
 ) -> AsyncIterator[Any]:
-    """Quart's own test client; requests name a loopback host unless told otherwise."""
+    """Quart's test client; requests name a loopback host by default."""
     async with open_switchboard(Store(Vault(data_folder))) as switchboard:
         app = create_app(switchboard, Tickets(), gate or Gate("127.0.0.1"), proxies)
         inner = app.asgi_app
@@ -236,7 +236,7 @@ async def test_a_hostile_connection_ends_only_itself(
                         await stream.send_all(TEXT)
                 await stream.aclose()
         assert (await page.refused("hang_up", call="c1"))["code"] == "no_such_call"
-    # At most once for each port, however much came.
+    # At most once for each port, however many messages were sent.
     assert sum(record.levelname != "DEBUG" for record in caplog.records) <= 2
 
 

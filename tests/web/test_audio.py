@@ -1,4 +1,4 @@
-"""The audio channel over real sockets: tickets, takeover, sound there and back, nonsense."""
+"""The audio channel over real sockets: tickets, takeover, sound both ways, hostile input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import PATIENCE, Installation, Page, connect
 async def attach(
     installation: Installation, page: Page, call: str, rate: int = 8000
 ) -> AsyncIterator[WebSocketConnection]:
-    """An audio connection that was welcomed."""
+    """An audio connection that was accepted."""
     grant = await page.ask("audio_ticket", call=call)
     assert grant["port"] == installation.serving.audio_port
     async with connect(installation.audio_url) as connection:
@@ -35,7 +35,7 @@ async def attach(
 
 
 async def close_code(connection: WebSocketConnection) -> int:
-    """Read to the end, and tell the code of the close frame."""
+    """Read to the end, and return the code of the close frame."""
     with suppress(ConnectionClosed):
         while True:
             await connection.get_message()
@@ -95,7 +95,7 @@ async def test_a_tone_returns_from_the_echo(
         await page.until(lambda state: state["calls"][0]["audio_attached"])
         nursery.start_soon(speak, connection, rate)
         expected = position = 0
-        # Half a second of it without a gap: a busy machine may need more than one try.
+        # Half a second without a gap; a busy machine may need more than one attempt.
         while len(heard) < 25 or loudest_tone(b"".join(heard), rate) != wanted:
             message = await connection.get_message()
             assert isinstance(message, bytes)
@@ -202,7 +202,7 @@ async def test_a_missing_first_frame_closes_the_connection(
     monkeypatch.setattr("spech.web.audio.FIRST_FRAME_SECONDS", 0.1)
     async with connect(installation.audio_url) as connection:
         assert await close_code(connection) == 4400
-    # Nor may it be a TCP connection that never asks for anything.
+    # A TCP connection that sends no request is closed as well.
     async with await trio.open_tcp_stream("127.0.0.1", installation.serving.audio_port) as stream:
         assert await stream.receive_some() == b""
 

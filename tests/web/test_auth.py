@@ -1,4 +1,4 @@
-"""The gate: which Host, Origin and password get in."""
+"""The gate: which Host, Origin and password are accepted."""
 
 from __future__ import annotations
 

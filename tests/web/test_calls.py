@@ -249,7 +249,7 @@ async def test_calls_end_when_no_page_comes_back(exchange: Exchange, data_folder
             async with open_page(installation.url) as page:
                 by, _, text = ended(await page.call_in_state("ended"))
             assert (by, text) == ("local", "The call was ended because no page was open any more.")
-            # And nobody is there to take a call: it rings for the grace period.
+            # There is no page to answer a call: it rings for the grace period.
             assert exchange.contact is not None
             async with exchange.phone.call(exchange.contact) as outgoing:
                 await outgoing.ended()
@@ -286,7 +286,7 @@ async def test_a_held_key_is_long(installation: Installation, page: Page) -> Non
         await page.ask("release", call=call, digit=digit)
     await page.call_in_state("ended")
     assert installation.exchange.digits == ["5", "6"]
-    # One is not sent before the one before it has ended.
+    # A digit is not sent before the previous one has ended.
     assert installation.exchange.between > 0.5
 
 

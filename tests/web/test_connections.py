@@ -1,4 +1,4 @@
-"""How many connections there may be, how long an idle one lives, and how the server ends."""
+"""Limits on connections, the lifetime of idle ones, and the shutdown of the server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Port:
                 await trio.sleep_forever()
 
     async def connect(self, source: str) -> trio.SocketStream | None:
-        """A connection from that address; None where it was refused."""
+        """A connection from that address; None if it was refused."""
         stream = await trio.open_tcp_stream(*self.address, local_address=source)
         self.clients.append(stream)
         with suppress(trio.BrokenResourceError):
@@ -135,7 +135,7 @@ async def test_idle_http2_is_closed(installation: Installation) -> None:
 
 
 async def test_websockets_are_not_compressed(installation: Installation) -> None:
-    """A client that offers compression gets none, so that a small frame is a small message."""
+    """Compression that a client offers is refused, so that a small frame is a small message."""
     number = int(installation.url.rstrip("/").rpartition(":")[2])
     request = (
         f"GET /control HTTP/1.1\r\nHost: 127.0.0.1:{number}\r\nUpgrade: websocket\r\n"
@@ -170,7 +170,7 @@ async def test_another_user_of_this_machine_is_refused(
     number = int(installation.url.rstrip("/").rpartition(":")[2])
 
     def ask(user: int) -> bytes:
-        # A socket belongs to the file system user of the thread that makes it.
+        # A socket belongs to the file system user of the thread that creates it.
         set_user = ctypes.CDLL(None).setfsuid
         before = set_user(user)
         try:
@@ -249,7 +249,7 @@ class Process:
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Lets this process open the strangers' connections."""
+    """Lets this process open enough connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     yield
@@ -263,7 +263,7 @@ def many_descriptors() -> Iterator[None]:
 async def test_strangers_do_not_harm_calls(
     exchange: Exchange, data_folder: Path, descriptors: int, strangers: int, sources: int
 ) -> None:
-    """Half of them open HTTP/2 connections, the others say nothing on the audio port."""
+    """Half of them open HTTP/2 connections, the others send nothing to the audio port."""
     with Process(data_folder, descriptors) as server:
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(open_page(server.url))
@@ -283,12 +283,12 @@ async def test_strangers_do_not_harm_calls(
                     stack.push_async_callback(stranger.aclose)
                     if number % 2 == 0:
                         await stranger.send_all(HTTP2)
-            # The audio of this call, a further page and a further call come through.
+            # The audio of this call, another page and another call still work.
             audio = await stack.enter_async_context(connect(f"http://127.0.0.1:{grant['port']}/"))
             await audio.send_message(f'{{"ticket": "{grant["ticket"]}", "rate": 8000}}')
             for _ in range(25):
                 await audio.get_message()
-                # A quarter is kept for calls.
+                # A quarter is reserved for calls.
                 assert server.descriptors <= descriptors - descriptors // 4
             async with open_page(server.url) as another:
                 second = (await another.ask("dial", target="600"))["call"]

@@ -1,4 +1,4 @@
-"""The control channel against clients that do not keep to the protocol."""
+"""The control channel against clients that violate the protocol."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_message_without_an_id_is_answered_without_one(
 ) -> None:
     answer = await answer_to(stranger, frame, None)
     assert answer["error"]["code"] == "bad_request"
-    # And the connection goes on.
+    # The connection continues.
     assert (await stranger.refused("hang_up", call="c1"))["code"] == "no_such_call"
 
 
@@ -186,7 +186,7 @@ async def test_an_internal_error_is_answered(
 @settings(deadline=None)
 def test_any_message_gets_one_answer(frame: str) -> None:
     async def main() -> None:
-        # Nothing here gets so far as to need a switchboard: no strategy names a command.
+        # Nothing here reaches a switchboard, because no strategy names a command.
         connection = _Connection(None, None, None)  # type: ignore[arg-type]
         answer = await connection._answer(frame)
         assert getattr(answer, "error").code == "bad_request"  # noqa: B009

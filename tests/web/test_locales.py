@@ -1,4 +1,4 @@
-"""The texts of the page: what it asks for is there in every language, and none is left over."""
+"""The texts of the page: every requested text exists in every language, and none is unused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHERS = sorted(path.stem for path in (FRONTEND / "locales").glob("*.json") if p
 
 
 def asked_for(key: str) -> bool:
-    """Whether a script names the key, whole or as a template whose end is filled in."""
+    """Whether a script contains the key, or a template of which it is an instance."""
     if f'"{key}"' in SCRIPTS:
         return True
     parts = key.split(".")
@@ -41,7 +41,7 @@ def test_no_text_is_unused() -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_language_is_complete(language: str) -> None:
-    """With the same values filled in; and what it says for the server's sentences is still said."""
+    """The placeholders are the same, and every translated sentence of the server still exists."""
     texts: dict[str, str] = json.loads((FRONTEND / "locales" / f"{language}.json").read_text())
     fields = re.compile(r"\{\w+\}")
     for key, text in ENGLISH.items():

@@ -1,4 +1,4 @@
-"""Guessing the password: few attempts, growing waits, one line in the log for each."""
+"""Guessing the password: few attempts, growing delays, one log line for each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_failures_are_forgotten_a_minute_after_the_last_delay() -> None:
     limiter = LoginLimiter()
     for _ in range(FAILURES):
         limiter.fail("192.0.2.1", 0.0)
-    limiter.fail("192.0.2.1", 61.0)  # Within a minute of the wait of 2 s.
+    limiter.fail("192.0.2.1", 61.0)  # Within a minute after the delay of 2 s.
     assert limiter.wait("192.0.2.1", 61.0) == 4
     limiter.fail("192.0.2.1", 125.0)
     assert limiter.wait("192.0.2.1", 125.0) == 0
@@ -103,7 +103,7 @@ async def test_the_server_stops_comparing_passwords_during_a_delay(
     data_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client(data_folder, Gate("0.0.0.0", password=PASSWORD)) as http:
-        # A browser asks without a password first, which is not a guess.
+        # A browser first sends a request without a password, which is not a guess.
         for _ in range(10):
             assert (await http.get("/")).status_code == 401
         for guess in range(FAILURES):
@@ -127,7 +127,7 @@ async def test_the_server_stops_comparing_passwords_during_a_delay(
     ("peer", "headers", "source", "proxied"),
     [
         ("192.0.2.9", {}, "192.0.2.9", False),
-        # From a stranger the headers are not believed, but they show that a proxy was there.
+        # Headers from a stranger are not trusted, but they show that there is a proxy.
         ("192.0.2.9", {"X-Forwarded-For": "127.0.0.1"}, "192.0.2.9", True),
         # Loopback is not trusted unless it is named.
         ("127.0.0.1", {"Forwarded": "for=192.0.2.1"}, "127.0.0.1", True),
@@ -149,7 +149,7 @@ async def test_the_server_stops_comparing_passwords_during_a_delay(
         ),
         ("10.0.0.1", {"Forwarded": 'for="a,for=192.0.2.1'}, "10.0.0.1", True),
         ("10.0.0.1", {"Forwarded": "for=_hidden"}, "10.0.0.1", True),
-        # The proxy writes one of the two, and the client may have written the other one.
+        # The proxy writes one of the two; the client may have written the other.
         (
             "10.0.0.1",
             {"Forwarded": "for=203.0.113.5", "X-Forwarded-For": "192.0.2.1"},

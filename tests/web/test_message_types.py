@@ -1,4 +1,4 @@
-"""The page's types of messages are those of the server."""
+"""The page's message types match those of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording from a page: the files, their names, and what is in them."""
+"""Recording from a page: the files, their names and their contents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def status(installation: Installation, name: str) -> int:
 
 @pytest.fixture
 async def call(page: Page) -> str:
-    """A call to somebody who says 700 Hz."""
+    """A call to a number that sends 700 Hz."""
     call: str = (await page.ask("dial", target="7700"))["call"]
     await page.call_in_state("answered")
     return call

@@ -1,4 +1,4 @@
-"""Saving an account: tried with a real REGISTER, stored after a 200, never shown again."""
+"""Saving an account: tried with a real REGISTER, stored after a 200, its password never shown."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ async def test_a_damaged_vault_is_shown_and_never_overwritten(
                 assert error["code"] == "vault_damaged"
                 assert str(vault) in error["message"]
             assert vault.read_bytes() == b"not a vault"
-            # Moved away, it is in nobody's way any more.
+            # After it is moved away, saving works.
             vault.rename(data_folder / "moved")
             await page.ask("save_account", **installation.settings())
             await page.registered()
@@ -308,7 +308,7 @@ async def is_silent(stream: trio.SocketStream) -> None:
 async def test_errors_do_not_reveal_whether_a_port_is_open(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only SIP is an answer. All other ports look the same and take the same time."""
+    """Only SIP counts as an answer. All other ports look the same and take the same time."""
     monkeypatch.setattr("spech.web.trial.TRIAL_SECONDS", 1.5)
     answers = set()
     async with open_page(installation.url) as page, trio.open_nursery() as nursery:

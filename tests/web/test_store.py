@@ -1,4 +1,4 @@
-"""The typed settings: round trip, judgement of what people enter, and silence about passwords."""
+"""The typed settings: storing, validation of input, and hiding of passwords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain words for the statuses that people meet."""
+"""Plain words for common SIP statuses."""
 
 from __future__ import annotations
 

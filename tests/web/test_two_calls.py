@@ -1,4 +1,4 @@
-"""Hold, transfer and two calls at once, from a page to an exchange on loopback; and their story."""
+"""Hold, transfer, two calls at once and their story, from a page to an exchange on loopback."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_call_is_transferred(installation: Installation, page: Page) -> 
     assert seen["transfer"] == {"target": "600", "status": 200, "text": "", "over": True}
     assert seen["ended"]["by"] == "local"
     assert seen["ended"]["text"] == "You transferred the call."
-    # The exchange talks to itself now: 605 to 600.
+    # Now 605 and 600 of the exchange are connected with each other.
     calls = installation.exchange.phone.active_calls
     assert [call.state for call in calls].count("answered") == 2
 
@@ -145,7 +145,7 @@ async def test_impossible_transfers_are_refused(page: Page) -> None:
 
 
 async def test_a_call_has_a_story(installation: Installation, page: Page) -> None:
-    """During it and after it, when it has left the list too."""
+    """During the call and afterwards, even when it has left the list."""
     call = await answered(page, "600")
     steps = (await page.ask("timeline", call=call))["steps"]
     assert [step["kind"] for step in steps[:2]] == ["sent", "received"]

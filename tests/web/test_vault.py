@@ -1,4 +1,4 @@
-"""The vault: what goes in comes out, and what was not written by us is refused and left alone."""
+"""The vault: its contents are read back, and foreign files are refused and not changed."""
 
 from __future__ import annotations
 
