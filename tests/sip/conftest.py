@@ -28,7 +28,7 @@ def media(host: str, port: int = 4000) -> Callable[[int], Negotiator]:
 
 
 class Pair:
-    """Alice, who calls, and Bob. Bob has an agent unless a test plays him."""
+    """Alice, who calls, and Bob. Bob has an agent unless the test acts for him."""
 
     def __init__(self, wire: FakeWire, *, bob_agent: bool = True) -> None:
         self.wire = wire
@@ -60,7 +60,7 @@ class Pair:
         return parse(outgoing.data)
 
     def incoming(self) -> Session:
-        """Bob's end, once it is there."""
+        """Bob's end, once it exists."""
         assert self.wire.run_until(lambda: self.find(self.bob, events.InviteReceived) is not None)
         event = self.find(self.bob, events.InviteReceived)
         assert isinstance(event, events.InviteReceived)
@@ -95,16 +95,16 @@ class Pair:
         return found[0]
 
     def kinds(self, peer: Peer) -> list[str]:
-        """What ``peer`` sent, retransmissions included."""
+        """What ``peer`` sent, including retransmissions."""
         return [packet.kind for packet in self.wire.log if packet.source == peer.address]
 
     def quiet(self) -> None:
-        """Let everything run out, then see that nothing is left at either end."""
+        """Let all timers expire, then check that nothing is left at either end."""
         self.wire.run(200)
         for peer in (self.alice, self.bob):
             try:
                 agent = peer.agent
-            except LocalProtocolError:  # A test plays him.
+            except LocalProtocolError:  # The test acts for him.
                 continue
             assert agent.sessions == ()
             assert len(agent.layer) == 0
@@ -114,7 +114,7 @@ class Pair:
     def reply(
         self, request: Request | Response, status: int, tag: str = "b1", body: bytes = b""
     ) -> None:
-        """Bob, played by the test, answers ``request``."""
+        """As Bob, answer ``request``."""
         assert isinstance(request, Request)
         headers = [("Contact", "<sip:bob@10.0.0.2>")]
         kind = "application/sdp" if body else None
@@ -126,9 +126,9 @@ class Pair:
     def ask(
         self, method: str, heard: SipMessage, *headers: tuple[str, str], body: bytes = b""
     ) -> None:
-        """Bob, played by the test, sends the first request of his in the dialog of ``heard``.
+        """As Bob, send his first request in the dialog of ``heard``.
 
-        That is a request of Alice's with Bob's tag, or a response to one.
+        That is a request from Alice with Bob's tag, or a response to one.
         """
         pairs = [
             ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{method}"),

@@ -16,12 +16,12 @@ CAROL = Uri.parse("sip:carol@10.0.0.3")
 
 
 class Three(Pair):
-    """Alice talks to Bob, who follows transfers; Carol is the third."""
+    """Alice has a call to Bob, who follows transfers; Carol is the third party."""
 
     def __init__(self, wire: FakeWire, *, bob_agent: bool = True) -> None:
         super().__init__(wire, bob_agent=bob_agent)
         self.carol = wire.peer("10.0.0.3")
-        # One office: each may replace the calls of the others.
+        # Each may replace the calls of the others.
         for peer in (self.alice, self.bob, self.carol) if bob_agent else (self.alice, self.carol):
             peer.agent.is_known_peer = lambda host: host.startswith("10.0.0.")
 
@@ -30,7 +30,7 @@ class Three(Pair):
         self.alice.flush()
 
     def follow(self) -> Session:
-        """Bob does what he is asked."""
+        """Bob follows the transfer."""
         event = self.find(self.bob, events.TransferRequested)
         assert isinstance(event, events.TransferRequested)
         session = self.bob.agent.invite(
@@ -55,7 +55,7 @@ class Three(Pair):
         self.wire.run(0.5)
 
     def progress(self) -> list[int]:
-        """What Alice heard of it."""
+        """The progress that Alice received."""
         statuses: list[int] = []
         for packet in self.wire.log:
             if packet.kind == "NOTIFY" and packet.destination == self.alice.address:
@@ -84,7 +84,7 @@ def referred(three: Three) -> tuple[Session, Session]:
 
 
 def attended(three: Three) -> tuple[Session, Session, Session, Session]:
-    """Alice talks to Bob and to Carol, and has Bob replace her at Carol's."""
+    """Alice has calls to Bob and Carol, and has Bob replace her call to Carol."""
     ours, theirs = three.established()
     theirs.takes_transfers = True
     identity = three.alice.agent.sessions[0].identity

@@ -1,4 +1,4 @@
-"""Bodies of several parts (RFC 5621), and those that may be left."""
+"""Multipart bodies (RFC 5621), and optional parts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MIXED = 'multipart/mixed;boundary="x y"'
     ],
 )
 def test_the_wanted_part_is_found_in_a_body(request_: Request, found: bytes | None) -> None:
-    """None: it stays as it is, and is refused."""
+    """None means that the body is not changed, and is refused."""
     result = opened(request_)
     if found is None or found == request_.body:
         assert result is request_
@@ -95,7 +95,7 @@ def test_any_body_raises_only_protocol_errors(body: bytes, boundary: str) -> Non
 
 
 def test_a_multipart_invite_and_ack_are_read(scripted: Pair) -> None:
-    """Its INVITE has two parts, and so has its ACK; both are understood."""
+    """Both its INVITE and its ACK have two parts."""
     pair = scripted
     session = called(pair, carried(MIXED, whole(ISUP, SDP))).session
     session.answer(media("10.0.0.1"), pair.wire.now)

@@ -1,4 +1,4 @@
-"""Calls between two pure user agents: the usual courses, and the rules a peer may lean on."""
+"""Calls between two pure user agents: the usual flows, and the rules that peers rely on."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_merged_request_is_refused(pair: Pair) -> None:
 
 
 def test_a_merged_copy_of_a_declined_invite_does_not_ring_again(pair: Pair) -> None:
-    """As a proxy sends it that tries the bindings of one phone in turn (RFC 3261 8.2.2.2)."""
+    """A proxy that tries the bindings of a phone in turn sends such a copy (RFC 3261 8.2.2.2)."""
     pair.call()
     session = pair.incoming()
     invite = next(p.message for p in pair.wire.log if p.kind == "INVITE")
@@ -207,7 +207,7 @@ def test_a_call_is_held_and_resumed(pair: Pair) -> None:
 
 
 def test_a_late_repeated_answer_changes_nothing(scripted: Pair, sdp_answer: bytes) -> None:
-    """It wants its ACK; but what it agreed to has been changed since."""
+    """It needs an ACK, but the agreement has changed since."""
     pair = scripted
     held = sdp_answer.replace(b"sendrecv", b"recvonly")
     session = pair.call()
@@ -255,7 +255,7 @@ def test_a_hold_before_the_ack_waits_for_it(scripted: Pair, offered: bool) -> No
 def test_an_ack_without_the_due_answer_ends_a_call_without_media(
     scripted: Pair, renewed: bool, method: str | None
 ) -> None:
-    """Without any media there is no call; with some, it goes on."""
+    """Without media the call ends; with media it continues."""
     pair = scripted
     request = invite(body=media("10.0.0.2")(1).offer() if renewed else b"")
     session = called(pair, request).session
@@ -282,7 +282,7 @@ def test_a_refused_hold_is_undone(scripted: Pair, sdp_answer: bytes, resumed: bo
     pair.wire.run(0.1)
     session.hold(pair.wire.now)
     pair.wire.run(0.1)
-    if resumed:  # Before they said anything.
+    if resumed:  # Before their answer.
         session.resume(pair.wire.now)
     pair.reply(pair.bob.take("INVITE"), 403)
     pair.wire.run(0.1)
@@ -371,7 +371,7 @@ def test_an_invite_is_authenticated(password: str, status: int) -> None:
         assert pair.find(pair.alice, events.Answered) is not None
     else:
         assert pair.ended(pair.alice).status == 401
-        # A password that was refused with two nonces is not tried again.
+        # A password that was refused with two nonces is not retried.
         assert pair.kinds(pair.alice).count("INVITE") == 3
 
 
@@ -431,7 +431,7 @@ def test_garbage_is_dropped_and_counted_and_ends_no_call(pair: Pair, data: bytes
 
 
 def test_the_answer_lists_our_capabilities(pair: Pair) -> None:
-    """Who wants to transfer the call looks for "replaces" there (RFC 3261 13.3.1.4)."""
+    """A transferor looks for "replaces" there (RFC 3261 13.3.1.4)."""
     pair.established()
     (success,) = [p.message for p in pair.wire.log if p.kind == "200 INVITE"]
     assert success.headers.values("Supported") == ["100rel", "timer", "replaces"]

@@ -26,7 +26,7 @@ def test_a_reliable_provisional_response_gets_its_prack(scripted: Pair, sdp_answ
         request, 183, to_tag="b1", headers=headers, body=sdp_answer, content_type="application/sdp"
     )
     pair.bob.send(ringing, pair.alice)
-    pair.bob.send(ringing, pair.alice)  # A repetition gets none of its own.
+    pair.bob.send(ringing, pair.alice)  # A retransmission gets no PRACK.
     pair.wire.run(0.1)
     prack = pair.bob.take("PRACK")
     assert prack.headers.get("RAck") == f"71 {request.cseq.number} INVITE"
@@ -132,7 +132,7 @@ def test_an_update_before_the_answer_is_put_off(scripted: Pair) -> None:
 
 
 def test_an_update_without_an_offer_needs_no_answer(scripted: Pair) -> None:
-    """It may move the target already while we ring (RFC 3311 5.2)."""
+    """It may refresh the target while we ring (RFC 3311 5.2)."""
     pair = scripted
     request = invite(body=media("10.0.0.2", 5000)(1).offer())
     session = called(pair, request).session
@@ -160,7 +160,7 @@ def test_an_update_without_an_offer_needs_no_answer(scripted: Pair) -> None:
 def test_an_update_changes_early_media(
     scripted: Pair, sdp_answer: bytes, reliable: bool, body: bytes, answer: str
 ) -> None:
-    """Another offer may come as soon as ours is answered for good (RFC 3311 5.1)."""
+    """Another offer may arrive as soon as ours has its final answer (RFC 3311 5.1)."""
     pair = scripted
     pair.call()
     pair.wire.run(0.1)
@@ -184,7 +184,7 @@ def test_an_update_changes_early_media(
     if answer == "200 UPDATE" and body:
         assert isinstance(changed, events.MediaChanged)
         assert changed.agreed.remote == ("10.0.0.77", 7700)
-        # The answer to the INVITE has nothing to add, and the call goes on with the last word.
+        # The answer to the INVITE changes nothing; the last agreement stays.
         pair.reply(request, 200)
         pair.wire.run(0.1)
         answered = pair.find(pair.alice, events.Answered)
@@ -222,9 +222,9 @@ def test_an_answer_in_a_reliable_response_is_final(scripted: Pair, sdp_answer: b
 @pytest.mark.parametrize(
     ("invited", "updated", "status"),
     [
-        (True, True, 200),  # Offer and answer are done with our 200.
+        (True, True, 200),  # Our 200 completes offer and answer.
         (True, False, 200),
-        (False, True, 491),  # Our 200 made an offer that waits for the ACK's answer.
+        (False, True, 491),  # The offer in our 200 waits for the answer in the ACK.
         (False, False, 200),
     ],
 )

@@ -44,7 +44,7 @@ def test_the_cancel_waits_for_a_provisional_response(scripted: Pair) -> None:
 
 
 def test_a_call_ends_if_ringing_is_not_refreshed(scripted: Pair) -> None:
-    """A provisional response comes each minute (RFC 3261 13.3.1.1), or nobody is there."""
+    """A far end that is alive repeats a provisional response each minute (RFC 3261 13.3.1.1)."""
     pair = scripted
     pair.call()
     pair.wire.run(0.1)
@@ -111,7 +111,7 @@ def test_a_further_fork_gets_ack_and_bye(scripted: Pair, sdp_answer: bytes) -> N
     assert bye.to.tag == "b2"
     pair.reply(bye, 200)
     assert session.state is SessionState.CONFIRMED
-    pair.reply(invite, 200, "b2", sdp_answer)  # Its repetition gets the ACK again, no second BYE.
+    pair.reply(invite, 200, "b2", sdp_answer)  # Its retransmission gets the ACK again, but no second BYE.
     pair.wire.run(0.1)
     assert pair.bob.take("ACK").to.tag == "b2"
     assert pair.kinds(pair.alice).count("BYE") == 1
@@ -213,7 +213,7 @@ WORDS = st.sampled_from(["ring", "answer", "hold", "resume", "alice", "bob", "wa
 def test_both_ends_agree_that_a_call_is_over_on_a_bad_network(
     seed: int, words: list[str], loss: float
 ) -> None:
-    """On a wire that loses, doubles and reorders: both ends agree it is over, nothing is left."""
+    """On a network with loss, duplication and reordering: both ends end the call, nothing leaks."""
     wire = FakeWire(seed, loss=loss, duplication=0.2, delay=(0.005, 0.8))
     pair = Pair(wire)
     ours = pair.call()

@@ -1,4 +1,4 @@
-"""What servers and gateways in the field send, kind by kind."""
+"""Deviations of servers and gateways in the field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECLINED = (
 
 
 class Up(Pair):
-    """A call of Alice's; the test plays Bob."""
+    """A call by Alice; the test acts as Bob."""
 
     def __init__(self) -> None:
         super().__init__(FakeWire(seed=4), bob_agent=False)
@@ -68,7 +68,7 @@ class Up(Pair):
     def send(
         self, method: str, heard: Request, number: int, *headers: tuple[str, str], body: bytes = b""
     ) -> None:
-        """A request of Bob's in the dialog that ``heard`` began."""
+        """A request by Bob in the dialog that ``heard`` created."""
         pairs = [
             ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{method}{number}"),
             ("Max-Forwards", "70"),
@@ -246,7 +246,7 @@ def test_early_media_keeps_an_unanswered_call(up: Up, sdp_answer: bytes) -> None
         session.hear_early_media(up.wire.now)
     assert session.state is SessionState.RINGING
     up.wire.run(190)
-    assert session.ended is not None  # Without sound it is given up as before.
+    assert session.ended is not None  # Without sound the call ends as before.
     assert session.ended.status == 408
 
 
@@ -274,7 +274,7 @@ def test_a_bye_in_one_of_two_early_dialogs_keeps_the_other(up: Up, sdp_answer: b
 
 
 def test_a_reinvite_that_overtakes_the_ack_is_answered(scripted: Pair) -> None:
-    """It shows that our 2xx came (RFC 5407 3.1.4)."""
+    """It shows that our 2xx arrived (RFC 5407 3.1.4)."""
     pair = scripted
     body = media("10.0.0.2", 5000)(1).offer()
     request = invite(body=body)

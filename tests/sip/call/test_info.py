@@ -32,7 +32,7 @@ def test_a_digit_is_reported_and_any_other_info_is_confirmed(
     via = pair.bob.agent.via(theirs.dialog.flow)
     info = theirs.dialog.request("INFO", via, headers=[("Content-Type", kind)], body=body)
     pair.bob.send(info, pair.alice)
-    pair.bob.send(info, pair.alice)  # A retransmission is no second digit.
+    pair.bob.send(info, pair.alice)  # A retransmission is not a second digit.
     pair.wire.run(0.1)
     assert "200 INFO" in pair.kinds(pair.alice)
     heard = [event.digit for event in pair.alice.events if isinstance(event, events.DigitReceived)]
@@ -40,7 +40,7 @@ def test_a_digit_is_reported_and_any_other_info_is_confirmed(
 
 
 def answered_by_hand(pair: Pair, sdp_answer: bytes) -> Session:
-    """A call whose far end the test plays."""
+    """A call whose far end the test acts for."""
     session = pair.call()
     pair.wire.run(0.1)
     pair.reply(pair.bob.take("INVITE"), 200, body=sdp_answer)
@@ -102,7 +102,7 @@ def test_no_digit_is_lost_doubled_or_reordered_on_a_bad_network(seed: int) -> No
 
 
 def test_sent_digits_have_a_type_that_gateways_accept(scripted: Pair, sdp_answer: bytes) -> None:
-    """A 415 that names the older type is served with that one, from then on."""
+    """After a 415 that names the older type, that type is used."""
     session = answered_by_hand(scripted, sdp_answer)
     send(scripted, session, "5D")
     info = next_info(scripted)

@@ -1,4 +1,4 @@
-"""Farewells of a process that was killed, spoken by the next one."""
+"""Farewells of a killed process, sent by the next one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..conftest import Pair, media
 
 
 def stored(record: FarewellRecord | None) -> FarewellRecord:
-    """The record as it comes out of a file."""
+    """The record as read from a file."""
     assert record is not None
     text = msgspec.json.encode(record)
     assert b"secret" not in text
@@ -28,7 +28,7 @@ def stored(record: FarewellRecord | None) -> FarewellRecord:
 
 
 class Restart:
-    """Alice's process is gone, and a new one says farewell at the same address."""
+    """Alice's process was killed, and a new one sends the farewell from the same address."""
 
     def __init__(self, pair: Pair, session: Session) -> None:
         self.pair = pair
@@ -115,7 +115,7 @@ def test_a_record_that_has_not_changed_is_the_same_object(pair: Pair) -> None:
 
 @pytest.mark.parametrize("ringing", [True, False])
 def test_our_invite_is_cancelled(pair: Pair, ringing: bool) -> None:
-    """Whether or not a provisional response had come."""
+    """With and without an earlier provisional response."""
     ours = pair.call()
     theirs = pair.incoming()
     if ringing:
@@ -174,7 +174,7 @@ def test_an_invite_answered_meanwhile_gets_a_bye(scripted: Pair, tags: tuple[str
 
 
 def test_an_unknown_invite_needs_no_farewell(scripted: Pair) -> None:
-    """481 to the CANCEL, and no early dialog was made."""
+    """481 to the CANCEL, and there is no early dialog."""
     pair = scripted
     ours = pair.call()
     pair.wire.run(0.1)

@@ -29,7 +29,7 @@ def test_unanswered_options_do_not_end_the_call(pair: Pair) -> None:
 
 
 def test_a_481_to_options_ends_the_call(pair: Pair) -> None:
-    """It was started again, say (RFC 3261 12.2.1.2)."""
+    """For example, after a restart (RFC 3261 12.2.1.2)."""
     ours, theirs = pair.established()
     del pair.bob.agent._sessions[theirs.call_id, theirs.local_tag]
     ours.ask_options(pair.wire.now, lambda answered, now: None)

@@ -1,4 +1,4 @@
-"""What a user agent must say to requests that it cannot serve (RFC 3261 8.2 and 21.4)."""
+"""The required responses to requests that cannot be served (RFC 3261 8.2 and 21.4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5060))
 
 
 def ask(pair: Pair, method: str, *headers: tuple[str, str], body: bytes = b"") -> Response:
-    """What Alice says to Bob's request outside any dialog."""
+    """Alice's response to Bob's request outside a dialog."""
     request = invite(*headers, body=body)
     changed = request.headers.set("CSeq", f"1 {method}")
     pair.bob.send(request.replace(method=method, headers=changed), pair.alice)
@@ -37,7 +37,7 @@ def ask(pair: Pair, method: str, *headers: tuple[str, str], body: bytes = b"") -
 
 
 def text(*headers: tuple[str, str], start: str = "INVITE sip:alice@10.0.0.1 SIP/2.0") -> bytes:
-    """A request as text, which nobody has checked."""
+    """A request as text, without validation."""
     lines = {
         "Via": "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKtext",
         "Max-Forwards": "70",
@@ -52,7 +52,7 @@ def text(*headers: tuple[str, str], start: str = "INVITE sip:alice@10.0.0.1 SIP/
 
 
 def told(data: bytes) -> list[Response]:
-    """What an agent says to ``data``; it must have counted it, whatever it is."""
+    """An agent's response to ``data``, which it must have counted in any case."""
     agent = UserAgent(random.Random(1))
     agent.receive_message(data, FLOW, 0.0)
     responses = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]

@@ -1,7 +1,7 @@
 """The call flows of RFC 3665, as far as a user agent takes part in them.
 
-Of the proxies it sees a route set (3.2), challenges (3.3) and failures (3.4). Left out: the list of
-bindings (2.3, nobody here asks for it) and the application level gateway (3.5, a proxy's work).
+It sees the proxies by a route set (3.2), challenges (3.3) and failures (3.4). Not covered: the list
+of bindings (2.3, which is never requested) and the application level gateway (3.5, a proxy's task).
 Each test is named after its section.
 """
 
@@ -29,7 +29,7 @@ ALICE, BOB = "10.0.0.1", "10.0.0.2"
 
 
 def registrar(expires: int = 3600) -> Callable[[Request, Flow, float], Response]:
-    """A registrar that knows Alice's password and grants what is asked."""
+    """A registrar that knows Alice's password and accepts any request."""
     server = DigestServer("atlanta.example.com", random.Random(3), 60)
 
     def screen(request: Request, flow: Flow, now: float) -> Response:
@@ -96,7 +96,7 @@ def test_2_4_cancellation_of_registration() -> None:
 
 def test_2_5_unsuccessful_registration() -> None:
     pair, registration = register("wrong")
-    # A second nonce is answered: servers of a cluster do not know those of each other.
+    # A second nonce is answered, because servers of a cluster may not know each other's nonces.
     assert pair.kinds(pair.alice) == ["REGISTER", "REGISTER", "REGISTER"]
     assert (registration.state, registration.status) == (RegistrationState.FAILED, 401)
 
@@ -158,7 +158,7 @@ def test_3_2_through_two_proxies(scripted: Pair, sdp_answer: bytes) -> None:
         ("Record-Route", "<sip:10.0.0.3:5060;lr>"),
         ("Contact", "<sip:bob@client.example.com>"),
     ]
-    # As the proxies leave it: theirs is the topmost whom Alice sees last.
+    # As the proxies forward it: the proxy next to Bob is the topmost.
     success = response_to(
         invite, 200, to_tag="b", headers=headers, body=sdp_answer, content_type="application/sdp"
     )
@@ -195,7 +195,7 @@ def test_3_4_failure_of_the_first_proxy(sdp_answer: bytes) -> None:
 
 
 def test_3_6_by_a_redirect_server_with_the_description_in_the_ack(scripted: Pair) -> None:
-    """The half of the called one; the redirection itself is 2.7 of RFC 5359."""
+    """The callee's half; the redirection itself is 2.7 of RFC 5359."""
     pair = scripted
     pair.bob.send(invite(), pair.alice)
     pair.wire.run(0.1)

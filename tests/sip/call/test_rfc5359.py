@@ -1,7 +1,7 @@
 """The services of RFC 5359, as far as a user agent takes part in them.
 
-Left out are those that a server gives (forwarding on busy and on no answer 2.8 and 2.9, find-me
-2.12, screening 2.13 and 2.14, park 2.15), those that a program writes with what is here (automatic
+Not covered are services of a server (forwarding on busy and on no answer 2.8 and 2.9, find-me
+2.12, screening 2.13 and 2.14, park 2.15), those that a program can build from others (automatic
 redial 2.17: dialog events, then a call), transfer to instant messaging (2.6), and conferences
 (2.10, 2.11). Each test is named after its section.
 """
@@ -35,7 +35,7 @@ def test_2_1_call_hold(pair: Pair) -> None:
     theirs.resume(pair.wire.now)
     pair.wire.run(1)
     assert directions(pair, "alice")[-1] == "sendrecv"
-    # RFC 3264 8: the version of the description grew, its identifier stayed.
+    # The version of the description grew, its session ID did not change (RFC 3264 8).
     bobs = [packet for packet in pair.wire.log if packet.source == pair.bob.address]
     offers = [packet.message.body for packet in bobs if packet.kind == "INVITE"]
     origins = [offer.split(b"\r\n")[1].split() for offer in offers]
@@ -46,7 +46,7 @@ def test_2_1_call_hold(pair: Pair) -> None:
 
 
 def test_2_2_consultation_hold() -> None:
-    """Alice holds Bob, talks to Carol, hangs up there and takes Bob back."""
+    """Alice holds Bob, calls Carol, hangs up that call and resumes Bob's."""
     three = Three(FakeWire(seed=52))
     ours, theirs = three.established()
     ours.hold(three.wire.now)
@@ -71,7 +71,7 @@ def test_2_2_consultation_hold() -> None:
 
 
 def test_2_3_music_on_hold(pair: Pair) -> None:
-    """Who holds goes on sending: that is where the music plays (by the media, not by a server)."""
+    """The holder keeps sending, which carries the music (from the media, not from a server)."""
     ours, _ = pair.established()
     ours.hold(pair.wire.now)
     pair.wire.run(1)
@@ -120,7 +120,7 @@ def test_2_5_transfer_attended() -> None:
 
 
 def test_2_7_call_forwarding_unconditional() -> None:
-    """As the caller sees it without a proxy: 302, which is followed."""
+    """For the caller, without a proxy: a 302 is followed."""
     wire = FakeWire(seed=57)
     pair = Pair(wire, bob_agent=False)
     carol = wire.peer("10.0.0.3")
@@ -150,7 +150,7 @@ def test_2_16_call_pickup() -> None:
     three.ring(theirs)
     three.wire.run(0.5)
     early = ours.dialogs[0]
-    # What Carol learned from Bob's dialog events, in the words of Alice's end.
+    # What Carol learned from Bob's dialog events, from Alice's point of view.
     value = f"{ours.call_id};to-tag={ours.local_tag};from-tag={early.remote.tag};early-only"
     request = invite(("Replaces", value), body=media("10.0.0.3", 6000)(1).offer())
     three.wire.carry(Outgoing(bytes(request), three.carol.flow_to(three.alice)))
@@ -167,7 +167,7 @@ def test_2_16_call_pickup() -> None:
 
 
 def test_2_18_click_to_dial() -> None:
-    """A program has a phone call somebody: REFER within the call that it made to the phone."""
+    """A program makes a phone call a number: REFER within the program's call to the phone."""
     three = Three(FakeWire(seed=68))
     ours, _ = referred(three)
     three.follow()

@@ -1,4 +1,4 @@
-"""Requests with the identifiers of a call, from elsewhere than its peer."""
+"""Requests with the identifiers of a call that do not come from its peer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTACT = ("Contact", "<sip:x@10.0.0.66>")
 
 
 class Sniffed(Pair):
-    """Alice and Bob talk; a stranger has read their messages."""
+    """Alice and Bob have a call; a stranger has read their messages."""
 
     def __init__(self) -> None:
         super().__init__(FakeWire(seed=9))
@@ -109,7 +109,7 @@ def test_a_peer_at_a_new_address_is_followed_if_the_old_one_is_silent(
 
 
 def test_a_known_host_may_send_requests_of_the_call(sniffed: Sniffed) -> None:
-    """A provider may send requests of a call from another of its addresses that is configured."""
+    """A provider may send requests of a call from another configured address."""
     sniffed.bob.agent.is_known_peer = lambda host: host == "10.0.0.66"
     sniffed.forge("BYE", sniffed.stranger)
     sniffed.wire.run(0.1)
@@ -137,7 +137,7 @@ def test_a_stranger_cannot_replace_a_call(early: bool) -> None:
 
 
 def test_a_stranger_cannot_answer_our_offer_with_an_ack() -> None:
-    """Where an INVITE without a description was answered, the ACK brings the answer."""
+    """If the INVITE had no description, the ACK carries the answer."""
     pair = Pair(FakeWire(seed=9), bob_agent=False)
     stranger = pair.wire.peer("10.0.0.66", agent=False)
     request = invite()
@@ -167,7 +167,7 @@ def test_a_stranger_cannot_answer_our_offer_with_an_ack() -> None:
 
 
 def test_a_stranger_cannot_cancel_a_call() -> None:
-    """A CANCEL has to come from where the INVITE came from."""
+    """A CANCEL has to come from the source of the INVITE."""
     pair = Pair(FakeWire(seed=9))
     stranger = pair.wire.peer("10.0.0.66", agent=False)
     pair.call()

@@ -59,7 +59,7 @@ def test_a_refer_is_declined_if_the_program_takes_none(three: Three) -> None:
     assert (event.transfer.status, event.transfer.over) == (603, True)
     assert ours.state is SessionState.CONFIRMED
     assert theirs.state is SessionState.CONFIRMED
-    three.refer(ours)  # Another try is allowed.
+    three.refer(ours)  # Another attempt is allowed.
     three.wire.run(1)
 
 
@@ -95,7 +95,7 @@ def test_the_transferor_may_hang_up_at_once(three: Three) -> None:
     three.carol_answers()
     assert three.find(three.carol, events.Answered) is not None
     assert three.progress()[-1] == 200
-    assert "481 NOTIFY" in three.kinds(three.alice)  # And nobody repeats it after that.
+    assert "481 NOTIFY" in three.kinds(three.alice)  # It is not retransmitted afterwards.
 
 
 def test_a_bye_without_an_outcome_counts_as_success(three: Three) -> None:
@@ -361,7 +361,7 @@ def test_replaces_is_written_and_read_as_text_and_in_uris() -> None:
     assert "@" not in str(uri).partition("?")[2]
     assert embedded(Uri.parse(str(uri))) == asked
     assert embedded(CAROL) is None
-    # What else a URI wants in our INVITE is not looked at.
+    # Other headers in the URI are ignored.
     wants_more = "sip:carol@10.0.0.3?Subject=hello&Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc"
     assert embedded(Uri.parse(wants_more)) == Replaces("a", "b", "c")
     for text in ("", "a", "a;to-tag=b", ";to-tag=a;from-tag=b", "a;to-tag;from-tag=b"):

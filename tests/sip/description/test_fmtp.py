@@ -7,7 +7,7 @@ from spech.sip.description.offer_answer import Negotiator
 from spech.sip.description.payload_types import AudioFormat
 
 OPUS = AudioFormat("opus", "opus", 48000, None, "useinbandfec=1", 2)
-#: Answers in capitals what it was offered, to tell the two apart.
+#: Answers with the offered text in capitals, to distinguish the two.
 LOUD = AudioFormat("loud", "LOUD", 8000, None, "offered", 1, lambda fmtp: fmtp and fmtp.upper())
 
 
@@ -16,7 +16,7 @@ def negotiator(form: AudioFormat, port: int = 4000) -> Negotiator:
 
 
 def fmtps(body: bytes) -> list[str]:
-    """Without those of telephone events."""
+    """The parameters, except those of telephone-events."""
     found = sdp.parse(body).media[0].fmtps().values()
     return [fmtp for fmtp in found if fmtp != "0-15"]
 

@@ -230,7 +230,7 @@ def test_passwords_are_not_in_representations() -> None:
     assert agreement(agreed).local.password not in repr(agreed)
 
 
-# Addresses that are hidden or still to come (RFC 8840 4.1.1).
+# Addresses that are hidden or sent later (RFC 8840 4.1.1).
 
 NAMED = "a=candidate:2 1 udp 2113937151 39330519-b9d7-4d00-9f7d-d1d22137d6de.local 49433 typ host"
 TCP = "a=candidate:3 1 tcp 1518280447 10.0.0.5 9 typ host tcptype active"
@@ -252,7 +252,7 @@ def test_a_missing_address_with_ice_is_not_a_hold(host: str, candidates: tuple[s
     assert [one.address for one in remote.candidates] == (
         [("192.0.2.5", 54746)] if PLAIN in candidates else []
     )
-    assert agreed.remote_name is None  # The checks find the way, no name server.
+    assert agreed.remote_name is None  # The checks find the path, not DNS.
 
 
 def test_an_answer_with_ice_may_omit_its_address() -> None:

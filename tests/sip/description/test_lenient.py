@@ -49,7 +49,7 @@ def test_errors_in_unneeded_lines_are_ignored(body: bytes) -> None:
     answer, agreed = ours().receive_offer(body)
     assert agreed.codec == "PCMU"
     assert agreed.remote == ("192.0.2.2", 5000)
-    # Each of their media lines has its answer, and ours is written strictly.
+    # Each media line has its answer, and ours is written strictly.
     described = sdp.parse(answer)
     assert len(described.media) == body.count(b"m=")
     assert described.media[0].port == 4000
@@ -88,7 +88,7 @@ def test_formats_beyond_the_limit_are_ignored() -> None:
 
 
 def test_attributes_are_read_once_for_each_description(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many formats there are: each explanation reads all attributes."""
+    """Independent of the number of formats, because rtpmaps() reads all attributes."""
     counted: list[sdp.MediaDescription] = []
     explain = sdp.MediaDescription.rtpmaps
 

@@ -1,4 +1,4 @@
-"""Encryption in offer and answer: policies against each other, keys, and lines that we refuse."""
+"""Encryption in offer and answer: combinations of policies, keys, and refused lines."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def crypto(body: bytes) -> list[str]:
     return [value or "" for name, value in sdp.parse(body).media[0].attributes if name == "crypto"]
 
 
-#: Policy of the caller and of the called, over plain and over encrypted signalling: what is
-#: agreed on, or who refuses.
+#: Policies of caller and callee, over plain and encrypted signalling: the agreement, or which side
+#: refuses.
 POLICIES: list[tuple[Policy, Policy, str, str]] = [
     ("off", "off", "plain", "plain"),
     ("off", "optional", "plain", "plain"),
@@ -182,7 +182,7 @@ def test_invalid_crypto_lines_are_refused(line: str) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         side("sdes").receive_offer(described(line))
     assert refused.value.status == 488
-    # Where it need not be encrypted, it is not.
+    # If encryption is optional, it is not used.
     answer, agreed = side("optional").receive_offer(described(line, protocol="RTP/AVP"))
     assert agreed.security is None
     assert crypto(answer) == []
@@ -199,7 +199,7 @@ def test_any_crypto_line_is_read_or_refused(text: str) -> None:
     [
         described(),
         described(CRYPTO.replace(":1 ", ":9 ")),  # a tag that was not offered
-        described(CRYPTO),  # another suite than that of the tag
+        described(CRYPTO),  # a suite that does not match the tag
         described(CRYPTO.replace(":1 ", ":3 "), CRYPTO.replace(":1 ", ":4 ")),
         described(CRYPTO.replace(":1 ", ":3 ") + " KDR=1"),
         described(protocol="RTP/AVP"),
@@ -310,7 +310,7 @@ def test_setup_decides_which_side_is_the_client(lines: list[str], client: bool |
     media = sdp.parse(answer).media[0]
     assert media.attribute("setup") == ("active" if client else "passive")
     assert media.attribute("fingerprint") == FINGERPRINT
-    # They offer again, and whoever began it stays the one.
+    # They offer again, and the client stays the same.
     again = described(lines[0], "a=setup:actpass", protocol="UDP/TLS/RTP/SAVP")
     negotiator = side("dtls")
     assert negotiator.receive_offer(offer)[1] == negotiator.receive_offer(again)[1]

@@ -149,7 +149,7 @@ def test_ptime_and_rtcp_of_the_peer_are_used() -> None:
     ],
 )
 def test_packets_are_limited_to_maxptime(lines: tuple[str, ...], ptime: int) -> None:
-    """RFC 8866 6.4. Where they ask for no length it is what we ask for."""
+    """RFC 8866 6.4. Without a requested length, ours applies."""
     long = replace(PCMU, ptime_ms=40)
     answer, agreed = ours(long).receive_offer(offer(*lines))
     assert agreed.ptime_ms == ptime
@@ -276,7 +276,7 @@ def test_comfort_noise_is_negotiated_with_its_codec() -> None:
 
 
 def test_offered_comfort_noise_is_accepted() -> None:
-    """Also by who does not send any: it is filled in where they leave pauses out."""
+    """Also if we do not send any: noise is filled in where the peer omits pauses."""
     answer, agreed = ours(QUIET).receive_offer(offer(NOISE, media="m=audio 5000 RTP/AVP 0 13"))
     assert (agreed.comfort_noise_send, agreed.comfort_noise_receive) == (13, 13)
     assert sdp.parse(answer).media[0].rtpmaps()[13] == ("CN", 8000, 1)

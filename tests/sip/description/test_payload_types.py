@@ -79,7 +79,7 @@ def test_every_format_of_an_answer_may_be_received() -> None:
         )
     )
     assert agreed.codec == "PCMA"
-    # Their number is what we send; what they send has the number of our offer.
+    # We send their payload type; they send the one of our offer.
     assert agreed.receive_formats == (
         ReceiveFormat(8, "PCMA"),
         ReceiveFormat(dynamic, "opus", "useinbandfec=1"),
@@ -134,7 +134,7 @@ def test_the_event_on_the_clock_of_the_codec_is_preferred() -> None:
 
 
 def test_every_offered_event_may_be_received() -> None:
-    """Browsers take all of them in their answer and send any; others leave one out and send it."""
+    """Browsers accept all of them and send any; other peers omit one and send it."""
     negotiator = ours(OPUS, PCMU, WIDE)
     offered = sdp.parse(negotiator.offer()).media[0].rtpmaps()
     events = tuple((n, m[1]) for n, m in offered.items() if m[0] == "telephone-event")
@@ -153,7 +153,7 @@ def test_an_answer_may_omit_rtpmap_for_an_event() -> None:
     assert (agreed.telephone_event_send, agreed.telephone_event_receive) == (101, 101)
 
 
-# Not every audio line needs a codec of ours.
+# Not every audio line needs a supported codec.
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_an_offer_of_all_dynamic_payload_types_is_answered(more: tuple[int, ...]
     answer, agreed = negotiator.receive_offer(body)
     assert agreed.codec == "PCMU"
     assert sdp.parse(answer).media[0].formats == ("0",)
-    # What finds no free number is left out of our next offer; no number changes its meaning.
+    # Formats without a free payload type are omitted from our next offer; no type is reassigned.
     offered = sdp.parse(negotiator.offer()).media[0].rtpmaps()
     assert offered[0] == ("PCMU", 8000, 1)
     taken = sdp.parse(body).media[0].rtpmaps()
@@ -253,7 +253,7 @@ def test_a_host_name_is_left_to_be_resolved(name: str) -> None:
     answer, agreed = ours(PCMU).receive_offer(body)
     assert agreed.remote_name == name
     assert agreed.remote == ("0.0.0.0", 5000)
-    assert agreed.direction == "sendrecv"  # It is no hold.
+    assert agreed.direction == "sendrecv"  # It is not a hold.
     assert sdp.parse(answer).media[0].direction == "sendrecv"
     found = agreed.located("192.0.2.7")
     assert (found.remote, found.remote_rtcp) == (("192.0.2.7", 5000), ("192.0.2.7", 5001))

@@ -1,4 +1,4 @@
-"""Session descriptions as phones and exchanges really write them."""
+"""Session descriptions as real phones and exchanges write them."""
 
 from __future__ import annotations
 

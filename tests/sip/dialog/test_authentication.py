@@ -1,4 +1,4 @@
-"""Credentials in calls: where they go, where they do not, and nonces that grow old."""
+"""Credentials in calls: where they are sent, where not, and stale nonces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..conftest import Pair, invite, media, within
 
 
 class Accounted(Pair):
-    """Alice has an account; the test plays its server at Bob's address."""
+    """Alice has an account; the test acts as its server at Bob's address."""
 
     def __init__(self) -> None:
         super().__init__(FakeWire(seed=3), bob_agent=False)
@@ -116,7 +116,7 @@ def test_an_ack_repeats_the_credentials_of_its_invite(
 def test_simultaneous_calls_on_a_stale_nonce_succeed(
     accounted: Accounted, calls: int, stale: bool
 ) -> None:
-    """Each hears of its own new nonce; that is no wrong password, whoever asked first."""
+    """Each gets its own new nonce, which does not mean a wrong password."""
     pair = accounted
     pair.dial()
     pair.challenge(pair.bob.take("INVITE"))
@@ -202,7 +202,7 @@ def test_a_registration_removed_while_it_is_being_challenged(accounted: Accounte
 
 
 class Played:
-    """A SIP server on loopback that the test plays."""
+    """A SIP server on loopback that the test acts for."""
 
     def __init__(self, udp: trio.socket.SocketType) -> None:
         self._socket = udp
@@ -210,7 +210,7 @@ class Played:
         self.heard: list[Request] = []
 
     async def next(self, method: str) -> Request:
-        """The next request of that method; what comes before it is kept in ``heard``."""
+        """The next request of that method; earlier ones are kept in ``heard``."""
         while True:
             data, self._peer = await self._socket.recvfrom(65_535)
             message = parse(data)
@@ -255,7 +255,7 @@ async def test_a_stranger_never_sees_our_credentials(way: str) -> None:
                     request = await home.next("INVITE")
                     assert "Authorization" in request.headers
                     await home.reply(request, 302, ("Contact", f"<{away}>"))
-                # The realm of our own server, which anybody can claim to be.
+                # The realm of our own server, which any peer can claim.
                 await stranger.reply(await stranger.next("INVITE"), 401, digest("n2"))
                 await stranger.next("ACK")
 
@@ -331,7 +331,7 @@ PROVIDER = "10.0.0.2"
 def test_credentials_depend_on_where_a_redirection_leads(
     accounted: Accounted, target: str, host: str
 ) -> None:
-    """The flow counts, not the host that the URI names."""
+    """The flow decides, not the host in the URI."""
     pair = accounted
     address, _, port = host.partition(":")
     stranger = pair.wire.peer(address, int(port or 5060), agent=False)
@@ -360,7 +360,7 @@ def test_credentials_depend_on_where_a_redirection_leads(
 def test_a_far_end_that_challenges_our_bye_gets_no_credentials(
     accounted: Accounted, sdp_answer: bytes, realm: str, routed: bool
 ) -> None:
-    """It reaches us directly, or through our proxy, which passes a challenge on."""
+    """It reaches us directly, or through our proxy, which forwards a challenge."""
     pair = accounted
     far = pair.wire.peer("10.0.0.66", agent=False)
     session = pair.dial()
@@ -420,7 +420,7 @@ def test_after_a_registration_challenges_with_another_realm_are_ignored(
 def test_a_challenge_on_an_unknown_flow_is_answered_through_our_server(
     accounted: Accounted, sdp_answer: bytes
 ) -> None:
-    """A proxy may put another address of the provider's in Record-Route; the BYE gets through."""
+    """A proxy may use another address of the provider in Record-Route; the BYE succeeds."""
     pair = accounted
     other = pair.wire.peer("10.0.0.8", agent=False)
     session = pair.dial()

@@ -1,4 +1,4 @@
-"""Who calls, who hides, and why a call ended."""
+"""The identity of callers, privacy, and the reasons why calls end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_stranger_cannot_assert_an_identity(trusted: bool) -> None:
         ("<sip:10.0.0.2>", Caller("10.0.0.2", None, False)),
         ("<sip:161 201 11111@10.0.0.2>", Caller("161 201 11111", None, False)),
         ('""unknown"" <sip:100@10.0.0.2>', Caller("100", '"unknown"', False)),
-        # What would deceive a person, or a terminal.
+        # Text that would deceive a person or a terminal.
         ('"\u202egro.elpmaxe" <sip:1@x>', Caller("1", "gro.elpmaxe", False)),
         ("<sip:%1b]0;x%07%0d%0aok@x>", Caller("]0;x ok", None, False)),
         (f'"{"A" * 7000}" <sip:1@x>', Caller("1", "A" * 63 + "…", False)),

@@ -1,4 +1,4 @@
-"""Digest authentication: the RFCs' own examples, and both sides against each other."""
+"""Digest authentication: the examples of the RFCs, and client and server together."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_the_server_accepts_the_examples_of_the_rfcs(
 ) -> None:
     server = DigestServer(realm, random.Random(1), 60)
     auth = AuthHeader.parse(credentials)
-    # The password is right, the nonce is nobody's here.
+    # The password is right, the nonce is unknown.
     assert server.verify(auth, "GET", password, 0.0) is DigestVerdict.STALE
     assert server.verify(auth, "GET", "circle of life", 0.0) is DigestVerdict.WRONG
     assert server.verify(auth, "PUT", password, 0.0) is DigestVerdict.WRONG
 
 
 def test_the_client_matches_the_example_of_rfc_2069() -> None:
-    # Section 2.4, with the response that its erratum gives.
+    # Section 2.4, with the response from its erratum.
     challenge = AuthHeader.parse(f'Digest realm="testrealm@host.com", nonce="{NONCE_2617}"')
     answer = client("CircleOfLife", "Mufasa").answer([challenge], "GET", "/dir/index.html", b"")
     assert answer is not None
@@ -177,7 +177,7 @@ def test_the_client_remembers_a_bounded_number_of_realms() -> None:
 
 
 def sent_with(alice: DigestClient, nonce: str, **more: str) -> AuthHeader:
-    """What alice answers to a nonce."""
+    """Alice's credentials for a nonce."""
     answer = alice.answer([challenge(nonce=nonce, **more)], "REGISTER", "sip:x", b"")
     assert answer is not None
     return answer
@@ -199,7 +199,7 @@ def test_a_refused_stale_nonce_does_not_mean_a_wrong_password(more: dict[str, st
     third = sent_with(alice, "1", **more)
     assert not alice.rejected(challenge(nonce="2"), second)
     assert alice.rejected(challenge(nonce="1"), second)
-    # Another request learned the new nonce first; that changes nothing for this one.
+    # Another request learned the new nonce first, which does not affect this one.
     sent_with(alice, "2", **more)
     assert not alice.rejected(challenge(nonce="3"), third)
 
@@ -211,7 +211,7 @@ def test_representations_do_not_contain_the_password() -> None:
 
 
 def ask(server: DigestServer, now: float, algorithm: str = "SHA-256") -> AuthHeader:
-    """The challenge of that algorithm, as it comes over the wire."""
+    """The challenge of that algorithm, as received."""
     sent = [AuthHeader.parse(str(header)) for header in server.challenge(now)]
     return next(header for header in sent if header.parameters["algorithm"] == algorithm)
 

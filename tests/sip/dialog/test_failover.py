@@ -1,4 +1,4 @@
-"""Requests within a dialog go on by the next server (RFC 3263 4.3), with a real name server."""
+"""Requests within a dialog fail over to the next server (RFC 3263 4.3), with a real name server."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from ..name_server import NameServer, open_name_server, resolver_for
 
 PORTS = PortRange(38_200, 38_299)
 LOOPBACK: Final = ("127.0.0.1", 0)
-#: What the far end of a dialog says of itself; the two servers stand for one another.
+#: Contact of the far end of a dialog; the two servers are interchangeable.
 BY_NAME: Final = "<sip:bob@pbx.test>"
 
 
 class Server:
-    """One of two servers that share their state: whoever is asked answers."""
+    """One of two servers that share their state: either can answer."""
 
     def __init__(self, transport: str) -> None:
         self.transport = transport
@@ -40,7 +40,7 @@ class Server:
         self.contact = BY_NAME
         self.record_route: str | None = None
         self.alive = True
-        #: What is answered to everything, in place of 200.
+        #: The status for every request, instead of 200.
         self.status = 200
         self.requests: list[Request] = []
         self.connections: list[trio.SocketStream] = []
@@ -89,7 +89,7 @@ class Server:
             pass  # It died.
 
     async def die(self) -> None:
-        """Say nothing any more; what was open breaks."""
+        """Stop responding, and break open connections."""
         self.alive = False
         for stream in self.connections:
             await trio.aclose_forcefully(stream)
@@ -141,7 +141,7 @@ async def open_domain(transport: str = "udp") -> AsyncIterator[Domain]:
 async def test_a_bye_goes_to_the_next_server_when_the_first_died_in_mid_call(
     transport: str, kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The name server is silent by then: a farewell never needs DNS."""
+    """The name server is silent then: a farewell never needs DNS."""
     async with open_domain(transport) as domain:
         for server in (domain.first, domain.second):
             if kind == "route":
@@ -154,14 +154,14 @@ async def test_a_bye_goes_to_the_next_server_when_the_first_died_in_mid_call(
             listen=LOOPBACK,
             ports=PORTS,
             resolver=resolver_for(domain.names),
-            no_sound_after=1000.0,  # These servers send no sound, and shall not be asked for it.
+            no_sound_after=1000.0,  # These servers send no sound; disable the check for it.
             give_up_after=None,
         ) as phone:
             async with phone.call("bob") as call:
                 await call.answered(timeout=10)
                 await trio.sleep(1)
                 domain.names.silent = True
-                await trio.sleep(100)  # What DNS said is no longer known.
+                await trio.sleep(100)  # The DNS cache is empty.
                 await domain.first.die()
                 asked = domain.names.asked.total()
             await trio.sleep(TRANSACTION_TIMEOUT + 5)
@@ -184,7 +184,7 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
             listen=LOOPBACK,
             ports=PORTS,
             resolver=resolver_for(domain.names),
-            no_sound_after=1000.0,  # These servers send no sound, and shall not be asked for it.
+            no_sound_after=1000.0,  # These servers send no sound; disable the check for it.
             give_up_after=None,
         ) as phone,
     ):
@@ -198,7 +198,7 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
             began = trio.current_time()
             call.resume()
             await call.changed()
-            assert trio.current_time() == began  # No wait for the dead one.
+            assert trio.current_time() == began  # Without waiting for the dead one.
         await trio.sleep(1)
         assert domain.second.methods() == ["INVITE", "ACK", "INVITE", "ACK", "BYE"]
         first, _, again, _, bye = domain.second.requests
@@ -231,7 +231,7 @@ async def test_a_503_leads_to_the_next_server(autojump_clock: trio.testing.MockC
 async def test_a_call_ends_locally_if_no_server_answers(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Then the call is over at our end all the same."""
+    """The call then ends at our end nevertheless."""
     async with (
         open_domain() as domain,
         open_phone(
@@ -252,7 +252,7 @@ async def test_a_call_ends_locally_if_no_server_answers(
 async def test_a_caller_with_a_host_name_is_resolved_for_the_bye(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Our BYE goes where DNS sends it; nobody answers there, so it goes back whence they came."""
+    """Our BYE goes to the resolved address; without a response, it goes to the INVITE's source."""
     async with (
         AsyncExitStack() as undo,
         open_domain() as domain,
@@ -285,7 +285,7 @@ async def test_a_caller_with_a_host_name_is_resolved_for_the_bye(
         await caller.sendto(bytes(ack), phone.address)
         await trio.sleep(2)
         assert domain.first.methods() == ["BYE"]
-        # The second call ends when neither of the domain's servers is left.
+        # The second call ends when both servers of the domain are down.
         await domain.first.die()
         await domain.second.die()
         await caller.sendto(bytes(_renamed(request)), phone.address)
@@ -312,7 +312,7 @@ def _renamed(request: Request) -> Request:
 
 @contextmanager
 def named(pair: Pair, sdp_answer: bytes) -> Iterator[tuple[Peer, events.HostNamed]]:
-    """Bob, played by the test, is up under a name; a second server stands beside him."""
+    """The test acts as Bob, who has a host name with a second server."""
     pair.call()
     second = pair.wire.peer("10.0.0.3", agent=False)
     pair.wire.run(0.1)
@@ -379,7 +379,7 @@ def test_an_ended_call_tries_no_further_server(scripted: Pair, sdp_answer: bytes
 
 
 def test_a_refresh_through_another_server_is_answered(scripted: Pair) -> None:
-    """The same CSeq under another branch: their first server died after it had passed it on."""
+    """The same CSeq with another branch: their first server died after forwarding it."""
     pair = scripted
     body = media("10.0.0.2", 5000)(1).offer()
     request = invite(body=body)
@@ -400,7 +400,7 @@ def test_a_refresh_through_another_server_is_answered(scripted: Pair) -> None:
 async def test_calls_prefer_the_server_that_we_are_registered_with(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """The first one is dead: that is found out once, not with each call."""
+    """The first server is dead, which is detected once, not with each call."""
     async with open_domain() as domain:
         await domain.first.die()
         domain.second.contact = "<sip:bob@pbx.test>;expires=300"

@@ -1,4 +1,4 @@
-"""A path that is known to work serves before one that is written down."""
+"""A flow that is known to work takes precedence over a written address."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from spech.testing.wire import FakeWire, Peer
 
 from ..conftest import Pair, called, invite, media, within
 
-#: A public address that nobody has, and a private one of another network than ours.
+#: An unused public address, and a private one of another network.
 UNHEARD = "198.51.100.77"
 HIDDEN = "192.168.77.5"
 
 
 class Seen(Pair):
-    """Bob, played by the test, at an address of the test's choice."""
+    """The test acts as Bob, at a chosen address."""
 
     def __init__(self, host: str = "10.0.0.2") -> None:
         super().__init__(FakeWire(seed=2), bob_agent=False)
@@ -210,7 +210,7 @@ def test_a_bye_over_every_flow_has_credentials_for_our_servers_only(
 def test_a_bye_without_response_is_tried_over_every_known_flow(
     closing: bool, sdp_answer: bytes
 ) -> None:
-    """Within the drain of a phone that closes, and soon where a call ends."""
+    """Within the drain of a closing phone, and soon when a call ends."""
     pair = Seen()
     session = pair.call()
     pair.bob.send(answer(pair, sdp_answer, UNHEARD), pair.alice)

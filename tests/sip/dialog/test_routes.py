@@ -1,4 +1,4 @@
-"""Which way requests go: route sets, strict routers, targets that move (RFC 3261 12.2, 16.12)."""
+"""Routing of requests: route sets, strict routers, target refresh (RFC 3261 12.2, 16.12)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Routed(Pair):
         return ours, theirs
 
     def path(self, kind: str, sender: str) -> list[str]:
-        """The hosts that the last message of ``kind`` from ``sender`` came past."""
+        """The hosts that the last message of ``kind`` from ``sender`` passed through."""
         hops: list[str] = []
         for packet in self.wire.log:
             if packet.kind == kind:
@@ -139,7 +139,7 @@ def test_the_ack_of_a_refused_reinvite_follows_its_route() -> None:
 
 
 class Deaf:
-    """Sent a request and does not care."""
+    """The user of a request that ignores the outcome."""
 
     def receive_response(self, transaction: object, response: Response, now: float) -> None: ...
 
@@ -261,7 +261,7 @@ def test_the_answer_to_our_reinvite_moves_ack_and_bye(scripted: Pair, sdp_answer
 
 
 def test_a_host_name_in_via_does_not_mean_a_nat(scripted: Pair) -> None:
-    """A proxy that signs with its name and stays out of the call is no NAT."""
+    """A proxy with a host name in Via that is not in the route set is not a NAT."""
     pair = scripted
     caller = pair.wire.peer("10.0.0.77", agent=False)
     request = invite(body=media("10.0.0.77", 5000)(1).offer())
@@ -283,7 +283,10 @@ def test_a_host_name_in_via_does_not_mean_a_nat(scripted: Pair) -> None:
 @pytest.mark.parametrize(
     ("contact", "transport"),
     [
-        ("sip:bob@10.0.0.2", "tcp"),  # The connection that is there, whatever it leaves unsaid.
+        (
+            "sip:bob@10.0.0.2",
+            "tcp",
+        ),  # The existing connection, although the Contact names no transport.
         ("sip:bob@10.0.0.2;transport=udp", "udp"),
         ("sip:bob@10.0.0.2:5070", "udp"),
         ("sip:bob@10.0.0.9", "udp"),
@@ -311,7 +314,7 @@ def test_a_reinvite_sends_our_new_address(pair: Pair, calling: bool) -> None:
     mover, session, other = (pair.alice, ours, theirs) if calling else (pair.bob, theirs, ours)
     pair.wire.move(mover, "10.0.0.7")
     session.move("10.0.0.7", ("10.0.0.7", 4400), pair.wire.now)
-    pair.wire.run(3)  # Its old address is asked first.
+    pair.wire.run(3)  # The probe goes to its old address first.
     stayer = pair.bob if calling else pair.alice
     changed = stayer.events[-1]
     assert isinstance(changed, events.MediaChanged)
@@ -325,19 +328,21 @@ def test_a_reinvite_sends_our_new_address(pair: Pair, calling: bool) -> None:
         if (b"c=IN IP4 10.0.0.7" in body) or mover.address[0] in body.decode()
     ]
     (origin,) = [line for line in mine[-1].splitlines() if line.startswith(b"o=")]
-    assert origin.endswith(b"10.0.0.1" if calling else b"10.0.0.2")  # RFC 3264 8: it stays.
+    assert origin.endswith(
+        b"10.0.0.1" if calling else b"10.0.0.2"
+    )  # It does not change (RFC 3264 8).
     pair.hang_up(stayer, other)
     pair.quiet()
     assert pair.ended(mover).by == "remote"
 
 
 def test_the_latest_request_shows_the_flow_after_a_nat_rebinds(pair: Pair) -> None:
-    """The Contact cannot be reached, so where a request of theirs came from has to do."""
-    pair.wire.move(pair.alice, "192.0.2.1")  # What Bob sees of her.
+    """The Contact cannot be reached, so the source of their request is used."""
+    pair.wire.move(pair.alice, "192.0.2.1")  # Her address as Bob sees it.
     ours, theirs = pair.established()
     pair.wire.move(pair.alice, "192.0.2.2")
     ours.handle_timer("refresh", pair.wire.now)
-    pair.wire.run(3)  # Her old address is asked first.
+    pair.wire.run(3)  # The probe goes to her old address first.
     assert "200 UPDATE" in pair.kinds(pair.bob)
     pair.hang_up(pair.bob, theirs)
     pair.quiet()
