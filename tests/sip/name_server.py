@@ -1,4 +1,4 @@
-"""A name server on loopback with the records that a test gives it."""
+"""A name server on loopback with the records of a test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NameServer:
         #: Silent servers answer nothing. Kinds of records that fail are answered with SERVFAIL.
         self.silent = False
         self.failing: set[str] = set()
-        #: How often what was asked for.
+        #: The number of queries, by name and type.
         self.asked: Counter[tuple[str, str]] = Counter()
 
     def answer(self, wire: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""A proxy on the wire that stays in the path (RFC 3261 16), as small as one can be."""
+"""A minimal record-routing proxy on the wire (RFC 3261 16)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spech.testing.wire import FakeWire, Peer
 
 
 class Proxy(Peer):
-    """Stateless, record-routing; ``strict`` as those of RFC 2543 were.
+    """Stateless, record-routing; ``strict`` as in RFC 2543.
 
     ``onward`` is where it sends an INVITE outside a dialog that names no further Route; without
     it the Request-URI says. ``astray`` collects requests that came without passing its Route.
@@ -66,7 +66,7 @@ class Proxy(Peer):
         host, port = hop.host, hop.port
         if request.to.tag is None and not routes and self._onward is not None:
             host, port = self._onward.address
-        # A stateless proxy makes the same branch of the same request (16.11).
+        # A stateless proxy makes the same branch for the same request (16.11).
         branch = hashlib.md5(f"{request.via.branch}{self.address}".encode()).hexdigest()
         via = f"SIP/2.0/UDP {self.address[0]}:5060;branch=z9hG4bK{branch}"
         headers = _renewed(request.headers, "Route", [str(route) for route in routes])

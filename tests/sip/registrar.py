@@ -1,4 +1,4 @@
-"""Registrars that tests play: they answer REGISTER, or ask for a password, as a test sets them."""
+"""Scripted registrars, which accept or challenge REGISTER as a test wants it."""
 
 from __future__ import annotations
 

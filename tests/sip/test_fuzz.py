@@ -1,4 +1,4 @@
-"""Damaged torture messages: nothing raises, nothing piles up."""
+"""Damaged torture messages raise nothing and leak nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spech.sip.transaction.timers import TRANSACTION_TIMEOUT
 PROPERTY = settings(deadline=None, derandomize=True, database=None)
 FLOW = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
 CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parent / "data").glob("*.dat"))]
-#: What readers of text stumble over.
+#: Characters that parsers of text often fail on.
 SHARP = [b"", b"\r\n", b"\n", b"\0", b'"', b"\\", b"<", b">", b",", b";", b":", b"@", b"\xff", b"%"]
 
 Wound = tuple[int, int, bytes]
@@ -56,7 +56,7 @@ def read_head(head: bytes) -> object:
     )
 )
 def test_the_fast_path_for_heads_agrees_with_the_full_parser(lines: list[str]) -> None:
-    """A usual head is read by a shorter way; bare line feeds lead by the longer one."""
+    """A usual head takes a fast path; bare line feeds lead to the full parser."""
     head = "\n".join(["OPTIONS sip:x SIP/2.0", *lines, "CSeq: 1 OPTIONS"]).encode()
     assert read_head(head.replace(b"\n", b"\r\n")) == read_head(head)
 
@@ -83,7 +83,7 @@ def answer_calls(agent: UserAgent, now: float) -> None:
 
 
 def run_out(agent: UserAgent, now: float) -> None:
-    """Nothing may be left when everybody has said goodbye and waited."""
+    """Nothing may be left after all calls have ended and timers have expired."""
     agent.close(now)
     for _ in range(1000):
         agent.to_send(now)
@@ -150,5 +150,5 @@ def test_the_framer_survives_damaged_streams(
             return found, True
         return found, False
 
-    # However the bytes come in, they hold the same messages.
+    # The messages do not depend on the chunks.
     assert cut(size) == cut(1)

@@ -1,4 +1,4 @@
-"""A mistake of ours in handling what a peer sends ends neither the phone nor another call."""
+"""A bug in handling a peer's message ends neither the phone nor another call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile or broken peer may send, and what it must not cost."""
+"""Messages of hostile or broken peers, and the limits of their cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spech.testing.wire import FakeWire
 
 from .conftest import Pair, called, invite, media, within
 
-#: Texts that some reader of digits takes for a number, and that are none for us.
+#: Texts that some number parsers accept, but ours must not.
 NUMBERS = ["\u00b2", "\u0661", "9" * 5000, "-1", "1e9", "0x10", "", "NaN"]
 
 
@@ -94,7 +94,7 @@ def test_invalid_numbers_in_responses_to_a_register_are_ignored(number: str) -> 
     )
     wire.run(2)
     assert registration.expires_at is None or registration.expires_at <= wire.now + 86_400
-    assert alice.agent.get_timer() is not None  # It goes on all the same.
+    assert alice.agent.get_timer() is not None  # It continues nevertheless.
 
 
 @pytest.mark.parametrize("source", ["6.6.6.6", "10.0.0.2"])
@@ -124,7 +124,7 @@ def test_a_bye_is_handled_during_a_flood(scripted: Pair, sdp_answer: bytes, sour
 
 
 def their_request(ack: Request, method: str, number: int, *more: tuple[str, str]) -> Request:
-    """Bob's request in the dialog whose ACK he got."""
+    """Bob's request in the dialog of the received ACK."""
     pairs = [
         ("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKt{number}"),
         ("Max-Forwards", "70"),
@@ -189,7 +189,7 @@ def test_a_refused_datagram_ends_only_its_transaction(scripted: Pair, sdp_answer
     assert second.ended is not None
     assert second.ended.status == 503
     assert first.state is SessionState.RINGING
-    # On a connection it is another matter: that is broken for everybody.
+    # A connection, in contrast, is broken for all of its transactions.
     broken = replace(pair.alice.flow_to(pair.bob), transport="tcp")
     third = pair.call_unsent(broken)
     fourth = pair.call_unsent(broken)
@@ -222,7 +222,7 @@ def test_ended_calls_are_released(pair: Pair) -> None:
     gc.collect()
     agents = (pair.alice.agent, pair.bob.agent)
     left = [one for one in gc.get_objects() if isinstance(one, Session) and one.context in agents]
-    # The timer heap forgets what was disarmed once it has grown; 400 sessions have been here.
+    # The timer heap is cleaned only after it has grown; there were 400 sessions.
     assert len(left) < 100
 
 
@@ -276,7 +276,7 @@ def test_responses_are_sent_where_the_via_says(
 
 
 def test_an_rfc_2543_ack_ends_a_refusal(scripted: Pair) -> None:
-    """RFC 3261 17.2.3: such an ACK is told by other marks, and its To tag is ours."""
+    """RFC 3261 17.2.3: such an ACK is matched by other fields, and its To tag is ours."""
     pair = scripted
     request = invite(body=offer())
     via = "SIP/2.0/UDP 10.0.0.2:5060;branch=1"
@@ -293,7 +293,7 @@ def test_an_rfc_2543_ack_ends_a_refusal(scripted: Pair) -> None:
 
 @pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
 def test_an_ack_with_the_branch_of_its_invite_is_accepted(scripted: Pair, branch: str) -> None:
-    """Peers of RFC 2543 do that, and some of today: the 2xx is acknowledged all the same."""
+    """RFC 2543 peers do that, and some current ones; it acknowledges the 2xx nevertheless."""
     pair = scripted
     request = invite(body=offer())
     via = f"SIP/2.0/UDP 10.0.0.2:5060;branch={branch}"
@@ -314,7 +314,7 @@ def test_an_ack_with_the_branch_of_its_invite_is_accepted(scripted: Pair, branch
 def test_a_request_that_triggers_a_bug_gets_a_final_response(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Whatever the error is: a re-INVITE without one would block the call for good."""
+    """Otherwise a re-INVITE would block the call permanently."""
     ours, theirs = pair.established()
     assert ours.dialog is not None
 

@@ -68,7 +68,7 @@ def test_a_registration_authenticates_and_reuses_the_nonce(registrar: Registrar)
     assert len(registrar.seen) == 2
     registrar.digest.lifetime = 1000
     wire.run(270)
-    assert len(registrar.seen) == 3  # The refresh needed no second round.
+    assert len(registrar.seen) == 3  # The refresh needed no second round trip.
     assert "nc=00000002" in (registrar.seen[2][1].headers.get("Authorization") or "")
 
 
@@ -88,7 +88,7 @@ def test_a_wrong_password_is_not_retried_after_two_refusals(
     assert (registration.state, registration.status) == (RegistrationState.FAILED, 401)
     assert registration.answered
     wire.run(4000)
-    # Without credentials, with them, and with them for another nonce (a cluster may want that).
+    # Without credentials, with credentials, and for another nonce (as a cluster may require).
     assert len(registrar.seen) == 3
 
 
@@ -187,13 +187,13 @@ def test_a_phone_keeps_its_instance_id(registrar: Registrar) -> None:
 @pytest.mark.parametrize(
     ("contacts", "header", "granted"),
     [
-        # Rewritten on the way, and known by its instance or not at all.
+        # Rewritten on the way, and recognized by its instance or not at all.
         (['<sip:alice@192.0.2.9>;expires=60;+sip.instance="<urn:x>"'], None, 60),
         (["<sip:alice@192.0.2.9>;expires=60"], None, 60),
         (["<sip:alice@192.0.2.9>;expires=60", "<sip:alice@192.0.2.8>;expires=40"], None, 40),
         (["<sip:alice@192.0.2.9>;expires=6000"], None, 300),
         (["<sip:alice@192.0.2.9>;expires=60"], "120", 120),
-        # Ours counts where it is among those of others.
+        # Ours is used among those of others.
         (["<sip:alice@192.0.2.9>;expires=60", "{ours};expires=200"], "120", 200),
         ([], "90", 90),
         ([], None, 300),
@@ -219,7 +219,7 @@ def test_the_lifetime_of_a_binding_is_read(
 def answering(
     *statuses: int, headers: tuple[tuple[str, str], ...] = ()
 ) -> tuple[Answer, list[tuple[float, Request]]]:
-    """A registrar that gives these statuses in turn, the last one again and again."""
+    """A registrar that sends these statuses in turn, and then repeats the last one."""
     seen: list[tuple[float, Request]] = []
 
     def answer(request: Request, flow: Flow, now: float) -> Response | None:
@@ -257,7 +257,7 @@ def test_no_response_makes_retries_faster_than_the_back_off(
     answer, seen = answering(status, headers=(header,))
     wire, _, _ = start(answer)
     wire.run(4000)
-    assert len(seen) >= 8  # It does not give up either.
+    assert len(seen) >= 8  # It does not give up, either.
     gaps = [gap for gap in pauses(seen) if gap > 0.1]
     assert len(pauses(seen)) - len(gaps) <= 8 * (status == 423)  # A longer interval is tried once.
     assert gaps[0] >= 4.0
@@ -289,7 +289,7 @@ def test_a_refusal_after_a_first_success_is_retried_forever(status: int) -> None
 
 
 def test_credentials_that_are_refused_with_403_are_forgotten_once(registrar: Registrar) -> None:
-    """Some registrars say 403 to a nonce that had served before, in place of a challenge."""
+    """Some registrars send 403 instead of a challenge for a nonce that was valid before."""
     registrar.password = "secret"
     used: set[str] = set()
     statuses: list[int] = []
@@ -363,7 +363,7 @@ def test_a_first_hop_without_outbound_gets_a_plain_binding(registrar: Registrar)
     assert registration.state is RegistrationState.REGISTERED
     assert "outbound" in seen[0].headers.values("Supported")
     assert len(seen) >= 4
-    for request in seen[1:]:  # It is remembered.
+    for request in seen[1:]:  # The result is remembered.
         assert "reg-id" not in (request.headers.get("Contact") or "")
         assert "outbound" not in request.headers.values("Supported")
 
@@ -451,9 +451,9 @@ def test_a_registrar_with_a_name_is_resolved_for_each_refresh(registrar: Registr
         alice.flow_to(other),
     )
     assert len(second.seen) == 1
-    # Where nobody resolves it, the addresses that worked are used.
+    # If DNS fails, the addresses that worked are used.
     wire.run(300)
     assert len(second.seen) == 2
-    # A server that it is bound at comes first.
+    # The server that it is registered with comes first.
     registration.register([alice.flow_to(first), alice.flow_to(other)], wire.now)
     assert registration.flow == alice.flow_to(other)

@@ -51,7 +51,7 @@ def target(transport: str, host: str, port: int) -> tuple[str, tuple[str, int]]:
         ("sip:[2001:db8::9];transport=tcp", None, [target("tcp", "2001:db8::9", 5060)]),
         ("sips:192.0.2.9", None, [target("tls", "192.0.2.9", 5061)]),
         ("sip:192.0.2.9", "wss", [target("wss", "192.0.2.9", 443)]),
-        # A port leaves nothing to SRV (4.1, 4.2).
+        # With a port, SRV is not used (4.1, 4.2).
         ("sip:full.test:5099", None, []),
         ("sip:first.full.test:5099", None, [
             target("udp", "192.0.2.2", 5099),
@@ -92,7 +92,7 @@ async def test_a_uri_is_resolved_to_its_servers(
 
 
 async def test_a_hostile_zone_is_cheap_and_raises_only_known_errors() -> None:
-    """A peer names the host in its Contact, so every byte of the answer may be an attacker's."""
+    """A peer names the host in its Contact, so an attacker may control every byte of the answer."""
     many = 100
     pointers = [
         ("evil.test.", "NAPTR", rf'{at} 1 "s" "SIP+D2U" "" _sip._udp.e{at}.test.')
@@ -145,7 +145,7 @@ async def test_unknown_hosts_and_hosts_without_service_are_handled() -> None:
         with pytest.raises(ServerUnreachable, match=r"'nowhere\.test' is unknown") as caught:
             await resolver.resolve(Uri.parse("sip:nowhere.test"))
         assert caught.value.unknown_host
-        # "." says that the service is not there; the address is what is left (RFC 3263 4.2).
+        # "." means that there is no service; only the address remains (RFC 3263 4.2).
         targets = await resolver.resolve(Uri.parse("sip:closed.test"), "udp")
         assert [one.address[0] for one in targets] == ["192.0.2.8"]
 
@@ -154,7 +154,7 @@ async def test_unknown_hosts_and_hosts_without_service_are_handled() -> None:
 async def test_the_address_of_a_host_is_used_only_without_srv_records(
     address: bool,
 ) -> None:
-    """RFC 3263 4.2: a failing name server does not say that there is none."""
+    """RFC 3263 4.2: a failing name server does not mean that there is none."""
     records = [("example.test.", "A", "192.0.2.1")] if address else []
     async with open_name_server(*records) as server:
         resolver = resolver_for(server)
@@ -162,7 +162,7 @@ async def test_the_address_of_a_host_is_used_only_without_srv_records(
         for _ in range(2):
             with pytest.raises(ServerUnreachable, match="did not answer"):
                 await resolver.resolve(Uri.parse("sip:example.test"))
-        server.failing = set()  # The failure was not remembered.
+        server.failing = set()  # The failure was not cached.
         if address:
             (found,) = await resolver.resolve(Uri.parse("sip:example.test"))
             assert found.address == ("192.0.2.1", 5060)

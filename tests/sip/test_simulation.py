@@ -1,8 +1,8 @@
-"""Random calls between two or three user agents on a bad network, as many times as wished.
+"""Random calls between two or three user agents on a bad network.
 
-Each run comes from one seed: the network's faults, what people do, and when. In the end, whatever
-happened, both ends must agree and nothing may be left. ``SPECH_SIMULATIONS`` says how many runs
-there are, ``SPECH_SIMULATION`` names the one seed to replay.
+One seed determines a run: the network's faults, what people do, and when. In the end both ends must
+agree, and nothing may be left. ``SPECH_SIMULATIONS`` is the number of runs, ``SPECH_SIMULATION``
+a single seed to replay.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
 CHOSEN = os.environ.get("SPECH_SIMULATION")
 #: Runs in one test, so that processors share the work.
 BATCH = 50
-#: Seconds for which people act, and for which the stack then sorts itself out: a session timer.
+#: Seconds in which people act, and in which the stack then recovers: a session timer.
 BUSY, SETTLING, LEAVING = 40.0, 2000.0, 200.0
-#: More often no message is sent: timer G and E, doubled by a network that doubles.
+#: The most copies of a message: timers G and E, doubled by a duplicating network.
 MOST_COPIES = 40
 
 MIRROR = {
@@ -103,7 +103,7 @@ class Simulation:
         self.wire.loss = 0.0
         self.settled = self.wire.now + SETTLING
         if self.loss <= 0.2 and not self.blacked_out and not self.moves:
-            # Every request has got through, so no session timer was needed.
+            # Every request arrived, so no session timer was needed.
             self.wire.run(TRANSACTION_TIMEOUT + 10.0)
             self._agreed()
         self.wire.run(SETTLING)
@@ -181,7 +181,7 @@ class Simulation:
         session.handle_timer("refresh", self.wire.now)
 
     def _transfer(self, peer: Peer, session: Session) -> None:
-        """To anybody, or to the far end of another call of ours, whose place the new one takes."""
+        """To any peer, or to the far end of another call of ours, which the new one replaces."""
         target = Uri.parse(f"sip:user@{self.rng.choice(self.peers).address[0]}")
         others = [one for one in peer.agent.sessions if one is not session and one.is_up]
         if others and self.rng.random() < 0.5:
@@ -194,7 +194,7 @@ class Simulation:
             self._note("  is being transferred already")
 
     def _blackout(self, peer: Peer) -> None:
-        """Nothing gets through for a while."""
+        """The network loses everything for a while."""
         seconds = self.rng.choice([2, 20, 70])
         self._note(f"no network for {seconds} s")
         self.blacked_out = True
@@ -203,14 +203,14 @@ class Simulation:
         self.wire.loss = self.loss
 
     def _rebind(self, peer: Peer) -> None:
-        """A NAT gives ``peer`` another address, and does not tell it."""
+        """A NAT gives ``peer`` another address without its knowledge."""
         self.moves += 1
         host = f"10.0.{self.moves}.{self.peers.index(peer) + 1}"
         self._note(f"{peer.address[0]} is seen as {host}")
         self.wire.move(peer, host)
 
     def _move(self, peer: Peer) -> None:
-        """``peer`` comes into another network, and notices."""
+        """``peer`` moves to another network and notices it."""
         self._rebind(peer)
         for session in peer.agent.sessions:
             session.move(peer.address[0], (peer.address[0], 4000), self.wire.now)
@@ -283,12 +283,12 @@ class Simulation:
     # ------------------------------------------------------------------ what must hold
 
     def _agreed(self) -> None:
-        """What is up is up at both ends, in mirrored directions; nothing hangs half way."""
+        """Calls are up at both ends, in mirrored directions, and none is pending."""
         ends = {}
         for peer in self.peers:
             for session in peer.agent.sessions:
                 if session.state in (SessionState.RINGING, SessionState.INCOMING):
-                    assert self.wire.now < self.settled  # Nobody waits for ever.
+                    assert self.wire.now < self.settled  # Nothing waits forever.
                     continue
                 assert session.state is SessionState.CONFIRMED, (peer.address, session)
                 assert session.dialog is not None
@@ -301,7 +301,7 @@ class Simulation:
             assert MIRROR[mine] == theirs, (call_id, mine, theirs)
 
     def _bound(self) -> None:
-        """The registrar knows where each of them is, however it found out."""
+        """The registrar knows the current address of each of them."""
         for peer, registration in self.registrations.items():
             if peer not in self.closed:
                 assert registration.state is RegistrationState.REGISTERED
@@ -331,7 +331,7 @@ class Simulation:
         self._farewells()
 
     def _farewells(self) -> None:
-        """Every call that was answered saw a BYE, every other one a refusal or a CANCEL."""
+        """Every answered call had a BYE, every other one a refusal or a CANCEL."""
         said: dict[str, set[str]] = {}
         arrived: dict[str, set[str]] = {}
         for data in {packet.data for packet in self.wire.log}:
@@ -346,7 +346,7 @@ class Simulation:
                 assert "BYE" in said[call_id], session
             elif session.outgoing and "progress INVITE" in arrived.get(call_id, ()):
                 if self.moves:
-                    continue  # What was on its way to an address that is gone did not arrive.
+                    continue  # Messages in flight to a former address did not arrive.
                 told = {"CANCEL", "BYE"} & said[call_id]
                 assert told or "refusal INVITE" in arrived[call_id], session
 
@@ -368,7 +368,7 @@ class Simulation:
 
 
 def _read(data: bytes) -> tuple[str, str]:
-    """Call-ID of a message of ours, and what kind of farewell it is or is not."""
+    """Call-ID of a message of ours, and which kind of farewell it is, if any."""
     first, *lines = data.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
     method = headers["CSeq"].split()[1]

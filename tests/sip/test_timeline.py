@@ -141,7 +141,7 @@ def test_a_password_in_a_uri_is_masked_everywhere(uri: str) -> None:
 
 
 def test_masking_takes_linear_time() -> None:
-    """No URI ends in a password here, and each could."""
+    """No URI here has a password, but each could."""
     for data in (b"sip:a:" * 10_000, b"sip:" * 16_000, b"sip:a:" + b"x" * 65_000):
         assert masked_data(data) == data
 

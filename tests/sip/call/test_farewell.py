@@ -111,7 +111,8 @@ def test_a_further_fork_gets_ack_and_bye(scripted: Pair, sdp_answer: bytes) -> N
     assert bye.to.tag == "b2"
     pair.reply(bye, 200)
     assert session.state is SessionState.CONFIRMED
-    pair.reply(invite, 200, "b2", sdp_answer)  # Its retransmission gets the ACK again, but no second BYE.
+    # A retransmission gets the ACK again, but no second BYE.
+    pair.reply(invite, 200, "b2", sdp_answer)
     pair.wire.run(0.1)
     assert pair.bob.take("ACK").to.tag == "b2"
     assert pair.kinds(pair.alice).count("BYE") == 1

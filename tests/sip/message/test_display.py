@@ -1,4 +1,4 @@
-"""Text of peers on pages, terminals, logs."""
+"""Text from peers on pages, terminals and in logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages out of a stream, however it is cut."""
+"""Framing of messages in a stream, independent of chunk boundaries."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_messages_may_arrive_byte_by_byte() -> None:
         (SHORT + PONG + SHORT + PONG, 0),
         (PING + PONG + SHORT + PING, 2),
         (b"\n" + SHORT, 0),
-        # NULs keep flows alive, too.
+        # NULs are keepalives, too.
         (b"\0" + SHORT, 0),
         (SHORT + b"\0\0\0\0" + SHORT, 0),
         (PING + b"\0" + PING + SHORT, 2),

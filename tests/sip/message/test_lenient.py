@@ -1,4 +1,4 @@
-"""The lenient reading of From, To and Contact: what a call needs is read, the rest as it comes."""
+"""Lenient parsing of From, To and Contact: errors in what a call does not need are ignored."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_leniently_read_values_are_written_strictly(text: str) -> None:
     assert Uri.parse(str(found.uri)) == found.uri
 
 
-# Whole calls.
+# Complete calls.
 
 
 def invite(*, caller: str = "<sip:100@192.0.2.2>", contact: str = "<sip:100@192.0.2.2>") -> bytes:
@@ -121,7 +121,7 @@ def media(number: int) -> Negotiator:
 
 
 def answered_and_ended(data: bytes) -> Request:
-    """The BYE of a call that came, was answered, acknowledged and hung up."""
+    """The BYE of an incoming call that was answered, acknowledged and hung up."""
     agent = UserAgent(random.Random(1))
     agent.receive_message(data, FLOW, 0.0)
     incoming = agent.next_event()
@@ -154,7 +154,7 @@ USERS: list[str] = [text for text, _ in BLANKS]
 @pytest.mark.parametrize("caller", [*WITHHELD, *NAMES, *USERS])
 def test_calls_from_odd_addresses_ring_and_end(caller: str) -> None:
     bye = answered_and_ended(invite(caller=caller))
-    NameAddr.parse(bye.headers.get("To") or "")  # Strictly.
+    NameAddr.parse(bye.headers.get("To") or "")  # Written strictly.
     assert bye.to.tag == "1"
 
 

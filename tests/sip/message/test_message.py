@@ -1,4 +1,4 @@
-"""Requests and responses: accessors, answers, wire form and what a log may show."""
+"""Requests and responses: accessors, responses, wire form and summaries for logs."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_replace_creates_a_changed_message() -> None:
     response = Response(200, "OK", Headers())
     assert response.replace(status=486, reason="", body=b"x") == Response(486, "", Headers(), b"x")
     assert response.replace(headers=request.headers).cseq == request.cseq
-    # What an accessor has kept belongs to the old message.
+    # Cached values of accessors belong to the old message.
     assert request.cseq.number == 1
     assert request.replace(headers=request.headers.set("CSeq", "2 INVITE")).cseq.number == 2
 

@@ -1,4 +1,4 @@
-"""The parser accepts whatever can be understood; the validator judges it."""
+"""The parser accepts whatever can be understood; the validator checks the rules."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_reason_may_be_missing(line: bytes) -> None:
     assert (message.status, message.reason, message.version) == (200, "", "SIP/2.0")
 
 
-# One message, written in every way that means the same.
+# One message in equivalent spellings.
 @pytest.mark.parametrize(
     "data",
     [
@@ -189,7 +189,7 @@ def test_limits_are_inclusive() -> None:
 
 @pytest.mark.parametrize("blank", [b" ", b"\t", b",", b'"', b"<", b";", b"\\", b"("])
 def test_a_long_run_of_one_character_costs_linear_time(blank: bytes) -> None:
-    # Were one of the patterns quadratic, these few would take minutes.
+    # With a quadratic pattern, these few would take minutes.
     run = blank * (MAX_LINE - 100)
     for name in (b"Via: SIP/2.0/UDP x", b"From: <sip:x>", b"Contact: ", b"Route: x", b"CSeq: 1"):
         data = INVITE.replace(b"Call-ID: ", name + run + b"x\r\n y\r\nCall-ID: ")
@@ -306,7 +306,7 @@ def test_responses_are_read_back(status: int, reason: str, headers: Headers, bod
 
 
 def survive(data: bytes) -> None:
-    """Whatever comes, only one kind of error may leave; and what is read can be written."""
+    """Any input raises at most one kind of error, and what is read can be written."""
     with suppress(RemoteProtocolError):
         message = parse(data)
         message.summary()

@@ -1,4 +1,4 @@
-"""RFC 4475 and RFC 5118: every message, and what each RFC asks for."""
+"""RFC 4475 and RFC 5118: every message, and the required behavior."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UDP = Flow("udp", ("192.0.2.100", 5060), ("192.0.2.200", 5060))
 
 @dataclass(frozen=True)
 class Case:
-    """What becomes of one message.
+    """The expected handling of a message.
 
     ``refused``: None when it is accepted, else the status of its refusal; ``parse`` tells whether
     the parser refuses it, or the validator. ``answer``: the first status that goes out for it, None
@@ -119,7 +119,7 @@ CASES = [
     # RFC 4475 3.1.1, valid messages.
     Case(
         "wsinv",
-        481,  # It claims to belong to a dialog.
+        481,  # It has the tags of a dialog.
         read=named,
         value=(
             "INVITE",
@@ -152,7 +152,7 @@ CASES = [
             "&it+has=1,weird!*pas$wo~d_too.(doesn't-it)",
             "example.com",
             "z9hG4bK-.!%66*_+`'~",
-            # The escaped controls are not passed on: no terminal shall obey them.
+            # The escaped control characters are not passed on to a terminal.
             "BEL:\ufffd NUL:\ufffd DEL:\ufffd",
             "token1~` token2'+_ token3*%!.-",
             (("fromParam''~+*_!.-%", "работающий"), ("tag", "_token~1'+`*%!-.")),
@@ -216,7 +216,7 @@ CASES = [
             150,
         ),
     ),
-    # The octets behind the body are noise in a datagram; on a stream they are the next message.
+    # The octets after the body are noise in a datagram; on a stream they are the next message.
     Case("dblreq", 405, read=lambda m: (method(m), m.body), value=("REGISTER", b""), cut=2),
     Case("semiuri", 200, read=uri, value=("user;par=u%40example.net", "example.com", None, "")),
     Case(
@@ -240,7 +240,7 @@ CASES = [
     Case("noreason", None, read=reason, value=(100, "")),
     # 3.1.2, invalid messages.
     Case("badinv01", 400, refused=400),
-    # On a stream the rest might still come.
+    # On a stream the rest may still arrive.
     Case("clerr", 400, refused=400, parse=True, cut=0),
     Case("ncl", 400, refused=400, parse=True, cut=None),
     Case("scalar02", 400, refused=400),
@@ -251,7 +251,7 @@ CASES = [
     # RFC 4475 3.1.2.6 asks for 400. Phones in the field write names with raw quotes, so the lenient
     # reading takes the name from what stands before the URI.
     Case("quotbal", 100, read=lambda m: m.to.display_name, value="Mr. J. User"),
-    # From here some may be accepted or refused, as one likes. We read what is not ambiguous.
+    # Some of the following may be accepted or refused. We accept what is not ambiguous.
     Case("trws", 200, read=lambda m: m.version, value="SIP/2.0"),
     Case(
         "escruri", 100, read=uri, value=("user", "example.com", None, "Route=%3Csip:example.com%3E")
@@ -420,13 +420,13 @@ def test_the_agents_response_matches_the_table(case: Case) -> None:
         [] if case.answer is None else [case.answer]
     )
     for answer in answers:
-        # RFC 3261 8.2.6.2: what the request said of itself comes back. Its bytes stay as they were.
+        # The response echoes the headers of the request unchanged (RFC 3261 8.2.6.2).
         request = salvage(data)
         assert request is not None
         for name in ("From", "Call-ID", "CSeq"):
             assert answer.headers.get(name) == request.headers.get(name)
         assert answer.headers.values("Via")[1:] == request.headers.values("Via")[1:]
-    # Whatever it was, nothing of it is left in the end.
+    # Nothing is left in the end.
     for session in agent.sessions:
         session.hang_up(1.0)
     for step in range(1, 80):
@@ -472,7 +472,7 @@ def test_the_bare_cookie_does_not_identify_a_transaction() -> None:
 
 
 def feed(data: bytes, size: int) -> list[bytes] | None:
-    """What a stream of ``data`` is cut into, None when it cannot be read to its end."""
+    """The messages in a stream of ``data``, None if it cannot be read to the end."""
     framer = StreamFramer()
     found: list[bytes] = []
     try:

@@ -1,4 +1,4 @@
-"""URIs: what is read is written again, and nothing can hide a line break in one."""
+"""URIs: what is read is written again, and a URI cannot contain a line break."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_parameters_are_read_and_changed() -> None:
         uri.with_parameters(x="a\r\nb")
 
 
-# The examples of RFC 3261 section 19.1.4, and a few of the rules that it shows no example for.
+# The examples of RFC 3261 section 19.1.4, and a few of its rules without examples.
 @pytest.mark.parametrize(
     ("one", "other"),
     [

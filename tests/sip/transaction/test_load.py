@@ -1,4 +1,4 @@
-"""Many requests, hostile ones among them: memory stays bounded, and nobody starves."""
+"""Many requests, including hostile ones: memory is bounded, and no source starves."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def request(
 
 
 def exchanged(agent: UserAgent, data: bytes, flow: Flow, now: float = 0.0) -> list[Response]:
-    """What the agent answers to ``data``."""
+    """The agent's response to ``data``."""
     agent.receive_message(data, flow, now)
     answers = [parse(outgoing.data) for outgoing in agent.to_send(now)]
     return [answer for answer in answers if isinstance(answer, Response)]
 
 
 def flooded(agent: UserAgent) -> int:
-    """Requests from the noisy source until it is refused; how many it took."""
+    """Send requests from the noisy source until it is refused; return their number."""
     agent.takes_messages = True
     for number in range(1, 100_000):
         (answer,) = exchanged(agent, request("MESSAGE", NOISY, number), NOISY)
@@ -85,7 +85,7 @@ def test_a_flood_is_refused_and_others_are_served() -> None:
         assert answer.status == 200
     (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_001), NOISY)
     assert answer.status == 503
-    # It is over when it is over.
+    # The refusals end with the flood.
     agent.handle_timer(TRANSACTION_TIMEOUT + 1)
     assert len(agent.layer) == 0
     (answer,) = exchanged(agent, request("MESSAGE", NOISY, 100_002), NOISY, TRANSACTION_TIMEOUT + 1)
@@ -127,7 +127,7 @@ def test_one_caller_leaves_room_for_others() -> None:
     assert "Retry-After" in answer.headers
     assert not exchanged(agent, request("INVITE", QUIET, 1), QUIET)
     assert len(agent.sessions) == 6
-    # Who hangs up may call again.
+    # After hanging up, the caller may call again.
     first.hang_up(0.0)
     exchanged(agent, request("ACK", NOISY, 1, tag=first.local_tag), NOISY)
     agent.handle_timer(TRANSACTION_TIMEOUT)
@@ -168,7 +168,7 @@ def test_stateless_responses_leave_no_state(method: str, tag: str, status: int) 
     assert (first.status, more) == (status, [])
     assert len(agent.layer) == len(agent.timers) == agent.layer.memory == 0
     assert agent.sessions == ()
-    # RFC 3261 8.2.7: no response is repeated by itself, and each copy gets the same tag.
+    # No response is retransmitted by a timer, and each copy gets the same tag (RFC 3261 8.2.7).
     assert agent.get_timer() is None
     (again,) = exchanged(agent, data, NOISY)
     assert bytes(again) == bytes(first)
@@ -217,11 +217,11 @@ def test_a_flood_from_many_spoofed_sources_does_not_lock_out_known_peers() -> No
         agent.handle_timer(now)
         while agent.next_event() is not None:
             pass
-    assert refused > 1000  # The flood filled what there is for strangers.
+    assert refused > 1000  # The flood used up the share of strangers.
     assert set_up == 30
     assert agent.layer.memory <= 5_000_000 * 11 / 8
     assert len(agent.sessions) <= 300 * 11 / 8
-    # Who talks with us is known as well, on whatever call.
+    # A peer with a call is known as well.
     agent.is_known_peer = lambda host: False
     assert setup_by(agent, QUIET, 200_000, 6.0)
     other = Flow("udp", QUIET.local, ("192.0.2.8", 5060))
@@ -231,7 +231,7 @@ def test_a_flood_from_many_spoofed_sources_does_not_lock_out_known_peers() -> No
 @pytest.mark.parametrize("size", [0, 30_000])
 def test_transactions_use_no_more_memory_than_accounted(size: int) -> None:
     agent = UserAgent(random.Random(1))
-    # The timeline's memory has a bound of its own.
+    # The timeline's memory has its own bound.
     agent.timeline = Timeline()
     agent.takes_messages = True
     exchanged(agent, request("MESSAGE", NOISY, 100_000), NOISY)
@@ -294,5 +294,5 @@ def test_shares_leave_room_for_newcomers(steps: list[tuple[str, int, bool]]) -> 
             assert sum(held[source]) <= 100 - shares.lent + amount
     assert shares.lent == sum(map(sum, held.values())) <= 100
     assert len(shares) == sum(1 for amounts in held.values() if amounts)
-    # Whoever comes now gets something.
+    # A newcomer gets a share.
     assert shares.take("d", 1)

@@ -1,4 +1,4 @@
-"""What runs out, what is repeated and when it stops; offers that wait for their turn."""
+"""Timeouts, retransmissions and their end; offers that wait for their turn."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_prack_after_the_200_is_accepted(scripted: Pair, number: int) -> None:
 
 
 def test_cseq_continues_from_the_early_dialog(scripted: Pair, sdp_answer: bytes) -> None:
-    """PRACK took a number; the dialog made anew by the 2xx must not give it away again."""
+    """PRACK used a CSeq; the dialog recreated by the 2xx must not reuse it."""
     pair = scripted
     session = pair.call()
     pair.wire.run(0.1)
@@ -163,7 +163,7 @@ def test_a_refused_reinvite_keeps_the_call(scripted: Pair, sdp_answer: bytes, st
 
 
 def test_a_postponed_hold_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
-    """RFC 3261 14.2: they wait for our last ACK, and say for how long we should."""
+    """RFC 3261 14.2: the peer waits for our last ACK, and sends Retry-After."""
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -176,7 +176,7 @@ def test_a_postponed_hold_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
 
 
 def test_an_overtaken_hold_is_retried(scripted: Pair, sdp_answer: bytes) -> None:
-    """RFC 3261 12.2.2: what comes after a higher number is answered 500, and nothing more."""
+    """RFC 3261 12.2.2: a request after one with a higher CSeq is refused with 500."""
     pair = scripted
     session = up(pair, sdp_answer)
     session.hold(pair.wire.now)
@@ -268,7 +268,7 @@ def test_the_callee_refreshes_if_the_answer_says_so(scripted: Pair, sdp_answer: 
     pair.wire.run(1700)
     assert "UPDATE" not in pair.kinds(pair.alice)
     pair.wire.run(100)
-    pair.bob.take("BYE")  # RFC 4028 10: nobody refreshed.
+    pair.bob.take("BYE")  # No refresh arrived (RFC 4028 10).
     assert session.ended is not None
 
 

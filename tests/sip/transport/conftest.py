@@ -18,7 +18,7 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate with its key, in one PEM file, and the file of who signed it."""
+    """A certificate with its key, in one PEM file, and the file of its CA."""
 
     file: Path
     ca_file: Path

@@ -1,4 +1,4 @@
-"""A connection that they opened carries our requests, where they say so (RFC 5923)."""
+"""A connection opened by the peer carries our requests if the peer allows it (RFC 5923)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import make_certificate
 
 PORTS = PortRange(38_400, 38_499)
 LOOPBACK = ("127.0.0.1", 0)
-#: Where the other end says that it listens. Nobody does.
+#: The advertised address of the other end, on which nothing listens.
 ADVERTISED = ports.reserve()
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -38,7 +38,7 @@ def options(transport: str, sent_by: str) -> bytes:
 
 
 async def call_back(phone: Phone, stream: Stream, transport: str) -> Call:
-    """Call the advertised address; the other end is busy, if it hears of it."""
+    """Call the advertised address; the other end refuses with 486 if it receives the call."""
     target = f"sip:pbx@127.0.0.1:{ADVERTISED};transport={transport}"
 
     async def be_busy() -> None:
@@ -91,7 +91,7 @@ async def test_another_connection_is_opened_when_the_alias_breaks(
             await stream.receive_some()
             await stream.aclose()
             began = trio.current_time()
-            with pytest.raises(CallFailed, match="503"):  # What went on it is not waited for.
+            with pytest.raises(CallFailed, match="503"):  # Requests sent on it are not waited for.
                 await call.answered(timeout=5)
             assert trio.current_time() == began
         listeners = await trio.open_tcp_listeners(ADVERTISED, host="127.0.0.1")

@@ -1,4 +1,4 @@
-"""Connections on loopback: reuse, keepalive, breaks, and farewells that are still written."""
+"""Connections on loopback: reuse, keepalives, breaks, and farewells on closing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOPBACK = ("127.0.0.1", 0)
 
 
 class Server:
-    """A registrar that says yes, on one TCP port; counts what it saw."""
+    """A registrar on one TCP port that accepts everything and counts requests."""
 
     def __init__(self) -> None:
         self.connections: list[trio.SocketStream] = []
@@ -175,7 +175,7 @@ async def test_garbage_closes_only_its_connection(
         async with stream:
             await stream.send_all(b"\r\n\r\n")
             assert await stream.receive_some() == b"\r\n"
-            # Nobody depends on it, and nothing comes: it is closed.
+            # It is unused and silent, so it is closed.
             assert await stream.receive_some() == b""
             assert 90 <= trio.current_time() <= 250
 
@@ -184,7 +184,7 @@ async def test_garbage_closes_only_its_connection(
 async def test_a_request_too_long_for_udp_is_sent_over_tcp_if_possible(
     takes_tcp: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 3261 18.1.1: above 1300 bytes; the Via says what carried it."""
+    """RFC 3261 18.1.1: above 1300 bytes; the Via names the transport that was used."""
     name = "A" * 1400
     seen: list[tuple[str, str]] = []
 
@@ -232,7 +232,9 @@ async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.
             await phone.registered()
             for number in range(1, 4):
                 data = b""
-                while data != b"\r\n":  # There are OPTIONS as well, which nobody answers here.
+                while (
+                    data != b"\r\n"
+                ):  # There are OPTIONS requests as well, which are not answered here.
                     data, sender = await registrar.recvfrom(4096)
                     assert sender == source
                 assert trio.current_time() == pytest.approx(25 * number, abs=1)
@@ -241,7 +243,7 @@ async def test_a_nat_is_kept_open_while_registered(autojump_clock: trio.testing.
 async def test_a_response_is_sent_over_a_new_connection_after_a_break(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """RFC 3261 18.2.2: by a new connection to where its Via is."""
+    """RFC 3261 18.2.2: over a new connection to the address in its Via."""
     body = media("127.0.0.1", 4000)(1).offer()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]

@@ -56,7 +56,7 @@ def test_only_an_exact_quotation_of_a_request_without_a_response_ends_it() -> No
     ):
         assert not layer.receive_refusal(quoted, at, now)
     assert not session.is_over
-    # What a router quotes may end soon after the first line.
+    # A router's quotation may end shortly after the first line.
     assert layer.receive_refusal(data[: data.index(b"\r\nMax-Forwards") + 2], remote, now)
     assert session.ended is not None
     assert session.ended.status == 503

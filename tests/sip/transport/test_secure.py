@@ -44,7 +44,7 @@ def answer(data: bytes) -> bytes:
 
 
 class Server:
-    """A registrar that says yes, over TLS or WebSocket."""
+    """A registrar over TLS or WebSocket that accepts everything."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -62,7 +62,7 @@ class Server:
                     self.client_certificates.append(stream.getpeercert() is not None)
                     await stream.send_all(answer(message))
         except trio.BrokenResourceError:
-            pass  # The client did not like our certificate.
+            pass  # The client refused our certificate.
 
     async def serve_web(self, request: WebSocketRequest) -> None:
         assert request.path == "/ws"
@@ -127,12 +127,12 @@ async def test_the_server_certificate_is_verified(tmp_path: Path) -> None:
         )
         await register(account)
         assert server.transports == ["TLS", "TLS"]
-        # A sips: address says so by itself (RFC 3261 19.1).
+        # A sips: address implies TLS (RFC 3261 19.1).
         await register(
             replace(account, address=f"sips:alice@127.0.0.1:{server.port}", transport=None)
         )
         assert server.transports == ["TLS"] * 4
-        # Nobody that this machine trusts has signed it.
+        # No CA that this machine trusts has signed it.
         with pytest.raises(ServerUnreachable, match="certificate is not accepted"):
             await register(replace(account, tls=TlsSettings()))
         await register(replace(account, tls=TlsSettings(fingerprint=right.fingerprint.upper())))
@@ -183,7 +183,7 @@ async def test_invalid_tls_settings_are_refused(tmp_path: Path) -> None:
 
 
 async def test_a_server_can_open_a_tls_connection_to_us(tmp_path: Path) -> None:
-    """A phone with a certificate takes TLS; who has a sips: address is reached by nothing else."""
+    """A phone with a certificate accepts TLS; a sips: address is reached over nothing else."""
     certificate = make_certificate(tmp_path, "127.0.0.1")
     settings = TlsSettings(ca_file=certificate.ca_file, certificate_file=certificate.file)
     async with open_server(certificate) as server:
@@ -220,7 +220,7 @@ async def test_a_server_can_open_a_tls_connection_to_us(tmp_path: Path) -> None:
 
 
 async def test_a_sips_request_uses_tls_to_the_proxy(tmp_path: Path) -> None:
-    """A sips: address goes by TLS even where the proxy is written as sip: (RFC 3261 26.2.2)."""
+    """A sips: request uses TLS even if the proxy is given as sip: (RFC 3261 26.2.2)."""
     certificate = make_certificate(tmp_path, "127.0.0.1")
     async with open_server(certificate) as server:
         settings = TlsSettings(ca_file=certificate.ca_file)

@@ -1,4 +1,4 @@
-"""What notifications carry: message summaries, dialog information, presence, and hostile XML."""
+"""Bodies of notifications: message summaries, dialog information, presence, and hostile XML."""
 
 from __future__ import annotations
 

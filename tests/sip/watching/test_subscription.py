@@ -1,4 +1,4 @@
-"""Subscriptions (RFC 6665): Alice's agent subscribes, the test plays the notifier."""
+"""Subscriptions (RFC 6665): Alice's agent subscribes, the test acts as the notifier."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Notifier(Pair):
         return subscription
 
     def take(self) -> Request:
-        """The SUBSCRIBE that came."""
+        """The received SUBSCRIBE."""
         request = self.bob.take("SUBSCRIBE")
         assert isinstance(request, Request)
         self.seen = request
@@ -97,7 +97,7 @@ class Notifier(Pair):
         return int(kinds[-1].split()[0])
 
     def asked_again(self) -> None:
-        """Let time pass until the next SUBSCRIBE is here."""
+        """Advance time until the next SUBSCRIBE arrives."""
         self.bob.inbox.clear()
         assert self.wire.run_until(
             lambda: any(m.cseq.method == "SUBSCRIBE" for m in self.bob.inbox), 3600
@@ -126,7 +126,9 @@ def test_a_subscription_receives_notifications(notifier: Notifier) -> None:
     assert request.headers.get("Accept") == "application/simple-message-summary"
     assert request.expires == 3600
     assert request.contact is not None
-    assert subscription.state is SubscriptionState.SUBSCRIBING  # The NOTIFY makes it (4.4.1).
+    assert (
+        subscription.state is SubscriptionState.SUBSCRIBING
+    )  # The NOTIFY creates the subscription (4.4.1).
     assert notifier.notify() == 200
     assert subscription.state is SubscriptionState.ACTIVE
     assert notifier.told() == [subscription.content]
@@ -271,7 +273,7 @@ def test_the_termination_reason_decides_about_a_retry(
     assert least <= notifier.wire.now - start <= most
     request = notifier.answer(200, ("Expires", "3600"))
     assert first is not None
-    assert request.call_id != first.call_id  # A dialog of its own.
+    assert request.call_id != first.call_id  # A new dialog.
     assert notifier.notify() == 200
 
 
@@ -336,7 +338,7 @@ def test_a_very_short_subscription_is_refreshed_every_five_seconds(notifier: Not
 
 
 def test_a_retry_resolves_the_name_of_its_target_again(notifier: Notifier) -> None:
-    """RFC 3263 4. The notifier is at another address after it was lost."""
+    """RFC 3263 4. The notifier has another address after the loss."""
     subscription = notifier.subscribe()
     subscription.target = Uri.parse("sip:alice@pbx.test")
     notifier.answer(200, ("Expires", "3600"))
@@ -423,7 +425,7 @@ def test_closing_the_agent_ends_all_subscriptions(notifier: Notifier) -> None:
         ({"Subscription_State": ""}, 400),
         ({"Content_Type": "text/html"}, 415),
         ({"Contact": ""}, 200),
-        ({"CSeq": "1 NOTIFY"}, 200),  # The same by way of another server (RFC 3263 4.3).
+        ({"CSeq": "1 NOTIFY"}, 200),  # The same through another server (RFC 3263 4.3).
         ({"CSeq": "0 NOTIFY"}, 500),
     ],
 )
@@ -468,7 +470,7 @@ def test_partial_states_are_merged_and_gaps_cause_a_refresh(notifier: Notifier) 
     ]
     assert subscription.content.busy
     assert subscription.content.ringing
-    notifier.notify(body=dialogs(1, "partial", ("a", "terminated")))  # An old one.
+    notifier.notify(body=dialogs(1, "partial", ("a", "terminated")))  # An old state.
     assert subscription.content.busy
     notifier.notify(body=dialogs(2, "partial", ("a", "terminated")))
     assert not subscription.content.busy
@@ -481,7 +483,7 @@ def test_partial_states_are_merged_and_gaps_cause_a_refresh(notifier: Notifier) 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_subscription_survives_a_bad_network(seed: int) -> None:
-    """What is lost is said again, by both."""
+    """Lost messages are retransmitted by both ends."""
     notifier = Notifier(seed)
     notifier.wire.loss = 0.4
     subscription = notifier.subscribe()
@@ -569,7 +571,7 @@ def test_other_unsolicited_notifies_are_refused(
 
 @pytest.mark.parametrize("state", ["terminated;reason=timeout", "terminated", "active"])
 def test_the_content_of_a_fetch_is_reported(notifier: Notifier, state: str) -> None:
-    """Granted for no time, the state comes once in the NOTIFY that follows (RFC 6665 4.4.1)."""
+    """With an expiry of zero, the state arrives once, in the following NOTIFY (RFC 6665 4.4.1)."""
     subscription = notifier.subscribe()
     notifier.answer(200, ("Expires", "0"))
     assert subscription.state is SubscriptionState.WAITING
