@@ -1,4 +1,4 @@
-"""Speech is told from the room it is spoken in."""
+"""Speech is distinguished from the noise of a room."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def judge(activity: VoiceActivity, sound: Samples, rate: int) -> np.ndarray:
 @pytest.mark.parametrize("voice", ["en", "en+f4", "de"])
 @pytest.mark.parametrize("below", [60, 30, 20, 15])
 def test_speech_is_kept_and_pauses_are_removed(rate: int, voice: str, below: float) -> None:
-    """Half of it is pauses, in a room that is so many dB quieter than the speech."""
+    """Half of it is pauses; the room is this many dB quieter than the speech."""
     parts: list[NDArray[Any]] = []
     for sentence in SENTENCES.split(". "):
         said = speak(sentence, rate, voice=voice, peak=0.4)
@@ -52,7 +52,7 @@ def test_speech_is_kept_and_pauses_are_removed(rate: int, voice: str, below: flo
 
 @pytest.mark.parametrize("peak", [0.5, 0.1, 0.03])
 def test_soft_speech_from_the_first_tick_is_detected(peak: float) -> None:
-    """From the first tick on, before anything is known of the room."""
+    """From the first tick on, before the level of the room is known."""
     said = speak(SENTENCES, 8000, peak=peak).astype(np.float64)
     said = said[np.argmax(np.abs(said) > 100) :]
     heard = np.rint(said + room(8000, len(said) / 8000 + 1, 18)[: len(said)])
@@ -72,7 +72,7 @@ def test_noise_alone_soon_counts_as_a_pause() -> None:
 
 @pytest.mark.parametrize("level", [-10, -30])
 def test_a_steady_tone_is_not_noise(level: float) -> None:
-    """A dial tone or music on hold may last; no room is as loud as that."""
+    """A dial tone or music on hold may be steady, but is louder than any room."""
     assert judge(VoiceActivity(), tone((440,), 20, 8000, level=level), 8000).all()
 
 

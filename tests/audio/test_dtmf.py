@@ -18,7 +18,7 @@ FULL_SCALE = 3.14
 
 
 class Sender:
-    """Presses random keys whose tones begin at any phase, one after the other at any distance."""
+    """Generates random digits at random phases and positions."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
@@ -44,7 +44,7 @@ class Sender:
         return sound
 
     def pause(self, ms: float) -> NDArray[np.float64]:
-        """As long as that or up to 5 ms longer, so that nothing falls on the detector's grid."""
+        """This long, or up to 5 ms longer, so that nothing aligns with the detector's grid."""
         return np.zeros(round(self.rate * (ms + self.rng.uniform(0, 5)) / 1000))
 
     def keys(self, count: int = 100) -> str:

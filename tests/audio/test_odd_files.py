@@ -1,4 +1,4 @@
-"""Sound files as they are found: concatenated, damaged, without a header, and hostile."""
+"""Unusual sound files: concatenated, damaged, without a header, and hostile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encoded(path: Path, rate: int, codec: str, *, stereo: bool) -> bytes:
 @pytest.mark.parametrize(
     ("ending", "codec", "second"),
     [
-        ("mp3", "libmp3lame", (44100, False)),  # Tags between the files are no packets.
+        ("mp3", "libmp3lame", (44100, False)),  # Tags between the files are not packets.
         ("mp3", "libmp3lame", (32000, False)),
         ("mp3", "libmp3lame", (44100, True)),
         ("aac", "aac", (44100, False)),

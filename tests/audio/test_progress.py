@@ -1,4 +1,4 @@
-"""The tones of the network: pitches and cadences, measured."""
+"""Call progress tones: measured pitches and cadences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def peaks(sound: Samples, rate: int, count: int) -> list[float]:
 
 
 def steps(sound: Samples, rate: int) -> list[tuple[bool, float]]:
-    """Sound and silence in turn, in seconds."""
+    """Alternating lengths of sound and silence, in seconds."""
     size = rate // 200
     frames = sound[: len(sound) // size * size].reshape(-1, size)
     loud = np.abs(frames).max(axis=1) > 300

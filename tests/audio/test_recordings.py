@@ -1,4 +1,4 @@
-"""Recordings read back by FFmpeg: what is on which side, and what is left after a crash."""
+"""Recordings read back by FFmpeg: their channels, and what survives a crash."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_stalled_disk_delays_completion_only_briefly(
     recording.stop()
     assert "the disk does not answer" in caplog.text
     assert recording.dropped >= 9
-    # What waited is written all the same, once it can be.
+    # Queued sound is written as soon as the disk continues.
     goes_on.set()
     recording._thread.join()
     with wave.open(str(tmp_path / "a.wav")) as file:

@@ -1,4 +1,4 @@
-"""Who hears whom in a room, how loud, how soon, and how cleanly."""
+"""Who hears whom in a room, and level, delay and purity of the sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = 150
 
 
 class Talker:
-    """Says one tone for ever, and keeps what it hears."""
+    """Sends one tone constantly, and keeps what it receives."""
 
     def __init__(self, room: Room, hertz: float, rate: int = 8000, level: float = -20) -> None:
         self.hertz, self.rate = hertz, rate
@@ -31,7 +31,7 @@ class Talker:
         self.ticks += 1
 
     def level_of(self, hertz: float) -> float:
-        """How loud one tone is in what was heard in the last second, dBFS."""
+        """The level of one tone in the last second of received sound, in dBFS."""
         sound = np.concatenate(self.heard)[-self.rate :].astype(float)
         window = np.hanning(len(sound))
         turns = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / self.rate)
@@ -177,7 +177,7 @@ def test_ten_loud_voices_are_attenuated_and_not_clipped() -> None:
 
 
 def clicks(sound: Samples, hertz: float, rate: int) -> float:
-    """The largest jump in the slope, beside that of a sine of the same height."""
+    """The largest change of slope, relative to that of a sine of the same amplitude."""
     bend = np.abs(np.diff(sound.astype(float), 2)).max()
     smooth = np.abs(sound).max() * (2 * np.pi * hertz / rate) ** 2
     return float(bend / smooth)

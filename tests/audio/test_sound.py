@@ -1,4 +1,4 @@
-"""Mixing, levels, tones and digits that are heard in sound."""
+"""Mixing, levels, tones and detection of digits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_digit_is_detected(rate: int) -> None:
     pause = np.zeros(rate // 20, np.int16)
     sound = np.concatenate([np.append(digit(key, 0.08, rate), pause) for key in DIGITS + "11"])
     detector = DigitDetector(rate)
-    size = rate // 50 + 7  # frames that fit no block
+    size = rate // 50 + 7  # frames that do not match a block
     heard = [detector.feed(sound[start : start + size]) for start in range(0, len(sound), size)]
     assert "".join(heard) == DIGITS + "11"
 

@@ -1,4 +1,4 @@
-"""Sound made shorter and longer: by whole periods, without a step, or not at all."""
+"""Sound is shortened and lengthened by whole periods, without a step, or not at all."""
 
 from __future__ import annotations
 

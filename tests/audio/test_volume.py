@@ -1,4 +1,4 @@
-"""Automatic gain on speech that espeak-ng says, on noise and on silence; peaks."""
+"""Automatic gain on synthesized speech, noise and silence; peak levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that become WebSockets, and WebSockets that end."""
+"""Calls over WebSockets, and how both ends of a bridge close."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Program = Callable[[WebSocketConnection], Awaitable[None]]
 
 
 class Bridged:
-    """A bridge that takes calls, and a phone to call it with."""
+    """A bridge that accepts calls, and a phone to call it with."""
 
     def __init__(self, phone: Phone, address: str) -> None:
         self.phone = phone
@@ -46,7 +46,7 @@ class Bridged:
         self._said.set()
 
     async def line(self) -> str:
-        """What the bridge says about its first call, once it is over."""
+        """The bridge's summary of its first call."""
         with trio.fail_after(5):
             await self._said.wait()
         return self.lines[0]
@@ -186,7 +186,7 @@ async def test_the_call_ends_when_the_websocket_closes(politely: bool) -> None:
         for _ in range(5):
             await connection.get_message()
         if not politely:
-            await connection._close_stream()  # what a crash looks like from the other end
+            await connection._close_stream()  # as in a crash of the program
 
     async with (
         websocket_server(leave) as url,

@@ -1,4 +1,4 @@
-"""A real Chromium with a microphone that plays a tone, and a Spech server of each test's own."""
+"""A real Chromium with a microphone that plays a tone, and a Spech server for each test."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TONE_LEVEL = -20.0
 
 
 def hear_tone(telephone: Telephone, frequency: float, level: float | None = None) -> None:
-    """A clean tone is heard before long; a busy machine may lose a frame now and then."""
+    """Assert that a clean tone is heard soon; a busy machine may occasionally lose a frame."""
     for attempt in range(10):
         heard, rate = telephone.hear(0.5)
         try:
@@ -28,18 +28,18 @@ def hear_tone(telephone: Telephone, frequency: float, level: float | None = None
 
 
 def hear_own_tone(telephone: Telephone) -> None:
-    """The microphone's tone went to the echo and came back."""
+    """Assert that the microphone's tone returns from the echo."""
     hear_tone(telephone, TONE, TONE_LEVEL)
 
 
 def in_call(telephone: Telephone) -> None:
     telephone.wait_for("spech.state.calls.some(call => call.state === 'answered')")
-    # Sound needs a moment for the way there and back.
+    # Sound needs a moment for the round trip.
     telephone.wait_for("spech.speakerLevel() > -40")
 
 
 def loudness(heard: NDArray[np.int16], rate: int, frequency: float) -> float:
-    """How much of that frequency there is, in dBFS."""
+    """The level at that frequency, in dBFS."""
     window = np.hanning(len(heard))
     turns = np.exp(-2j * np.pi * frequency * np.arange(len(heard)) / rate)
     amplitude = 2 * abs(np.sum(heard * window * turns)) / np.sum(window) / 32768

@@ -1,4 +1,4 @@
-"""Somebody whom the page can call without a PBX in between: a phone of the library in a thread."""
+"""A far end that the page can call without a PBX: a phone of the library in a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..inside import session_of
 
 
 class Neighbour:
-    """Answers one call, and does what it is told with it. Runs inside a ``with`` block."""
+    """Answers one call, and controls it as a test commands. Runs inside a ``with`` block."""
 
     def __init__(self, codecs: Sequence[str] = ("PCMU", "PCMA")) -> None:
         self._codecs = codecs
@@ -39,14 +39,14 @@ class Neighbour:
     ) -> None:
         scope = self._scope
         assert scope is not None
-        with suppress(trio.RunFinishedError):  # The page was quicker: the call is over.
+        with suppress(trio.RunFinishedError):  # The page has already ended the call.
             self._token.run_sync_soon(scope.cancel)
         self._thread.join(10)
         assert not self._thread.is_alive()
 
     @property
     def address(self) -> str:
-        """What to dial."""
+        """The address to dial."""
         assert self._phone is not None
         return f"sip:neighbour@127.0.0.1:{self._phone.address[1]}"
 

@@ -1,4 +1,4 @@
-"""The web phone under a real browser's fingers, and the server behind it.
+"""The web phone in a real browser, and its server.
 
 Needs Playwright (``pip install spech[dev]``) and a browser that it can drive.
 """
@@ -23,7 +23,7 @@ from spech.testing.dialplan import PASSWORD
 
 _STOP_SECONDS = 15.0
 _WAIT_SECONDS = 15.0
-# `spech serve` as it is, but that it gives up calls without a page sooner.
+# `spech serve`, except that it ends calls without a page sooner.
 _SERVE = """
 import functools, sys
 from spech.cli import main
@@ -34,7 +34,7 @@ main()
 
 
 class Server:
-    """A ``spech serve`` process on ports of its own, running inside a ``with`` block.
+    """A ``spech serve`` process on its own ports, running inside a ``with`` block.
 
     Args:
         data: its data folder.
@@ -84,7 +84,7 @@ class Server:
                 self.stop()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, wait until the process is gone, and return its exit status."""
+        """Send a signal, wait until the process exits, and return its status."""
         self.process.send_signal(number)
         try:
             return self.process.wait(_STOP_SECONDS)
@@ -94,7 +94,7 @@ class Server:
 
 
 class Telephone:
-    """The page, in the words of one who uses it."""
+    """The page, in the terms of its user."""
 
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         self.page = page
@@ -103,7 +103,7 @@ class Telephone:
         #: Exceptions that the page's scripts did not catch.
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        #: Questions of the browser before it left a page with a call; each was answered with yes.
+        #: Dialogs of the browser on leaving a page with a call; each was accepted.
         self.questions = 0
         page.on("dialog", self._agree)
 
@@ -112,7 +112,7 @@ class Telephone:
         dialog.accept()
 
     def open(self) -> None:
-        # `raw` leaves the microphone as it is: what cleans up speech takes a tone for noise.
+        # `raw` disables processing of the microphone, which would suppress a tone as noise.
         self.page.goto(f"{self.url}?raw")
         self.wait_for("window.spech?.state")
 
@@ -124,7 +124,7 @@ class Telephone:
         return self.page.get_by_test_id(name)
 
     def status(self, text: str) -> None:
-        """Wait until the call's status reads like that."""
+        """Wait until the call's status has this text."""
         expect(self.element("status")).to_contain_text(text)
 
     def fill_settings(self, server: str, port: int, user: str, password: str) -> None:
@@ -148,7 +148,7 @@ class Telephone:
         expect(self.element("number")).to_be_visible()
 
     def await_registrations(self, count: int) -> None:
-        """Wait until there are that many accounts, all of them registered."""
+        """Wait until there are this many accounts, all registered."""
         self.wait_for(
             f"spech.state.accounts.length === {count} && spech.state.accounts.every("
             "account => account.registration.state === 'registered')"
@@ -159,7 +159,7 @@ class Telephone:
         self.element("call").click()
 
     def hear(self, seconds: float) -> tuple[NDArray[np.int16], int]:
-        """What the page plays during that time, and its rate in Hz."""
+        """The sound that the page plays in the next seconds, and its rate in Hz."""
         heard = self.page.evaluate("async (seconds) => spech.capture(seconds)", seconds)
         samples = np.array(heard["samples"])
         return np.round(samples * 32768).clip(-32768, 32767).astype(np.int16), heard["rate"]
@@ -180,7 +180,7 @@ class Telephone:
         Playwright's own ``wait_for_function`` needs ``eval``, which the page's policy forbids.
 
         Raises:
-            TimeoutError: it is not true within fifteen seconds; the text shows the state.
+            TimeoutError: it is not true within fifteen seconds; the message shows the state.
         """
         give_up = time.monotonic() + _WAIT_SECONDS
         while not self.page.evaluate(f"Boolean({condition})"):
@@ -190,6 +190,6 @@ class Telephone:
             self.page.wait_for_timeout(20)
 
     def picture(self, name: str) -> None:
-        """Keep how it looks now, for people to look at."""
+        """Save a screenshot for people to look at."""
         self.pictures.mkdir(exist_ok=True)
         self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")

@@ -35,7 +35,7 @@ def hang_up(telephone: Telephone) -> None:
 
 
 def test_one_account_shows_no_account_choice(registered: Telephone) -> None:
-    """Neither the dialer nor the settings speak of accounts until there are two."""
+    """Neither the dialer nor the settings show accounts until there are two."""
     expect(registered.element("registration")).to_have_text("alice")
     expect(registered.element("from")).to_be_hidden()
     registered.element("settings-open").click()
@@ -148,7 +148,7 @@ def test_removing_an_account_ends_its_calls_only(
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_two_accounts_fit_on_a_small_screen(both: Telephone, language: str) -> None:
-    """With a long name, and in a call, when there is least room."""
+    """With a long name, and in a call, when space is smallest."""
     both.page.set_viewport_size({"width": 360, "height": 720})
     both.page.goto(f"{both.url}?raw&lang={language}")
     both.wait_for("window.spech?.state")
@@ -170,7 +170,7 @@ def test_two_accounts_fit_on_a_small_screen(both: Telephone, language: str) -> N
 
 
 def fits(telephone: Telephone, picture: str) -> None:
-    """Nothing sticks out to the side."""
+    """Nothing overflows horizontally."""
     telephone.picture(picture)
     width = telephone.page.evaluate("document.documentElement.scrollWidth")
     assert width <= telephone.page.viewport_size["width"]

@@ -1,4 +1,4 @@
-"""Calls from the page through a real PBX, heard in what the page plays."""
+"""Calls from the page through a real PBX, checked by the sound that the page plays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_echo_is_heard_until_the_page_hangs_up(registered: Telephone, pbx: A
 def test_sound_uses_the_rate_of_the_negotiated_codec(
     context: BrowserContext, registered: Telephone
 ) -> None:
-    """The page guesses 48 kHz, the PBX agrees on G.711, and then on another codec in mid-call."""
+    """The page starts with 48 kHz, the PBX selects G.711, and later another codec."""
     codecs = {"renamed": ""}
 
     def rename(server: WebSocketRoute) -> None:
@@ -78,7 +78,7 @@ def test_sound_uses_the_rate_of_the_negotiated_codec(
     codecs["renamed"] = ""
     registered.element("hangup").click()
     registered.element("dismiss").click()
-    # The next call starts with the rate of the last one.
+    # The next call starts with the last one's rate.
     asked.clear()
     registered.dial("600")
     in_call(registered)
@@ -88,7 +88,7 @@ def test_sound_uses_the_rate_of_the_negotiated_codec(
 
 
 def test_the_codec_may_be_negotiated_before_the_sound_is_ready(registered: Telephone) -> None:
-    """The sound begins at another rate than was guessed, with the microphone."""
+    """Sound and microphone begin at another rate than expected."""
 
     def delay(route: Route) -> None:
         time.sleep(1)
@@ -115,7 +115,7 @@ def test_mute_silences_the_microphone_and_unmute_restores_it(registered: Telepho
 
 
 def test_digits_arrive_at_the_far_end(registered: Telephone, pbx: Asterisk) -> None:
-    """Read by the PBX, which sends them back and hangs up."""
+    """The PBX reads them, sends them back and hangs up."""
     registered.dial("602")
     registered.wait_for("spech.state.calls.some(call => call.state === 'answered')")
     registered.element("keypad-toggle").click()

@@ -1,4 +1,4 @@
-"""Hold, transfer, conference and what is shown of a call: how good it is, what happened."""
+"""Hold, transfer, conference, and the quality and story of a call."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def answered(telephone: Telephone, number: str, count: int = 1) -> None:
 
 
 def second(telephone: Telephone, number: str) -> None:
-    """Another call, beside the one that is up."""
+    """Place another call in addition to the current one."""
     telephone.element("new-call").click()
     answered(telephone, number, 2)
 
 
 def hears(telephone: Telephone, frequency: float) -> None:
-    """The tone of the call that one is talking in, as soon as the page has its sound."""
+    """The tone of the active call, as soon as the page plays it."""
     in_call(telephone)
     hear_tone(telephone, frequency)
 
@@ -193,7 +193,7 @@ def test_a_call_is_recorded_played_and_deleted(registered: Telephone, tmp_path: 
     download.value.save_as(path)
     assert path.name.endswith("-601.wav")
     recorded, rate = read_wav(path)
-    # The page's microphone is in it as well.
+    # It contains the page's microphone as well.
     for frequency in (MILLIWATT, TONE):
         assert loudness(recorded[rate // 2 : rate], rate, frequency) > -40
     registered.element("recording-play").click()
@@ -215,10 +215,10 @@ def test_the_quality_of_the_connection_is_shown(registered: Telephone) -> None:
     expect(registered.element("line-mos")).to_contain_text("4.")
     expect(registered.element("line-loss")).to_contain_text("0 %")
     expect(registered.element("page-loss")).to_contain_text("%")
-    # Asterisk reports after some seconds how long there and back takes.
+    # Asterisk's RTCP has the round trip after some seconds.
     expect(registered.element("line-round_trip")).to_contain_text("ms")
     registered.picture("connection")
-    # A page that comes back knows how the line was before.
+    # A reloaded page shows the earlier quality.
     registered.page.wait_for_timeout(2000)
     registered.reload()
     expect(registered.element("verdict")).to_have_text("You hear each other well.")

@@ -1,4 +1,4 @@
-"""What a person meets in the page: small windows, double clicks, silence, the keyboard alone."""
+"""Use of the page: small windows, double clicks, missing sound, keyboard only."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .heard import in_call
 from .neighbour import Neighbour
 from .page import Server, Telephone
 
-#: Phones, a phone held across, small laptops, and a page at 200 % and at 400 %.
+#: Phones, a phone in landscape, small laptops, and a page at 200 % and at 400 %.
 SIZES = [(320, 568), (360, 640), (844, 390), (1280, 600), (1366, 650), (683, 325), (320, 256)]
 
-#: Whether the element is in sight, nothing covers its middle, and nothing scrolls sideways.
+#: Whether the element is visible, its center is not covered, and nothing scrolls horizontally.
 IN_SIGHT = """(element) => {
   const { top, bottom, left, right } = element.getBoundingClientRect();
   const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
@@ -29,7 +29,7 @@ IN_SIGHT = """(element) => {
 }"""
 
 
-#: Everything that the page sends takes half a second.
+#: Delays everything that the page sends by half a second.
 SLOW_NETWORK = """() => {
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (data) {
@@ -39,7 +39,7 @@ SLOW_NETWORK = """() => {
 
 
 def assert_in_sight(telephone: Telephone, name: str, state: str) -> None:
-    """The button is in sight in windows of all sizes, without scrolling."""
+    """The button is visible in windows of all sizes, without scrolling."""
     page = telephone.page
     before = page.viewport_size
     hidden = []
@@ -108,7 +108,7 @@ def test_a_double_click_dials_once(registered: Telephone) -> None:
 
 
 def test_the_call_is_shown_before_the_server_answers(registered: Telephone) -> None:
-    """With half a second on the way, a second press and Enter find no button any more."""
+    """With a delay of half a second, a second press and Enter find no button."""
     page = registered.page
     page.evaluate(SLOW_NETWORK)
     registered.element("number").fill("600")
@@ -145,7 +145,7 @@ def test_a_pending_microphone_permission_is_shown(registered: Telephone) -> None
     registered.dial("600")
     registered.status("Your browser is asking for the microphone")
     registered.wait_for("spech.state.calls[0].state === 'answered'")
-    registered.page.wait_for_timeout(2500)  # Reports on quality come once a second.
+    registered.page.wait_for_timeout(2500)  # Quality is reported once a second.
     expect(registered.element("quality")).not_to_contain_text(re.compile("Good|Fair|Poor|Bad"))
     registered.picture("microphone-asked")
     registered.element("hangup").click()
@@ -189,7 +189,7 @@ def test_the_ringer_has_its_own_volume(registered: Telephone, pbx: Asterisk) -> 
 
 @pytest.fixture
 def strict_browser(chromium: Browser) -> Iterator[Browser]:
-    """A browser that keeps pages silent until there is a gesture, as they are delivered."""
+    """A browser that mutes pages until there is a gesture, as by default."""
     browser = chromium.browser_type.launch(
         executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
         args=["--no-sandbox", "--autoplay-policy=document-user-activation-required"],
@@ -280,7 +280,7 @@ def test_keypads_and_calls_leave_no_nodes_or_listeners(registered: Telephone) ->
     for _ in range(4):
         use(5)
     more_nodes, more_listeners = counts()
-    # One keypad was 61 nodes and 75 listeners; the list of recent calls may have changed a little.
+    # A keypad has 61 nodes and 75 listeners; the list of recent calls may have changed slightly.
     assert more_nodes - nodes < 60
     assert more_listeners - listeners < 20
 
@@ -301,7 +301,7 @@ def test_a_page_that_cannot_ring_shows_it(strict_browser: Browser, registered: T
     context: BrowserContext = strict_browser.new_context(locale="en")
     page: Page = context.new_page()
     page.goto(registered.url)
-    # What Playwright evaluates counts as a gesture, so the page must have tried before.
+    # Evaluation by Playwright counts as a gesture, so the page must have tried earlier.
     page.wait_for_timeout(3000)
     chip = page.get_by_test_id("enable-ringing")
     expect(chip).to_be_visible()

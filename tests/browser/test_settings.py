@@ -1,4 +1,4 @@
-"""Setting the phone up in the page: what is wrong is said plainly, and only what works is kept."""
+"""Settings in the page: errors are shown in plain words, and only working settings are saved."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_codecs_are_reordered_by_dragging_and_by_keyboard(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_settings_fit_on_a_small_screen(registered: Telephone, theme: str) -> None:
-    """Nothing sticks out to the side, in either theme."""
+    """Nothing overflows horizontally, in either theme."""
     registered.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     registered.page.set_viewport_size({"width": 360, "height": 720})
     width = registered.page.evaluate("document.documentElement.scrollWidth")
@@ -115,7 +115,7 @@ def test_settings_fit_on_a_small_screen(registered: Telephone, theme: str) -> No
 
 
 def test_tones_follow_the_chosen_country(telephone: Telephone) -> None:
-    """Measured in what the page renders: a ringback of 440 and 480 Hz in the United States."""
+    """Measured in the page's output: a ringback of 440 and 480 Hz in the United States."""
     telephone.element("welcome-settings").click()
     expect(telephone.element("country").locator("option:checked")).to_have_text("United States")
     rendered = telephone.page.evaluate("""async () => {

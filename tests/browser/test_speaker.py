@@ -1,4 +1,4 @@
-"""The page's speaker against a sound card whose clock is not the server's, in virtual time."""
+"""The page's speaker with a sound card whose clock differs from the server's, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from playwright.sync_api import Browser
 WORKLET = Path(__file__).parent.parent.parent / "frontend" / "sound" / "speaker-worklet.js"
 MINUTES = 10
 
-#: Frames of a tone come each 20 ms of the server's clock, up to ``jitter`` s late; blocks of 128
-#: samples are played by the sound card's. Says what was heard after the first five seconds.
+#: Frames of a tone arrive every 20 ms of the server's clock, up to ``jitter`` s late; the sound
+#: card's clock plays blocks of 128 samples. Returns the sound after the first five seconds.
 PLAY = """
 async ({ source, rate, drift, jitter, minutes }) => {
   const registered = {};
@@ -66,5 +66,5 @@ def test_clock_drift_is_inaudible(chromium: Browser, rate: int, drift: float) ->
     steepest = level * 2 * 3.1416 * 400 / rate
     assert heard["steepest"] <= 1.02 * steepest
     assert heard["quietest"] >= 0.98 * level
-    # Most of the time, and without drift always, the samples are those that were sent.
+    # The samples equal the sent ones most of the time, and always without drift.
     assert heard["untouched"] > (0.99 if drift == 0 else 0.7)

@@ -1,4 +1,4 @@
-"""The commands as people run them: processes, exit statuses, signals."""
+"""The commands as processes: output, exit statuses, signals."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Running:
 
 @asynccontextmanager
 async def running(*arguments: str, password: str = "wonderland") -> AsyncIterator[Running]:
-    """The command; its standard error goes the way of its standard output."""
+    """Start the command, with standard error redirected to standard output."""
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             partial(
@@ -170,7 +170,7 @@ async def test_call_plays_a_tone_and_records_in_stereo(tmp_path: Path) -> None:
         left, right = np.frombuffer(file.readframes(-1), "<i2").reshape(-1, 2).T
     assert_tone(sounding(left, rate)[: rate // 2 - 400], rate, 440)
     assert_tone(sounding(right, rate)[1600:-400], rate, 440)
-    # Half a second of tone and as much silence.
+    # Half a second of tone and half a second of silence.
     assert np.abs(sounding(left, rate)[5000:7600]).max() < 200
 
 
@@ -294,7 +294,7 @@ async def test_a_signal_hangs_up(number: signal.Signals) -> None:
 
 
 async def test_a_second_signal_ends_the_process_at_once() -> None:
-    """The far end rings and then is dead, so nobody confirms our farewell."""
+    """The far end rings and then stops responding, so our farewell gets no response."""
     with trio.socket.socket(type=socket.SOCK_DGRAM) as far:
         await far.bind(("127.0.0.1", 0))
         target = f"sip:nobody@127.0.0.1:{far.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Wrong options are refused before the first packet, with what to do."""
+"""Wrong options are rejected before the first packet, with a helpful message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET = "sip:600@127.0.0.1:9"
 
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """What `spech call` was about to do; nothing is done."""
+    """Records the plans of `spech call` instead of placing calls."""
     plans: list[Plan] = []
 
     async def place(plan: Plan, outcome: CallResult, console: object) -> None:

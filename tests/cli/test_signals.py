@@ -1,4 +1,4 @@
-"""A whole process with several calls up is told to stop: everybody gets the farewell."""
+"""A signal to a process with several calls: every far end gets a farewell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPECH = [sys.executable, "-m", "spech"]
 
 
 async def swallow(request: WebSocketRequest) -> None:
-    """A bot that listens and says nothing."""
+    """A bot that receives and sends nothing."""
     connection = await request.accept()
     with contextlib.suppress(ConnectionClosed):
         while True:
@@ -109,7 +109,7 @@ async def test_a_dead_far_end_does_not_delay_the_exit() -> None:
             process: trio.Process = await nursery.start(run)
             await trio.lowlevel.wait_readable(silent)
             process.send_signal(signal.SIGTERM)
-            with trio.fail_after(15):  # The drain is bounded by 5 s.
+            with trio.fail_after(15):  # The drain is limited to 5 s.
                 await process.wait()
         assert silent.recv(65_535).startswith(b"INVITE")
         assert process.returncode == 1

@@ -1,4 +1,4 @@
-"""A call's trace, from the library and from the shell."""
+"""The trace of a call, from the library and from the shell."""
 
 from __future__ import annotations
 

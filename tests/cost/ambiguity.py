@@ -1,4 +1,4 @@
-"""Whether a regular expression takes linear time, decided from the expression alone.
+"""Decides whether a regular expression takes linear time, from the expression alone.
 
 Python's matcher tries one path after another. On a text that does not match it tries all of them,
 so its time is the number of paths. That number grows linearly with the text for every text exactly
@@ -8,7 +8,7 @@ backtrack: Weideman and others, 2016). A search tries the expression again from 
 is one more state in front, which loops on everything.
 
 What cannot fail costs nothing: once a path has reached an accepting state, the matcher stops there
-at the latest. So accepting states are left out, but where the end of the text must be reached
+at the latest. So accepting states are omitted, unless the end of the text must be reached
 (``fullmatch``).
 
 Simplified, on the safe side: an assertion counts as text that is read, and anchors are ignored,

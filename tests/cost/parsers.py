@@ -1,4 +1,4 @@
-"""Every parser of what strangers send, with the places in its input where text can be repeated."""
+"""Every parser of input from strangers, with the places in its input where text can be repeated."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from spech.web.audio import Hello
 from spech.web.auth import same_origin
 from spech.websocket.frames import FrameStream
 
-#: Characters that mean something to one of the parsers, and some that mean nothing.
+#: Characters with a meaning in one of the parsers, and some without.
 SPECIAL: Final = [bytes([one]) for one in b"\0\t\r\n \"%&'()*,-./0:;<=>?@[\\]a{}\x81\xff"]
-#: Those that open, close, protect or separate, of which pairs are repeated.
+#: Characters that open, close, quote or separate; pairs of them are repeated.
 _PAIRED: Final = [bytes([one]) for one in b'"\\<>;,=:@\r\n &%']
 
 #: What a parser raises for input that it refuses.
@@ -262,7 +262,7 @@ def _dtls(data: bytes) -> None:
 
 
 class _Pipe:
-    """What a frame stream needs of a TCP stream: a descriptor to read from."""
+    """The part of a TCP stream that a frame stream needs: a descriptor to read from."""
 
     def __init__(self, descriptor: int) -> None:
         self.socket: Any = self

@@ -1,4 +1,4 @@
-"""The cost of every parser grows with its input, and no faster.
+"""The cost of every parser grows at most linearly with its input.
 
 Nothing here looks at a clock. Two things together show it:
 
@@ -107,7 +107,7 @@ def test_superlinear_expressions_are_recognized(expression: str, options: dict[s
     assert superlinear(re.compile(expression), **options) is not None
 
 
-# Counting
+# Counting.
 
 
 class Work:
@@ -197,7 +197,7 @@ def work() -> Iterator[Work]:
 
 @contextmanager
 def coverage_kept() -> Iterator[None]:
-    """Whatever else traces or profiles goes on afterwards."""
+    """Restores other tracers and profilers afterwards."""
     tracing, profiling = sys.gettrace(), sys.getprofile()
     try:
         yield

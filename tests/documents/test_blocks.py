@@ -3,8 +3,8 @@
 A block that calls ``spech.run`` is a program and runs as one. A block with a test in it is run by
 pytest. Any other block is the inside of an ``async`` function; it finds the names that it uses:
 ``phone``, ``call`` (answered), ``calls`` (two of them), and everything that :mod:`spech` exports.
-The far end echoes, and presses 1234 at the beginning of each call. A block that waits for calls
-gets one.
+The far end echoes, and sends the digits 1234 at the beginning of each call. A block that waits for
+calls gets one.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ BLOCKS = blocks()
 
 @dataclass
 class FarEnd:
-    """A registrar whose users are all the same: they answer, echo, and press 1234."""
+    """A registrar whose users all answer, echo, and send 1234."""
 
     phone: spech.Phone
     digits: list[str] = field(default_factory=list)
@@ -94,8 +94,8 @@ class FarEnd:
             self.digits.append(call.digits_received)
 
     async def visit(self, phone: spech.Phone) -> None:
-        """Call ``phone`` and hear a tone come back."""
-        await trio.testing.wait_all_tasks_blocked()  # The block has to take calls first.
+        """Call ``phone`` and check that a tone returns."""
+        await trio.testing.wait_all_tasks_blocked()  # The block has to accept calls first.
         async with self.phone.call(f"sip:alice@127.0.0.1:{phone.address[1]}") as call:
             await call.answered(timeout=10)
             with call.open_audio(8000) as port:
@@ -169,7 +169,7 @@ async def test_tests_in_documents_pass(block: Block, folder: Path) -> None:
 )
 async def test_fragments_in_documents_run(block: Block, far_end: FarEnd) -> None:
     names = {name: getattr(spech, name) for name in spech.__all__} | {"trio": trio}
-    # Nobody has to wait as long as the reader of the block would.
+    # Shorten the waiting times in the block.
     code = re.sub(r"trio\.sleep\(\d\d+\)", "trio.sleep(1)", block.code)
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:

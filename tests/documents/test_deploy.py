@@ -58,7 +58,7 @@ def test_the_container_installs_what_the_demo_needs() -> None:
 
 
 def test_a_backup_is_restored_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/operations.md says: the archive lacks the key, which is kept apart."""
+    """As in docs/operations.md: the archive lacks the key, which is stored separately."""
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     data, archive = tmp_path / "data", tmp_path / "spech-data.tar.gz"
     Vault(data).write(b"settings")

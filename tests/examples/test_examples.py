@@ -1,4 +1,4 @@
-"""Every program in examples/ runs as its users start it, and a phone calls it or is called."""
+"""Every program in examples/ runs as users start it, and calls a phone or is called by one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_echo_bot(exchange: Exchange) -> None:
                 await hear_tone(port, 700, say=sine(700, RATE, 1))
         async with calling(alice, "bot") as call:
             program.process.send_signal(signal.SIGINT)
-            await call.ended()  # An interrupted bot hangs up.
+            await call.ended()  # An interrupted bot hangs up its call.
         assert call.ended_by == "remote"
 
 

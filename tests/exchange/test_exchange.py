@@ -1,4 +1,4 @@
-"""The exchange as its users meet it: over sockets on loopback."""
+"""The exchange as users see it: over sockets on loopback."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_digits_are_played_back_as_tones_and_events() -> None:
             call.send_dtmf("5#")
             with trio.fail_after(10):
                 assert await call.collect_digits(2, terminator=None) == "5#"
-            # The port keeps the last 0.2 s only, so what was heard is not asked for here.
+            # The port keeps only the last 0.2 s, so the sound is not checked here.
     assert_tone(sounding(prompt, 8000)[400:1200], 8000, 880, tolerance=20)
 
 
@@ -216,7 +216,7 @@ async def test_an_unregistered_user_is_not_found() -> None:
 
 
 async def test_a_transfer_to_an_extension_is_followed() -> None:
-    """Alice passes Bob on to 601 and leaves: he hears the tone in the call that he has."""
+    """Alice transfers Bob to 601 and hangs up: he hears the tone in his existing call."""
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as alice,
@@ -263,7 +263,7 @@ async def test_an_extension_is_transferred_to_a_user() -> None:
 
 
 async def test_an_attended_transfer_connects_an_extension_and_a_user() -> None:
-    """Attended: Alice has Bob and 601, and connects them."""
+    """Alice has calls to Bob and 601, and connects them."""
     async with (
         exchange_is_open() as exchange,
         phone_of("alice", exchange) as alice,

@@ -1,4 +1,4 @@
-"""The registrar, fed with requests and times; no socket, no clock."""
+"""The registrar, with requests and times as input; no socket, no clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOW = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.9", 5060))
 
 
 class Client:
-    """A phone of alice's that sends what a test says and knows its password."""
+    """Alice's phone, which sends requests of the test and knows the password."""
 
     def __init__(self, registrar: Registrar, user: str = "alice", password: str = "secret") -> None:
         self.registrar = registrar
@@ -50,7 +50,7 @@ class Client:
         address: str = "alice",
         uri: str = "sip:10.0.0.1",
     ) -> Response | None:
-        """Send, and send again with credentials for ``uri`` when asked for them."""
+        """Send, and send again with credentials for ``uri`` if challenged."""
         request = self.request(*headers, method=method, address=address)
         response = self.registrar.screen(request, FLOW, now)
         if response is None or response.status != 401:
@@ -190,7 +190,7 @@ def test_other_requests_are_not_the_registrars(client: Client) -> None:
 def test_credentials_are_valid_only_for_their_uri(
     client: Client, method: str, uri: str, right: bool
 ) -> None:
-    """RFC 7616 3.4.6: else credentials that were overheard would serve for another request."""
+    """RFC 7616 3.4.6: otherwise intercepted credentials could be used for another request."""
     response = client.send(method=method, uri=uri)
     assert (response is None or response.status == 200) is right
     assert right or (response is not None and response.status == 400)

@@ -1,4 +1,4 @@
-"""Feeds the media path with coverage-guided mutations. It is not a test: run it by hand.
+"""Feeds the media path with coverage-guided mutations. Not a test: run it manually.
 
     pip install '.[fuzz]'
     python tests/fuzz/rtp.py --seeds FOLDER

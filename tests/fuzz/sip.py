@@ -1,4 +1,4 @@
-"""Feeds the SIP stack what coverage-guided mutation comes up with. Not a test: run it by hand.
+"""Feeds the SIP stack with coverage-guided mutations. Not a test: run it manually.
 
     pip install '.[fuzz]'
     python tests/fuzz/sip.py -max_total_time=600 FOLDER tests/sip/data
@@ -40,7 +40,7 @@ def _media(number: int) -> Negotiator:
 
 
 class Trial:
-    """One agent that calls out, takes every call, and hears the input."""
+    """An agent that places a call, answers every call, and receives the input."""
 
     def __init__(self) -> None:
         self.agent = UserAgent(random.Random(1))
@@ -68,7 +68,7 @@ class Trial:
             parse(outgoing.data)
 
     def addressed(self, data: bytes) -> bytes:
-        """``data``, if it is a response, as the answer to our call."""
+        """``data``, if it is a response, as a response to our call."""
         try:
             message = parse(data)
             if not isinstance(message, Response):
@@ -83,7 +83,7 @@ class Trial:
         return bytes(answer)
 
     def end(self) -> None:
-        """Everybody says goodbye; nothing may be left."""
+        """End all calls; nothing may be left."""
         self.agent.close(self.now)
         for _ in range(1000):
             self.agent.to_send(self.now)

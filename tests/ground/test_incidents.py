@@ -1,4 +1,4 @@
-"""What peers do wrong: all of it counted, and little of it logged."""
+"""Faults of peers: all are counted, and few are logged."""
 
 from __future__ import annotations
 

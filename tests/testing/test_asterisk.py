@@ -1,4 +1,4 @@
-"""The test PBX comes up, obeys, and leaves nothing behind."""
+"""The test PBX starts, executes commands, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The assertions about sound measure what they say."""
+"""The assertions about sound measure correctly."""
 
 from __future__ import annotations
 

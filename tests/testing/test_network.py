@@ -1,4 +1,4 @@
-"""Private networks of processes that were killed."""
+"""Private networks of killed processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network that misbehaves: does it as told, and the same each time."""
+"""The simulated bad network: as configured, and reproducible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICK = 0.02
 
 
 def walk(network: Network, count: int = 20000, seed: int = 1) -> list[list[float]]:
-    """How long each of many packets is on its way, 20 ms apart."""
+    """The delay of each of many packets, sent 20 ms apart."""
     path = Path(network, random.Random(seed))
     return [[at - n * TICK for at in path.arrivals(n * TICK)] for n in range(count)]
 

@@ -1,4 +1,4 @@
-"""Whole binary frames take the short way, everything else goes by trio-websocket."""
+"""Whole binary frames take the fast path, everything else goes through trio-websocket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spech.websocket.frames import FrameStream
 
 @dataclass
 class Pair:
-    """Two ends of one WebSocket, both lean."""
+    """Two ends of one WebSocket, both with frame streams."""
 
     client: WebSocketConnection
     server: WebSocketConnection
@@ -154,7 +154,7 @@ async def test_frames_are_dropped_if_the_peer_does_not_read() -> None:
         assert pair.server_frames.sent == sent
         assert pair.server_frames.dropped == 1
         received: list[bytes] = []
-        # What was taken in part is finished first, so the peer never loses its place.
+        # A partly sent frame is finished first, so the framing stays intact.
         with pair.client_frames.polled(received.append):
             while not pair.server_frames.send_frame(b"next"):
                 pair.client_frames.poll()
@@ -168,7 +168,7 @@ HEAD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
 @asynccontextmanager
 async def client_end() -> AsyncIterator[tuple[FrameStream, socket.socket]]:
-    """The client's end of nothing but TCP, and the socket at the other end."""
+    """The client's end of a plain TCP connection, and the socket at the other end."""
     one, other = await tcp_pair()
     async with FrameStream(one, client=True) as frames, other:
         with socket.fromfd(other.socket.fileno(), socket.AF_INET, socket.SOCK_STREAM) as raw:
@@ -199,8 +199,8 @@ async def test_frames_may_arrive_in_pieces_of_any_size(step: int) -> None:
     "frame",
     [
         b"\x82\x83\0\0\0\0one",  # a server that masks
-        b"\xc2\x03one",  # an extension that nobody agreed on
-        b"\x02\x03one",  # the first fragment of more
+        b"\xc2\x03one",  # an extension that was not negotiated
+        b"\x02\x03one",  # the first of several fragments
         b"\x82\x7f" + bytes(6) + b"\x00\x03one",  # a length of 64 bits
     ],
 )
