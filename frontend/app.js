@@ -30,6 +30,7 @@ const names = [
   "keypad",
   "lines",
   "members",
+  "notices",
   "numbers",
   "recent",
   "recordings",

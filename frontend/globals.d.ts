@@ -8,6 +8,7 @@ import type { Incoming } from "./parts/incoming.js";
 import type { Keypad } from "./parts/keypad.js";
 import type { Lines } from "./parts/lines.js";
 import type { Members } from "./parts/members.js";
+import type { Notices } from "./parts/notices.js";
 import type { Numbers } from "./parts/numbers.js";
 import type { Recent } from "./parts/recent.js";
 import type { Recordings } from "./parts/recordings.js";
@@ -30,6 +31,7 @@ declare global {
     "spech-lines": Lines;
     "spech-mark": Mark;
     "spech-members": Members;
+    "spech-notices": Notices;
     "spech-numbers": Numbers;
     "spech-recent": Recent;
     "spech-recordings": Recordings;

@@ -2,7 +2,7 @@
 /** The selected call: the far end, the state, and the controls. */
 
 import { h, Part, setAddress, setText, setVoice, show, takesText } from "../dom.js";
-import { clock, inWords, t, translated } from "../i18n.js";
+import { clock, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { addressOf, live, nameOf } from "../calls.js";
 import { Keypad } from "./keypad.js";
@@ -10,8 +10,6 @@ import { TransferPanel, transferText } from "./transfer.js";
 
 /** @import { CallState } from "../messages.js" */
 /** @import { IconName } from "../icons.js" */
-
-/** @typedef {{box: HTMLDivElement, text: HTMLSpanElement, button: HTMLButtonElement}} Notice */
 
 const DOUBLE_CLICK_MS = 600;
 /** A server that has the call says so at once (RFC 3261 17.2.1: within 200 ms). */
@@ -45,8 +43,8 @@ export class CallView extends Part {
   recording;
   /** @type {HTMLParagraphElement} */
   typed;
-  /** @type {HTMLParagraphElement} */
-  trouble;
+  /** @type {HTMLElementTagNameMap["spech-notices"]} */
+  notices;
   /** @type {HTMLElementTagNameMap["spech-members"]} */
   members;
   /** @type {HTMLButtonElement} */
@@ -82,15 +80,6 @@ export class CallView extends Part {
   /** @type {Keypad | TransferPanel | null} */
   #panel = null;
 
-  /** @type {Notice} */
-  hear;
-  /** @type {Notice} */
-  elsewhere;
-  /** @type {Notice} */
-  silent;
-  /** @type {Notice} */
-  asked;
-
   build() {
     this.className = "call";
     this.face = h("span", { class: "face" }, icon("call"));
@@ -113,7 +102,7 @@ export class CallView extends Part {
       h("span", { role: "status" }, t("recording")),
       this.recorded,
     );
-    this.notices = this.#buildNotices();
+    this.notices = document.createElement("spech-notices");
     this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
     this.place = h("div", { class: "panel-place" });
     this.mute = this.#control("mute", "microphone", t("mute"), () => this.#toggleMute());
@@ -186,6 +175,7 @@ export class CallView extends Part {
     );
     this.mark.phone = this.phone;
     this.members.phone = this.phone;
+    this.notices.phone = this.phone;
     this.phone.addEventListener("tick", () => this.#tick());
     document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
   }
@@ -193,49 +183,6 @@ export class CallView extends Part {
   /** The focus goes to the name: a held Enter key must not press the next best button. */
   arrive() {
     this.name.focus({ preventScroll: true });
-  }
-
-  #buildNotices() {
-    const notice = (
-      /** @type {string} */ testid,
-      /** @type {string} */ kind,
-      /** @type {string} */ label,
-      /** @type {() => void} */ action,
-    ) => {
-      const text = h("span");
-      const button = h("button", { type: "button", class: "pill primary", testid, onclick: action }, label);
-      const box = h("div", { class: `notice ${kind}`, role: "status", hidden: true }, text, button);
-      return { box, text, button };
-    };
-    this.hear = notice("hear", "ask", t("hear"), () => this.phone.sound.resume());
-    this.elsewhere = notice("take", "ask", t("take"), () => this.phone.take(this.#shown));
-    this.silent = notice("microphone-again", "warn", t("microphone.again"), () =>
-      this.phone.sound.askMicrophone(),
-    );
-    this.silent.box.dataset.testid = "microphone-notice";
-    this.asked = notice("follow", "ask", t("follow"), () => this.phone.follow(this.#shown, true));
-    this.asked.box.append(
-      h(
-        "button",
-        {
-          type: "button",
-          class: "pill",
-          testid: "stay",
-          onclick: () => this.phone.follow(this.#shown, false),
-        },
-        t("follow.stay"),
-      ),
-    );
-    this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
-    return h(
-      "div",
-      { class: "notices" },
-      this.asked.box,
-      this.hear.box,
-      this.elsewhere.box,
-      this.silent.box,
-      this.trouble,
-    );
   }
 
   /**
@@ -298,7 +245,6 @@ export class CallView extends Part {
     this.#showPressed(this.record, running, ["record", "record"], ["stop", "record.stop"]);
     show(this.recording, running);
     this.#showFace(call);
-    this.#showNotices(call);
     setText(this.typed, this.#open === "keypad" ? this.phone.digits(call) : "");
     this.#tick();
   }
@@ -350,34 +296,6 @@ export class CallView extends Part {
     const symbol = waits ? "hold" : "call";
     this.face.dataset.symbol = symbol;
     this.face.replaceChildren(icon(symbol));
-  }
-
-  /** @param {CallState} call */
-  #showNotices(call) {
-    const { sound, control, error } = this.phone;
-    const here = live(call) && this.phone.owns(call) && this.phone.plays(call);
-    show(this.hear.box, here && (sound.blocked || sound.stalled));
-    show(this.hear.button, sound.blocked);
-    setText(this.hear.text, t(sound.blocked ? "hear.why" : "speaker.missing"));
-    show(
-      this.elsewhere.box,
-      live(call) && call.state !== "trying" && !this.phone.owns(call) && control.connected,
-    );
-    setText(this.elsewhere.text, t("elsewhere"));
-    show(this.asked.box, call.referral !== null);
-    if (call.referral) setText(this.asked.text, t("follow.why", { who: call.referral.target }));
-    const missing = ["denied", "missing", "failed", "insecure"].includes(sound.microphone);
-    // One thing at a time: to hear comes before to be heard.
-    show(
-      this.silent.box,
-      live(call) && missing && !sound.blocked && (here || sound.microphone === "insecure"),
-    );
-    if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
-    show(this.silent.button, sound.microphone !== "insecure");
-    const lost = this.phone.recording(call)?.error;
-    show(this.trouble, error !== null || Boolean(lost));
-    if (error) setText(this.trouble, inWords(error).join(" "));
-    else if (lost) setText(this.trouble, t("recording.lost", { why: lost }));
   }
 
   #tick() {
