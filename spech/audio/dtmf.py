@@ -22,8 +22,8 @@ _QUIETEST = 2 * (32768 * 10 ** (-38 / 20)) ** 2  # -38 dBFS each is -32 dBm0; Q.
 _TWIST = 10 ** (10 / 10)  # between the two tones, either way; 8 dB must be taken
 _ASTRAY = 0.025  # of the frequency: 1.5 % must be taken, 3.5 % must not
 _PURITY = 0.8  # of all energy: with 15 dB of noise it is 0.97
-_LEAST_GAIN = 0.12  # of a window for a tone that is astray
-_WORTH_A_LOOK = 0.3  # of all energy, before it is known how far astray they are
+_LEAST_GAIN = 0.12  # of a window for a tone that is off its frequency
+_WORTH_A_LOOK = 0.3  # of all energy, before the frequency error is known
 
 
 class DigitDetector:

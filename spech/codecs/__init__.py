@@ -52,7 +52,7 @@ __all__ = [
 _log: Final = logging.getLogger(__name__)
 
 DEFAULT = ("PCMU", "PCMA")
-"""What is offered when the program does not say."""
+"""The codecs that are offered by default."""
 
 ENTRY_POINTS = "spech.codecs"
 """The group of entry points by which other packages bring codecs."""

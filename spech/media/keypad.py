@@ -26,7 +26,7 @@ Method = Literal["auto", "rfc4733", "info", "inband"]
 """How digits are sent; "auto" is the first of the other three that the peer accepts."""
 
 _TICK_MS = 20
-# RFC 4733 section 2.5.1.4: the end goes out three times, the last two of them in the gap.
+# RFC 4733 section 2.5.1.4: the end is sent three times, the last two of them in the gap.
 _SHORTEST_GAP_TICKS = 2
 _PAUSES: Final = {",": 2000, "P": 2000, "W": 500}
 

@@ -131,7 +131,7 @@ class Playout:
             rest = self._stretch(rest, now)
         self._rest = rest[samples:]
         if len(self._rest) > _MOST_TICKS * samples:
-            # Packets that hold more sound than their timestamps say must not pile up.
+            # Packets with more sound than their timestamps indicate must not accumulate.
             self._rest = self._rest[-samples:]
         self._last = rest[:samples]
         return self._last

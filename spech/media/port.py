@@ -58,7 +58,7 @@ class AudioPort:
 
     @property
     def missed(self) -> int:
-        """Frames for the speaker that nobody read in time."""
+        """Frames for the speaker that were not read in time."""
         return self._buffers.missed
 
     def send(self, pcm: bytes) -> None:

@@ -116,7 +116,7 @@ class Journal:
         return self
 
     def __exit__(self, *args: object) -> None:
-        """Close the file; calls whose farewell nobody has confirmed stay in it."""
+        """Close the file; calls whose farewell was not confirmed stay in it."""
         self._empty()
         self._append(b"")
         os.close(self._file)
@@ -132,7 +132,7 @@ class Journal:
         self.write(key, None)
 
     def write(self, key: RecordKey, record: FarewellRecord | None) -> None:
-        """Note what the farewell of a call needs now, None when it needs nothing any more."""
+        """Note what the farewell of a call needs now, None if it needs nothing."""
         if record is None:
             line = self._live.pop(key, None)
             if line is None:

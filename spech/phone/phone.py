@@ -212,7 +212,7 @@ class Phone:
     async def serve(
         self, handler: Callable[[IncomingCall], Awaitable[object]], *, limit: int | None = None
     ) -> Never:
-        """Take incoming calls until cancelled, each in a task of its own.
+        """Serve incoming calls until cancelled, each in its own task.
 
         An error in ``handler`` ends its call and no other. It is logged, except
         :class:`~spech.CallEnded`, which is how a caller hangs up. A call that ``handler`` leaves

@@ -34,7 +34,7 @@ _COMFORT_NOISE = 13  # RFC 3551 section 6
 _COMFORT_NOISE_CLOCK = 8000
 
 RTP_KEEPALIVE = 15.0
-"""Seconds of silence on our side after which a packet without sound goes out (RFC 6263)."""
+"""Seconds of silence on our side after which a packet without sound is sent (RFC 6263)."""
 
 
 @dataclass(slots=True)

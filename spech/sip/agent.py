@@ -238,7 +238,7 @@ class UserAgent(AgentContext):
         """Call ``target``. ``make_negotiator`` takes a session id (o= line, 63 bits).
 
         ``headers`` go with the INVITE beside the usual ones. With ``referral`` it is the call that
-        the event ``TransferRequested`` asked for: who asked hears how it goes.
+        the event ``TransferRequested`` asked for: the far end receives progress reports.
         """
         if self._closed:
             raise LocalProtocolError("the user agent is closed")

@@ -141,7 +141,7 @@ class Registration(Attempts):
             self._context.emit(RegistrationChanged(self))
 
     def _receive_silence(self, now: float) -> None:
-        """The registrar does not answer OPTIONS any more."""
+        """The registrar no longer answers OPTIONS."""
         self._lose("The server does not answer", now)
         self._refresh(now)
         self._context.emit(RegistrationChanged(self))

@@ -52,7 +52,7 @@ class Services:
         body: bytes = b"",
         done: RequestDone,
     ) -> StandaloneRequest:
-        """Send a request outside any dialog; ``done`` hears how it ends."""
+        """Send a request outside any dialog; ``done`` is called with the outcome."""
         return StandaloneRequest(
             self._context,
             identity,

@@ -27,7 +27,7 @@ from wsproto.extensions import PerMessageDeflate
 from spech.web.connection_errors import ConnectionErrors, source_of
 from spech.web.connections import ClientConnection, Connections
 
-#: A peer that acknowledges nothing for so long is gone. Pings see to it that something is sent.
+#: A peer that acknowledges nothing for this long is gone. Pings make sure that something is sent.
 PEER_TIMEOUT_MS = 20_000
 PING_SECONDS = 10.0
 

@@ -39,7 +39,7 @@ _UNANSWERED = "The call was ended before it was answered."
 _GAVE_UP = "The caller hung up before you answered."
 _ANSWERED_ELSEWHERE = "The call was answered on another phone."
 _CLOSED = "The call was ended because its account was removed."
-#: A phone that is not registered yet, or not any more, is about to be.
+#: A phone that is not registered (yet, or after a failure) will be soon.
 _STATES: dict[str, RegistrationPhase] = {
     "off": "registering",
     "registering": "registering",

@@ -157,7 +157,7 @@ class Switchboard:
         """Decline an incoming call that rings."""
         appearance = self.calls.find_live(call)
         if appearance.direction == "outgoing":
-            raise Refused("no_such_call", "This call did not come in.", "Hang up instead.")
+            raise Refused("no_such_call", "This is not an incoming call.", "Hang up instead.")
         appearance.hang_up()
 
     def dismiss(self, call: str) -> None:
@@ -231,7 +231,7 @@ class Switchboard:
                     deadline = min(deadline, due)
                 elif appearance.live:
                     appearance.hang_up(
-                        text="The call was ended because no page was open any more.",
+                        text="The call was ended because no page was open.",
                         decline_status=480,
                     )
                 else:

@@ -248,7 +248,7 @@ async def test_calls_end_when_no_page_comes_back(exchange: Exchange, data_folder
             await exchange.quiet()
             async with open_page(installation.url) as page:
                 by, _, text = ended(await page.call_in_state("ended"))
-            assert (by, text) == ("local", "The call was ended because no page was open any more.")
+            assert (by, text) == ("local", "The call was ended because no page was open.")
             # There is no page to answer a call: it rings for the grace period.
             assert exchange.contact is not None
             async with exchange.phone.call(exchange.contact) as outgoing:

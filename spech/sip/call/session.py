@@ -325,7 +325,7 @@ class Session(EndingLeg):
     def ask_options(self, now: float, done: Callable[[bool, float], None]) -> None:
         """Send OPTIONS within the dialog, to see whether the far end is still there.
 
-        A far end that does not know the dialog any more (481) has ended the call (RFC 3261
+        A far end that no longer knows the dialog (481) has ended the call (RFC 3261
         12.2.1.2).
 
         Args:
@@ -340,7 +340,7 @@ class Session(EndingLeg):
 
         def report(status: int, response: Response | None, now: float) -> None:
             if response is not None and status == 481 and self.is_up:
-                self._finish("remote", status, "The far end does not know the call any more", now)
+                self._finish("remote", status, "The far end no longer knows the call", now)
             done(response is not None, now)
 
         DialogRequest(self.context, self.identity, self.dialog, "OPTIONS", now, done=report)
@@ -483,7 +483,7 @@ class Session(EndingLeg):
             case "ring" if self.state is SessionState.INCOMING:
                 self.ring(now)  # RFC 3261 13.3.1.1: each minute, or proxies give up.
             case "unanswered" if self.state is SessionState.INCOMING:
-                # No answer in time, and the caller may be gone; 13.3.1 for its Expires.
+                # No answer in time, and the caller may have left; 13.3.1 for its Expires.
                 expires = self.invited_by.expires if self.invited_by else None
                 self.hang_up(now, 480 if expires is None else 487, "Not answered")
             case "silent" if self.state is SessionState.RINGING:

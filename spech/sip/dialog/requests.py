@@ -68,7 +68,7 @@ class DialogRequest(Attempts):
 
     @property
     def moved(self) -> bool:
-        """Whether an earlier server failed; it may have passed the request on all the same."""
+        """Whether an earlier server failed; it may have forwarded the request nevertheless."""
         return bool(self._failed)
 
     @property

@@ -33,7 +33,7 @@ class Identifiers:
         return self._word(64)
 
     def tag_for(self, *parts: str) -> str:
-        """A tag that depends only on ``parts``, and that nobody else can compute."""
+        """A tag that depends only on ``parts``, and that no other host can compute."""
         text = "\n".join(parts).encode(errors="surrogateescape")
         return hashlib.blake2b(text, digest_size=8, key=self._secret).hexdigest()
 

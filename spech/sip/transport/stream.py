@@ -60,7 +60,7 @@ class StreamLink:
         return messages
 
     async def check(self) -> None:
-        """Ping. A peer that has answered before and does not any more is gone.
+        """Ping. A peer that stopped answering is gone.
 
         Raises:
             trio.TooSlowError: it is.

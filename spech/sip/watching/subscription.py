@@ -256,7 +256,7 @@ class EventSubscription:
             else:
                 self._renew(self.expires, now)
         elif self._dialog is not None and status == 481:
-            self._ended(now)  # The notifier does not know it any more.
+            self._ended(now)  # The notifier no longer knows it.
         elif self._dialog is not None and response is None:
             # No response ends the dialog (RFC 3261 12.2.1.2): the notifier may have moved.
             self._lost(status, reason, now)
@@ -380,7 +380,7 @@ class EventSubscription:
         return True
 
     def _ended(self, now: float) -> None:
-        """The notifier does not know it any more, and did not refuse it.
+        """The notifier no longer knows it, and did not refuse it.
 
         It is asked for again soon. A notifier that ends each subscription early is asked less and
         less often.

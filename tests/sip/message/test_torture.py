@@ -286,7 +286,7 @@ CASES = [
         value=[b"<audio>", b"<pcmu", b'port="443"/>', b"</audio>"],
     ),
     Case("regaut01", 405),
-    # Its Content-Length is wrong besides: it says 154 before 152 bytes.
+    # Its Content-Length is also wrong: 154 for 152 bytes.
     Case("multi01", 400, refused=400, parse=True, cut=0),
     Case("mcl01", 400, refused=400, parse=True, cut=None),
     Case("bcast", None, refused=400),
@@ -414,7 +414,7 @@ def test_the_agents_response_matches_the_table(case: Case) -> None:
     data = bytes_of(case)
     agent = UserAgent(random.Random(1))
     agent.receive_message(data, UDP, 0.0)
-    agent.handle_timer(0.2)  # An INVITE that nobody rings for hears 100 then (RFC 3261 17.2.1).
+    agent.handle_timer(0.2)  # An INVITE without another response gets 100 then (RFC 3261 17.2.1).
     answers = [parse(outgoing.data) for outgoing in agent.to_send(0.0)]
     assert [answer.status for answer in answers if isinstance(answer, Response)] == (
         [] if case.answer is None else [case.answer]
