@@ -188,9 +188,8 @@ class LeftoverCall:
         self._context.timers.set(self, "cancel", now + TRANSACTION_TIMEOUT)
 
     def _decline(self, invite: Request, flow: Flow, tag: str, now: float) -> None:
-        if (
-            flow.reliable
-        ):  # Their connection has closed: send to the address in their Via (RFC 3261 18.2.2).
+        if flow.reliable:
+            # Their connection has closed: send to the address in their Via (RFC 3261 18.2.2).
             port = invite.via.port or DEFAULT_PORTS[flow.transport]
             flow = replace(flow, remote=(flow.remote[0], port))
         transaction = self._context.layer.serve(invite, flow, Standing.KNOWN)
