@@ -28,6 +28,7 @@ MEMBERS = {
     spech.DialogState: """
         call_id direction identifier local_tag remote remote_name remote_tag state
     """,
+    spech.DigitHeard: "at digit",
     spech.IncomingCall: """
         answer answered_elsewhere asserted call_id called caller_number display_name ended over
         reject timeline
@@ -61,6 +62,8 @@ MEMBERS = {
     """,
     spech.Recording: "finish stop stopped wait write",
     spech.RegistrationStatus: "expires_at reason state status",
+    spech.SpeechBegan: "at",
+    spech.SpeechEnded: "at",
     spech.Subscription: "changed content state",
     spech.TlsSettings: "ca_file certificate_file fingerprint key_file",
     spech.TransferRequest: "follow referred_by reject target",
