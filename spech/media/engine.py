@@ -13,6 +13,7 @@ import trio
 
 from spech import codecs
 from spech.agreement import RTCP, RTP, Agreed
+from spech.allowance import Allowance
 from spech.audio.activity import UtteranceDetector
 from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
@@ -120,19 +121,13 @@ class Media:
         return self._stream.last_rtcp
 
     @property
-    def confirmed(self) -> bool:
-        """Whether the peer is known to want our packets; True until it is set to False.
+    def allowance(self) -> Allowance | None:
+        """What may be sent until the peer has proved that it receives us; None: anything."""
+        return self._stream.allowance
 
-        While it is False, half a second of sound is sent at the most (see
-        :mod:`spech.rtp.allowance`), so that a forged INVITE cannot aim a call's sound at a third
-        party. The first packet of the peer makes it True; so should an ACK, a PRACK, or an INVITE
-        from a source that is trusted.
-        """
-        return self._stream.confirmed
-
-    @confirmed.setter
-    def confirmed(self, confirmed: bool) -> None:
-        self._stream.confirmed = confirmed
+    @allowance.setter
+    def allowance(self, allowance: Allowance | None) -> None:
+        self._stream.allowance = allowance
 
     @property
     def detects_tones(self) -> bool:

@@ -187,9 +187,7 @@ class Calls:
         with self.lease(flow.local[0]) as pair:
             formats = audio_formats(codecs or self.codecs)
             media, negotiator = await self._equip(pair, formats, [flow], encryption)
-            # The source of a datagram can be forged, which would direct our media at a third party.
-            known = self.endpoint.agent.is_known_peer(flow.remote[0])
-            media.confirmed = flow.reliable or known
+            media.allowance = session.allowance
             if session.ended is not None:
                 raise CallEnded("The caller gave up.")
             driver = self._driver(session, media, remote, negotiator)

@@ -280,8 +280,6 @@ class CallDriver:
                     self._configure(agreed)
                 elif self._agreed is not None:  # A handshake may have failed while it rang.
                     self._apply(self._agreed)
-            case events.Confirmed():
-                self.media.confirmed = True
             case events.MediaChanged(_, agreed):
                 self._configure(agreed)
             case events.ChangeRefused(_, direction, status):

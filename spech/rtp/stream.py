@@ -15,9 +15,9 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Security
+from spech.allowance import Allowance, Purpose
 from spech.errors import RemoteProtocolError
 from spech.rtp import packet as rtp
-from spech.rtp.allowance import Allowance
 from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
 from spech.rtp.packet import RtpPacket
@@ -34,6 +34,8 @@ _BUFFER = 20480
 _ANCILLARY = socket.CMSG_SPACE(16)
 _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 200
+#: Seconds of sound that are sent to a peer that has proved nothing.
+_UNPROVEN_SECONDS: Final = 0.5
 _MOST_LOGGED = 64
 _OLDEST = 1.0
 _LAST_PORT = 65535
@@ -52,9 +54,8 @@ class Stream:
             was negotiated.
 
     Attributes:
-        confirmed: whether the peer is known to want our packets. While it is False, no more is
-            sent than :class:`~spech.rtp.allowance.Allowance` covers; a packet of the peer makes it
-            True.
+        allowance: what may be sent until the peer has proved that it receives us; None where it
+            need not. A packet of the peer proves it. Until then half a second is sent at the most.
         last_rtp: when the last RTP of the peer came (sound, comfort noise, digits or an empty
             packet), in seconds of the media clock; None before the first one.
         last_rtcp: the same of RTCP.
@@ -75,7 +76,7 @@ class Stream:
         *,
         symmetric: bool = True,
     ) -> None:
-        self.confirmed = True
+        self.allowance: Allowance | None = None
         self.last_rtp: float | None = None
         self.last_rtcp: float | None = None
         self.invalid = 0
@@ -89,8 +90,9 @@ class Stream:
         self._session = session
         self._symmetric = symmetric
         self._source = SourceFilter(symmetric=symmetric)
-        self._allowance = Allowance()
         self._now = 0.0
+        #: When the first datagram went to a peer that has proved nothing.
+        self._began: float | None = None
         self._rtcp_negotiated: Address = ("", 0)
         self._rtcp_destination: Address = ("", 0)
         self._shared = False
@@ -159,7 +161,7 @@ class Stream:
             self._drop_foreign(source, "DTLS")
         proven = self.protection.take_proven(component)
         if proven is not None:
-            self.confirmed = True
+            self._prove()
             if self._ice is None and self._symmetric:
                 self._follow_proven(component, proven)
         self._follow_key()
@@ -226,7 +228,7 @@ class Stream:
                 elif not self._learn(packet, source, now):
                     continue
                 self.last_rtp = now
-                self.confirmed = True
+                self._prove()
                 digit = self._session.receive_rtp(packet, arrival)
                 if digit is not None:
                     digits.append(digit)
@@ -323,13 +325,25 @@ class Stream:
         return self._rtcp_destination if 0 < self._rtcp_destination[1] <= _LAST_PORT else None
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
-        if not self.confirmed and not self._allowance.covers(len(datagram), self._now):
+        if not self._may_send(len(datagram)):
             return
         try:
             through.sendto(datagram, destination)
         except (OSError, OverflowError) as error:  # OverflowError: there is no such port
             self.send_errors += 1
             self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
+
+    def _prove(self) -> None:
+        if self.allowance is not None:
+            self.allowance.proven = True
+
+    def _may_send(self, size: int) -> bool:
+        if self.allowance is None or self.allowance.proven:
+            return True
+        if self._began is None:
+            self._began = self._now
+        in_time = self._now - self._began < _UNPROVEN_SECONDS
+        return in_time and self.allowance.covers(size, Purpose.SOUND)
 
     def _read(
         self, waiting: socket.socket, now: float
@@ -365,7 +379,8 @@ class Stream:
         except Exception as error:
             self._note_fault(source, error)
         else:
-            self.confirmed = self.confirmed or ice.authenticated
+            if ice.authenticated:
+                self._prove()
 
     def _pursue(self, ice: IceAgent, now: float) -> None:
         """Run the ICE agent: find a path to the peer, and keep it."""

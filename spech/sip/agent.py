@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from spech.allowance import Allowance
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.shares import Shares, Standing, source_of
 from spech.sip.agent_context import AgentContext
@@ -122,7 +123,7 @@ class UserAgent(AgentContext):
                 if not self.layer.receive_response(opened(message), now):
                     self.dropped["unneeded response"] += 1
             else:
-                self._receive_request(message, flow, now)
+                self._receive_request(message, flow, len(data), now)
         except RemoteProtocolError as error:
             self._drop("rule broken", flow, str(error))
         # Written down after the fact, but before what it caused: see to_send. A call that it
@@ -290,7 +291,7 @@ class UserAgent(AgentContext):
         self.dropped[kind] += 1
         self.emit(Malformed(flow, cause))
 
-    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+    def _receive_request(self, request: Request, flow: Flow, size: int, now: float) -> None:
         if flow.reliable:
             self._note_alias(request, flow)
         request, flow = traced(request, flow)
@@ -300,6 +301,8 @@ class UserAgent(AgentContext):
             return
         known = self.layer.match(request)
         if known is not None:
+            if known.allowance is not None:
+                known.allowance.earn(size)
             if not known.receive_request(request, now):
                 self.dropped["unneeded request"] += 1
             return
@@ -316,6 +319,9 @@ class UserAgent(AgentContext):
             self.dropped["too many transactions"] += 1
             self._respond(request, flow, 503, headers=[self._retry_after()])
             return
+        if request.method == "INVITE" and session is None and self._is_forgeable(flow):
+            transaction.allowance = Allowance(ipv6=":" in flow.remote[0])
+            transaction.allowance.earn(size)
         try:
             self._serve(transaction, session, flow, now)
         except Exception as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from spech.addresses import Address
-from spech.sip.call.events import Answered
+from spech.sip.call.events import Answered, Confirmed
 from spech.sip.call.leg import Leg
 from spech.sip.dialog.capabilities import ALLOW
 from spech.sip.dialog.dialog import Dialog, HostNamed
@@ -44,7 +44,7 @@ class AgentContext:
         self.takes_messages = False
         self._events: deque[Event] = deque()
         self._registrations: list[Registration] = []
-        #: Hosts that we have answered calls with, and the number of these calls.
+        #: Hosts that we have calls with that are up, and the number of these calls.
         self._talking: Counter[str] = Counter()
         self._talking_with: dict[Leg, str] = {}
         #: Whether the numeric address of a host is that of a peer whose calls a flood must not keep
@@ -92,7 +92,10 @@ class AgentContext:
     def emit(self, event: Event) -> None:
         """Queue an event for the program."""
         self._events.append(event)
-        if isinstance(event, Answered) and event.session not in self._talking_with:
+        # The source of an incoming call may be forged until the call is confirmed.
+        if (
+            (isinstance(event, Answered) and event.session.outgoing) or isinstance(event, Confirmed)
+        ) and event.session not in self._talking_with:
             assert event.session.dialog is not None
             host = event.session.dialog.flow.remote[0]
             self._talking_with[event.session] = host
@@ -107,7 +110,7 @@ class AgentContext:
         self._outbox.append(Note(call_id, text))
 
     def is_known(self, host: str) -> bool:
-        """Whether we trust ``host``, or have an answered call with it."""
+        """Whether we trust ``host``, or have a call with it that is up."""
         return host in self._talking or self.is_trusted_host(host)
 
     def registered_at(self, host: str) -> bool:
@@ -117,6 +120,10 @@ class AgentContext:
     def is_trusted_host(self, host: str) -> bool:
         """Whether ``host`` is a registrar of ours or a peer that is configured."""
         return self.registered_at(host) or self.is_known_peer(host)
+
+    def _is_forgeable(self, flow: Flow) -> bool:
+        """Whether the source may be forged, and is no peer that gets our sound at once."""
+        return not flow.reliable and not self.is_trusted_host(flow.remote[0])
 
     def _registration_at(self, host: str) -> Registration | None:
         for registration in self._registrations:

@@ -31,7 +31,9 @@ class Forger:
         self.signalling.close()
         self.victim.close()
 
-    def send(self, method: str, target: tuple[str, int], body: str = "") -> bytes:
+    def send(
+        self, method: str, target: tuple[str, int], body: str = "", padding: str = ""
+    ) -> bytes:
         port = self.signalling.getsockname()[1]
         to = self.to or f"<sip:bob@127.0.0.1:{target[1]}>"
         kind = "Content-Type: application/sdp\r\n" if body else ""
@@ -40,19 +42,18 @@ class Forger:
             f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{method}\r\n"
             f"From: <sip:x@127.0.0.1>;tag=1\r\nTo: {to}\r\nCall-ID: forged\r\n"
             f"CSeq: 1 {method}\r\nContact: <sip:x@127.0.0.1:{port}>\r\n"
-            f"{kind}Content-Length: {len(body)}\r\n\r\n{body}"
+            f"{kind}{padding}Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
         self.signalling.sendto(datagram, target)
         return datagram
 
-    def call(self, target: tuple[str, int]) -> None:
+    def call(self, target: tuple[str, int], *, offer: bool = True, padding: str = "") -> None:
         port = self.victim.getsockname()[1]
-        self.invite = self.send(
-            "INVITE",
-            target,
+        body = (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-            f"m=audio {port} RTP/AVP 0\r\n",
+            f"m=audio {port} RTP/AVP 0\r\n"
         )
+        self.invite = self.send("INVITE", target, body if offer else "", padding)
 
     def answer(self) -> str:
         """The responses to the INVITE, up to the final one."""
@@ -119,6 +120,38 @@ async def test_an_unconfirmed_call_gets_half_a_second_of_sound(
         sent = received(forger.victim)
     assert 0 < len(sent) <= 25
     assert size_on_the_wire(sent) <= 10 * size_on_the_wire([forger.invite])
+
+
+@pytest.mark.parametrize("offer", [True, False])
+@pytest.mark.parametrize("copies", [1, 4])
+async def test_signalling_and_sound_together_are_ten_times_the_invite_at_most(
+    offer: bool, copies: int, forger: Forger, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with answering(callers="anyone") as phone:
+        for _ in range(copies):
+            forger.call(phone.address, offer=offer)
+            await trio.sleep(0.3)
+        await trio.sleep(80)
+        responses, sound = received(forger.signalling), received(forger.victim)
+    answers = [one for one in responses if one.startswith(b"SIP/2.0 200")]
+    assert len(answers) >= 2
+    assert any(one.startswith(b"BYE") for one in responses)
+    assert bool(sound) is offer
+    assert size_on_the_wire(responses + sound) <= 10 * size_on_the_wire([forger.invite] * copies)
+
+
+async def test_the_invite_of_a_phone_gets_many_copies_of_the_answer(
+    forger: Forger, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with answering(callers="anyone") as phone:
+        forger.call(phone.address, padding="X: " + "x" * 530 + "\r\n")
+        assert len(forger.invite) == pytest.approx(900, abs=40)
+        await trio.sleep(80)
+        responses, sound = received(forger.signalling), received(forger.victim)
+    answers = [one for one in responses if one.startswith(b"SIP/2.0 200")]
+    assert len(answers) >= 6
+    assert len(sound) >= 10
+    assert size_on_the_wire(responses + sound) <= 10 * size_on_the_wire([forger.invite])
 
 
 async def test_a_confirmed_call_gets_sound_from_a_silent_far_end(

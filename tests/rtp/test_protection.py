@@ -7,6 +7,7 @@ import random
 import pytest
 
 from spech.agreement import DtlsPeer, SrtpKeys
+from spech.allowance import Allowance
 from spech.rtp import packet as rtp
 from spech.rtp.dtls import HANDSHAKE_TIMEOUT, Certificate
 from spech.rtp.ports import PortPair
@@ -406,7 +407,8 @@ def test_media_is_sent_to_the_address_that_shows_the_certificate(
     certificates = Certificate(), Certificate()
     left = Side(LEFT, RIGHT, 1, certificate=certificates[0])
     right = Side(RIGHT, LEFT, 2, certificate=certificates[1])
-    left.stream.confirmed = False
+    left.stream.allowance = Allowance()
+    left.stream.allowance.earn(2000)  # Its own handshake fits in.
     for side, other, client in ((left, 1, begins), (right, 0, not begins)):
         name, _, digest = certificates[other].fingerprint.partition(" ")
         fingerprint = (name, digest.replace(":", "").lower())
@@ -415,7 +417,7 @@ def test_media_is_sent_to_the_address_that_shows_the_certificate(
     shake(left, right, from_=from_)
     assert left.stream.protection.ready
     assert right.stream.protection.ready
-    assert left.stream.confirmed
+    assert left.stream.allowance.proven
     left.say()
     assert left.media.to[-1] == from_
     assert left.hear(right.say(), from_) == 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from spech.allowance import Allowance
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
@@ -210,12 +211,19 @@ def talk(stream: Stream, session: RtpSession, *, ticks: int, payload: int, now: 
 SMALL_INVITE = 300
 
 
+def allowance() -> Allowance:
+    """What a call of an unknown source may cost it."""
+    earned = Allowance()
+    earned.earn(SMALL_INVITE - 28)
+    return earned
+
+
 @pytest.mark.parametrize("payload", [20, 160, 1920, 19200])
 def test_an_unconfirmed_peer_gets_half_a_second_and_ten_times_an_invite(
     payload: int,
 ) -> None:
     stream, session, media, control = make()
-    stream.confirmed = False
+    stream.allowance = allowance()
     talk(stream, session, ticks=1600, payload=payload, now=100.0)
     sent = [datagram for datagram, _ in media.sent + control.sent]
     assert sum(len(datagram) + 28 for datagram in sent) <= 10 * SMALL_INVITE
@@ -228,13 +236,14 @@ def confirm_by_sound(stream: Stream, media: Waiting) -> None:
 
 
 def confirm_by_the_signalling(stream: Stream, media: Waiting) -> None:
-    stream.confirmed = True
+    assert stream.allowance is not None
+    stream.allowance.proven = True
 
 
 @pytest.mark.parametrize("confirm", [confirm_by_sound, confirm_by_the_signalling])
 def test_a_confirmed_peer_gets_everything(confirm: Callable[[Stream, Waiting], None]) -> None:
     stream, session, media, _ = make()
-    stream.confirmed = False
+    stream.allowance = allowance()
     talk(stream, session, ticks=100, payload=160, now=100.0)
     confirm(stream, media)
     media.sent.clear()
@@ -245,7 +254,7 @@ def test_a_confirmed_peer_gets_everything(confirm: Callable[[Stream, Waiting], N
 @pytest.mark.parametrize("datagram", [b"nonsense" * 5, rtp.build(99, False, 1, 160, 7, b"x")])
 def test_only_sound_of_the_peer_confirms_it(datagram: bytes) -> None:
     stream, _, media, _ = make()
-    stream.confirmed = False
+    stream.allowance = allowance()
     media.datagrams = [(datagram, time.time())] * 10
     stream.drain(1.0)
-    assert not stream.confirmed
+    assert not stream.allowance.proven

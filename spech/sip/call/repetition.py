@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from spech.sip.dialog.context import Context
 from spech.sip.message.message import Response
-from spech.sip.transaction.flow import Outgoing
 from spech.sip.transaction.timers import T1, T2, TRANSACTION_TIMEOUT, TimerOwner
 from spech.sip.transaction.transaction import ServerTransaction
 
@@ -31,7 +30,7 @@ class Repetition:
         self._context = context
         self._owner = owner
         self._name = name
-        self._outgoing = Outgoing(bytes(response), transaction.flow)
+        self._data = bytes(response)
         self._deadline = now + TRANSACTION_TIMEOUT
         self._interval = T1
         transaction.respond(response, now)
@@ -41,7 +40,11 @@ class Repetition:
         """Repeat. False when 64*T1 have passed without an acknowledgement."""
         if now >= self._deadline:
             return False
-        self._context.send(self._outgoing)
+        if not self.transaction.send(self._data):
+            self._context.note(
+                self.transaction.call_id,
+                "not repeated: the caller may be forged, and hears nothing",
+            )
         self._interval *= 2
         if self._name == "2xx":
             self._interval = min(self._interval, T2)

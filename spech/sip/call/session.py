@@ -16,6 +16,7 @@ from typing import Final
 
 from spech.addresses import Address
 from spech.agreement import Agreed, Direction
+from spech.allowance import Allowance
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.call.ending import EndingLeg
 from spech.sip.call.events import (
@@ -212,6 +213,7 @@ class Session(EndingLeg):
         self._invited = transaction
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
+        self.dialog.allowance = transaction.allowance
         self.context.timers.set(self, "trying", now + _TRYING)
         patience = _UNANSWERED if request.expires is None else min(request.expires, _UNANSWERED)
         self.context.timers.set(self, "unanswered", now + patience)
@@ -261,6 +263,16 @@ class Session(EndingLeg):
             self.replaces.hang_up(now)
 
     @property
+    def allowance(self) -> Allowance | None:
+        """What may be sent until the caller has proved that it receives us; None: anything."""
+        return None if self.dialog is None else self.dialog.allowance
+
+    def _prove(self) -> None:
+        """The other end has used our tag, which it can know from a response of ours only."""
+        if self.allowance is not None:
+            self.allowance.proven = True
+
+    @property
     def caller(self) -> Caller:
         """Who calls, for an incoming call; only a trusted host may vouch for another user."""
         assert self._invited is not None
@@ -279,9 +291,13 @@ class Session(EndingLeg):
         return self.responder.response(request, status, body=body, headers=headers)
 
     def receive_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """The ACK for a 2xx of ours. The first one shows a path that works."""
-        if not self.responder.receive_ack(request):
+        """The ACK for a 2xx of ours. The first one shows a path that works.
+
+        One without our tag shows nothing: it can be sent without having received the 2xx.
+        """
+        if request.to.tag != self.local_tag or not self.responder.receive_ack(request):
             return
+        self._prove()
         first = self.state is SessionState.ANSWERED
         if first:
             assert self.dialog is not None
@@ -385,6 +401,7 @@ class Session(EndingLeg):
             return
         if not self.source_check.admit(dialog, transaction, now):
             return
+        self._prove()
         try:
             dialog.receive_request(request, transaction.flow)
         except RemoteProtocolError as error:

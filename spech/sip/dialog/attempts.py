@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from spech.allowance import Allowance
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.credentials import CHALLENGES
 from spech.sip.dialog.identity import Identity, Tries
@@ -28,6 +29,8 @@ class Attempts(ABC):
         self._failed: set[Flow] = set()
         self._flow: Flow | None = None
         self._transaction: ClientTransaction | None = None
+        #: What may be sent, for a peer that has proved nothing.
+        self._allowance: Allowance | None = None
 
     @abstractmethod
     def _flows(self) -> Sequence[Flow]:
@@ -67,7 +70,9 @@ class Attempts(ABC):
 
     def _send(self, now: float, *, failover: bool = False) -> None:
         request = self.identity.sign(self._build(self.flow, failover=failover), self.flow)
-        self._transaction = self._context.layer.request(request, self.flow, self, now)
+        self._transaction = self._context.layer.request(
+            request, self.flow, self, now, self._allowance
+        )
         self._sent()
 
     def _sent(self) -> None:

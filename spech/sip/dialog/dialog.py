@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from spech.addresses import numeric
+from spech.allowance import Allowance
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.event import Event
 from spech.sip.message.headers import Headers, NameAddr
@@ -59,6 +60,8 @@ class Dialog:
     set_up: tuple[Flow, ...]
     #: Whether requests keep to that flow: a NAT hides the Contact, or they opened a connection.
     bound_to_flow: bool = False
+    #: What may be sent until the peer has proved that it receives us; None where it need not.
+    allowance: Allowance | None = None
     #: Where requests go: to the first, and to the next ones where that fails (RFC 3263 4.3). Known
     #: beforehand, so that a farewell never waits for DNS.
     flows: tuple[Flow, ...] = field(init=False, default=())

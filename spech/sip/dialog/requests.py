@@ -50,6 +50,7 @@ class DialogRequest(Attempts):
         super().__init__(context, identity)
         self.method = method
         self._dialog = dialog
+        self._allowance = dialog.allowance
         self._headers = tuple(headers)
         self._body = body
         self._done = done
@@ -129,7 +130,7 @@ class DialogRequest(Attempts):
             body=self._body,
         )
         request = self.identity.sign(request, flow)
-        copy = self._context.layer.request(request, flow, self, now)
+        copy = self._context.layer.request(request, flow, self, now, self._allowance)
         self._copies[copy] = flow
 
     def receive_response(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from spech.addresses import Address
+from spech.allowance import Allowance
 from spech.shares import Shares, Standing, source_of
 from spech.sip.message.ids import MAGIC_COOKIE
 from spech.sip.message.message import Request, Response
@@ -53,9 +54,17 @@ class TransactionLayer:
         self._without_tcp: set[Address] = set()
 
     def request(
-        self, request: Request, flow: Flow, user: ClientUser, now: float
+        self,
+        request: Request,
+        flow: Flow,
+        user: ClientUser,
+        now: float,
+        allowance: Allowance | None = None,
     ) -> ClientTransaction:
-        """Send ``request`` over ``flow``; ``user`` is told the outcome."""
+        """Send ``request`` over ``flow``; ``user`` is told the outcome.
+
+        ``allowance`` bounds what is sent to a peer that has proved nothing.
+        """
         key = (request.via.branch or "", request.method)
         fallback = None
         if (
@@ -68,6 +77,7 @@ class TransactionLayer:
         transaction = ClientTransaction(
             request, key, flow, user, self._timers, self._send, self._client_ended, fallback
         )
+        transaction.allowance = allowance
         self._clients[key] = transaction
         transaction.start(now)
         return transaction

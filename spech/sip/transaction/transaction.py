@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from spech.allowance import Allowance, Purpose
 from spech.errors import LocalProtocolError
 from spech.sip.message.message import Request, Response
 from spech.sip.transaction import state as tables
@@ -37,6 +38,8 @@ class Transaction:
     """The common part of client and server transactions: state, table, timers, last message."""
 
     table: tables.Table
+    #: What its messages are to a peer that has proved nothing: see ``allowance``.
+    purpose = Purpose.FAREWELL
     #: Timers that are zero on a reliable transport, or not used there at all.
     _unreliable_only = frozenset("AEG")
     _zero_when_reliable = frozenset("DIJK")
@@ -55,6 +58,8 @@ class Transaction:
         self.key = key
         self.flow = flow
         self.state = state
+        #: What may be sent until the peer has proved that it receives us; None where it need not.
+        self.allowance: Allowance | None = None
         self._timers = timers
         self._send = send
         self._ended = ended
@@ -108,16 +113,23 @@ class Transaction:
         if action is Action.SEND:
             assert message is not None
             self._last = bytes(message)
-            self._send(Outgoing(self._last, self.flow, self))
+            self.send(self._last)
         elif action is Action.RETRANSMIT:
             if self._last is not None:
-                self._send(Outgoing(self._last, self.flow, self))
+                self.send(self._last)
         else:
             word, _, letter = action.value.partition(" ")
             if word == "start":
                 self._start(letter, now)
             elif word == "stop":
                 self._timers.clear(self, letter)
+
+    def send(self, data: bytes) -> bool:
+        """Send ``data``. False where the allowance does not cover it."""
+        if self.allowance is not None and not self.allowance.covers(len(data), self.purpose):
+            return False
+        self._send(Outgoing(data, self.flow, self))
+        return True
 
     def _start(self, letter: str, now: float) -> None:
         if self.flow.reliable:
@@ -247,6 +259,8 @@ def derived(request: Request, method: str, to: str | None = None) -> Request:
 
 class ServerTransaction(Transaction):
     """A request of theirs. ``acknowledged`` gets the ACK of a 2xx where it shares the branch."""
+
+    purpose = Purpose.RESPONSE
 
     def __init__(
         self,
