@@ -19,6 +19,7 @@ from spech import (
     CallFailed,
     LocalProtocolError,
     MediaError,
+    Phone,
     RegistrationFailed,
     ServerUnreachable,
     SpechError,
@@ -184,8 +185,8 @@ def read_tone(
     "--trace",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     callback=read_output,
-    help="Packet capture of the call's SIP messages to write (without the registration), for "
-    "`spech trace` or Wireshark.",
+    help="Packet capture of the call's SIP messages to write, or of the registration's where that "
+    "fails, for `spech trace` or Wireshark.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the call.")
 @verbose_option
@@ -278,6 +279,7 @@ async def place(plan: Plan, outcome: CallResult, console: Console) -> None:
         LocalProtocolError: the target is neither a number nor a SIP address.
     """
     heard: set[str] = set()
+    phone: Phone | None = None
     call: Call | None = None
     try:
         async with open_phone(plan.account, stun=plan.stun, ice=plan.ice) as phone:
@@ -295,8 +297,9 @@ async def place(plan: Plan, outcome: CallResult, console: Console) -> None:
                 finally:
                     outcome.copy_from(call)
     finally:
-        if plan.trace is not None and call is not None:  # Includes the response to our BYE.
-            write_private(plan.trace, call.capture())
+        if plan.trace is not None and phone is not None:  # Includes the response to our BYE.
+            capture = phone.capture_registration() if call is None else call.capture()
+            write_private(plan.trace, capture)
     registered = plan.account is not None and plan.account.register
     if not outcome.answered and outcome.status == 408 and not registered and heard == {"trying"}:
         raise ServerUnreachable("The server does not answer.")

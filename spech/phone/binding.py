@@ -17,6 +17,7 @@ from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration, RegistrationState
+from spech.sip.timeline import Entry
 from spech.sip.transaction.flow import Flow
 
 #: Seconds between attempts to find the registrar's address.
@@ -74,12 +75,20 @@ class AccountBinding:
         self._flows_to = flows_to
         self._rng = rng
         self._changed = trio.Event()
+        self._registration: Registration | None = None
         self._unreachable: ServerUnreachable | None = None
         #: The flow over which the registrar reaches us.
         self._bound: Flow | None = None
         self._due = trio.Event()
         #: Why connections broke recently.
         self._faults: dict[Flow, str] = {}
+
+    @property
+    def timeline(self) -> tuple[Entry, ...]:
+        """The messages of the registration, in order; those of the latest refreshes."""
+        if self._registration is None:
+            return ()
+        return self._endpoint.agent.timeline.entries(self._registration.call_id)
 
     async def made(self, timeout: float | None) -> None:
         """Wait until the account is registered. See :meth:`spech.Phone.registered`."""
@@ -116,7 +125,7 @@ class AccountBinding:
         registrar = Uri(uri.scheme, None, uri.host, uri.port)
         flows = await self._find(registrar)
         with self._endpoint.command() as (agent, now):
-            registration = agent.register(
+            self._registration = registration = agent.register(
                 self._identity,
                 registrar,
                 flows,

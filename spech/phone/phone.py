@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -47,6 +48,7 @@ from spech.sip.description.media_security import Policy
 from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
+from spech.sip.timeline import to_pcap
 from spech.sip.transaction.flow import Flow
 from spech.sip.watching.mailbox import Mailbox
 
@@ -145,6 +147,14 @@ class Phone:
         if self._binding is None:
             raise LocalProtocolError("this phone does not register")
         await self._binding.made(timeout)
+
+    def capture_registration(self) -> bytes:
+        """The messages of the registration as a packet capture (pcap), credentials masked.
+
+        It holds no message where the phone does not register, or where no server was found.
+        """
+        timeline = () if self._binding is None else self._binding.timeline
+        return to_pcap(timeline, time.time() - trio.current_time())
 
     async def registration_changed(self) -> None:
         """Wait for the next change of :attr:`registration`.

@@ -358,6 +358,19 @@ async def test_a_bridge_that_cannot_register_exits_with_status_3() -> None:
     assert result.returncode == 3
 
 
+async def test_a_registration_that_fails_is_traced(tmp_path: Path) -> None:
+    file = tmp_path / "call.pcap"
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            "call", "600", *account(exchange), "--trace", str(file), password="guess"
+        )
+    assert result.returncode == 3
+    shown = (await spech("trace", str(file))).stdout.decode()
+    assert "REGISTER sip:127.0.0.1" in shown
+    assert "403 Forbidden (REGISTER)" in shown
+    assert b"guess" not in file.read_bytes()
+
+
 async def test_a_bridge_accepts_calls_for_its_account() -> None:
     async with (
         exchange_is_open() as exchange,
