@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 import trio.testing
@@ -15,8 +17,12 @@ from spech import (
     RequestFailed,
     open_phone,
 )
+from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow
+
+from ..sip.name_server import open_name_server, resolver_for
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(39_100, 39_139)
@@ -118,6 +124,90 @@ async def test_leaving_ends_a_subscription_without_a_notify(
         count = len(server.subscribes)
         await trio.sleep(100)
         assert len(server.subscribes) == count
+
+
+class Notifier:
+    """A server at an address of its own that reports a mailbox to whoever subscribes."""
+
+    def __init__(self, bound: trio.socket.SocketType, contact: str) -> None:
+        self.subscribes: list[Request] = []
+        self.alive = True
+        self._bound = bound
+        self._contact = contact
+
+    async def serve(self) -> None:
+        while True:
+            data, source = await self._bound.recvfrom(65_535)
+            message = parse(data) if data.strip() else None
+            if not self.alive or not isinstance(message, Request):
+                continue
+            headers = [("Contact", self._contact), ("Expires", "600")]
+            response = response_to(message, 200, to_tag="s1", headers=headers)
+            if message.method == "SUBSCRIBE":
+                self.subscribes.append(message)
+                await self._bound.sendto(bytes(response), source)
+                await self._bound.sendto(bytes(self._notify(message, response)), source)
+            elif message.method == "OPTIONS":
+                await self._bound.sendto(bytes(response), source)
+
+    def _notify(self, subscribe: Request, response: Response) -> Request:
+        assert subscribe.contact is not None
+        host, port = self._bound.getsockname()
+        number = len(self.subscribes)
+        headers = Headers(
+            [
+                ("Via", f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK{port}n{number}"),
+                ("Max-Forwards", "70"),
+                ("From", str(response.to)),
+                ("To", str(subscribe.from_)),
+                ("Call-ID", subscribe.call_id),
+                ("CSeq", f"{number} NOTIFY"),
+                ("Contact", self._contact),
+                ("Event", "message-summary"),
+                ("Subscription-State", "active;expires=600"),
+                ("Content-Type", "application/simple-message-summary"),
+            ]
+        )
+        body = f"Messages-Waiting: yes\r\nVoice-Message: {number}/0\r\n".encode()
+        return Request("NOTIFY", subscribe.contact.uri, headers, body)
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_subscription_follows_its_server_to_another_address(
+    named: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """RFC 3263 4: each refresh resolves the name again, and so does each new subscription.
+
+    Where the Contact has a name, the refresh within the dialog finds the new address. Where it is
+    numeric, the refresh gets no response, which ends the dialog (RFC 3261 12.2.1.2), and a new
+    subscription finds it.
+    """
+    async with AsyncExitStack() as undo:
+        nursery = await undo.enter_async_context(trio.open_nursery())
+        notifiers = []
+        port = 0
+        for host in ("127.0.0.21", "127.0.0.22"):
+            bound = undo.enter_context(trio.socket.socket(type=trio.socket.SOCK_DGRAM))
+            await bound.bind((host, port))
+            port = bound.getsockname()[1]
+            notifier = Notifier(bound, f"<sip:bob@{'pbx.test' if named else host}:{port}>")
+            nursery.start_soon(notifier.serve)
+            notifiers.append(notifier)
+        before, after = notifiers
+        names = await undo.enter_async_context(open_name_server(("pbx.test.", "A", "127.0.0.21")))
+        alice = await undo.enter_async_context(
+            open_phone(listen=LOOPBACK, resolver=resolver_for(names))
+        )
+        async with alice.subscribe(f"sip:bob@pbx.test:{port}", expires=600) as subscription:
+            assert isinstance(await anext(subscription), Mailbox)
+            names.records[:] = [("pbx.test.", "A", "127.0.0.22")]
+            before.alive = False
+            with trio.fail_after(700):
+                assert isinstance(await anext(subscription), Mailbox)
+            assert subscription.state == "active"
+        assert len(before.subscribes) == 1
+        assert (after.subscribes[0].to.tag is not None) is named
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_mailbox_is_unknown_before_a_notification() -> None:
