@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import trio
+import trio.testing
 
 from spech import codecs
+from spech.rtp.clock import MediaClock
 
 from .conftest import Call
 
@@ -44,3 +47,46 @@ async def test_a_requested_length_of_30_ms_becomes_20_ms(
     call.tick(60)
     one, other = call.left.packets()[3:5]
     assert (other.timestamp - one.timestamp) * 1000 == length * codecs.create(codec).clock_rate
+
+
+@pytest.mark.parametrize(
+    ("codec", "ptime", "distances"),
+    [
+        ("PCMU", 30, {20}),
+        ("PCMU", 40, {40}),
+        ("PCMU", 60, {60}),
+        # Its frames last 30 ms, and the clock ticks each 20 ms: the one length that is not even.
+        ("iLBC/30", 30, {20, 40}),
+        ("iLBC/30", 60, {60}),
+    ],
+)
+async def test_the_media_clock_sends_packets_of_any_length_evenly(
+    codec: str,
+    ptime: int,
+    distances: set[int],
+    call: Call,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Measured at the socket, in virtual time: the milliseconds between two packets."""
+    call.configure(codec, ptime=ptime)
+    left: list[float] = []
+
+    def note(datagram: bytes) -> list[bytes]:
+        left.append(trio.current_time())
+        return []
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    call.left.rtp.judge = note
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    with clock.attach(call.left.media.tick, fail):
+        await trio.sleep(6)
+    measured = [round((b - a) * 1000) for a, b in itertools.pairwise(left)]
+    assert set(measured) == distances
+    # How far packets leave from an even grid.
+    even = sum(distances) / len(distances) / 1000
+    offsets = [at - left[0] - number * even for number, at in enumerate(left)]
+    assert max(offsets) - min(offsets) <= (0.0105 if len(distances) > 1 else 0.0005)

@@ -91,6 +91,26 @@ def test_digits_with_their_own_ssrc_do_not_replace_paused_sound(
     assert session.counts.resynchronised == session.lost == 0
 
 
+@pytest.mark.parametrize("skipped", [0, 7])
+def test_loss_is_counted_for_the_ssrc_of_the_sound_alone(session: RtpSession, skipped: int) -> None:
+    """RFC 3550 A.1: the numbers of the digits fill no gap in those of the sound, and make none.
+
+    A gateway that keeps counting in the stream of the sound while it sends digits in another one
+    leaves out numbers of the sound, and these are lost by definition.
+    """
+    number = 0
+    heard = ""
+    for count, key in enumerate((1, 2, 3, 3, 11)):
+        talk(session, range(number, number + 43))
+        number += 43 + skipped
+        heard += digits_of(session, press(key, 40000 + 7 * count, 9, 9000 + 8000 * count))
+    talk(session, [number])
+    assert heard == "1233#"
+    assert session.expected == number + 1
+    assert session.lost == 5 * skipped
+    assert session.counts.received == 5 * 43 + 5 * 7 + 1
+
+
 def test_digits_before_the_sound_of_their_ssrc_are_received_once(
     session: RtpSession,
 ) -> None:
