@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 from spech.addresses import Address
 from spech.errors import RemoteProtocolError
@@ -42,8 +42,8 @@ class Credentials:
         self._servers: dict[Address, None] = {}
         #: By status and realm: several servers may each ask for an answer (RFC 3261 22.3).
         self._challenges: dict[tuple[int, str], list[AuthHeader]] = {}
-        #: The realms that servers of ours named, and those of them that registrars named.
-        self._realms: dict[str, bool] = {}
+        #: The realms that servers of ours named, and as what: registrar, proxy (407), or neither.
+        self._realms: dict[str, frozenset[Literal["registrar", "proxy"]]] = {}
 
     def __repr__(self) -> str:
         return f"<Credentials for {len(self._servers)} servers>"
@@ -64,7 +64,9 @@ class Credentials:
         """``request`` with answers for the servers that challenged us before."""
         if self._client is None or not self.trusts(flow):
             return request
-        for (status, _), challenges in self._challenges.items():
+        for (status, realm), challenges in self._challenges.items():
+            if request.method != "REGISTER" and self._is_passed_on(status, realm):
+                continue
             answer = self._client.answer(challenges, request.method, str(request.uri), request.body)
             if answer is not None:
                 headers = request.headers.add(CHALLENGES[status][1], str(answer))
@@ -111,8 +113,12 @@ class Credentials:
         while len(self._challenges) > _MOST_REALMS:
             del self._challenges[next(iter(self._challenges))]
         for _, realm in learned:
-            by_registrar = self._realms.pop(realm, False) or request.method == "REGISTER"
-            self._realms[realm] = by_registrar
+            roles = self._realms.pop(realm, frozenset())
+            if request.method == "REGISTER":
+                roles |= {"registrar"}
+            if response.status == 407:
+                roles |= {"proxy"}
+            self._realms[realm] = roles
         while len(self._realms) > _MOST_REALMS:
             del self._realms[next(iter(self._realms))]
         return bool(learned)
@@ -124,11 +130,21 @@ class Credentials:
         there. Outside, a far end could answer 401 as well; so once a registrar has named its
         realms, a new one counts only in a 407.
         """
-        if realm in self._realms or request.method == "REGISTER":
+        if request.method == "REGISTER":
             return True
+        if realm in self._realms:
+            return not self._is_passed_on(status, realm)
         if request.to.tag is not None:
             return "Route" not in request.headers and request.uri.host == flow.remote[0]
-        return status == 407 or not any(self._realms.values())
+        return status == 407 or not any("registrar" in roles for roles in self._realms.values())
+
+    def _is_passed_on(self, status: int, realm: str) -> bool:
+        """Whether a far end would read our answer, or has asked for it, in the realm of a proxy.
+
+        A proxy asks with 407 (RFC 3261 22.3) and checks the answer itself. A 401 in its realm is
+        not its own, except to REGISTER, and it passes the answer on.
+        """
+        return status == 401 and "proxy" in self._realms.get(realm, ())
 
 
 def _read(message: Request | Response, name: str) -> list[AuthHeader]:

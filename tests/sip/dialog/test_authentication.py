@@ -450,3 +450,43 @@ def test_a_challenge_on_an_unknown_flow_is_answered_through_our_server(
     pair.reply(bye, 200)
     pair.wire.run(0.1)
     assert session.state is SessionState.ENDED
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["invite", "bye"])
+def test_a_far_end_behind_our_proxy_gets_no_answer_to_a_401_in_its_realm(
+    accounted: Accounted, sdp_answer: bytes, within: bool
+) -> None:
+    """The registrar asks with 401 and the proxy with 407, in one realm, as providers do."""
+    pair = accounted
+    flow = pair.alice.flow_to(pair.bob)
+    pair.alice.agent.register(pair.identity, Uri.parse("sip:10.0.0.2"), [flow], pair.wire.now)
+    pair.wire.run(0.1)
+    pair.challenge(pair.bob.take("REGISTER"))
+    assert pair.answered_to(pair.bob.take("REGISTER"))
+    session = pair.dial()
+    challenge = [("Proxy-Authenticate", 'Digest realm="r", nonce="p", qop="auth"')]
+    asked = pair.bob.take("INVITE")
+    assert isinstance(asked, Request)
+    pair.bob.send(response_to(asked, 407, to_tag="p", headers=challenge), pair.alice)
+    pair.wire.run(0.1)
+    asked = pair.bob.take("INVITE")
+    assert isinstance(asked, Request)
+    if within:
+        route = [("Contact", "<sip:far@10.0.0.66>"), ("Record-Route", f"<sip:{PROVIDER};lr>")]
+        kind = "application/sdp"
+        answer = response_to(
+            asked, 200, to_tag="f", headers=route, body=sdp_answer, content_type=kind
+        )
+        pair.bob.send(answer, pair.alice)
+        pair.wire.run(0.1)
+        pair.hang_up(pair.alice, session)
+        pair.wire.run(0.1)
+        asked = pair.bob.take("BYE")
+        assert isinstance(asked, Request)
+    assert "Proxy-Authorization" in asked.headers
+    assert "Authorization" not in asked.headers
+    forged = [("WWW-Authenticate", 'Digest realm="r", nonce="evil", qop="auth"')]
+    pair.bob.send(response_to(asked, 401, to_tag="f", headers=forged), pair.alice)
+    pair.wire.run(1)
+    assert not any(b'nonce="evil"' in p.data for p in pair.wire.log if p.source[0] == "10.0.0.1")
+    assert session.is_over
