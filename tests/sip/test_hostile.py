@@ -339,3 +339,28 @@ def test_a_request_that_triggers_a_bug_gets_a_final_response(
     pair.wire.run(1)
     assert theirs.is_up
     assert pair.kinds(pair.bob).count("200 INVITE") == 2  # Of the call, and of the hold.
+
+
+def test_a_response_needs_the_random_branch_of_its_request(scripted: Pair) -> None:
+    """The source of a response is not compared, so the branch has to be hard to guess."""
+    pair = scripted
+    session = pair.call()
+    pair.wire.run(0.1)
+    request = pair.bob.take("INVITE")
+    assert isinstance(request, Request)
+    branch = request.via.branch
+    assert branch is not None
+    assert len(branch.removeprefix("z9hG4bK")) * 4 == 80
+    guess = branch[:-1] + ("0" if branch[-1] != "0" else "1")
+    forged = request.replace(
+        headers=request.headers.set(
+            "Via", (request.headers.get("Via") or "").replace(branch, guess)
+        )
+    )
+    pair.bob.send(response_to(forged, 603, to_tag="f"), pair.alice)
+    pair.wire.run(0.1)
+    assert session.ended is None
+    assert pair.alice.agent.dropped["unneeded response"] == 1
+    pair.bob.send(response_to(request, 603, to_tag="b"), pair.alice)
+    pair.wire.run(0.1)
+    assert session.ended is not None
