@@ -244,3 +244,12 @@ def test_both_ends_agree_that_a_call_is_over_on_a_bad_network(
     for peer in (pair.alice, pair.bob):
         if any(hasattr(event, "session") for event in peer.events):
             pair.ended(peer)
+
+
+def test_what_the_other_end_has_not_confirmed_is_named(pair: Pair) -> None:
+    """A phone that never registered has no registration to remove."""
+    ours, _ = pair.established()
+    pair.wire.loss = 1.0
+    pair.alice.agent.close(pair.wire.now)
+    pair.wire.run(5)
+    assert pair.alice.agent.unconfirmed == [f"call {ours.call_id}"]
