@@ -47,8 +47,9 @@ MEMBERS = {
     spech.Message: "display_name sender text",
     spech.MessageCount: "kind new new_urgent old old_urgent",
     spech.Phone: """
-        account active_calls address call codecs incoming_calls mailbox mailbox_changed messages
-        registered registration registration_changed secure_address send_message serve subscribe
+        account active_calls address call capture_registration codecs incoming_calls mailbox
+        mailbox_changed messages registered registration registration_changed secure_address
+        send_message serve subscribe
     """,
     spech.Playback: """
         done dropped_ms end error flush mark pause played played_ms queued_ms resume write
