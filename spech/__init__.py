@@ -1,10 +1,14 @@
 """A telephone for web pages, programs and test suites: SIP and RTP under Trio.
 
 Start with :func:`open_phone`. The docstring of each name documents it.
+
+Names are loaded when they are first used (PEP 562), so that ``import spech``, and a test run that
+only finds the pytest plugin, cost next to nothing.
 """
 
-from spech.audio.recorder import Recording
-from spech.audio.room import Member
+import importlib
+import typing
+
 from spech.errors import (
     CallEnded,
     CallFailed,
@@ -22,23 +26,27 @@ from spech.errors import (
     SpechError,
     VaultError,
 )
-from spech.media.playback import Mark, Playback
-from spech.media.port import AudioPort
-from spech.media.statistics import MediaStatistics, QualitySample
-from spech.phone.account import Account
-from spech.phone.binding import RegistrationStatus
-from spech.phone.call import Call, TransferRequest
-from spech.phone.conference import Conference, open_conference
-from spech.phone.correspondence import Message, Subscription
-from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
-from spech.phone.incoming import IncomingCall
-from spech.phone.phone import Phone, open_phone
-from spech.phone.running import run
-from spech.rtp.ports import PortRange
-from spech.sip.transport.tls import TlsSettings
-from spech.sip.watching.dialog_info import DialogInfo, DialogState
-from spech.sip.watching.mailbox import Mailbox, MessageCount
-from spech.sip.watching.presence import Presence, PresenceTuple
+
+if typing.TYPE_CHECKING:
+    from spech.audio.recorder import Recording
+    from spech.audio.room import Member
+    from spech.media.playback import Mark, Playback
+    from spech.media.port import AudioPort
+    from spech.media.statistics import MediaStatistics, QualitySample
+    from spech.phone.account import Account
+    from spech.phone.binding import RegistrationStatus
+    from spech.phone.call import Call, TransferRequest
+    from spech.phone.conference import Conference, open_conference
+    from spech.phone.correspondence import Message, Subscription
+    from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
+    from spech.phone.incoming import IncomingCall
+    from spech.phone.phone import Phone, open_phone
+    from spech.phone.running import run
+    from spech.rtp.ports import PortRange
+    from spech.sip.transport.tls import TlsSettings
+    from spech.sip.watching.dialog_info import DialogInfo, DialogState
+    from spech.sip.watching.mailbox import Mailbox, MessageCount
+    from spech.sip.watching.presence import Presence, PresenceTuple
 
 __all__ = [
     "Account",
@@ -87,3 +95,51 @@ __all__ = [
     "open_phone",
     "run",
 ]
+
+#: Where the names are defined that are loaded when they are first used.
+_HOMES: typing.Final = {
+    "Account": "spech.phone.account",
+    "AudioPort": "spech.media.port",
+    "Call": "spech.phone.call",
+    "Conference": "spech.phone.conference",
+    "DialogInfo": "spech.sip.watching.dialog_info",
+    "DialogState": "spech.sip.watching.dialog_info",
+    "DigitHeard": "spech.phone.heard",
+    "IncomingCall": "spech.phone.incoming",
+    "Mailbox": "spech.sip.watching.mailbox",
+    "Mark": "spech.media.playback",
+    "MediaStatistics": "spech.media.statistics",
+    "Member": "spech.audio.room",
+    "Message": "spech.phone.correspondence",
+    "MessageCount": "spech.sip.watching.mailbox",
+    "Phone": "spech.phone.phone",
+    "Playback": "spech.media.playback",
+    "PortRange": "spech.rtp.ports",
+    "Presence": "spech.sip.watching.presence",
+    "PresenceTuple": "spech.sip.watching.presence",
+    "QualitySample": "spech.media.statistics",
+    "Recording": "spech.audio.recorder",
+    "RegistrationStatus": "spech.phone.binding",
+    "SpeechBegan": "spech.phone.heard",
+    "SpeechEnded": "spech.phone.heard",
+    "Subscription": "spech.phone.correspondence",
+    "TlsSettings": "spech.sip.transport.tls",
+    "TransferRequest": "spech.phone.call",
+    "open_conference": "spech.phone.conference",
+    "open_phone": "spech.phone.phone",
+    "run": "spech.phone.running",
+}
+
+
+if not typing.TYPE_CHECKING:  # A type checker then still reports names that do not exist.
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -77,7 +77,7 @@ def public(kind: type) -> set[str]:
 
 
 def test_all_is_complete_and_documented() -> None:
-    names = {name for name in vars(spech) if not name.startswith("_")}
+    names = {name for name in dir(spech) if not name.startswith("_")}
     modules = {name for name in names if inspect.ismodule(getattr(spech, name))}
     assert set(spech.__all__) == names - modules
     for name in spech.__all__:

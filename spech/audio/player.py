@@ -8,47 +8,42 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.packet import Packet
 
 from spech.audio.gain import Gain
-from spech.audio.inputs import RAW_FORMATS, open_input
+from spech.audio.inputs import NEEDS_FILES, Encoding, InputFile, open_input
+from spech.audio.uncompressed import UncompressedDecoder
 from spech.codecs.base import Samples
+from spech.codecs.resample import convert
 from spech.errors import MediaError
 
 _log: Final = logging.getLogger(__name__)
 
-#: Demuxers of formats that contain sound. Playlists are excluded: FFmpeg would open the files and
-#: URLs in them, and wait there without limit.
-_FORMATS: Final = (
-    "aac,ac3,aiff,alaw,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,g722,gsm,matroska,mov,mp3,mpeg,"
-    "mpegts,mulaw,ogg,sln,tta,voc,w64,wav,wv"
-)
-_OPTIONS: Final = {
-    "format_whitelist": f"{_FORMATS},{','.join(RAW_FORMATS)}",
-    "protocol_whitelist": "file",
-}
 
-#: Packets in a row that cannot be decoded before a file counts as damaged.
-_MOST_BAD_PACKETS: Final = 100
-#: Accepted sampling rates and channels. Outside them, a few bytes could decode to an hour.
-_RATES: Final = range(1000, 768_001)
-_MOST_CHANNELS: Final = 64
+class Decoder(Protocol):
+    """An open file."""
+
+    def decode(self, rate: int) -> Samples | None:
+        """The next piece of sound, mono at ``rate`` Hz; None at the end.
+
+        Raises:
+            MediaError: the rest cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        ...
 
 
 class Player:
     """Reads any sound file, mixed down to mono: WAV, MP3, Ogg, FLAC, M4A and other usual formats.
 
-    Packets that cannot be decoded are skipped. The sampling rate and the channels may change within
-    the file, as in MP3 files that were concatenated.
+    Compressed sound needs the extra ``spech[files]``.
 
     Args:
         path: the file, or a pipe. Reading a pipe waits for its writer.
@@ -57,7 +52,8 @@ class Player:
         interrupted: polled while waiting for a pipe; when it returns True, the pipe ends.
 
     Raises:
-        MediaError: the file cannot be opened, or holds no sound.
+        MediaError: the file cannot be opened, holds no sound, or needs an extra that is not
+            installed.
     """
 
     def __init__(
@@ -73,39 +69,24 @@ class Player:
         self._gain = Gain(gain)
         self._repeat = repeat
         self._rate = 0
-        self._resampler: AudioResampler | None = None
-        self._format: tuple[str, str, int] | None = None
         self._ready: Samples = np.zeros(0, np.int16)
         self._open()
 
     def _open(self) -> None:
         self._closing = contextlib.ExitStack()
-        try:
-            source, form, options = open_input(self._path, self._interrupted)
+        with contextlib.ExitStack() as stack:
+            try:
+                source, encoding = open_input(self._path, self._interrupted)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise MediaError(f"cannot open {self._path}: {reason}") from error
             if not isinstance(source, str):
-                self._closing.callback(source.close)
-            self._container = av.open(
-                source, "r", format=form, options=_OPTIONS | options, metadata_errors="replace"
-            )
-        except (OSError, ValueError, av.FFmpegError) as error:
-            self._closing.close()
-            raise MediaError(f"cannot open {self._path}: {_reason(error)}") from error
-        self._closing.callback(self._container.close)
-        try:
-            if not self._container.streams.audio:
-                raise MediaError(f"{self._path} holds no sound")
-            _require_plausible(self._container.streams.audio[0].codec_context)
-            self._frames = self._decode()
-            # Decode the first frame now, so that a broken file is detected at once.
-            self._first = next(self._frames, None)
-        except (OSError, ValueError, av.FFmpegError) as error:
-            self._closing.close()
-            raise MediaError(f"cannot decode {self._path}: {_reason(error)}") from error
-        except MediaError:
-            self._closing.close()
-            raise
+                stack.callback(source.close)
+            self._decoder = _decoder(source, encoding, self._path)
+            stack.callback(self._decoder.close)
+            self._closing = stack.pop_all()
         self._sounded = False
-        self._ended = self._first is None
+        self._ended = False
 
     def read(self, samples: int, rate: int) -> Samples:
         """Return the next ``samples`` samples at ``rate`` Hz; fewer only at the end of the file.
@@ -114,8 +95,8 @@ class Player:
         is logged.
         """
         if rate != self._rate:
+            self._ready = convert(self._ready, self._rate, rate)
             self._rate = rate
-            self._resampler = None
         while len(self._ready) < samples:
             if not self._ended:
                 self._convert_next()
@@ -129,7 +110,6 @@ class Player:
         """Close the file; may be called again."""
         self._ended = True
         self._repeat = False
-        self._frames = iter(())
         self._closing.close()
 
     def _start_again(self) -> bool:
@@ -144,70 +124,24 @@ class Player:
             return False
         return True
 
-    def _decode(self) -> Iterator[AudioFrame]:
-        """The frames of the file, without the packets that are damaged."""
-        bad = 0
-        for packet in self._container.demux(audio=0):
-            try:
-                frames = _decode_packet(packet)
-            except (ValueError, av.FFmpegError):
-                bad += 1
-                if bad > _MOST_BAD_PACKETS:
-                    raise
-                continue
-            if frames:
-                bad = 0
-            yield from frames
-
     def _convert_next(self) -> None:
-        frame, self._first = self._first, None
         try:
-            if frame is None:
-                frame = next(self._frames, None)
-            decoded = self._resample(frame)
-        except (OSError, ValueError, av.FFmpegError) as error:
-            _log.warning("%s is damaged and ends early: %s", self._path, _reason(error))
+            pcm = self._decoder.decode(self._rate)
+        except MediaError as error:
+            _log.warning("%s is damaged and ends early: %s", self._path, error)
+            pcm = None
+        if pcm is None:
             self._ended = True
             return
-        self._ended = frame is None
-        parts = [piece.to_ndarray().reshape(-1) for piece in decoded]
-        self._sounded = self._sounded or any(len(part) for part in parts)
-        self._ready = np.concatenate((self._ready, *parts)).astype(np.int16, copy=False)
-
-    def _resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
-        """Convert one frame to mono at the wanted rate; None flushes what the resampler holds."""
-        decoded: list[AudioFrame] = []
-        form = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is not None and form != self._format:
-            decoded = self._resampler.resample(None)
-            self._resampler = None
-        if frame is None:
-            return decoded
-        if self._resampler is None:
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=self._rate)
-            self._format = form
-        return decoded + self._resampler.resample(frame)
+        self._sounded = self._sounded or len(pcm) > 0
+        self._ready = np.concatenate((self._ready, pcm)) if len(self._ready) else pcm
 
 
-def _decode_packet(packet: Packet[AudioStream]) -> list[AudioFrame]:
-    """The frames of one packet.
-
-    Raises:
-        ValueError, av.FFmpegError: it is damaged, or its sound has an impossible format.
-    """
-    frames = packet.decode()
-    for frame in frames:
-        _require_plausible(frame)
-    return frames
-
-
-def _require_plausible(sound: AudioFrame | av.AudioCodecContext) -> None:
-    if sound.sample_rate not in _RATES or not 0 < sound.layout.nb_channels <= _MOST_CHANNELS:
-        raise ValueError(
-            f"sound with {sound.layout.nb_channels} channels at {sound.sample_rate} Hz"
-        )
-
-
-def _reason(error: Exception) -> str:
-    """The cause of an error, without the path, which the caller adds."""
-    return getattr(error, "strerror", None) or str(error)
+def _decoder(source: InputFile | str, encoding: Encoding | None, path: str) -> Decoder:
+    if encoding is not None and not isinstance(source, str):
+        return UncompressedDecoder(source, encoding, path)
+    try:
+        from spech.audio.ffmpeg import FFmpegDecoder
+    except ModuleNotFoundError as error:
+        raise MediaError(f"cannot open {path}: {NEEDS_FILES}") from error
+    return FFmpegDecoder(source, path)

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-import av
 import numpy as np
 
 from spech.audio.mixer import mix
@@ -153,7 +152,7 @@ class Recording:
         try:
             self._write_frames(writer)
             writer.close()
-        except (OSError, ValueError, av.FFmpegError) as error:
+        except OSError as error:
             writer.abandon()
             reason = getattr(error, "strerror", None) or error
             self._fail(MediaError(f"recording to {self.path} ended: {reason}"), log=True)

@@ -1,8 +1,8 @@
-"""Writers of WAV and of Opus in Ogg. The files can be played even if the process is killed.
+"""Writers of WAV and, with :mod:`spech.audio.ogg`, of Opus in Ogg.
 
-Both take interleaved int16 samples. All but the last second can be read back at any time:
-:meth:`Writer.sync` corrects the header of WAV, and the pages of Ogg are half a second long. New
-files can be read and written by their owner only.
+The files can be played even if the process is killed. Both take interleaved int16 samples. All but
+the last second can be read back at any time: :meth:`Writer.sync` corrects the header of WAV, and
+the pages of Ogg are half a second long. New files can be read and written by their owner only.
 """
 
 from __future__ import annotations
@@ -11,30 +11,24 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable
-from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-import av
-from av.audio.stream import AudioStream
-
+from spech.audio.inputs import NEEDS_FILES
 from spech.codecs.base import Samples
 from spech.errors import MediaError
 
 _LARGEST = 0xFFFFFFFF - 64
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_LAYOUTS = {1: "mono", 2: "stereo"}
 #: Rates that the encoder supports; others are resampled to the next higher one.
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-_OPUS_BITRATE = 32_000
-_PAGE_MICROSECONDS = 500_000
 
 
 class Writer(Protocol):
     """A file that one thread writes sound to.
 
-    The methods raise OSError or av.FFmpegError on disk errors. Then only :meth:`abandon` may be
-    called.
+    The methods raise OSError on disk errors. Then only :meth:`abandon` may be called.
     """
 
     def write(self, samples: Samples) -> bool:
@@ -107,65 +101,7 @@ class WavFile:
             self._file.close()
 
 
-class OpusFile:
-    """Opus in Ogg (RFC 7845), 32 kbit/s for each channel."""
-
-    def __init__(self, path: Path, rate: int, channels: int) -> None:
-        self._rate = rate
-        self._layout = _LAYOUTS[channels]
-        self._channels = channels
-        self._position = 0
-        # Unbuffered: what FFmpeg hands over is in the file, not in this process.
-        self._file = os.fdopen(_create_private(path), "wb", buffering=0)
-        try:
-            options = {"page_duration": str(_PAGE_MICROSECONDS), "flush_packets": "1"}
-            self._container = av.open(self._file, "w", format="ogg", options=options)
-            stream = self._container.add_stream("libopus", rate=rate, layout=self._layout)
-            stream.codec_context.bit_rate = _OPUS_BITRATE * channels
-            stream.codec_context.open()
-            self._container.start_encoding()
-        except (OSError, ValueError, av.FFmpegError):
-            self._file.close()
-            raise
-        self._stream: AudioStream = stream
-        self._frame_size = stream.codec_context.frame_size
-        self._fifo = av.AudioFifo()
-
-    def write(self, samples: Samples) -> bool:
-        if len(samples):
-            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "s16", self._layout)
-            frame.sample_rate = self._rate
-            frame.time_base = Fraction(1, self._rate)
-            frame.pts = self._position
-            self._position += len(samples) // self._channels
-            self._fifo.write(frame)
-            self._encode(partial=False)
-        return True
-
-    def sync(self) -> None:
-        pass  # Each page is on its way as soon as it is full.
-
-    def close(self) -> None:
-        self._encode(partial=True)
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._file.close()
-
-    def abandon(self) -> None:
-        with contextlib.suppress(OSError, ValueError, av.FFmpegError):
-            self._container.close()
-        self._file.close()
-
-    def _encode(self, *, partial: bool) -> None:
-        for frame in self._fifo.read_many(self._frame_size, partial=partial):
-            self._container.mux(self._stream.encode(frame))
-
-
-_KINDS: dict[str, type[WavFile] | type[OpusFile]] = {
-    ".wav": WavFile,
-    ".opus": OpusFile,
-    ".ogg": OpusFile,
-}
+_SUFFIXES = (".wav", ".opus", ".ogg")
 
 
 def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[], Writer], int]:
@@ -183,23 +119,41 @@ def plan_writer(path: str | Path, rate: int, channels: int) -> tuple[Callable[[]
         for Opus the next higher one that it supports. The function raises MediaError.
 
     Raises:
-        MediaError: the name has another suffix.
+        MediaError: the name has another suffix, or Opus needs an extra that is not installed.
     """
     path = Path(path)
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise MediaError(f"cannot record to {path}: the name must end in {', '.join(_KINDS)}")
-    if kind is OpusFile:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise MediaError(f"cannot record to {path}: the name must end in {', '.join(_SUFFIXES)}")
+    is_opus = suffix != ".wav"
+    if is_opus:
+        if not _has_av():
+            raise MediaError(f"cannot record to {path}: {NEEDS_FILES}")
         rate = next((each for each in _OPUS_RATES if each >= rate), _OPUS_RATES[-1])
 
     def create() -> Writer:
         try:
-            return kind(path, rate, channels)
-        except (OSError, ValueError, av.FFmpegError) as error:
+            return _create_opus(path, rate, channels) if is_opus else WavFile(path, rate, channels)
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise MediaError(f"cannot record to {path}: {reason}") from error
 
     return create, rate
+
+
+def _has_av() -> bool:
+    """Whether PyAV is installed; does not load it."""
+    try:
+        return find_spec("av") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _create_opus(path: Path, rate: int, channels: int) -> Writer:
+    from spech.audio.ogg import OpusFile  # It loads FFmpeg; the thread that writes waits for it.
+
+    # Unbuffered: what FFmpeg hands over is in the file, not in this process.
+    return OpusFile(os.fdopen(_create_private(path), "wb", buffering=0), rate, channels)
 
 
 def _create_private(path: Path) -> int:

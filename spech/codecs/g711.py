@@ -7,6 +7,8 @@ compressed.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,8 +84,12 @@ class _TableCodec(BaseCodec):
         return self._concealer.extend(samples)
 
 
-_ULAW = (_ulaw_encoder(), _ulaw_decoder())
-_ALAW = (_alaw_encoder(), _alaw_decoder())
+#: The sample of each code.
+ULAW_SAMPLES: Final = _ulaw_decoder()
+ALAW_SAMPLES: Final = _alaw_decoder()
+
+_ULAW = (_ulaw_encoder(), ULAW_SAMPLES)
+_ALAW = (_alaw_encoder(), ALAW_SAMPLES)
 
 
 def pcmu() -> _TableCodec:

@@ -33,6 +33,13 @@ class Resampler:
         ready: Samples = np.asarray(self._stream.resample_chunk(pcm), np.int16)
         return ready
 
+    def finish(self) -> Samples:
+        """End the stream, and return what the filter has held back."""
+        if self._stream is None:
+            return np.zeros(0, np.int16)
+        rest = self._stream.resample_chunk(np.zeros(0, np.int16), last=True)
+        return np.asarray(rest, np.int16)
+
 
 def convert(pcm: Samples, from_rate: int, to_rate: int) -> Samples:
     """Convert a whole sound of mono int16 PCM from ``from_rate`` to ``to_rate`` (Hz)."""

@@ -4,6 +4,9 @@
 extensions). Without an Asterisk the tests that use it are skipped, with the reason; with
 ``SPECH_REQUIRE_ASTERISK=1`` in the environment they fail. ``SPECH_TEST_PBX=host:port`` names a
 running PBX with the same accounts and extensions.
+
+pytest imports this module in every run of every project that has Spech installed. So it imports
+nothing else of Spech until a fixture is used.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from spech.testing.asterisk import Asterisk, AsteriskUnavailable
+if TYPE_CHECKING:
+    from spech.testing.asterisk import Asterisk
 
 
 def unavailable(what: str, reason: str) -> NoReturn:
@@ -28,6 +32,8 @@ def unavailable(what: str, reason: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def asterisk() -> Iterator[Asterisk]:
     """A running Asterisk, one for all tests."""
+    from spech.testing.asterisk import Asterisk, AsteriskUnavailable
+
     elsewhere = os.environ.get("SPECH_TEST_PBX")
     if elsewhere:
         host, _, port = elsewhere.rpartition(":")

@@ -141,6 +141,7 @@ FULL = """
 import resource
 import sys
 import numpy as np
+import spech.audio.ogg  # The first recording would still be loading FFmpeg when it is stopped.
 from spech.audio.recorder import Recording
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -1,0 +1,151 @@
+"""Compressed sound, decoded by FFmpeg.
+
+Importing this module loads FFmpeg, which takes several tenths of a second. So only threads that
+read files import it, and only for files that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.packet import Packet
+
+from spech.audio.inputs import InputFile
+from spech.audio.uncompressed import require_plausible
+from spech.codecs.base import Samples
+from spech.errors import MediaError
+
+#: Demuxers of formats that contain sound. Playlists are excluded: FFmpeg would open the files and
+#: URLs in them, and wait there without limit.
+_FORMATS: Final = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,g722,gsm,matroska,mov,mp3,mpeg,mpegts,"
+    "ogg,tta,voc,w64,wav,wv"
+)
+_OPTIONS: Final = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+
+#: Packets in a row that cannot be decoded before a file counts as damaged.
+_MOST_BAD_PACKETS: Final = 100
+
+
+class FFmpegDecoder:
+    """Decodes the first audio stream of a file.
+
+    Packets that cannot be decoded are skipped. The sampling rate and the channels may change within
+    the file, as in MP3 files that were concatenated.
+
+    Args:
+        source: an open pipe, or the URL of a file.
+        path: the file's name, for messages.
+
+    Raises:
+        MediaError: the file cannot be opened, or holds no sound.
+    """
+
+    def __init__(self, source: InputFile | str, path: str) -> None:
+        self._path = path
+        self._rate = 0
+        self._resampler: AudioResampler | None = None
+        self._format: tuple[str, str, int] | None = None
+        try:
+            self._container = av.open(source, "r", options=_OPTIONS, metadata_errors="replace")
+        except (OSError, ValueError, av.FFmpegError) as error:
+            raise MediaError(f"cannot open {path}: {_reason(error)}") from error
+        try:
+            if not self._container.streams.audio:
+                raise MediaError(f"{path} holds no sound")
+            _check(self._container.streams.audio[0].codec_context)
+            self._frames = self._decode()
+            # Decode the first frame now, so that a broken file is detected at once.
+            self._first = next(self._frames, None)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self._container.close()
+            raise MediaError(f"cannot decode {path}: {_reason(error)}") from error
+        except MediaError:
+            self._container.close()
+            raise
+        self._ended = self._first is None
+
+    def decode(self, rate: int) -> Samples | None:
+        """The next piece of sound, mono at ``rate`` Hz; None at the end.
+
+        Raises:
+            MediaError: the rest of the file is damaged.
+        """
+        if self._ended:
+            return None
+        if rate != self._rate:
+            self._rate = rate
+            self._resampler = None
+        frame, self._first = self._first, None
+        try:
+            if frame is None:
+                frame = next(self._frames, None)
+            decoded = self._resample(frame)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self._ended = True
+            raise MediaError(_reason(error)) from error
+        self._ended = frame is None
+        parts = [piece.to_ndarray().reshape(-1) for piece in decoded]
+        return np.concatenate((np.zeros(0, np.int16), *parts)).astype(np.int16, copy=False)
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        self._ended = True
+        self._frames = iter(())
+        self._container.close()
+
+    def _decode(self) -> Iterator[AudioFrame]:
+        """The frames of the file, without the packets that are damaged."""
+        bad = 0
+        for packet in self._container.demux(audio=0):
+            try:
+                frames = _decode_packet(packet)
+            except (ValueError, av.FFmpegError):
+                bad += 1
+                if bad > _MOST_BAD_PACKETS:
+                    raise
+                continue
+            if frames:
+                bad = 0
+            yield from frames
+
+    def _resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        """Convert one frame to mono at the wanted rate; None flushes what the resampler holds."""
+        decoded: list[AudioFrame] = []
+        form = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is not None and form != self._format:
+            decoded = self._resampler.resample(None)
+            self._resampler = None
+        if frame is None:
+            return decoded
+        if self._resampler is None:
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=self._rate)
+            self._format = form
+        return decoded + self._resampler.resample(frame)
+
+
+def _decode_packet(packet: Packet[AudioStream]) -> list[AudioFrame]:
+    """The frames of one packet.
+
+    Raises:
+        ValueError, av.FFmpegError: it is damaged, or its sound has an impossible format.
+    """
+    frames = packet.decode()
+    for frame in frames:
+        _check(frame)
+    return frames
+
+
+def _check(sound: AudioFrame | av.AudioCodecContext) -> None:
+    require_plausible(sound.sample_rate, sound.layout.nb_channels)
+
+
+def _reason(error: Exception) -> str:
+    """The cause of an error, without the path, which the caller adds."""
+    return getattr(error, "strerror", None) or str(error)
