@@ -64,21 +64,28 @@ async def answer() -> None:
             nursery.start_soon(serve, incoming)
 
 
-def flood(rate: int, sources: int, seconds: float) -> None:
-    """Send ``rate`` requests a second, each from the next of ``sources`` addresses."""
+def flood(
+    rate: int,
+    sources: int,
+    seconds: float,
+    victim: tuple[str, int] = (VICTIM, PORT),
+    network: int = 10,
+) -> None:
+    """Send ``rate`` requests a second, each from the next of ``sources`` addresses.
+
+    The addresses are in ``network``/8, which has to be local.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("0.0.0.0", 5061))
         began = time.monotonic()
         for number in range(int(rate * seconds)):
             index = number % sources
-            host = f"10.{index >> 16 & 127}.{index >> 8 & 255}.{index & 255}"
+            host = f"{network}.{index >> 16 & 127}.{index >> 8 & 255}.{index & 255}"
             method, tag = KINDS[(number + number // sources) % len(KINDS)]
             data = REQUEST.format(method=method, host=host, number=number, tag=tag).encode()
             information = struct.pack("=I4s4s", 0, socket.inet_aton(host), bytes(4))
             with contextlib.suppress(OSError):
-                sender.sendmsg(
-                    [data], [(socket.IPPROTO_IP, _IP_PKTINFO, information)], 0, (VICTIM, PORT)
-                )
+                sender.sendmsg([data], [(socket.IPPROTO_IP, _IP_PKTINFO, information)], 0, victim)
             time.sleep(max(0.0, began + number / rate - time.monotonic()))
 
 
