@@ -3,7 +3,7 @@
 # make test-peers  the tests against third parties' programs
 # make check       format, lint, types, architecture
 # make fuzz        damaged input for every parser and for a running call, 20 s of each kind
-# make soak        two minutes of many short calls, which must not leak resources
+# make soak        two minutes of calls, floods, dead peers and kills: nothing grows or is lost
 # make bench-check the cost of a call in exact counts, compared with bench/costs.json
 #
 # Each first installs what is missing; see tools/setup.sh.

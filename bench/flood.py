@@ -76,7 +76,7 @@ def flood(
     The addresses are in ``network``/8, which has to be local.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("0.0.0.0", 5061))
+        sender.bind(("0.0.0.0", 0))
         began = time.monotonic()
         for number in range(int(rate * seconds)):
             index = number % sources

@@ -33,6 +33,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -70,7 +71,7 @@ CODECS: Final = tuple(
 #: Requests and junk packets a second, and the addresses that they come from.
 FLOOD_RATE: Final = 200
 FLOOD_SOURCES: Final = 100
-#: Seconds without a sign of life after which a call is ended.
+#: Seconds without a sign of life after which Alice ends a call.
 GIVE_UP: Final = 15.0
 #: Calls at once with the neighbour, and with the peer.
 CALLS_EACH: Final = 2
@@ -136,16 +137,20 @@ async def echo(incoming: IncomingCall) -> None:
                     port.send(heard)
 
 
-def flood_and_junk(port: int, seconds: float) -> None:
-    """SIP requests to ``port``, and junk to the ports of calls."""
-    if os.fork():
-        flood(FLOOD_RATE, FLOOD_SOURCES, seconds, (HOST, port), 127)
-        os.wait()
-        return
+def flood_and_junk(port: int) -> None:
+    """Send SIP requests to ``port`` and junk to the ports of calls, until standard input ends."""
+    endless = 1e6
+    requests = partial(flood, FLOOD_RATE, FLOOD_SOURCES, endless, (HOST, port), 127)
+    for target in (requests, send_junk):
+        threading.Thread(target=target, daemon=True).start()
+    sys.stdin.read()
+
+
+def send_junk() -> None:
+    """Send packets that nobody asked for, from 200 ports, to the ports of calls."""
     rng = random.Random(1)
-    end = time.monotonic() + seconds
     senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(200)]
-    while time.monotonic() < end and os.getppid() != 1:
+    while True:
         first = rng.choice((0x80, 0x81, 0xA6, 0x00, 0x16, 0xFF))
         junk = bytes((first, rng.randrange(256))) + rng.randbytes(rng.choice((2, 10, 40, 170)))
         to = rng.randrange(PORTS.first, PORTS.last + 1)
@@ -251,12 +256,12 @@ class Soak:
             await process.close()
 
     async def round(self, seconds: float) -> None:
-        """Calls for about this many seconds, until each kind of trouble has happened, and a rest."""
+        """Calls for this many seconds and until each kind of trouble has happened, then a rest."""
         async with trio.open_nursery() as nursery:
             for process in (self._neighbour, self._peer):
                 nursery.start_soon(process.start)
         command = [sys.executable, __file__, "--play", "flood", "--at", str(self._bob.address[1])]
-        flooding = await trio.lowlevel.open_process([*command, "--seconds", str(seconds)])
+        flooding = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(self._calls):
@@ -279,6 +284,8 @@ class Soak:
             flooding.kill()
             with trio.CancelScope(shield=True):
                 await flooding.wait()
+                assert flooding.stdin is not None
+                await flooding.stdin.aclose()
                 await self._neighbour.end(signal.SIGTERM)
                 await self._peer.end()
         await trio.sleep(REST)
@@ -527,8 +534,7 @@ async def two_phones() -> AsyncIterator[tuple[Phone, Phone]]:
     timeline._CALLS = 4  # type: ignore[misc]
     async with (
         open_phone(
-            listen=(HOST, 0), ports=PORTS, codecs=CODECS, callers=[HOST], strangers=1,
-            give_up_after=GIVE_UP,
+            listen=(HOST, 0), ports=PORTS, codecs=CODECS, callers=[HOST], strangers=1
         ) as bob,
         open_phone(listen=(HOST, 0), ports=PORTS, give_up_after=GIVE_UP) as alice,
     ):  # fmt: skip
@@ -540,23 +546,25 @@ async def main(calls: int, minutes: float, report: Report) -> None:
         async with two_phones() as (alice, bob), trio.open_nursery() as nursery:
             soak = Soak(alice, bob, Path(folder), calls)
             nursery.start_soon(soak.serve)
-            length = min(ROUND, minutes * 60 / 2)
-            first: Held | None = None
-            answered = 0
-            while report.seconds < minutes * 60 - 1 or first is None:
-                began, used = time.monotonic(), time.process_time()
-                await soak.round(max(length - REST - STARTING, 1))
-                lasted = time.monotonic() - began
-                held = Held.now()
-                answered += soak.outcomes["answered"]
-                if first is None:
-                    first, answered = held, 0
-                load = (time.process_time() - used) / (lasted - REST)
-                report.add(lasted, soak, held, held.growth(first, answered), load)
-                for counts in (soak.outcomes, soak.lost):
-                    counts.clear()
-                soak.marks.clear()
-            await soak.close()
+            try:
+                length = min(ROUND, minutes * 60 / 2)
+                first: Held | None = None
+                answered = 0
+                while report.seconds < minutes * 60 - 1 or first is None:
+                    began, used = time.monotonic(), time.process_time()
+                    await soak.round(max(length - REST - STARTING, 1))
+                    lasted = time.monotonic() - began
+                    held = Held.now()
+                    answered += soak.outcomes["answered"]
+                    if first is None:
+                        first, answered = held, 0
+                    load = (time.process_time() - used) / (lasted - REST)
+                    report.add(lasted, soak, held, held.growth(first, answered), load)
+                    for counts in (soak.outcomes, soak.lost):
+                        counts.clear()
+                    soak.marks.clear()
+            finally:
+                await soak.close()
             nursery.cancel_scope.cancel()
 
 
@@ -571,7 +579,6 @@ if __name__ == "__main__":
     parser.add_argument("--at", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--journal", default="", help=argparse.SUPPRESS)
     parser.add_argument("--theirs", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)  # A flood makes warnings.
     if options.play == "phone":
@@ -579,9 +586,9 @@ if __name__ == "__main__":
         if sys.stdin.readline():
             run(play_phone, options.at, options.journal, options.theirs)
     elif options.play == "flood":
-        flood_and_junk(options.at, options.seconds)
+        flood_and_junk(options.at)
     else:
         report = Report(options.state)
-        trio.run(partial(main, options.calls, options.minutes, report))
+        run(main, options.calls, options.minutes, report)
         if report.faults:
             sys.exit("; ".join(report.faults))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -319,6 +323,50 @@ class Installation:
             "password": PASSWORD,
             "codecs": ["PCMU", "PCMA"],
         } | changes
+
+
+class ServeProcess:
+    """``spech serve`` as a process that may open ``descriptors`` files."""
+
+    def __init__(self, data: Path, descriptors: int = 1024) -> None:
+        program = (
+            "import resource, sys\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
+            "del sys.argv[1]\n"
+            "from spech.cli import main\n"
+            "main()\n"
+        )
+        self._command = [sys.executable, "-c", program, str(descriptors), "serve"]
+        self._command += ["--data", str(data), "--port", "0", "--audio-port", "0"]
+        self._command += ["--sip-host", "127.0.0.1"]
+        self.url = ""
+
+    @property
+    def descriptors(self) -> int:
+        """How many files the process has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    def __enter__(self) -> ServeProcess:
+        self.process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://[^\s/]+/", line):
+                self.url = found[0]
+                return self
+        raise AssertionError("spech serve has ended")
+
+    def __exit__(self, *exception: object) -> None:
+        with self.process:
+            self.process.kill()
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -25,7 +22,7 @@ from spech.web.http import bind
 from spech.web.local_user import same_user
 from spech.web.proxies import TrustedProxies
 
-from .conftest import Exchange, Installation, connect, open_page, run_server
+from .conftest import Exchange, Installation, ServeProcess, connect, open_page, run_server
 
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
@@ -203,50 +200,6 @@ def test_the_lock_is_released_with_its_process(tmp_path: Path) -> None:
             assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
 
 
-class Process:
-    """``spech serve`` as a process that may open ``descriptors`` files."""
-
-    def __init__(self, data: Path, descriptors: int) -> None:
-        program = (
-            "import resource, sys\n"
-            "resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
-            "del sys.argv[1]\n"
-            "from spech.cli import main\n"
-            "main()\n"
-        )
-        self._command = [sys.executable, "-c", program, str(descriptors), "serve"]
-        self._command += ["--data", str(data), "--port", "0", "--audio-port", "0"]
-        self._command += ["--sip-host", "127.0.0.1"]
-        self.url = ""
-
-    @property
-    def descriptors(self) -> int:
-        """How many files the process has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rstrip("/").rpartition(":")[2])
-
-    def __enter__(self) -> Process:
-        self.process = subprocess.Popen(
-            self._command,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if found := re.search(r"http://[^\s/]+/", line):
-                self.url = found[0]
-                return self
-        raise AssertionError("spech serve has ended")
-
-    def __exit__(self, *exception: object) -> None:
-        with self.process:
-            self.process.kill()
-
-
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
     """Lets this process open enough connections."""
@@ -264,7 +217,7 @@ async def test_strangers_do_not_harm_calls(
     exchange: Exchange, data_folder: Path, descriptors: int, strangers: int, sources: int
 ) -> None:
     """Half of them open HTTP/2 connections, the others send nothing to the audio port."""
-    with Process(data_folder, descriptors) as server:
+    with ServeProcess(data_folder, descriptors) as server:
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(open_page(server.url))
             settings = {"server": "127.0.0.1", "port": exchange.port, "transport": "udp"}
@@ -310,7 +263,7 @@ async def test_downloads_that_nobody_reads_do_not_delay_the_end(
     recordings = data_folder / "recordings"
     recordings.mkdir(parents=True)
     (recordings / "long.wav").write_bytes(bytes(50_000_000))
-    with Process(data_folder, 1024) as server:
+    with ServeProcess(data_folder, 1024) as server:
         async with AsyncExitStack() as stack:
             for _ in range(20):
                 download = await stack.enter_async_context(
