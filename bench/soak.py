@@ -549,8 +549,9 @@ async def main(calls: int, minutes: float, report: Report) -> None:
             try:
                 length = min(ROUND, minutes * 60 / 2)
                 first: Held | None = None
-                answered = 0
-                while report.seconds < minutes * 60 - 1 or first is None:
+                number = answered = 0
+                while report.seconds < minutes * 60 - 1 or number == 1:  # One has no comparison.
+                    number += 1
                     began, used = time.monotonic(), time.process_time()
                     await soak.round(max(length - REST - STARTING, 1))
                     lasted = time.monotonic() - began
