@@ -30,8 +30,8 @@ MEMBERS = {
     """,
     spech.DigitHeard: "at digit",
     spech.IncomingCall: """
-        answer answered_elsewhere asserted call_id called caller_number display_name ended over
-        reject timeline
+        answer answered_elsewhere asserted call_id called caller_number display_name ended
+        headers over reject timeline
     """,
     spech.Mailbox: "account counts parse voice waiting",
     spech.Mark: "decided played reached",

@@ -1,75 +1,41 @@
-"""Carries calls as PCM over WebSockets, for bots and recorders.
+"""Connects calls to bots and recorders over WebSockets.
 
-Spech opens a WebSocket for each incoming call. The first message is JSON text with the caller, the
-codec and the sample rate; every binary message is PCM, signed 16-bit little-endian mono: 20 ms each
-to the program, any length from it. When the call or the WebSocket ends, so does the other.
+Spech opens a WebSocket for each incoming call, and a dialect says what goes through it; see
+docs/bots.md. When the call or the WebSocket ends, so does the other.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-import trio
-from trio_websocket import (
-    ConnectionClosed,
-    HandshakeError,
-    WebSocketConnection,
-    wrap_client_stream,
-)
-
-from spech.errors import LocalProtocolError, ServerUnreachable, SpechError
-from spech.media.port import AudioPort
+from spech.bridge.conversation import Conversation, Outcome
+from spech.bridge.dialects import find
+from spech.bridge.dialects.base import CallInfo, Dialect, Ended
+from spech.bridge.link import Link, LinkFailed, open_link
+from spech.bridge.url import WebSocketUrl
+from spech.errors import CallFailed, MediaError, SpechError
 from spech.phone.call import Call
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone
-from spech.scopes import open_scope
-from spech.sip.transaction.flow import host_port
-from spech.websocket.frames import FrameStream
 
 _log: Final = logging.getLogger(__name__)
-#: Seconds until the WebSocket must be open; meanwhile the call rings.
-_CONNECT_SECONDS: Final = 5.0
-_CLOSE_SECONDS: Final = 1.0
-_MAX_MESSAGE: Final = 1 << 16
-#: Frames that may wait in the kernel for a peer that does not read.
-_FRAMES_UNSENT: Final = 4
 
+#: Header fields of an INVITE that a bot is told, besides those that begin with ``X-``.
+_TOLD: Final = ("Diversion", "History-Info", "Subject", "User-to-User")
+#: Characters of all of them together.
+_MOST_TOLD: Final = 8000
 
-@dataclass(frozen=True, slots=True)
-class WebSocketUrl:
-    """The URL of the WebSockets: ``ws://host[:port]/path`` or ``wss://…``.
+#: What is said where a call never had a bot.
+_UNREACHED: Final = Ended("error", 503, "no WebSocket")
 
-    Raises:
-        LocalProtocolError: it is not such a URL.
-    """
-
-    host: str
-    port: int
-    resource: str
-    tls: bool
-
-    @classmethod
-    def parse(cls, url: str) -> WebSocketUrl:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise LocalProtocolError(f"{url!r} is not an address: {error}") from None
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise LocalProtocolError(f"{url!r} is not ws://host[:port]/path or wss://…")
-        tls = parts.scheme == "wss"
-        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return cls(parts.hostname, port or (443 if tls else 80), resource, tls)
-
-    def __str__(self) -> str:
-        return f"{'wss' if self.tls else 'ws'}://{host_port((self.host, self.port))}{self.resource}"
+Fallback = WebSocketUrl | Path | str
+"""What takes the place of a bot that fails: another one, a sound file, or a SIP URI."""
 
 
 class Bridge:
@@ -77,20 +43,41 @@ class Bridge:
 
     Args:
         target: the URL to connect to for each call.
-        rate: of the PCM in Hz; by default that of each call's codec.
+        protocol: the name of the dialect that the bot speaks.
+        rate: of the PCM in Hz, for dialects that leave it open; by default that of each call's
+            codec.
+        parameters: what the bot is told as custom parameters.
+        fallbacks: what to try in turn where the bot cannot be reached or fails: another bot, a
+            sound file that is played, or a SIP URI that the caller is transferred to.
+        recordings: the folder for recordings that bots ask for; None for none.
         report: called with a one-line summary of each call when it is over.
+
+    Raises:
+        LocalProtocolError: the protocol is unknown.
     """
 
     def __init__(
         self,
         target: WebSocketUrl,
         *,
+        protocol: str = "raw",
         rate: int | None = None,
+        parameters: Mapping[str, str] | None = None,
+        fallbacks: Sequence[Fallback] = (),
+        recordings: Path | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._target = target
+        self._make: Callable[[], Dialect] = find(protocol)
+        self._targets = (target, *(one for one in fallbacks if isinstance(one, WebSocketUrl)))
+        self._last_resort = next(
+            (one for one in fallbacks if not isinstance(one, WebSocketUrl)), None
+        )
         self._rate = rate
+        self._parameters = dict(parameters or {})
+        self._recordings = recordings
         self._report = report
+        secure = any(one.tls for one in self._targets)
+        self._tls = ssl.create_default_context() if secure else None
 
     async def serve(self, phone: Phone) -> None:
         """Accept calls until cancelled. An error ends its call and no other."""
@@ -100,135 +87,122 @@ class Bridge:
         line = f"{incoming.caller_number} -> {incoming.called}: "
         try:
             line += await self._carry(incoming)
-        except* ServerUnreachable as group:
-            incoming.reject(503)
-            line += f"rejected with 503: {group.exceptions[0]}"
-        except* SpechError as group:
-            line += str(group.exceptions[0])
-        except* Exception:
+        except LinkFailed as error:
+            incoming.reject(error.status)
+            line += f"rejected with {error.status}: {error}"
+        except SpechError as error:
+            line += str(error)
+        except Exception:
             _log.exception("a call failed")
             line += "failed, see the log"
         self._report(line)
 
     async def _carry(self, incoming: IncomingCall) -> str:
         """Carry one call from beginning to end; return its summary."""
-        async with (
-            self._connect() as (connection, frames),
-            incoming.answer() as call,
-        ):
+        targets = deque(self._targets)
+        async with AsyncExitStack() as stack:
+            reached = None
+            try:
+                reached = await stack.enter_async_context(self._reach(targets))
+            except LinkFailed:
+                if self._last_resort is None:
+                    raise
+            call = await stack.enter_async_context(incoming.answer())
             await call.answered()
-            with call.open_audio(self._rate) as port:
-                await connection.send_message(_introduction(incoming, call, port))
-                await _join(call, port, connection, frames)
-            ended_by = "they hung up" if call.ended_by == "remote" else "the WebSocket closed"
-            said = f"{call.codec}, {call.duration:.1f} s, {ended_by}"
-            if port.dropped or port.missed:
-                said += f", frames dropped: {port.dropped} in, {port.missed} out"
+            outcome = Outcome(_UNREACHED, failed=True)
+            if reached is not None:
+                outcome = await self._converse(incoming, call, *reached)
+            while outcome.failed and targets and call.state == "answered":
+                try:
+                    async with self._reach(targets) as another:
+                        outcome = await self._converse(incoming, call, *another)
+                except LinkFailed:
+                    break
+            said = f"{call.codec}, {call.duration:.1f} s, {_describe(outcome)}"
+            if outcome.failed and call.state == "answered":
+                if self._last_resort is None:
+                    call.hang_up(outcome.end.status, outcome.end.reason)
+                else:
+                    said += f"; then {await _fall_back(call, self._last_resort)}"
             return said
 
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[tuple[WebSocketConnection, FrameStream | None]]:
-        """Open a WebSocket for a block; on exit it closes cleanly, or after a short timeout.
+    async def _reach(self, targets: deque[WebSocketUrl]) -> AsyncIterator[tuple[Link, Dialect]]:
+        """A WebSocket to the first of the targets that can be reached; those tried are removed.
 
         Raises:
-            ServerUnreachable: the WebSocket cannot be opened.
+            LinkFailed: none can be reached.
         """
-        opened = False
-        deadline = trio.current_time() + _CONNECT_SECONDS
-        # The reading task is shielded, so that the closing handshake can complete.
-        shelter = trio.CancelScope(shield=True)
-        try:
-            async with open_scope() as nursery:
-                try:
-                    with trio.fail_at(deadline):
-                        readers = await nursery.start(_shelter, shelter)
-                        stream = await self._dial()
-                    # trio-websocket does not close the stream if the peer aborted the connection.
-                    async with stream:
-                        with trio.fail_at(deadline):
-                            connection = await wrap_client_stream(
-                                readers,
-                                stream,  # type: ignore[arg-type]  # any trio.abc.Stream serves
-                                host_port((self._target.host, self._target.port)),
-                                self._target.resource,
-                                max_message_size=_MAX_MESSAGE,
-                            )
-                        opened = True
-                        try:
-                            yield connection, stream if isinstance(stream, FrameStream) else None
-                        finally:
-                            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-                                await connection.aclose()
-                finally:
-                    shelter.cancel()
-        except (HandshakeError, OSError, trio.TooSlowError) as error:
-            if opened:
-                raise
-            raise ServerUnreachable(f"no WebSocket at {self._target}: {_reason(error)}") from error
-
-    async def _dial(self) -> FrameStream | trio.SSLStream[trio.SocketStream]:
-        host, port = self._target.host, self._target.port
-        if self._target.tls:
-            context = ssl.create_default_context()
-            return await trio.open_ssl_over_tcp_stream(
-                host, port, ssl_context=context, https_compatible=True
-            )
-        return FrameStream(await trio.open_tcp_stream(host, port), client=True)
-
-
-async def _shelter(scope: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """Run a nursery in a scope that another task cancels."""
-    with scope:
-        async with trio.open_nursery() as nursery:
-            task_status.started(nursery)
-            await trio.sleep_forever()
-
-
-async def _join(
-    call: Call, port: AudioPort, connection: WebSocketConnection, frames: FrameStream | None
-) -> None:
-    """Carry sound both ways until either side ends."""
-
-    def speak(pcm: bytes) -> None:
-        if len(pcm) % 2 == 0:
-            port.send(pcm)
-
-    async def listen() -> None:
-        # With TLS, all messages come here; otherwise only those that ``frames`` does not handle.
         while True:
-            message = await connection.get_message()
-            if isinstance(message, bytes):
-                speak(message)
+            dialect = self._make()
+            async with AsyncExitStack() as stack:
+                try:
+                    link = await stack.enter_async_context(
+                        open_link(targets.popleft(), dialect.subprotocol, self._tls)
+                    )
+                except LinkFailed:
+                    if not targets:
+                        raise
+                    continue
+                yield link, dialect
+                return
 
+    async def _converse(
+        self, incoming: IncomingCall, call: Call, link: Link, dialect: Dialect
+    ) -> Outcome:
+        with call.open_audio(dialect.rate or self._rate) as port:
+            info = CallInfo(
+                incoming.call_id,
+                incoming.caller_number,
+                incoming.called,
+                call.codec,
+                port.rate,
+                port.frame_samples,
+                incoming.display_name,
+                _told(incoming),
+                self._parameters,
+            )
+            conversation = Conversation(
+                call, port, link, dialect, info, recordings=self._recordings
+            )
+            return await conversation.run()
+
+
+async def _fall_back(call: Call, resort: Path | str) -> str:
+    """Do without a bot: play a file, or transfer the caller. Returns what was done."""
     try:
-        async with open_scope() as nursery:
-            nursery.start_soon(listen)
-            if frames is None:
-                async for pcm in port:
-                    await connection.send_message(pcm)
-            else:
-                frames.keep_queue_short(_FRAMES_UNSENT * port.frame_samples * 2)
-                with frames.polled(speak), port.driven(frames.poll, frames.send_frame):
-                    await call.ended()
-            nursery.cancel_scope.cancel()
-    except* ConnectionClosed:
-        pass  # The program has closed its WebSocket.
+        if isinstance(resort, Path):
+            await call.play(resort).played()
+            return f"{resort.name} was played"
+        await call.transfer(resort)
+    except (CallFailed, MediaError) as error:
+        call.hang_up(503, str(error))
+        return str(error)
+    return f"transferred to {resort}"
 
 
-def _introduction(incoming: IncomingCall, call: Call, port: AudioPort) -> str:
-    return json.dumps(
-        {
-            "call_id": incoming.call_id,
-            "caller": incoming.caller_number,
-            "called": incoming.called,
-            "codec": call.codec,
-            "rate": port.rate,
-            "frame_samples": port.frame_samples,
-        }
-    )
+def _told(incoming: IncomingCall) -> dict[str, str]:
+    """The header fields of the INVITE that a bot is told."""
+    told: dict[str, str] = {}
+    room = _MOST_TOLD
+    for name, value in incoming.headers:
+        if (name in _TOLD or name.startswith("X-")) and len(name) + len(value) <= room:
+            room -= len(name) + len(value)
+            told[name] = f"{told[name]}, {value}" if name in told else value
+    return told
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, trio.TooSlowError):
-        return f"no answer within {_CONNECT_SECONDS:g} s"
-    return str(error) or type(error).__name__
+def _describe(outcome: Outcome) -> str:
+    """How a conversation ended, for the line about a call."""
+    match outcome.end.cause:
+        case "hangup":
+            said = "they hung up"
+        case "transfer":
+            said = "transferred"
+        case _:
+            said = outcome.end.reason
+    if outcome.untaken:
+        said += f", frames that the bot did not take: {outcome.untaken}"
+    if outcome.lost_ms:
+        said += f", sound of the bot that was lost: {outcome.lost_ms / 1000:.1f} s"
+    return said

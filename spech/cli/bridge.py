@@ -1,4 +1,4 @@
-"""``spech bridge``: connects each incoming call to a WebSocket that carries PCM."""
+"""``spech bridge``: connects each incoming call to a bot over a WebSocket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
-from spech.bridge.bridge import Bridge, WebSocketUrl
+from spech.bridge.bridge import Bridge, Fallback
+from spech.bridge.dialects import find, names
+from spech.bridge.url import WebSocketUrl
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -32,6 +34,47 @@ def read_target(ctx: click.Context, param: click.Parameter, value: str) -> WebSo
         raise click.BadParameter(str(error), ctx, param) from error
 
 
+def read_protocol(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name of a dialect."""
+    try:
+        find(value)
+    except LocalProtocolError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    return value
+
+
+def read_parameters(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``NAME=VALUE``, again and again."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE", ctx, param)
+        found[name] = text
+    return found
+
+
+def read_fallbacks(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[Fallback, ...]:
+    """WebSockets, then a sound file or a SIP URI."""
+    found: list[Fallback] = []
+    for value in values:
+        if found and not isinstance(found[-1], WebSocketUrl):
+            raise click.BadParameter("nothing can follow a file or a SIP URI", ctx, param)
+        if value.startswith(("ws:", "wss:")):
+            found.append(read_target(ctx, param, value))
+        elif value.startswith(("sip:", "sips:", "tel:")):
+            found.append(value)
+        elif Path(value).is_file():
+            found.append(Path(value))
+        else:
+            raise click.BadParameter(f"{value!r} is no WebSocket, file or SIP URI", ctx, param)
+    return tuple(found)
+
+
 def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
     """The journal of a bridge, which ends the calls of a killed predecessor.
 
@@ -46,7 +89,7 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     return folder / f"bridge-{name}"
 
 
-@click.command(short_help="Carry incoming calls to a WebSocket as PCM.")
+@click.command(short_help="Carry incoming calls to a bot on a WebSocket.")
 @click.option(
     "--websocket",
     "target",
@@ -54,6 +97,36 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     metavar="WS://…",
     callback=read_target,
     help="URL to connect to for each call.",
+)
+@click.option(
+    "--protocol",
+    default="raw",
+    show_default=True,
+    metavar="NAME",
+    callback=read_protocol,
+    help=f"What the bot speaks: {', '.join(names())}.",
+)
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=read_parameters,
+    help="What the bot reads as a custom parameter. Can be repeated.",
+)
+@click.option(
+    "--fallback",
+    "fallbacks",
+    multiple=True,
+    metavar="WS://…|FILE|SIP:…",
+    callback=read_fallbacks,
+    help="What to do where the bot cannot be reached or fails: another bot, a sound to play, or "
+    "somebody to transfer the caller to. Can be repeated, for one after the other.",
+)
+@click.option(
+    "--recordings",
+    type=click.Path(file_okay=False, exists=True, writable=True, path_type=Path),
+    help="The folder for recordings that the bot asks for.",
 )
 @click.option(
     "--listen",
@@ -68,7 +141,8 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     "--rate",
     type=click.IntRange(8000, 48000),
     metavar="HZ",
-    help="Sample rate of the PCM  [default: that of the call's codec]",
+    help="Sample rate of the PCM, where the protocol leaves it open  [default: that of the call's "
+    "codec]",
 )
 @allow_option
 @click.option(
@@ -80,6 +154,10 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
 @verbose_option
 def bridge(
     target: WebSocketUrl,
+    protocol: str,
+    parameters: dict[str, str],
+    fallbacks: tuple[Fallback, ...],
+    recordings: Path | None,
     listen: tuple[str, int] | None,
     account: Account | None,
     codec_names: tuple[str, ...] | None,
@@ -90,11 +168,13 @@ def bridge(
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
-    Binary messages are PCM, signed 16-bit little-endian mono, 20 ms each. The first message is
+    In the protocol "raw", binary messages are PCM, signed 16-bit little-endian mono, 20 ms each.
+    The first message is JSON text with the caller and the sample rate. The other protocols are
+    those of telephone services: a bot that was written for one of them runs unchanged. See
+    docs/bots.md.
 
-
-    JSON text with the caller and the sample rate. When the call or the WebSocket ends, so does the
-    other. If the WebSocket cannot be opened, the call is rejected with 503.
+    When the call or the WebSocket ends, so does the other. If the WebSocket cannot be opened, the
+    call is rejected with 503, unless there is a fallback.
 
     Calls are accepted from the account's registrar, and from the callers that --allow lists or, by
     default, from this machine.
@@ -123,6 +203,15 @@ def bridge(
                     raise Unreachable(explain(error)) from error
                 click.echo(f"registered as {account.address}")
             click.echo(f"taking calls at {host_port(phone.address)}")
-            await Bridge(target, rate=rate, report=click.echo).serve(phone)
+            bridge = Bridge(
+                target,
+                protocol=protocol,
+                rate=rate,
+                parameters=parameters,
+                fallbacks=fallbacks,
+                recordings=recordings,
+                report=click.echo,
+            )
+            await bridge.serve(phone)
 
     run_server(main)

@@ -33,6 +33,8 @@ Playable = str | os.PathLike[str] | Pcm | AsyncIterable[Pcm] | Source
 
 #: Seconds of PCM that a queue holds; what is more is dropped and counted.
 LONGEST_QUEUE: Final = 600.0
+#: Seconds of PCM that one sound may have without a look at the others.
+_SURELY_FITS: Final = 1.0
 #: Seconds of PCM that are taken from an async iterator ahead of what is played.
 _AHEAD: Final = 10.0
 
@@ -118,8 +120,9 @@ class Playback:
 
     @property
     def dropped_ms(self) -> float:
-        """How much PCM was lost because the queue was full."""
-        return self._dropped_ms
+        """How much PCM was lost: the queue was full, or live sound came too late to be of use."""
+        late = 0.0 if self._pcm is None else 1000.0 * self._pcm.skipped / self._pcm.rate
+        return self._dropped_ms + late
 
     @property
     def error(self) -> MediaError | None:
@@ -145,12 +148,19 @@ class Playback:
             raise LocalProtocolError("a file plays here, PCM cannot be added")
         if self._pcm.ended:
             return
-        room = round(self._queue.room * self._pcm.rate)
-        lost = self._pcm.write(pcm, room)
-        if lost:
+        queue = self._pcm
+        queue.write(pcm)
+        if queue.written - queue.consumed > _SURELY_FITS * queue.rate:
+            self._drop_excess(queue)
+
+    def _drop_excess(self, pcm: PcmQueue) -> None:
+        """Drop what is more than the queue of the call holds."""
+        excess = min(round(self._queue.excess * pcm.rate), pcm.waiting)
+        if excess > 0:
             if not self._dropped_ms:
                 _log.warning("more than %g s of sound wait to be played", LONGEST_QUEUE)
-            self._dropped_ms += 1000.0 * lost / self._pcm.rate
+            pcm.drop_last(excess)
+            self._dropped_ms += 1000.0 * excess / pcm.rate
 
     def end(self) -> None:
         """Tell that no more PCM follows, so that the next sound in the queue can begin."""
@@ -245,29 +255,28 @@ class Playback:
         self.end()
 
     @property
-    def _idle(self) -> bool:
-        """Whether there is nothing to play for now."""
-        return self._paused or not self._unsent
-
-    @property
     def _unsent(self) -> bool:
         """Whether a part of the sound is known that has not been played."""
         pcm = self._pcm
-        return pcm is None or pcm.ended or pcm.waiting > 0
+        return pcm is None or pcm.ended or pcm.written > pcm.consumed or pcm.tail > 0
 
-    def _read(self, samples: int, rate: int) -> tuple[Samples, bool]:
-        """The next samples, and whether they are the last ones."""
-        sound = self._source.read(samples, rate)
+    def _read(self, samples: int, rate: int) -> tuple[Samples, bool] | None:
+        """The next samples, and whether they are the last ones; None where none are known."""
         pcm = self._pcm
+        if self._paused:
+            return None
+        if pcm is not None and pcm.written == pcm.consumed and not (pcm.ended or pcm.tail):
+            return None
+        sound = self._source.read(samples, rate)
         if pcm is None:
             self._file_samples[rate] = self._file_samples.get(rate, 0) + len(sound)
             self._error = getattr(self._source, "error", None)
             return sound, len(sound) < samples
         while self._marks and self._marks[0]._position <= pcm.consumed:
             self._marks.popleft()._decide(True)
-        if not self._room.is_set() and self.queued_ms <= _AHEAD * 1000.0:
+        if self._pump is not None and self.queued_ms <= _AHEAD * 1000.0:
             self._room.set()
-        return sound, len(sound) < samples
+        return sound, pcm.ended and len(sound) < samples
 
     def _finish(self, reached: bool) -> None:
         """Close the sound, and wake those who wait for it."""
@@ -295,8 +304,8 @@ class PlayQueue:
         self._playbacks: deque[Playback] = deque()
 
     def __bool__(self) -> bool:
-        """Whether there is something to play now."""
-        return bool(self._playbacks) and (len(self._playbacks) > 1 or not self._playbacks[0]._idle)
+        """Whether a sound plays or waits, paused or not."""
+        return bool(self._playbacks)
 
     @property
     def unsent(self) -> bool:
@@ -304,10 +313,10 @@ class PlayQueue:
         return any(playback._unsent for playback in self._playbacks)
 
     @property
-    def room(self) -> float:
-        """Seconds of PCM that can be added."""
+    def excess(self) -> float:
+        """Seconds of PCM that are too many."""
         queued = sum(playback.queued_ms for playback in self._playbacks) / 1000.0
-        return max(LONGEST_QUEUE - queued, 0.0)
+        return queued - LONGEST_QUEUE
 
     def play(
         self, sound: Playable | None, rate: int, *, gain: float = 0.0, repeat: bool = False
@@ -336,30 +345,41 @@ class PlayQueue:
             return self._append(
                 Playback(self, ReadAhead(os.fspath(sound), self.rate, gain=gain, repeat=repeat))
             )
-        playback = Playback(self, PcmQueue(rate, gain))
+        pcm = PcmQueue(rate, gain, live=sound is None)
+        playback = Playback(self, pcm)
         if isinstance(sound, AsyncIterable):
             if self.spawn is None:
                 raise LocalProtocolError("an async iterator plays in a running call only")
             self._append(playback)
             playback._feed(sound, self.spawn)
         elif sound is not None:
-            playback.write(sound)
-            self._append(playback)
+            pcm.write(sound)
+            self._append(playback)._drop_excess(pcm)
             playback.end()
         else:
             self._append(playback)
         return playback
 
-    def read(self, samples: int, rate: int) -> Samples:
-        """Return the next ``samples`` samples at ``rate`` Hz; silence follows the last sound."""
+    def read(self, samples: int, rate: int) -> Samples | None:
+        """Return the next ``samples`` samples at ``rate`` Hz; None where there is nothing to play.
+
+        Silence follows the last sound.
+        """
         parts: list[Samples] = []
         wanted = samples
-        while self._playbacks and wanted and not self._playbacks[0]._idle:
-            part, last = self._playbacks[0]._read(wanted, rate)
-            parts.append(part)
-            wanted -= len(part)
+        while wanted and self._playbacks:
+            found = self._playbacks[0]._read(wanted, rate)
+            if found is None:
+                break
+            part, last = found
             if last:
                 self._playbacks.popleft()._finish(True)
+            elif not parts:
+                return part
+            parts.append(part)
+            wanted -= len(part)
+        if not parts:
+            return None
         if wanted:
             parts.append(np.zeros(wanted, np.int16))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]

@@ -66,6 +66,7 @@ class Speech:
         self._stream = stream
         self._codec: Codec | None = None
         self.packet_samples = 0
+        self._tick_samples = 0
         self._pending: Samples = _NO_SOUND
         self._tail = 0
         self._pauses: Pauses | None = None
@@ -105,6 +106,7 @@ class Speech:
             self._codec = codec
             self._pending = _NO_SOUND
             self.silence = np.zeros(samples, np.int16)
+            self._tick_samples = samples
             self.plays.rate = codec.rate
         ptime = min(max(ptime_ms, _SHORTEST_PACKET_MS), _LONGEST_PACKET_MS)
         self.packet_samples = _evenly_sent(codec, samples, ptime)
@@ -147,20 +149,23 @@ class Speech:
         if codec is None:
             return microphone
         pressed = self.keypad.next(units, codec.rate) if self.keypad.busy else None
+        played: Samples | None
+        if pressed is None:
+            played = self.plays.read(self._tick_samples, codec.rate)
+            if played is not None and microphone is not self.silence:
+                played = mix((microphone, played), self._tick_samples)
+        else:
+            played = None if isinstance(pressed, tuple) else pressed
         if isinstance(pressed, tuple):
             self._pending = _NO_SOUND
             for event in pressed:
                 self._stream.send(session.send_event(event))
             spoken = self.silence
-        elif pressed is not None or self.plays:
-            if pressed is not None:
-                spoken = pressed
-            else:
-                played = self.plays.read(len(self.silence), codec.rate)
-                spoken = mix((microphone, played), len(self.silence))
+        elif played is not None:
+            spoken = played
             self._send(codec, spoken)
             # Until the packet that holds this was sent and played.
-            self._tail = _TAIL_TICKS + self.packet_samples // len(self.silence) - 1
+            self._tail = _TAIL_TICKS + self.packet_samples // self._tick_samples - 1
         else:
             spoken = microphone
             noise = None if self._pauses is None else self._pauses.judge(spoken)

@@ -165,9 +165,14 @@ class Call(Sound):
         while self.state != "ended":
             await self.changed()
 
-    def hang_up(self) -> None:
-        """Send the farewell that fits the call's state. Synchronous, idempotent, never raises."""
-        self._driver.hang_up()
+    def hang_up(self, status: int | None = None, reason: str | None = None) -> None:
+        """Send the farewell that fits the call's state. Synchronous, idempotent, never raises.
+
+        Args:
+            status: the SIP status that says why, in the Reason header of a BYE (RFC 3326).
+            reason: the same in words.
+        """
+        self._driver.hang_up(status, reason)
 
     def hold(self) -> None:
         """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4).

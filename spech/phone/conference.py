@@ -75,8 +75,8 @@ class Conference(Room):
 
         def tick(_: float) -> None:
             said = buffers.take(rate)
-            if plays:
-                played = plays.read(buffers.frame_samples, rate)
+            played = plays.read(buffers.frame_samples, rate)
+            if played is not None:
                 said = played if said is None else mix((said, played), buffers.frame_samples)
             heard, _near = line.exchange(silence if said is None else said, rate)
             buffers.put(heard, rate)

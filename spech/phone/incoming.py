@@ -19,6 +19,13 @@ from spech.sip.timeline import Entry
 
 #: Incoming calls queued for ``incoming_calls()``; further ones are refused with 486.
 _WAITING_ROOM: Final = 32
+#: Header fields that programs are not shown.
+_NOT_SHOWN: Final = (
+    "Authorization",
+    "Proxy-Authorization",
+    "P-Asserted-Identity",
+    "Remote-Party-ID",
+)
 
 
 class IncomingCall:
@@ -59,6 +66,17 @@ class IncomingCall:
         assert self._session.invited_by is not None
         uri = self._session.invited_by.uri
         return number_of(uri) if uri.user else ""
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The header fields of the INVITE, in order, with canonical names (``X-Customer``).
+
+        Anyone can write them. Credentials and asserted identities are left out; see
+        :attr:`caller_number` and :attr:`asserted` for the latter.
+        """
+        assert self._session.invited_by is not None
+        headers = self._session.invited_by.headers
+        return tuple([pair for pair in headers if pair[0] not in _NOT_SHOWN])
 
     @property
     def call_id(self) -> str:

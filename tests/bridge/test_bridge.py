@@ -4,88 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
-import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from spech import CallFailed, LocalProtocolError, Phone, PortRange, open_phone
-from spech.bridge.bridge import Bridge, WebSocketUrl
+from spech import CallFailed, LocalProtocolError, open_phone
+from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
-PORTS = PortRange(34400, 34499)
-
-Program = Callable[[WebSocketConnection], Awaitable[None]]
-
-
-class Bridged:
-    """A bridge that accepts calls, and a phone to call it with."""
-
-    def __init__(self, phone: Phone, address: str) -> None:
-        self.phone = phone
-        self.address = address
-        self.lines: list[str] = []
-        self._said = trio.Event()
-
-    def report(self, line: str) -> None:
-        self.lines.append(line)
-        self._said.set()
-
-    async def line(self) -> str:
-        """The bridge's summary of its first call."""
-        with trio.fail_after(5):
-            await self._said.wait()
-        return self.lines[0]
-
-
-@asynccontextmanager
-async def websocket_server(
-    program: Program, context: ssl.SSLContext | None = None
-) -> AsyncIterator[str]:
-    async def serve(request: WebSocketRequest) -> None:
-        connection = await request.accept()
-        with suppress(ConnectionClosed):
-            await program(connection)
-
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve_websocket, serve, "127.0.0.1", 0, context))
-        yield f"ws://127.0.0.1:{server.port}/sound"
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def bridged(url: str, *, rate: int | None = None) -> AsyncIterator[Bridged]:
-    async with (
-        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as answering,
-        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as calling,
-        trio.open_nursery() as nursery,
-    ):
-        result = Bridged(calling, f"sip:bot@127.0.0.1:{answering.address[1]}")
-        bridge = Bridge(WebSocketUrl.parse(url), rate=rate, report=result.report)
-        nursery.start_soon(bridge.serve, answering)
-        await trio.testing.wait_all_tasks_blocked()
-        yield result
-        nursery.cancel_scope.cancel()
-
-
-async def echo(connection: WebSocketConnection) -> None:
-    await connection.get_message()
-    while True:
-        await connection.send_message(await connection.get_message())
+from .bots import PORTS, bridged, certificate, echo, trusting, websocket_server
 
 
 async def test_sound_is_carried_in_both_directions() -> None:
@@ -108,7 +43,7 @@ async def test_the_first_message_describes_the_call_and_its_format() -> None:
         for _ in range(10):
             received.append(await connection.get_message())
         enough.set()
-        await connection.get_message()
+        await trio.sleep_forever()
 
     async with (
         websocket_server(listen) as url,
@@ -142,7 +77,7 @@ async def test_pcm_is_resampled_to_the_programs_rate() -> None:
             assert isinstance(message, bytes)
             heard.extend(message)
         enough.set()
-        await connection.get_message()
+        await trio.sleep_forever()
 
     async with (
         websocket_server(listen) as url,
@@ -231,13 +166,14 @@ async def test_a_refused_websocket_rejects_the_call() -> None:
     assert failed.value.status == 503
 
 
-async def test_half_samples_and_text_are_not_played() -> None:
+async def test_half_samples_are_joined_and_text_is_not_played() -> None:
     async def babble(connection: WebSocketConnection) -> None:
         await connection.get_message()
         while True:
-            await connection.send_message(b"\x00" * 3)
+            sound = await connection.get_message()
+            await connection.send_message(sound[:101])
             await connection.send_message("well")
-            await connection.send_message(await connection.get_message())
+            await connection.send_message(sound[101:])
 
     async with (
         websocket_server(babble) as url,
@@ -250,41 +186,10 @@ async def test_half_samples_and_text_are_not_played() -> None:
     assert_tone(heard[4800:], 8000, 1000)
 
 
-def certificate(directory: Path) -> Path:
-    """A certificate for localhost, signed by itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 async def test_sound_is_carried_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(path)
-
-    async with websocket_server(echo, context) as url:
+    async with websocket_server(echo, trusting(path)) as url:
         secure = url.replace("ws://127.0.0.1", "wss://localhost")
         async with (
             bridged(secure) as bridge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ import pytest
 import trio
 
 from spech import Account, Call, Phone, open_phone
+from spech.bridge.bridge import Bridge
+from spech.bridge.url import WebSocketUrl
 from spech.exchange import Exchange, open_exchange
 from spech.testing.audio import assert_tone, read_wav, sine, sounding, write_wav
 from spech.testing.talk import hear_tone, listen, talk
@@ -161,6 +164,28 @@ async def test_conference_room(exchange: Exchange) -> None:
                     nursery.start_soon(lambda: hear_tone(other, 700, say=sine(1200, RATE, 1)))
                     await _all_done(nursery)
             await program.until("bob left")
+
+
+async def test_websocket_bot(exchange: Exchange) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port_number = free.getsockname()[1]
+    async with (
+        running(exchange, "websocket_bot.py", str(port_number)) as program,
+        phone_of("bot", exchange) as answering,
+        phone_of("alice", exchange) as alice,
+        trio.open_nursery() as nursery,
+    ):
+        await program.until("waiting")
+        url = WebSocketUrl.parse(f"ws://127.0.0.1:{port_number}/")
+        nursery.start_soon(Bridge(url).serve, answering)
+        async with calling(alice, "bot") as call:
+            with call.open_audio(RATE) as port:
+                await hear_tone(port, 700, say=sine(700, RATE, 1))
+            call.send_dtmf("#")
+            await call.ended()
+        assert call.ended_by == "remote"
+        await program.until("a call from alice")
+        nursery.cancel_scope.cancel()
 
 
 async def _all_done(nursery: trio.Nursery) -> None:

@@ -228,3 +228,111 @@ async def test_a_head_without_end_does_not_grow_for_ever() -> None:
         with frames.polled(lambda frame: None):
             await feed(frames, raw, b"x" * 20_000, 5000)
         assert len(await frames.receive_some()) == 20_000
+
+
+def plain(kind: int, payload: bytes, *, length: int | None = None) -> bytes:
+    """A frame from a server, which masks nothing."""
+    size = len(payload) if length is None else length
+    if size < 126:
+        return bytes((kind, size)) + payload
+    if size < 1 << 16:
+        return bytes((kind, 126)) + size.to_bytes(2) + payload
+    return bytes((kind, 127)) + size.to_bytes(8) + payload
+
+
+@asynccontextmanager
+async def bare_client() -> AsyncIterator[tuple[FrameStream, trio.SocketStream]]:
+    """A client after its handshake, and the bare stream at its other end."""
+    one, other = await tcp_pair()
+    async with FrameStream(one, client=True, largest=1 << 22) as frames, other:
+        await other.send_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        await frames.receive_some()
+        yield frames, other
+
+
+async def poll_all(frames: FrameStream, polls: int = 20) -> None:
+    for _ in range(polls):
+        frames.poll()
+        await trio.sleep(0.001)
+
+
+async def test_text_and_sound_come_in_the_order_in_which_they_were_sent() -> None:
+    received: list[object] = []
+    async with bare_client() as (frames, other):
+        with frames.polled(received.append, received.append):
+            sent = b"".join(
+                plain(0x82, b"%d" % number) + plain(0x81, "é%d".encode() % number)
+                for number in range(20)
+            )
+            for start in range(0, len(sent), 7):
+                await other.send_all(sent[start : start + 7])
+                frames.poll()
+            await poll_all(frames)
+    assert received == [value for number in range(20) for value in (b"%d" % number, f"é{number}")]
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 1 << 20, 1 << 22])
+async def test_large_messages_are_handed_on_whole(size: int) -> None:
+    received: list[bytes] = []
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    async with bare_client() as (frames, other), trio.open_nursery() as nursery:
+        with frames.polled(received.append, lambda text: None):
+            nursery.start_soon(other.send_all, plain(0x82, payload) + plain(0x82, b"next"))
+            await poll_until(frames, received, 2)
+    assert received == [payload, b"next"]
+
+
+async def test_a_flood_of_messages_waits_for_its_turn() -> None:
+    received: list[bytes] = []
+    async with bare_client() as (frames, other):
+        with frames.polled(received.append, lambda text: None):
+            await other.send_all(plain(0x82, b"x") * 1000)
+            await trio.sleep(0.01)
+            counts = []
+            for _ in range(20):
+                before = len(received)
+                frames.poll()
+                counts.append(len(received) - before)
+    assert len(received) == 1000
+    assert max(counts) == 64
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        plain(0x02, b"one") + plain(0x80, b"two"),  # a message in two fragments
+        plain(0x81, b"\xff"),  # no UTF-8
+        plain(0x82, b"one", length=(1 << 22) + 1),
+        plain(0xC2, b"compressed"),
+    ],
+)
+async def test_after_what_is_no_whole_frame_everything_is_left_to_the_library(
+    frame: bytes,
+) -> None:
+    received: list[object] = []
+    async with bare_client() as (frames, other):
+        with frames.polled(received.append, received.append):
+            await other.send_all(plain(0x82, b"first") + frame + plain(0x82, b"after"))
+            await poll_all(frames)
+            assert received == [b"first"]
+            assert await frames.receive_some() == frame + plain(0x82, b"after")
+
+
+async def test_what_waits_when_polling_ends_is_left_to_the_library() -> None:
+    received: list[bytes] = []
+    async with bare_client() as (frames, other):
+        with frames.polled(received.append, lambda text: None):
+            await other.send_all(plain(0x82, b"x") * 100 + plain(0x88, b"\x03\xe8"))
+            await trio.sleep(0.01)
+            frames.poll()
+        rest = await frames.receive_some()
+    assert len(received) == 64
+    assert rest == plain(0x82, b"x") * 36 + plain(0x88, b"\x03\xe8")
+
+
+async def test_text_of_any_length_is_sent_whole() -> None:
+    texts = ["é", "x" * 126, "y" * 70_000]
+    async with websocket_pair() as pair:
+        for text in texts:
+            assert pair.client_frames.send_text(text)
+            assert await pair.server.get_message() == text

@@ -20,7 +20,7 @@ from spech.sip.call.source_check import SourceCheck
 from spech.sip.call.states import FAREWELL, Farewell, SessionState
 from spech.sip.call.transfer import Referral, Transfers
 from spech.sip.description.offer_answer import Negotiator
-from spech.sip.dialog.caller import answered_elsewhere, reason_of
+from spech.sip.dialog.caller import answered_elsewhere, reason_header, reason_of
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
@@ -81,6 +81,8 @@ class EndingLeg(Leg):
         #: The transfer that this call follows; the far end that asked for it is told the progress.
         self.referral: Referral | None = None
         self._farewell_owed = False
+        #: What our BYE says about the cause.
+        self._cause: tuple[tuple[str, str], ...] = ()
         self._leaving: DialogRequest | None = None
         #: The last record of the dialog, and what it was made from.
         self._record: FarewellRecord | None = None
@@ -145,11 +147,13 @@ class EndingLeg(Leg):
         """End the call, whatever its state. Calling it again does nothing.
 
         ``status`` is what an incoming call that was not answered is declined with: 480 by
-        default.
+        default. Of an answered one, it and ``reason`` go into the Reason header of the BYE.
         """
         farewell = FAREWELL[self.state]
         if self._farewell_owed or farewell is Farewell.NOTHING:
             return
+        if status is not None:
+            self._cause = reason_header(status, reason or REASONS.get(status, ""))
         match farewell:
             case Farewell.CANCEL_LATER | Farewell.BYE_LATER:
                 self._farewell_owed = True
@@ -219,7 +223,13 @@ class EndingLeg(Leg):
         self.responder.stop()
         self.timer.stop()
         self._leaving = DialogRequest(
-            self.context, self.identity, self.dialog, "BYE", now, done=self._left
+            self.context,
+            self.identity,
+            self.dialog,
+            "BYE",
+            now,
+            headers=self._cause,
+            done=self._left,
         )
 
     def _left(self, status: int, response: Response | None, now: float) -> None:

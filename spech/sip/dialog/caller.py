@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from spech.errors import RemoteProtocolError
 from spech.sip.message.display import displayable
-from spech.sip.message.grammar import maybe_number, unescape
+from spech.sip.message.grammar import maybe_number, quote, unescape
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
@@ -75,6 +75,12 @@ def answered_elsewhere(request: Request) -> bool:
         cause is not None and cause[1].upper() == "SIP" and maybe_number(cause[2], 999) == 200
         for cause in causes
     )
+
+
+def reason_header(status: int, reason: str) -> tuple[tuple[str, str], ...]:
+    """The Reason header that says why we end a call (RFC 3326 2)."""
+    text = f";text={quote(displayable(reason, 100))}" if reason else ""
+    return (("Reason", f"SIP;cause={status}{text}"),)
 
 
 def reason_of(request: Request) -> str | None:

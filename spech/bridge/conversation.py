@@ -1,0 +1,277 @@
+"""One call and one bot: sound, events and commands between them, until either ends."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from spech.audio.recorder import Recording
+from spech.bridge.dialects.base import (
+    CallInfo,
+    Clear,
+    Cleared,
+    Command,
+    Dialect,
+    DigitPressed,
+    Ended,
+    Event,
+    HangUp,
+    Hold,
+    Mark,
+    MarkPassed,
+    Message,
+    Pause,
+    QueueLevel,
+    Record,
+    Refused,
+    Reply,
+    SendDigits,
+    Started,
+    StopRecording,
+    Transfer,
+    Transferred,
+)
+from spech.bridge.link import Link, LinkFailed
+from spech.errors import CallEnded, CallFailed, LocalProtocolError, RemoteProtocolError, SpechError
+from spech.media.playback import Mark as Place
+from spech.media.port import AudioPort
+from spech.phone.call import Call
+from spech.scopes import open_scope
+
+_log: Final = logging.getLogger(__name__)
+
+#: Marks that wait; further ones are refused.
+_MOST_MARKS: Final = 1000
+#: Messages of sound that may wait in the kernel for a bot that does not read.
+_MESSAGES_UNSENT: Final = 4
+#: What a bot may call a recording: no folders, and nothing hidden.
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(wav|opus|ogg)")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a conversation ended.
+
+    Attributes:
+        end: what the bot was told.
+        failed: whether the bot failed, so that something else may take its place.
+        untaken: frames of the caller's sound that the bot did not take.
+        lost_ms: how much of the bot's sound was lost because too much waited.
+    """
+
+    end: Ended
+    failed: bool = False
+    untaken: int = 0
+    lost_ms: float = 0.0
+
+
+class Conversation:
+    """Carries one call to and from one bot.
+
+    Args:
+        call: the call.
+        port: its sound, at the rate of the dialect.
+        link: the WebSocket.
+        dialect: what the bot speaks.
+        info: what the bot is told about the call.
+        recordings: the folder for recordings that the bot asks for; None for none.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        port: AudioPort,
+        link: Link,
+        dialect: Dialect,
+        info: CallInfo,
+        *,
+        recordings: Path | None = None,
+    ) -> None:
+        self._call = call
+        self._port = port
+        self._link = link
+        self._dialect = dialect
+        self._info = info
+        self._recordings = recordings
+        self._recording: Recording | None = None
+        self._playback = port.play()
+        self._marks: deque[tuple[str, Place]] = deque()
+        self._marked = trio.Event()
+        self._transfers_in, self._transfers = trio.open_memory_channel[Transfer](1)
+        self._transferring = False
+        self._end: Ended | None = None
+        self._farewell: tuple[int | None, str | None] | None = None
+        self._scope = trio.CancelScope()
+        self._warned = False
+
+    async def run(self) -> Outcome:
+        """Until either side ends. The bot is told why; the call itself is not ended, except where
+        the bot asks for that."""
+        failed = False
+        plain = self._dialect.plain
+        self._tell(Started(self._info))
+        try:
+            with (
+                self._link.reading(
+                    self._playback.write if plain else self._receive,
+                    self._receive,
+                    _MESSAGES_UNSENT * 2 * self._port.frame_samples,
+                ),
+                self._port.driven(
+                    self._poll if self._dialect.follows_queue else self._link.poll,
+                    self._link.send_pcm if plain else self._hear,
+                ),
+            ):
+                async with open_scope() as nursery:
+                    self._scope = nursery.cancel_scope
+                    nursery.start_soon(self._follow_digits)
+                    nursery.start_soon(self._follow_marks)
+                    nursery.start_soon(self._follow_transfers)
+                    nursery.start_soon(self._follow_call)
+                    await self._link.run()
+                    self._finish(Ended("bot", 200, "the WebSocket closed"))
+        except LinkFailed as error:
+            failed = True
+            self._finish(Ended("error", error.status, str(error)))
+        finally:
+            self._finish(Ended("shutdown", 503, "the bridge ends"))  # It was cancelled from above.
+            self._playback.flush()
+            self._playback.end()
+            assert self._end is not None
+            self._tell(self._end)
+            if self._farewell is not None:
+                self._call.hang_up(*self._farewell)
+        return Outcome(self._end, failed, self._link.dropped, self._playback.dropped_ms)
+
+    def _finish(self, end: Ended) -> None:
+        """End the conversation. The first reason is the one that counts."""
+        if self._end is None:
+            self._end = end
+            self._scope.cancel()
+
+    # ------------------------------------------------------------------ to the bot
+
+    def _tell(self, event: Event) -> None:
+        self._link.send(self._dialect.tell(event))
+
+    def _hear(self, pcm: bytes) -> None:
+        self._link.send_sound(self._dialect.hear(pcm))
+
+    def _poll(self) -> None:
+        self._link.poll()
+        self._tell(QueueLevel(self._playback.queued_ms))
+
+    async def _follow_call(self) -> None:
+        call = self._call
+        await call.ended()
+        if self._transferring and (call.ended_by == "local" or call.transfer_accepted):
+            self._finish(Ended("transfer", 200, "OK"))
+        else:
+            self._finish(Ended("hangup", call.status or 200, call.reason))
+
+    async def _follow_digits(self) -> None:
+        with suppress(CallEnded):
+            while True:
+                self._tell(DigitPressed(await self._call.collect_digits(1, terminator=None)))
+
+    async def _follow_marks(self) -> None:
+        while True:
+            while self._marks:
+                name, place = self._marks[0]
+                played = await place.played()
+                self._marks.popleft()
+                self._tell(MarkPassed(name, played))
+            self._marked = trio.Event()
+            await self._marked.wait()
+
+    async def _follow_transfers(self) -> None:
+        async for transfer in self._transfers:
+            self._transferring = True
+            try:
+                await self._call.transfer(transfer.target)
+                self._tell(Transferred(200, "OK"))
+            except CallFailed as error:
+                self._tell(Transferred(error.status, error.reason))
+            except SpechError as error:
+                self._tell(Refused(transfer, str(error)))
+            self._transferring = False
+
+    # ------------------------------------------------------------------ from the bot
+
+    def _receive(self, message: Message) -> None:
+        try:
+            for command in self._dialect.read(message):
+                self._carry_out(command)
+        except RemoteProtocolError as error:
+            if not self._warned:
+                self._warned = True
+                _log.warning("call %s: the bot sends nonsense: %s", self._info.call_id, error)
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, bytes):
+            self._playback.write(command)
+            return
+        try:
+            self._do(command)
+        except (SpechError, ValueError) as error:
+            self._tell(Refused(command, str(error)))
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case Clear():
+                self._tell(Cleared(self._playback.flush()))
+            case Mark(name):
+                self._mark(name)
+            case Pause(True):
+                self._playback.pause()
+            case Pause(False):
+                self._playback.resume()
+            case SendDigits(digits, duration_ms):
+                self._call.send_dtmf(digits, duration_ms=duration_ms)
+            case HangUp(status, reason):
+                self._farewell = status, reason
+                self._finish(Ended("bot", status or 200, reason or "the bot hung up"))
+            case Transfer():
+                self._transfer(command)
+            case Hold(True):
+                self._call.hold()
+            case Hold(False):
+                self._call.resume()
+            case Record(name, stereo):
+                self._record(name, stereo=stereo)
+            case StopRecording():
+                if self._recording is not None:
+                    self._recording.stop()
+            case Reply(message):
+                self._link.send((message,))
+            case _:
+                pass
+
+    def _mark(self, name: str) -> None:
+        if len(self._marks) >= _MOST_MARKS:
+            raise LocalProtocolError(f"more than {_MOST_MARKS} marks wait")
+        self._marks.append((name, self._playback.mark()))
+        self._marked.set()
+
+    def _transfer(self, transfer: Transfer) -> None:
+        try:
+            self._transfers_in.send_nowait(transfer)
+        except trio.WouldBlock:
+            raise LocalProtocolError("the call is being transferred already") from None
+
+    def _record(self, name: str, *, stereo: bool) -> None:
+        if self._recordings is None:
+            raise LocalProtocolError("this bridge has no folder for recordings")
+        if not _FILE_NAME.fullmatch(name):
+            raise LocalProtocolError(f"{name!r} is no name for a recording: name.wav or name.opus")
+        path = self._recordings / name
+        if path.exists():
+            raise LocalProtocolError(f"there is a recording {name} already")
+        self._recording = self._call.record(path, stereo=stereo)

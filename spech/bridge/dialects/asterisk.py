@@ -1,0 +1,231 @@
+"""Asterisk's chan_websocket: the subprotocol ``media``, in JSON and in plain text.
+
+https://docs.asterisk.org/Configuration/Channel-Drivers/WebSocket/ and what Asterisk 22 does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from spech.bridge.dialects.base import (
+    Answer,
+    CallInfo,
+    Clear,
+    Cleared,
+    Command,
+    DigitPressed,
+    Event,
+    HangUp,
+    Mark,
+    MarkPassed,
+    Message,
+    Pause,
+    QueueLevel,
+    Reply,
+    Started,
+    compact,
+)
+from spech.errors import RemoteProtocolError
+
+#: Frames that wait: at which Asterisk asks the bot to stop, and lets it go on.
+_XOFF: Final = 900
+_XON: Final = 800
+_FRAME_MS: Final = 20
+#: Bytes of a command; Asterisk ignores longer ones.
+_LONGEST_COMMAND: Final = 128
+#: Marks of our own, which no bot can set: a name is shorter.
+_COMPLETED: Final = "completed " + " " * _LONGEST_COMMAND
+
+
+class Asterisk:
+    """PCM as it is; events and commands as JSON objects.
+
+    A part of a frame is not dropped, as it is in Asterisk outside buffering, but carried over.
+    """
+
+    rate: int | None = None
+    subprotocol: str | None = "media"
+    plain = False
+    follows_queue = True
+
+    def __init__(self) -> None:
+        self._channel = ""
+        self._frame_bytes = 320
+        self._queued = 0
+        self._full = False
+        self._paused = False
+        self._buffering = False
+        self._reports_drained = False
+
+    # ------------------------------------------------------------------ to the bot
+
+    def tell(self, event: Event) -> Iterable[Message]:
+        match event:
+            case Started(call):
+                return self._start(call)
+            case DigitPressed(digit):
+                return (self._event("DTMF_END", digit=digit),)
+            case MarkPassed(name, played):
+                return self._passed(name) if played else ()
+            case Cleared():
+                return self._cleared()
+            case QueueLevel(queued_ms):
+                return self._follow(round(queued_ms / _FRAME_MS))
+            case _:
+                return ()
+
+    def _start(self, call: CallInfo) -> Iterable[Message]:
+        digest = hashlib.sha256(call.call_id.encode()).hexdigest()
+        self._channel = f"{int(digest[:8], 16)}.{int(digest[8:12], 16)}"
+        kilohertz = call.rate // 1000
+        self._frame_bytes = call.frame_samples * 2
+        variables = {
+            "CALLERID(num)": call.caller,
+            "CALLERID(name)": call.display_name or "",
+            "EXTEN": call.called,
+            **call.parameters,
+        }
+        yield self._event(
+            "MEDIA_START",
+            connection_id=f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}"
+            f"-{digest[20:32]}",
+            channel=f"WebSocket/spech/0x{digest[:12]}",
+            channel_id=self._channel,
+            format="slin" if kilohertz == 8 else f"slin{kilohertz}",
+            optimal_frame_size=self._frame_bytes,
+            ptime=_FRAME_MS,
+            channel_variables=variables,
+        )
+
+    def _event(self, name: str, **values: Any) -> str:
+        return compact({"event": name, "channel_id": self._channel} | values)
+
+    def _passed(self, name: str) -> Iterable[Message]:
+        if name.startswith(_COMPLETED):
+            return (self._completed(name.removeprefix(_COMPLETED)),)
+        return (self._mark_processed(name),)
+
+    def _completed(self, correlation: str) -> str:
+        return self._event("MEDIA_BUFFERING_COMPLETED", correlation_id=correlation)
+
+    def _mark_processed(self, correlation: str) -> str:
+        return self._event("MEDIA_MARK_PROCESSED", correlation_id=correlation)
+
+    def _cleared(self) -> Iterable[Message]:
+        self._buffering = False
+        self._queued = 0
+        if not self._full:
+            return ()
+        self._full = False
+        return (self._event("MEDIA_XON"),)
+
+    def _follow(self, queued: int) -> Iterable[Message]:
+        """The length of the queue, each 20 ms."""
+        self._queued = queued
+        if not self._full and queued >= _XOFF:
+            self._full = True
+            yield self._event("MEDIA_XOFF")
+        elif self._full and queued < _XON:
+            self._full = False
+            yield self._event("MEDIA_XON")
+        if self._reports_drained and not queued:
+            self._reports_drained = False
+            yield self._event("QUEUE_DRAINED")
+
+    def _status(self) -> str:
+        return self._event(
+            "STATUS",
+            queue_length=self._queued,
+            xon_level=_XON,
+            xoff_level=_XOFF,
+            queue_full=self._full,
+            bulk_media=self._buffering,
+            media_paused=self._paused,
+        )
+
+    def hear(self, pcm: bytes) -> Message:
+        return pcm
+
+    # ------------------------------------------------------------------ from the bot
+
+    def read(self, message: Message) -> Iterable[Command]:
+        if isinstance(message, bytes):
+            self._queued += len(message) // self._frame_bytes
+            return (message,)
+        if len(message) > _LONGEST_COMMAND:
+            raise RemoteProtocolError(f"a command of more than {_LONGEST_COMMAND} characters")
+        command = self._parse(message)
+        if command is None:
+            return (Reply(self._event("ERROR", error_text="Unable to parse JSON command")),)
+        return self._command(*command)
+
+    def _parse(self, message: str) -> tuple[str, str] | None:
+        """The name of a command, and the identifier that its answer carries."""
+        try:
+            value = json.loads(message)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return "", ""
+        return str(value.get("command")), str(value.get("correlation_id") or "")
+
+    def _command(self, name: str, correlation: str) -> Iterable[Command]:
+        match name:
+            case "ANSWER":
+                return (Answer(),)
+            case "HANGUP":
+                return (HangUp(),)
+            case "START_MEDIA_BUFFERING":
+                self._buffering = True
+                return ()
+            case "STOP_MEDIA_BUFFERING":
+                self._buffering = False
+                return (Mark(_COMPLETED + correlation),)
+            case "MARK_MEDIA":
+                return (Mark(correlation),)
+            case "FLUSH_MEDIA":
+                return (Clear(),)
+            case "PAUSE_MEDIA" | "CONTINUE_MEDIA":
+                self._paused = name == "PAUSE_MEDIA"
+                return (Pause(self._paused),)
+            case "REPORT_QUEUE_DRAINED":
+                self._reports_drained = True
+                return ()
+            case "GET_STATUS":
+                return (Reply(self._status()),)
+            case _:
+                raise RemoteProtocolError(f"the command {name!r:.60} is unknown")
+
+
+class AsteriskText(Asterisk):
+    """The same, with events and commands as words: ``MEDIA_MARK_PROCESSED id``.
+
+    There are no channel variables, and only some events tell the channel.
+    """
+
+    def _event(self, name: str, **values: Any) -> str:
+        values.pop("channel_variables", None)
+        if name == "STATUS":
+            values = {"channel_id": self._channel} | values
+        elif name == "DTMF_END":
+            values["channel_id"] = self._channel
+        words = [name, *(f"{key}:{_word(value)}" for key, value in values.items())]
+        return " ".join(words)
+
+    def _completed(self, correlation: str) -> str:
+        return f"MEDIA_BUFFERING_COMPLETED {correlation}".rstrip()
+
+    def _mark_processed(self, correlation: str) -> str:
+        return f"MEDIA_MARK_PROCESSED {correlation}".rstrip()
+
+    def _parse(self, message: str) -> tuple[str, str] | None:
+        name, _, correlation = message.strip().partition(" ")
+        return name, correlation.strip()
+
+
+def _word(value: Any) -> str:
+    """A value in the text format, where truth is written as in JSON."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,145 @@
+"""The bridge's own protocol: PCM in binary messages, JSON in text; see docs/bots.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from spech.bridge.dialects.base import (
+    Answer,
+    Answered,
+    CallInfo,
+    Clear,
+    Cleared,
+    Command,
+    DigitPressed,
+    EarlyMedia,
+    Ended,
+    Event,
+    HangUp,
+    Hold,
+    Mark,
+    MarkPassed,
+    Message,
+    QueueLevel,
+    Record,
+    Refused,
+    SendDigits,
+    Started,
+    StopRecording,
+    Transfer,
+    Transferred,
+    number,
+    read_json,
+    text,
+)
+from spech.errors import RemoteProtocolError
+
+#: The commands by the classes of which a refusal tells the name.
+_NAMES: Final[dict[type, str]] = {
+    Answer: "answer",
+    EarlyMedia: "early_media",
+    Hold: "hold",
+    Mark: "mark",
+    Record: "record",
+    SendDigits: "dtmf",
+    StopRecording: "stop_recording",
+    Transfer: "transfer",
+}
+
+
+class Raw:
+    """PCM as it is; events and commands as JSON objects.
+
+    A text message that is not JSON is refused, as is a command that is not known.
+    """
+
+    rate: int | None = None
+    subprotocol: str | None = None
+    plain = True
+    follows_queue = False
+
+    def tell(self, event: Event) -> Iterable[Message]:
+        message = self._message(event)
+        return () if message is None else (json.dumps(message),)
+
+    def _message(self, event: Event) -> dict[str, Any] | None:
+        match event:
+            case Started(call):
+                return _introduction(call)
+            case Answered(codec):
+                return {"event": "answered", "codec": codec}
+            case DigitPressed(digit):
+                return {"event": "dtmf", "digit": digit}
+            case MarkPassed(name, played):
+                return {"event": "mark", "name": name, "played": played}
+            case Cleared(played_ms):
+                return {"event": "cleared", "played_ms": round(played_ms)}
+            case Transferred(status, reason):
+                return {"event": "transferred", "status": status, "reason": reason}
+            case Refused(command, reason):
+                return {
+                    "event": "error",
+                    "command": _NAMES.get(type(command), ""),
+                    "reason": reason,
+                }
+            case Ended(cause, status, reason):
+                return {"event": "end", "cause": cause, "status": status, "reason": reason}
+            case QueueLevel():
+                return None
+
+    def hear(self, pcm: bytes) -> Message:
+        return pcm
+
+    def read(self, message: Message) -> Iterable[Command]:
+        if isinstance(message, bytes):
+            return (message,)
+        return (_command(read_json(message)),)
+
+
+def _introduction(call: CallInfo) -> dict[str, Any]:
+    """The first message. What a call does not have is left out."""
+    introduction: dict[str, Any] = {
+        "call_id": call.call_id,
+        "caller": call.caller,
+        "called": call.called,
+        "codec": call.codec,
+        "rate": call.rate,
+        "frame_samples": call.frame_samples,
+    }
+    more = {
+        "display_name": call.display_name,
+        "headers": dict(call.headers),
+        "parameters": dict(call.parameters),
+    }
+    return introduction | {name: value for name, value in more.items() if value}
+
+
+def _command(value: dict[str, Any]) -> Command:
+    match value.get("command"):
+        case "clear":
+            return Clear()
+        case "mark":
+            return Mark(text(value, "name"))
+        case "dtmf":
+            return SendDigits(text(value, "digits"), number(value, "duration_ms", 40, 5000) or 100)
+        case "answer":
+            return Answer()
+        case "early_media":
+            return EarlyMedia()
+        case "hangup":
+            status = number(value, "status", 200, 699)
+            return HangUp(status, text(value, "reason") if "reason" in value else None)
+        case "reject":
+            return HangUp(number(value, "status", 400, 699) or 603)
+        case "transfer":
+            return Transfer(text(value, "target"))
+        case "hold":
+            return Hold(on=value.get("on", True) is not False)
+        case "record":
+            return Record(text(value, "name"), stereo=value.get("stereo") is True)
+        case "stop_recording":
+            return StopRecording()
+        case unknown:
+            raise RemoteProtocolError(f"the command {unknown!r:.60} is unknown")

@@ -1,0 +1,39 @@
+"""The URLs of bots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from spech.errors import LocalProtocolError
+from spech.sip.transaction.flow import host_port
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketUrl:
+    """The URL of a bot's server: ``ws://host[:port]/path`` or ``wss://…``.
+
+    Raises:
+        LocalProtocolError: it is not such a URL.
+    """
+
+    host: str
+    port: int
+    resource: str
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> WebSocketUrl:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise LocalProtocolError(f"{url!r} is not an address: {error}") from None
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise LocalProtocolError(f"{url!r} is not ws://host[:port]/path or wss://…")
+        tls = parts.scheme == "wss"
+        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return cls(parts.hostname, port or (443 if tls else 80), resource, tls)
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://{host_port((self.host, self.port))}{self.resource}"

@@ -1,0 +1,123 @@
+"""Bots, and a bridge to them with a phone that calls it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
+
+from spech import Phone, PortRange, open_phone
+from spech.bridge.bridge import Bridge
+from spech.bridge.url import WebSocketUrl
+
+PORTS = PortRange(34400, 34499)
+
+Program = Callable[[WebSocketConnection], Awaitable[None]]
+
+
+class Bridged:
+    """A bridge that accepts calls, and a phone to call it with."""
+
+    def __init__(self, phone: Phone, answering: Phone) -> None:
+        self.phone = phone
+        self.answering = answering
+        self.address = f"sip:bot@127.0.0.1:{answering.address[1]}"
+        self.lines: list[str] = []
+        self._said = trio.Event()
+
+    def report(self, line: str) -> None:
+        self.lines.append(line)
+        self._said.set()
+
+    async def line(self) -> str:
+        """The bridge's summary of its first call."""
+        with trio.fail_after(5):
+            await self._said.wait()
+        return self.lines[0]
+
+
+@asynccontextmanager
+async def websocket_server(
+    program: Program, context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """A server of bots; yields its address."""
+
+    async def serve(request: WebSocketRequest) -> None:
+        offered = request.proposed_subprotocols
+        connection = await request.accept(subprotocol=offered[0] if offered else None)
+        with suppress(ConnectionClosed):
+            await program(connection)
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_websocket, serve, "127.0.0.1", 0, context))
+        yield f"ws://127.0.0.1:{server.port}/sound"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def bridged(url: str, *, rate: int | None = None, **options: Any) -> AsyncIterator[Bridged]:
+    """A bridge to that address, and a phone that calls it. For the options see ``Bridge``."""
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as answering,
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as calling,
+        trio.open_nursery() as nursery,
+    ):
+        result = Bridged(calling, answering)
+        bridge = Bridge(WebSocketUrl.parse(url), rate=rate, report=result.report, **options)
+        nursery.start_soon(bridge.serve, answering)
+        await trio.testing.wait_all_tasks_blocked()
+        yield result
+        nursery.cancel_scope.cancel()
+
+
+def trusting(path: Path) -> ssl.SSLContext:
+    """TLS for a server with that certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
+
+
+async def echo(connection: WebSocketConnection) -> None:
+    await connection.get_message()
+    while True:
+        await connection.send_message(await connection.get_message())
+
+
+def certificate(directory: Path) -> Path:
+    """A certificate for localhost, signed by itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
