@@ -100,7 +100,7 @@ environment() (
     say "installing Spech and the Python packages it needs into .venv (a minute or two)"
     local pip=(.venv/bin/pip install --quiet --disable-pip-version-check --no-input)
     if [ -z "$extra" ]; then
-        # Users run the tested versions, each verified by its hash.
+        # Users run the tested versions of spech[all], each verified by its hash.
         "${pip[@]}" --require-hashes --requirement tools/requirements.lock
         "${pip[@]}" --no-deps --no-build-isolation --editable .
     else

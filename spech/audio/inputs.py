@@ -67,8 +67,10 @@ _MOST_HEADER: Final = 1 << 20
 _UNKNOWN_SIZES: Final = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _POLL_MS: Final = 200
 
-#: What to do where FFmpeg is needed and not installed.
-NEEDS_FILES: Final = "compressed sound needs PyAV; run: pip install 'spech[files]'"
+#: What is said where FFmpeg is needed and not installed.
+NEEDS_FILES: Final = (
+    "compressed sound needs PyAV, which is not installed; run: pip install 'spech[files]'"
+)
 
 
 def open_input(

@@ -16,6 +16,7 @@ import click
 import trio
 from rich.console import Console
 
+from spech.cli.failure import web_extra
 from spech.cli.options import (
     PASSWORD_VARIABLE,
     WEB_PASSWORD_VARIABLE,
@@ -41,12 +42,13 @@ def demo(host: str, port: int, audio_port: int) -> None:
 
     Nothing is saved: accounts, passwords and settings are discarded when the program ends.
     """
-    from spech.web import app
-    from spech.web.messages import KnownNumber
-    from spech.web.store import Settings, Store, StoredAccount
-    from spech.web.switchboard import SUGGESTED_CODECS
-    from spech.web.trial import try_account
-    from spech.web.vault import Vault
+    with web_extra():
+        from spech.web import app
+        from spech.web.messages import KnownNumber
+        from spech.web.store import Settings, Store, StoredAccount
+        from spech.web.switchboard import SUGGESTED_CODECS
+        from spech.web.trial import try_account
+        from spech.web.vault import Vault
 
     require_free(host, port, audio_port)
     console = Console(highlight=False, soft_wrap=True)

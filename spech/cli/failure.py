@@ -1,8 +1,10 @@
-"""The message and the exit status for a failed registration or an unreachable server."""
+"""Messages and exit statuses for what several commands may lack: a server, or an extra."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -31,3 +33,14 @@ def explain(error: SpechError) -> str:
             f"The password is taken from {PASSWORD_VARIABLE}{unset}."
         )
     return f"Could not register: {error}"
+
+
+@contextmanager
+def web_extra() -> Iterator[None]:
+    """Surrounds imports of :mod:`spech.web`; what is missing becomes a message."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            "The web phone needs packages that are not installed; run: pip install 'spech[web]'"
+        ) from error

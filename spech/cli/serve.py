@@ -17,6 +17,7 @@ import trio
 from rich.console import Console
 
 from spech import SpechError
+from spech.cli.failure import web_extra
 from spech.cli.options import (
     WEB_PASSWORD_VARIABLE,
     allow_option,
@@ -93,8 +94,9 @@ def serve(
     vault.
     """
     # Importing Quart takes a third of a second; `spech call` should not wait for it.
-    from spech.web import app
-    from spech.web.vault import Vault
+    with web_extra():
+        from spech.web import app
+        from spech.web.vault import Vault
 
     require_free(host, port, audio_port)
     _require_sip(sip_host, sip_port)
