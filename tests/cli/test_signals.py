@@ -16,6 +16,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from spech import Call, CallFailed, Phone, PortRange, open_phone
+from spech.sip.message.message import Request, response_to
+from spech.sip.message.parser import parse
 
 PORTS = PortRange(37_400, 37_439)
 SPECH = [sys.executable, "-m", "spech"]
@@ -113,3 +115,36 @@ async def test_a_dead_far_end_does_not_delay_the_exit() -> None:
                 await process.wait()
         assert silent.recv(65_535).startswith(b"INVITE")
         assert process.returncode == 1
+
+
+async def test_a_second_signal_ends_the_process_at_once() -> None:
+    """The far end rings and answers no CANCEL, so that the first signal waits for the drain."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}"
+        async with trio.open_nursery() as nursery:
+            run = partial(
+                trio.run_process, [*SPECH, "call", target], capture_stdout=True, check=False
+            )
+            process: trio.Process = await nursery.start(run)
+            invite, source = await receive(silent, b"INVITE")
+            request = parse(invite)
+            assert isinstance(request, Request)
+            silent.sendto(bytes(response_to(request, 180, to_tag="t")), source)
+            await trio.sleep(0.5)  # Without a provisional response there is no CANCEL.
+            process.send_signal(signal.SIGTERM)
+            await receive(silent, b"CANCEL")
+            process.send_signal(signal.SIGTERM)
+            with trio.fail_after(10):
+                await process.wait()
+        assert process.returncode == -signal.SIGTERM
+
+
+async def receive(peer: socket.socket, beginning: bytes) -> tuple[bytes, tuple[str, int]]:
+    """The next datagram that begins so."""
+    with trio.fail_after(20):
+        while True:
+            await trio.lowlevel.wait_readable(peer)
+            data, source = peer.recvfrom(65_535)
+            if data.startswith(beginning):
+                return data, source
