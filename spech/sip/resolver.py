@@ -6,19 +6,17 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.nameserver
-import dns.resolver
 import trio
 
 from spech.addresses import Address, numeric
 from spech.errors import ServerUnreachable
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import DEFAULT_PORTS, Target
+
+if TYPE_CHECKING:
+    from spech.sip.name_servers import NameServers
 
 #: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
 _SERVICES: Final = {
@@ -74,17 +72,8 @@ class Resolver:
         self._rng = rng
         self._hosts = hosts
         self._known: dict[tuple[str, str], tuple[float, _Records]] = {}
-        self._client: dns.asyncresolver.Resolver | None = None
-        if name_servers is not None:
-            self._client = dns.asyncresolver.Resolver(configure=False)
-            self._client.nameservers = [
-                dns.nameserver.Do53Nameserver(host, port) for host, port in name_servers
-            ]
-        else:
-            try:
-                self._client = dns.asyncresolver.Resolver()
-            except dns.resolver.NoResolverConfiguration:
-                self._client = None  # Then only the file of hosts is left.
+        self._addresses_to_ask = name_servers
+        self._name_servers: NameServers | None = None
 
     async def resolve(self, uri: Uri, transport: str | None = None) -> list[Target]:
         """Where to send requests to ``uri``, best first. Cancelling abandons the look-up.
@@ -165,7 +154,7 @@ class Resolver:
             _Server(carrier, record.target.to_text(True), record.port)
             for carrier, name in names
             for record in self._by_weight(answers[name] or ())
-            if record.target != dns.name.root  # "." says that the service is not offered.
+            if record.target.to_text() != "."  # "." says that the service is not offered.
         ]
         unanswered = [name for name, records in answers.items() if records is None]
         if unanswered and not servers:
@@ -230,24 +219,24 @@ class Resolver:
         until, records = self._known.get(key, (0.0, ()))
         if now < until:
             return records
-        if self._client is None:
-            return ()
-        keep = _NEGATIVE_SECONDS
-        records = ()
-        try:
-            answer = await self._client.resolve(
-                name, kind, lifetime=patience, search=kind in ("A", "AAAA")
-            )
-            records = tuple(answer)[:_MOST_RECORDS]
-            keep = min(float(answer.rrset.ttl if answer.rrset else 0), _LONGEST_SECONDS)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            pass
-        except (dns.exception.DNSException, OSError, UnicodeError):
+        if self._name_servers is None:
+            self._name_servers = await trio.to_thread.run_sync(self._load)
+        answer = await self._name_servers.ask(name, kind, patience)
+        if answer is None:
             return None  # Nothing was learned, so nothing is remembered.
+        found, seconds = answer
+        records = found[:_MOST_RECORDS]
+        keep = _NEGATIVE_SECONDS if seconds is None else min(seconds, _LONGEST_SECONDS)
         while len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[key] = (now + keep, records)
         return records
+
+    def _load(self) -> NameServers:
+        """Load dnspython: in a thread, because calls may be up, and only where a name needs it."""
+        from spech.sip.name_servers import NameServers
+
+        return NameServers(self._addresses_to_ask)
 
 
 def _service(pointer: Any) -> str:
