@@ -171,7 +171,7 @@ def _read_header(file: InputFile, suffix: str) -> Encoding | None:
 
     None for anything else. Without a WAV header nothing has been consumed.
     """
-    head = file.exactly(12)
+    head = bytearray(file.exactly(12))
     encoding = None
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         while len(head) < _MOST_HEADER:
@@ -187,7 +187,7 @@ def _read_header(file: InputFile, suffix: str) -> Encoding | None:
             head += body
             if name == b"fmt " and size >= _FORM.size:
                 encoding = _read_form(body, size)
-    file.unread(head)
+    file.unread(bytes(head))
     return None if head.startswith(_HEADERS) else _RAW.get(suffix)
 
 

@@ -328,8 +328,7 @@ class Registration(Attempts):
         return True
 
     def _refused(self, status: int, response: Response, now: float) -> None:
-        retry = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
-        pause: float | None = self._back_off.after_refusal(maybe_number(retry.strip(), _MOST))
+        pause: float | None = self._back_off.after_refusal(response.retry_after)
         # Trying a password again that was never right locks accounts: that waits for a person.
         if status in (401, 403, 407) and not self._succeeded_once:
             pause = None

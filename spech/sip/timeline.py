@@ -44,10 +44,9 @@ _KEYS: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
-#: Passwords in URIs (RFC 3261 19.1.1), up to a length that keeps the search linear.
-_PASSWORDS: Final = re.compile(
-    rb"(\bsips?:[^\s:@;?<>\"]{1,256}:)([^\s@<>\"]{1,256})(?=@)", re.IGNORECASE
-)
+#: Passwords in URIs (RFC 3261 19.1.1). Text that lacks the ``@`` matches too, so that it is read
+#: once and not again from each ``sip:`` within it.
+_PASSWORDS: Final = re.compile(rb"(\bsips?:[^\s:@;?<>\"]+:)([^\s@<>\"]+)(@?)", re.IGNORECASE)
 
 # The classic capture format, each packet a bare IP packet (LINKTYPE_RAW).
 _PCAP_HEAD: Final = struct.Struct("<IHHiIII")
@@ -140,9 +139,13 @@ def masked_data(data: bytes) -> bytes:
 
 def _mask_keys(data: bytes) -> bytes:
     """Keys and passwords in URIs, as long as before because Content-Length stays."""
-    for pattern in (_KEYS, _PASSWORDS):
-        data = pattern.sub(lambda found: found[1] + b"*" * len(found[2]), data)
-    return data
+    data = _KEYS.sub(lambda found: found[1] + b"*" * len(found[2]), data)
+    return _PASSWORDS.sub(_hide_password, data)
+
+
+def _hide_password(found: re.Match[bytes]) -> bytes:
+    """Without ``@`` it is a port, perhaps with parameters."""
+    return found[1] + b"*" * len(found[2]) + b"@" if found[3] else found[0]
 
 
 def _mask(found: re.Match[bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_concatenated_files_play_to_the_end(
     for part in (sound[4000:20000], sound[28000:44000]):
         assert frequency(part, 8000) == pytest.approx(1000, abs=2)
         assert dbfs(part) == pytest.approx(-12, abs=1)
+
+
+@pytest.mark.parametrize("size", [0, 3, 15])
+def test_a_wav_file_that_ends_within_its_format_is_refused(tmp_path: Path, size: int) -> None:
+    header = b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 16) + bytes(size)
+    (tmp_path / "a.wav").write_bytes(header)
+    with pytest.raises(MediaError):
+        Player(tmp_path / "a.wav")
+    reading, writing = os.pipe()
+    os.write(writing, header)
+    os.close(writing)
+    with pytest.raises(MediaError):
+        Player(f"/proc/self/fd/{reading}")
+    os.close(reading)
 
 
 @pytest.mark.parametrize("count", [1, 20])

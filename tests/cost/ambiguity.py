@@ -11,9 +11,9 @@ What cannot fail costs nothing: once a path has reached an accepting state, the 
 at the latest. So accepting states are omitted, unless the end of the text must be reached
 (``fullmatch``).
 
-Simplified, on the safe side: an assertion counts as text that is read, and anchors are ignored,
-but for ``^`` at the beginning of a search, which then begins at lines only. Counted repetitions are
-unrolled twice at most, so ``{1,256}`` counts as a factor, not as growth.
+Simplified, on the safe side: an assertion counts as text that is read, but for one in front, and
+anchors are ignored, but for ``^`` at the beginning of a search, which then begins at lines only.
+Repetitions with a large limit count as endless: ``{1,256}`` may make a text 256 times as expensive.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from typing import Any, NamedTuple
 
 _LETTERS = (*map(chr, range(128)), "\x85", "é", "\u0660", "\u2028", "\ud800", "\U0001f600")
 _LEAVES = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN)
+_ASSERTIONS = (_constants.ASSERT, _constants.ASSERT_NOT)
 _COPIES = 2
+#: A repetition with a higher limit counts as endless.
+_SMALL = 8
 
 
 class _Part(NamedTuple):
@@ -51,10 +54,19 @@ class Automaton:
         self.follow: dict[int, set[int]] = defaultdict(set)
         #: Whether two paths of the expression are one path of the automaton, as in ``(a*)*``.
         self.doubled = False
-        self.whole = self._sequence(self._tree)
+        self.whole = self._with_assertions_in_front(tuple(self._tree))
         self.accepting = self.whole.last
         #: Whether a search tries it at the beginnings of lines only.
         self.of_lines = len(self._tree) > 0 and self._tree[0][0] is _constants.AT
+
+    def _with_assertions_in_front(self, nodes: tuple[Any, ...]) -> _Part:
+        """The text is read by these assertions first, and then once more."""
+        ahead: frozenset[int] = frozenset()
+        while nodes and nodes[0][0] in _ASSERTIONS:
+            ahead |= self._part(nodes[0]).first
+            nodes = nodes[1:]
+        whole = self._sequence(nodes)
+        return whole._replace(first=whole.first | ahead)
 
     def _sequence(self, nodes: Iterable[Any]) -> _Part:
         whole = _EMPTY
@@ -82,7 +94,7 @@ class Automaton:
             return self._leaf(node)
         if kind is _constants.SUBPATTERN:
             return self._sequence(value[3])
-        if kind in (_constants.ASSERT, _constants.ASSERT_NOT):
+        if kind in _ASSERTIONS:
             return self._sequence(value[1])
         if kind is _constants.BRANCH:
             parts = [self._sequence(branch) for branch in value[1]]
@@ -108,7 +120,7 @@ class Automaton:
         whole = _EMPTY
         for _ in range(min(least, _COPIES)):
             whole = self._joined(whole, self._sequence(nodes))
-        if most == _constants.MAXREPEAT:
+        if most > _SMALL:
             part = self._sequence(nodes)
             self._connect(part.last, part.first)
             return self._joined(whole, part._replace(nullable=True))

@@ -124,7 +124,12 @@ def test_tshark_reads_the_capture(call: Pair, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["sip:600:s3cret@example.test", "SIPS:a%20b:s3cret@example.test;user=phone"]
+    "uri",
+    [
+        "sip:600:s3cret@example.test",
+        "SIPS:a%20b:s3cret@example.test;user=phone",
+        f"sip:{'6' * 300}:s3cret@example.test",
+    ],
 )
 def test_a_password_in_a_uri_is_masked_everywhere(uri: str) -> None:
     data = (
@@ -138,6 +143,10 @@ def test_a_password_in_a_uri_is_masked_everywhere(uri: str) -> None:
     entry = Entry(0.0, "", ("192.0.2.1", 5060), ("192.0.2.2", 5060), data, True)
     assert "s3cret" not in ladder([entry])
     assert b"s3cret" not in to_pcap([entry], 0.0)
+
+
+def test_a_long_password_in_a_uri_is_masked() -> None:
+    assert b"x" not in masked_data(b"sip:600:" + b"x" * 300 + b"@h")
 
 
 def test_masking_takes_linear_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +16,6 @@ from spech.sip.description.offer_answer import Negotiator, is_declined
 from spech.sip.dialog.capabilities import SDP
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.requests import DialogRequest
-from spech.sip.message.grammar import maybe_number
 from spech.sip.message.message import Response, response_to
 from spech.sip.transaction.transaction import ServerTransaction
 
@@ -215,9 +213,8 @@ class Renegotiation:
         if request.overtaken or request.moved:
             return 1.0  # A later request of ours, or a copy of this one, arrived first (12.2.2).
         # Our last ACK has not arrived, so they cannot process this one yet (14.2).
-        value = (response.headers.get("Retry-After") or "") if response else ""
-        seconds = maybe_number(re.split("[;( ]", value)[0], _LONGEST_PAUSE)
-        return None if seconds is None else max(1.0, seconds)
+        seconds = response.retry_after if response else None
+        return max(1.0, seconds) if seconds is not None and seconds <= _LONGEST_PAUSE else None
 
     # ------------------------------------------------------------------ from their side
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.message.parser import HEAD_END, MAX_MESSAGE, content_length, parse_head
 
-_LINE_END: Final = b"\r\n"
+_PING: Final = b"\r\n\r\n"
+_KEEPALIVES: Final = re.compile(rb"(?:\r\n\r\n|\0)*")
 
 
 class StreamFramer:
@@ -87,20 +89,11 @@ class StreamFramer:
 
         Some phones send NULs as keepalives, which RFC 5626 4.4.1 does not define.
         """
-        position = 0
-        while True:
-            if self._buffer.startswith(_LINE_END * 2, position):
-                self.pings += 1
-                position += 4
-            elif self._buffer.startswith(b"\0", position):
-                position += 1
-            else:
-                break
-        rest = len(self._buffer) - position
-        if rest <= 3 and (_LINE_END * 2).startswith(self._buffer[position:]):
-            del self._buffer[:position]
+        found = _KEEPALIVES.match(self._buffer)
+        end = found.end() if found else 0
+        self.pings += self._buffer.count(_PING, 0, end)
+        del self._buffer[:end]
+        if len(self._buffer) <= 3 and _PING.startswith(self._buffer):
             return False
-        while position < len(self._buffer) and self._buffer[position] in _LINE_END + b"\0":
-            position += 1
-        del self._buffer[:position]
+        self._buffer = self._buffer.lstrip(b"\r\n\0")
         return bool(self._buffer)

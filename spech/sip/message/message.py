@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.display import displayable, escaped
-from spech.sip.message.grammar import FORBIDDEN, TOKEN, VERSION, read_number
+from spech.sip.message.grammar import FORBIDDEN, TOKEN, VERSION, maybe_number, read_number
 from spech.sip.message.headers import CSeq, Headers, NameAddr, Via, masked, split_list
 from spech.sip.message.uri import Uri
 
@@ -287,6 +287,12 @@ class Response(_Accessors):
     headers: Headers
     body: bytes = field(default=b"", repr=False)  # It may contain keys.
     version: str = "SIP/2.0"
+
+    @property
+    def retry_after(self) -> int | None:
+        """The seconds of Retry-After, without its comment (RFC 3261 20.33); None if unreadable."""
+        value = self.headers.get("Retry-After") or ""
+        return maybe_number(value.partition(";")[0].partition("(")[0].strip(), 2**32 - 1)
 
     @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:

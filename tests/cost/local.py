@@ -1,0 +1,148 @@
+"""Every parser of the page's server and of WebSockets, and those of our own files."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from spech.audio.inputs import open_input
+from spech.phone.journal import Journal
+from spech.web import messages
+from spech.web.audio import Hello
+from spech.web.auth import Gate, same_origin
+from spech.web.proxies import TrustedProxies
+from spech.websocket.frames import FrameStream
+
+from .parser import Parser, of_text
+
+
+class _Pipe:
+    """The part of a TCP stream that a frame stream needs: a descriptor to read from."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket: Any = self
+        self.descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+
+def _frames(data: bytes, *, client: bool) -> None:
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(reading, False)
+        frames = FrameStream(_Pipe(reading), client=client)  # type: ignore[arg-type]
+        with frames.polled(lambda frame: None):
+            for start in range(0, len(data), 8192):
+                os.write(writing, data[start : start + 8192])
+                frames.poll()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _piped(data: bytes) -> None:
+    """A sound that comes through a pipe."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data[:65_536])
+        os.close(writing)
+        source, _ = open_input(f"/proc/self/fd/{reading}", lambda: False)
+        assert isinstance(source, io.RawIOBase)
+        source.close()
+    finally:
+        os.close(reading)
+
+
+@contextmanager
+def _stored(data: bytes) -> Iterator[str]:
+    """A file in memory, by its path."""
+    descriptor = os.memfd_create("stored")
+    try:
+        os.pwrite(descriptor, data, 0)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _sound(data: bytes) -> None:
+    with _stored(data) as path:
+        source, _ = open_input(path, lambda: False)
+        if isinstance(source, io.RawIOBase):
+            source.close()
+
+
+def _journal(data: bytes) -> None:
+    with _stored(data) as path, Journal(path, None):
+        pass
+
+
+def _entry(data: bytes) -> None:
+    """A line whose checksum is right."""
+    _journal(b"%08x %b\n" % (zlib.crc32(data), data))
+
+
+_UPGRADE: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+_PLACES_IN_FRAMES: Final = (
+    (b"", b""),
+    (_UPGRADE, b""),
+    (_UPGRADE + b"\x82\xff" + struct.pack("!Q", 60_000) + bytes(4), b""),
+    (_UPGRADE + b"\x82\x7f" + struct.pack("!Q", 60_000), b""),
+)
+_PLACES_IN_WAV: Final = (
+    (b"", b""),
+    (b"RIFF" + bytes(4) + b"WAVE", b""),
+    (b"RIFF" + bytes(4) + b"WAVEfmt (\0\0\0\xfe\xff", b""),
+)
+_GATE: Final = Gate("127.0.0.1", password="secret")
+_PROXIES: Final = TrustedProxies(["192.0.2.0/24"])
+
+
+def _forwarded(text: str) -> None:
+    for name in ("Forwarded", "X-Forwarded-For"):
+        _PROXIES.client("192.0.2.1", [(name, text)])
+
+
+KINDS: Final = {
+    "frames": (
+        Parser("frames", partial(_frames, client=False), _PLACES_IN_FRAMES),
+        Parser("their frames", partial(_frames, client=True), _PLACES_IN_FRAMES),
+    ),
+    "control": (
+        Parser(
+            "command",
+            of_text(msgspec.json.Decoder(messages.Command).decode),
+            ((b"", b""), (b'{"type":"dial","id":1,"target":"', b'"}'), (b'{"x":', b"}")),
+        ),
+        Parser("envelope", of_text(msgspec.json.Decoder(messages.Envelope).decode)),
+        Parser("hello", of_text(msgspec.json.Decoder(Hello).decode)),
+    ),
+    "HTTP": (
+        Parser(
+            "origin",
+            of_text(lambda text: same_origin(text, text)),
+            ((b"", b""), (b"http://", b"")),
+        ),
+        Parser("host", of_text(_GATE.host_allowed), ((b"", b""), (b"[", b"]"), (b"a:", b""))),
+        Parser("password", of_text(_GATE.authorized), ((b"", b""), (b"Basic ", b""))),
+        Parser(
+            "forwarded",
+            of_text(_forwarded),
+            ((b"", b""), (b"for=", b""), (b'for="', b'"'), (b"192.0.2.1,", b",192.0.2.2")),
+        ),
+    ),
+    "files": (
+        Parser("journal", _journal, ((b"", b""), (b"00000000 ", b"\n"))),
+        Parser("journal entry", _entry, ((b"", b""), (b'[null,"', b'","",null]'))),
+        Parser("sound in a pipe", _piped, _PLACES_IN_WAV),
+        Parser("sound in a file", _sound, _PLACES_IN_WAV),
+    ),
+}
