@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,33 @@ def test_names_that_do_not_exist_are_reported() -> None:
         [sys.executable, "-c", "import spech; spech.open_fone"], capture_output=True, text=True
     )
     assert "AttributeError: module 'spech' has no attribute 'open_fone'" in run.stderr
+
+
+def test_threads_that_read_or_write_a_file_load_ffmpeg(tmp_path: Path) -> None:
+    program = """
+import os, sys, threading
+import numpy as np
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("spech.audio.ffmpeg", "spech.audio.ogg"):
+            print(name, "by", threading.current_thread().name)
+
+sys.meta_path.insert(0, Watch())
+from spech.audio.readahead import ReadAhead
+from spech.audio.recorder import Recording
+
+os.chdir(sys.argv[1])
+with Recording("a.opus", 48000) as recording:
+    recording.write(np.zeros(48000, np.int16))
+recording.wait(60)
+sound = ReadAhead("a.opus", 8000)
+while not len(sound._ready) and not sound._ended:
+    sound.read(160, 8000)
+sound.close()
+"""
+    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+    assert run.stdout.splitlines() == [
+        "spech.audio.ogg by recording a.opus",
+        "spech.audio.ffmpeg by playing a.opus",
+    ], run.stderr

@@ -24,7 +24,7 @@ from spech.errors import MediaError
 _log: Final = logging.getLogger(__name__)
 
 
-class Decoder(Protocol):
+class FileDecoder(Protocol):
     """An open file."""
 
     def decode(self, rate: int) -> Samples | None:
@@ -137,7 +137,7 @@ class Player:
         self._ready = np.concatenate((self._ready, pcm)) if len(self._ready) else pcm
 
 
-def _decoder(source: InputFile | str, encoding: Encoding | None, path: str) -> Decoder:
+def _decoder(source: InputFile | str, encoding: Encoding | None, path: str) -> FileDecoder:
     if encoding is not None and not isinstance(source, str):
         return UncompressedDecoder(source, encoding, path)
     try:

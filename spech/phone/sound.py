@@ -140,9 +140,10 @@ class Sound(ABC):
             heard_all = await speech.played()
 
         Args:
-            sound: a file of any format that FFmpeg knows, or a pipe; PCM (mono, int16
-                little-endian) as bytes or as an array; or an async iterator of such PCM in chunks
-                of any length. Without a sound, PCM is given to :meth:`Playback.write` as it comes.
+            sound: a file or a pipe with WAV, or with any format that FFmpeg knows, which needs
+                ``spech[files]``; PCM (mono, int16 little-endian) as bytes or as an array; or an
+                async iterator of such PCM in chunks of any length. Without a sound, PCM is given to
+                :meth:`Playback.write` as it comes.
                 Files and pipes are read by a thread, and nothing else waits for them.
             rate: of the PCM, in Hz; by default that of the codec.
             gain: in dB, relative to the recording.
@@ -153,7 +154,8 @@ class Sound(ABC):
 
         Raises:
             CallEnded: the call is over.
-            MediaError: the file cannot be read.
+            MediaError: the file cannot be read. Where that takes more than 0.1 s to find out, as
+                with the first compressed file of a program, :meth:`Playback.played` raises it.
             ValueError: an array is not one of int16 samples with one dimension.
         """
         self._require_up()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import trio
 
+import spech.audio.ffmpeg  # noqa: F401 (the first file that needs it is opened late)
 from spech.audio.level import dbfs
 from spech.audio.progress import ProgressTone
 from spech.audio.tones import tone

@@ -23,6 +23,7 @@ from spech.audio.level import dbfs
 from spech.audio.player import Player
 from spech.audio.tones import tone
 from spech.codecs import Samples
+from spech.errors import MediaError
 
 from .conftest import Call, collect, frequency, write_wav
 
@@ -141,6 +142,23 @@ async def test_a_stall_while_opening_a_file_does_not_block_the_tick(
     assert not (await collect(call, 100)).any()
     gate.open()
     assert frequency((await hear(call, loud))[-2000:], 8000) == pytest.approx(700, abs=5)
+
+
+async def test_an_error_after_a_stall_is_raised_to_those_who_wait_for_the_sound(
+    call: Call, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stall is also what the first compressed file of a program meets: FFmpeg is loaded."""
+    call.configure()
+    path = tmp_path / "broken.mp3"
+    path.write_bytes(b"this is no sound")
+    monkeypatch.setattr(player, "_decoder", gate.before(player._decoder))
+    playback = call.left.play(path)
+    assert not (await collect(call, 20)).any()
+    gate.open()
+    while not playback.done:
+        await collect(call, 1)
+    with pytest.raises(MediaError, match=r"broken\.mp3"):
+        await playback.played()
 
 
 async def test_a_stall_within_a_file_does_not_block_the_tick(
