@@ -23,6 +23,7 @@ lost.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import logging
@@ -63,7 +64,7 @@ from spech.sip import timeline
 
 HOST: Final = "127.0.0.1"
 PORTS: Final = PortRange(34_200, 34_399)
-THEIR_PORTS: Final = PortRange(34_400, 34_599)
+THEIR_PORTS: Final = PortRange(34_600, 34_799)
 #: The installed ones of these codecs.
 CODECS: Final = tuple(
     name for name in ("PCMU", "PCMA", "G722", "GSM", "L16/16000", "opus") if name in codecs.names()
@@ -421,6 +422,8 @@ class Held(NamedTuple):
     def now(cls) -> Self:
         for _ in range(3):
             gc.collect()
+        with suppress(AttributeError):  # Not glibc.
+            ctypes.CDLL(None).malloc_trim(0)  # What the allocator keeps for later is not held.
         objects = Counter(
             f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects()
         )
