@@ -594,5 +594,7 @@ if __name__ == "__main__":
     else:
         report = Report(options.state)
         run(main, options.calls, options.minutes, report)
+        if report.seconds < options.minutes * 60 - 1:
+            sys.exit("interrupted")
         if report.faults:
             sys.exit("; ".join(report.faults))
