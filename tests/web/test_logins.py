@@ -115,7 +115,7 @@ async def test_the_server_stops_comparing_passwords_during_a_delay(
         blocked = await http.get("/", headers=authorization(PASSWORD))
         assert blocked.status_code == 429
         assert 1 <= int(blocked.headers["Retry-After"]) <= 2
-    lines = [record.getMessage() for record in caplog.records if "Login" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if "login" in record.getMessage()]
     assert len(lines) == FAILURES
     assert "guess" not in caplog.text
     # The expression that docs/security.md gives to fail2ban.
