@@ -4,9 +4,9 @@
     python bench/costs.py --update   accept what was counted
 
 It counts Python calls in Spech, calls from Spech to functions written in C, and system calls on its
-sockets: per tick of 20 ms and call, and per call that is set up and ended. The clock stands still
-and is moved on by ticks, randomness is seeded, and the far ends are plain sockets of this program.
-So the counts are the same in every run, on every machine and under any load.
+sockets: per tick of 20 ms and call, and per call that is set up and ended. Only ticks advance the
+clock, randomness is seeded, and the far ends are plain sockets of this program. So the counts are
+the same in every run, on every machine and under any load.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from spech.bridge.url import WebSocketUrl
 from spech.web.app import serve
 
 STORED: Final = Path(__file__).with_name("costs.json")
-#: What a count may grow by before the check fails.
+#: Growth of a count, as a share, above which the check fails.
 ROOM: Final = 0.03
 _TICKS: Final = 200
 _SETTLE_TICKS: Final = 60
@@ -48,10 +48,10 @@ _SPECH: Final = str(Path(spech.__file__).parent)
 _POSIX: Final = sys.modules["posix"]
 _HERE: Final = str(Path(__file__).parent)
 _RAW_SOCKET: Final = socket.socket.__mro__[1]
-#: Methods of a socket that ask nothing of the kernel.
+#: Methods of a socket that make no system call.
 _NO_SYSTEM_CALL: Final = ("fileno", "detach", "gettimeout", "settimeout")
 _FILE_CALLS: Final = ("read", "write", "open", "close", "readv", "writev")
-#: Code that has a frame of its own in Python 3.11 only.
+#: Code that has its own frame in Python 3.11 only.
 _INLINED: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 
 Costs = dict[str, float]
@@ -114,17 +114,17 @@ def _is_system_call(function: Any, place: str) -> bool:
 
 
 class Stage:
-    """Moves time on by ticks, and counts."""
+    """Advances time by ticks, and counts."""
 
     def __init__(self, clock: trio.testing.MockClock) -> None:
         self._clock = clock
 
     async def settle(self) -> None:
-        """Let everything happen that needs no time."""
+        """Run all tasks that need no time."""
         await trio.testing.wait_all_tasks_blocked()
 
     async def passing(self, awaited: Callable[[], Awaitable[_T]]) -> _T:
-        """Let time pass until it is done."""
+        """Advance time until it is done."""
         results: list[_T] = []
 
         async def wait() -> None:
@@ -137,13 +137,13 @@ class Stage:
         return results[0]
 
     async def tick(self) -> None:
-        """Let 20 ms pass."""
+        """Advance time by 20 ms."""
         for _ in range(2):
             self._clock.jump(_SLOT)
             await trio.testing.wait_all_tasks_blocked()
 
     async def count_ticks(self, far_ends: list[Callable[[], None]], calls: int) -> Costs:
-        """What a tick costs while the ``far_ends`` send and take 20 ms of sound in each."""
+        """The cost of a tick in which the ``far_ends`` each send and receive 20 ms of sound."""
         for _ in range(_SETTLE_TICKS):
             await self._exchange(far_ends)
         counting = Counting()
@@ -161,7 +161,7 @@ class Stage:
         await self.tick()
 
     async def count_calls(self, one: Callable[[], Awaitable[None]]) -> Costs:
-        """What it costs to set up and end a call."""
+        """The cost to set up and end a call."""
         await one()
         counting = Counting()
         counting.start()
@@ -170,7 +170,7 @@ class Stage:
         counting.stop()
         self._clock.autojump_threshold = 0.0
         costs = _costs(counting, _SET_UPS)
-        del costs["C calls"]  # Versions of Python differ by a few per cent in these.
+        del costs["C calls"]  # Versions of Python differ by a few percent in these.
         return costs
 
 
@@ -237,7 +237,7 @@ async def bridged_set_up(stage: Stage) -> Costs:
 
 
 async def set_up(stage: Stage) -> Costs:
-    """A call that is answered and ended over UDP, and nothing else."""
+    """A call that is only answered and ended, over UDP."""
 
     async def answer(incoming: spech.IncomingCall) -> None:
         async with incoming.answer() as call:
@@ -299,7 +299,7 @@ async def conference(stage: Stage) -> Costs:
 
 
 async def page(stage: Stage) -> Costs:
-    """A call whose microphone and speaker are the page's, with its meters and its figures."""
+    """A call from the page: its microphone and speaker, with meters and quality."""
     with SipPeer() as peer, tempfile.TemporaryDirectory(prefix="spech-costs-") as folder:
         async with trio.open_nursery() as nursery:
             serving = await nursery.start(
@@ -337,7 +337,7 @@ SUBJECTS: Final[dict[str, Callable[[Stage], Awaitable[Costs]]]] = {
 def _repeatable() -> Iterator[None]:
     """Remove time of day and randomness, which differ from run to run."""
     wall, secret = time.time, random.SystemRandom
-    # Packets then carry kernel time stamps of the future, which count as "now".
+    # Kernel timestamps are then in the future, and count as "now".
     time.time = lambda: 0.0
     random.SystemRandom = lambda *_: random.Random(1)  # type: ignore[assignment,misc]
     try:
