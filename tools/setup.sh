@@ -173,11 +173,21 @@ pbx() (
 peers() (
     lock peers
     local pjsip=$cache/peers/pjsip jssip=$cache/peers/jssip page=tests/peers/page
+    local pipecat=$cache/peers/pipecat
     if ! "$pjsip/bin/python" -c 'import pjsua2' 2>/dev/null; then
         say "installing PJSIP into $pjsip"
         "${PYTHON:-python3}" -m venv "$pjsip"
         "$pjsip/bin/pip" install --quiet --disable-pip-version-check --no-input pjsua2-python==2.15.1.post1 ||
             say "PJSIP could not be installed. Continuing without it."
+    fi
+    if ! "$pipecat/bin/python" -c 'import pipecat_asterisk, websockets' 2>/dev/null; then
+        say "installing Pipecat into $pipecat"
+        "${PYTHON:-python3}" -m venv "$pipecat"
+        local pip=("$pipecat/bin/pip" install --quiet --disable-pip-version-check --no-input)
+        # pipecat-asterisk asks for Python 3.12 and runs on 3.11.
+        { "${pip[@]}" pipecat-ai==1.14.0 fastapi websockets &&
+            "${pip[@]}" --no-deps --ignore-requires-python pipecat-asterisk==0.1.4; } ||
+            say "Pipecat could not be installed. Going on without it."
     fi
     if ! cmp --quiet "$page/app.js" "$jssip/app.js" || [ ! -e "$jssip/bundle.js" ]; then
         say "building a page with JsSIP in $jssip"

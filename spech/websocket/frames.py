@@ -165,8 +165,16 @@ class FrameStream(trio.abc.Stream):
             self._news.unpark_all()
 
     def send_frame(self, payload: bytes, kind: int = _WHOLE_BINARY) -> bool:
-        """Send one binary message, or drop it. Never waits, never raises."""
-        if self._writing or self._closed or (self._rest and not self._write_rest()):
+        """Send one binary message, or drop it. Never waits, never raises.
+
+        After a Close, nothing is sent any more (RFC 6455 5.5.1).
+        """
+        if (
+            self._writing
+            or self._closing
+            or self._closed
+            or (self._rest and not self._write_rest())
+        ):
             self.dropped += 1
             return False
         frame = self._frame(payload, kind)
@@ -283,7 +291,7 @@ class FrameStream(trio.abc.Stream):
                 payload = data[start:end]
                 self._on_frame(_mask(payload, data[start - 4 : start]) if masked else payload)
             elif kind & _CONTROL or self._on_text is None:
-                # RFC 6455 5.5.1: after our Close nothing may be sent, so no pong either.
+                # After our Close nothing may be sent, so no pong either (RFC 6455 5.5.1).
                 if kind != _PING or not self._closing:
                     self._passed += data[position:end]
             elif kind == _WHOLE_TEXT and fits:

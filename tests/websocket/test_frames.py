@@ -336,3 +336,16 @@ async def test_text_of_any_length_is_sent_whole() -> None:
         for text in texts:
             assert pair.client_frames.send_text(text)
             assert await pair.server.get_message() == text
+
+
+async def test_after_the_close_nothing_is_sent() -> None:
+    async with bare_client() as (frames, other):
+        assert frames.send_frame(b"sound")
+        await frames.send_all(plain(0x88, b"\x03\xe8"))
+        assert not frames.send_frame(b"late")
+        assert not frames.send_text("late")
+        with frames.polled(lambda frame: None, lambda text: None):
+            await other.send_all(plain(0x89, b"") + plain(0x88, b"\x03\xe8"))
+            await poll_all(frames)
+            # The ping is not handed on: its pong would come after the close.
+            assert await frames.receive_some() == plain(0x88, b"\x03\xe8")
