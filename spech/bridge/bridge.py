@@ -14,12 +14,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from spech.bridge.conversation import Conversation, Outcome
 from spech.bridge.dialects import find
-from spech.bridge.dialects.base import CallInfo, Dialect, Ended
+from spech.bridge.dialects.base import Answer, CallInfo, Dialect, Ended
 from spech.bridge.link import Link, LinkFailed, open_link
+from spech.bridge.ringing import Ringing
 from spech.bridge.url import WebSocketUrl
 from spech.errors import CallFailed, MediaError, SpechError
+from spech.media.port import FRAMES_PER_SECOND
 from spech.phone.call import Call
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone
@@ -31,6 +35,8 @@ _TOLD: Final = ("Diversion", "History-Info", "Subject", "User-to-User")
 #: Characters of all of them together.
 _MOST_TOLD: Final = 8000
 
+#: The rate of PCM, in Hz, where the bot has to know it before a codec is agreed on.
+_RATE: Final = 8000
 #: What is said where a call never had a bot.
 _UNREACHED: Final = Ended("error", 503, "no WebSocket")
 
@@ -50,6 +56,7 @@ class Bridge:
         fallbacks: what to try in turn where the bot cannot be reached or fails: another bot, a
             sound file that is played, or a SIP URI that the caller is transferred to.
         recordings: the folder for recordings that bots ask for; None for none.
+        bot_answers: whether each call rings until the bot answers or rejects it.
         report: called with a one-line summary of each call when it is over.
 
     Raises:
@@ -65,6 +72,7 @@ class Bridge:
         parameters: Mapping[str, str] | None = None,
         fallbacks: Sequence[Fallback] = (),
         recordings: Path | None = None,
+        bot_answers: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._make: Callable[[], Dialect] = find(protocol)
@@ -75,7 +83,11 @@ class Bridge:
         self._rate = rate
         self._parameters = dict(parameters or {})
         self._recordings = recordings
+        self._bot_answers = bot_answers
         self._report = report
+        self._calls = 0
+        self._draining = False
+        self._quiet = trio.lowlevel.ParkingLot()
         secure = any(one.tls for one in self._targets)
         self._tls = ssl.create_default_context() if secure else None
 
@@ -83,7 +95,26 @@ class Bridge:
         """Accept calls until cancelled. An error ends its call and no other."""
         await phone.serve(self._take)
 
+    async def drain(self) -> None:
+        """Reject calls with 503 from now on, and wait until the present ones have ended."""
+        self._draining = True
+        await trio.lowlevel.checkpoint()
+        while self._calls:
+            await self._quiet.park()
+
     async def _take(self, incoming: IncomingCall) -> None:
+        if self._draining:
+            incoming.reject(503)
+            return
+        self._calls += 1
+        try:
+            await self._take_one(incoming)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._quiet.unpark_all()
+
+    async def _take_one(self, incoming: IncomingCall) -> None:
         line = f"{incoming.caller_number} -> {incoming.called}: "
         try:
             line += await self._carry(incoming)
@@ -104,8 +135,11 @@ class Bridge:
             reached = None
             try:
                 reached = await stack.enter_async_context(self._reach(targets))
+                if self._bot_answers and (refused := await self._ask(incoming, *reached)):
+                    return refused
             except LinkFailed:
-                if self._last_resort is None:
+                reached = None
+                if self._last_resort is None and not targets:
                     raise
             call = await stack.enter_async_context(incoming.answer())
             await call.answered()
@@ -147,21 +181,40 @@ class Bridge:
                 yield link, dialect
                 return
 
+    async def _ask(self, incoming: IncomingCall, link: Link, dialect: Dialect) -> str | None:
+        """Let the bot decide about a call that rings; the summary where it is not answered.
+
+        Raises:
+            LinkFailed: the bot failed meanwhile.
+        """
+        info = self._info(incoming, None, dialect.rate or self._rate or _RATE)
+        decision = await Ringing(incoming, link, dialect, info).decide()
+        if isinstance(decision, Answer):
+            return None
+        if decision.status is None:
+            return "they gave up"
+        incoming.reject(decision.status)
+        return f"rejected by the bot with {decision.status}"
+
+    def _info(self, incoming: IncomingCall, codec: str | None, rate: int) -> CallInfo:
+        return CallInfo(
+            incoming.call_id,
+            incoming.caller_number,
+            incoming.called,
+            codec,
+            rate,
+            rate // FRAMES_PER_SECOND,
+            incoming.display_name,
+            _told(incoming),
+            self._parameters,
+        )
+
     async def _converse(
         self, incoming: IncomingCall, call: Call, link: Link, dialect: Dialect
     ) -> Outcome:
-        with call.open_audio(dialect.rate or self._rate) as port:
-            info = CallInfo(
-                incoming.call_id,
-                incoming.caller_number,
-                incoming.called,
-                call.codec,
-                port.rate,
-                port.frame_samples,
-                incoming.display_name,
-                _told(incoming),
-                self._parameters,
-            )
+        rate = dialect.rate or self._rate or (_RATE if link.used else None)
+        with call.open_audio(rate) as port:
+            info = self._info(incoming, call.codec, port.rate)
             conversation = Conversation(
                 call, port, link, dialect, info, recordings=self._recordings
             )

@@ -14,6 +14,7 @@ import trio
 
 from spech.audio.recorder import Recording
 from spech.bridge.dialects.base import (
+    Answered,
     CallInfo,
     Clear,
     Cleared,
@@ -116,7 +117,8 @@ class Conversation:
         the bot asks for that."""
         failed = False
         plain = self._dialect.plain
-        self._tell(Started(self._info))
+        told_already = self._link.used
+        self._tell(Answered(self._info.codec) if told_already else Started(self._info))
         try:
             with (
                 self._link.reading(
@@ -196,12 +198,14 @@ class Conversation:
             self._transferring = True
             try:
                 await self._call.transfer(transfer.target)
-                self._tell(Transferred(200, "OK"))
             except CallFailed as error:
+                self._transferring = False
                 self._tell(Transferred(error.status, error.reason))
             except SpechError as error:
+                self._transferring = False
                 self._tell(Refused(transfer, str(error)))
-            self._transferring = False
+            else:
+                self._tell(Transferred(200, "OK"))
 
     # ------------------------------------------------------------------ from the bot
 

@@ -62,10 +62,12 @@ class Link:
 
     Attributes:
         failure: why it broke, None while it has not.
+        used: whether something was sent that had to arrive.
     """
 
     def __init__(self, connection: WebSocketConnection, frames: FrameStream) -> None:
         self.failure: LinkFailed | None = None
+        self.used = False
         self._connection = connection
         self._frames = frames
         self._outbox: deque[Message] = deque()
@@ -99,6 +101,7 @@ class Link:
     def send(self, messages: Iterable[Message]) -> None:
         """Send messages that must arrive, in this order. They wait where the bot does not read."""
         for message in messages:
+            self.used = True
             if not self._outbox:
                 dropped = self._frames.dropped
                 if isinstance(message, str):
@@ -128,6 +131,12 @@ class Link:
         self._frames.keep_queue_short(unsent)
         with self._frames.polled(on_pcm, on_text):
             yield
+
+    @contextmanager
+    def unpolled(self, on_message: Callable[[Message], object]) -> Iterator[None]:
+        """For the time of a block, :meth:`run` hands on what the bot sends, without a tick."""
+        self._on_pcm = self._on_text = on_message
+        yield
 
     async def run(self) -> None:
         """Write what waits, see whether the bot is still there, and wait until it closes.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from pathlib import Path
 
 import click
+import trio
 
 from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
 from spech.bridge.bridge import Bridge, Fallback
@@ -23,6 +25,7 @@ from spech.cli.options import (
 )
 from spech.cli.serve import run_server
 from spech.codecs import DEFAULT
+from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 
 
@@ -89,6 +92,16 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     return folder / f"bridge-{name}"
 
 
+async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> None:
+    """At SIGTERM, wait for the end of the calls, and then end the bridge."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await anext(signals)
+    # A second signal ends everything: it is caught where the first one usually is.
+    with trio.move_on_after(seconds):
+        await bridge.drain()
+    serving.cancel()
+
+
 @click.command(short_help="Carry incoming calls to a bot on a WebSocket.")
 @click.option(
     "--websocket",
@@ -129,6 +142,19 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     help="The folder for recordings that the bot asks for.",
 )
 @click.option(
+    "--bot-answers",
+    is_flag=True,
+    help="Let each call ring until the bot answers or rejects it (protocols raw and asterisk).",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="After SIGTERM, accept no more calls and let the present ones go on for so long; a second "
+    "signal ends them.  [default: 0]",
+)
+@click.option(
     "--listen",
     metavar="HOST:PORT",
     callback=read_address,
@@ -158,6 +184,8 @@ def bridge(
     parameters: dict[str, str],
     fallbacks: tuple[Fallback, ...],
     recordings: Path | None,
+    bot_answers: bool,
+    drain: float,
     listen: tuple[str, int] | None,
     account: Account | None,
     codec_names: tuple[str, ...] | None,
@@ -210,8 +238,12 @@ def bridge(
                 parameters=parameters,
                 fallbacks=fallbacks,
                 recordings=recordings,
+                bot_answers=bot_answers,
                 report=click.echo,
             )
-            await bridge.serve(phone)
+            async with open_scope() as nursery:
+                if drain:
+                    nursery.start_soon(_drain, bridge, drain, nursery.cancel_scope)
+                await bridge.serve(phone)
 
     run_server(main)

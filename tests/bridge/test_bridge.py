@@ -261,6 +261,43 @@ async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> No
             assert await process.wait() == 0
 
 
+async def test_a_drain_lets_calls_go_on_and_accepts_no_more() -> None:
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command("--drain", "60") as (process, bot),
+    ):
+        async with phone.call(bot) as one:
+            await one.answered(timeout=5)
+            process.send_signal(signal.SIGTERM)
+            await trio.sleep(0.3)
+            async with phone.call(bot) as two:
+                with pytest.raises(CallFailed) as refused:
+                    await two.answered(timeout=5)
+                assert refused.value.status == 503
+            assert one.state == "answered"
+            assert process.returncode is None
+        with trio.fail_after(10):
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("impatient", [False, True])
+async def test_a_drain_ends_after_its_time_or_with_a_second_signal(impatient: bool) -> None:
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command("--drain", "60" if impatient else "0.5") as (process, bot),
+        phone.call(bot) as call,
+    ):
+        await call.answered(timeout=5)
+        process.send_signal(signal.SIGTERM)
+        if impatient:
+            await trio.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+        with trio.fail_after(5):
+            await call.ended()
+            assert await process.wait() == 0
+        assert call.ended_by == "remote"
+
+
 async def test_a_call_beyond_the_limit_is_refused_with_503() -> None:
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,

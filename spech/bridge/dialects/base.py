@@ -182,11 +182,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyMedia:
-    """Begin with the sound before the answer (183)."""
-
-
-@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call.
 
@@ -241,7 +236,6 @@ Command = (
     | Pause
     | SendDigits
     | Answer
-    | EarlyMedia
     | HangUp
     | Transfer
     | Hold
