@@ -5,14 +5,12 @@
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
-# Without arguments, three groups run side by side, each with the priority that it needs:
-#
-#   pure        on all processors, on the time that the other groups leave (SCHED_IDLE)
-#   sound       the tests with Asterisk, one after the other, before all else (SCHED_RR)
-#   real time   the browser's tests in one worker, the rest of what needs real time in another
+# Without arguments, the pure tests run on the processor time that the others leave (SCHED_IDLE).
+# Meanwhile the tests with Asterisk run before everything else (SCHED_RR), and then the rest of what
+# needs real time, the browser's tests in one worker.
 #
 # A call through Asterisk that waits 40 ms for a processor has a gap, and its test fails. Where the
-# priorities may not be set, all groups have the usual one.
+# priorities may not be set, all tests have the usual one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,20 +34,16 @@ elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
 else
-    logs=$(mktemp -d)
-    trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
+    log=$(mktemp)
+    trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log"' EXIT
     tools/setup.sh pure
-    $idle .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$logs/pure" 2>&1 &
+    $idle .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$log" 2>&1 &
     pure=$!
     tools/setup.sh test
-    $first .venv/bin/pytest -q tests/asterisk >"$logs/sound" 2>&1 &
-    sound=$!
     failed=0
+    $first .venv/bin/pytest -q -n 2 --dist loadfile tests/asterisk || failed=1
     .venv/bin/pytest -q -n 2 --dist loadfile -m "real_time and not peers" --ignore=tests/asterisk || failed=1
-    for group in sound pure; do
-        wait "${!group}" || failed=1
-        printf '\n%s\n' "spech: the $group group"
-        cat "$logs/$group"
-    done
+    wait $pure || failed=1
+    cat "$log"
     exit $failed
 fi
