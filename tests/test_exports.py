@@ -16,7 +16,7 @@ MEMBERS = {
     """,
     spech.AudioPort: "driven dropped flush frame_samples missed play rate receive send",
     spech.Call: """
-        answered automatic_gain call_id capture changed codec collect_digits detects_tones
+        answer answered automatic_gain call_id capture changed codec collect_digits detects_tones
         digits_received direction duration encrypted ended ended_by flush hang_up heard held hold
         join ladder leave levels member microphone_gain muted no_sound on_hold open_audio
         peaks play play_tone played press quality_history reason record remote resume

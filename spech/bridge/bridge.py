@@ -18,9 +18,9 @@ import trio
 
 from spech.bridge.conversation import Conversation, Outcome
 from spech.bridge.dialects import find
-from spech.bridge.dialects.base import Answer, CallInfo, Dialect, Ended
+from spech.bridge.dialects.base import CallInfo, Dialect, EarlyMedia, Ended
 from spech.bridge.link import Link, LinkFailed, open_link
-from spech.bridge.ringing import Ringing
+from spech.bridge.ringing import Decision, Rejected, Ringing
 from spech.bridge.url import WebSocketUrl
 from spech.errors import CallFailed, MediaError, SpechError
 from spech.media.port import FRAMES_PER_SECOND
@@ -132,28 +132,30 @@ class Bridge:
         """Carry one call from beginning to end; return its summary."""
         targets = deque(self._targets)
         async with AsyncExitStack() as stack:
-            reached = None
+            reached, early = None, False
             try:
                 reached = await stack.enter_async_context(self._reach(targets))
-                if self._bot_answers and (refused := await self._ask(incoming, *reached)):
-                    return refused
+                if self._bot_answers:
+                    decision = await self._ask(incoming, *reached)
+                    if isinstance(decision, Rejected):
+                        return _refuse(incoming, decision)
+                    early = isinstance(decision, EarlyMedia)
             except LinkFailed:
                 reached = None
                 if self._last_resort is None and not targets:
                     raise
-            call = await stack.enter_async_context(incoming.answer())
-            await call.answered()
+            call = await stack.enter_async_context(incoming.answer(early_media=early))
             outcome = Outcome(_UNREACHED, failed=True)
             if reached is not None:
                 outcome = await self._converse(incoming, call, *reached)
-            while outcome.failed and targets and call.state == "answered":
+            while outcome.failed and targets and call.state != "ended":
                 try:
                     async with self._reach(targets) as another:
                         outcome = await self._converse(incoming, call, *another)
                 except LinkFailed:
                     break
             said = f"{call.codec}, {call.duration:.1f} s, {_describe(outcome)}"
-            if outcome.failed and call.state == "answered":
+            if outcome.failed and call.state != "ended":
                 if self._last_resort is None:
                     call.hang_up(outcome.end.status, outcome.end.reason)
                 else:
@@ -181,20 +183,14 @@ class Bridge:
                 yield link, dialect
                 return
 
-    async def _ask(self, incoming: IncomingCall, link: Link, dialect: Dialect) -> str | None:
-        """Let the bot decide about a call that rings; the summary where it is not answered.
+    async def _ask(self, incoming: IncomingCall, link: Link, dialect: Dialect) -> Decision:
+        """Let the bot decide about a call that rings.
 
         Raises:
             LinkFailed: the bot failed meanwhile.
         """
         info = self._info(incoming, None, dialect.rate or self._rate or _RATE)
-        decision = await Ringing(incoming, link, dialect, info).decide()
-        if isinstance(decision, Answer):
-            return None
-        if decision.status is None:
-            return "they gave up"
-        incoming.reject(decision.status)
-        return f"rejected by the bot with {decision.status}"
+        return await Ringing(incoming, link, dialect, info).decide()
 
     def _info(self, incoming: IncomingCall, codec: str | None, rate: int) -> CallInfo:
         return CallInfo(
@@ -219,6 +215,14 @@ class Bridge:
                 call, port, link, dialect, info, recordings=self._recordings
             )
             return await conversation.run()
+
+
+def _refuse(incoming: IncomingCall, rejected: Rejected) -> str:
+    """Reject a call that the bot does not want; the summary of it."""
+    if rejected.status is None:
+        return "they gave up"
+    incoming.reject(rejected.status)
+    return f"rejected by the bot with {rejected.status}"
 
 
 async def _fall_back(call: Call, resort: Path | str) -> str:

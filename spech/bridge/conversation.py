@@ -14,6 +14,7 @@ import trio
 
 from spech.audio.recorder import Recording
 from spech.bridge.dialects.base import (
+    Answer,
     Answered,
     CallInfo,
     Clear,
@@ -117,8 +118,10 @@ class Conversation:
         the bot asks for that."""
         failed = False
         plain = self._dialect.plain
-        told_already = self._link.used
-        self._tell(Answered(self._info.codec) if told_already else Started(self._info))
+        if not self._link.used:
+            self._tell(Started(self._info))
+        elif self._call.state == "answered":
+            self._tell(Answered(self._info.codec))
         try:
             with (
                 self._link.reading(
@@ -239,6 +242,9 @@ class Conversation:
                 self._playback.resume()
             case SendDigits(digits, duration_ms):
                 self._call.send_dtmf(digits, duration_ms=duration_ms)
+            case Answer():
+                self._call.answer()
+                self._tell(Answered(self._call.codec))
             case HangUp(status, reason):
                 self._farewell = status, reason
                 self._finish(Ended("bot", status or 200, reason or "the bot hung up"))

@@ -10,6 +10,7 @@ from spech.bridge.dialects.base import (
     Answer,
     CallInfo,
     Dialect,
+    EarlyMedia,
     Ended,
     HangUp,
     Message,
@@ -30,6 +31,10 @@ class Rejected:
     status: int | None
 
 
+Decision = Answer | EarlyMedia | Rejected
+"""What becomes of a call that rings."""
+
+
 class Ringing:
     """Asks a bot whether to answer a call. Sound that it sends meanwhile is dropped.
 
@@ -47,10 +52,10 @@ class Ringing:
         self._link = link
         self._dialect = dialect
         self._info = info
-        self._decision: Answer | Rejected | None = None
+        self._decision: Decision | None = None
         self._scope = trio.CancelScope()
 
-    async def decide(self) -> Answer | Rejected:
+    async def decide(self) -> Decision:
         """Wait for the decision of the bot, or of the caller.
 
         Raises:
@@ -71,7 +76,7 @@ class Ringing:
             self._link.send(self._dialect.tell(ended))
         return decision
 
-    def _decide(self, decision: Answer | Rejected) -> None:
+    def _decide(self, decision: Decision) -> None:
         if self._decision is None:
             self._decision = decision
             self._scope.cancel()
@@ -87,7 +92,7 @@ class Ringing:
             return
         for command in commands:
             match command:
-                case Answer():
+                case Answer() | EarlyMedia():
                     self._decide(command)
                 case HangUp(status):
                     refusal = status if status is not None and status >= 400 else 603

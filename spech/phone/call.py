@@ -160,6 +160,17 @@ class Call(Sound):
             raise CallFailed(self.status or 487, self.reason)
         raise CallFailed(408, f"No answer within {timeout:g} s")
 
+    def answer(self) -> None:
+        """Answer an incoming call that began with early media.
+
+        See :meth:`IncomingCall.answer() <spech.IncomingCall.answer>`.
+
+        Raises:
+            CallEnded: the call is over.
+            LocalProtocolError: the call is answered already, or is an outgoing one.
+        """
+        self._driver.answer()
+
     async def ended(self) -> None:
         """Wait until the call is over, whichever side ends it."""
         while self.state != "ended":

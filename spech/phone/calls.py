@@ -180,6 +180,7 @@ class Calls:
         remote: str,
         codecs: Sequence[str] | None,
         encryption: Policy | None,
+        early_media: bool,
     ) -> AsyncIterator[Call]:
         """Answer an incoming call for the time of a block. See ``IncomingCall.answer``."""
         assert session.dialog is not None
@@ -193,7 +194,7 @@ class Calls:
             driver = self._driver(session, media, remote, negotiator)
             async with self._run(driver, queue) as call:
                 with self.endpoint.command() as (_, now):
-                    session.answer(negotiator, now)
+                    (session.begin_early_media if early_media else session.answer)(negotiator, now)
                 driver.catch_up(queue.channel)
                 yield call
 

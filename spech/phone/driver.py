@@ -131,6 +131,17 @@ class CallDriver:
         with self.endpoint.command() as (_, now):
             self.session.hang_up(now, status=status, reason=reason)
 
+    def answer(self) -> None:
+        """Answer an incoming call that has early media.
+
+        Raises:
+            CallEnded: the call is over.
+            LocalProtocolError: the call is answered already, or is ours.
+        """
+        self.require_up()
+        with self.endpoint.command() as (_, now):
+            self.session.answer(self.negotiator, now)
+
     def change_hold(self, on_hold: bool) -> None:
         """Hold or resume with a re-INVITE.
 

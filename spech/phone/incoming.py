@@ -114,7 +114,11 @@ class IncomingCall:
 
     @asynccontextmanager
     async def answer(
-        self, codecs: Sequence[str] | None = None, *, encryption: Policy | None = None
+        self,
+        codecs: Sequence[str] | None = None,
+        *,
+        encryption: Policy | None = None,
+        early_media: bool = False,
     ) -> AsyncIterator[Call]:
         """Answer; leaving the block hangs up.
 
@@ -122,9 +126,13 @@ class IncomingCall:
             codecs: names in order of preference; the phone's own by default. An offer without any
                 of the phone's own codecs is refused before it rings.
             encryption: see :class:`~spech.Account`; the account's by default.
+            early_media: only let sound flow (183 Session Progress), until :meth:`Call.answer`. Most
+                callers are not charged meanwhile; some networks carry sound to them only. A call
+                that is not answered in the block is declined with 480.
 
         Raises:
             CallEnded: the caller has given up.
+            LocalProtocolError: early media is not possible, because the INVITE has no offer.
             RemoteProtocolError: no codec or encryption in common; the call was refused with 488.
             PortsExhausted: no RTP port is free; the call was refused with 480.
         """
@@ -132,7 +140,7 @@ class IncomingCall:
             raise CallEnded("The caller gave up.")
         try:
             async with self._calls.answer(
-                self._session, self._queue, self.caller_number, codecs, encryption
+                self._session, self._queue, self.caller_number, codecs, encryption, early_media
             ) as call:
                 yield call
         finally:

@@ -329,3 +329,35 @@ async def test_a_caller_gives_up_while_a_bot_decides() -> None:
                     await call.changed()
         assert (await bridge.line()).endswith("they gave up")
     assert done == ["well"]
+
+
+async def test_a_bot_speaks_before_it_answers() -> None:
+    told: list[str] = []
+
+    async def announce(connection: WebSocketConnection) -> None:
+        await connection.get_message()
+        await connection.send_message(json.dumps({"command": "early_media"}))
+        while isinstance(await connection.get_message(), str):
+            pass
+        await connection.send_message(SPEECH[:16000])
+        await connection.send_message(json.dumps({"command": "mark", "name": "said"}))
+        while True:
+            message = await connection.get_message()
+            if isinstance(message, str):
+                told.append(json.loads(message)["event"])
+                if told[-1] == "mark":
+                    await connection.send_message(json.dumps({"command": "answer"}))
+
+    async with (
+        websocket_server(announce) as url,
+        bridged(url, bot_answers=True) as bridge,
+        bridge.phone.call(bridge.address) as call,
+    ):
+        with trio.fail_after(5):
+            while call.state != "early":
+                await call.changed()
+        with call.open_audio() as port:
+            heard = await listen(port, 0.9)
+        assert_tone(heard[-4000:], 8000, 1000, level=-12)
+        await call.answered(timeout=5)
+        await until(lambda: told == ["mark", "answered"])

@@ -182,6 +182,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyMedia:
+    """Let sound flow before the answer (183)."""
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call.
 
@@ -236,6 +241,7 @@ Command = (
     | Pause
     | SendDigits
     | Answer
+    | EarlyMedia
     | HangUp
     | Transfer
     | Hold

@@ -14,6 +14,7 @@ from spech.bridge.dialects.base import (
     Cleared,
     Command,
     DigitPressed,
+    EarlyMedia,
     Ended,
     Event,
     HangUp,
@@ -38,6 +39,7 @@ from spech.errors import RemoteProtocolError
 #: The commands by the classes of which a refusal tells the name.
 _NAMES: Final[dict[type, str]] = {
     Answer: "answer",
+    EarlyMedia: "early_media",
     Hold: "hold",
     Mark: "mark",
     Record: "record",
@@ -124,6 +126,8 @@ def _command(value: dict[str, Any]) -> Command:
             return SendDigits(text(value, "digits"), number(value, "duration_ms", 40, 5000) or 100)
         case "answer":
             return Answer()
+        case "early_media":
+            return EarlyMedia()
         case "hangup":
             status = number(value, "status", 200, 699)
             return HangUp(status, text(value, "reason") if "reason" in value else None)

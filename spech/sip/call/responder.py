@@ -25,6 +25,10 @@ class Responder:
         self._accepting: Repetition | None = None
         self._offered = False
         self._reliable: Repetition | None = None
+        #: The provisional response that waits for the PRACK of the last one.
+        self._next: tuple[int, bytes] | None = None
+        #: Whether a reliable provisional response has carried our description.
+        self.described = False
         #: The RSeq of our last reliable provisional response. The first is random, and each later
         #: one is one more: the caller ignores any other (RFC 3262 3, 4).
         self._reliable_number: int | None = None
@@ -61,23 +65,28 @@ class Responder:
             content_type=SDP if body else None,
         )
 
-    def ring(self, now: float) -> None:
-        """Send 180 Ringing, reliably where the caller requires that (RFC 3262 3).
+    def ring(self, now: float, status: int = 180, body: bytes = b"") -> None:
+        """Send a provisional response, reliably where the caller requires that (RFC 3262 3).
 
         A reliable response to an INVITE without an offer has to carry ours, and we have no ports
-        yet: then nothing is sent before the answer.
+        yet: then nothing is sent before the answer. A reliable response waits for the PRACK of the
+        one before, and only one of them carries a description.
         """
         assert self._first is not None
         request = self._first.request
         if "100rel" not in request.headers.values("Require"):
-            self._first.respond(self.response(request, 180), now)
-        elif request.body and self._reliable is None:
+            self._first.respond(self.response(request, status, body=body), now)
+        elif self._reliable is not None:
+            self._next = (status, body) if body else self._next
+        elif request.body:
+            body = b"" if self.described else body
+            self.described = bool(body) or self.described
             if self._reliable_number is None:
                 self._reliable_number = self._context.rng.randrange(1, 1 << 16)
             else:
                 self._reliable_number += 1
             headers = [("Require", "100rel"), ("RSeq", str(self._reliable_number))]
-            response = self.response(request, 180, headers=headers)
+            response = self.response(request, status, body=body, headers=headers)
             self._reliable = Repetition(
                 self._context, self._session, "1xx", self._first, response, now
             )
@@ -137,6 +146,9 @@ class Responder:
                 status = 200
         tag = self._session.local_tag
         transaction.respond(response_to(request, status, to_tag=tag), now)
+        if self._reliable is None and self._next is not None:
+            following, self._next = self._next, None
+            self.ring(now, *following)
 
     def repeat(self, name: str, now: float) -> bool:
         """Serve the timer "2xx" or "1xx". False when the time for an acknowledgement is over."""
@@ -148,4 +160,4 @@ class Responder:
         for repetition in (self._accepting, self._reliable):
             if repetition is not None:
                 repetition.stop()
-        self._accepting = self._reliable = None
+        self._accepting = self._reliable = self._next = None

@@ -94,6 +94,8 @@ class Session(EndingLeg):
         )
         #: The call whose place this one takes when it is answered (RFC 3891).
         self.replaces: Session | None = None
+        #: Our answer to their offer, and what was agreed on, where sound flows before the answer.
+        self._early: tuple[bytes, Agreed] | None = None
         #: The digits that we send in INFO requests.
         self.digits = DigitRequests(self)
 
@@ -221,11 +223,36 @@ class Session(EndingLeg):
         self.context.emit(InviteReceived(self))
 
     def ring(self, now: float) -> None:
-        """Send 180 Ringing."""
+        """Send 180 Ringing, or 183 again where sound flows already."""
         self._require(SessionState.INCOMING, "ring")
         self.context.timers.clear(self, "trying")
-        self.responder.ring(now)
+        if self._early is None:
+            self.responder.ring(now)
+        else:
+            self.responder.ring(now, 183, self._early[0])
         self.context.timers.set(self, "ring", now + _RING_AGAIN)
+
+    def begin_early_media(self, make_negotiator: Callable[[int], Negotiator], now: float) -> None:
+        """Send 183 with our answer to their offer: sound flows, and the call is not answered yet.
+
+        Raises:
+            LocalProtocolError: the call was answered or has ended, or the INVITE has no offer.
+            RemoteProtocolError: as for :meth:`answer`.
+        """
+        self._require(SessionState.INCOMING, "begin early media")
+        assert self._invited is not None
+        offer = self._invited.request.body
+        if not offer:
+            raise LocalProtocolError("cannot begin early media: the caller made no offer")
+        self._negotiator = negotiator = make_negotiator(self._session_id())
+        try:
+            body, agreed = negotiator.receive_offer(offer)
+        except RemoteProtocolError as error:
+            self.hang_up(now, error.status, "Not Acceptable Here")
+            raise
+        self._early = body, agreed
+        self.ring(now)
+        self.context.emit(EarlyMedia(self, 183, REASONS[183], agreed))
 
     def answer(self, make_negotiator: Callable[[int], Negotiator], now: float) -> None:
         """Answer the call with 200. A call whose place it takes (RFC 3891) is ended.
@@ -238,11 +265,17 @@ class Session(EndingLeg):
         self._require(SessionState.INCOMING, "answer")
         assert self._invited is not None
         assert self.dialog is not None
-        self._negotiator = negotiator = make_negotiator(self._session_id())
         request = self._invited.request
         agreed: Agreed | None = None
+        if self._early is None or self._negotiator is None:
+            self._negotiator = make_negotiator(self._session_id())
+        negotiator = self._negotiator
         try:
-            if request.body:
+            if self._early is not None:
+                body, agreed = self._early
+                # After an answer in a reliable response there is no other one (RFC 3261 13.2.1).
+                body = b"" if self.responder.described else body
+            elif request.body:
                 body, agreed = negotiator.receive_offer(request.body)
             else:
                 body = negotiator.offer()
