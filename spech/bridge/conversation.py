@@ -42,6 +42,7 @@ from spech.bridge.dialects.base import (
 )
 from spech.bridge.link import Link, LinkFailed
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, RemoteProtocolError, SpechError
+from spech.media.keypad import GAP_MS
 from spech.media.playback import Mark as Place
 from spech.media.port import AudioPort
 from spech.phone.call import Call
@@ -51,6 +52,8 @@ _log: Final = logging.getLogger(__name__)
 
 #: Marks that wait; further ones are refused.
 _MOST_MARKS: Final = 1000
+#: Seconds of digits that wait; further ones are refused.
+_MOST_DIGITS: Final = 60.0
 #: Messages of sound that may wait in the kernel for a bot that does not read.
 _MESSAGES_UNSENT: Final = 4
 #: What a bot may call a recording: no folders, and nothing hidden.
@@ -108,6 +111,7 @@ class Conversation:
         self._marked = trio.Event()
         self._transfers_in, self._transfers = trio.open_memory_channel[Transfer](1)
         self._transferring = False
+        self._digits_end = 0.0
         self._end: Ended | None = None
         self._farewell: tuple[int | None, str | None] | None = None
         self._scope = trio.CancelScope()
@@ -241,7 +245,7 @@ class Conversation:
             case Pause(False):
                 self._playback.resume()
             case SendDigits(digits, duration_ms):
-                self._call.send_dtmf(digits, duration_ms=duration_ms)
+                self._send_digits(digits, duration_ms)
             case Answer():
                 self._call.answer()
                 self._tell(Answered(self._call.codec))
@@ -263,6 +267,15 @@ class Conversation:
                 self._link.send((message,))
             case _:
                 pass
+
+    def _send_digits(self, digits: str, duration_ms: int) -> None:
+        now = trio.current_time()
+        # Roughly, because a pause takes longer than a digit.
+        end = max(self._digits_end, now) + len(digits) * (duration_ms + GAP_MS) / 1000
+        if end - now > _MOST_DIGITS:
+            raise LocalProtocolError(f"more than {_MOST_DIGITS:g} s of digits wait")
+        self._call.send_dtmf(digits, duration_ms=duration_ms)
+        self._digits_end = end
 
     def _mark(self, name: str) -> None:
         if len(self._marks) >= _MOST_MARKS:

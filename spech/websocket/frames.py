@@ -400,11 +400,12 @@ async def secure(stream: trio.SocketStream, context: ssl.SSLContext, host: str) 
     Raises:
         OSError: the handshake failed.
     """
-    tls = context.wrap_socket(
-        socket.socket(fileno=stream.socket.detach()),
-        server_hostname=host,
-        do_handshake_on_connect=False,
-    )
+    plain = socket.socket(fileno=stream.socket.detach())
+    try:
+        tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        plain.close()
+        raise
     try:
         tls.setblocking(False)
         while True:

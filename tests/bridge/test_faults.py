@@ -22,7 +22,7 @@ from spech import CallFailed
 from spech.bridge import link
 from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine, write_wav
-from spech.testing.talk import talk
+from spech.testing.talk import hear_tone, talk
 
 from .bots import bridged, certificate, echo, trusting, websocket_server
 
@@ -313,3 +313,33 @@ async def test_a_sender_in_real_time_does_not_stay_late(caplog: pytest.LogCaptur
     likeness = np.correlate(said[: end + size].astype(float), part, "valid")
     delay = (end - size - int(likeness.argmax())) / 8000
     assert delay < 0.5
+
+
+async def test_bots_that_misbehave_do_not_disturb_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three calls at once: one bot floods with small messages, one with large ones, one echoes."""
+    monkeypatch.setattr(link, "_CLOSE_SECONDS", 0.1)
+    behaviours = iter((b"\0", bytes(1 << 20), b""))
+
+    async def misbehave(connection: WebSocketConnection) -> None:
+        flood = next(behaviours)
+        if not flood:
+            await echo(connection)
+        await read_start(connection)
+        while True:
+            await connection.send_message(flood)
+
+    async with (
+        websocket_server(misbehave) as url,
+        bridged(url) as bridge,
+        bridge.phone.call(bridge.address) as small,
+        bridge.phone.call(bridge.address) as large,
+    ):
+        for call in (small, large):
+            await call.answered(timeout=10)
+        async with bridge.phone.call(bridge.address) as call:
+            await call.answered(timeout=10)
+            with call.open_audio() as port:
+                await hear_tone(port, 1000, say=sine(1000, 8000, 1))
+        assert (small.state, large.state) == ("answered", "answered")
