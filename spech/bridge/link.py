@@ -132,11 +132,9 @@ class Link:
         with self._frames.polled(on_pcm, on_text):
             yield
 
-    @contextmanager
-    def unpolled(self, on_message: Callable[[Message], object]) -> Iterator[None]:
-        """For the time of a block, :meth:`run` hands on what the bot sends, without a tick."""
+    def hand_to(self, on_message: Callable[[Message], object]) -> None:
+        """Have :meth:`run` hand on what the bot sends, as long as nothing is :meth:`reading`."""
         self._on_pcm = self._on_text = on_message
-        yield
 
     async def run(self) -> None:
         """Write what waits, see whether the bot is still there, and wait until it closes.

@@ -62,12 +62,12 @@ class Ringing:
             LinkFailed: the WebSocket broke.
         """
         self._link.send(self._dialect.tell(Started(self._info)))
-        with self._link.unpolled(self._receive):
-            async with open_scope() as nursery:
-                self._scope = nursery.cancel_scope
-                nursery.start_soon(self._follow_caller)
-                await self._link.run()
-                self._decide(Rejected(603))  # The bot has closed the WebSocket.
+        self._link.hand_to(self._receive)
+        async with open_scope() as nursery:
+            self._scope = nursery.cancel_scope
+            nursery.start_soon(self._follow_caller)
+            await self._link.run()
+            self._decide(Rejected(603))  # The bot has closed the WebSocket.
         decision = self._decision
         assert decision is not None
         if isinstance(decision, Rejected):
