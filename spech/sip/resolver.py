@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
@@ -14,9 +14,6 @@ from spech.addresses import Address, numeric
 from spech.errors import ServerUnreachable
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import DEFAULT_PORTS, Target
-
-if TYPE_CHECKING:
-    from spech.sip.name_servers import NameServers
 
 #: NAPTR services (RFC 3263 4.1, RFC 7118 8.4) and SRV names (RFC 3263 4.2) of the transports.
 _SERVICES: Final = {
@@ -69,11 +66,13 @@ class Resolver:
         name_servers: Sequence[Address] | None = None,
         hosts: Path = Path("/etc/hosts"),
     ) -> None:
+        # Loads dnspython: when a phone opens, not with the library and not while calls are up.
+        from spech.sip.name_servers import NameServers
+
         self._rng = rng
         self._hosts = hosts
         self._known: dict[tuple[str, str], tuple[float, _Records]] = {}
-        self._addresses_to_ask = name_servers
-        self._name_servers: NameServers | None = None
+        self._name_servers = NameServers(name_servers)
 
     async def resolve(self, uri: Uri, transport: str | None = None) -> list[Target]:
         """Where to send requests to ``uri``, best first. Cancelling abandons the look-up.
@@ -219,8 +218,6 @@ class Resolver:
         until, records = self._known.get(key, (0.0, ()))
         if now < until:
             return records
-        if self._name_servers is None:
-            self._name_servers = await trio.to_thread.run_sync(self._load)
         answer = await self._name_servers.ask(name, kind, patience)
         if answer is None:
             return None  # Nothing was learned, so nothing is remembered.
@@ -231,12 +228,6 @@ class Resolver:
             del self._known[next(iter(self._known))]
         self._known[key] = (now + keep, records)
         return records
-
-    def _load(self) -> NameServers:
-        """Load dnspython: in a thread, because calls may be up, and only where a name needs it."""
-        from spech.sip.name_servers import NameServers
-
-        return NameServers(self._addresses_to_ask)
 
 
 def _service(pointer: Any) -> str:
