@@ -48,7 +48,7 @@ MEMBERS = {
     spech.MessageCount: "kind new new_urgent old old_urgent",
     spech.Phone: """
         account active_calls address call capture_registration codecs incoming_calls mailbox
-        mailbox_changed messages registered registration registration_changed secure_address
+        mailbox_changed messages ping registered registration registration_changed secure_address
         send_message serve subscribe
     """,
     spech.Playback: """

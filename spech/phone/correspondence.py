@@ -133,6 +133,24 @@ class Correspondence:
             raise LocalProtocolError(
                 f"the text has {len(body)} bytes; at most {LONGEST_TEXT} are allowed"
             )
+        headers = [("Content-Type", "text/plain;charset=utf-8")]
+        status, reason = await self.request(identity, "MESSAGE", uri, flows, headers, body)
+        if status >= 300:
+            raise RequestFailed(status, reason)
+
+    async def request(
+        self,
+        identity: Identity,
+        method: str,
+        uri: Uri,
+        flows: Sequence[Flow],
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> tuple[int, str]:
+        """Send a request outside any dialog, and return the status and reason of its answer.
+
+        They are those of 408 if there is none.
+        """
         ended = trio.Event()
         outcome: list[tuple[int, str]] = []
 
@@ -143,19 +161,10 @@ class Correspondence:
 
         with self._endpoint.command() as (agent, now):
             agent.services.request(
-                identity,
-                "MESSAGE",
-                uri,
-                flows,
-                now,
-                headers=[("Content-Type", "text/plain;charset=utf-8")],
-                body=body,
-                done=done,
+                identity, method, uri, flows, now, headers=headers, body=body, done=done
             )
         await ended.wait()
-        status, reason = outcome[0]
-        if status >= 300:
-            raise RequestFailed(status, reason)
+        return outcome[0]
 
     def messages(self) -> AsyncIterator[Message]:
         """See :meth:`Phone.messages`."""

@@ -18,13 +18,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Never
 
 import trio
 
 from spech.addresses import Address
-from spech.errors import CallEnded, LocalProtocolError, SpechError
+from spech.errors import CallEnded, LocalProtocolError, RequestFailed, SpechError
 from spech.phone.account import Account
 from spech.phone.arguments import check_phone, check_subscription
 from spech.phone.binding import AccountBinding, RegistrationStatus
@@ -147,6 +148,26 @@ class Phone:
         if self._binding is None:
             raise LocalProtocolError("this phone does not register")
         await self._binding.made(timeout)
+
+    async def ping(self) -> int:
+        """Send OPTIONS to the account's server, and return the status of its answer (RFC 3261 11).
+
+        Any answer shows that the server is alive; a refusal does, too.
+
+        Raises:
+            RequestFailed: (408) there was no response within 32 s.
+            ServerUnreachable: the host is unknown.
+            LocalProtocolError: this phone has no account.
+        """
+        if self._account is None:
+            raise LocalProtocolError("this phone has no account")
+        server = replace(self._account.uri, user=None)
+        flows = await self._flows_to(server)
+        identity = self._dialling.caller(None, flows[0].local)
+        status, reason = await self._correspondence.request(identity, "OPTIONS", server, flows)
+        if status == 408:
+            raise RequestFailed(status, reason)
+        return status
 
     def capture_registration(self) -> bytes:
         """The messages of the registration as a packet capture (pcap), credentials masked.
