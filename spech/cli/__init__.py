@@ -8,9 +8,11 @@ from spech.cli.bridge import bridge
 from spech.cli.call import call
 from spech.cli.codecs import codecs
 from spech.cli.demo import demo
+from spech.cli.doctor import doctor
 from spech.cli.serve import serve
 from spech.cli.tones import tones
 from spech.cli.trace import trace
+from spech.cli.vault import vault
 
 __all__ = ["main"]
 
@@ -24,5 +26,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, call, bridge, codecs, tones, trace):
+for _command in (demo, serve, call, bridge, doctor, vault, codecs, tones, trace):
     main.add_command(_command)

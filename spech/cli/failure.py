@@ -44,3 +44,14 @@ def web_extra() -> Iterator[None]:
         raise click.ClickException(
             "The web phone needs packages that are not installed; run: pip install 'spech[web]'"
         ) from error
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn errors of Spech and of the system into one-line messages."""
+    try:
+        yield
+    except SpechError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error

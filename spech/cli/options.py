@@ -164,6 +164,15 @@ def read_recording(ctx: click.Context, param: click.Parameter, value: Path | Non
     return value
 
 
+def data_option(command: _Decorated) -> _Decorated:
+    """``--data FOLDER``"""
+    return click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of the vault with the SIP accounts  [default: $XDG_DATA_HOME/spech]",
+    )(command)
+
+
 def ice_option(command: _Decorated) -> _Decorated:
     """``--ice``"""
     return click.option(

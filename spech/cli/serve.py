@@ -22,6 +22,7 @@ from spech.cli.options import (
     WEB_PASSWORD_VARIABLE,
     allow_option,
     data_folder,
+    data_option,
     stun_option,
     verbose_option,
     web_options,
@@ -36,11 +37,7 @@ _STRANGERS: Final = 2
 
 @click.command(short_help="Serve the phone as a web page.")
 @web_options
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the vault with the SIP accounts  [default: $XDG_DATA_HOME/spech]",
-)
+@data_option
 @click.option(
     "--sip-host",
     default="0.0.0.0",

@@ -18,6 +18,7 @@ from werkzeug.security import safe_join
 
 import spech
 from spech.audio.progress import TABLE
+from spech.web.admin import AdminServer, open_admin_socket
 from spech.web.appearance import Appearance
 from spech.web.audio import AudioServer, Tickets
 from spech.web.auth import Gate, same_origin
@@ -121,7 +122,7 @@ async def serve(
     connections = Connections(proxies)
     tickets = Tickets()
     journals = data_folder / "journals"
-    with data_lock(data_folder):
+    with data_lock(data_folder), open_admin_socket(data_folder) as admin:
         journals.mkdir(mode=0o700, exist_ok=True)
         async with await bind(host, port) as web, await bind(host, audio_port) as audio:
             web_port = web.socket.getsockname()[1]
@@ -138,6 +139,7 @@ async def serve(
             ):
                 app = create_app(switchboard, tickets, gate, proxies)
                 nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
+                nursery.start_soon(AdminServer(switchboard).serve, admin)
                 audio_server = AudioServer(switchboard, tickets, gate, connections)
                 nursery.start_soon(audio_server.serve, audio)
                 shown = f"[{host}]" if ":" in host else host

@@ -1,11 +1,11 @@
-"""One server at a time works on a data folder."""
+"""One process at a time works on a data folder: a server, or a command for a moment."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from spech.errors import SpechError
@@ -26,16 +26,25 @@ def data_lock(folder: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        leave_to_owner(descriptor, folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
             raise SpechError(
                 f"Another Spech server (process {holder}) is using {folder}. Stop it first, or "
-                "start this one with another folder (--data)."
+                "choose another folder with --data."
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def leave_to_owner(descriptor: int, folder: Path) -> None:
+    """Give a file in ``folder`` to the owner of the folder, if root runs a command there."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        with suppress(PermissionError):  # A root without that capability.
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)

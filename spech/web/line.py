@@ -80,6 +80,8 @@ class Line:
         self._calls = calls
         self._notify = notify
         self._outgoing: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
+        #: The phone, None while it is not open.
+        self.phone: Phone | None = None
         self._scope = trio.CancelScope()
         #: Set when the phone is closed for good: its calls are over and it is not registered.
         self.closed = trio.Event()
@@ -178,12 +180,12 @@ class Line:
             ):
                 nursery.start_soon(self._watch_registration, phone)
                 nursery.start_soon(self._take_incoming, phone, nursery)
-                self._outgoing = send
+                self._outgoing, self.phone = send, phone
                 try:
                     async for appearance, place in receive:
                         nursery.start_soon(self._run_outgoing, appearance, place(phone))
                 finally:
-                    self._outgoing = None
+                    self._outgoing = self.phone = None
                     # Also those that were still waiting to be placed.
                     for appearance in self.calls:
                         if appearance.call is None:

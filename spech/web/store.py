@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from spech.errors import VaultError
 from spech.sip.description.media_security import Policy
+from spech.web.data_lock import data_lock
 from spech.web.vault import Vault
 
 #: What a page may choose to carry SIP over.
@@ -130,3 +132,17 @@ class Store:
         """
         self.load()
         self.vault.write(msgspec.json.encode(settings))
+
+
+def load_accounts(folder: Path) -> tuple[StoredAccount, ...]:
+    """The accounts in a data folder that no server uses.
+
+    Raises:
+        VaultError: there is no vault, or it cannot be opened.
+        SpechError: a server uses the folder.
+    """
+    vault = Vault(folder)
+    vault.require()  # Or the lock would create a folder that was mistyped.
+    with data_lock(folder):
+        settings = Store(vault).load()
+    return settings.accounts if settings else ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,108 @@ def test_any_other_length_is_detected(
     copy.key_path.write_bytes(sealed_once.key_path.read_bytes())
     copy.path.write_bytes(sealed)
     refused_and_left_alone(copy, r"devices\.vault is (damaged|not a vault)")
+
+
+def test_a_new_key_opens_the_vault_and_the_old_one_does_not(vault: Vault) -> None:
+    vault.write(CONTENT)
+    old = vault.key_path.read_bytes()
+    vault.change_key()
+    assert vault.key_path.read_bytes() != old
+    assert vault.read() == CONTENT
+    assert {path.name for path in vault.folder.iterdir()} == {"devices.vault", "vault.key"}
+    assert mode(vault.key_path) == mode(vault.path) == 0o600
+    vault.key_path.write_bytes(old)
+    with pytest.raises(VaultError, match="another key"):
+        vault.read()
+
+
+@pytest.mark.parametrize("name", ["vault.key.new", "devices.vault", "vault.key"])
+def test_a_change_of_the_key_that_is_interrupted_loses_nothing(
+    vault: Vault, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends before the file ``name`` is put in place."""
+    vault.write(CONTENT)
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            vault.change_key()
+    assert Vault(vault.folder).read() == CONTENT
+    vault.change_key()
+    assert vault.read() == CONTENT
+    assert {path.name for path in vault.folder.iterdir()} == {"devices.vault", "vault.key"}
+
+
+def test_the_key_of_the_environment_is_replaced_by_one_in_the_folder(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "ab" * 32)
+    vault.write(CONTENT)
+    vault.change_key()
+    monkeypatch.delenv(KEY_VARIABLE)
+    assert vault.read() == CONTENT
+
+
+def test_a_backup_is_restored_with_its_key(vault: Vault, tmp_path: Path) -> None:
+    vault.write(CONTENT)
+    backup = vault.backup()
+    vault.change_key()
+    vault.write(b"later")
+    other = Vault(tmp_path / "other")
+    for each in (vault, other):
+        each.restore(backup)
+        assert each.read() == CONTENT
+        assert mode(each.key_path) == mode(each.path) == 0o600
+    with tarfile.open(fileobj=io.BytesIO(backup)) as tar:
+        assert sorted(tar.getnames()) == ["devices.vault", "vault.key"]
+
+
+def test_without_a_vault_there_is_nothing_to_change_or_to_back_up(vault: Vault) -> None:
+    for act in (vault.change_key, vault.backup):
+        with pytest.raises(VaultError, match="There is no vault"):
+            act()
+    assert not vault.folder.exists()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return content.getvalue()
+
+
+def test_what_is_no_backup_changes_nothing(vault: Vault, sealed_once: Vault) -> None:
+    vault.write(CONTENT)
+    sealed = sealed_once.path.read_bytes()
+    key = sealed_once.key_path.read_bytes()
+    for content in (
+        b"",
+        b"junk" * 1000,
+        archive({}),
+        archive({"devices.vault": sealed}),
+        archive({"devices.vault": sealed, "vault.key": b"ab" * 32}),
+        archive({"devices.vault": sealed, "vault.key": b"no key"}),
+        archive({"devices.vault": b"foreign", "vault.key": key}),
+        archive({"devices.vault": sealed, "vault.key": key})[:700],
+    ):
+        with pytest.raises(VaultError):
+            vault.restore(content)
+    assert vault.read() == CONTENT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for other users")
+def test_files_that_root_writes_belong_to_the_owner_of_the_folder(vault: Vault) -> None:
+    vault.write(CONTENT)
+    os.chown(vault.folder, 65534, 65534)
+    vault.change_key()
+    for path in (vault.path, vault.key_path):
+        assert path.stat().st_uid == 65534

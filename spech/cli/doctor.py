@@ -1,0 +1,102 @@
+"""``spech doctor``: proves an account's settings step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from spech import Account
+from spech.cli.failure import reported, web_extra
+from spech.cli.options import account_option, data_folder, data_option, verbose_option
+from spech.phone.checkup import Step, open_checkup
+from spech.phone.running import run
+
+
+@click.command(short_help="Check the settings of accounts step by step.")
+@account_option
+@data_option
+@click.option(
+    "--echo", metavar="NUMBER", help="Also call this echo test and check that a tone comes back."
+)
+@verbose_option
+@click.pass_context
+def doctor(
+    ctx: click.Context, account: Account | None, data: Path | None, echo: str | None
+) -> None:
+    """Check an account, or without --account all that are saved in the data folder.
+
+    While `spech serve` uses the folder, it checks them itself, with its own registrations.
+
+    Each step is printed as soon as it is decided: the server's name, the connection, the
+    certificate (over TLS), the registration, OPTIONS, and the echo. The first failure ends the
+    check of an account, with what to change.
+
+    Exit status: 0 all steps passed, 1 one failed, 2 wrong usage.
+    """
+    if account is not None and data is not None:
+        raise click.UsageError("--account and --data exclude each other")
+    report = _Report()
+    with reported():
+        if account is not None:
+            _check([(account, ("PCMU", "PCMA"))], echo, report)
+        else:
+            _check_saved(data or data_folder(), echo, report)
+    ctx.exit(0 if report.passed else 1)
+
+
+class _Report:
+    """Prints steps. ``passed`` says whether all passed so far."""
+
+    def __init__(self) -> None:
+        self.passed = True
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def begin(self, address: str) -> None:
+        self._console.print(address, markup=False)
+
+    def add(self, step: Step) -> None:
+        self.passed = self.passed and step.passed
+        mark = "[green]ok    [/]" if step.passed else "[red]failed[/]"
+        self._console.print(f"  {step.name:<13}{mark}  ", end="")
+        self._console.print(step.text, markup=False)
+        if step.advice:
+            self._console.print(" " * 23 + step.advice, markup=False)
+
+
+def _check(
+    accounts: Sequence[tuple[Account, tuple[str, ...]]], echo: str | None, report: _Report
+) -> None:
+    """Check accounts, each with its codecs, with phones of our own."""
+
+    async def main() -> bool:
+        for account, codecs in accounts:
+            report.begin(str(account.uri))
+            async with open_checkup(account, echo=echo, codecs=codecs) as steps:
+                async for step in steps:
+                    report.add(step)
+        return True
+
+    if run(main) is None:
+        raise click.Abort
+
+
+def _check_saved(folder: Path, echo: str | None, report: _Report) -> None:
+    with web_extra():
+        from spech.web.admin import CheckAccount, Checked, ListAccounts, Listed, ask_server
+        from spech.web.store import load_accounts
+        from spech.web.trial import library_account
+
+    listed = ask_server(folder, ListAccounts())
+    if listed is None:
+        accounts = [(library_account(each), each.codecs) for each in load_accounts(folder)]
+        _check(accounts, echo, report)
+        return
+    for account in listed:
+        assert isinstance(account, Listed)
+        report.begin(account.address)
+        for checked in ask_server(folder, CheckAccount(account.id, echo)) or ():
+            assert isinstance(checked, Checked)
+            report.add(checked.step)

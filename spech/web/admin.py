@@ -1,0 +1,266 @@
+"""The admin socket: how commands of this machine talk to the server that uses a data folder.
+
+It is the Unix socket ``admin.sock`` in the folder, for the server's user (and root) only. A client
+sends one request as a line of JSON and reads the replies, a line of JSON each, the last of which is
+`Served` or `NotServed`. A client that closes its end gives up: what it has asked for is cancelled.
+No reply holds a password.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from spech.errors import SpechError
+from spech.phone.checkup import Step, open_checkup
+from spech.scopes import open_scope
+from spech.web.line import Line
+from spech.web.messages import RegistrationPhase
+from spech.web.switchboard import Switchboard
+from spech.web.trial import library_account
+
+_log: Final = logging.getLogger(__name__)
+
+NAME: Final = "admin.sock"
+#: Bytes of a request, seconds until it is complete, and requests that are served at once.
+MAX_REQUEST: Final = 4096
+REQUEST_SECONDS: Final = 5.0
+MAX_REQUESTS: Final = 8
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """A line of JSON."""
+
+
+class ListAccounts(_Message, frozen=True, tag="list_accounts"):
+    """Requests a `Listed` for each account."""
+
+
+class CheckAccount(_Message, frozen=True, tag="check_account"):
+    """Requests a `Checked` for each step of a check-up of the account with this id.
+
+    ``echo`` is the number to call in the last step, None for no call.
+    """
+
+    account: str
+    echo: str | None = None
+
+
+class Listed(_Message, frozen=True, tag="account"):
+    """An account with the state of its registration; ``id`` is for `CheckAccount`."""
+
+    id: str
+    address: str
+    transport: str
+    state: RegistrationPhase
+    reason: str
+
+
+class Checked(_Message, frozen=True, tag="step"):
+    """A step of a check-up."""
+
+    step: Step
+
+
+class NotServed(_Message, frozen=True, tag="failed"):
+    """The request could not be served, for this reason."""
+
+    text: str
+
+
+class Served(_Message, frozen=True, tag="done"):
+    """All replies have been sent."""
+
+
+AdminRequest = ListAccounts | CheckAccount
+AdminReply = Listed | Checked | NotServed | Served
+
+
+# ---------------------------------------------------------------------- the server's end
+
+
+@contextmanager
+def open_admin_socket(folder: Path) -> Iterator[trio.SocketListener]:
+    """Listen in a data folder while the block runs. Only the holder of its lock may do so.
+
+    The socket of a server that was killed is replaced.
+
+    Raises:
+        OSError: the folder can hold no socket.
+    """
+    path = folder / NAME
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        with _short_path(folder) as short:
+            bound.bind(short)
+        try:
+            # Nobody can connect before listen().
+            path.chmod(0o600)
+            bound.listen(MAX_REQUESTS)
+            bound.setblocking(False)
+            with trio.socket.from_stdlib_socket(bound) as listening:
+                yield trio.SocketListener(listening)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+class AdminServer:
+    """Serves the requests of commands from what ``switchboard`` knows."""
+
+    def __init__(self, switchboard: Switchboard) -> None:
+        self._switchboard = switchboard
+        self._open = 0
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        """Serve clients until cancelled. An error in a request ends its connection only."""
+        await trio.serve_listeners(self._serve_client, [listener])
+
+    async def _serve_client(self, stream: trio.SocketStream) -> None:
+        if self._open == MAX_REQUESTS:
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            await self._converse(stream)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # The client has gone.
+        except* Exception as group:
+            _log.error("a request at the admin socket failed", exc_info=group)
+        finally:
+            self._open -= 1
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            line = b""
+            with trio.move_on_after(REQUEST_SECONDS):
+                line = await _read_line(stream)
+            try:
+                request = msgspec.json.decode(line, type=AdminRequest)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                await _reply(stream, NotServed("The request is not understood."))
+                return
+            async with open_scope() as nursery:
+                nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
+                try:
+                    await self._answer(request, stream)
+                except SpechError as error:
+                    await _reply(stream, NotServed(str(error)))
+                nursery.cancel_scope.cancel()
+
+    async def _answer(self, request: AdminRequest, stream: trio.SocketStream) -> None:
+        match request:
+            case ListAccounts():
+                for line in tuple(self._switchboard.lines):
+                    await _reply(stream, _listed(line))
+            case CheckAccount(account, echo):
+                await self._check(account, echo, stream)
+        await _reply(stream, Served())
+
+    async def _check(self, id: str, echo: str | None, stream: trio.SocketStream) -> None:
+        line = self._switchboard.lines.choose(id)
+        if line.phone is None:
+            text = f"The phone is not open. {line.state.registration.reason}".strip()
+            advice = "Try again in a moment, or look at the server's log."
+            await _reply(stream, Checked(Step("registration", False, text, advice)))
+            return
+        account = library_account(line.account)
+        async with open_checkup(account, echo=echo, phone=line.phone) as steps:
+            async for step in steps:
+                await _reply(stream, Checked(step))
+
+
+def _listed(line: Line) -> Listed:
+    account, registration = line.account, line.state.registration
+    return Listed(
+        account.id, account.address, account.transport, registration.state, registration.reason
+    )
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    """The first line, or what has come of it when the client stops sending; b"" if too long."""
+    line = b""
+    while b"\n" not in line and len(line) <= MAX_REQUEST:
+        piece = await stream.receive_some(MAX_REQUEST)
+        if not piece:
+            break
+        line += piece
+    return line.partition(b"\n")[0] if len(line) <= MAX_REQUEST else b""
+
+
+async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    """Cancel the work when the client has gone."""
+    while await stream.receive_some(MAX_REQUEST):
+        pass
+    scope.cancel()
+
+
+async def _reply(stream: trio.SocketStream, reply: AdminReply) -> None:
+    await stream.send_all(msgspec.json.encode(reply) + b"\n")
+
+
+# ---------------------------------------------------------------------- the command's end
+
+
+def ask_server(folder: Path, request: AdminRequest) -> Iterator[Listed | Checked] | None:
+    """Ask the server that uses ``folder``; None if there is none. Blocks.
+
+    Returns:
+        The replies as they arrive.
+
+    Raises:
+        SpechError: this user may not ask the server; while iterating: the request failed, or the
+            server has ended.
+    """
+    if not folder.is_dir():
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _short_path(folder) as short:
+            connection.connect(short)
+    except OSError as error:
+        connection.close()
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+            return None
+        raise SpechError(
+            f"The Spech server that uses {folder} cannot be asked: {error.strerror}. "
+            "Run the command as the server's user."
+        ) from error
+    return _replies(connection, request)
+
+
+def _replies(connection: socket.socket, request: AdminRequest) -> Iterator[Listed | Checked]:
+    with connection, connection.makefile("rb") as lines:
+        try:
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            for line in lines:
+                match msgspec.json.decode(line, type=AdminReply):
+                    case Served():
+                        return
+                    case NotServed(text):
+                        raise SpechError(text)
+                    case reply:
+                        yield reply
+        except (OSError, msgspec.DecodeError) as error:
+            raise SpechError(f"The Spech server cannot be asked: {error}.") from error
+    raise SpechError("The Spech server has ended the connection.")
+
+
+@contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """The path of the socket in ``folder`` as ``bind`` and ``connect`` take it.
+
+    They take 107 bytes at most, so the path leads through a descriptor of the folder.
+    """
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{NAME}"
+    finally:
+        os.close(descriptor)
