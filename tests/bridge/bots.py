@@ -89,6 +89,11 @@ def trusting(path: Path) -> ssl.SSLContext:
     return context
 
 
+async def crash(connection: WebSocketConnection) -> None:
+    """End the connection without a Close, as the crash of a program does."""
+    await connection._close_stream()
+
+
 async def echo(connection: WebSocketConnection) -> None:
     await connection.get_message()
     while True:

@@ -20,7 +20,7 @@ from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
-from .bots import PORTS, bridged, certificate, echo, trusting, websocket_server
+from .bots import PORTS, bridged, certificate, crash, echo, trusting, websocket_server
 
 
 async def test_sound_is_carried_in_both_directions() -> None:
@@ -121,7 +121,7 @@ async def test_the_call_ends_when_the_websocket_closes(politely: bool) -> None:
         for _ in range(5):
             await connection.get_message()
         if not politely:
-            await connection._close_stream()  # as in a crash of the program
+            await crash(connection)
 
     async with (
         websocket_server(leave) as url,

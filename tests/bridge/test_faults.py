@@ -24,7 +24,7 @@ from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine, write_wav
 from spech.testing.talk import hear_tone, talk
 
-from .bots import bridged, certificate, echo, trusting, websocket_server
+from .bots import bridged, certificate, crash, echo, trusting, websocket_server
 
 Program = Callable[[trio.abc.Stream, WSConnection], Awaitable[None]]
 SILENCE = np.zeros(8000, np.int16)
@@ -253,7 +253,7 @@ async def test_nonsense_is_warned_about_once(caplog: pytest.LogCaptureFixture) -
 async def test_another_bot_takes_over_from_one_that_dies() -> None:
     async def die(connection: WebSocketConnection) -> None:
         await read_start(connection)
-        await connection._close_stream()  # as in a crash of the program
+        await crash(connection)
 
     async with (
         websocket_server(die) as url,
