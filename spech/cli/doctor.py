@@ -31,8 +31,8 @@ def doctor(
     While `spech serve` uses the folder, it checks them itself, with its own registrations.
 
     Each step is printed as soon as it is decided: the server's name, the connection, the
-    certificate (over TLS), the registration, OPTIONS, and the echo. The first failure ends the
-    check of an account, with what to change.
+    certificate (over TLS), the registration, OPTIONS, and the echo. A failed step says what to
+    change, and ends the check of an account.
 
     Exit status: 0 all steps passed, 1 one failed, 2 wrong usage.
     """

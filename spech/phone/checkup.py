@@ -13,7 +13,8 @@ The steps are, in this order:
 - "options": the server answers OPTIONS (RFC 3261 11);
 - "echo": where a number is given, a call to it returns a tone.
 
-The first step that fails is the last one, because the others depend on it.
+The first step that fails is the last one, because the others depend on it. Only the echo does not
+depend on OPTIONS.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -127,21 +128,16 @@ async def _run(
     resolver: Resolver,
     send: trio.MemorySendChannel[Step],
 ) -> None:
-    with send:
+    with send, suppress(trio.BrokenResourceError):  # Nobody wants to know any more.
         try:
-            try:
-                carrier = await _reach(account, resolver, send)
-                own = open_phone(
-                    replace(account, register=True), codecs=codecs, drain=1.0, resolver=resolver
-                )
-                async with own if phone is None else nullcontext(phone) as opened:
-                    await _use(opened, carrier, echo, send)
-            except* _StepFailed as group:
-                (failed,) = group.exceptions
-                assert isinstance(failed, _StepFailed)
-                await send.send(failed.step)
-        except* trio.BrokenResourceError:
-            pass  # Nobody wants to know any more.
+            carrier = await _reach(account, resolver, send)
+            own = open_phone(
+                replace(account, register=True), codecs=codecs, drain=1.0, resolver=resolver
+            )
+            async with own if phone is None else nullcontext(phone) as opened:
+                await _use(opened, carrier, echo, send)
+        except _StepFailed as failed:
+            await send.send(failed.step)
 
 
 # ---------------------------------------------------------------------- the way to the server
@@ -299,12 +295,13 @@ async def _ask_options(phone: Phone) -> Step:
     try:
         with trio.fail_after(_PATIENCE):
             status = await phone.ping()
-    except (RequestFailed, ServerUnreachable, trio.TooSlowError) as error:
-        raise _StepFailed(
+    except (RequestFailed, ServerUnreachable, trio.TooSlowError):
+        return Step(
             "options",
+            False,
             "The server does not answer OPTIONS.",
             "Calls may work, but a server that dies is noticed late. Ask the provider.",
-        ) from error
+        )
     return Step("options", True, f"answered with {status}")
 
 
