@@ -47,7 +47,7 @@ from spech.sip.message.display import displayable
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow, Target
 from spech.sip.transport.stream import connect
-from spech.sip.transport.tls import TlsConnector
+from spech.sip.transport.tls import TlsConnector, TlsSettings
 
 #: Seconds for the registration and for the answer to OPTIONS.
 _PATIENCE: Final = 10.0
@@ -188,7 +188,8 @@ async def _check_certificate(account: Account, target: Target) -> Step:
         async with TlsConnector(account.tls).open_stream(_flow_to(target)) as stream:
             encoded: bytes = stream.getpeercert(binary_form=True)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError, SpechError) as error:
-        raise _StepFailed("certificate", _fault(error), _tls_advice(error, target.host)) from error
+        advice = _tls_advice(error, target.host, account.tls)
+        raise _StepFailed("certificate", _fault(error), advice) from error
     return Step("certificate", True, _describe(encoded))
 
 
@@ -207,13 +208,17 @@ def _fault(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or "has closed the connection"
 
 
-def _tls_advice(error: BaseException, host: str) -> str:
+def _tls_advice(error: BaseException, host: str, tls: TlsSettings) -> str:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return (
             f"The server needs a certificate for {host} from an authority that this machine "
             "trusts. Use the server's name as its certificate has it, or add its authority to "
             "this machine."
         )
+    if isinstance(error, LocalProtocolError):
+        return "Check the files of the account's TLS settings."
+    if tls.fingerprint is not None:
+        return "Check the fingerprint and the port; the server may have a new certificate."
     return "Check that the port is the server's port for TLS, usually 5061."
 
 

@@ -94,13 +94,19 @@ def open_admin_socket(folder: Path) -> Iterator[trio.SocketListener]:
     The socket of a server that was killed is replaced.
 
     Raises:
-        OSError: the folder can hold no socket.
+        SpechError: the folder can hold no socket.
     """
     path = folder / NAME
-    path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
-        with _short_path(folder) as short:
-            bound.bind(short)
+        try:
+            path.unlink(missing_ok=True)
+            with _short_path(folder) as short:
+                bound.bind(short)
+        except OSError as error:
+            raise SpechError(
+                f"The data folder {folder} cannot hold a Unix socket: {error.strerror}. "
+                "Choose a folder on another file system with --data."
+            ) from error
         try:
             # Nobody can connect before listen().
             path.chmod(0o600)

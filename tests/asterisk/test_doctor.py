@@ -65,12 +65,22 @@ async def test_all_steps_pass(account: Account, pbx: Asterisk, transport: Any, a
     assert "sip:alice@" not in pbx.command("pjsip show aor alice")
 
 
-async def test_a_certificate_that_is_not_trusted(pbx: Asterisk) -> None:
+@pytest.mark.parametrize(
+    ("tls", "text", "advice"),
+    [
+        (TlsSettings(), "not trusted: self-signed certificate", "authority"),
+        (TlsSettings(fingerprint="ab" * 32), "is not the pinned one", "new certificate"),
+        (TlsSettings(ca_file="/nonexistent"), "TLS files cannot be used", "TLS settings"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted(
+    pbx: Asterisk, tls: TlsSettings, text: str, advice: str
+) -> None:
     address = f"sip:alice@{pbx.host}:{pbx.port + 1}"
-    steps = await check(Account(address, password=PASSWORD, transport="tls"))
+    steps = await check(Account(address, password=PASSWORD, transport="tls", tls=tls))
     assert named(steps) == ["name", "connection", "certificate"]
-    assert "not trusted: self-signed certificate" in steps[-1].text
-    assert "authority" in steps[-1].advice
+    assert text in steps[-1].text
+    assert advice in steps[-1].advice
 
 
 async def test_a_port_that_does_not_speak_tls(pbx: Asterisk) -> None:

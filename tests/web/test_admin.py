@@ -231,3 +231,11 @@ async def test_the_path_of_the_folder_may_be_long(tmp_path: Path) -> None:
         await stream.aclose()
         with pytest.raises(SpechError, match=r"ended the connection|cannot be asked"):
             await trio.to_thread.run_sync(lambda: list(replies))
+
+
+def test_a_folder_that_holds_no_sockets_is_reported() -> None:
+    with (
+        pytest.raises(SpechError, match=r"/proc cannot hold a Unix socket: .*--data"),
+        open_admin_socket(Path("/proc")),
+    ):
+        pass
