@@ -18,6 +18,7 @@ from spech import (
     open_phone,
 )
 from spech.exchange import Exchange, open_exchange
+from spech.phone.checkup import open_checkup
 from spech.testing.audio import assert_tone, sine, sounding
 from spech.testing.talk import listen, talk
 
@@ -54,6 +55,25 @@ async def test_echo_returns_received_sound() -> None:
             with call.open_audio() as port:
                 heard = await talk(port, sine(1000, 8000, 1), 1.5)
     assert_tone(heard[4800:], 8000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "last", "passed"),
+    [
+        ("alice", "wonderland", "echo", True),
+        ("alice", "looking-glass", "registration", False),
+        ("carol", "wonderland", "registration", False),
+    ],
+)
+async def test_a_check_up_proves_an_account(
+    user: str, password: str, last: str, passed: bool
+) -> None:
+    async with exchange_is_open() as exchange:
+        account = Account(f"sip:{user}@127.0.0.1:{exchange.address[1]}", password=password)
+        async with open_checkup(account, echo="600") as steps:
+            found = [step async for step in steps]
+    assert all(step.passed for step in found[:-1])
+    assert (found[-1].name, found[-1].passed) == (last, passed)
 
 
 async def test_the_tone_extension_sounds_without_a_gap() -> None:
