@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from spech import Account
+from spech import Account, SpechError
 from spech.cli.failure import reported, web_extra
 from spech.cli.options import account_option, data_folder, data_option, verbose_option
 from spech.phone.checkup import Step, open_checkup
@@ -89,11 +89,13 @@ def _check_saved(folder: Path, echo: str | None, report: _Report) -> None:
         from spech.web.store import load_accounts
         from spech.web.trial import library_account
 
-    listed = ask_server(folder, ListAccounts())
-    if listed is None:
-        accounts = [(library_account(each), each.codecs) for each in load_accounts(folder)]
-        _check(accounts, echo, report)
-        return
+    replies = ask_server(folder, ListAccounts())
+    saved = load_accounts(folder) if replies is None else ()
+    listed = list(replies or ())
+    if not saved and not listed:
+        raise SpechError(f"No account is saved in {folder}.")
+    if saved:
+        _check([(library_account(each), each.codecs) for each in saved], echo, report)
     for account in listed:
         assert isinstance(account, Listed)
         report.begin(account.address)

@@ -130,6 +130,13 @@ def test_an_unknown_host_is_diagnosed(folder: Path) -> None:
     assert PASSWORD not in result.output
 
 
+def test_an_empty_vault_has_nothing_to_check(folder: Path) -> None:
+    Store(Vault(folder)).save(Settings())
+    result = spech("doctor", "--data", folder)
+    assert result.exit_code == 1
+    assert "No account is saved" in result.output
+
+
 def test_an_account_or_a_folder_is_checked_but_not_both(folder: Path) -> None:
     result = spech("doctor", "--account", "sip:alice@pbx.invalid", "--data", folder)
     assert result.exit_code == 2

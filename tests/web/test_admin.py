@@ -146,6 +146,15 @@ async def test_the_commands_ask_the_server(
     await exchange.quiet()
 
 
+async def test_without_accounts_there_is_nothing_to_check(
+    installation: Installation, data_folder: Path
+) -> None:
+    arguments = ["doctor", "--data", str(data_folder)]
+    result = await trio.to_thread.run_sync(CliRunner().invoke, main, arguments)
+    assert result.exit_code == 1
+    assert "No account is saved" in result.output
+
+
 @pytest.mark.parametrize(
     "data",
     [
