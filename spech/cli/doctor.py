@@ -99,6 +99,9 @@ def _check_saved(folder: Path, echo: str | None, report: _Report) -> None:
     for account in listed:
         assert isinstance(account, Listed)
         report.begin(account.address)
-        for checked in ask_server(folder, CheckAccount(account.id, echo)) or ():
+        steps = ask_server(folder, CheckAccount(account.id, echo))
+        if steps is None:
+            raise SpechError("The Spech server has ended.")
+        for checked in steps:
             assert isinstance(checked, Checked)
             report.add(checked.step)
