@@ -16,11 +16,11 @@ from typing import Final
 
 import trio
 
-from spech.bridge.conversation import Conversation, Outcome
+from spech.bridge.conversation import Conversation, ConversationOutcome
 from spech.bridge.dialects import find
-from spech.bridge.dialects.base import CallInfo, Dialect, EarlyMedia, Ended
-from spech.bridge.link import Link, LinkFailed, open_link
-from spech.bridge.ringing import Decision, Rejected, Ringing
+from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
+from spech.bridge.link import BotLink, LinkFailed, open_link
+from spech.bridge.ringing import Decision, Rejected, RingingCall
 from spech.bridge.url import WebSocketUrl
 from spech.errors import CallFailed, MediaError, SpechError
 from spech.media.port import FRAMES_PER_SECOND
@@ -38,7 +38,7 @@ _MOST_TOLD: Final = 8000
 #: The rate of PCM, in Hz, where the bot has to know it before a codec is agreed on.
 _RATE: Final = 8000
 #: What is said where a call never had a bot.
-_UNREACHED: Final = Ended("error", 503, "no WebSocket")
+_UNREACHED: Final = ConversationEnded("error", 503, "no WebSocket")
 
 Fallback = WebSocketUrl | Path | str
 """What takes the place of a bot that fails: another one, a sound file, or a SIP URI."""
@@ -139,13 +139,13 @@ class Bridge:
                     decision = await self._ask(incoming, *reached)
                     if isinstance(decision, Rejected):
                         return _refuse(incoming, decision)
-                    early = isinstance(decision, EarlyMedia)
+                    early = isinstance(decision, StartEarlyMedia)
             except LinkFailed:
                 reached = None
                 if self._last_resort is None and not targets:
                     raise
             call = await stack.enter_async_context(incoming.answer(early_media=early))
-            outcome = Outcome(_UNREACHED, failed=True)
+            outcome = ConversationOutcome(_UNREACHED, failed=True)
             if reached is not None:
                 outcome = await self._converse(incoming, call, *reached)
             while outcome.failed and targets and call.state != "ended":
@@ -163,7 +163,7 @@ class Bridge:
             return said
 
     @asynccontextmanager
-    async def _reach(self, targets: deque[WebSocketUrl]) -> AsyncIterator[tuple[Link, Dialect]]:
+    async def _reach(self, targets: deque[WebSocketUrl]) -> AsyncIterator[tuple[BotLink, Dialect]]:
         """A WebSocket to the first of the targets that can be reached; those tried are removed.
 
         Raises:
@@ -183,14 +183,14 @@ class Bridge:
                 yield link, dialect
                 return
 
-    async def _ask(self, incoming: IncomingCall, link: Link, dialect: Dialect) -> Decision:
+    async def _ask(self, incoming: IncomingCall, link: BotLink, dialect: Dialect) -> Decision:
         """Let the bot decide about a call that rings.
 
         Raises:
             LinkFailed: the bot failed meanwhile.
         """
         info = self._info(incoming, None, dialect.rate or self._rate or _RATE)
-        return await Ringing(incoming, link, dialect, info).decide()
+        return await RingingCall(incoming, link, dialect, info).decide()
 
     def _info(self, incoming: IncomingCall, codec: str | None, rate: int) -> CallInfo:
         return CallInfo(
@@ -206,8 +206,8 @@ class Bridge:
         )
 
     async def _converse(
-        self, incoming: IncomingCall, call: Call, link: Link, dialect: Dialect
-    ) -> Outcome:
+        self, incoming: IncomingCall, call: Call, link: BotLink, dialect: Dialect
+    ) -> ConversationOutcome:
         rate = dialect.rate or self._rate or (_RATE if link.used else None)
         with call.open_audio(rate) as port:
             info = self._info(incoming, call.codec, port.rate)
@@ -249,7 +249,7 @@ def _told(incoming: IncomingCall) -> dict[str, str]:
     return told
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: ConversationOutcome) -> str:
     """How a conversation ended, for the line about a call."""
     match outcome.end.cause:
         case "hangup":

@@ -14,36 +14,36 @@ import trio
 
 from spech.audio.recorder import Recording
 from spech.bridge.dialects.base import (
-    Answer,
-    Answered,
+    AnswerCall,
+    BotCommand,
+    BotEvent,
+    BotMessage,
+    CallAnswered,
     CallInfo,
     Clear,
     Cleared,
-    Command,
+    CommandRefused,
+    ConversationEnded,
     Dialect,
     DigitPressed,
-    Ended,
-    Event,
-    HangUp,
-    Hold,
-    Mark,
+    EndCall,
+    HoldCall,
     MarkPassed,
-    Message,
     Pause,
     QueueLevel,
-    Record,
-    Refused,
     Reply,
     SendDigits,
+    SetMark,
     Started,
+    StartRecording,
     StopRecording,
-    Transfer,
+    TransferCall,
     Transferred,
 )
-from spech.bridge.link import Link, LinkFailed
+from spech.bridge.link import BotLink, LinkFailed
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, RemoteProtocolError, SpechError
 from spech.media.keypad import GAP_MS
-from spech.media.playback import Mark as Place
+from spech.media.playback import Mark
 from spech.media.port import AudioPort
 from spech.phone.call import Call
 from spech.scopes import open_scope
@@ -61,7 +61,7 @@ _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(wav|opus|ogg)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ConversationOutcome:
     """How a conversation ended.
 
     Attributes:
@@ -71,7 +71,7 @@ class Outcome:
         lost_ms: how much of the bot's sound was lost because too much waited.
     """
 
-    end: Ended
+    end: ConversationEnded
     failed: bool = False
     untaken: int = 0
     lost_ms: float = 0.0
@@ -93,7 +93,7 @@ class Conversation:
         self,
         call: Call,
         port: AudioPort,
-        link: Link,
+        link: BotLink,
         dialect: Dialect,
         info: CallInfo,
         *,
@@ -107,17 +107,17 @@ class Conversation:
         self._recordings = recordings
         self._recording: Recording | None = None
         self._playback = port.play()
-        self._marks: deque[tuple[str, Place]] = deque()
+        self._marks: deque[tuple[str, Mark]] = deque()
         self._marked = trio.Event()
-        self._transfers_in, self._transfers = trio.open_memory_channel[Transfer](1)
+        self._transfers_in, self._transfers = trio.open_memory_channel[TransferCall](1)
         self._transferring = False
         self._digits_end = 0.0
-        self._end: Ended | None = None
+        self._end: ConversationEnded | None = None
         self._farewell: tuple[int | None, str | None] | None = None
         self._scope = trio.CancelScope()
         self._warned = False
 
-    async def run(self) -> Outcome:
+    async def run(self) -> ConversationOutcome:
         """Until either side ends. The bot is told why; the call itself is not ended, except where
         the bot asks for that."""
         failed = False
@@ -125,7 +125,7 @@ class Conversation:
         if not self._link.used:
             self._tell(Started(self._info))
         elif self._call.state == "answered":
-            self._tell(Answered(self._info.codec))
+            self._tell(CallAnswered(self._info.codec))
         try:
             with (
                 self._link.reading(
@@ -145,21 +145,23 @@ class Conversation:
                     nursery.start_soon(self._follow_transfers)
                     nursery.start_soon(self._follow_call)
                     await self._link.run()
-                    self._finish(Ended("bot", 200, "the WebSocket closed"))
+                    self._finish(ConversationEnded("bot", 200, "the WebSocket closed"))
         except LinkFailed as error:
             failed = True
-            self._finish(Ended("error", error.status, str(error)))
+            self._finish(ConversationEnded("error", error.status, str(error)))
         finally:
-            self._finish(Ended("shutdown", 503, "the bridge ends"))  # It was cancelled from above.
+            self._finish(
+                ConversationEnded("shutdown", 503, "the bridge ends")
+            )  # It was cancelled from above.
             self._playback.flush()
             self._playback.end()
             assert self._end is not None
             self._tell(self._end)
             if self._farewell is not None:
                 self._call.hang_up(*self._farewell)
-        return Outcome(self._end, failed, self._link.dropped, self._playback.dropped_ms)
+        return ConversationOutcome(self._end, failed, self._link.dropped, self._playback.dropped_ms)
 
-    def _finish(self, end: Ended) -> None:
+    def _finish(self, end: ConversationEnded) -> None:
         """End the conversation. The first reason is the one that counts."""
         if self._end is None:
             self._end = end
@@ -167,7 +169,7 @@ class Conversation:
 
     # ------------------------------------------------------------------ to the bot
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: BotEvent) -> None:
         self._link.send(self._dialect.tell(event))
 
     def _hear(self, pcm: bytes) -> None:
@@ -181,9 +183,9 @@ class Conversation:
         call = self._call
         await call.ended()
         if self._transferring and (call.ended_by == "local" or call.transfer_accepted):
-            self._finish(Ended("transfer", 200, "OK"))
+            self._finish(ConversationEnded("transfer", 200, "OK"))
         else:
-            self._finish(Ended("hangup", call.status or 200, call.reason))
+            self._finish(ConversationEnded("hangup", call.status or 200, call.reason))
 
     async def _follow_digits(self) -> None:
         with suppress(CallEnded):
@@ -210,13 +212,13 @@ class Conversation:
                 self._tell(Transferred(error.status, error.reason))
             except SpechError as error:
                 self._transferring = False
-                self._tell(Refused(transfer, str(error)))
+                self._tell(CommandRefused(transfer, str(error)))
             else:
                 self._tell(Transferred(200, "OK"))
 
     # ------------------------------------------------------------------ from the bot
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: BotMessage) -> None:
         try:
             for command in self._dialect.read(message):
                 self._carry_out(command)
@@ -225,20 +227,20 @@ class Conversation:
                 self._warned = True
                 _log.warning("call %s: the bot sends nonsense: %s", self._info.call_id, error)
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: BotCommand) -> None:
         if isinstance(command, bytes):
             self._playback.write(command)
             return
         try:
             self._do(command)
         except (SpechError, ValueError) as error:
-            self._tell(Refused(command, str(error)))
+            self._tell(CommandRefused(command, str(error)))
 
-    def _do(self, command: Command) -> None:
+    def _do(self, command: BotCommand) -> None:
         match command:
             case Clear():
                 self._tell(Cleared(self._playback.flush()))
-            case Mark(name):
+            case SetMark(name):
                 self._mark(name)
             case Pause(True):
                 self._playback.pause()
@@ -246,19 +248,19 @@ class Conversation:
                 self._playback.resume()
             case SendDigits(digits, duration_ms):
                 self._send_digits(digits, duration_ms)
-            case Answer():
+            case AnswerCall():
                 self._call.answer()
-                self._tell(Answered(self._call.codec))
-            case HangUp(status, reason):
+                self._tell(CallAnswered(self._call.codec))
+            case EndCall(status, reason):
                 self._farewell = status, reason
-                self._finish(Ended("bot", status or 200, reason or "the bot hung up"))
-            case Transfer():
+                self._finish(ConversationEnded("bot", status or 200, reason or "the bot hung up"))
+            case TransferCall():
                 self._transfer(command)
-            case Hold(True):
+            case HoldCall(True):
                 self._call.hold()
-            case Hold(False):
+            case HoldCall(False):
                 self._call.resume()
-            case Record(name, stereo):
+            case StartRecording(name, stereo):
                 self._record(name, stereo=stereo)
             case StopRecording():
                 if self._recording is not None:
@@ -283,7 +285,7 @@ class Conversation:
         self._marks.append((name, self._playback.mark()))
         self._marked.set()
 
-    def _transfer(self, transfer: Transfer) -> None:
+    def _transfer(self, transfer: TransferCall) -> None:
         try:
             self._transfers_in.send_nowait(transfer)
         except trio.WouldBlock:

@@ -18,7 +18,7 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError as ClosingError
 
-from spech.bridge.dialects.base import Message
+from spech.bridge.dialects.base import BotMessage
 from spech.bridge.url import WebSocketUrl
 from spech.errors import SpechError
 from spech.scopes import open_scope
@@ -55,7 +55,7 @@ class LinkFailed(SpechError):
         self.status = status
 
 
-class Link:
+class BotLink:
     """An open WebSocket to a bot. Nothing here waits for the bot, except tasks of the link.
 
     Made by :func:`open_link`.
@@ -70,7 +70,7 @@ class Link:
         self.used = False
         self._connection = connection
         self._frames = frames
-        self._outbox: deque[Message] = deque()
+        self._outbox: deque[BotMessage] = deque()
         self._wanted = trio.Event()
         self._running = trio.CancelScope()
         self._on_pcm: Callable[[bytes], object] = lambda pcm: None
@@ -91,14 +91,14 @@ class Link:
         """Sends a frame of sound, or drops it."""
         return self._frames.send_frame
 
-    def send_sound(self, message: Message) -> None:
+    def send_sound(self, message: BotMessage) -> None:
         """Send a message with sound, or drop it where the bot does not read."""
         if isinstance(message, str):
             self._frames.send_text(message)
         else:
             self._frames.send_frame(message)
 
-    def send(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[BotMessage]) -> None:
         """Send messages that must arrive, in this order. They wait where the bot does not read."""
         for message in messages:
             self.used = True
@@ -132,7 +132,7 @@ class Link:
         with self._frames.polled(on_pcm, on_text):
             yield
 
-    def hand_to(self, on_message: Callable[[Message], object]) -> None:
+    def hand_to(self, on_message: Callable[[BotMessage], object]) -> None:
         """Have :meth:`run` hand on what the bot sends, as long as nothing is :meth:`reading`."""
         self._on_pcm = self._on_text = on_message
 
@@ -200,7 +200,7 @@ class Link:
 @asynccontextmanager
 async def open_link(
     target: WebSocketUrl, subprotocol: str | None, context: ssl.SSLContext | None
-) -> AsyncIterator[Link]:
+) -> AsyncIterator[BotLink]:
     """Open a WebSocket for a block; on exit it closes cleanly, or after a short timeout.
 
     Args:
@@ -233,7 +233,7 @@ async def open_link(
                             max_message_size=LARGEST_MESSAGE,
                         )
                     opened = True
-                    link = Link(connection, frames)
+                    link = BotLink(connection, frames)
                     try:
                         yield link
                     finally:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import trio
 
 from spech.bridge.dialects.base import (
-    Answer,
+    AnswerCall,
+    BotMessage,
     CallInfo,
+    CommandRefused,
+    ConversationEnded,
     Dialect,
-    EarlyMedia,
-    Ended,
-    HangUp,
-    Message,
-    Refused,
+    EndCall,
     Reply,
+    StartEarlyMedia,
     Started,
 )
-from spech.bridge.link import Link
+from spech.bridge.link import BotLink
 from spech.errors import RemoteProtocolError
 from spech.phone.incoming import IncomingCall
 from spech.scopes import open_scope
@@ -31,11 +31,11 @@ class Rejected:
     status: int | None
 
 
-Decision = Answer | EarlyMedia | Rejected
+Decision = AnswerCall | StartEarlyMedia | Rejected
 """What becomes of a call that rings."""
 
 
-class Ringing:
+class RingingCall:
     """Asks a bot whether to answer a call. Sound that it sends meanwhile is dropped.
 
     Args:
@@ -46,7 +46,7 @@ class Ringing:
     """
 
     def __init__(
-        self, incoming: IncomingCall, link: Link, dialect: Dialect, info: CallInfo
+        self, incoming: IncomingCall, link: BotLink, dialect: Dialect, info: CallInfo
     ) -> None:
         self._incoming = incoming
         self._link = link
@@ -72,7 +72,7 @@ class Ringing:
         assert decision is not None
         if isinstance(decision, Rejected):
             cause = "hangup" if decision.status is None else "bot"
-            ended = Ended(cause, decision.status or 487, "the call was not answered")
+            ended = ConversationEnded(cause, decision.status or 487, "the call was not answered")
             self._link.send(self._dialect.tell(ended))
         return decision
 
@@ -85,16 +85,16 @@ class Ringing:
         await self._incoming.ended()
         self._decide(Rejected(None))
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: BotMessage) -> None:
         try:
             commands = tuple(self._dialect.read(message))
         except RemoteProtocolError:
             return
         for command in commands:
             match command:
-                case Answer() | EarlyMedia():
+                case AnswerCall() | StartEarlyMedia():
                     self._decide(command)
-                case HangUp(status):
+                case EndCall(status):
                     refusal = status if status is not None and status >= 400 else 603
                     self._decide(Rejected(refusal))
                 case Reply(message):
@@ -102,5 +102,5 @@ class Ringing:
                 case bytes():
                     pass
                 case _:
-                    refused = Refused(command, "the call is not answered")
+                    refused = CommandRefused(command, "the call is not answered")
                     self._link.send(self._dialect.tell(refused))

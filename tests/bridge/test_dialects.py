@@ -13,29 +13,29 @@ import pytest
 from spech.bridge import dialects
 from spech.bridge.dialects import find, names
 from spech.bridge.dialects.base import (
-    Answer,
+    AnswerCall,
+    BotCommand,
+    BotEvent,
     CallInfo,
     Clear,
     Cleared,
-    Command,
+    CommandRefused,
+    ConversationEnded,
     Dialect,
     DigitPressed,
-    EarlyMedia,
-    Ended,
-    Event,
-    HangUp,
-    Hold,
-    Mark,
+    EndCall,
+    HoldCall,
     MarkPassed,
     Pause,
     QueueLevel,
-    Record,
-    Refused,
     Reply,
     SendDigits,
+    SetMark,
+    StartEarlyMedia,
     Started,
+    StartRecording,
     StopRecording,
-    Transfer,
+    TransferCall,
     Transferred,
 )
 from spech.bridge.dialects.raw import Raw
@@ -62,7 +62,7 @@ def started(name: str) -> Dialect:
     return dialect
 
 
-def told(dialect: Dialect, event: Event) -> list[Any]:
+def told(dialect: Dialect, event: BotEvent) -> list[Any]:
     """The messages about an event; JSON is read."""
     found: list[Any] = []
     for message in dialect.tell(event):
@@ -71,7 +71,7 @@ def told(dialect: Dialect, event: Event) -> list[Any]:
     return found
 
 
-def read(dialect: Dialect, message: object) -> list[Command]:
+def read(dialect: Dialect, message: object) -> list[BotCommand]:
     return list(dialect.read(message if isinstance(message, (str, bytes)) else json.dumps(message)))
 
 
@@ -105,16 +105,16 @@ def test_raw_begins_with_whose_call_it_is() -> None:
         (Cleared(1234.4), {"event": "cleared", "played_ms": 1234}),
         (Transferred(486, "Busy"), {"event": "transferred", "status": 486, "reason": "Busy"}),
         (
-            Refused(Hold(on=True), "no"),
+            CommandRefused(HoldCall(on=True), "no"),
             {"event": "error", "command": "hold", "reason": "no"},
         ),
         (
-            Ended("hangup", 200, "OK"),
+            ConversationEnded("hangup", 200, "OK"),
             {"event": "end", "cause": "hangup", "status": 200, "reason": "OK"},
         ),
     ],
 )
-def test_what_raw_tells(event: Event, message: dict[str, Any]) -> None:
+def test_what_raw_tells(event: BotEvent, message: dict[str, Any]) -> None:
     assert told(started("raw"), event) == [message]
 
 
@@ -122,25 +122,28 @@ def test_what_raw_tells(event: Event, message: dict[str, Any]) -> None:
     ("message", "command"),
     [
         ({"command": "clear"}, Clear()),
-        ({"command": "mark", "name": "a"}, Mark("a")),
-        ({"command": "mark", "name": 7}, Mark("7")),
+        ({"command": "mark", "name": "a"}, SetMark("a")),
+        ({"command": "mark", "name": 7}, SetMark("7")),
         ({"command": "dtmf", "digits": "12#"}, SendDigits("12#")),
         ({"command": "dtmf", "digits": "1", "duration_ms": 250}, SendDigits("1", 250)),
-        ({"command": "hangup"}, HangUp()),
-        ({"command": "hangup", "status": 486, "reason": "Busy"}, HangUp(486, "Busy")),
-        ({"command": "reject", "status": 404}, HangUp(404)),
-        ({"command": "reject"}, HangUp(603)),
-        ({"command": "answer"}, Answer()),
-        ({"command": "early_media"}, EarlyMedia()),
-        ({"command": "transfer", "target": "601"}, Transfer("601")),
-        ({"command": "hold"}, Hold(on=True)),
-        ({"command": "hold", "on": False}, Hold(on=False)),
-        ({"command": "record", "name": "a.wav"}, Record("a.wav")),
-        ({"command": "record", "name": "a.wav", "stereo": True}, Record("a.wav", stereo=True)),
+        ({"command": "hangup"}, EndCall()),
+        ({"command": "hangup", "status": 486, "reason": "Busy"}, EndCall(486, "Busy")),
+        ({"command": "reject", "status": 404}, EndCall(404)),
+        ({"command": "reject"}, EndCall(603)),
+        ({"command": "answer"}, AnswerCall()),
+        ({"command": "early_media"}, StartEarlyMedia()),
+        ({"command": "transfer", "target": "601"}, TransferCall("601")),
+        ({"command": "hold"}, HoldCall(on=True)),
+        ({"command": "hold", "on": False}, HoldCall(on=False)),
+        ({"command": "record", "name": "a.wav"}, StartRecording("a.wav")),
+        (
+            {"command": "record", "name": "a.wav", "stereo": True},
+            StartRecording("a.wav", stereo=True),
+        ),
         ({"command": "stop_recording"}, StopRecording()),
     ],
 )
-def test_what_raw_understands(message: dict[str, Any], command: Command) -> None:
+def test_what_raw_understands(message: dict[str, Any], command: BotCommand) -> None:
     assert read(started("raw"), message) == [command]
 
 
@@ -230,9 +233,9 @@ def test_twilio() -> None:
         (mark,) = told(dialect, MarkPassed("m", played))
         assert mark["mark"] == {"name": "m"}
         assert mark["streamSid"] == start["streamSid"]
-    (stop,) = told(dialect, Ended("hangup", 200, "OK"))
+    (stop,) = told(dialect, ConversationEnded("hangup", 200, "OK"))
     assert stop["stop"] == {"accountSid": details["accountSid"], "callSid": details["callSid"]}
-    assert read(dialect, {"event": "mark", "mark": {"name": "m"}}) == [Mark("m")]
+    assert read(dialect, {"event": "mark", "mark": {"name": "m"}}) == [SetMark("m")]
     assert read(dialect, {"event": "clear"}) == [Clear()]
 
 
@@ -248,7 +251,7 @@ def test_asterisk_in_json() -> None:
     channel = start["channel_id"]
     known = {"channel_id": channel}
     assert told(dialect, DigitPressed("7")) == [{"event": "DTMF_END", **known, "digit": "7"}]
-    assert read(dialect, {"command": "MARK_MEDIA", "correlation_id": "one"}) == [Mark("one")]
+    assert read(dialect, {"command": "MARK_MEDIA", "correlation_id": "one"}) == [SetMark("one")]
     processed = {"event": "MEDIA_MARK_PROCESSED", **known, "correlation_id": "one"}
     assert told(dialect, MarkPassed("one", True)) == [processed]
     assert told(dialect, MarkPassed("one", False)) == []
@@ -268,14 +271,14 @@ def test_asterisk_in_json() -> None:
         "media_paused": False,
     }
     (mark,) = read(dialect, {"command": "STOP_MEDIA_BUFFERING", "correlation_id": "buf"})
-    assert isinstance(mark, Mark)
+    assert isinstance(mark, SetMark)
     completed = {"event": "MEDIA_BUFFERING_COMPLETED", **known, "correlation_id": "buf"}
     assert told(dialect, MarkPassed(mark.name, True)) == [completed]
 
     assert read(dialect, {"command": "PAUSE_MEDIA"}) == [Pause(True)]
     assert read(dialect, {"command": "CONTINUE_MEDIA"}) == [Pause(False)]
-    assert read(dialect, {"command": "ANSWER"}) == [Answer()]
-    assert read(dialect, {"command": "HANGUP"}) == [HangUp()]
+    assert read(dialect, {"command": "ANSWER"}) == [AnswerCall()]
+    assert read(dialect, {"command": "HANGUP"}) == [EndCall()]
     assert read(dialect, {"command": "FLUSH_MEDIA"}) == [Clear()]
     with pytest.raises(RemoteProtocolError):
         read(dialect, {"command": "GET_STATUS", "correlation_id": "x" * 128})
@@ -318,7 +321,7 @@ def test_asterisk_in_text() -> None:
     ]
     channel = values[2].partition(":")[2]
     assert told(dialect, DigitPressed("7")) == [f"DTMF_END digit:7 channel_id:{channel}"]
-    assert read(dialect, "MARK_MEDIA one") == [Mark("one")]
+    assert read(dialect, "MARK_MEDIA one") == [SetMark("one")]
     assert told(dialect, MarkPassed("one", True)) == ["MEDIA_MARK_PROCESSED one"]
     assert told(dialect, MarkPassed("", True)) == ["MEDIA_MARK_PROCESSED"]
     assert told(dialect, QueueLevel(18_000)) == ["MEDIA_XOFF"]
@@ -352,7 +355,7 @@ def test_plivo() -> None:
     assert start["start"]["callId"]
     assert start["start"]["streamId"] == start["streamId"]
     assert start["extra_headers"] == "from=+4930123;to=700;language=de"
-    assert read(dialect, {"event": "checkpoint", "name": "c"}) == [Mark("c")]
+    assert read(dialect, {"event": "checkpoint", "name": "c"}) == [SetMark("c")]
     assert told(dialect, MarkPassed("c", True))[0]["name"] == "c"
     assert told(dialect, MarkPassed("c", False)) == []
     assert read(dialect, {"event": "clearAudio"}) == [Clear()]
@@ -368,7 +371,7 @@ def test_exotel() -> None:
     assert start["start"]["stream_sid"] == start["stream_sid"]
     assert {"call_sid", "account_sid", "from", "to"} <= set(start["start"])
     assert start["start"]["custom_parameters"] == {"language": "de"}
-    assert told(dialect, Ended("hangup", 200, "OK"))[0]["stop"]["reason"] == "callended"
+    assert told(dialect, ConversationEnded("hangup", 200, "OK"))[0]["stop"]["reason"] == "callended"
     assert told(dialect, MarkPassed("m", True))[0]["mark"] == {"name": "m"}
 
 
@@ -383,7 +386,7 @@ def test_vonage() -> None:
     }
     assert told(dialect, DigitPressed("7"))[0]["digit"] == "7"
     (mark,) = read(dialect, {"action": "notify", "payload": {"anything": [1]}})
-    assert isinstance(mark, Mark)
+    assert isinstance(mark, SetMark)
     assert told(dialect, MarkPassed(mark.name, True)) == [
         {"event": "websocket:notify", "payload": {"anything": [1]}}
     ]
@@ -398,22 +401,24 @@ def test_jambonz() -> None:
     assert (introduction["sampleRate"], introduction["mixType"]) == (8000, "mono")
     assert (introduction["from"], introduction["language"]) == ("+4930123", "de")
     assert told(dialect, DigitPressed("7")) == [{"event": "dtmf", "dtmf": "7", "duration": "100"}]
-    assert read(dialect, {"type": "mark", "data": {"name": "m"}}) == [Mark("m")]
+    assert read(dialect, {"type": "mark", "data": {"name": "m"}}) == [SetMark("m")]
     for played, text in ((True, "playout"), (False, "cleared")):
         (mark,) = told(dialect, MarkPassed("m", played))
         assert mark == {"type": "mark", "data": {"name": "m", "event": text}}
     assert read(dialect, {"type": "killAudio"}) == [Clear()]
-    assert read(dialect, {"type": "disconnect"}) == [HangUp()]
+    assert read(dialect, {"type": "disconnect"}) == [EndCall()]
 
 
 def test_another_package_brings_a_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
     brought = [
-        EntryPoint("mine", "spech.bridge.dialects.raw:Raw", dialects.ENTRY_POINTS),
-        EntryPoint("broken", "spech.bridge.dialects.nothing:Nothing", dialects.ENTRY_POINTS),
+        EntryPoint("mine", "spech.bridge.dialects.raw:Raw", dialects.DIALECT_ENTRY_POINTS),
+        EntryPoint(
+            "broken", "spech.bridge.dialects.nothing:Nothing", dialects.DIALECT_ENTRY_POINTS
+        ),
     ]
 
     def found(group: str, name: str | None = None) -> list[EntryPoint]:
-        assert group == dialects.ENTRY_POINTS
+        assert group == dialects.DIALECT_ENTRY_POINTS
         return [entry for entry in brought if name in (None, entry.name)]
 
     monkeypatch.setattr(dialects, "entry_points", found)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Final
 
-from spech.bridge.dialects.asterisk import Asterisk, AsteriskText
+from spech.bridge.dialects.asterisk import AsteriskDialect, AsteriskText
 from spech.bridge.dialects.base import Dialect
 from spech.bridge.dialects.exotel import Exotel
 from spech.bridge.dialects.jambonz import Jambonz
@@ -24,13 +24,13 @@ from spech.bridge.dialects.twilio import Twilio
 from spech.bridge.dialects.vonage import Vonage
 from spech.errors import LocalProtocolError
 
-ENTRY_POINTS: Final = "spech.dialects"
+DIALECT_ENTRY_POINTS: Final = "spech.dialects"
 """The group of entry points by which other packages bring dialects."""
 
 _OWN: Final[dict[str, Callable[[], Dialect]]] = {
     "raw": Raw,
     "twilio": Twilio,
-    "asterisk": Asterisk,
+    "asterisk": AsteriskDialect,
     "asterisk-text": AsteriskText,
     "telnyx": Telnyx,
     "plivo": Plivo,
@@ -48,7 +48,7 @@ def find(name: str) -> Callable[[], Dialect]:
     """
     if name in _OWN:
         return _OWN[name]
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
+    for entry in entry_points(group=DIALECT_ENTRY_POINTS, name=name):
         try:
             maker: Callable[[], Dialect] = entry.load()
         except Exception as error:
@@ -59,5 +59,5 @@ def find(name: str) -> Callable[[], Dialect]:
 
 def names() -> tuple[str, ...]:
     """The names of all dialects, our own first."""
-    brought = (entry.name for entry in entry_points(group=ENTRY_POINTS))
+    brought = (entry.name for entry in entry_points(group=DIALECT_ENTRY_POINTS))
     return tuple(dict.fromkeys((*_OWN, *brought)))

@@ -11,20 +11,20 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from spech.bridge.dialects.base import (
-    Answer,
+    AnswerCall,
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
     Cleared,
-    Command,
     DigitPressed,
-    Event,
-    HangUp,
-    Mark,
+    EndCall,
     MarkPassed,
-    Message,
     Pause,
     QueueLevel,
     Reply,
+    SetMark,
     Started,
     compact,
 )
@@ -40,7 +40,7 @@ _LONGEST_COMMAND: Final = 128
 _COMPLETED: Final = "completed " + " " * _LONGEST_COMMAND
 
 
-class Asterisk:
+class AsteriskDialect:
     """PCM as it is; events and commands as JSON objects.
 
     A part of a frame is not dropped, as it is in Asterisk outside buffering, but carried over.
@@ -62,7 +62,7 @@ class Asterisk:
 
     # ------------------------------------------------------------------ to the bot
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return self._start(call)
@@ -77,7 +77,7 @@ class Asterisk:
             case _:
                 return ()
 
-    def _start(self, call: CallInfo) -> Iterable[Message]:
+    def _start(self, call: CallInfo) -> Iterable[BotMessage]:
         digest = hashlib.sha256(call.call_id.encode()).hexdigest()
         self._channel = f"{int(digest[:8], 16)}.{int(digest[8:12], 16)}"
         kilohertz = call.rate // 1000
@@ -103,7 +103,7 @@ class Asterisk:
     def _event(self, name: str, **values: Any) -> str:
         return compact({"event": name, "channel_id": self._channel} | values)
 
-    def _passed(self, name: str) -> Iterable[Message]:
+    def _passed(self, name: str) -> Iterable[BotMessage]:
         if name.startswith(_COMPLETED):
             return (self._completed(name.removeprefix(_COMPLETED)),)
         return (self._mark_processed(name),)
@@ -114,7 +114,7 @@ class Asterisk:
     def _mark_processed(self, correlation: str) -> str:
         return self._event("MEDIA_MARK_PROCESSED", correlation_id=correlation)
 
-    def _cleared(self) -> Iterable[Message]:
+    def _cleared(self) -> Iterable[BotMessage]:
         self._buffering = False
         self._queued = 0
         if not self._full:
@@ -122,7 +122,7 @@ class Asterisk:
         self._full = False
         return (self._event("MEDIA_XON"),)
 
-    def _follow(self, queued: int) -> Iterable[Message]:
+    def _follow(self, queued: int) -> Iterable[BotMessage]:
         """The length of the queue, each 20 ms."""
         self._queued = queued
         if not self._full and queued >= _XOFF:
@@ -146,12 +146,12 @@ class Asterisk:
             media_paused=self._paused,
         )
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         return pcm
 
     # ------------------------------------------------------------------ from the bot
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         if isinstance(message, bytes):
             self._queued += len(message) // self._frame_bytes
             return (message,)
@@ -172,20 +172,20 @@ class Asterisk:
             return "", ""
         return str(value.get("command")), str(value.get("correlation_id") or "")
 
-    def _command(self, name: str, correlation: str) -> Iterable[Command]:
+    def _command(self, name: str, correlation: str) -> Iterable[BotCommand]:
         match name:
             case "ANSWER":
-                return (Answer(),)
+                return (AnswerCall(),)
             case "HANGUP":
-                return (HangUp(),)
+                return (EndCall(),)
             case "START_MEDIA_BUFFERING":
                 self._buffering = True
                 return ()
             case "STOP_MEDIA_BUFFERING":
                 self._buffering = False
-                return (Mark(_COMPLETED + correlation),)
+                return (SetMark(_COMPLETED + correlation),)
             case "MARK_MEDIA":
-                return (Mark(correlation),)
+                return (SetMark(correlation),)
             case "FLUSH_MEDIA":
                 return (Clear(),)
             case "PAUSE_MEDIA" | "CONTINUE_MEDIA":
@@ -200,7 +200,7 @@ class Asterisk:
                 raise RemoteProtocolError(f"the command {name!r:.60} is unknown")
 
 
-class AsteriskText(Asterisk):
+class AsteriskText(AsteriskDialect):
     """The same, with events and commands as words: ``MEDIA_MARK_PROCESSED id``.
 
     There are no channel variables, and only some events tell the channel.

@@ -2,8 +2,8 @@
 
 A dialect is what a bot's server speaks on its WebSocket: which messages carry sound, and which
 carry events and commands. It is a pure object, one for each call: values in, values out, no I/O and
-no clock. The bridge tells it what happens in the call (:data:`Event`), and gives it what the bot
-says; it answers with messages for the bot, and with commands for the bridge (:data:`Command`).
+no clock. The bridge tells it what happens in the call (:data:`BotEvent`), and gives it what the bot
+says; it answers with messages for the bot, and with commands for the bridge (:data:`BotCommand`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from spech.codecs import create
 from spech.errors import RemoteProtocolError
 
-Message = str | bytes
+BotMessage = str | bytes
 """A message of a WebSocket: text or binary."""
 
 #: Characters of a name, a target or a reason that a bot sends.
@@ -67,7 +67,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CallAnswered:
     """The call has been answered, where that was left to the bot."""
 
     codec: str | None
@@ -82,7 +82,7 @@ class DigitPressed:
 
 @dataclass(frozen=True, slots=True)
 class MarkPassed:
-    """What was written before a :class:`Mark` has been played, or (``played`` false) dropped."""
+    """What was written before a :class:`SetMark` has been played, or (``played`` false) dropped."""
 
     name: str
     played: bool
@@ -111,15 +111,15 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class CommandRefused:
     """A command could not be carried out."""
 
-    command: Command
+    command: BotCommand
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ConversationEnded:
     """The call is over, and the WebSocket will be closed. It is always the last event.
 
     Attributes:
@@ -133,16 +133,16 @@ class Ended:
     reason: str
 
 
-Event = (
+BotEvent = (
     Started
-    | Answered
+    | CallAnswered
     | DigitPressed
     | MarkPassed
     | Cleared
     | QueueLevel
     | Transferred
-    | Refused
-    | Ended
+    | CommandRefused
+    | ConversationEnded
 )
 
 
@@ -155,7 +155,7 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class SetMark:
     """Tell when all sound up to here has been played."""
 
     name: str
@@ -177,17 +177,17 @@ class SendDigits:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerCall:
     """Answer the call, where that is left to the bot."""
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyMedia:
+class StartEarlyMedia:
     """Let sound flow before the answer (183)."""
 
 
 @dataclass(frozen=True, slots=True)
-class HangUp:
+class EndCall:
     """End the call.
 
     Attributes:
@@ -201,21 +201,21 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class TransferCall:
     """Connect the caller to somebody else, and end the call (blind transfer)."""
 
     target: str
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldCall:
     """Put the caller on hold, or take them off."""
 
     on: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StartRecording:
     """Record the call into a file of that name."""
 
     name: str
@@ -231,21 +231,21 @@ class StopRecording:
 class Reply:
     """Send a message to the bot at once."""
 
-    message: Message
+    message: BotMessage
 
 
-Command = (
+BotCommand = (
     bytes
     | Clear
-    | Mark
+    | SetMark
     | Pause
     | SendDigits
-    | Answer
-    | EarlyMedia
-    | HangUp
-    | Transfer
-    | Hold
-    | Record
+    | AnswerCall
+    | StartEarlyMedia
+    | EndCall
+    | TransferCall
+    | HoldCall
+    | StartRecording
     | StopRecording
     | Reply
 )
@@ -271,15 +271,15 @@ class Dialect(Protocol):
     plain: bool
     follows_queue: bool
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         """What the bot is told about something that happens in the call."""
         ...
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         """The message that carries 20 ms of what the caller says."""
         ...
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         """What the bot asks for.
 
         Raises:
@@ -292,7 +292,7 @@ class Dialect(Protocol):
 # ---------------------------------------------------------------------- what dialects share
 
 
-def read_json(message: Message) -> dict[str, Any]:
+def read_json(message: BotMessage) -> dict[str, Any]:
     """The JSON object in a text message.
 
     Raises:

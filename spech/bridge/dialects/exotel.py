@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from spech.bridge.dialects.base import (
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
-    Command,
+    ConversationEnded,
     DigitPressed,
-    Ended,
-    Event,
-    Mark,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     member,
@@ -45,7 +45,7 @@ class Exotel:
         self._chunk = 0
         self._stream = self._call = self._account = ""
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return self._start(call)
@@ -53,14 +53,14 @@ class Exotel:
                 return (self._event("dtmf", {"duration": "100", "digit": digit}),)
             case MarkPassed(name):
                 return (self._event("mark", {"name": name}),)
-            case Ended(cause):
+            case ConversationEnded(cause):
                 stop = {"call_sid": self._call, "account_sid": self._account}
                 reason = "callended" if cause == "hangup" else "stopped"
                 return (self._event("stop", stop | {"reason": reason}),)
             case _:
                 return ()
 
-    def _start(self, call: CallInfo) -> Iterable[Message]:
+    def _start(self, call: CallInfo) -> Iterable[BotMessage]:
         self._call = sid("CA", call.call_id)
         self._stream = sid("MZ", call.call_id)
         self._account = sid("AC", "spech")
@@ -93,7 +93,7 @@ class Exotel:
             }
         )
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         chunk = self._chunk
         self._chunk += 1
         return self._event(
@@ -105,13 +105,13 @@ class Exotel:
             },
         )
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         value = read_json(message)
         match value.get("event"):
             case "media":
                 return (payload(member(value, "media")),)
             case "mark":
-                return (Mark(text(member(value, "mark"), "name")),)
+                return (SetMark(text(member(value, "mark"), "name")),)
             case "clear":
                 return (Clear(),)
             case unknown:

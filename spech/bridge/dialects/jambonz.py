@@ -9,15 +9,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from spech.bridge.dialects.base import (
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
-    Command,
     DigitPressed,
-    Event,
-    HangUp,
-    Mark,
+    EndCall,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     identifier,
@@ -36,7 +36,7 @@ class Jambonz:
     plain = True
     follows_queue = False
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return (compact(_introduction(call)),)
@@ -48,10 +48,10 @@ class Jambonz:
             case _:
                 return ()
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         return pcm
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         if isinstance(message, bytes):
             return (message,)
         value = read_json(message)
@@ -59,9 +59,9 @@ class Jambonz:
             case "killAudio":
                 return (Clear(),)
             case "mark":
-                return (Mark(text(member(value, "data"), "name")),)
+                return (SetMark(text(member(value, "data"), "name")),)
             case "disconnect":
-                return (HangUp(),)
+                return (EndCall(),)
             case unknown:
                 raise RemoteProtocolError(f"the command {unknown!r:.60} is unknown")
 

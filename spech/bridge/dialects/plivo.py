@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from spech.bridge.dialects.base import (
     G711,
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
     Cleared,
-    Command,
     DigitPressed,
-    Event,
-    Mark,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     identifier,
@@ -48,7 +48,7 @@ class Plivo:
         self._chunk = 0
         self._stream = ""
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return (self._start(call),)
@@ -84,7 +84,7 @@ class Plivo:
         known = {"event": event, "sequenceNumber": self._sequence, "streamId": self._stream}
         return compact(known | values)
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         media = {
             "track": "inbound",
             "timestamp": self._timestamp,
@@ -94,13 +94,13 @@ class Plivo:
         self._chunk += 1
         return self._event("media", media=media)
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         value = read_json(message)
         match value.get("event"):
             case "playAudio":
                 return (self._sound(member(value, "media")),)
             case "checkpoint":
-                return (Mark(text(value, "name")),)
+                return (SetMark(text(value, "name")),)
             case "clearAudio":
                 return (Clear(),)
             case unknown:

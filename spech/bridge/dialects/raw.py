@@ -7,28 +7,28 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from spech.bridge.dialects.base import (
-    Answer,
-    Answered,
+    AnswerCall,
+    BotCommand,
+    BotEvent,
+    BotMessage,
+    CallAnswered,
     CallInfo,
     Clear,
     Cleared,
-    Command,
+    CommandRefused,
+    ConversationEnded,
     DigitPressed,
-    EarlyMedia,
-    Ended,
-    Event,
-    HangUp,
-    Hold,
-    Mark,
+    EndCall,
+    HoldCall,
     MarkPassed,
-    Message,
     QueueLevel,
-    Record,
-    Refused,
     SendDigits,
+    SetMark,
+    StartEarlyMedia,
     Started,
+    StartRecording,
     StopRecording,
-    Transfer,
+    TransferCall,
     Transferred,
     number,
     read_json,
@@ -38,14 +38,14 @@ from spech.errors import RemoteProtocolError
 
 #: The commands by the classes of which a refusal tells the name.
 _NAMES: Final[dict[type, str]] = {
-    Answer: "answer",
-    EarlyMedia: "early_media",
-    Hold: "hold",
-    Mark: "mark",
-    Record: "record",
+    AnswerCall: "answer",
+    StartEarlyMedia: "early_media",
+    HoldCall: "hold",
+    SetMark: "mark",
+    StartRecording: "record",
     SendDigits: "dtmf",
     StopRecording: "stop_recording",
-    Transfer: "transfer",
+    TransferCall: "transfer",
 }
 
 
@@ -60,15 +60,15 @@ class Raw:
     plain = True
     follows_queue = False
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         message = self._message(event)
         return () if message is None else (json.dumps(message),)
 
-    def _message(self, event: Event) -> dict[str, Any] | None:
+    def _message(self, event: BotEvent) -> dict[str, Any] | None:
         match event:
             case Started(call):
                 return _introduction(call)
-            case Answered(codec):
+            case CallAnswered(codec):
                 return {"event": "answered", "codec": codec}
             case DigitPressed(digit):
                 return {"event": "dtmf", "digit": digit}
@@ -78,21 +78,21 @@ class Raw:
                 return {"event": "cleared", "played_ms": round(played_ms)}
             case Transferred(status, reason):
                 return {"event": "transferred", "status": status, "reason": reason}
-            case Refused(command, reason):
+            case CommandRefused(command, reason):
                 return {
                     "event": "error",
                     "command": _NAMES.get(type(command), ""),
                     "reason": reason,
                 }
-            case Ended(cause, status, reason):
+            case ConversationEnded(cause, status, reason):
                 return {"event": "end", "cause": cause, "status": status, "reason": reason}
             case QueueLevel():
                 return None
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         return pcm
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         if isinstance(message, bytes):
             return (message,)
         return (_command(read_json(message)),)
@@ -116,29 +116,29 @@ def _introduction(call: CallInfo) -> dict[str, Any]:
     return introduction | {name: value for name, value in more.items() if value}
 
 
-def _command(value: dict[str, Any]) -> Command:
+def _command(value: dict[str, Any]) -> BotCommand:
     match value.get("command"):
         case "clear":
             return Clear()
         case "mark":
-            return Mark(text(value, "name"))
+            return SetMark(text(value, "name"))
         case "dtmf":
             return SendDigits(text(value, "digits"), number(value, "duration_ms", 40, 5000) or 100)
         case "answer":
-            return Answer()
+            return AnswerCall()
         case "early_media":
-            return EarlyMedia()
+            return StartEarlyMedia()
         case "hangup":
             status = number(value, "status", 200, 699)
-            return HangUp(status, text(value, "reason") if "reason" in value else None)
+            return EndCall(status, text(value, "reason") if "reason" in value else None)
         case "reject":
-            return HangUp(number(value, "status", 400, 699) or 603)
+            return EndCall(number(value, "status", 400, 699) or 603)
         case "transfer":
-            return Transfer(text(value, "target"))
+            return TransferCall(text(value, "target"))
         case "hold":
-            return Hold(on=value.get("on", True) is not False)
+            return HoldCall(on=value.get("on", True) is not False)
         case "record":
-            return Record(text(value, "name"), stereo=value.get("stereo") is True)
+            return StartRecording(text(value, "name"), stereo=value.get("stereo") is True)
         case "stop_recording":
             return StopRecording()
         case unknown:

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from spech.bridge.dialects.base import (
     G711,
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
-    Command,
+    ConversationEnded,
     DigitPressed,
-    Ended,
-    Event,
-    Mark,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     identifier,
@@ -48,7 +48,7 @@ class Telnyx:
         self._stream = ""
         self._call: dict[str, Any] = {}
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return self._start(call)
@@ -56,12 +56,12 @@ class Telnyx:
                 return (self._event("dtmf", {"digit": digit}),)
             case MarkPassed(name):
                 return (self._event("mark", {"name": name}),)
-            case Ended():
+            case ConversationEnded():
                 return (self._event("stop", self._call),)
             case _:
                 return ()
 
-    def _start(self, call: CallInfo) -> Iterable[Message]:
+    def _start(self, call: CallInfo) -> Iterable[BotMessage]:
         self._stream = identifier(f"stream {call.call_id}")
         self._call = {"user_id": identifier("spech"), "call_control_id": f"v3:{call.call_id}"}
         yield compact({"event": "connected", "version": "1.0.0"})
@@ -88,7 +88,7 @@ class Telnyx:
             }
         )
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         chunk = self._chunk
         self._chunk += 1
         return self._event(
@@ -101,13 +101,13 @@ class Telnyx:
             },
         )
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         value = read_json(message)
         match value.get("event"):
             case "media":
                 return (self._g711.decode(payload(member(value, "media"))),)
             case "mark":
-                return (Mark(text(member(value, "mark"), "name")),)
+                return (SetMark(text(member(value, "mark"), "name")),)
             case "clear":
                 return (Clear(),)
             case unknown:

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from spech.bridge.dialects.base import (
     G711,
+    BotCommand,
+    BotEvent,
+    BotMessage,
     CallInfo,
     Clear,
-    Command,
+    ConversationEnded,
     DigitPressed,
-    Ended,
-    Event,
-    Mark,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     member,
@@ -47,7 +47,7 @@ class Twilio:
         self._chunk = 0
         self._stream = self._call = self._account = ""
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 return self._start(call)
@@ -55,13 +55,13 @@ class Twilio:
                 return (self._event("dtmf", {"track": "inbound_track", "digit": digit}),)
             case MarkPassed(name):
                 return (self._event("mark", {"name": name}),)
-            case Ended():
+            case ConversationEnded():
                 stop = {"accountSid": self._account, "callSid": self._call}
                 return (self._event("stop", stop),)
             case _:
                 return ()
 
-    def _start(self, call: CallInfo) -> Iterable[Message]:
+    def _start(self, call: CallInfo) -> Iterable[BotMessage]:
         self._call = sid("CA", call.call_id)
         self._stream = sid("MZ", call.call_id)
         self._account = sid("AC", "spech")
@@ -90,7 +90,7 @@ class Twilio:
             }
         )
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         chunk = self._chunk
         self._chunk += 1
         return self._event(
@@ -103,13 +103,13 @@ class Twilio:
             },
         )
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         value = read_json(message)
         match value.get("event"):
             case "media":
                 return (self._g711.decode(payload(member(value, "media"))),)
             case "mark":
-                return (Mark(text(member(value, "mark"), "name")),)
+                return (SetMark(text(member(value, "mark"), "name")),)
             case "clear":
                 return (Clear(),)
             case unknown:

@@ -9,14 +9,14 @@ import json
 from collections.abc import Iterable
 
 from spech.bridge.dialects.base import (
+    BotCommand,
+    BotEvent,
+    BotMessage,
     Clear,
     Cleared,
-    Command,
     DigitPressed,
-    Event,
-    Mark,
     MarkPassed,
-    Message,
+    SetMark,
     Started,
     compact,
     member,
@@ -33,7 +33,7 @@ class Vonage:
     plain = True
     follows_queue = False
 
-    def tell(self, event: Event) -> Iterable[Message]:
+    def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
             case Started(call):
                 form = f"audio/l16;rate={call.rate}"
@@ -49,10 +49,10 @@ class Vonage:
             case _:
                 return ()
 
-    def hear(self, pcm: bytes) -> Message:
+    def hear(self, pcm: bytes) -> BotMessage:
         return pcm
 
-    def read(self, message: Message) -> Iterable[Command]:
+    def read(self, message: BotMessage) -> Iterable[BotCommand]:
         if isinstance(message, bytes):
             return (message,)
         value = read_json(message)
@@ -61,6 +61,6 @@ class Vonage:
                 return (Clear(),)
             case "notify":
                 # What the bot wants to have back can be any object.
-                return (Mark(compact(member(value, "payload"))),)
+                return (SetMark(compact(member(value, "payload"))),)
             case unknown:
                 raise RemoteProtocolError(f"the action {unknown!r:.60} is unknown")
