@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from spech.addresses import Address
+from spech.addresses import Address, numeric
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 """The direction of media, as session descriptions name it (RFC 8866 6.7)."""
@@ -175,10 +175,22 @@ class Agreed:
     telephone_event_clock: int | None = None
     remote_name: str | None = None
 
-    def located(self, host: str) -> Agreed:
-        """The same agreement with a numeric address in place of the peer's host name.
+    def reachable_from(self, host: str) -> bool:
+        """Whether media goes to the IP version of ``host``, which our sockets share with it.
 
-        ``host`` is what ``remote_name`` resolves to. Until then it is the host that signalling
-        comes from, because media often does too; symmetric RTP then finds the right port.
+        A peer with both versions may name the other one. An unspecified address is a hold, and
+        counts as reachable.
+        """
+        theirs, ours = numeric(self.remote[0]), numeric(host)
+        if theirs is None or ours is None or theirs.is_unspecified:
+            return True
+        return theirs.version == ours.version
+
+    def located(self, host: str) -> Agreed:
+        """The same agreement with another address for the peer's media.
+
+        ``host`` is what ``remote_name`` resolves to. Until then, and where the peer's address is of
+        an IP version that our sockets cannot send to, it is the host that signalling comes from,
+        because media often does too; symmetric RTP then finds the right port.
         """
         return replace(self, remote=(host, self.remote[1]), remote_rtcp=(host, self.remote_rtcp[1]))

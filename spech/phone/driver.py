@@ -315,9 +315,13 @@ class CallDriver:
 
     def _configure(self, agreed: Agreed) -> None:
         self._negotiated = agreed
-        if agreed.remote_name is not None and self.session.dialogs:
-            self.endpoint.find_address(agreed.remote_name, partial(self._locate, agreed))
-            agreed = agreed.located(self.session.dialogs[0].flow.remote[0])
+        if self.session.dialogs:
+            source = self.session.dialogs[0].flow.remote[0]
+            if agreed.remote_name is not None:
+                self.endpoint.find_address(agreed.remote_name, partial(self._locate, agreed))
+                agreed = agreed.located(source)
+            elif not agreed.reachable_from(source):
+                agreed = agreed.located(source)
         self._apply(agreed)
 
     def _locate(self, agreed: Agreed, host: str) -> None:

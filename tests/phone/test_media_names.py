@@ -65,3 +65,39 @@ async def test_the_name_is_resolved_while_the_call_continues(
             assert driver._agreed is not None
             assert driver._agreed.remote[0] == expected
             assert call.state == "answered"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("fd00::2", "127.0.0.1"),  # A host with both IP versions, as linphone names it.
+        ("127.0.0.9", "127.0.0.9"),
+        ("::", "::"),  # A hold.
+    ],
+)
+async def test_media_on_the_other_ip_version_goes_to_the_host_of_signalling(
+    monkeypatch: pytest.MonkeyPatch, named: str, expected: str
+) -> None:
+    read: Callable[[Negotiator, bytes], Agreed] = Negotiator.receive_answer
+
+    def receive(self: Negotiator, body: bytes) -> Agreed:
+        agreed = read(self, body)
+        return replace(agreed, remote=(named, agreed.remote[1]))
+
+    monkeypatch.setattr(Negotiator, "receive_answer", receive)
+    async with (
+        open_phone(listen=("127.0.0.1", 0)) as caller,
+        open_phone(listen=("127.0.0.1", 0)) as called,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def answer() -> None:
+            async with (await anext(called.incoming_calls())).answer() as call:
+                await call.ended()
+
+        nursery.start_soon(answer)
+        async with caller.call(f"sip:x@127.0.0.1:{called.address[1]}") as call:
+            await call.answered(timeout=5)
+            agreed = call._driver._agreed
+            assert agreed is not None
+            assert agreed.remote[0] == expected
