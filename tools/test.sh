@@ -29,7 +29,7 @@ if chrt --rr 1 true 2>/dev/null; then first="chrt --rr 1"; fi
 if [ "${1:-}" = peers ]; then
     shift
     tools/setup.sh peers
-    .venv/bin/pytest -q -m peers tests/peers "$@"
+    $first .venv/bin/pytest -q -n 2 --dist loadfile -m peers tests/peers "$@"
 elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
