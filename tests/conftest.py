@@ -3,8 +3,7 @@
 Most tests are pure: they need no other program and no real time, and any number can run at once.
 The tests in the folders of ``REAL_TIME`` measure sound or wait for other programs, so they run
 separately from those that keep the processors busy; a file of them stays in one pytest-xdist
-worker, and all browser tests share one, with one Chromium. tools/test.sh gives each group its
-priority.
+worker, and all browser tests share one, with one Chromium. tools/test.sh says what runs when.
 """
 
 from __future__ import annotations

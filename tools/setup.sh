@@ -3,7 +3,6 @@
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js, the page's checkers
-#   tools/setup.sh pure    what the pure tests need: codec libraries, speech, tshark, .venv
 #   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv, atheris
 #   tools/setup.sh test    what `make test` needs: all of that, Asterisk, Chromium
 #   tools/setup.sh peers   what `make test-peers` needs: all of that, the programs of third parties
@@ -210,10 +209,6 @@ check)
     environment "[dev]"
     frontend_tools
     ;;
-pure)
-    packages "${pure_packages[@]}"
-    environment "[dev]"
-    ;;
 fuzz)
     packages "${demo_packages[@]}"
     environment "[dev]"
@@ -239,7 +234,7 @@ may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | pure | fuzz | test | peers | asterisk"
+    say "usage: tools/setup.sh demo | check | fuzz | test | peers | asterisk"
     exit 2
     ;;
 esac
