@@ -2,15 +2,13 @@
 
 Most tests are pure: they need no other program and no real time, and any number can run at once.
 The tests in the folders of ``REAL_TIME`` measure sound or wait for other programs, so they run
-separately from those that keep the processors busy; a file of them stays in one pytest-xdist
-worker, and all browser tests share one, with one Chromium. tools/test.sh says what runs when.
+separately from those that keep the processors busy. tools/test.sh says what runs when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,7 +32,7 @@ REAL_TIME = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with its group. The browser's group takes longest, so it runs first."""
+    """Marks each test with its group. The tests with Asterisk take longest, so they come first."""
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]
@@ -42,22 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("real_time")
         if folder == "peers":
             item.add_marker("peers")
-    items.sort(key=lambda item: item.path.parent.name != "browser")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """``--dist loadfile``, with all browser tests as one file."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            path, _, _ = nodeid.partition("::")
-            return "browser" if "tests/browser/" in path else path
-
-    return Scheduling(config, log)
+    items.sort(key=lambda item: item.path.parent.name != "asterisk")
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
-# Without arguments, the tests with Asterisk come first and have the machine to themselves, because
-# they judge sound: a call that waits 40 ms for a processor has a gap. Then comes the rest of what
-# needs real time, the browser's tests in one worker, and beside it the pure tests on the processor
-# time that is left (SCHED_IDLE).
+# Without arguments, the real-time tests come first and have the machine to themselves, because they
+# judge sound: a call that waits 40 ms for a processor has a gap. Then come the browser's tests, and
+# beside them the pure tests on the processor time that is left (SCHED_IDLE).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,12 +30,12 @@ else
     log=$(mktemp)
     trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log"' EXIT
     failed=0
-    .venv/bin/pytest -q -n 2 --dist loadfile tests/asterisk || failed=1
+    .venv/bin/pytest -q -n 2 --dist loadfile -m "real_time and not peers" --ignore=tests/browser || failed=1
     idle=""
     if chrt --idle 0 true 2>/dev/null; then idle="chrt --idle 0"; fi
     $idle .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$log" 2>&1 &
     pure=$!
-    .venv/bin/pytest -q -n 2 --dist loadfile -m "real_time and not peers" --ignore=tests/asterisk || failed=1
+    .venv/bin/pytest -q tests/browser || failed=1
     wait $pure || failed=1
     cat "$log"
     exit $failed
