@@ -28,7 +28,7 @@ elif [ $# -gt 0 ]; then
 else
     tools/setup.sh test
     log=$(mktemp)
-    trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log"' EXIT
+    trap 'rm -f "$log"; kill $(jobs -p) 2>/dev/null || true' EXIT
     failed=0
     .venv/bin/pytest -q -n 2 --dist loadfile -m "real_time and not peers" --ignore=tests/browser || failed=1
     idle=""
