@@ -202,7 +202,7 @@ class EndCall:
 
 @dataclass(frozen=True, slots=True)
 class TransferCall:
-    """Connect the caller to somebody else, and end the call (blind transfer)."""
+    """Connect the caller to another party, and end the call (blind transfer)."""
 
     target: str
 

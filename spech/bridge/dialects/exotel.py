@@ -5,45 +5,34 @@ https://developer.exotel.com/docs/agentstream/websocket-protocol
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import ClassVar
 
 from spech.bridge.dialects.base import (
-    BotCommand,
     BotEvent,
     BotMessage,
     CallInfo,
-    Clear,
     ConversationEnded,
     DigitPressed,
     MarkPassed,
-    SetMark,
     Started,
     compact,
-    member,
-    payload,
-    read_json,
     sid,
-    text,
 )
-from spech.errors import RemoteProtocolError
-
-_FRAME_MS: Final = 20
+from spech.bridge.dialects.numbered import NumberedStream
 
 
-class Exotel:
+class Exotel(NumberedStream):
     """PCM at 8 kHz in base64 in JSON; numbers are texts."""
 
-    rate: int | None = 8000
-    subprotocol: str | None = None
-    plain = False
-    follows_queue = False
+    number_name = "sequence_number"
+    stream_name = "stream_sid"
+    track: ClassVar[dict[str, str]] = {}
+    law = None
 
     def __init__(self) -> None:
-        self._sequence = 0
-        self._chunk = 0
-        self._stream = self._call = self._account = ""
+        super().__init__()
+        self._call = self._account = ""
 
     def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
@@ -81,38 +70,3 @@ class Exotel:
                 },
             },
         )
-
-    def _event(self, name: str, value: dict[str, Any]) -> str:
-        self._sequence += 1
-        return compact(
-            {
-                "event": name,
-                "sequence_number": str(self._sequence),
-                "stream_sid": self._stream,
-                name: value,
-            }
-        )
-
-    def hear(self, pcm: bytes) -> BotMessage:
-        chunk = self._chunk
-        self._chunk += 1
-        return self._event(
-            "media",
-            {
-                "chunk": str(chunk + 1),
-                "timestamp": str(chunk * _FRAME_MS),
-                "payload": b64encode(pcm).decode(),
-            },
-        )
-
-    def read(self, message: BotMessage) -> Iterable[BotCommand]:
-        value = read_json(message)
-        match value.get("event"):
-            case "media":
-                return (payload(member(value, "media")),)
-            case "mark":
-                return (SetMark(text(member(value, "mark"), "name")),)
-            case "clear":
-                return (Clear(),)
-            case unknown:
-                raise RemoteProtocolError(f"the event {unknown!r:.60} is unknown")

@@ -5,47 +5,31 @@ https://developers.telnyx.com/docs/voice/programmable-voice/media-streaming
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from spech.bridge.dialects.base import (
-    G711,
-    BotCommand,
     BotEvent,
     BotMessage,
     CallInfo,
-    Clear,
     ConversationEnded,
     DigitPressed,
     MarkPassed,
-    SetMark,
     Started,
     compact,
     identifier,
-    member,
-    payload,
-    read_json,
-    text,
 )
-from spech.errors import RemoteProtocolError
-
-_FRAME_MS: Final = 20
+from spech.bridge.dialects.numbered import NumberedStream
 
 
-class Telnyx:
+class Telnyx(NumberedStream):
     """G.711 µ-law in base64 in JSON, with Telnyx's names."""
 
-    rate: int | None = 8000
-    subprotocol: str | None = None
-    plain = False
-    follows_queue = False
+    number_name = "sequence_number"
+    stream_name = "stream_id"
 
     def __init__(self) -> None:
-        self._g711 = G711("PCMU")
-        self._sequence = 0
-        self._chunk = 0
-        self._stream = ""
+        super().__init__()
         self._call: dict[str, Any] = {}
 
     def tell(self, event: BotEvent) -> Iterable[BotMessage]:
@@ -76,39 +60,3 @@ class Telnyx:
                 "media_format": {"encoding": "PCMU", "sample_rate": 8000, "channels": 1},
             },
         )
-
-    def _event(self, name: str, value: dict[str, Any]) -> str:
-        self._sequence += 1
-        return compact(
-            {
-                "event": name,
-                "sequence_number": str(self._sequence),
-                name: value,
-                "stream_id": self._stream,
-            }
-        )
-
-    def hear(self, pcm: bytes) -> BotMessage:
-        chunk = self._chunk
-        self._chunk += 1
-        return self._event(
-            "media",
-            {
-                "track": "inbound",
-                "chunk": str(chunk + 1),
-                "timestamp": str(chunk * _FRAME_MS),
-                "payload": b64encode(self._g711.encode(pcm)).decode(),
-            },
-        )
-
-    def read(self, message: BotMessage) -> Iterable[BotCommand]:
-        value = read_json(message)
-        match value.get("event"):
-            case "media":
-                return (self._g711.decode(payload(member(value, "media"))),)
-            case "mark":
-                return (SetMark(text(member(value, "mark"), "name")),)
-            case "clear":
-                return (Clear(),)
-            case unknown:
-                raise RemoteProtocolError(f"the event {unknown!r:.60} is unknown")

@@ -5,47 +5,31 @@ https://www.twilio.com/docs/voice/media-streams/websocket-messages
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
-from typing import Any, Final
 
 from spech.bridge.dialects.base import (
-    G711,
-    BotCommand,
     BotEvent,
     BotMessage,
     CallInfo,
-    Clear,
     ConversationEnded,
     DigitPressed,
     MarkPassed,
-    SetMark,
     Started,
     compact,
-    member,
-    payload,
-    read_json,
     sid,
-    text,
 )
-from spech.errors import RemoteProtocolError
-
-_FRAME_MS: Final = 20
+from spech.bridge.dialects.numbered import NumberedStream
 
 
-class Twilio:
+class Twilio(NumberedStream):
     """G.711 µ-law in base64 in JSON; numbers are texts."""
 
-    rate: int | None = 8000
-    subprotocol: str | None = None
-    plain = False
-    follows_queue = False
+    number_name = "sequenceNumber"
+    stream_name = "streamSid"
 
     def __init__(self) -> None:
-        self._g711 = G711("PCMU")
-        self._sequence = 0
-        self._chunk = 0
-        self._stream = self._call = self._account = ""
+        super().__init__()
+        self._call = self._account = ""
 
     def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
@@ -78,39 +62,3 @@ class Twilio:
                 "customParameters": {**numbers, **call.parameters},
             },
         )
-
-    def _event(self, name: str, value: dict[str, Any]) -> str:
-        self._sequence += 1
-        return compact(
-            {
-                "event": name,
-                "sequenceNumber": str(self._sequence),
-                name: value,
-                "streamSid": self._stream,
-            }
-        )
-
-    def hear(self, pcm: bytes) -> BotMessage:
-        chunk = self._chunk
-        self._chunk += 1
-        return self._event(
-            "media",
-            {
-                "track": "inbound",
-                "chunk": str(chunk + 1),
-                "timestamp": str(chunk * _FRAME_MS),
-                "payload": b64encode(self._g711.encode(pcm)).decode(),
-            },
-        )
-
-    def read(self, message: BotMessage) -> Iterable[BotCommand]:
-        value = read_json(message)
-        match value.get("event"):
-            case "media":
-                return (self._g711.decode(payload(member(value, "media"))),)
-            case "mark":
-                return (SetMark(text(member(value, "mark"), "name")),)
-            case "clear":
-                return (Clear(),)
-            case unknown:
-                raise RemoteProtocolError(f"the event {unknown!r:.60} is unknown")
