@@ -134,7 +134,7 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     metavar="WS://…|FILE|SIP:…",
     callback=read_fallbacks,
     help="What to do where the bot cannot be reached or fails: another bot, a sound to play, or "
-    "somebody to transfer the caller to. Can be repeated, for one after the other.",
+    "a target to transfer the caller to. Can be repeated, for one after the other.",
 )
 @click.option(
     "--recordings",

@@ -27,7 +27,7 @@ from spech.sip.transaction.timers import T1, TRANSACTION_TIMEOUT
 from spech.sip.transaction.transaction import ClientTransaction
 
 #: Added to the CSeq number that was written down: more requests than any call sends (one OPTIONS
-#: every 15 s for months), so that none of them has to be written down. RFC 3261 12.2.2 accepts any
+#: every 15 s for months), so that no request has to be written down. RFC 3261 12.2.2 accepts any
 #: number above the last.
 _MARGIN: Final = 1_000_000
 _LARGEST_SEQUENCE: Final = 2**31 - 1

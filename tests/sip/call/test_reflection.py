@@ -22,7 +22,7 @@ HEADERS = {4: 28, 6: 48}
 
 
 class Forged:
-    """A phone, and the host whose address somebody forges: it says nothing by itself."""
+    """A phone, and the host whose address an attacker forges: it says nothing by itself."""
 
     def __init__(self, version: int = 4) -> None:
         self.wire = FakeWire(seed=3)
