@@ -35,5 +35,7 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        trio.run(main, int(sys.argv[1]), strict_exception_groups=False)
+    try:
+        trio.run(main, int(sys.argv[1]))
+    except* KeyboardInterrupt:
+        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -64,7 +63,7 @@ class Program:
 
 @asynccontextmanager
 async def running(exchange: Exchange, name: str, *arguments: str | Path) -> AsyncIterator[Program]:
-    """Run an example as the user ``bot``. Leaving the block interrupts it, as Ctrl-C does."""
+    """Run an example as the user ``bot``. Leaving the block ends it, as systemd does."""
     host, port = exchange.address
     environment = os.environ | {
         "SPECH_ACCOUNT": f"sip:bot@{host}:{port}",
@@ -82,7 +81,7 @@ async def running(exchange: Exchange, name: str, *arguments: str | Path) -> Asyn
             )
         )
         yield Program(process)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         await process.wait()
         nursery.cancel_scope.cancel()
 
@@ -107,8 +106,8 @@ async def test_echo_bot(exchange: Exchange) -> None:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=sine(700, RATE, 1))
         async with calling(alice, "bot") as call:
-            program.process.send_signal(signal.SIGINT)
-            await call.ended()  # An interrupted bot hangs up its call.
+            program.process.terminate()
+            await call.ended()  # A bot that is told to end hangs up its call.
         assert call.ended_by == "remote"
 
 
