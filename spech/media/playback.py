@@ -295,10 +295,12 @@ class PlayQueue:
         rate: at which the queue is read, in Hz; that may change.
         spawn: starts the task that reads an async iterator; None where there is no nursery.
         closed: whether the call is over.
+        background: what plays beneath the others, None where nothing does.
     """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
+        self.background: PlayQueue | None = None
         self.spawn: Spawn | None = None
         self.closed = False
         self._playbacks: deque[Playback] = deque()
@@ -360,6 +362,22 @@ class PlayQueue:
             self._append(playback)
         return playback
 
+    def play_background(self, sound: Playable, rate: int, *, gain: float, repeat: bool) -> Playback:
+        """Play a sound beneath the others, in place of the one before.
+
+        See :meth:`Call.play_background <spech.Call.play_background>`.
+
+        Raises:
+            CallEnded, MediaError, LocalProtocolError, ValueError: as for :meth:`play`.
+        """
+        background = PlayQueue(self.rate)
+        background.spawn, background.closed = self.spawn, self.closed
+        playback = background.play(sound, rate, gain=gain, repeat=repeat)
+        if self.background is not None:
+            self.background.flush()
+        self.background = background
+        return playback
+
     def read(self, samples: int, rate: int) -> Samples | None:
         """Return the next ``samples`` samples at ``rate`` Hz; None where there is nothing to play.
 
@@ -398,6 +416,8 @@ class PlayQueue:
         self.closed = True
         while self._playbacks:
             self._playbacks.popleft()._finish(False)
+        if self.background is not None:
+            self.background.close()
 
     def _append(self, playback: Playback) -> Playback:
         self._playbacks.append(playback)

@@ -95,6 +95,16 @@ class AudioPort:
         """
         return self._plays.play(sound, self._buffers.rate, gain=gain, repeat=repeat)
 
+    def play_background(
+        self, sound: Playable, *, gain: float = -20.0, repeat: bool = True
+    ) -> Playback:
+        """Play a sound beneath everything else; see :meth:`Call.play_background`.
+
+        Raises:
+            CallEnded, MediaError, LocalProtocolError, ValueError: as for :meth:`Call.play`.
+        """
+        return self._plays.play_background(sound, self._buffers.rate, gain=gain, repeat=repeat)
+
     async def receive(self) -> bytes:
         """Return the next 20 ms of what the peer says.
 

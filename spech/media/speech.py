@@ -148,6 +148,11 @@ class Speech:
         session, codec = self._session, self._codec
         if codec is None:
             return microphone
+        beneath = None
+        if self.plays.background is not None:
+            beneath = self.plays.background.read(self._tick_samples, codec.rate)
+            if beneath is not None:
+                microphone = mix((microphone, beneath), self._tick_samples)
         pressed = self.keypad.next(units, codec.rate) if self.keypad.busy else None
         played: Samples | None
         if pressed is None:
@@ -168,7 +173,9 @@ class Speech:
             self._tail = _TAIL_TICKS + self.packet_samples // self._tick_samples - 1
         else:
             spoken = microphone
-            noise = None if self._pauses is None else self._pauses.judge(spoken)
+            noise = None
+            if self._pauses is not None and beneath is None:
+                noise = self._pauses.judge(spoken)
             if noise is None:
                 self._send(codec, spoken)
             else:

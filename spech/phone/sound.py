@@ -162,6 +162,34 @@ class Sound(ABC):
         plays = self._media.speech.plays
         return plays.play(sound, rate or self._media.rate, gain=gain, repeat=repeat)
 
+    def play_background(
+        self,
+        sound: Playable,
+        *,
+        rate: int | None = None,
+        gain: float = -20.0,
+        repeat: bool = True,
+    ) -> Playback:
+        """Play a sound beneath everything else, in place of the background before it.
+
+        It goes on until the end of the call, or :meth:`Playback.flush`. :meth:`played` does not
+        wait for it, and :meth:`flush` does not end it.
+
+            call.play_background("office.wav")
+
+        Args:
+            sound: as for :meth:`play`.
+            rate: of PCM, in Hz; by default that of the codec.
+            gain: in dB, relative to the recording.
+            repeat: play a file again and again.
+
+        Raises:
+            CallEnded, MediaError, ValueError: as for :meth:`play`.
+        """
+        self._require_up()
+        plays = self._media.speech.plays
+        return plays.play_background(sound, rate or self._media.rate, gain=gain, repeat=repeat)
+
     def play_tone(
         self, name: ToneName, *, country: str = "", seconds: float | None = None
     ) -> Playback:
@@ -198,7 +226,7 @@ class Sound(ABC):
         return self._media.recordings.start(path, self._media.rate, stereo=stereo)
 
     def flush(self) -> None:
-        """Drop what is queued to be sent: sounds, digits, audio."""
+        """Drop what is queued to be sent: sounds, digits, audio; a background goes on."""
         self._media.speech.flush()
         self._media.voices.flush()
 

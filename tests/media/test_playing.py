@@ -43,6 +43,31 @@ async def test_simultaneous_sounds_are_mixed(call: Call, wav: Path) -> None:
     assert strongest == pytest.approx([700, 2000], abs=5)
 
 
+async def test_a_background_goes_on_beneath_what_is_played(call: Call, wav: Path) -> None:
+    call.configure("L16/16000")
+    plays = call.left.media.speech.plays
+    replaced = plays.play_background(wav, 16000, gain=0.0, repeat=True)
+    background = plays.play_background(wav, 16000, gain=-20.0, repeat=True)
+    assert not await replaced.played()
+    speech = plays.play(tone((2000,), 0.5, 16000), 16000)
+    heard = (await collect(call, 100)).astype(float)
+    assert await speech.played()
+    await call.left.media.speech.played()
+
+    def level(part: slice, frequency: int) -> float:
+        wave = np.exp(-2j * np.pi * frequency / 16000 * np.arange(4000))
+        return 20 * float(np.log10(np.abs(heard[part] @ wave) / 2000 / 32768 / np.sqrt(2)))
+
+    for during in (slice(2000, 6000), slice(20000, 24000)):
+        assert level(during, 700) == pytest.approx(-32, abs=0.5)
+    assert level(slice(2000, 6000), 2000) == pytest.approx(-12, abs=0.5)
+    call.left.flush()
+    call.tick()
+    assert not background.done
+    background.flush()
+    assert not np.any((await collect(call, 30))[8000:])
+
+
 async def test_a_broken_file_raises_at_once(call: Call, tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"this is no sound")
