@@ -173,7 +173,9 @@ class Conversation:
         self._link.send(self._dialect.tell(event))
 
     def _hear(self, pcm: bytes) -> None:
-        self._link.send_sound(self._dialect.hear(pcm))
+        message = self._dialect.hear(pcm)
+        if message is not None:
+            self._link.send_sound(message)
 
     def _poll(self) -> None:
         self._link.poll()

@@ -37,6 +37,13 @@ control_message_format = {form}
 _VARYING = ("channel", "channel_id", "channel_variables", "connection_id")
 
 FRAME = bytes(320)
+
+
+def turn(**direction: str) -> str:
+    """The command that turns sound on and off, of which there is no plain text."""
+    return json.dumps({"command": "SET_MEDIA_DIRECTION", **direction}, separators=(",", ":"))
+
+
 #: Commands with their identifiers, sound, and seconds to wait.
 SCRIPT: tuple[Any, ...] = (
     *(("ANSWER", ""), 0.5, ("GET_STATUS", ""), ("MARK_MEDIA", "nothing waits"), 0.3),
@@ -47,6 +54,18 @@ SCRIPT: tuple[Any, ...] = (
     *(FRAME * 200, FRAME * 200, FRAME * 200, FRAME * 200, FRAME * 150, ("MARK_MEDIA", "lost"), 0.3),
     *(("PAUSE_MEDIA", ""), ("GET_STATUS", ""), ("CONTINUE_MEDIA", ""), 0.3),
     *(("FLUSH_MEDIA", ""), 0.3, ("GET_STATUS", ""), 0.3),
+    *(turn(), turn(direction="up"), turn(direction="in"), "SET_MEDIA_DIRECTION", FRAME * 5, 0.2),
+    *(("MARK_MEDIA", "in"), ("START_MEDIA_BUFFERING", ""), ("STOP_MEDIA_BUFFERING", "in"), 0.2),
+    *(("PAUSE_MEDIA", ""), ("CONTINUE_MEDIA", ""), ("FLUSH_MEDIA", ""), ("GET_STATUS", ""), 0.2),
+    *(
+        turn(direction="out"),
+        0.1,
+        FRAME * 5,
+        ("MARK_MEDIA", "out"),
+        0.4,
+        turn(direction="both"),
+        0.1,
+    ),
     *(("NONSENSE", ""), ("MARK_MEDIA", "x" * 200), "{bad", "[1]", '{"a":1}', 0.3),
 )
 

@@ -185,7 +185,7 @@ def test_asterisk_answers_nonsense_or_says_nothing(name: str, message: str) -> N
 @pytest.mark.parametrize("name", ["twilio", "telnyx", "plivo", "exotel"])
 def test_sound_in_json_comes_back_as_it_went(name: str) -> None:
     dialect = started(name)
-    message = json.loads(dialect.hear(PCM))
+    message = json.loads(dialect.hear(PCM) or "")
     assert message["event"] == "media"
     coded = b64decode(message["media"]["payload"])
     assert len(coded) == (320 if name == "exotel" else 160)
@@ -223,7 +223,7 @@ def test_twilio() -> None:
         "to_number": "700",
         "language": "de",
     }
-    media = [json.loads(dialect.hear(PCM))["media"] for _ in range(3)]
+    media = [json.loads(dialect.hear(PCM) or "")["media"] for _ in range(3)]
     assert [one["timestamp"] for one in media] == ["0", "20", "40"]
     assert [one["chunk"] for one in media] == ["1", "2", "3"]
     (dtmf,) = told(dialect, DigitPressed("7"))
@@ -303,6 +303,15 @@ def test_asterisk_tells_when_too_much_waits() -> None:
     assert at(950) == ["MEDIA_XOFF"]
     assert [message["event"] for message in told(dialect, Cleared(20.0))] == ["MEDIA_XON"]
     assert told(dialect, Cleared(20.0)) == []
+
+
+def test_asterisk_turns_sound_off_in_each_direction() -> None:
+    dialect = started("asterisk")
+    for direction, heard, played in (("in", PCM, []), ("out", None, [PCM]), ("both", PCM, [PCM])):
+        turn = json.dumps({"command": "SET_MEDIA_DIRECTION", "direction": direction})
+        assert list(dialect.read(turn)) == []
+        assert dialect.hear(PCM) == heard
+        assert list(dialect.read(PCM)) == played
 
 
 def test_asterisk_in_text() -> None:

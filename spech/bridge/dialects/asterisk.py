@@ -38,6 +38,15 @@ _FRAME_MS: Final = 20
 _LONGEST_COMMAND: Final = 128
 #: Marks of our own, which no bot can set: a name is shorter.
 _COMPLETED: Final = "completed " + " " * _LONGEST_COMMAND
+_DIRECTIONS: Final = ("both", "in", "out")
+#: Commands that are refused while the bot only listens.
+_OUTWARDS: Final = (
+    "START_MEDIA_BUFFERING",
+    "STOP_MEDIA_BUFFERING",
+    "MARK_MEDIA",
+    "PAUSE_MEDIA",
+    "CONTINUE_MEDIA",
+)
 
 
 class AsteriskDialect:
@@ -59,6 +68,8 @@ class AsteriskDialect:
         self._paused = False
         self._buffering = False
         self._reports_drained = False
+        #: As the bot sees it: "in" is only listening, "out" only speaking.
+        self._direction = "both"
 
     # ------------------------------------------------------------------ to the bot
 
@@ -131,7 +142,7 @@ class AsteriskDialect:
         elif self._full and queued < _XON:
             self._full = False
             yield self._event("MEDIA_XON")
-        if self._reports_drained and not queued:
+        if self._reports_drained and not queued and self._direction != "in":
             self._reports_drained = False
             yield self._event("QUEUE_DRAINED")
 
@@ -146,31 +157,48 @@ class AsteriskDialect:
             media_paused=self._paused,
         )
 
-    def hear(self, pcm: bytes) -> BotMessage:
-        return pcm
+    def _error(self, reason: str) -> Iterable[BotCommand]:
+        return (Reply(self._event("ERROR", error_text=reason)),)
+
+    def hear(self, pcm: bytes) -> BotMessage | None:
+        return None if self._direction == "out" else pcm
 
     # ------------------------------------------------------------------ from the bot
 
     def read(self, message: BotMessage) -> Iterable[BotCommand]:
         if isinstance(message, bytes):
+            if self._direction == "in":
+                return ()
             self._queued += len(message) // self._frame_bytes
             return (message,)
         if len(message) > _LONGEST_COMMAND:
             raise RemoteProtocolError(f"a command of more than {_LONGEST_COMMAND} characters")
-        command = self._parse(message)
-        if command is None:
-            return (Reply(self._event("ERROR", error_text="Unable to parse JSON command")),)
-        return self._command(*command)
+        value = self._parse(message)
+        if value is None:
+            return self._error("Unable to parse JSON command")
+        name, correlation = str(value.get("command")), str(value.get("correlation_id") or "")
+        if name == "SET_MEDIA_DIRECTION":
+            return self._turn(value.get("direction"))
+        if self._direction == "in" and name in _OUTWARDS:
+            return self._error(f"{name} not supported while media direction is 'in'")
+        return self._command(name, correlation)
 
-    def _parse(self, message: str) -> tuple[str, str] | None:
-        """The name of a command, and the identifier that its answer carries."""
+    def _parse(self, message: str) -> dict[str, Any] | None:
+        """A command with its members, None where it is no JSON."""
         try:
             value = json.loads(message)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(value, dict):
-            return "", ""
-        return str(value.get("command")), str(value.get("correlation_id") or "")
+        return value if isinstance(value, dict) else {}
+
+    def _turn(self, direction: Any) -> Iterable[BotCommand]:
+        """Begin or cease to carry sound to the bot, or from it."""
+        if not isinstance(direction, str):
+            return self._error("SET_MEDIA_DIRECTION requires a 'direction' parameter.\n")
+        if direction not in _DIRECTIONS:
+            return self._error(f"'{direction}' is not a valid direction for SET_MEDIA_DIRECTION.\n")
+        self._direction = direction
+        return ()
 
     def _command(self, name: str, correlation: str) -> Iterable[BotCommand]:
         match name:
@@ -208,7 +236,7 @@ class AsteriskText(AsteriskDialect):
 
     def _event(self, name: str, **values: Any) -> str:
         values.pop("channel_variables", None)
-        if name == "STATUS":
+        if name in ("STATUS", "ERROR"):
             values = {"channel_id": self._channel} | values
         elif name == "DTMF_END":
             values["channel_id"] = self._channel
@@ -221,9 +249,12 @@ class AsteriskText(AsteriskDialect):
     def _mark_processed(self, correlation: str) -> str:
         return f"MEDIA_MARK_PROCESSED {correlation}".rstrip()
 
-    def _parse(self, message: str) -> tuple[str, str] | None:
+    def _parse(self, message: str) -> dict[str, Any] | None:
         name, _, correlation = message.strip().partition(" ")
-        return name, correlation.strip()
+        return {"command": name, "correlation_id": correlation.strip()}
+
+    def _turn(self, direction: Any) -> Iterable[BotCommand]:
+        return self._error("SET_MEDIA_DIRECTION only supports JSON format.\n")
 
 
 def _word(value: Any) -> str:

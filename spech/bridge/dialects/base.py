@@ -275,8 +275,8 @@ class Dialect(Protocol):
         """What the bot is told about something that happens in the call."""
         ...
 
-    def hear(self, pcm: bytes) -> BotMessage:
-        """The message that carries 20 ms of what the caller says."""
+    def hear(self, pcm: bytes) -> BotMessage | None:
+        """The message that carries 20 ms of what the caller says; None where the bot wants none."""
         ...
 
     def read(self, message: BotMessage) -> Iterable[BotCommand]:
