@@ -40,7 +40,8 @@ if typing.TYPE_CHECKING:
     from spech.phone.correspondence import Message, Subscription
     from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
     from spech.phone.incoming import IncomingCall
-    from spech.phone.phone import Phone, open_phone
+    from spech.phone.opening import open_phone
+    from spech.phone.phone import Phone
     from spech.phone.running import run
     from spech.rtp.ports import PortRange
     from spech.sip.transport.tls import TlsSettings
@@ -126,7 +127,7 @@ _HOMES: typing.Final = {
     "TlsSettings": "spech.sip.transport.tls",
     "TransferRequest": "spech.phone.call",
     "open_conference": "spech.phone.conference",
-    "open_phone": "spech.phone.phone",
+    "open_phone": "spech.phone.opening",
     "run": "spech.phone.running",
 }
 

@@ -17,6 +17,7 @@ from spech import (
     CallFailed,
     IncomingCall,
     LocalProtocolError,
+    Message,
     Phone,
     PortRange,
     SpechError,
@@ -29,6 +30,8 @@ from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 
 _log: Final = logging.getLogger(__name__)
+#: Messages that are relayed at once; each waits until its recipient has answered.
+_RELAYS: Final = 8
 #: Seconds that a user's phone rings before the exchange gives up.
 _PATIENCE: Final = 60.0
 #: Does not overlap the default range of a phone, which may run on the same machine.
@@ -48,8 +51,23 @@ class Exchange:
         return self.phone.address
 
     async def serve(self) -> None:
-        """Accept calls until cancelled."""
-        await self.phone.serve(self._connect)
+        """Accept calls and relay messages until cancelled."""
+        messages = self.phone.messages()
+        async with open_scope() as nursery:
+            for _ in range(_RELAYS):
+                nursery.start_soon(self._relay, messages)
+            await self.phone.serve(self._connect)
+
+    async def _relay(self, messages: AsyncIterator[Message]) -> None:
+        """Send each message on to its recipient. The registrar has let in those who have one."""
+        async for message in messages:
+            contact = self._find(message.recipient)
+            if contact is None:
+                continue
+            try:
+                await self.phone.send_message(contact, message.text, caller=message.sender)
+            except SpechError as error:
+                _log.info("message to %s: %s", message.recipient, error)
 
     async def _connect(self, incoming: IncomingCall) -> None:
         _log.info("%s calls %s", incoming.caller_number, incoming.called)

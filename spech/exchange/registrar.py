@@ -40,7 +40,7 @@ class Binding:
 
 
 class Registrar:
-    """Serves REGISTER, and allows only authenticated users to call.
+    """Serves REGISTER, and allows only authenticated users to call and to send messages.
 
     Args:
         accounts: password by user name.
@@ -67,8 +67,8 @@ class Registrar:
         return [binding.contact for binding in self._current(user, now)]
 
     def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
-        """The response to a REGISTER or to an unauthorized INVITE, otherwise None."""
-        if request.method not in ("REGISTER", "INVITE"):
+        """The response to a REGISTER, or to an INVITE or a MESSAGE that is refused, or None."""
+        if request.method not in ("REGISTER", "INVITE", "MESSAGE"):
             return None
         if flow.remote == flow.local:
             return None  # The exchange itself, when it follows a transfer to its own number.
@@ -77,9 +77,18 @@ class Registrar:
             refusal = self._authenticate(request, flow.remote[0], user, now)
             if refusal is not None or request.method == "INVITE":
                 return refusal
+            if request.method == "MESSAGE":
+                return self._refuse_message(request, now)
             return self._register(request, user or "", now)
         except RemoteProtocolError as error:
             return self._respond(request, error.status)
+
+    def _refuse_message(self, request: Request, now: float) -> Response | None:
+        """None if the recipient of a message has a contact (RFC 3261 21.4.5, 21.4.18)."""
+        user = request.uri.user or ""
+        if self.contacts(user, now):
+            return None
+        return self._respond(request, 480 if self.knows(user) else 404)
 
     # ------------------------------------------------------------------ authentication
 

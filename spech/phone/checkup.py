@@ -41,7 +41,8 @@ from spech.errors import (
 )
 from spech.media.port import AudioPort
 from spech.phone.account import Account, route_of, transport_of
-from spech.phone.phone import Phone, open_phone
+from spech.phone.opening import open_phone
+from spech.phone.phone import Phone
 from spech.scopes import open_scope
 from spech.sip.message.display import displayable
 from spech.sip.resolver import Resolver

@@ -13,6 +13,7 @@ import trio
 from spech.errors import LocalProtocolError, RequestFailed, ServerUnreachable
 from spech.scopes import open_scope
 from spech.sip import events
+from spech.sip.dialog.caller import number_of
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.message import REASONS, Response
@@ -35,11 +36,19 @@ LONGEST_TEXT: Final = 900
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A received text message. ``sender`` is the SIP URI that the sender claims; not verified."""
+    """A received text message.
+
+    Attributes:
+        sender: the SIP URI that the sender claims; not verified.
+        text: what it says.
+        display_name: the sender's name, None without one.
+        recipient: the number or name that it was sent to: the user part of the Request-URI.
+    """
 
     sender: str
     text: str
     display_name: str | None = None
+    recipient: str = ""
 
 
 class Subscription(AsyncIterator[Content]):
@@ -178,9 +187,10 @@ class Correspondence:
         return message
 
     def _receive_message(self, event: events.MessageReceived) -> None:
-        sender = event.request.from_
+        sender, uri = event.request.from_, event.request.uri
+        recipient = number_of(uri) if uri.user else ""
         self._messages_in.send_nowait(
-            Message(sender.uri.address, event.text, sender.display_name or None)
+            Message(sender.uri.address, event.text, sender.display_name or None, recipient)
         )
         if self._messages_in.statistics().current_buffer_used >= _WAITING_MESSAGES:
             self._endpoint.agent.takes_messages = False

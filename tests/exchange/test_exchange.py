@@ -15,6 +15,7 @@ from spech import (
     Phone,
     PortRange,
     RegistrationFailed,
+    RequestFailed,
     open_phone,
 )
 from spech.exchange import Exchange, open_exchange
@@ -303,6 +304,47 @@ async def test_an_attended_transfer_connects_an_extension_and_a_user() -> None:
             await one.answered(timeout=5)
             await other.answered(timeout=5)
             await other.transfer_to(one)
+
+
+async def test_an_extension_follows_a_transfer_that_comes_with_the_answer() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+    ):
+        await bob.registered(timeout=5)
+        arrivals = bob.incoming_calls()
+        async with alice.call("600") as call, trio.open_nursery() as nursery:
+            while call.state != "answered":
+                await call.changed()
+            nursery.start_soon(call.transfer, "bob")
+            async with (await anext(arrivals)).answer():
+                await call.ended()
+        assert call.transfer_progress == (200, "OK")
+
+
+async def test_a_message_is_relayed_to_its_recipient() -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+    ):
+        await bob.registered(timeout=5)
+        messages = bob.messages()
+        await alice.send_message("bob", "Tea at four?")
+        with trio.fail_after(5):
+            message = await anext(messages)
+        sender = f"sip:alice@127.0.0.1:{exchange.address[1]}"
+        assert (message.sender, message.text) == (sender, "Tea at four?")
+        assert message.recipient == "bob"
+
+
+@pytest.mark.parametrize(("number", "status"), [("600", 404), ("bob", 480)])
+async def test_a_message_that_nobody_can_receive_is_refused(number: str, status: int) -> None:
+    async with exchange_is_open() as exchange, phone_of("alice", exchange) as phone:
+        with pytest.raises(RequestFailed) as refused:
+            await phone.send_message(number, "Are you there?")
+    assert refused.value.status == status
 
 
 async def test_a_transfer_to_an_unknown_user_keeps_the_call() -> None:
