@@ -298,7 +298,8 @@ class Call(Sound):
     def transfers(self) -> AsyncIterator[TransferRequest]:
         """The transfers that the far end requests: ``async for request in call.transfers()``.
 
-        Until this is called, transfers are declined (603). The iterator ends with the call.
+        Transfers are declined (603) if this was not called half a second after they arrived. The
+        iterator ends with the call.
 
             async for request in call.transfers():
                 async with request.follow() as new:
@@ -307,7 +308,7 @@ class Call(Sound):
         This is not needed for a call that is the target of an attended transfer: the call
         continues, and its :attr:`remote` changes.
         """
-        self._driver.session.takes_transfers = True
+        self._driver.take_transfers()
         return _TransferRequests(self._driver, self._place_referred)
 
 

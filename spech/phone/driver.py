@@ -165,6 +165,11 @@ class CallDriver:
             self.transfer = self.session.transfer(target, now)
         return self.transfer
 
+    def take_transfers(self) -> None:
+        """Offer the program the transfers that the far end asks for from now on."""
+        with self.endpoint.command() as (_, now):
+            self.session.take_transfers(now)
+
     def offer_referral(self, referral: Referral) -> None:
         """The far end asks for a transfer."""
         try:

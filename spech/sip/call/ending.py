@@ -244,7 +244,7 @@ class EndingLeg(Leg):
             self.ended = SessionEnded(self, by, status, reason)
             self._tell_referrer(status, reason, now)
             self.context.emit(self.ended)
-            self.transfers.call_ended(by)
+            self.transfers.call_ended(by, now)
             self.source_check.stop(now)
         self.context.timers.clear(self, "glare")
         if self._renegotiation is not None:

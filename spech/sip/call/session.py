@@ -399,6 +399,11 @@ class Session(EndingLeg):
         if self.state is SessionState.RINGING:
             self.context.timers.set(self, "silent", now + _SILENT)
 
+    def take_transfers(self, now: float) -> None:
+        """Accept the transfers that the far end asks for, one that waits included."""
+        self.takes_transfers = True
+        self.transfers.decide(now)
+
     def transfer(self, target: Uri, now: float) -> Transfer:
         """Ask the far end to call ``target``. See :meth:`Transfers.request` for the errors."""
         return self.transfers.request(target, now)
@@ -524,6 +529,8 @@ class Session(EndingLeg):
                 if self._invitation is not None:
                     self._invitation.abandon()
                 self._finish("local", 487, REASONS[487], now)
+            case "refer":
+                self.transfers.decide(now)
             case "glare" if self.is_up and self._renegotiation:
                 self._renegotiation.handle_glare(now)
             case "refresh" if self.is_up and self._renegotiation:

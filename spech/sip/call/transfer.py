@@ -26,6 +26,8 @@ from spech.sip.watching.event_header import EventHeader, SubscriptionStateHeader
 
 _FRAGMENT: Final = "message/sipfrag;version=2.0"
 _STATUS_LINE: Final = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\r\n]{0,200}))?(?:\r?\n|$)")
+#: Seconds that the program has to take transfers, before one that came early is declined.
+_MOMENT: Final = 0.5
 #: Seconds for which we report the progress of a transfer to the end that asked for it.
 REFER_LIFETIME: Final = 180
 
@@ -201,6 +203,8 @@ class Transfers:
         self._session = session
         self._sent: Transfer | None = None
         self._received: list[Referral] = []
+        #: A REFER that waits because the program takes no transfers yet.
+        self._waiting: ServerTransaction | None = None
 
     # ------------------------------------------------------------------ from our side
 
@@ -245,8 +249,9 @@ class Transfers:
             reason = (line[2] or b"").decode(errors="replace")
             transfer.progress(int(line[1]), reason, over=state.word == "terminated")
 
-    def call_ended(self, by: Party) -> None:
+    def call_ended(self, by: Party, now: float) -> None:
         """The call is over, perhaps with a transfer of ours in progress."""
+        self.decide(now)
         transfer = self._sent
         if transfer is not None and not transfer.over:
             # The far end hangs up because it follows the transfer; it will not report the
@@ -257,18 +262,35 @@ class Transfers:
     # ------------------------------------------------------------------ from their side
 
     def receive_refer(self, transaction: ServerTransaction, now: float) -> None:
-        """Their REFER: 202 and NOTIFYs where the program follows transfers, otherwise 603."""
+        """Their REFER: 202 and NOTIFYs where the program follows transfers, otherwise 603.
+
+        It may arrive with the ACK, before the program takes transfers. So it waits for a moment.
+        """
         session = self._session
-        request = transaction.request
         try:
-            refer_to(request)
+            refer_to(transaction.request)
         except RemoteProtocolError as error:
             self._respond(transaction, error.status, now)
             return
+        if session.is_up and not session.takes_transfers and self._waiting is None:
+            self._waiting = transaction
+            session.context.timers.set(session, "refer", now + _MOMENT)
+        else:
+            self._answer(transaction, now)
+
+    def decide(self, now: float) -> None:
+        """Answer the REFER that waits, if one does: the program takes transfers, or time is up."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._session.context.timers.clear(self._session, "refer")
+            self._answer(waiting, now)
+
+    def _answer(self, transaction: ServerTransaction, now: float) -> None:
+        session = self._session
         if not (session.takes_transfers and session.is_up):
             self._respond(transaction, 603, now)
             return
-        referral = Referral(session, request, now)
+        referral = Referral(session, transaction.request, now)
         self._received = [known for known in self._received if not known.over]
         self._received.append(referral)
         self._respond(transaction, 202, now)

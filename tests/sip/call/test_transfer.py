@@ -63,6 +63,26 @@ def test_a_refer_is_declined_if_the_program_takes_none(three: Three) -> None:
     three.wire.run(1)
 
 
+def test_a_refer_that_comes_before_the_program_takes_transfers_waits_for_it(three: Three) -> None:
+    ours, theirs = three.established()
+    three.refer(ours)
+    three.wire.run(0.3)
+    theirs.take_transfers(three.wire.now)
+    three.wire.run(0.1)
+    assert isinstance(three.find(three.bob, events.TransferRequested), events.TransferRequested)
+    assert three.progress() == [100]
+
+
+def test_a_refer_that_waits_is_answered_when_the_call_ends(three: Three) -> None:
+    ours, theirs = three.established()
+    three.refer(ours)
+    three.wire.run(0.1)
+    three.hang_up(three.bob, theirs)
+    three.wire.run(0.1)
+    assert [p.kind for p in three.wire.log if p.kind.endswith(" REFER")] == ["603 REFER"]
+    three.nothing_left()
+
+
 def test_the_program_can_decline_a_refer(three: Three) -> None:
     ours, _ = referred(three)
     event = three.find(three.bob, events.TransferRequested)
