@@ -46,7 +46,7 @@ MEMBERS = {
         resynchronised round_trip_ms send_errors sent sent_octets total_loss_percent
     """,
     spech.Member: "gain leave level muted room",
-    spech.Message: "display_name sender text",
+    spech.Message: "display_name recipient sender text",
     spech.MessageCount: "kind new new_urgent old old_urgent",
     spech.Phone: """
         account active_calls address call capture_registration codecs incoming_calls mailbox
