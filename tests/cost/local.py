@@ -16,6 +16,7 @@ import msgspec
 from spech.audio.inputs import open_input
 from spech.phone.journal import Journal
 from spech.web import messages
+from spech.web.admin import AdminRequest
 from spech.web.audio import Hello
 from spech.web.auth import Gate, same_origin
 from spech.web.proxies import TrustedProxies
@@ -123,6 +124,11 @@ KINDS: Final = {
             ((b"", b""), (b'{"type":"dial","id":1,"target":"', b'"}'), (b'{"x":', b"}")),
         ),
         Parser("envelope", of_text(msgspec.json.Decoder(messages.Envelope).decode)),
+        Parser(
+            "admin request",
+            of_text(msgspec.json.Decoder(AdminRequest).decode),
+            ((b"", b""), (b'{"type":"check_account","account":"', b'"}')),
+        ),
         Parser("hello", of_text(msgspec.json.Decoder(Hello).decode)),
     ),
     "HTTP": (

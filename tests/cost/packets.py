@@ -11,6 +11,7 @@ from typing import Final
 from spech.agreement import DtlsPeer, IceAgreement, IceSide, local_candidates
 from spech.rtp import packet, rtcp, stun
 from spech.rtp.dtls import Association, Certificate
+from spech.rtp.dtmf import DigitReceiver
 from spech.rtp.ice import IceAgent
 
 from .parser import Parser
@@ -18,6 +19,14 @@ from .parser import Parser
 _PEER: Final = ("192.0.2.2", 4000)
 _OURS: Final = IceSide("ours", "p" * 22, local_candidates([("192.0.2.1", 6000)]))
 _THEIRS: Final = IceSide("they", "q" * 22, local_candidates([_PEER]))
+
+
+def _digits(data: bytes) -> None:
+    """Telephone-events, each as long as those of other implementations."""
+    receiver = DigitReceiver()
+    for start in range(0, len(data), 4):
+        receiver.receive_telephone_event(start, data[start : start + 4])
+
 
 # Packets: lengths in their heads are put right, so that the contents are read.
 
@@ -79,7 +88,10 @@ def _dtls(data: bytes) -> None:
 
 
 KINDS: Final = {
-    "RTP": (Parser("rtp", packet.parse, ((b"", b""), (b"\x9f", b""), (b"\x90" + bytes(11), b""))),),
+    "RTP": (
+        Parser("rtp", packet.parse, ((b"", b""), (b"\x9f", b""), (b"\x90" + bytes(11), b""))),
+        Parser("digits", _digits),
+    ),
     "STUN": (Parser("stun", _stun), Parser("ice", _ice)),
     "RTCP": (
         *(

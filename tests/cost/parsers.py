@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from . import agent, local, packets, signalling
+from . import agent, bots, local, packets, signalling
 from .parser import PAIRS, SPECIAL, Parser, repeated
 
 __all__ = ["KINDS", "PAIRS", "PARSERS", "SPECIAL", "USERS", "Parser", "repeated"]
@@ -14,6 +14,7 @@ KINDS: Final[dict[str, tuple[Parser, ...]]] = {
     **signalling.KINDS,
     **packets.KINDS,
     **local.KINDS,
+    **bots.KINDS,
     "agent": agent.AGENTS,
 }
 #: Those that make use of other parsers: the negotiation of a stream, and a whole user agent.

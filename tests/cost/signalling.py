@@ -340,7 +340,14 @@ NEGOTIATIONS: Final = (
 )
 
 XML: Final = (
-    Parser("dialog-info", DialogInfo.parse, _places_in_xml(_DIALOG, b"</dialog-info>")),
+    Parser(
+        "dialog-info",
+        DialogInfo.parse,
+        (
+            *_places_in_xml(_DIALOG, b"</dialog-info>"),
+            (_DIALOG + b'<dialog id="1"><state>', b"</state></dialog></dialog-info>"),
+        ),
+    ),
     Parser("presence", Presence.parse, _places_in_xml(_PIDF, b"</presence>")),
 )
 
