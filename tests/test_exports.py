@@ -22,8 +22,8 @@ MEMBERS = {
         digits_received direction duration encrypted ended ended_by flush hang_up heard held hold
         join ladder leave levels member microphone_gain muted no_sound on_hold open_audio
         peaks play play_background play_tone played press quality_history reason record remote
-        resume send_dtmf speaker_gain state statistics status timeline transfer transfer_accepted
-        transfer_progress transfer_to transfers
+        resume send_dtmf speaker_gain state statistics status tap timeline transfer
+        transfer_accepted transfer_progress transfer_to transfers
     """,
     spech.Conference: "add members open_audio record remove",
     spech.DialogInfo: "after busy dialogs entity full parse ringing version",

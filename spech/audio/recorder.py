@@ -11,6 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -175,6 +176,43 @@ class Recording:
             _log.warning("%s", error)
 
 
+class Tap:
+    """Hears both sides of a call, as long as its ``with`` block lasts.
+
+    Attributes:
+        rate: samples per second, of each side.
+    """
+
+    channels: Final = 2
+
+    def __init__(self, hear: Callable[[Samples], object], rate: int) -> None:
+        self.rate = rate
+        self._hear = hear
+        self._stopped = False
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it hears nothing any more."""
+        return self._stopped
+
+    def write(self, pcm: Samples) -> None:
+        """Hand on samples, those of both sides in turn."""
+        if not self._stopped:
+            self._hear(pcm)
+
+    def finish(self) -> None:
+        """Hear nothing any more."""
+        self._stopped = True
+
+    stop = finish
+
+
 #: Recordings whose files are not complete.
 _unfinished: Final[set[Recording]] = set()
 
@@ -190,7 +228,7 @@ def _complete_all() -> None:
 
 
 class Recordings:
-    """The recordings of one call, each at the sampling rate with which its file began."""
+    """The recordings and taps of one call, each at the sampling rate with which it began."""
 
     def __init__(self) -> None:
         self._running: list[_Track] = []
@@ -212,8 +250,20 @@ class Recordings:
         self._running.append(_Track(recording))
         return recording
 
+    def tap(self, hear: Callable[[Samples], object], rate: int) -> Tap:
+        """Hand both sides to a function, as ``rate`` samples per second of each.
+
+        Raises:
+            CallEnded: the call is over.
+        """
+        if self._closed:
+            raise CallEnded("the call has ended")
+        tap = Tap(hear, rate)
+        self._running.append(_Track(tap))
+        return tap
+
     def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
-        """Write a tick of both sides at ``rate`` Hz to every file that was not stopped."""
+        """Write a tick of both sides at ``rate`` Hz to all that was not stopped."""
         for track in self._running:
             track.write(ours, theirs, rate)
         if any(track.recording.stopped for track in self._running):
@@ -229,9 +279,9 @@ class Recordings:
 
 
 class _Track:
-    """Converts the two sides of a call to the format of one recording."""
+    """Converts the two sides of a call to the format of one recording or tap."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording | Tap) -> None:
         self.recording = recording
         self._resamplers: list[Resampler] = []
 

@@ -11,16 +11,18 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from spech.bridge.conversation import Conversation, ConversationOutcome
+from spech.bridge.conversation import Conversation, ConversationOutcome, PlaceCall
 from spech.bridge.dialects import find
 from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
 from spech.bridge.link import BotLink, LinkFailed, open_link
 from spech.bridge.ringing import Decision, Rejected, RingingCall
+from spech.bridge.tap import tapped
 from spech.bridge.url import WebSocketUrl
 from spech.errors import CallFailed, MediaError, SpechError
 from spech.media.port import FRAMES_PER_SECOND
@@ -56,6 +58,7 @@ class Bridge:
         fallbacks: what to try in turn where the bot cannot be reached or fails: another bot, a
             sound file that is played, or a SIP URI that the caller is transferred to.
         recordings: the folder for recordings that bots ask for; None for none.
+        tap: a listener that hears both sides of each call; None for none.
         bot_answers: whether each call rings until the bot answers or rejects it.
         report: called with a one-line summary of each call when it is over.
 
@@ -72,6 +75,7 @@ class Bridge:
         parameters: Mapping[str, str] | None = None,
         fallbacks: Sequence[Fallback] = (),
         recordings: Path | None = None,
+        tap: WebSocketUrl | None = None,
         bot_answers: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -83,17 +87,18 @@ class Bridge:
         self._rate = rate
         self._parameters = dict(parameters or {})
         self._recordings = recordings
+        self._tap = tap
         self._bot_answers = bot_answers
         self._report = report
         self._calls = 0
         self._draining = False
         self._quiet = trio.lowlevel.ParkingLot()
-        secure = any(one.tls for one in self._targets)
+        secure = any(one.tls for one in (*self._targets, tap) if one is not None)
         self._tls = ssl.create_default_context() if secure else None
 
     async def serve(self, phone: Phone) -> None:
         """Accept calls until cancelled. An error ends its call and no other."""
-        await phone.serve(self._take)
+        await phone.serve(partial(self._take, phone.call))
 
     async def drain(self) -> None:
         """Reject calls with 503 from now on, and wait until the present ones have ended."""
@@ -102,22 +107,22 @@ class Bridge:
         while self._calls:
             await self._quiet.park()
 
-    async def _take(self, incoming: IncomingCall) -> None:
+    async def _take(self, place: PlaceCall, incoming: IncomingCall) -> None:
         if self._draining:
             incoming.reject(503)
             return
         self._calls += 1
         try:
-            await self._take_one(incoming)
+            await self._take_one(place, incoming)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._quiet.unpark_all()
 
-    async def _take_one(self, incoming: IncomingCall) -> None:
+    async def _take_one(self, place: PlaceCall, incoming: IncomingCall) -> None:
         line = f"{incoming.caller_number} -> {incoming.called}: "
         try:
-            line += await self._carry(incoming)
+            line += await self._carry(place, incoming)
         except LinkFailed as error:
             incoming.reject(error.status)
             line += f"rejected with {error.status}: {error}"
@@ -128,7 +133,7 @@ class Bridge:
             line += "failed, see the log"
         self._report(line)
 
-    async def _carry(self, incoming: IncomingCall) -> str:
+    async def _carry(self, place: PlaceCall, incoming: IncomingCall) -> str:
         """Carry one call from beginning to end; return its summary."""
         targets = deque(self._targets)
         async with AsyncExitStack() as stack:
@@ -145,13 +150,16 @@ class Bridge:
                 if self._last_resort is None and not targets:
                     raise
             call = await stack.enter_async_context(incoming.answer(early_media=early))
+            if self._tap is not None:
+                describe = partial(self._info, incoming, call.codec)
+                await stack.enter_async_context(tapped(call, describe, self._tap, self._tls))
             outcome = ConversationOutcome(_UNREACHED, failed=True)
             if reached is not None:
-                outcome = await self._converse(incoming, call, *reached)
+                outcome = await self._converse(place, incoming, call, *reached)
             while outcome.failed and targets and call.state != "ended":
                 try:
                     async with self._reach(targets) as another:
-                        outcome = await self._converse(incoming, call, *another)
+                        outcome = await self._converse(place, incoming, call, *another)
                 except LinkFailed:
                     break
             said = f"{call.codec}, {call.duration:.1f} s, {_describe(outcome)}"
@@ -206,13 +214,13 @@ class Bridge:
         )
 
     async def _converse(
-        self, incoming: IncomingCall, call: Call, link: BotLink, dialect: Dialect
+        self, place: PlaceCall, incoming: IncomingCall, call: Call, link: BotLink, dialect: Dialect
     ) -> ConversationOutcome:
         rate = dialect.rate or self._rate or (_RATE if link.used else None)
         with call.open_audio(rate) as port:
             info = self._info(incoming, call.codec, port.rate)
             conversation = Conversation(
-                call, port, link, dialect, info, recordings=self._recordings
+                call, port, link, dialect, info, place, recordings=self._recordings
             )
             return await conversation.run()
 

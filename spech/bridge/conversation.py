@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,10 +55,15 @@ _log: Final = logging.getLogger(__name__)
 _MOST_MARKS: Final = 1000
 #: Seconds of digits that wait; further ones are refused.
 _MOST_DIGITS: Final = 60.0
+#: Seconds until the target of an attended transfer has to answer.
+_ANSWER_SECONDS: Final = 60.0
 #: Messages of sound that may wait in the kernel for a bot that does not read.
 _MESSAGES_UNSENT: Final = 4
 #: What a bot may call a recording: no folders, and nothing hidden.
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(wav|opus|ogg)")
+
+PlaceCall = Callable[[str], AbstractAsyncContextManager[Call]]
+"""Calls a number or a SIP URI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Conversation:
         link: the WebSocket.
         dialect: what the bot speaks.
         info: what the bot is told about the call.
+        place: calls the target of an attended transfer.
         recordings: the folder for recordings that the bot asks for; None for none.
     """
 
@@ -96,6 +103,7 @@ class Conversation:
         link: BotLink,
         dialect: Dialect,
         info: CallInfo,
+        place: PlaceCall,
         *,
         recordings: Path | None = None,
     ) -> None:
@@ -104,6 +112,7 @@ class Conversation:
         self._link = link
         self._dialect = dialect
         self._info = info
+        self._place = place
         self._recordings = recordings
         self._recording: Recording | None = None
         self._playback = port.play()
@@ -208,7 +217,7 @@ class Conversation:
         async for transfer in self._transfers:
             self._transferring = True
             try:
-                await self._call.transfer(transfer.target)
+                await self._connect(transfer)
             except CallFailed as error:
                 self._transferring = False
                 self._tell(Transferred(error.status, error.reason))
@@ -217,6 +226,19 @@ class Conversation:
                 self._tell(CommandRefused(transfer, str(error)))
             else:
                 self._tell(Transferred(200, "OK"))
+
+    async def _connect(self, transfer: TransferCall) -> None:
+        """Transfer the call.
+
+        Raises:
+            SpechError: as of :meth:`Call.transfer`; the call goes on.
+        """
+        if not transfer.attended:
+            await self._call.transfer(transfer.target)
+            return
+        async with self._place(transfer.target) as other:
+            await other.answered(timeout=_ANSWER_SECONDS)
+            await self._call.transfer_to(other)
 
     # ------------------------------------------------------------------ from the bot
 

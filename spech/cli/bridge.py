@@ -29,8 +29,15 @@ from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 
 
-def read_target(ctx: click.Context, param: click.Parameter, value: str) -> WebSocketUrl:
+def read_target(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> WebSocketUrl | None:
     """``ws://…`` or ``wss://…``"""
+    return None if value is None else parse_url(ctx, param, value)
+
+
+def parse_url(ctx: click.Context, param: click.Parameter, value: str) -> WebSocketUrl:
+    """The URL of a WebSocket, which an option must have."""
     try:
         return WebSocketUrl.parse(value)
     except LocalProtocolError as error:
@@ -68,7 +75,7 @@ def read_fallbacks(
         if found and not isinstance(found[-1], WebSocketUrl):
             raise click.BadParameter("nothing can follow a file or a SIP URI", ctx, param)
         if value.startswith(("ws:", "wss:")):
-            found.append(read_target(ctx, param, value))
+            found.append(parse_url(ctx, param, value))
         elif value.startswith(("sip:", "sips:", "tel:")):
             found.append(value)
         elif Path(value).is_file():
@@ -142,6 +149,12 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     help="The folder for recordings that the bot asks for.",
 )
 @click.option(
+    "--tap",
+    metavar="WS://…",
+    callback=read_target,
+    help="A listener that hears both sides of each call, on a WebSocket of its own.",
+)
+@click.option(
     "--bot-answers",
     is_flag=True,
     help="Let each call ring until the bot answers or rejects it (protocols raw and asterisk).",
@@ -184,6 +197,7 @@ def bridge(
     parameters: dict[str, str],
     fallbacks: tuple[Fallback, ...],
     recordings: Path | None,
+    tap: WebSocketUrl | None,
     bot_answers: bool,
     drain: float,
     listen: tuple[str, int] | None,
@@ -238,6 +252,7 @@ def bridge(
                 parameters=parameters,
                 fallbacks=fallbacks,
                 recordings=recordings,
+                tap=tap,
                 bot_answers=bot_answers,
                 report=click.echo,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,9 @@ from typing import Final
 import trio
 
 from spech.audio.progress import ProgressTone, ToneName
-from spech.audio.recorder import Recording
+from spech.audio.recorder import Recording, Tap
 from spech.audio.room import Member, Room
+from spech.codecs.base import Samples
 from spech.media.engine import Media
 from spech.media.keypad import GAP_MS, KEY_MS, Method
 from spech.media.playback import Playable, Playback
@@ -224,6 +226,23 @@ class Sound(ABC):
         """
         self._require_up()
         return self._media.recordings.start(path, self._media.rate, stereo=stereo)
+
+    def tap(
+        self, hear: Callable[[Samples], object], rate: int | None = None
+    ) -> AbstractContextManager[Tap]:
+        """Listen to both sides for the time of a ``with`` block, without a voice in the call.
+
+        Args:
+            hear: called each 20 ms with int16 samples, ours and the far end's in turn, as they are
+                after mute and gain. It may neither wait nor raise.
+            rate: samples per second of each side; by default that of the codec. Where they differ,
+                lengths vary.
+
+        Raises:
+            CallEnded: the call is over.
+        """
+        self._require_up()
+        return self._media.recordings.tap(hear, rate or self._media.rate)
 
     def flush(self) -> None:
         """Drop what is queued to be sent: sounds, digits, audio; a background goes on."""

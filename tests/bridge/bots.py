@@ -94,6 +94,12 @@ async def crash(connection: WebSocketConnection) -> None:
     await connection._close_stream()
 
 
+async def read_start(connection: WebSocketConnection) -> None:
+    """Take the messages up to the first frame of sound."""
+    while isinstance(await connection.get_message(), str):
+        pass
+
+
 async def echo(connection: WebSocketConnection) -> None:
     await connection.get_message()
     while True:

@@ -200,6 +200,54 @@ async def test_a_bot_transfers_the_caller(accepts: bool) -> None:
     assert done == ["well"]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_bot_transfers_the_caller_once_the_target_has_answered(answers: bool) -> None:
+    done: list[str] = []
+    met: list[str] = []
+    other = ""
+
+    async def script(bot: Bot) -> None:
+        await bot.ask("transfer", target=other, attended=True)
+        told = await bot.event("transferred")
+        assert told["status"] == (200 if answers else 486)
+        if answers:
+            assert (await bot.event("end"))["cause"] == "transfer"
+
+    async def answer(phone: Phone) -> None:
+        async for incoming in phone.incoming_calls():
+            if not answers:
+                incoming.reject(486)
+                continue
+            async with incoming.answer() as call:
+                await until(lambda: done)
+                met.append(call.state)
+                await call.ended()
+
+    async with (
+        websocket_server(scripted(script, done)) as url,
+        bridged(url) as bridge,
+        bridged(url) as third,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(answer, third.phone)
+        other = f"sip:carol@127.0.0.1:{third.phone.address[1]}"
+        async with bridge.phone.call(bridge.address) as call:
+            transfers = call.transfers()
+            await call.answered(timeout=5)
+            with trio.fail_after(10):
+                if answers:
+                    request = await anext(transfers)
+                    async with request.follow() as followed:
+                        await followed.answered(timeout=5)
+                        await call.ended()
+                        await until(lambda: met)
+                await until(lambda: done)
+            assert call.state == ("ended" if answers else "answered")
+        nursery.cancel_scope.cancel()
+    assert done == ["well"]
+    assert met == (["answered"] if answers else [])
+
+
 async def test_a_bot_holds_the_caller_and_records_the_call(tmp_path: Path) -> None:
     done: list[str] = []
 

@@ -24,7 +24,7 @@ from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine, write_wav
 from spech.testing.talk import hear_tone, talk
 
-from .bots import bridged, certificate, crash, echo, trusting, websocket_server
+from .bots import bridged, certificate, crash, echo, read_start, trusting, websocket_server
 
 Program = Callable[[trio.abc.Stream, WSConnection], Awaitable[None]]
 SILENCE = np.zeros(8000, np.int16)
@@ -63,12 +63,6 @@ async def bare_server(
 async def freeze(stream: trio.abc.Stream, websocket: WSConnection) -> None:
     """Never read again."""
     await trio.sleep_forever()
-
-
-async def read_start(connection: WebSocketConnection) -> None:
-    """Take the messages up to the first frame of sound."""
-    while isinstance(await connection.get_message(), str):
-        pass
 
 
 @pytest.mark.parametrize("chunk", [48000, 333])

@@ -202,9 +202,15 @@ class EndCall:
 
 @dataclass(frozen=True, slots=True)
 class TransferCall:
-    """Connect the caller to another party, and end the call (blind transfer)."""
+    """Connect the caller to another party, and end the call.
+
+    Attributes:
+        target: a number or a SIP URI.
+        attended: call the target first, and connect the caller once it has answered.
+    """
 
     target: str
+    attended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Raw:
     def _message(self, event: BotEvent) -> dict[str, Any] | None:
         match event:
             case Started(call):
-                return _introduction(call)
+                return introduce(call)
             case CallAnswered(codec):
                 return {"event": "answered", "codec": codec}
             case DigitPressed(digit):
@@ -98,7 +98,7 @@ class Raw:
         return (_command(read_json(message)),)
 
 
-def _introduction(call: CallInfo) -> dict[str, Any]:
+def introduce(call: CallInfo) -> dict[str, Any]:
     """The first message. What a call does not have is left out."""
     introduction: dict[str, Any] = {
         "call_id": call.call_id,
@@ -134,7 +134,7 @@ def _command(value: dict[str, Any]) -> BotCommand:
         case "reject":
             return EndCall(number(value, "status", 400, 699) or 603)
         case "transfer":
-            return TransferCall(text(value, "target"))
+            return TransferCall(text(value, "target"), attended=value.get("attended") is True)
         case "hold":
             return HoldCall(on=value.get("on", True) is not False)
         case "record":
