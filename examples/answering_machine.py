@@ -1,18 +1,21 @@
 """Plays a greeting to each caller, then records a message of up to two minutes.
 
+The message ends when the caller hangs up, presses # or is silent for ten seconds.
+
 usage: answering_machine.py GREETING FOLDER
 """
 
 import datetime
 import os
 import sys
+import wave
 from functools import partial
 from pathlib import Path
 
-import trio
-
 import spech
 from spech import Account, CallEnded, IncomingCall, open_phone
+
+RATE = 8000
 
 
 async def take_message(incoming: IncomingCall, *, greeting: str, folder: Path) -> None:
@@ -21,15 +24,16 @@ async def take_message(incoming: IncomingCall, *, greeting: str, folder: Path) -
     try:
         async with incoming.answer() as call:
             call.play(greeting)
+            call.beep()
             await call.played()
-            call.play_tone("waiting", seconds=0.4)
-            await call.played()
-            with call.record(folder / f"{now} {number}.wav"), trio.move_on_after(120):
-                await call.ended()
+            message = await call.listen(120, silence=10, rate=RATE)
     except CallEnded:
         print(number, "left no message", flush=True)
-    else:
-        print(number, "left a message", flush=True)
+        return
+    with wave.open(str(folder / f"{now} {number}.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(message.tobytes())
+    print(number, "left a message", flush=True)
 
 
 async def main(greeting: str, folder: Path) -> None:

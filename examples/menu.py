@@ -1,41 +1,53 @@
-"""An interactive voice menu: the caller presses a key and hears that file, until 0 is pressed.
+"""An interactive voice menu that speaks with espeak-ng: 1 tells the time, 2 repeats a number.
 
-usage: menu.py FILE...    the first file is played for 1, the second for 2, and so on
+usage: menu.py
 """
 
+import datetime
 import os
-import sys
+from collections.abc import AsyncIterator
+
+import trio
 
 import spech
-from spech import Account, Call, CallEnded, IncomingCall, open_phone
+from spech import Account, Call, IncomingCall, Playback, open_phone
+
+#: Hz; espeak-ng writes a WAV header of 44 bytes, and samples of 16 bits at this rate.
+RATE = 22050
 
 
-async def serve(call: Call, menu: dict[str, str]) -> None:
-    while True:
-        call.play_tone("waiting", seconds=0.5)
-        digit = await call.collect_digits(1, timeout=20, terminator=None)
-        call.flush()  # A key interrupts what is being played.
-        if digit in ("", "0"):
-            return
-        if digit in menu:
-            call.play(menu[digit])
+async def speech(text: str) -> AsyncIterator[bytes]:
+    command = ["espeak-ng", "--stdin", "--stdout"]
+    spoken = await trio.run_process(command, stdin=text.encode(), capture_stdout=True)
+    yield spoken.stdout[44:]
 
 
-async def main(files: list[str]) -> None:
-    menu = {str(number): file for number, file in enumerate(files, 1)}
+def say(call: Call, text: str) -> Playback:
+    return call.play(speech(text), rate=RATE)
+
+
+async def serve(call: Call) -> None:
+    question = "For the time, press 1. To have a number repeated, press 2."
+    while choice := await call.ask(lambda: say(call, question), valid={"1", "2"}):
+        if choice == "1":
+            say(call, f"It is {datetime.datetime.now():%H:%M}.")
+        else:
+            number = await call.ask(lambda: say(call, "Your number, and hash?"), digits=12)
+            say(call, f"You have entered {' '.join(number or 'nothing')}.")
+    await say(call, "Goodbye.").played()
+
+
+async def answer(incoming: IncomingCall) -> None:
+    async with incoming.answer() as call:
+        await serve(call)
+
+
+async def main() -> None:
     account = Account(os.environ["SPECH_ACCOUNT"], password=os.environ.get("SPECH_SIP_PASSWORD"))
-
-    async def answer(incoming: IncomingCall) -> None:
-        async with incoming.answer() as call:
-            try:
-                await serve(call, menu)
-            except CallEnded:
-                print(incoming.caller_number, "hung up", flush=True)
-
     async with open_phone(account) as phone:
         await phone.registered(timeout=10)
         print("registered", flush=True)
         await phone.serve(answer)
 
 
-spech.run(main, sys.argv[1:])
+spech.run(main)

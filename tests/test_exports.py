@@ -18,12 +18,12 @@ MEMBERS = {
         driven dropped flush frame_samples missed play play_background rate receive send
     """,
     spech.Call: """
-        answer answered automatic_gain call_id capture changed codec collect_digits detects_tones
-        digits_received direction duration encrypted ended ended_by flush hang_up heard held hold
-        join ladder leave levels member microphone_gain muted no_sound on_hold open_audio
-        peaks play play_background play_tone played press quality_history reason record remote
-        resume send_dtmf speaker_gain state statistics status tap timeline transfer
-        transfer_accepted transfer_progress transfer_to transfers
+        answer answered ask automatic_gain beep call_id capture changed codec collect_digits
+        detects_tones digits_received direction duration encrypted ended ended_by flush hang_up
+        heard held hold join ladder leave levels listen member microphone_gain muted no_sound
+        on_hold open_audio peaks play play_background play_tone played press quality_history
+        reason record remote resume send_dtmf speaker_gain state statistics status tap timeline
+        transfer transfer_accepted transfer_progress transfer_to transfers
     """,
     spech.Conference: "add members open_audio record remove",
     spech.DialogInfo: "after busy dialogs entity full parse ringing version",

@@ -8,6 +8,7 @@ begins only some time after the last loud tick, because words end softly.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,8 @@ _SILENCE = -72.0  # dBFS
 _HANGOVER = 12  # ticks of 20 ms
 _BLOCK = 10
 _BLOCKS = 10
+#: Seconds of a pause after which speech counts as ended.
+PAUSE_SECONDS: Final = _HANGOVER / 50
 _ONSET = 3  # loud ticks in a row with which an utterance begins
 
 

@@ -10,7 +10,7 @@ import trio
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
 from spech.phone.arguments import check_refusal
 from spech.phone.driver import CallDirection, CallDriver, CallStateName, EndedBy
-from spech.phone.sound import Sound
+from spech.phone.talking import Talking
 from spech.sip.call.replaces import Replaces
 from spech.sip.call.transfer import Referral
 from spech.sip.message.uri import Uri
@@ -22,7 +22,7 @@ PlaceReferred = Callable[
 ]
 
 
-class Call(Sound):
+class Call(Talking):
     """One call, from either side. Made by ``phone.call(...)`` and ``incoming.answer(...)``.
 
     Commands to a call that is over raise :class:`~spech.errors.CallEnded`, except :meth:`hang_up`.
