@@ -32,7 +32,7 @@ from spech.media.port import FRAMES_PER_SECOND
 from spech.media.speech import Speech
 from spech.media.statistics import Monitor
 from spech.media.voices import Voices
-from spech.rtp.clock import PERIOD
+from spech.rtp.clock import PERIOD, Rest
 from spech.rtp.dtls import Certificate
 from spech.rtp.ice import IceAgent
 from spech.rtp.ports import PortPair
@@ -168,6 +168,8 @@ class Media:
         """
         if self._closed:
             return
+        if self.speech.held:  # Encoded and addressed as was agreed on before.
+            self.speech.send_held()
         remote, reachable = _numeric(agreed.remote)
         remote_rtcp, _ = _numeric(agreed.remote_rtcp)
         codec = self._use_codec(agreed)
@@ -250,19 +252,23 @@ class Media:
 
     # The clock
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> Rest | None:
         """Receive, play, mix and send 20 ms of sound. Nothing that the peer sends raises here.
+
+        Returns what is to be called 10 ms later, where a packet of sound leaves then.
 
         Raises:
             PeerUnreachable: ICE found no path to the peer, or lost it.
         """
         if self._closed:
-            return
+            return None
         codec, playout = self._codec, self._playout
         if codec is None or playout is None:
             self._stream.discard()
             self.voices.discard()
-            return
+            return None
+        if self.speech.held:
+            self.speech.send_held()
         self._receive(now)
         if self._stream.unreachable:
             raise PeerUnreachable(
@@ -301,6 +307,7 @@ class Media:
                     self._stream.send(keepalive)
             if self._ticks % _SAMPLE_TICKS == 0:
                 self.monitor.sample()
+        return self.speech.send_held if self.speech.held else None
 
     def _receive(self, now: float) -> None:
         protection = self._stream.protection

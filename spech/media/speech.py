@@ -20,7 +20,7 @@ from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
 _NO_SOUND: Samples = np.zeros(0, np.int16)
-_TICK_MS = 20
+_HALF_TICK_MS = 10
 _DEFAULT_RATE: Final = 8000
 _SHORTEST_PACKET_MS = 10
 _LONGEST_PACKET_MS = 200
@@ -31,13 +31,13 @@ _TAIL_TICKS = 5
 def _evenly_sent(codec: Codec, tick: int, ptime_ms: int) -> int:
     """The samples of a packet of ``ptime_ms``, or of the next shorter one that leaves evenly.
 
-    Packets leave with the ticks. Those of 30 ms would leave after 20 and 40 ms in turns, so that
-    20 ms are sent in their place. A codec whose frames last 30 ms has no other length.
+    Packets leave with a tick or half a tick later, so that those of 30 ms leave evenly and those of
+    35 ms do not.
     """
-    whole = ptime_ms - ptime_ms % _TICK_MS
-    for length in (ptime_ms, *range(whole, 0, -_TICK_MS)):
+    whole = ptime_ms - ptime_ms % _HALF_TICK_MS
+    for length in (ptime_ms, *range(whole, 0, -_HALF_TICK_MS)):
         samples = codec.packet_samples(length)
-        if not samples % tick or not tick % samples:
+        if not 2 * samples % tick:
             return samples
     return codec.packet_samples(ptime_ms)
 
@@ -53,6 +53,7 @@ class Speech:
     Attributes:
         silence: one tick of silence.
         packet_samples: samples in a packet of sound.
+        held: packets that leave half a tick after the one that completed them, or earlier.
         keypad: the keys that are pressed.
         plays: the sounds that a program plays.
     """
@@ -66,6 +67,7 @@ class Speech:
         self._stream = stream
         self._codec: Codec | None = None
         self.packet_samples = 0
+        self.held: list[bytes] = []
         self._tick_samples = 0
         self._pending: Samples = _NO_SOUND
         self._tail = 0
@@ -170,7 +172,7 @@ class Speech:
             spoken = played
             self._send(codec, spoken)
             # Until the packet that holds this was sent and played.
-            self._tail = _TAIL_TICKS + self.packet_samples // self._tick_samples - 1
+            self._tail = _TAIL_TICKS + (self.packet_samples - 1) // self._tick_samples
         else:
             spoken = microphone
             noise = None
@@ -188,6 +190,12 @@ class Speech:
         if self._waiting and not self.busy:
             self._waiting.unpark_all()
         return spoken
+
+    def send_held(self) -> None:
+        """Send the packets that were held."""
+        held, self.held = self.held, []
+        for datagram in held:
+            self._stream.send(datagram)
 
     def pause(self, units: int) -> Samples:
         """Advance one tick in which nothing may be sent."""
@@ -209,12 +217,19 @@ class Speech:
             behind = (len(pending) - len(spoken)) * codec.clock_rate // codec.rate
             payload = codec.encode(pending[:size])
             timestamp = (session.timestamp - behind) & TIMESTAMP_MASK
-            self._send_packet(payload, timestamp)
             pending = pending[size:]
+            # One that is complete in the middle of a tick has waited for its end. One that is
+            # complete with the tick waits as long, so that both leave evenly.
+            hold = not len(pending) and size % len(spoken) != 0
+            self._send_packet(payload, timestamp, hold=hold)
         self._pending = pending
 
-    def _send_packet(self, payload: bytes, timestamp: int) -> None:
-        if payload:
-            self._stream.send(self._session.send(payload, timestamp))
-        else:
+    def _send_packet(self, payload: bytes, timestamp: int, *, hold: bool = False) -> None:
+        if not payload:
             self._session.pause()  # The codec leaves the pause out (DTX).
+            return
+        datagram = self._session.send(payload, timestamp)
+        if hold:
+            self.held.append(datagram)
+        else:
+            self._stream.send(datagram)

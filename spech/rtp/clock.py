@@ -30,6 +30,10 @@ _SLOT = PERIOD / _PHASES
 _LATE_AFTER = 0.005
 _CATCH_UP = 0.1
 
+#: What a tick leaves for half a period later.
+Rest = Callable[[], None]
+Tick = Callable[[float], Rest | None]
+
 
 @dataclass(slots=True)
 class ClockStatistics:
@@ -48,7 +52,7 @@ class ClockStatistics:
 
 @dataclass(slots=True, eq=False)
 class _Attachment:
-    tick: Callable[[float], None]
+    tick: Tick
     on_error: Callable[[Exception], None]
     attached: bool = True
 
@@ -59,16 +63,16 @@ class MediaClock:
     def __init__(self) -> None:
         self.statistics = ClockStatistics()
         self._phases: list[list[_Attachment]] = [[] for _ in range(_PHASES)]
+        self._rests: list[tuple[_Attachment, Rest]] = []
         self._awake = trio.Event()
 
     @contextlib.contextmanager
-    def attach(
-        self, tick: Callable[[float], None], on_error: Callable[[Exception], None]
-    ) -> Iterator[None]:
+    def attach(self, tick: Tick, on_error: Callable[[Exception], None]) -> Iterator[None]:
         """Call ``tick(now)`` every 20 ms for the time of a ``with`` block.
 
-        ``now`` is :func:`trio.current_time`. If ``tick`` raises, it is detached and ``on_error``
-        gets the error; no other stream notices. ``on_error`` must not raise.
+        ``now`` is :func:`trio.current_time`. What ``tick`` returns is called 10 ms later, unless it
+        is None or the block has ended. If either raises, ``tick`` is detached and ``on_error`` gets
+        the error; no other stream notices. ``on_error`` must not raise.
         """
         attachment = _Attachment(tick, on_error)
         phase = min(self._phases, key=len)
@@ -78,8 +82,7 @@ class MediaClock:
             yield
         finally:
             attachment.attached = False
-            if attachment in phase:
-                phase.remove(attachment)
+            phase.remove(attachment)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tick until cancelled; sleeps without waking while nothing is attached."""
@@ -92,7 +95,7 @@ class MediaClock:
                 await self._awake.wait()
                 deadline = trio.current_time() + PERIOD
                 continue
-            while not self._phases[slot % _PHASES]:
+            while not self._phases[slot % _PHASES] and not self._rests:
                 slot += 1
                 deadline += _SLOT
             await trio.sleep_until(deadline)
@@ -116,16 +119,32 @@ class MediaClock:
             statistics.worst = lateness
         if lateness > _LATE_AFTER:
             statistics.late += 1
+        if self._rests:
+            self._work_rests()
         for attachment in tuple(self._phases[phase]):
             if not attachment.attached:
                 continue
             try:
-                attachment.tick(now)
+                rest = attachment.tick(now)
             except Exception as error:  # one stream's error is its own
-                attachment.attached = False
-                self._phases[phase].remove(attachment)
-                if isinstance(error, SpechError):  # Meant for people; nothing is broken here.
-                    _log.warning("a media stream ends: %s", error)
-                else:
-                    _log.exception("a media stream failed and was detached")
-                attachment.on_error(error)
+                self._fail(attachment, error)
+            else:
+                if rest is not None:
+                    self._rests.append((attachment, rest))
+
+    def _work_rests(self) -> None:
+        rests, self._rests = self._rests, []
+        for attachment, rest in rests:
+            if attachment.attached:
+                try:
+                    rest()
+                except Exception as error:  # as in a tick
+                    self._fail(attachment, error)
+
+    def _fail(self, attachment: _Attachment, error: Exception) -> None:
+        attachment.attached = False
+        if isinstance(error, SpechError):  # Meant for people; nothing is broken here.
+            _log.warning("a media stream ends: %s", error)
+        else:
+            _log.error("a media stream failed and was detached", exc_info=error)
+        attachment.on_error(error)

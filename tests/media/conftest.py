@@ -128,8 +128,10 @@ class Call:
     def tick(self, count: int = 1) -> None:
         for _ in range(count):
             self.now += TICK
-            self.left.media.tick(self.now)
-            self.right.media.tick(self.now + 0.005)
+            for media, now in ((self.left.media, self.now), (self.right.media, self.now + 0.005)):
+                rest = media.tick(now)
+                if rest is not None:
+                    rest()
 
 
 @pytest.fixture

@@ -14,61 +14,39 @@ from spech.rtp.clock import MediaClock
 from .conftest import Call
 
 
-@pytest.mark.parametrize("ptime", [20, 30, 50, 70, 110, 150, 200])
-@pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "L16/11025", "G729", "opus"])
-async def test_packets_of_any_length_are_sent_evenly(call: Call, codec: str, ptime: int) -> None:
-    if codec not in codecs.names():
-        pytest.skip(f"{codec} is not available")
-    call.configure(codec, ptime=ptime)
-    left = []
-    for tick in range(120):
-        before = len(call.left.rtp.sent)
-        call.tick()
-        left += [tick] * (len(call.left.rtp.sent) - before)
-    distances = {later - earlier for earlier, later in itertools.pairwise(left)}
-    assert len(distances) == 1, distances
-    packets = call.left.packets()
-    steps = {later.timestamp - earlier.timestamp for earlier, later in itertools.pairwise(packets)}
-    clock = codecs.create(codec).clock_rate
-    (distance,) = distances
-    assert steps <= {distance * clock // 50, distance * clock // 50 + 1}
+def fail(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize(
-    ("codec", "length"),
-    [("PCMU", 20), ("L16/16000", 20), ("G729", 20), ("opus", 20), ("iLBC/30", 30)],
-)
-async def test_a_requested_length_of_30_ms_becomes_20_ms(
-    call: Call, codec: str, length: int
-) -> None:
-    if codec not in codecs.names():
-        pytest.skip(f"{codec} is not available")
-    call.configure(codec, ptime=30)
-    call.tick(60)
-    one, other = call.left.packets()[3:5]
-    assert (other.timestamp - one.timestamp) * 1000 == length * codecs.create(codec).clock_rate
-
-
-@pytest.mark.parametrize(
-    ("codec", "ptime", "distances"),
+    ("codec", "ptime", "length"),
     [
-        ("PCMU", 30, {20}),
-        ("PCMU", 40, {40}),
-        ("PCMU", 60, {60}),
-        # Its frames last 30 ms, and the clock ticks each 20 ms: the one length that is not even.
-        ("iLBC/30", 30, {20, 40}),
-        ("iLBC/30", 60, {60}),
+        *itertools.product(["PCMU", "G722", "L16/16000", "G729"], [20, 30, 110], [0]),
+        ("L16/11025", 20, 20),
+        ("L16/11025", 30, 20),  # Half a tick has no whole number of samples.
+        ("L16/11025", 200, 200),
+        *itertools.product(["PCMU", "G729", "opus"], [10, 40, 60, 200], [0]),
+        ("iLBC/30", 20, 30),
+        ("iLBC/30", 30, 30),
+        ("iLBC/30", 60, 60),
+        ("iLBC/30", 90, 90),
+        ("opus", 30, 20),
+        ("speex/8000", 30, 20),
+        ("PCMU", 25, 20),
+        ("PCMU", 35, 30),
     ],
 )
-async def test_the_media_clock_sends_packets_of_any_length_evenly(
+async def test_packets_of_any_length_are_sent_evenly(
     codec: str,
     ptime: int,
-    distances: set[int],
+    length: int,
     call: Call,
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Measured at the socket, in virtual time: the milliseconds between two packets."""
+    """Measured at the socket, in virtual time; ``length`` is 0 where it equals ``ptime``."""
+    if codec not in codecs.names():
+        pytest.skip(f"{codec} is not available")
     call.configure(codec, ptime=ptime)
     left: list[float] = []
 
@@ -76,17 +54,33 @@ async def test_the_media_clock_sends_packets_of_any_length_evenly(
         left.append(trio.current_time())
         return []
 
-    def fail(error: Exception) -> None:
-        raise error
-
     call.left.rtp.judge = note
     clock = MediaClock()
     await nursery.start(clock.run)
     with clock.attach(call.left.media.tick, fail):
-        await trio.sleep(6)
-    measured = [round((b - a) * 1000) for a, b in itertools.pairwise(left)]
-    assert set(measured) == distances
-    # How far packets leave from an even grid.
-    even = sum(distances) / len(distances) / 1000
-    offsets = [at - left[0] - number * even for number, at in enumerate(left)]
-    assert max(offsets) - min(offsets) <= (0.0105 if len(distances) > 1 else 0.0005)
+        await trio.sleep(3)
+    length = min(length or ptime, 120 if codec == "opus" else 200)
+    distances = {round((after - before) * 1000) for before, after in itertools.pairwise(left)}
+    assert distances == {length}
+    packets = call.left.packets()
+    assert [packet.sequence - packets[0].sequence for packet in packets] == list(range(len(left)))
+    units = length * codecs.clock_rate(codec) / 1000
+    for before, after in itertools.pairwise(packets):
+        assert after.timestamp - before.timestamp == pytest.approx(units, abs=0.5)
+
+
+async def test_a_packet_that_was_held_leaves_before_what_follows_it(call: Call) -> None:
+    """A tick that comes before its time, as after a stall, and a change of the codec."""
+    media = call.left.media
+    call.configure("iLBC/30", ptime=30)
+    assert [media.tick(0.02 * number) is None for number in (1, 2)] == [True, True]
+    assert media.tick(0.06) is not None  # The second packet is complete with the third tick.
+    assert len(call.left.packets()) == 1
+    for number in (4, 5, 6):
+        media.tick(0.02 * number)
+    assert len(call.left.packets()) == 3
+    call.configure("PCMU", ptime=20)
+    media.tick(0.14)
+    sent = call.left.packets()
+    assert [packet.payload_type for packet in sent] == [97, 97, 97, 97, 0]
+    assert [packet.sequence - sent[0].sequence for packet in sent] == [0, 1, 2, 3, 4]

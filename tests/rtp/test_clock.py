@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -67,6 +68,47 @@ async def test_an_error_detaches_its_own_stream_only(
         await trio.sleep(1.03)
     assert len(errors) == 1
     assert isinstance(errors[0], KeyError)
+    assert len(times) >= 50
+    assert len(caplog.records) == 1
+
+
+async def test_what_a_tick_returns_is_called_half_a_period_later(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    ticks: list[float] = []
+    rests: list[float] = []
+
+    def tick(now: float) -> Callable[[], None] | None:
+        ticks.append(now)
+        return (lambda: rests.append(trio.current_time())) if len(ticks) % 2 else None
+
+    with clock.attach(tick, no_error):
+        await trio.sleep(0.105)
+        assert len(ticks) == 5
+    await trio.sleep(1)
+    # The block ended before that of the fifth tick.
+    assert rests == pytest.approx([ticks[0] + 0.01, ticks[2] + 0.01])
+    assert clock.statistics.late == 0
+
+
+async def test_an_error_half_a_period_later_detaches_as_well(
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    errors: list[Exception] = []
+    times: list[float] = []
+
+    def fail() -> None:
+        raise KeyError("late")
+
+    with clock.attach(lambda _: fail, errors.append), clock.attach(times.append, no_error):
+        await trio.sleep(1.03)
+    assert [type(error) for error in errors] == [KeyError]
     assert len(times) >= 50
     assert len(caplog.records) == 1
 
