@@ -10,13 +10,14 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from spech.bridge.audiosocket import AudioSocketLink, open_audiosocket
 from spech.bridge.conversation import Conversation, ConversationOutcome, PlaceCall
 from spech.bridge.dialects import find
 from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
@@ -24,7 +25,7 @@ from spech.bridge.link import BotLink, LinkFailed, open_link
 from spech.bridge.ringing import Decision, Rejected, RingingCall
 from spech.bridge.tap import tapped
 from spech.bridge.url import WebSocketUrl
-from spech.errors import CallFailed, MediaError, SpechError
+from spech.errors import CallFailed, LocalProtocolError, MediaError, SpechError
 from spech.media.port import FRAMES_PER_SECOND
 from spech.phone.call import Call
 from spech.phone.incoming import IncomingCall
@@ -63,7 +64,7 @@ class Bridge:
         report: called with a one-line summary of each call when it is over.
 
     Raises:
-        LocalProtocolError: the protocol is unknown.
+        LocalProtocolError: the protocol is unknown, or not that of a URL.
     """
 
     def __init__(
@@ -81,6 +82,10 @@ class Bridge:
     ) -> None:
         self._make: Callable[[], Dialect] = find(protocol)
         self._targets = (target, *(one for one in fallbacks if isinstance(one, WebSocketUrl)))
+        if any(protocol.startswith("audiosocket") != one.audiosocket for one in self._targets):
+            raise LocalProtocolError(
+                "audiosocket needs tcp://host:port, and no other protocol has it"
+            )
         self._last_resort = next(
             (one for one in fallbacks if not isinstance(one, WebSocketUrl)), None
         )
@@ -171,7 +176,9 @@ class Bridge:
             return said
 
     @asynccontextmanager
-    async def _reach(self, targets: deque[WebSocketUrl]) -> AsyncIterator[tuple[BotLink, Dialect]]:
+    async def _reach(
+        self, targets: deque[WebSocketUrl]
+    ) -> AsyncIterator[tuple[BotLink | AudioSocketLink, Dialect]]:
         """A WebSocket to the first of the targets that can be reached; those tried are removed.
 
         Raises:
@@ -181,9 +188,7 @@ class Bridge:
             dialect = self._make()
             async with AsyncExitStack() as stack:
                 try:
-                    link = await stack.enter_async_context(
-                        open_link(targets.popleft(), dialect.subprotocol, self._tls)
-                    )
+                    link = await stack.enter_async_context(self._open(targets.popleft(), dialect))
                 except LinkFailed:
                     if not targets:
                         raise
@@ -191,7 +196,16 @@ class Bridge:
                 yield link, dialect
                 return
 
-    async def _ask(self, incoming: IncomingCall, link: BotLink, dialect: Dialect) -> Decision:
+    def _open(
+        self, target: WebSocketUrl, dialect: Dialect
+    ) -> AbstractAsyncContextManager[BotLink | AudioSocketLink]:
+        if target.audiosocket:
+            return open_audiosocket(target)
+        return open_link(target, dialect.subprotocol, self._tls)
+
+    async def _ask(
+        self, incoming: IncomingCall, link: BotLink | AudioSocketLink, dialect: Dialect
+    ) -> Decision:
         """Let the bot decide about a call that rings.
 
         Raises:
@@ -214,7 +228,12 @@ class Bridge:
         )
 
     async def _converse(
-        self, place: PlaceCall, incoming: IncomingCall, call: Call, link: BotLink, dialect: Dialect
+        self,
+        place: PlaceCall,
+        incoming: IncomingCall,
+        call: Call,
+        link: BotLink | AudioSocketLink,
+        dialect: Dialect,
     ) -> ConversationOutcome:
         rate = dialect.rate or self._rate or (_RATE if link.used else None)
         with call.open_audio(rate) as port:

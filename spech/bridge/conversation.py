@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from spech.audio.recorder import Recording
+from spech.bridge.audiosocket import AudioSocketLink
 from spech.bridge.dialects.base import (
     AnswerCall,
     BotCommand,
@@ -100,7 +101,7 @@ class Conversation:
         self,
         call: Call,
         port: AudioPort,
-        link: BotLink,
+        link: BotLink | AudioSocketLink,
         dialect: Dialect,
         info: CallInfo,
         place: PlaceCall,

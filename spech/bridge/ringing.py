@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import trio
 
+from spech.bridge.audiosocket import AudioSocketLink
 from spech.bridge.dialects.base import (
     AnswerCall,
     BotMessage,
@@ -46,7 +47,11 @@ class RingingCall:
     """
 
     def __init__(
-        self, incoming: IncomingCall, link: BotLink, dialect: Dialect, info: CallInfo
+        self,
+        incoming: IncomingCall,
+        link: BotLink | AudioSocketLink,
+        dialect: Dialect,
+        info: CallInfo,
     ) -> None:
         self._incoming = incoming
         self._link = link

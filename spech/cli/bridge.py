@@ -32,7 +32,7 @@ from spech.sip.transaction.flow import host_port
 def read_target(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> WebSocketUrl | None:
-    """``ws://…`` or ``wss://…``"""
+    """``ws://…``, ``wss://…`` or ``tcp://…``"""
     return None if value is None else parse_url(ctx, param, value)
 
 
@@ -116,7 +116,7 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     required=True,
     metavar="WS://…",
     callback=read_target,
-    help="URL to connect to for each call.",
+    help="URL to connect to for each call; tcp://HOST:PORT for the protocol audiosocket.",
 )
 @click.option(
     "--protocol",

@@ -10,10 +10,12 @@ the dialect and whose value is called without arguments for each call::
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Final
 
 from spech.bridge.dialects.asterisk import AsteriskDialect, AsteriskText
+from spech.bridge.dialects.audiosocket import AudioSocket
 from spech.bridge.dialects.base import Dialect
 from spech.bridge.dialects.exotel import Exotel
 from spech.bridge.dialects.jambonz import Jambonz
@@ -37,6 +39,9 @@ _OWN: Final[dict[str, Callable[[], Dialect]]] = {
     "exotel": Exotel,
     "vonage": Vonage,
     "jambonz": Jambonz,
+    "audiosocket": AudioSocket,
+    "audiosocket-slin16": partial(AudioSocket, 16000),
+    "audiosocket-slin24": partial(AudioSocket, 24000),
 }
 
 
