@@ -9,10 +9,12 @@
 
 import { Control } from "./control.js";
 import { announce, keepFocus } from "./attention.js";
+import { keepCurrent, keepScreenOn } from "./awake.js";
 import { element, setText } from "./dom.js";
 import { clock, loadLanguage, t } from "./i18n.js";
 import { live, nameOf } from "./calls.js";
 import { listenForHelp } from "./keys.js";
+import { joinMediaSession } from "./mediasession.js";
 import { Phone } from "./phone.js";
 
 /** @import { Part } from "./dom.js" */
@@ -25,6 +27,7 @@ const names = [
   "banner",
   "call",
   "connection",
+  "devices",
   "dialer",
   "incoming",
   "keypad",
@@ -134,6 +137,9 @@ keepFocus(phone, () => {
   else document.querySelector("spech-incoming")?.arrive();
 });
 listenForHelp();
+keepScreenOn(phone);
+keepCurrent(phone);
+joinMediaSession(phone);
 
 showView();
 control.open();

@@ -3,6 +3,7 @@
 import type { Banner } from "./parts/banner.js";
 import type { CallView } from "./parts/call.js";
 import type { Connection, Mark } from "./parts/connection.js";
+import type { DevicesPanel } from "./parts/devices.js";
 import type { Dialer } from "./parts/dialer.js";
 import type { Incoming } from "./parts/incoming.js";
 import type { Keypad } from "./parts/keypad.js";
@@ -25,6 +26,7 @@ declare global {
     "spech-banner": Banner;
     "spech-call": CallView;
     "spech-connection": Connection;
+    "spech-devices": DevicesPanel;
     "spech-dialer": Dialer;
     "spech-incoming": Incoming;
     "spech-keypad": Keypad;
@@ -41,6 +43,12 @@ declare global {
     "spech-story": Story;
     "spech-transfer": TransferPanel;
     "spech-welcome": Welcome;
+  }
+
+  // Audio Output Devices API
+  interface AudioContext {
+    readonly sinkId: string;
+    setSinkId(id: string): Promise<void>;
   }
 
   interface Window {

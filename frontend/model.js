@@ -14,6 +14,8 @@ import { recall, recallTab } from "./memory.js";
 import { QualityLog } from "./quality.js";
 import { Recents } from "./recents.js";
 import { RecordingList } from "./recordings.js";
+import { SoundCheck } from "./sound/check.js";
+import { Devices } from "./sound/devices.js";
 import { Sound } from "./sound/sound.js";
 
 /** @import { CallState } from "./messages.js" */
@@ -34,6 +36,10 @@ export class Model extends EventTarget {
 
   /** @readonly */
   control;
+  /** @readonly */
+  devices = new Devices();
+  /** @readonly */
+  check = new SoundCheck(this.devices);
   /** @readonly */
   sound;
   /** @readonly */
@@ -89,14 +95,17 @@ export class Model extends EventTarget {
     super();
     this.control = control;
     this.recordings = new RecordingList(control, () => this.changed());
-    this.sound = new Sound((/** @type {string} */ call) => control.command("audio_ticket", { call }));
+    this.sound = new Sound(this.devices, (/** @type {string} */ call) =>
+      control.command("audio_ticket", { call }),
+    );
     control.addEventListener("state", () => this.#receiveState());
     control.addEventListener("quality", () => {
       this.qualityLog.note(control.quality);
       this.dispatchEvent(new Event("quality"));
     });
     control.addEventListener("connection", () => this.changed());
-    this.sound.addEventListener("change", () => this.changed());
+    for (const source of [this.sound, this.devices, this.check])
+      source.addEventListener("change", () => this.changed());
   }
 
   get state() {
@@ -238,8 +247,9 @@ export class Model extends EventTarget {
     return this.members(call).some((each) => each.id === this.sound.call);
   }
 
-  /** RMS in dBFS of both sides of the selected call: our own measurement, or the server's. */
+  /** RMS in dBFS of both sides of the selected call: our own measurement, or the server's. Or of the sound check. */
   get levels() {
+    if (this.check.running) return this.check.levels;
     const call = this.selected;
     if (!call || !live(call)) return { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
     if (this.plays(call) && this.sound.link !== "elsewhere") return this.sound.levels;

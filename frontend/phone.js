@@ -7,6 +7,7 @@
 import { DIALLING, live, tidy } from "./calls.js";
 import { recall, remember, rememberTab } from "./memory.js";
 import { Model } from "./model.js";
+import { Notifications } from "./notifications.js";
 import { Tones } from "./sound/tones.js";
 
 /** @import { CallState, Commands } from "./messages.js" */
@@ -18,7 +19,10 @@ const LOWEST_RATE = 8000;
 
 export class Phone extends Model {
   /** @readonly The tones of the network, and the ring. */
-  tones = new Tones();
+  tones = new Tones(this.devices);
+
+  /** @readonly */
+  notifications = new Notifications();
 
   #keysSent = Promise.resolve();
   #ticker = 0;
@@ -30,7 +34,11 @@ export class Phone extends Model {
   /** @param {Control} control */
   constructor(control) {
     super(control);
-    this.tones.addEventListener("change", () => this.changed());
+    for (const source of [this.tones, this.notifications])
+      source.addEventListener("change", () => this.changed());
+    this.notifications.addEventListener("choice", (event) =>
+      this.#notified(/** @type {CustomEvent} */ (event).detail),
+    );
     for (const gesture of ["pointerdown", "keydown"])
       addEventListener(gesture, () => this.#gesture(), { capture: true });
     // The browser asks before it leaves a page whose call would lose its sound.
@@ -102,6 +110,17 @@ export class Phone extends Model {
       this.sound.release();
       this.changed();
     }
+  }
+
+  /**
+   * A person has used the notification of a call.
+   *
+   * @param {{call: string, action: string}} choice
+   */
+  #notified({ call, action }) {
+    if (!this.ringing.some(({ id }) => id === call)) return;
+    if (action === "answer") this.answer(call);
+    else if (action === "decline") this.decline(call);
   }
 
   /** @param {string} call */
@@ -264,6 +283,7 @@ export class Phone extends Model {
    */
   press(call, digit) {
     this.sentDigits.set(call, (this.sentDigits.get(call) ?? "") + digit);
+    this.tones.key(digit);
     this.#inTurn("press", { call, digit });
     this.changed();
   }
@@ -295,6 +315,11 @@ export class Phone extends Model {
       this.tones.setRingerVolume(gain);
       this.changed();
     } else this.sound.setVolume(side, gain);
+  }
+
+  /** Try microphone and speaker without a call. */
+  tryOut() {
+    this.check.start(this.sound.volumes);
   }
 
   /** @param {Commands["save_account"]} settings */
@@ -409,12 +434,14 @@ export class Phone extends Model {
     rememberTab("mine", [...this.mine]);
     const call = this.selected;
     const heard = this.#heard(call);
+    if (heard || this.isDialling) this.check.stop();
     if (this.state && !this.isDialling) {
       const id = heard?.id ?? this.#pending();
       this.sound.follow(id, this.#rateOf(id));
     }
     if (heard) this.sound.setMuted(heard.muted);
     const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.control.connected;
+    this.notifications.show(this.ringing);
     this.tones.play(this.ringing.length ? (heard ? "waiting" : "ring") : ringback ? "ringback" : null);
     if (this.calls.some(live) && !this.#ticker) {
       this.#ticker = setInterval(() => this.dispatchEvent(new Event("tick")), 250);

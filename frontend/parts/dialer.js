@@ -70,7 +70,10 @@ export class Dialer extends Part {
       hidden: true,
     });
     this.#keypad = document.createElement("spech-keypad");
-    this.#keypad.onKey = (character) => this.#insert(character);
+    this.#keypad.onKey = (character) => {
+      this.phone.tones.key(character);
+      this.#insert(character);
+    };
     this.#call = h(
       "button",
       { type: "submit", class: "round go", testid: "call", "aria-label": t("call") },

@@ -14,6 +14,8 @@ export class Notices extends Part {
   elsewhere;
   /** @type {Notice} */
   silent;
+  /** @type {HTMLParagraphElement} */
+  unheard;
   /** @type {Notice} */
   asked;
   /** @type {HTMLParagraphElement} */
@@ -41,6 +43,11 @@ export class Notices extends Part {
       this.phone.sound.askMicrophone(),
     );
     this.silent.box.dataset.testid = "microphone-notice";
+    this.unheard = h(
+      "p",
+      { class: "notice warn", role: "status", testid: "microphone-silent", hidden: true },
+      t("microphone.silent"),
+    );
     this.asked = notice("follow", "ask", t("follow"), () => this.phone.follow(this.#shown, true));
     this.asked.box.append(
       h(
@@ -55,7 +62,14 @@ export class Notices extends Part {
       ),
     );
     this.trouble = h("p", { class: "problem", role: "alert", testid: "call-error", hidden: true });
-    this.append(this.asked.box, this.hear.box, this.elsewhere.box, this.silent.box, this.trouble);
+    this.append(
+      this.asked.box,
+      this.hear.box,
+      this.elsewhere.box,
+      this.silent.box,
+      this.unheard,
+      this.trouble,
+    );
   }
 
   update() {
@@ -82,6 +96,7 @@ export class Notices extends Part {
     );
     if (missing) setText(this.silent.text, t(`microphone.${sound.microphone}`));
     show(this.silent.button, sound.microphone !== "insecure");
+    show(this.unheard, here && sound.silent && !call.muted && call.state === "answered");
     const lost = this.phone.recording(call)?.error;
     show(this.trouble, error !== null || Boolean(lost));
     if (error) setText(this.trouble, inWords(error).join(" "));

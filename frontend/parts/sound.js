@@ -1,5 +1,5 @@
 // @ts-check
-/** Two volumes and two level meters. Levels are RMS in dBFS, on a scale from -60 to 0. */
+/** Three volumes, two level meters, and the devices. Levels are RMS in dBFS, on a scale from -60 to 0. */
 
 import { h, Part, setText } from "../dom.js";
 import { number, t } from "../i18n.js";
@@ -87,6 +87,9 @@ export class SoundPanel extends Part {
     this.append(h("h2", null, t("sound")));
     for (const side of SIDES) this.append(this.#side(side, side));
     this.append(this.#ringer());
+    const devices = document.createElement("spech-devices");
+    this.append(devices);
+    devices.phone = this.phone;
   }
 
   /** How loud an incoming call rings, whatever the volume of calls is. */
@@ -160,7 +163,11 @@ export class SoundPanel extends Part {
     }
     const muted = this.phone.selected?.muted && live(this.phone.selected);
     this.#meters.microphone.element.classList.toggle("muted", Boolean(muted));
-    if (this.phone.calls.some(live)) this.#run();
+    if (this.#lively) this.#run();
+  }
+
+  get #lively() {
+    return this.phone.calls.some(live) || this.phone.check.running;
   }
 
   #run() {
@@ -170,7 +177,7 @@ export class SoundPanel extends Part {
       const levels = this.phone.levels;
       const moving = SIDES.map((side) => this.#meters[side].move(levels[side], now)).some(Boolean);
       this.dispatchEvent(new CustomEvent("levels", { detail: levels, bubbles: true }));
-      const more = moving || this.phone.calls.some(live);
+      const more = moving || this.#lively;
       this.#frame = more
         ? still
           ? setTimeout(() => draw(performance.now()), 250)

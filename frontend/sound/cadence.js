@@ -13,6 +13,25 @@ const GAIN = 0.09;
 // Each note begins and ends softly, which makes no click.
 const EDGE_SECONDS = 0.006;
 
+// ITU-T Q.23: each key is a row's frequency and a column's.
+const KEYS = ["123", "456", "789", "*0#"];
+const ROWS = [697, 770, 852, 941];
+const COLUMNS = [1209, 1336, 1477];
+const KEY_SECONDS = 0.12;
+
+/**
+ * The two frequencies of a key.
+ *
+ * @param {string} digit
+ * @returns {Note}
+ */
+export function keyNote(digit) {
+  const row = KEYS.findIndex((keys) => keys.includes(digit));
+  const frequencies = row < 0 ? [] : [ROWS[row], COLUMNS[KEYS[row].indexOf(digit)]];
+  const parts = frequencies.map((frequency) => ({ frequency, gain: GAIN / 3 }));
+  return { start: 0, length: KEY_SECONDS, parts };
+}
+
 /**
  * A swelling tone is the tone and its two side bands.
  *

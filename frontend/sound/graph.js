@@ -5,12 +5,10 @@
  *     microphone -> volume -> microphone worklet -> frames out
  *     frames in -> speaker worklet -> volume -> tap (level, capture) -> destination
  *
- * Event: `change` when `microphone` or `blocked` changes.
- *
- * The query `?raw` opens the microphone without echo cancellation, noise suppression and gain control.
- * Tests that send a measured tone through the page need it; for people the three stay on.
+ * Event: `change` when `microphone`, `silent`, `blocked` or `stalled` changes.
  */
 
+/** @import { Devices } from "./devices.js" */
 /** @import { Frame } from "./frame.js" */
 
 /** @typedef {"microphone" | "speaker"} Side */
@@ -28,8 +26,9 @@ const SILENCE_DBFS = -100;
 // A context that may run does so within a few milliseconds; one that waits for a gesture does not.
 const SETTLING_MS = 400;
 const STALLED_MS = 2000;
-
-const RAW = new URLSearchParams(location.search).has("raw");
+// A microphone that is switched off at the headset delivers zeros; any room is louder than this.
+const SWITCHED_OFF_DBFS = -95;
+const SILENT_MS = 6000;
 
 /** @param {number | null} rate */
 function createContext(rate) {
@@ -52,6 +51,8 @@ function createContext(rate) {
 export class Graph extends EventTarget {
   /** `off`, `asking`, `on`, or why there is none: `denied`, `missing`, `failed`, `insecure`. */
   microphone = "off";
+  /** The microphone is open, and nothing but zeros has come from it for some seconds. */
+  silent = false;
   /** The browser waits for a gesture before it plays sound. */
   blocked = false;
   /** The browser plays nothing although it could: it has no device that works. */
@@ -85,7 +86,20 @@ export class Graph extends EventTarget {
   #deviceRateOnly = false;
   /** Counts the times that the microphone was given back. */
   #session = 0;
+  /** performance.now() when the microphone was opened; null after its first sound. */
+  /** @type {number | null} */
+  #mutesSince = null;
   #onState = () => this.#judge();
+
+  #devices;
+
+  /** @param {Devices} devices */
+  constructor(devices) {
+    super();
+    this.#devices = devices;
+    devices.addEventListener("microphone", () => this.#changeMicrophone());
+    devices.addEventListener("speaker", () => this.#routeSpeaker());
+  }
 
   /** Whether this browser gives the page sound at all: worklets need HTTPS or this very machine. */
   static get possible() {
@@ -111,6 +125,7 @@ export class Graph extends EventTarget {
       this.#asked = rate;
       const context = createContext(this.#deviceRateOnly ? null : rate);
       this.#context = context;
+      this.#routeSpeaker();
       context.addEventListener("statechange", this.#onState);
       setTimeout(() => this.#judge(), SETTLING_MS);
       this.#ready = this.#build(context);
@@ -178,7 +193,7 @@ export class Graph extends EventTarget {
       else this.#captured(data.block);
     };
     nodes.microphone.port.onmessage = ({ data }) => {
-      if ("level" in data) this.levels.microphone = this.microphone === "on" ? data.level : SILENCE_DBFS;
+      if ("level" in data) this.#hearMicrophone(data.level);
       else this.onFrame(data.frame);
     };
     nodes.microphone.port.postMessage({ muted: this.#muted, frame: this.#frameSamples });
@@ -195,6 +210,17 @@ export class Graph extends EventTarget {
       this.stalled = false;
       this.#changed();
     }
+  }
+
+  /** @param {number} level of the microphone, in dBFS */
+  #hearMicrophone(level) {
+    if (this.microphone !== "on") return;
+    this.levels.microphone = level;
+    if (level > SWITCHED_OFF_DBFS) this.#mutesSince = null;
+    const silent = this.#mutesSince !== null && performance.now() - this.#mutesSince > SILENT_MS;
+    if (silent === this.silent) return;
+    this.silent = silent;
+    this.#changed();
   }
 
   /** A context without a device says that it runs, and asks for no samples. */
@@ -232,9 +258,7 @@ export class Graph extends EventTarget {
     this.#microphoneIs("asking");
     let stream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({
-        audio: { echoCancellation: !RAW, noiseSuppression: !RAW, autoGainControl: !RAW, channelCount: 1 },
-      });
+      stream = await navigator.mediaDevices.getUserMedia({ audio: this.#devices.constraints });
     } catch (error) {
       if (session !== this.#session) return;
       /** @type {Record<string, string>} */
@@ -253,7 +277,11 @@ export class Graph extends EventTarget {
       this.#microphoneIs("missing");
     });
     await this.tune(this.#asked);
-    if (stream === this.#stream) this.#microphoneIs("on");
+    if (stream !== this.#stream) return;
+    this.#mutesSince = performance.now();
+    this.#microphoneIs("on");
+    // Only with the person's leave does the browser name its devices.
+    this.#devices.refresh();
   }
 
   /** @param {string} status */
@@ -262,11 +290,26 @@ export class Graph extends EventTarget {
     this.#changed();
   }
 
+  /** Another microphone, or other processing, was chosen: in a call it takes over at once. */
+  #changeMicrophone() {
+    if (this.microphone === "off" || !this.#context) return;
+    this.#session += 1;
+    this.#closeMicrophone();
+    this.microphone = "off";
+    this.openMicrophone();
+  }
+
+  #routeSpeaker() {
+    if (this.#context) this.#devices.route(this.#context, "speaker");
+  }
+
   #closeMicrophone() {
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     this.#source?.disconnect();
     this.#stream = null;
     this.#source = null;
+    this.#mutesSince = null;
+    this.silent = false;
     this.levels.microphone = SILENCE_DBFS;
   }
 
@@ -321,7 +364,7 @@ export class Graph extends EventTarget {
   /**
    * Play a frame. While the browser holds the sound back frames go nowhere: they must not pile up.
    *
-   * @param {Frame} frame
+   * @param {Pick<Frame, "position" | "pcm">} frame
    */
   play({ position, pcm }) {
     if (this.running) this.#nodes?.speaker.port.postMessage({ position, pcm });

@@ -10,13 +10,14 @@ import { Graph } from "./graph.js";
 import { AudioLink } from "./link.js";
 
 /** @import { TicketOutcome } from "../messages.js" */
+/** @import { Devices } from "./devices.js" */
 /** @import { Side } from "./graph.js" */
 
 export class Sound extends EventTarget {
   /** Linear gains, 0 to 1.5. */
   volumes = recall("volumes", { microphone: 1, speaker: 1 });
 
-  #graph = new Graph();
+  #graph;
   #link;
   /** @type {string | null} */
   #call = null;
@@ -25,9 +26,13 @@ export class Sound extends EventTarget {
   #linked = 0;
   #turn = 0;
 
-  /** @param {(call: string) => Promise<TicketOutcome>} requestTicket */
-  constructor(requestTicket) {
+  /**
+   * @param {Devices} devices
+   * @param {(call: string) => Promise<TicketOutcome>} requestTicket
+   */
+  constructor(devices, requestTicket) {
     super();
+    this.#graph = new Graph(devices);
     this.#link = new AudioLink(requestTicket);
     this.#link.onBegin = (frameSamples) => this.#graph.begin(frameSamples);
     this.#link.onFrame = (frame) => this.#graph.play(frame);
@@ -57,6 +62,11 @@ export class Sound extends EventTarget {
 
   get microphone() {
     return this.possible ? this.#graph.microphone : "insecure";
+  }
+
+  /** The microphone is open, and nothing comes from it. */
+  get silent() {
+    return this.#graph.silent;
   }
 
   get blocked() {

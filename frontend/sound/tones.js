@@ -1,15 +1,17 @@
 // @ts-check
 /**
- * The sounds that the page makes itself: the ring of an incoming call, and the tones of the chosen country for the
+ * The sounds that the page makes itself: the ring of an incoming call, the sound of the keys, and the tones of the chosen country for the
  * ringback of an outgoing call without early media, busy, congestion and call waiting. They do not pass through the
  * call's speaker path, and the ring has a volume of its own. Browsers may hold a page's sound back until there is
  * a gesture; what came too early starts then.
  *
- * Event: `change` when `blocked` or `ringerVolume` changes.
+ * Event: `change` when `blocked`, `ringerVolume` or `keysSound` changes.
  */
 
 import { recall, remember } from "../memory.js";
-import { play, readCadence } from "./cadence.js";
+import { keyNote, play, readCadence } from "./cadence.js";
+
+/** @import { Devices } from "./devices.js" */
 
 // A soft rising chord, twice, then a pause. [start s, frequency Hz, length s, gain]
 /** @type {[number, number, number, number][]} */
@@ -39,7 +41,7 @@ const SETTLING_MS = 400;
 const MOST_VOLUME = 1.5;
 
 /** @typedef {Record<string, Record<string, string>>} Table cadences and names by country */
-/** @typedef {"ring" | "ringback" | "waiting" | "busy" | "congestion"} Tone */
+/** @typedef {"ring" | "ringback" | "waiting" | "busy" | "congestion" | "key"} Tone */
 
 /**
  * The country of the browser's languages: `de-CH` is Switzerland, `de` Germany.
@@ -60,7 +62,11 @@ export class Tones extends EventTarget {
   /** The browser holds the sound back until there is a gesture. */
   blocked = false;
 
+  /** Whether keys are heard here. */
+  keysSound = recall("keys", true);
+
   #context = new AudioContext();
+  #devices;
   /** Whether the context has run, so that it may run again without a gesture. */
   #unlocked = false;
   /** @type {Tone | null} */
@@ -72,8 +78,11 @@ export class Tones extends EventTarget {
   /** @type {Promise<Table> | null} */
   #table = null;
 
-  constructor() {
+  /** @param {Devices} devices */
+  constructor(devices) {
     super();
+    this.#devices = devices;
+    devices.addEventListener("ringer", () => this.tell("ring", 1));
     this.#context.addEventListener("statechange", () => this.#judge());
     // Where the browser allows sound without a gesture, the first call rings as well.
     this.unlock();
@@ -138,7 +147,7 @@ export class Tones extends EventTarget {
   }
 
   /**
-   * Say once why a call has ended: some rounds of `busy` or `congestion`.
+   * Play some rounds of a tone: of `busy` or `congestion` to say why a call has ended, of `ring` to try the ringer.
    *
    * @param {Tone} name
    * @param {number} rounds
@@ -146,13 +155,34 @@ export class Tones extends EventTarget {
   async tell(name, rounds) {
     if (!this.#unlocked) return;
     const { notes, period } = await this.#pattern(name);
-    await this.#wake();
+    await this.#wake(name);
     const output = this.#newOutput(name);
     const now = this.#context.currentTime + LEAD_SECONDS;
-    for (let round = 0; round < rounds; round += 1) play(this.#context, notes, output, now + round * period);
+    for (let round = 0; round < rounds; round += 1)
+      play(this.#context, notes, output, now + round * period, name === "ring");
     const length = rounds * period * 1000;
     setTimeout(() => output.disconnect(), length + RESTING_MS);
     this.#restSoon(length);
+  }
+
+  /**
+   * A short tone for a key; the far end hears the server's own.
+   *
+   * @param {string} digit
+   */
+  async key(digit) {
+    if (!this.keysSound || !this.#unlocked) return;
+    await this.#wake("key");
+    const output = this.#newOutput("key");
+    play(this.#context, [keyNote(digit)], output, this.#context.currentTime);
+    setTimeout(() => output.disconnect(), RESTING_MS);
+  }
+
+  /** @param {boolean} wanted */
+  soundKeys(wanted) {
+    this.keysSound = wanted;
+    remember("keys", wanted);
+    this.dispatchEvent(new Event("change"));
   }
 
   /** @param {number} gain linear */
@@ -181,7 +211,7 @@ export class Tones extends EventTarget {
       return;
     }
     const { notes, period } = await this.#pattern(wanted);
-    await this.#wake();
+    await this.#wake(wanted);
     if (wanted !== this.#wanted || this.#output) return;
     const output = this.#newOutput(wanted);
     this.#output = output;
@@ -191,8 +221,10 @@ export class Tones extends EventTarget {
     this.#timer = setInterval(round, period * 1000);
   }
 
-  async #wake() {
+  /** @param {Tone} name */
+  async #wake(name) {
     this.#restSoon();
+    await this.#devices.route(this.#context, name === "ring" ? "ringer" : "speaker");
     if (this.#context.state !== "running") await this.#context.resume();
   }
 

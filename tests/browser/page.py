@@ -28,6 +28,12 @@ from spech.web import app
 _STOP_SECONDS = 15.0
 _WAIT_SECONDS = 15.0
 
+# Processing of the microphone would suppress a tone as noise.
+_UNPROCESSED = """
+localStorage["spech.processing"] ??= JSON.stringify(
+  { echoCancellation: false, noiseSuppression: false, autoGainControl: false });
+"""
+
 # Each server is a process of its own, forked from one that has imported everything already: the
 # imports take a second and more on a busy machine.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -111,6 +117,7 @@ class Telephone:
         self.pictures = pictures
         #: Exceptions that the page's scripts did not catch.
         self.errors: list[str] = []
+        page.add_init_script(_UNPROCESSED)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         #: Dialogs of the browser on leaving a page with a call; each was accepted.
         self.questions = 0
@@ -121,8 +128,7 @@ class Telephone:
         dialog.accept()
 
     def open(self) -> None:
-        # `raw` disables processing of the microphone, which would suppress a tone as noise.
-        self.page.goto(f"{self.url}?raw")
+        self.page.goto(self.url)
         self.wait_for("window.spech?.state")
 
     def reload(self) -> None:
@@ -184,7 +190,7 @@ class Telephone:
         return found
 
     def wait_for(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true.
+        """Wait until a JavaScript expression, or what it promises, is true.
 
         Playwright's own ``wait_for_function`` needs ``eval``, which the page's policy forbids.
 
@@ -192,7 +198,7 @@ class Telephone:
             TimeoutError: it is not true within fifteen seconds; the message shows the state.
         """
         give_up = time.monotonic() + _WAIT_SECONDS
-        while not self.page.evaluate(f"Boolean({condition})"):
+        while not self.page.evaluate(f"Promise.resolve({condition}).then(Boolean)"):
             if time.monotonic() > give_up:
                 state = self.page.evaluate("JSON.stringify(window.spech?.state)")
                 raise TimeoutError(f"not true in time: {condition}\n{state}")

@@ -1,0 +1,173 @@
+"""The page's devices: choosing them, trying them out, and what they are told about calls."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import BrowserContext, WebSocketRoute, expect
+
+from spech.testing.asterisk import Asterisk
+
+from .heard import hear_own_tone, in_call
+from .page import Telephone
+
+#: Notes the constraints of each microphone, and each device that sound is played on.
+WATCH_DEVICES = """() => {
+  window.asked = [];
+  window.routed = [];
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = (constraints) => {
+    window.asked.push(constraints.audio);
+    return open(constraints);
+  };
+  const route = AudioContext.prototype.setSinkId;
+  AudioContext.prototype.setSinkId = function (id) {
+    window.routed.push(id);
+    return route.call(this, id);
+  };
+}"""
+
+#: A microphone that is switched off: a stream of zeros.
+SILENT_MICROPHONE = """() => {
+  navigator.mediaDevices.getUserMedia = async () =>
+    new AudioContext().createMediaStreamDestination().stream;
+}"""
+
+
+def second_device(telephone: Telephone, role: str) -> str:
+    """Choose the device after the system's, and return its id."""
+    choice = telephone.element(f"device-{role}")
+    expect(choice.locator("option").nth(1)).to_be_attached()
+    choice.select_option(index=1)
+    return choice.input_value()
+
+
+def test_the_sound_can_be_tried_and_devices_change_in_a_call(registered: Telephone) -> None:
+    page = registered.page
+    page.evaluate(WATCH_DEVICES)
+    registered.element("sound-check").click()
+    outcome = registered.element("sound-check-outcome")
+    expect(outcome).to_have_text("Speak for four seconds…")
+    registered.wait_for(
+        "document.querySelector('[data-testid=meter-microphone]').ariaValueNow > -30"
+    )
+    registered.picture("sound-check")
+    expect(outcome).to_have_text("This is how you sound.")
+    registered.wait_for("document.querySelector('[data-testid=meter-speaker]').ariaValueNow > -30")
+    expect(outcome).to_contain_text("Done.")
+    registered.element("devices").locator("summary").click()
+    registered.picture("devices")
+    microphone = second_device(registered, "microphone")
+    speaker = second_device(registered, "speaker")
+    registered.dial("600")
+    in_call(registered)
+    registered.wait_for(f"window.asked.at(-1).deviceId.ideal === '{microphone}'")
+    registered.wait_for(f"window.routed.includes('{speaker}')")
+    registered.element("device-microphone").select_option("")
+    registered.element("switch-noiseSuppression").check()
+    registered.wait_for("window.asked.at(-1).noiseSuppression && !window.asked.at(-1).deviceId")
+    registered.element("switch-noiseSuppression").uncheck()
+    registered.wait_for("window.asked.at(-1).noiseSuppression === false")
+    hear_own_tone(registered)
+    registered.element("hangup").click()
+    registered.reload()
+    expect(registered.element("device-speaker")).to_have_value(speaker)
+
+
+def test_a_silent_microphone_is_reported(registered: Telephone) -> None:
+    registered.page.evaluate(SILENT_MICROPHONE)
+    registered.dial("600")
+    registered.status("In call")
+    notice = registered.element("microphone-silent")
+    expect(notice).to_be_visible()
+    registered.picture("microphone-silent")
+    registered.element("mute").click()
+    expect(notice).to_be_hidden()
+
+
+def test_a_call_in_the_background_is_a_notification_that_answers(
+    registered: Telephone, context: BrowserContext, pbx: Asterisk
+) -> None:
+    page = registered.page
+    context.grant_permissions(["microphone", "notifications"])
+    registered.element("devices").locator("summary").click()
+    registered.element("switch-notify").check()
+    page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { get: () => window.away ?? true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    pbx.originate("alice", "Echo")
+    expect(registered.element("incoming")).to_be_visible()
+    shown = "navigator.serviceWorker.ready.then((worker) => worker.getNotifications())"
+    registered.wait_for(f"{shown}.then((all) => all.length === 1)")
+    assert page.evaluate(f"{shown}.then(([one]) => one.actions.map(({{ action }}) => action))") == [
+        "answer",
+        "decline",
+    ]
+    worker = context.service_workers[0]
+    worker.evaluate(
+        """async () => {
+          const [notification] = await self.registration.getNotifications();
+          self.dispatchEvent(
+            new NotificationEvent("notificationclick", { notification, action: "answer" }));
+        }"""
+    )
+    in_call(registered)
+    registered.wait_for(f"{shown}.then((all) => all.length === 0)")
+
+
+#: Counts the locks that keep the screen on, and keeps the handlers of the system's buttons.
+WATCH_SYSTEM = """() => {
+  window.locks = 0;
+  navigator.wakeLock.request = async () => {
+    window.locks += 1;
+    return Object.assign(new EventTarget(), {
+      released: false,
+      async release() { window.locks -= 1; },
+    });
+  };
+  window.handlers = {};
+  navigator.mediaSession.setActionHandler = (name, handler) => { window.handlers[name] = handler; };
+}"""
+
+
+def test_the_system_keeps_the_screen_on_and_its_buttons_reach_the_call(
+    registered: Telephone,
+) -> None:
+    page = registered.page
+    page.evaluate(WATCH_SYSTEM)
+    registered.dial("600")
+    in_call(registered)
+    assert page.evaluate("window.locks") == 1
+    assert page.evaluate("navigator.mediaSession.metadata.title") == "600"
+    page.evaluate("window.handlers.togglemicrophone()")
+    registered.wait_for("spech.state.calls[0].muted")
+    page.evaluate("window.handlers.hangup()")
+    registered.wait_for("spech.state.calls[0].state === 'ended'")
+    registered.wait_for("window.locks === 0 && navigator.mediaSession.metadata === null")
+    assert page.evaluate("window.handlers.hangup") is None
+
+
+def test_a_page_of_an_older_version_reloads_after_the_call(registered: Telephone) -> None:
+    page = registered.page
+    version = "1"
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(
+            lambda text: socket.send(re.sub(r'(?<="version":")[^"]*', version, str(text)))
+        )
+
+    page.route_web_socket("**/control", pass_on)
+    registered.reload()
+    registered.dial("600")
+    in_call(registered)
+    page.evaluate("window.old = true")
+    version = "2"
+    registered.element("mute").click()
+    registered.wait_for("spech.state.version === '2'")
+    assert page.evaluate("window.old")
+    registered.element("hangup").click()
+    registered.wait_for("window.old === undefined && window.spech?.state?.version === '2'")
