@@ -29,7 +29,7 @@ from spech.errors import (
 
 if typing.TYPE_CHECKING:
     from spech.audio.recorder import Recording
-    from spech.audio.room import Member
+    from spech.audio.room import Member, Room
     from spech.media.playback import Mark, Playback
     from spech.media.port import AudioPort
     from spech.media.statistics import MediaStatistics, QualitySample
@@ -37,6 +37,7 @@ if typing.TYPE_CHECKING:
     from spech.phone.binding import RegistrationStatus
     from spech.phone.call import Call, TransferRequest
     from spech.phone.conference import Conference, open_conference
+    from spech.phone.connecting import attend, connect
     from spech.phone.correspondence import Message, Subscription
     from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
     from spech.phone.incoming import IncomingCall
@@ -83,6 +84,7 @@ __all__ = [
     "RegistrationStatus",
     "RemoteProtocolError",
     "RequestFailed",
+    "Room",
     "ServerUnreachable",
     "SipFailure",
     "SpechError",
@@ -92,6 +94,8 @@ __all__ = [
     "TlsSettings",
     "TransferRequest",
     "VaultError",
+    "attend",
+    "connect",
     "open_conference",
     "open_phone",
     "run",
@@ -121,11 +125,14 @@ _HOMES: typing.Final = {
     "QualitySample": "spech.media.statistics",
     "Recording": "spech.audio.recorder",
     "RegistrationStatus": "spech.phone.binding",
+    "Room": "spech.audio.room",
     "SpeechBegan": "spech.phone.heard",
     "SpeechEnded": "spech.phone.heard",
     "Subscription": "spech.phone.correspondence",
     "TlsSettings": "spech.sip.transport.tls",
     "TransferRequest": "spech.phone.call",
+    "attend": "spech.phone.connecting",
+    "connect": "spech.phone.connecting",
     "open_conference": "spech.phone.conference",
     "open_phone": "spech.phone.opening",
     "run": "spech.phone.running",

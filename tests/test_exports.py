@@ -65,6 +65,7 @@ MEMBERS = {
     """,
     spech.Recording: "finish stop stopped wait write",
     spech.RegistrationStatus: "expires_at reason state status",
+    spech.Room: "members",
     spech.SpeechBegan: "at",
     spech.SpeechEnded: "at",
     spech.Subscription: "changed content state",

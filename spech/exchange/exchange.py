@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
 
 from spech import (
-    AudioPort,
     Call,
-    CallEnded,
     CallFailed,
     IncomingCall,
-    LocalProtocolError,
     Message,
     Phone,
     PortRange,
     SpechError,
+    attend,
     codecs,
+    connect,
     open_phone,
 )
 from spech.exchange.extensions import EXTENSIONS, Extension
@@ -76,7 +75,7 @@ class Exchange:
             await self._put_through(incoming)
             return
         async with incoming.answer() as call:
-            await _attend(call, self._address_of(extension.number), extension.serve)
+            await self._attend(call, extension)
         if extension.calls_back is not None:
             await trio.sleep(extension.calls_back)
             await self._call_back(extension, incoming.caller_number)
@@ -86,7 +85,13 @@ class Exchange:
         if contact is not None:
             async with self.phone.call(contact, caller=self._address_of(extension.number)) as call:
                 await call.answered(timeout=_PATIENCE)
-                await _attend(call, self._address_of(extension.number), extension.serve)
+                await self._attend(call, extension)
+
+    async def _attend(self, call: Call, extension: Extension) -> None:
+        # After a transfer only a few codecs are offered: a long offer would not be sent over UDP,
+        # and the registrar knows us by our UDP port.
+        number = self._address_of(extension.number)
+        await attend(call, extension.serve, caller=number, codecs=codecs.DEFAULT)
 
     async def _put_through(self, incoming: IncomingCall) -> None:
         """Connect the caller with another user."""
@@ -110,13 +115,9 @@ class Exchange:
                     incoming.reject(error.status)
                     raise
                 ringing.cancel_scope.cancel()
-            called = self._address_of(incoming.called)
+            callers = caller, self._address_of(incoming.called)
             async with incoming.answer() as near:
-                await _attend(
-                    near,
-                    called,
-                    lambda near: _attend(far, caller, lambda far: _join(near, far)),
-                )
+                await connect(near, far, callers=callers, codecs=codecs.DEFAULT)
 
     def _find(self, user: str) -> str | None:
         contacts = self.registrar.contacts(user, trio.current_time())
@@ -124,59 +125,6 @@ class Exchange:
 
     def _address_of(self, user: str) -> str:
         return f"sip:{user}@{host_port(self.address)}"
-
-
-async def _attend(call: Call, partner: str, serve: Callable[[Call], Awaitable[None]]) -> None:
-    """Serve ``call``, whose other party is ``partner``; after a transfer, serve the new call.
-
-    The new call comes back to this exchange if its target is one of our own numbers, or if it
-    replaces a call here.
-    """
-
-    async def follow() -> None:
-        async for request in call.transfers():
-            # Only a few: a long offer would not be sent over UDP, and the registrar knows us by
-            # our UDP port.
-            offered = tuple(dict.fromkeys([*filter(None, [call.codec]), *codecs.DEFAULT]))
-            try:
-                async with request.follow(offered, caller=partner) as new:
-                    await new.answered(timeout=_PATIENCE)
-                    serving.cancel()
-                    await _attend(new, partner, serve)
-            except SpechError as error:
-                _log.info("transfer to %s: %s", request.target, error)
-
-    async with open_scope() as nursery:
-        with trio.CancelScope() as serving:
-            nursery.start_soon(follow)
-            await serve(call)
-        if not serving.cancel_called and call.state != "ended":
-            nursery.cancel_scope.cancel()  # The partner has hung up.
-
-
-async def _join(one: Call, other: Call) -> None:
-    """Carry sound and digits both ways until either call ends."""
-
-    async def carry_sound(source: AudioPort, target: AudioPort) -> None:
-        async for frame in source:
-            target.send(frame)
-        pipes.cancel_scope.cancel()
-
-    async def carry_digits(source: Call, target: Call) -> None:
-        while True:
-            digit = await source.collect_digits(1, terminator=None)
-            with suppress(LocalProtocolError):  # Not every phone supports telephone-events.
-                target.send_dtmf(digit)
-
-    try:
-        async with open_scope() as pipes:
-            with one.open_audio(8000) as near, other.open_audio(8000) as far:
-                pipes.start_soon(carry_digits, one, other)
-                pipes.start_soon(carry_digits, other, one)
-                pipes.start_soon(carry_sound, near, far)
-                await carry_sound(far, near)
-    except* CallEnded:
-        pass  # Every call ends like this.
 
 
 @asynccontextmanager
