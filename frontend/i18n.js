@@ -6,7 +6,8 @@
 
 import { recall } from "./memory.js";
 
-export const LANGUAGES = { en: "English", de: "Deutsch" };
+/** @type {Record<string, string>} */
+export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", "pt-BR": "Português (Brasil)" };
 
 /** @type {Record<string, string>} */
 let texts = {};
@@ -20,9 +21,11 @@ function pick() {
     recall("language", null),
     ...navigator.languages,
   ];
+  const base = (/** @type {string | null} */ name) => name?.toLowerCase().split("-")[0];
   for (const name of asked) {
-    const base = (name ?? "").toLowerCase().split("-")[0];
-    if (Object.hasOwn(LANGUAGES, base)) return base;
+    // Other countries' variants are better than another language.
+    const found = Object.keys(LANGUAGES).find((ours) => base(ours) === base(name));
+    if (found) return found;
   }
   return "en";
 }

@@ -219,6 +219,7 @@ test)
     packages "${test_packages[@]}"
     pbx
     environment "[dev]"
+    frontend_tools
     ;;
 peers)
     packages "${peers_packages[@]}"

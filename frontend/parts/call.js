@@ -103,7 +103,7 @@ export class CallView extends Part {
       this.recorded,
     );
     this.notices = document.createElement("spech-notices");
-    this.typed = h("p", { class: "typed", testid: "digits", "aria-label": t("digits.sent") });
+    this.typed = h("p", { class: "typed", role: "group", testid: "digits", "aria-label": t("digits.sent") });
     this.place = h("div", { class: "panel-place" });
     this.mute = this.#control("mute", "microphone", t("mute"), () => this.#toggleMute());
     this.keys = this.#control("keypad-toggle", "keypad", t("keypad"), () => this.#togglePanel("keypad"));

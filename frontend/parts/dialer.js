@@ -90,6 +90,7 @@ export class Dialer extends Part {
       h(
         "form",
         { class: "dial", onsubmit: (/** @type {SubmitEvent} */ event) => this.#submit(event) },
+        h("h1", { class: "unseen" }, t("call")),
         h("div", { class: "dial-head" }, this.#back, this.#from),
         h("div", { class: "number-row" }, this.#input, this.#erase),
         this.#error,

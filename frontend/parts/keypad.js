@@ -51,11 +51,15 @@ export class Keypad extends Part {
           type: "button",
           class: "key",
           testid: `key-${TEST_IDS[character] ?? character}`,
-          "aria-label": t(`key.${TEST_IDS[character] ?? "digit"}`, { digit: character }),
+          "aria-label": t(`key.${TEST_IDS[character] ?? "digit"}`, {
+            digit: `${character} ${letters}`.trim(),
+          }),
           onclick: (/** @type {MouseEvent} */ event) => this.#click(character, event),
           oncontextmenu: (/** @type {MouseEvent} */ event) => event.preventDefault(),
         },
         h("span", { class: "key-digit" }, character === "*" ? "∗" : character),
+        // Its name is what is written on it.
+        " ",
         h("span", { class: "key-letters" }, letters),
       );
       if (this.holds) this.#makeHeld(key, character);

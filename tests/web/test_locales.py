@@ -16,6 +16,12 @@ SCRIPTS = "".join(path.read_text() for path in sorted(FRONTEND.rglob("*.js")))
 SERVER = "".join(
     path.read_text() for path in sorted((Path(spech.__file__).parent / "web").glob("*.py"))
 )
+#: Why a call ended or an account was refused, for people.
+REASONS = set(
+    re.findall(
+        r'(?<!")"([A-Z][^"{}]*\.)"(?!")', (Path(spech.__file__).parent / "web/texts.py").read_text()
+    )
+)
 ENGLISH: dict[str, str] = json.loads((FRONTEND / "locales" / "en.json").read_text())
 OTHERS = sorted(path.stem for path in (FRONTEND / "locales").glob("*.json") if path.stem != "en")
 
@@ -46,6 +52,22 @@ def test_every_language_is_complete(language: str) -> None:
     fields = re.compile(r"\{\w+\}")
     for key, text in ENGLISH.items():
         assert set(fields.findall(texts[key])) == set(fields.findall(text)), key
-    sentences = [key[1:] for key in texts if key.startswith("=")]
-    assert sentences
+    sentences = {key[1:] for key in texts if key.startswith("=")}
     assert [sentence for sentence in sentences if sentence not in SERVER] == []
+    assert REASONS - sentences == set()
+
+
+def test_all_languages_translate_the_same_texts() -> None:
+    assert {"de", "es", "pt-BR"} <= set(OTHERS)
+    first, *others = (
+        json.loads((FRONTEND / "locales" / f"{language}.json").read_text()) for language in OTHERS
+    )
+    for other in others:
+        assert set(other) == set(first)
+
+
+def test_the_page_offers_each_language() -> None:
+    offered = re.search(r"LANGUAGES = \{(.*?)\}", (FRONTEND / "i18n.js").read_text(), re.DOTALL)
+    assert offered is not None
+    names = re.findall(r'"?([\w-]+)"?: "', offered[1])
+    assert sorted(names) == sorted(["en", *OTHERS])
