@@ -38,7 +38,8 @@ if typing.TYPE_CHECKING:
     from spech.phone.call import Call, TransferRequest
     from spech.phone.conference import Conference, open_conference
     from spech.phone.connecting import attend, connect
-    from spech.phone.correspondence import Message, Subscription
+    from spech.phone.correspondence import Message, OptionsAnswer, Subscription
+    from spech.phone.fields import Diversion
     from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
     from spech.phone.incoming import IncomingCall
     from spech.phone.opening import open_phone
@@ -61,6 +62,7 @@ __all__ = [
     "DialogInfo",
     "DialogState",
     "DigitHeard",
+    "Diversion",
     "IncomingCall",
     "LocalProtocolError",
     "Mailbox",
@@ -70,6 +72,7 @@ __all__ = [
     "Member",
     "Message",
     "MessageCount",
+    "OptionsAnswer",
     "PeerUnreachable",
     "Phone",
     "Playback",
@@ -110,6 +113,7 @@ _HOMES: typing.Final = {
     "DialogInfo": "spech.sip.watching.dialog_info",
     "DialogState": "spech.sip.watching.dialog_info",
     "DigitHeard": "spech.phone.heard",
+    "Diversion": "spech.phone.fields",
     "IncomingCall": "spech.phone.incoming",
     "Mailbox": "spech.sip.watching.mailbox",
     "Mark": "spech.media.playback",
@@ -117,6 +121,7 @@ _HOMES: typing.Final = {
     "Member": "spech.audio.room",
     "Message": "spech.phone.correspondence",
     "MessageCount": "spech.sip.watching.mailbox",
+    "OptionsAnswer": "spech.phone.correspondence",
     "Phone": "spech.phone.phone",
     "Playback": "spech.media.playback",
     "PortRange": "spech.rtp.ports",

@@ -59,12 +59,21 @@ class SipFailure(SpechError):
 
 
 class CallFailed(SipFailure):
-    """A call was not answered, or a transfer did not succeed."""
+    """A call was not answered, or a transfer did not succeed.
+
+    Attributes:
+        cause: what the telephone network says (ITU-T Q.850): 17 is busy; None without it.
+        retry_after: seconds after which to try again, None where the far end does not say.
+    """
 
     status: int
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(
+        self, status: int, reason: str, *, cause: int | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(status, reason)
+        self.cause = cause
+        self.retry_after = retry_after
 
 
 class RequestFailed(SipFailure):

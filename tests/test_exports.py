@@ -18,12 +18,13 @@ MEMBERS = {
         driven dropped flush frame_samples missed play play_background rate receive send
     """,
     spech.Call: """
-        answer answered ask automatic_gain beep call_id capture changed codec collect_digits
-        detects_tones digits_received direction duration encrypted ended ended_by flush hang_up
-        heard held hold join ladder leave levels listen member microphone_gain muted no_sound
-        on_hold open_audio peaks play play_background play_tone played press quality_history
-        reason record remote resume send_dtmf speaker_gain state statistics status tap timeline
-        transfer transfer_accepted transfer_progress transfer_to transfers
+        answer answered ask automatic_gain beep call_id capture cause changed codec
+        collect_digits detects_tones digits_received direction duration encrypted ended ended_by
+        flush hang_up headers heard held hold join ladder leave levels listen member
+        microphone_gain muted no_sound on_hold open_audio peaks play play_background play_tone
+        played press quality_history reason record remote resume send_dtmf speaker_gain state
+        statistics status tap timeline transfer transfer_accepted transfer_progress transfer_to
+        transfers
     """,
     spech.Conference: "add members open_audio record remove",
     spech.DialogInfo: "after busy dialogs entity full parse ringing version",
@@ -31,9 +32,10 @@ MEMBERS = {
         call_id direction identifier local_tag remote remote_name remote_tag state
     """,
     spech.DigitHeard: "at digit",
+    spech.Diversion: "number reason uri",
     spech.IncomingCall: """
-        answer answered_elsewhere asserted call_id called caller_number display_name ended
-        headers over reject timeline
+        answer answered_elsewhere asserted call_id called caller_number display_name diversions
+        ended headers over progress redirect reject timeline user_to_user
     """,
     spech.Mailbox: "account counts parse voice waiting",
     spech.Mark: "decided played reached",
@@ -48,10 +50,11 @@ MEMBERS = {
     spech.Member: "gain leave level muted room",
     spech.Message: "display_name recipient sender text",
     spech.MessageCount: "kind new new_urgent old old_urgent",
+    spech.OptionsAnswer: "headers methods reason status",
     spech.Phone: """
         account active_calls address call capture_registration codecs incoming_calls mailbox
-        mailbox_changed messages ping registered registration registration_changed secure_address
-        send_message serve subscribe
+        mailbox_changed messages options ping registered registration registration_changed
+        secure_address send_message serve subscribe
     """,
     spech.Playback: """
         done dropped_ms end error flush mark pause played played_ms queued_ms resume write

@@ -154,7 +154,8 @@ class Bridge:
                 reached = None
                 if self._last_resort is None and not targets:
                     raise
-            call = await stack.enter_async_context(incoming.answer(early_media=early))
+            take = incoming.progress if early else incoming.answer
+            call = await stack.enter_async_context(take())
             if self._tap is not None:
                 describe = partial(self._info, incoming, call.codec)
                 await stack.enter_async_context(tapped(call, describe, self._tap, self._tls))

@@ -10,9 +10,11 @@ import trio
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
 from spech.phone.arguments import check_refusal
 from spech.phone.driver import CallDirection, CallDriver, CallStateName, EndedBy
+from spech.phone.fields import cause_header, retry_after, shown
 from spech.phone.talking import Talking
 from spech.sip.call.replaces import Replaces
 from spech.sip.call.transfer import Referral
+from spech.sip.dialog.caller import q850_cause
 from spech.sip.message.uri import Uri
 from spech.sip.timeline import Entry, ladder, to_pcap
 
@@ -82,6 +84,22 @@ class Call(Talking):
     def ended_by(self) -> EndedBy | None:
         """``"local"`` or ``"remote"`` once the call has ended, None before."""
         return self._driver.ended_by
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What the far end's INVITE carried, or its latest response to ours: names and values.
+
+        See :attr:`IncomingCall.headers <spech.IncomingCall.headers>`.
+        """
+        return shown(self._driver.session.received)
+
+    @property
+    def cause(self) -> int | None:
+        """The cause of ITU-T Q.850 with which the far end ended the call (RFC 3326), or None.
+
+        16 is a normal end, 17 busy, 19 no answer, 34 no circuit.
+        """
+        return q850_cause(self._driver.session.parting)
 
     @property
     def on_hold(self) -> bool:
@@ -157,7 +175,8 @@ class Call(Talking):
         if self._driver.answered_at is not None:
             return
         if self.state == "ended":
-            raise CallFailed(self.status or 487, self.reason)
+            after = retry_after(self._driver.session.parting)
+            raise CallFailed(self.status or 487, self.reason, cause=self.cause, retry_after=after)
         raise CallFailed(408, f"No answer within {timeout:g} s")
 
     def answer(self) -> None:
@@ -176,14 +195,20 @@ class Call(Talking):
         while self.state != "ended":
             await self.changed()
 
-    def hang_up(self, status: int | None = None, reason: str | None = None) -> None:
-        """Send the farewell that fits the call's state. Synchronous, idempotent, never raises.
+    def hang_up(
+        self, status: int | None = None, reason: str | None = None, *, cause: int | None = None
+    ) -> None:
+        """Send the farewell that fits the call's state. Synchronous and idempotent.
 
         Args:
             status: the SIP status that says why, in the Reason header of a BYE (RFC 3326).
             reason: the same in words.
+            cause: the cause for the telephone network (ITU-T Q.850), in another Reason header.
+
+        Raises:
+            LocalProtocolError: ``cause`` is not a number from 1 to 127.
         """
-        self._driver.hang_up(status, reason)
+        self._driver.hang_up(status, reason, cause_header(cause))
 
     def hold(self) -> None:
         """Ask the far end to stop sending, with a re-INVITE (RFC 3264 8.4).

@@ -126,6 +126,7 @@ class Calls:
         codecs: Sequence[str] | None,
         caller: str | None,
         referral: Referral | None = None,
+        display_name: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         anonymous: bool = False,
         encryption: Policy | None = None,
@@ -144,7 +145,7 @@ class Calls:
         flows = await self._flows_to(uri)
         with self.lease(flows[0].local[0]) as pair:
             media, negotiator = await self._equip(pair, formats, flows, encryption)
-            identity = self._dialling.caller(caller, flows[0].local)
+            identity = self._dialling.caller(caller, flows[0].local, display_name)
             if self._dialling.identity is not None:
                 # The account's credentials are used for other callers as well.
                 self._dialling.identity.trust_towards(uri, flows)
@@ -163,6 +164,10 @@ class Calls:
             async with self._run(driver, queue) as call:
                 yield call
 
+    def complete(self, target: str) -> Uri:
+        """See :meth:`Dialling.complete`."""
+        return self._dialling.complete(target)
+
     def place_referred(
         self, referral: Referral, codecs: Sequence[str] | None, caller: str | None
     ) -> AbstractAsyncContextManager[Call]:
@@ -180,9 +185,13 @@ class Calls:
         remote: str,
         codecs: Sequence[str] | None,
         encryption: Policy | None,
-        early_media: bool,
+        respond: Callable[[Callable[[int], Negotiator], float], None],
     ) -> AsyncIterator[Call]:
-        """Answer an incoming call for the time of a block. See ``IncomingCall.answer``."""
+        """Answer an incoming call for the time of a block. See ``IncomingCall.answer``.
+
+        Args:
+            respond: sends the response with our session description, at a given time.
+        """
         assert session.dialog is not None
         flow = session.dialog.flow
         with self.lease(flow.local[0]) as pair:
@@ -194,7 +203,7 @@ class Calls:
             driver = self._driver(session, media, remote, negotiator)
             async with self._run(driver, queue) as call:
                 with self.endpoint.command() as (_, now):
-                    (session.begin_early_media if early_media else session.answer)(negotiator, now)
+                    respond(negotiator, now)
                 driver.catch_up(queue.channel)
                 yield call
 

@@ -11,11 +11,13 @@ from typing import Final, Literal
 import trio
 
 from spech.errors import LocalProtocolError, RequestFailed, ServerUnreachable
+from spech.phone.fields import shown
 from spech.scopes import open_scope
 from spech.sip import events
 from spech.sip.dialog.caller import number_of
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
+from spech.sip.message.headers import Headers
 from spech.sip.message.message import REASONS, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
@@ -49,6 +51,26 @@ class Message:
     text: str
     display_name: str | None = None
     recipient: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsAnswer:
+    """The answer to OPTIONS, or to another request outside calls.
+
+    Attributes:
+        status: 200 where a call would ring; the status that would refuse it otherwise.
+        reason: its reason phrase.
+        headers: names and values, in order: Allow, Accept, Supported and others.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it takes, as Allow lists them (RFC 3261 20.5)."""
+        return tuple(Headers(self.headers).values("Allow"))
 
 
 class Subscription(AsyncIterator[Content]):
@@ -143,11 +165,18 @@ class Correspondence:
                 f"the text has {len(body)} bytes; at most {LONGEST_TEXT} are allowed"
             )
         headers = [("Content-Type", "text/plain;charset=utf-8")]
-        status, reason = await self.request(identity, "MESSAGE", uri, flows, headers, body)
-        if status >= 300:
-            raise RequestFailed(status, reason)
+        answer = await self._request(identity, "MESSAGE", uri, flows, headers, body)
+        if answer.status >= 300:
+            raise RequestFailed(answer.status, answer.reason)
 
-    async def request(
+    async def ask(self, identity: Identity, uri: Uri, flows: Sequence[Flow]) -> OptionsAnswer:
+        """Send OPTIONS. See :meth:`Phone.options`."""
+        answer = await self._request(identity, "OPTIONS", uri, flows)
+        if not answer.headers:
+            raise RequestFailed(answer.status, answer.reason)
+        return answer
+
+    async def _request(
         self,
         identity: Identity,
         method: str,
@@ -155,17 +184,16 @@ class Correspondence:
         flows: Sequence[Flow],
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-    ) -> tuple[int, str]:
-        """Send a request outside any dialog, and return the status and reason of its answer.
-
-        They are those of 408 if there is none.
-        """
+    ) -> OptionsAnswer:
+        """Send a request outside any dialog. A missing answer has a status, and no header field."""
         ended = trio.Event()
-        outcome: list[tuple[int, str]] = []
+        outcome: list[OptionsAnswer] = []
 
         def done(status: int, response: Response | None, now: float) -> None:
-            reason = REASONS.get(status, "") if response is None else response.phrase
-            outcome.append((status, reason))
+            if response is None:
+                outcome.append(OptionsAnswer(status, REASONS.get(status, ""), ()))
+            else:
+                outcome.append(OptionsAnswer(status, response.phrase, shown(response.headers)))
             ended.set()
 
         with self._endpoint.command() as (agent, now):

@@ -91,7 +91,9 @@ class Dialling:
             return await self._endpoint.flows_to(uri, transport_of(account))
         return await self._endpoint.flows_to(uri)
 
-    def caller(self, caller: str | None, local: Address) -> Identity:
+    def caller(
+        self, caller: str | None, local: Address, display_name: str | None = None
+    ) -> Identity:
         """The identity of a call: ``caller``, or the account by default.
 
         Both use the account's credentials, which are sent to the account's own servers only.
@@ -100,19 +102,22 @@ class Dialling:
             caller: a SIP URI, with a display name if wanted (``"Bob" <sip:bob@example.org>``), or a
                 user at the account's server.
             local: our address, for a phone without an account.
+            display_name: the name to show, in place of the address's own.
 
         Raises:
             LocalProtocolError: ``caller`` is neither.
         """
         if caller is not None:
             address = self._address(caller)
-            if self.identity is not None:
-                return self.identity.under(address)
         elif self.identity is not None:
-            return self.identity
+            address = self.identity.address
         else:
             address = NameAddr(Uri("sip", "spech", *local))
-        return Identity(address, address.uri.user or "", None, self._rng)
+        if display_name is not None:
+            address = replace(address, display_name=display_name)
+        if self.identity is None:
+            return Identity(address, address.uri.user or "", None, self._rng)
+        return self.identity if address is self.identity.address else self.identity.under(address)
 
     def _address(self, text: str) -> NameAddr:
         """The From address for the caller ``text``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -126,10 +126,15 @@ class CallDriver:
 
     # ------------------------------------------------------------------ commands
 
-    def hang_up(self, status: int | None = None, reason: str | None = None) -> None:
+    def hang_up(
+        self,
+        status: int | None = None,
+        reason: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Send the farewell that fits the state. Synchronous, idempotent, never raises."""
         with self.endpoint.command() as (_, now):
-            self.session.hang_up(now, status=status, reason=reason)
+            self.session.hang_up(now, status, reason, headers)
 
     def answer(self) -> None:
         """Answer an incoming call that has early media.

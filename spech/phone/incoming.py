@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 import trio
 
-from spech.errors import CallEnded, RemoteProtocolError
+from spech.errors import CallEnded, LocalProtocolError, RemoteProtocolError
 from spech.phone.arguments import check_refusal
 from spech.phone.call import Call
 from spech.phone.calls import Calls, EventQueue
+from spech.phone.fields import (
+    Diversion,
+    cause_header,
+    diversions,
+    sendable,
+    shown,
+    user_to_user,
+)
 from spech.sip.call.session import Session
 from spech.sip.description.media_security import Policy
+from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import number_of
 from spech.sip.timeline import Entry
 
 #: Incoming calls queued for ``incoming_calls()``; further ones are refused with 486.
 _WAITING_ROOM: Final = 32
-#: Header fields that programs are not shown.
-_NOT_SHOWN: Final = (
-    "Authorization",
-    "Proxy-Authorization",
-    "P-Asserted-Identity",
-    "Remote-Party-ID",
-)
 
 
 class IncomingCall:
@@ -75,8 +77,17 @@ class IncomingCall:
         :attr:`caller_number` and :attr:`asserted` for the latter.
         """
         assert self._session.invited_by is not None
-        headers = self._session.invited_by.headers
-        return tuple([pair for pair in headers if pair[0] not in _NOT_SHOWN])
+        return shown(self._session.invited_by.headers)
+
+    @property
+    def diversions(self) -> tuple[Diversion, ...]:
+        """How the call was diverted to us, the latest step first (RFC 5806); not verified."""
+        return diversions(self._session.received)
+
+    @property
+    def user_to_user(self) -> bytes | None:
+        """The caller's user-to-user information (RFC 7433), decoded; None without any."""
+        return user_to_user(self._session.received)
 
     @property
     def call_id(self) -> str:
@@ -98,49 +109,113 @@ class IncomingCall:
         """Whether another phone answered it (RFC 3326); then it is not a missed call."""
         return self._session.answered_elsewhere
 
-    def reject(self, status: int = 486) -> None:
+    def reject(
+        self,
+        status: int = 486,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cause: int | None = None,
+    ) -> None:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined.
 
+        Args:
+            status: from 400 to 699.
+            headers: header fields for the response: ``{"Retry-After": "60"}``.
+            cause: the cause for the telephone network (ITU-T Q.850), in a Reason header.
+
         Raises:
-            LocalProtocolError: ``status`` is not a failure from 400 to 699.
+            LocalProtocolError: ``status`` or ``cause`` is out of range, or a header field cannot
+                be sent.
         """
         check_refusal(status)
+        self._decline(status, (*sendable(headers), *cause_header(cause)))
+
+    def redirect(self, *targets: str) -> None:
+        """Send the caller to other addresses, the best first (302 Moved Temporarily).
+
+        Args:
+            targets: numbers or names at the account's server, or SIP URIs.
+
+        Raises:
+            LocalProtocolError: there is none, or one is neither a number nor a SIP URI.
+        """
+        if not targets:
+            raise LocalProtocolError("a redirection needs a target")
+        uris = [self._calls.complete(target) for target in targets]
+        step = 1 / len(uris)
+        contacts = [f"<{uri}>;q={1 - step * place:.3g}" for place, uri in enumerate(uris)]
+        self._decline(302, [("Contact", ", ".join(contacts))])
+
+    def _decline(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         with self._calls.endpoint.command() as (_, now):
-            self._session.hang_up(now, status=status)
+            self._session.hang_up(now, status, headers=headers)
 
     async def ended(self) -> None:
         """Wait until it is over: abandoned by the caller, rejected, or answered and ended."""
         await self._queue.over.wait()
 
-    @asynccontextmanager
-    async def answer(
+    def answer(
         self,
         codecs: Sequence[str] | None = None,
         *,
         encryption: Policy | None = None,
-        early_media: bool = False,
-    ) -> AsyncIterator[Call]:
-        """Answer; leaving the block hangs up.
+        headers: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[Call]:
+        """Answer for the time of an ``async with`` block; leaving it hangs up.
 
         Args:
             codecs: names in order of preference; the phone's own by default. An offer without any
                 of the phone's own codecs is refused before it rings.
             encryption: see :class:`~spech.Account`; the account's by default.
-            early_media: only let sound flow (183 Session Progress), until :meth:`Call.answer`. Most
-                callers are not charged meanwhile; some networks carry sound to them only. A call
-                that is not answered in the block is declined with 480.
+            headers: header fields for the 200, besides the usual ones.
 
         Raises:
             CallEnded: the caller has given up.
-            LocalProtocolError: early media is not possible, because the INVITE has no offer.
+            LocalProtocolError: a header field cannot be sent.
             RemoteProtocolError: no codec or encryption in common; the call was refused with 488.
             PortsExhausted: no RTP port is free; the call was refused with 480.
         """
+        fields = sendable(headers)
+        return self._open(
+            codecs,
+            encryption,
+            lambda negotiator, now: self._session.answer(negotiator, now, fields),
+        )
+
+    def progress(
+        self, codecs: Sequence[str] | None = None, *, encryption: Policy | None = None
+    ) -> AbstractAsyncContextManager[Call]:
+        """Let sound flow before the answer (183 Session Progress), until :meth:`Call.answer`.
+
+            async with incoming.progress() as call:
+                await call.play("please_wait.wav").played()
+                call.answer()
+
+        Most callers are not charged meanwhile; some networks carry sound to them only. A call that
+        is not answered in the block is declined with 480; :meth:`reject` gives another status.
+
+        Args:
+            codecs: as for :meth:`answer`.
+            encryption: as for :meth:`answer`.
+
+        Raises:
+            CallEnded, RemoteProtocolError, PortsExhausted: as for :meth:`answer`.
+            LocalProtocolError: early media is not possible, because the INVITE has no offer.
+        """
+        return self._open(codecs, encryption, self._session.begin_early_media)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        codecs: Sequence[str] | None,
+        encryption: Policy | None,
+        respond: Callable[[Callable[[int], Negotiator], float], None],
+    ) -> AsyncIterator[Call]:
         if self.over:
             raise CallEnded("The caller gave up.")
         try:
             async with self._calls.answer(
-                self._session, self._queue, self.caller_number, codecs, encryption, early_media
+                self._session, self._queue, self.caller_number, codecs, encryption, respond
             ) as call:
                 yield call
         finally:

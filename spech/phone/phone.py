@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, Never
@@ -24,15 +24,22 @@ from typing import Final, Never
 import trio
 
 from spech.addresses import Address
-from spech.errors import CallEnded, LocalProtocolError, RequestFailed, SpechError
+from spech.errors import CallEnded, LocalProtocolError, SpechError
 from spech.phone.account import Account
 from spech.phone.arguments import check_subscription
 from spech.phone.binding import AccountBinding, RegistrationStatus
 from spech.phone.call import Call
 from spech.phone.callers import Callers
 from spech.phone.calls import Calls
-from spech.phone.correspondence import Correspondence, EventPackage, Message, Subscription
+from spech.phone.correspondence import (
+    Correspondence,
+    EventPackage,
+    Message,
+    OptionsAnswer,
+    Subscription,
+)
 from spech.phone.dialling import Dialling, without_headers
+from spech.phone.fields import sendable
 from spech.phone.incoming import IncomingCall, IncomingQueue
 from spech.phone.journal import Journal
 from spech.phone.life import Patience
@@ -143,25 +150,39 @@ class Phone:
             raise LocalProtocolError("this phone does not register")
         await self._binding.made(timeout)
 
+    async def options(self, target: str) -> OptionsAnswer:
+        """Ask ``target`` what it can do, without calling it (OPTIONS, RFC 3261 11).
+
+        Args:
+            target: a number or name at the account's server, or a SIP URI.
+
+        Raises:
+            RequestFailed: there was no response within 32 s (408), or the address refuses (503).
+            ServerUnreachable: the host is unknown.
+            LocalProtocolError: ``target`` is neither a number nor a SIP URI.
+        """
+        uri, _ = without_headers(self._dialling.complete(target))
+        return await self._ask(uri)
+
     async def ping(self) -> int:
         """Send OPTIONS to the account's server, and return the status of its answer (RFC 3261 11).
 
         Any answer shows that the server is alive; a refusal does, too.
 
         Raises:
-            RequestFailed: (408) there was no response within 32 s.
+            RequestFailed: there was no response within 32 s (408), or the address refuses (503).
             ServerUnreachable: the host is unknown.
             LocalProtocolError: this phone has no account.
         """
         if self._account is None:
             raise LocalProtocolError("this phone has no account")
-        server = replace(self._account.uri, user=None)
-        flows = await self._flows_to(server)
-        identity = self._dialling.caller(None, flows[0].local)
-        status, reason = await self._correspondence.request(identity, "OPTIONS", server, flows)
-        if status == 408:
-            raise RequestFailed(status, reason)
-        return status
+        return (await self._ask(replace(self._account.uri, user=None))).status
+
+    async def _ask(self, uri: Uri) -> OptionsAnswer:
+        flows = await self._flows_to(uri)
+        return await self._correspondence.ask(
+            self._dialling.caller(None, flows[0].local), uri, flows
+        )
 
     def capture_registration(self) -> bytes:
         """The messages of the registration as a packet capture (pcap), credentials masked.
@@ -190,7 +211,9 @@ class Phone:
         *,
         codecs: Sequence[str] | None = None,
         caller: str | None = None,
+        display_name: str | None = None,
         anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
         encryption: Policy | None = None,
     ) -> AsyncIterator[Call]:
         """Call ``target`` for the time of an ``async with`` block; leaving it hangs up.
@@ -198,29 +221,33 @@ class Phone:
         The block begins at once, while it rings: ``await call.answered()`` is the next step.
 
         Args:
-            target: a number or name at the account's server (``600``), or a SIP URI. Of the header
-                fields that a URI asks for (``?Subject=…``), Subject, Priority, Organization,
-                User-to-User and X-… are sent.
+            target: a number or name at the account's server (``600``), or a SIP URI with any
+                parameters. Of the header fields that a URI asks for (``?Subject=…``), Subject,
+                Priority, Organization, User-to-User and X-… are sent.
             codecs: names in order of preference; the phone's own by default.
             caller: a user at the account's server or a SIP URI to call from, in place of the
                 account's, with a display name if wanted: ``"Bob" <sip:bob@example.org>``.
+            display_name: the name to show with that address, in place of its own.
             anonymous: ask the account's server to withhold our number (RFC 3323, 3325).
+            headers: header fields for the INVITE, besides the usual ones:
+                ``{"User-to-User": "48656c6c6f;encoding=hex"}``.
             encryption: see :class:`~spech.Account`; the account's by default.
 
         Raises:
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: ``target`` is neither a number nor a SIP URI, or asks for another
-                header field; ``caller`` is not an address.
+                header field; ``caller`` is not an address; a header field cannot be sent.
             PortsExhausted: no RTP port is free.
             CodecUnavailable: a name in ``codecs`` is unknown or its library is missing.
         """
-        uri, headers = without_headers(self._dialling.complete(target))
+        uri, asked = without_headers(self._dialling.complete(target))
         async with self._calls.place(
             uri,
             target,
             codecs,
             caller,
-            headers=headers,
+            display_name=display_name,
+            headers=(*asked, *sendable(headers)),
             anonymous=anonymous,
             encryption=encryption,
         ) as call:

@@ -108,9 +108,23 @@ async def test_a_busy_extension_is_refused_with_486(phone: Phone) -> None:
     async with phone.call("603") as call:
         with pytest.raises(CallFailed) as failed:
             await call.answered(timeout=5)
-        assert failed.value.status == 486
+        assert (failed.value.status, failed.value.cause) == (486, 17)
     assert call.state == "ended"
     assert call.status == 486
+
+
+async def test_the_pbx_reads_our_header_fields_and_we_read_its_own(
+    phone: Phone, trace: Callable[[], str]
+) -> None:
+    async with phone.call("605", headers={"X-Customer": "42"}, display_name="Sales") as call:
+        await call.answered(timeout=5)
+        assert dict(call.headers)["Server"].startswith("Asterisk")
+        await call.ended()
+    assert call.cause == 16
+    await until(lambda: "X-Customer: 42" in trace())
+    assert 'From: "Sales" <sip:alice@' in trace()
+    answer = await phone.options("600")
+    assert (answer.status, "INVITE" in answer.methods) == (200, True)
 
 
 async def test_an_unknown_extension_is_refused_with_404(phone: Phone) -> None:

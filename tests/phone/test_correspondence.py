@@ -40,7 +40,9 @@ async def test_a_message_arrives(autojump_clock: trio.testing.MockClock) -> None
         messages = bob.messages()
         await alice.send_message(at(bob), "Grüße, Bob\nzweite Zeile")
         message = await anext(messages)
-        assert message == Message(f"sip:spech@127.0.0.1:{alice.address[1]}", message.text)
+        assert message == Message(
+            f"sip:spech@127.0.0.1:{alice.address[1]}", message.text, recipient="bob"
+        )
         assert message.text == "Grüße, Bob\nzweite Zeile"
 
 

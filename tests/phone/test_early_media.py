@@ -35,7 +35,7 @@ async def test_an_announcement_is_heard_before_the_answer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def answer(incoming: IncomingCall) -> None:
-        async with incoming.answer(early_media=True) as call:
+        async with incoming.progress() as call:
             assert call.state == "early"
             await call.play(sine(600, 8000, 1, level=-12)).played()
             call.answer()
@@ -57,7 +57,7 @@ async def test_after_an_announcement_a_call_may_be_declined(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def answer(incoming: IncomingCall) -> None:
-        async with incoming.answer(early_media=True) as call:
+        async with incoming.progress() as call:
             await call.play(sine(600, 8000, 0.5)).played()
 
     async def caller(call: Call) -> None:

@@ -7,7 +7,7 @@ rule, and :meth:`EndingLeg.hang_up` the only place that applies it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spech.sip.call.events import Party, SessionEnded
 from spech.sip.call.invitation import Invitation
@@ -25,6 +25,7 @@ from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
 from spech.sip.dialog.requests import DialogRequest
+from spech.sip.message.headers import Headers
 from spech.sip.message.message import REASONS, Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
@@ -70,6 +71,8 @@ class EndingLeg(Leg):
         self.headers: tuple[tuple[str, str], ...] = ()
         #: Whether the program follows transfers; otherwise they are declined.
         self.takes_transfers = False
+        self.received = Headers()
+        self.parting = Headers()
         self._invitation: Invitation | None = None
         self._negotiator: Negotiator | None = None
         self._renegotiation: Renegotiation | None = None
@@ -143,17 +146,25 @@ class EndingLeg(Leg):
 
     # ------------------------------------------------------------------ from our side
 
-    def hang_up(self, now: float, status: int | None = None, reason: str | None = None) -> None:
+    def hang_up(
+        self,
+        now: float,
+        status: int | None = None,
+        reason: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """End the call, whatever its state. Calling it again does nothing.
 
         ``status`` is what an incoming call that was not answered is declined with: 480 by
-        default. Of an answered one, it and ``reason`` go into the Reason header of the BYE.
+        default. Of an answered one, it and ``reason`` go into the Reason header of the BYE. The
+        response that declines and the BYE carry ``headers``.
         """
         farewell = FAREWELL[self.state]
         if self._farewell_owed or farewell is Farewell.NOTHING:
             return
         if status is not None:
             self._cause = reason_header(status, reason or REASONS.get(status, ""))
+        self._cause += tuple(headers)
         match farewell:
             case Farewell.CANCEL_LATER | Farewell.BYE_LATER:
                 self._farewell_owed = True
@@ -161,7 +172,7 @@ class EndingLeg(Leg):
                 self._cancel(now)
             case Farewell.DECLINE:
                 status = status or 480
-                self.responder.decline(status, now)
+                self.responder.decline(status, now, headers)
                 self.state = SessionState.ENDED
             case Farewell.FORGET:
                 self.state = SessionState.ENDED
@@ -269,6 +280,7 @@ class EndingLeg(Leg):
         """Their CANCEL matched the INVITE; the CANCEL itself has been answered."""
         if self.state is SessionState.INCOMING:
             self.answered_elsewhere = answered_elsewhere(request)
+            self.parting = request.headers
             self.responder.decline(487, now)
             self._finish("remote", 487, reason_of(request) or REASONS[487], now)
 
@@ -276,6 +288,8 @@ class EndingLeg(Leg):
         request = transaction.request
         transaction.respond(response_to(request, 200, to_tag=self.local_tag), now)
         reason = reason_of(request) or REASONS[200]
+        if self.ended is None:
+            self.parting = request.headers
         if self.dialog is None or self.dialog.remote.tag != request.from_.tag:
             self._receive_early_bye(request, reason, now)
             return

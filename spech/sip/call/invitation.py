@@ -142,6 +142,8 @@ class Invitation(Attempts):
         """A response to the INVITE. The response to a CANCEL is ignored: the INVITE's counts."""
         if transaction.request.method != "INVITE":
             return
+        if self._session.still_calling:
+            self._session.received = response.headers
         if 200 <= response.status < 300:
             self._accepted(transaction, response, now)
         elif response.status < 200 and transaction is self._transaction:
@@ -254,6 +256,7 @@ class Invitation(Attempts):
         if response is None:
             session.refused(status, REASONS[status], now)
             return
+        session.parting = response.headers
         if session.still_calling:
             if status == 422 and session.timer.lengthen(response):
                 self._send(now)

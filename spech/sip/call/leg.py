@@ -16,6 +16,7 @@ from spech.sip.call.session_timer import SessionTimer
 from spech.sip.dialog.context import Context
 from spech.sip.dialog.dialog import Dialog
 from spech.sip.dialog.identity import Identity
+from spech.sip.message.headers import Headers
 from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
@@ -36,6 +37,10 @@ class Leg(TimerOwner, Protocol):
     #: Headers of our INVITE besides the usual ones.
     headers: tuple[tuple[str, str], ...]
     takes_transfers: bool
+    #: The header fields of their INVITE, or of the latest response to ours.
+    received: Headers
+    #: The header fields of the message with which they ended the call.
+    parting: Headers
 
     @property
     def call_id(self) -> str: ...
@@ -57,7 +62,13 @@ class Leg(TimerOwner, Protocol):
         body: bytes = b"",
         headers: Sequence[tuple[str, str]] = (),
     ) -> Response: ...
-    def hang_up(self, now: float, status: int | None = None, reason: str | None = None) -> None: ...
+    def hang_up(
+        self,
+        now: float,
+        status: int | None = None,
+        reason: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None: ...
     def report_change(self) -> None: ...
     def receive_ack(self, request: Request, flow: Flow, now: float) -> None: ...
 

@@ -91,22 +91,30 @@ class Responder:
                 self._context, self._session, "1xx", self._first, response, now
             )
 
-    def decline(self, status: int, now: float) -> None:
-        """Send a final failure response to the first INVITE, if it has had none."""
+    def decline(self, status: int, now: float, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Send a final response other than 2xx to the first INVITE, if it has had none."""
         if self._first is not None and not self._first.answered:
-            self._first.respond(self.response(self._first.request, status), now)
+            response = self.response(self._first.request, status, headers=headers)
+            self._first.respond(response, now)
 
     def accept(
-        self, transaction: ServerTransaction, body: bytes, now: float, *, offered: bool = False
+        self,
+        transaction: ServerTransaction,
+        body: bytes,
+        now: float,
+        *,
+        offered: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Send a 2xx to an INVITE and repeat it until its ACK comes.
 
-        ``offered`` says that ``body`` is our offer, whose answer comes with the ACK.
+        ``offered`` says that ``body`` is our offer, whose answer comes with the ACK. ``headers``
+        go with it beside the usual ones.
         """
         transaction.acknowledged = lambda ack, now: self._session.receive_ack(
             ack, transaction.flow, now
         )
-        headers = self._session.timer.receive_request(transaction.request, now)
+        headers = [*headers, *self._session.timer.receive_request(transaction.request, now)]
         response = self.response(transaction.request, 200, body=body, headers=headers)
         if self._reliable is not None:
             self._reliable.stop()  # A PRACK for it may still be on its way (RFC 3262 3).

@@ -212,6 +212,7 @@ class Session(EndingLeg):
         """An INVITE outside any dialog: tell the program, and send 100 if it is slow to respond."""
         request = transaction.request
         self.invited_by = request
+        self.received = request.headers
         self._invited = transaction
         self.responder = Responder(self, transaction)
         self.dialog = Dialog.from_request(request, self.local_tag, transaction.flow)
@@ -254,8 +255,15 @@ class Session(EndingLeg):
         self.ring(now)
         self.context.emit(EarlyMedia(self, 183, REASONS[183], agreed))
 
-    def answer(self, make_negotiator: Callable[[int], Negotiator], now: float) -> None:
+    def answer(
+        self,
+        make_negotiator: Callable[[int], Negotiator],
+        now: float,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Answer the call with 200. A call whose place it takes (RFC 3891) is ended.
+
+        The 200 carries ``headers`` beside the usual ones.
 
         Raises:
             LocalProtocolError: it was answered or has ended.
@@ -283,7 +291,7 @@ class Session(EndingLeg):
             self.hang_up(now, error.status, "Not Acceptable Here")
             raise
         try:
-            self.responder.accept(self._invited, body, now, offered=agreed is None)
+            self.responder.accept(self._invited, body, now, offered=agreed is None, headers=headers)
         except LocalProtocolError:
             self._finish("local", 503, REASONS[503], now)  # Its transaction is gone: a broken flow.
             raise

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from spech.errors import RemoteProtocolError
 from spech.sip.message.display import displayable
 from spech.sip.message.grammar import maybe_number, quote, unescape
-from spech.sip.message.headers import NameAddr
+from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import Request
 from spech.sip.message.uri import Uri
 
@@ -81,6 +81,15 @@ def reason_header(status: int, reason: str) -> tuple[tuple[str, str], ...]:
     """The Reason header that says why we end a call (RFC 3326 2)."""
     text = f";text={quote(displayable(reason, 100))}" if reason else ""
     return (("Reason", f"SIP;cause={status}{text}"),)
+
+
+def q850_cause(headers: Headers) -> int | None:
+    """The cause of the telephone network in Reason (ITU-T Q.850; RFC 3326 2, RFC 6432), or None."""
+    for value in headers.values("Reason"):
+        found = _REASON.match(value)
+        if found is not None and found[1].upper() == "Q.850":
+            return maybe_number(found[2], 127)
+    return None
 
 
 def reason_of(request: Request) -> str | None:
