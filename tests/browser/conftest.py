@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from spech.testing.audio import sine, write_wav
 from spech.testing.plugin import unavailable
 
 from .heard import TONE, TONE_LEVEL
-from .page import Server, Telephone
+from .page import Server, Telephone, browser_program
 
 #: Seconds that a call outlives its last page in these tests.
 GRACE = 2
@@ -27,7 +26,7 @@ expect.set_options(timeout=10_000)
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = browser_program()
     if program is None:
         unavailable("browser", "no chromium on PATH; `make test` installs one")
     # A whole number of periods, because the file is played in a loop.

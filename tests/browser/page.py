@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -106,6 +107,11 @@ class Server:
             self._process.kill()
             raise TimeoutError(f"spech serve still runs {_STOP_SECONDS} s after {number!r}")
         return self._process.exitcode
+
+
+def browser_program() -> str | None:
+    """The path of a Chromium, or None."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Telephone:

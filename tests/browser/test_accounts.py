@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
 from spech.testing.waiting import wait
 
 from .heard import hear_own_tone, hear_tone, in_call
-from .page import Telephone
+from .page import Server, Telephone
 
 
 @pytest.fixture
@@ -146,27 +146,38 @@ def test_removing_an_account_ends_its_calls_only(
     hear_own_tone(both)
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
-def test_two_accounts_fit_on_a_small_screen(both: Telephone, language: str) -> None:
+def test_two_accounts_fit_on_a_small_screen_in_each_language(both: Telephone) -> None:
     """With a long name, and in a call, when space is smallest."""
     both.page.set_viewport_size({"width": 360, "height": 720})
-    both.page.goto(f"{both.url}?raw&lang={language}")
-    both.wait_for("window.spech?.state")
     both.element("settings-open").click()
     both.element("account-a2").click()
-    fits(both, f"small-accounts-{language}")
     both.element("set-name").fill("The house by the lake in summer")
     both.save_settings()
     expect(both.element("number")).to_be_visible()
     both.await_registrations(2)
     both.element("from").select_option("a2")
-    fits(both, f"small-dialer-{language}")
     both.dial("600")
     in_call(both)
-    fits(both, f"small-call-{language}")
-    both.element("new-call").click()
-    expect(both.element("from")).to_be_visible()
-    fits(both, f"small-new-call-{language}")
+    for language in ("de", "es", "pt-BR", "en"):
+        both.element("settings-open").click()
+        both.element("language").select_option(language)
+        expect(both.page.locator("html")).to_have_attribute("lang", language)
+        fits(both, f"small-call-{language}")
+        both.element("new-call").click()
+        expect(both.element("from")).to_be_visible()
+        fits(both, f"small-new-call-{language}")
+        both.element("settings-open").click()
+        fits(both, f"small-accounts-{language}")
+        both.element("settings-close").click()
+
+
+def test_the_browser_chooses_the_language(chromium: Browser, server: Server) -> None:
+    for locale, language in (("es-MX", "es"), ("pt-PT", "pt-BR"), ("fr", "en")):
+        with chromium.new_context(locale=locale) as context:
+            page = context.new_page()
+            page.goto(server.url)
+            expect(page.locator("html")).to_have_attribute("lang", language)
+            expect(page.get_by_test_id("welcome-settings")).to_be_visible()
 
 
 def fits(telephone: Telephone, picture: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
-from playwright.sync_api import BrowserContext, WebSocketRoute, expect
+from playwright.sync_api import Browser, BrowserContext, WebSocketRoute, expect
 
 from spech.testing.asterisk import Asterisk
 
 from .heard import hear_own_tone, in_call
-from .page import Telephone
+from .page import Server, Telephone, browser_program
 
 #: Notes the constraints of each microphone, and each device that sound is played on.
 WATCH_DEVICES = """() => {
@@ -171,3 +173,18 @@ def test_a_page_of_an_older_version_reloads_after_the_call(registered: Telephone
     assert page.evaluate("window.old")
     registered.element("hangup").click()
     registered.wait_for("window.old === undefined && window.spech?.state?.version === '2'")
+
+
+def test_the_page_can_be_installed(chromium: Browser, server: Server, tmp_path: Path) -> None:
+    """A browser installs nothing in a context of a test, which counts as a private window."""
+    with chromium.browser_type.launch_persistent_context(
+        tmp_path / "profile", executable_path=browser_program(), args=["--no-sandbox"]
+    ) as context:
+        page = context.pages[0]
+        page.goto(server.url)
+        devtools = context.new_cdp_session(page)
+        assert devtools.send("Page.getInstallabilityErrors") == {"installabilityErrors": []}
+        manifest = devtools.send("Page.getAppManifest")
+        assert manifest["errors"] == []
+        for icon in json.loads(manifest["data"])["icons"]:
+            assert page.request.get(server.url.rstrip("/") + icon["src"]).ok

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from spech.testing.asterisk import Asterisk
 
 from .heard import in_call
 from .neighbour import Neighbour
-from .page import Server, Telephone
+from .page import Server, Telephone, browser_program
 
 #: Phones, a phone in landscape, small laptops, and a page at 200 % and at 400 %.
 SIZES = [(320, 568), (360, 640), (844, 390), (1280, 600), (1366, 650), (683, 325), (320, 256)]
@@ -191,7 +190,7 @@ def test_the_ringer_has_its_own_volume(registered: Telephone, pbx: Asterisk) -> 
 def strict_browser(chromium: Browser) -> Iterator[Browser]:
     """A browser that mutes pages until there is a gesture, as by default."""
     browser = chromium.browser_type.launch(
-        executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+        executable_path=browser_program(),
         args=["--no-sandbox", "--autoplay-policy=document-user-activation-required"],
     )
     yield browser
