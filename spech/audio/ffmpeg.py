@@ -14,9 +14,11 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
 
 from spech.audio.inputs import InputFile
+from spech.audio.links import OggLink
 from spech.audio.uncompressed import require_plausible
 from spech.codecs.base import Samples
 from spech.errors import MediaError
@@ -37,10 +39,10 @@ class FFmpegDecoder:
     """Decodes the first audio stream of a file.
 
     Packets that cannot be decoded are skipped. The sampling rate and the channels may change within
-    the file, as in MP3 files that were concatenated.
+    the file, as in MP3 and Ogg files that were concatenated.
 
     Args:
-        source: an open pipe, or the URL of a file.
+        source: an open pipe or Ogg file, or the URL of another file.
         path: the file's name, for messages.
 
     Raises:
@@ -52,8 +54,9 @@ class FFmpegDecoder:
         self._rate = 0
         self._resampler: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
+        self._source = source if isinstance(source, str) else OggLink(source)
         try:
-            self._container = av.open(source, "r", options=_OPTIONS, metadata_errors="replace")
+            self._container = _open(self._source)
         except (OSError, ValueError, av.FFmpegError) as error:
             raise MediaError(f"cannot open {path}: {_reason(error)}") from error
         try:
@@ -103,17 +106,23 @@ class FFmpegDecoder:
     def _decode(self) -> Iterator[AudioFrame]:
         """The frames of the file, without the packets that are damaged."""
         bad = 0
-        for packet in self._container.demux(audio=0):
-            try:
-                frames = _decode_packet(packet)
-            except (ValueError, av.FFmpegError):
-                bad += 1
-                if bad > _MOST_BAD_PACKETS:
-                    raise
-                continue
-            if frames:
-                bad = 0
-            yield from frames
+        while True:
+            for packet in self._container.demux(self._container.streams.audio[:1]):
+                try:
+                    frames = _decode_packet(packet)
+                except (ValueError, av.FFmpegError):
+                    bad += 1
+                    if bad > _MOST_BAD_PACKETS:
+                        raise
+                    continue
+                if frames:
+                    bad = 0
+                yield from frames
+            if isinstance(self._source, str) or not self._source.followed:
+                break
+            self._source = self._source.next()
+            self._container.close()
+            self._container = _open(self._source)
 
     def _resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
         """Convert one frame to mono at the wanted rate; None flushes what the resampler holds."""
@@ -128,6 +137,10 @@ class FFmpegDecoder:
             self._resampler = AudioResampler(format="s16", layout="mono", rate=self._rate)
             self._format = form
         return decoded + self._resampler.resample(frame)
+
+
+def _open(source: OggLink | str) -> InputContainer:
+    return av.open(source, "r", options=_OPTIONS, metadata_errors="replace")
 
 
 def _decode_packet(packet: Packet[AudioStream]) -> list[AudioFrame]:

@@ -1,8 +1,8 @@
 """Opens a sound file or a pipe, and recognises sound that is not compressed.
 
 WAV, G.711 and linear PCM are read by :mod:`spech.audio.uncompressed`. All else is left to FFmpeg,
-which opens regular files itself, and reads pipes through Python, because these reads must be
-interruptible.
+which opens regular files itself. It reads pipes through Python, because these reads must be
+interruptible, and Ogg, whose links are separated there.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ _RAW: Final = {
     ".sln": Encoding("s16", 8000, 1),
     **{f".sln{khz}": Encoding("s16", khz * 1000, 1) for khz in (12, 16, 24, 32, 44, 48, 96, 192)},
 }
+#: The first bytes of an Ogg file, and of each page in it.
+CAPTURE: Final = b"OggS"
 #: The first bytes of files with a header. A raw suffix is wrong for such a file.
-_HEADERS: Final = (b"RIFF", b"RF64", b".snd", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff")
+_HEADERS: Final = (b"RIFF", b"RF64", b".snd", CAPTURE, b"fLaC", b"ID3", b"FORM", b"caff")
 
 #: The encoding of samples in WAV, by format tag and bits of storage per sample.
 _SAMPLES: Final = {
@@ -84,7 +86,8 @@ def open_input(
 
     Returns:
         Uncompressed sound as a file that stands at the first sample, with its encoding. None
-        otherwise, with a pipe that stands at its beginning, or with the URL of a regular file.
+        otherwise, with a pipe or Ogg file that stands at its beginning, or with the URL of another
+        file.
 
     Raises:
         OSError: there is no such file, or it may not be read.
@@ -96,7 +99,7 @@ def open_input(
     except BaseException:
         file.close()
         raise
-    if encoding is None and regular:
+    if encoding is None and regular and not file.begins(CAPTURE):
         file.close()
         # "file:" keeps FFmpeg from taking the path for a network address.
         return f"file:{Path(path).absolute()}", None
@@ -126,6 +129,12 @@ class InputFile(io.RawIOBase):
     def unread(self, data: bytes) -> None:
         """Read ``data`` again."""
         self._returned = data + self._returned
+
+    def begins(self, data: bytes) -> bool:
+        """Whether ``data`` is what is read next."""
+        head = self.exactly(len(data))
+        self.unread(head)
+        return head == data
 
     def exactly(self, size: int) -> bytes:
         """Read ``size`` bytes; fewer only at the end."""

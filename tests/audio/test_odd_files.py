@@ -39,6 +39,8 @@ def encoded(path: Path, rate: int, codec: str, *, stereo: bool) -> bytes:
         ("aac", "aac", (44100, False)),
         ("aac", "aac", (48000, True)),
         ("ogg", "libopus", (48000, False)),
+        ("ogg", "libopus", (48000, True)),
+        ("ogg", "flac", (48000, True)),
     ],
 )
 def test_concatenated_files_play_to_the_end(
@@ -56,6 +58,22 @@ def test_concatenated_files_play_to_the_end(
     for part in (sound[4000:20000], sound[28000:44000]):
         assert frequency(part, 8000) == pytest.approx(1000, abs=2)
         assert dbfs(part) == pytest.approx(-12, abs=1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no page", b"OggS"])
+def test_a_damaged_page_does_not_end_an_ogg_file(tmp_path: Path, damage: bytes) -> None:
+    one, other = (
+        encoded(tmp_path / f"{name}.ogg", 48000, "libopus", stereo=stereo)
+        for name, stereo in (("a", False), ("b", True))
+    )
+    place = one.index(b"OggS", len(one) // 2) + 5
+    path = tmp_path / "c.ogg"
+    path.write_bytes(other + one[:place] + damage + one[place + 100 :])
+    player = Player(path)
+    sound = read_all(player, 8000)
+    player.close()
+    assert 3.9 * 8000 < len(sound) < 6.2 * 8000
+    assert frequency(sound[1000:23000], 8000) == pytest.approx(1000, abs=2)
 
 
 @pytest.mark.parametrize("size", [0, 3, 15])
