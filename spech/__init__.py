@@ -40,7 +40,7 @@ if typing.TYPE_CHECKING:
     from spech.phone.connecting import attend, connect
     from spech.phone.correspondence import Message, OptionsAnswer, Subscription
     from spech.phone.fields import Diversion
-    from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded
+    from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded, ToneHeard
     from spech.phone.incoming import IncomingCall
     from spech.phone.opening import open_phone
     from spech.phone.phone import Phone
@@ -95,6 +95,7 @@ __all__ = [
     "SpeechEnded",
     "Subscription",
     "TlsSettings",
+    "ToneHeard",
     "TransferRequest",
     "VaultError",
     "attend",
@@ -135,6 +136,7 @@ _HOMES: typing.Final = {
     "SpeechEnded": "spech.phone.heard",
     "Subscription": "spech.phone.correspondence",
     "TlsSettings": "spech.sip.transport.tls",
+    "ToneHeard": "spech.phone.heard",
     "TransferRequest": "spech.phone.call",
     "attend": "spech.phone.connecting",
     "connect": "spech.phone.connecting",

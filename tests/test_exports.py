@@ -73,6 +73,7 @@ MEMBERS = {
     spech.SpeechEnded: "at",
     spech.Subscription: "changed content state",
     spech.TlsSettings: "ca_file certificate_file fingerprint key_file",
+    spech.ToneHeard: "at tone",
     spech.TransferRequest: "follow referred_by reject target",
 }
 

@@ -15,12 +15,14 @@ from spech import codecs
 from spech.agreement import RTCP, RTP, Agreed
 from spech.allowance import Allowance
 from spech.audio.activity import UtteranceDetector
+from spech.audio.cadence import CadenceDetector
 from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
 from spech.codecs import Codec, Samples
 from spech.errors import PeerUnreachable
 from spech.media.decoders import OtherFormat
 from spech.media.events import (
+    CadenceHeard,
     EventDigit,
     HandshakeFinished,
     MediaEvent,
@@ -91,6 +93,8 @@ class Media:
         self._detects_tones = False
         self._detector: DigitDetector | None = None
         self._utterances: UtteranceDetector | None = None
+        self._detects_cadence = False
+        self._cadence: CadenceDetector | None = None
         self._codec: Codec | None = None
         self._chosen = ""
         self._payload_type = -1
@@ -146,6 +150,10 @@ class Media:
         """Emit :class:`~spech.media.events.SpeechChanged` from now on."""
         if self._utterances is None:
             self._utterances = UtteranceDetector()
+
+    def detect_cadence(self) -> None:
+        """Emit :class:`~spech.media.events.CadenceHeard` from now on."""
+        self._detects_cadence = True
 
     def rebind(self, pair: PortPair) -> None:
         """Continue with other sockets. The one who leased them closes them, after :meth:`close`."""
@@ -286,6 +294,8 @@ class Media:
             speaking = self._utterances.feed(heard)
             if speaking is not None:
                 self.on_event(SpeechChanged(speaking))
+        if self._detects_cadence:
+            self._follow_cadence(heard, codec.rate)
         heard = self.voices.process_heard(heard)
         # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
         microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
@@ -322,6 +332,13 @@ class Media:
             self._detector = DigitDetector(rate)
         for digit in self._detector.feed(heard, lost=lost):
             self.on_event(ToneDigit(digit))
+
+    def _follow_cadence(self, heard: Samples, rate: int) -> None:
+        if self._cadence is None or self._cadence.rate != rate:
+            self._cadence = CadenceDetector(rate)
+        tone = self._cadence.feed(heard)
+        if tone is not None:
+            self.on_event(CadenceHeard(tone))
 
     def _play_rest(self, now: float) -> None:
         """Play what the jitter buffer holds, because it was said before the call ended."""

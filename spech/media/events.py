@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spech.audio.cadence import HeardTone
+
 
 @dataclass(frozen=True, slots=True)
 class EventDigit:
@@ -30,6 +32,13 @@ class SpeechChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CadenceHeard:
+    """A tone of the network, or a beep, was recognised in the peer's sound."""
+
+    tone: HeardTone
+
+
+@dataclass(frozen=True, slots=True)
 class InfoDigit:
     """A digit of ours is to be sent as an INFO request; its key was down for ``duration_ms``."""
 
@@ -44,4 +53,4 @@ class HandshakeFinished:
     failure: str | None
 
 
-MediaEvent = EventDigit | ToneDigit | SpeechChanged | InfoDigit | HandshakeFinished
+MediaEvent = EventDigit | ToneDigit | SpeechChanged | CadenceHeard | InfoDigit | HandshakeFinished

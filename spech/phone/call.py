@@ -46,6 +46,7 @@ class Call(Talking):
         driver.on_digit = self._receive_digit
         driver.on_tone = self._receive_tone
         driver.on_speech = self._receive_speech
+        driver.on_cadence = self._receive_cadence
 
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"

@@ -13,9 +13,11 @@ from typing import Final, Literal
 import trio
 
 from spech.agreement import Agreed
+from spech.audio.cadence import HeardTone
 from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable
 from spech.media.engine import Media
 from spech.media.events import (
+    CadenceHeard,
     EventDigit,
     HandshakeFinished,
     InfoDigit,
@@ -89,6 +91,8 @@ class CallDriver:
         self.on_tone: Callable[[str], None] = lambda digit: None
         #: Called when the far end begins to speak (True), and when it has stopped.
         self.on_speech: Callable[[bool], None] = lambda speaking: None
+        #: Called with each tone of the network, and each beep.
+        self.on_cadence: Callable[[HeardTone], None] = lambda tone: None
 
         self.opened_at = trio.current_time()
         self.opened_wall = time.time()
@@ -360,6 +364,8 @@ class CallDriver:
                 self.on_tone(digit)
             case SpeechChanged(speaking):
                 self.on_speech(speaking)
+            case CadenceHeard(tone):
+                self.on_cadence(tone)
             case InfoDigit(digit, duration_ms):
                 self._send_info(digit, duration_ms)
             case HandshakeFinished(failure):

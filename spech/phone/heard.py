@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from spech.audio.cadence import HeardTone
 from spech.errors import CallEnded
 
 #: Events that wait for a program; the oldest are dropped.
@@ -50,7 +51,22 @@ class SpeechEnded:
     at: float
 
 
-HeardEvent = DigitHeard | SpeechBegan | SpeechEnded
+@dataclass(frozen=True, slots=True)
+class ToneHeard:
+    """The network, or an answering machine, sounds a tone (ITU-T E.180).
+
+    Attributes:
+        tone: "ringback", "busy", "congestion" or "beep". Some countries use the cadence of busy
+            for congestion, or the other way round.
+        at: as in :class:`DigitHeard`. A tone is recognised after its second repetition, ringing
+            1.5 s after a ring, and a beep 0.3 s after its end.
+    """
+
+    tone: HeardTone
+    at: float
+
+
+HeardEvent = DigitHeard | SpeechBegan | SpeechEnded | ToneHeard
 
 
 class HeardEvents(AsyncIterator[HeardEvent]):
@@ -59,18 +75,25 @@ class HeardEvents(AsyncIterator[HeardEvent]):
     Args:
         changed: waits for the next change of the call.
         require_up: raises :class:`~spech.CallEnded` once the call is over.
+        tones: whether :class:`ToneHeard` is among them.
     """
 
     def __init__(
-        self, changed: Callable[[], Awaitable[None]], require_up: Callable[[], None]
+        self,
+        changed: Callable[[], Awaitable[None]],
+        require_up: Callable[[], None],
+        *,
+        tones: bool = False,
     ) -> None:
         self._changed = changed
         self._require_up = require_up
+        self._tones = tones
         self._waiting: deque[HeardEvent] = deque(maxlen=_MOST_EVENTS)
 
     def add(self, event: HeardEvent) -> None:
         """Something happened."""
-        self._waiting.append(event)
+        if self._tones or not isinstance(event, ToneHeard):
+            self._waiting.append(event)
 
     async def __anext__(self) -> HeardEvent:
         await trio.lowlevel.checkpoint()

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from spech.audio.cadence import HeardTone
 from spech.audio.progress import ProgressTone, ToneName
 from spech.audio.recorder import Recording, Tap
 from spech.audio.room import Member, Room
@@ -19,7 +20,14 @@ from spech.media.keypad import GAP_MS, KEY_MS, Method
 from spech.media.playback import Playable, Playback
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
-from spech.phone.heard import DigitHeard, HeardEvent, HeardEvents, SpeechBegan, SpeechEnded
+from spech.phone.heard import (
+    DigitHeard,
+    HeardEvent,
+    HeardEvents,
+    SpeechBegan,
+    SpeechEnded,
+    ToneHeard,
+)
 
 #: Seconds within which a digit that came by two ways is one.
 _SAME_KEY: Final = 0.5
@@ -280,7 +288,7 @@ class Sound(ABC):
         """Leave the room, if the call is in one."""
         self._media.voices.leave()
 
-    def heard(self) -> HeardEvents:
+    def heard(self, *, tones: bool = False) -> HeardEvents:
         """What the far end does: ``async for event in call.heard()``.
 
         The iterator yields a :class:`DigitHeard` for each digit, and :class:`SpeechBegan` and
@@ -290,9 +298,15 @@ class Sound(ABC):
             async for event in call.heard():
                 if isinstance(event, SpeechBegan):
                     said_ms = answer.flush()
+
+        Args:
+            tones: yield :class:`ToneHeard` as well, when the far end rings, is busy or beeps, also
+                in early media.
         """
         self._media.detect_speech()
-        events = HeardEvents(self.changed, self._require_up)
+        if tones:
+            self._media.detect_cadence()
+        events = HeardEvents(self.changed, self._require_up, tones=tones)
         self._listeners.append(events)
         return events
 
@@ -403,6 +417,10 @@ class Sound(ABC):
     def _receive_speech(self, speaking: bool) -> None:
         """The far end begins to speak, or has stopped."""
         self._tell((SpeechBegan if speaking else SpeechEnded)(trio.current_time()))
+
+    def _receive_cadence(self, tone: HeardTone) -> None:
+        """The far end sounds a tone."""
+        self._tell(ToneHeard(tone, trio.current_time()))
 
     def _tell(self, event: HeardEvent) -> None:
         for events in self._listeners:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trio
 
-from spech import Account, CallFailed, Phone, PortRange, open_phone
+from spech import Account, CallFailed, Phone, PortRange, ToneHeard, open_phone
 from spech.testing.asterisk import Asterisk
 from spech.testing.audio import assert_silence, sine, tone
 from spech.testing.talk import hear_tone, listen, talk
@@ -125,6 +125,22 @@ async def test_the_pbx_reads_our_header_fields_and_we_read_its_own(
     assert 'From: "Sales" <sip:alice@' in trace()
     answer = await phone.options("600")
     assert (answer.status, "INVITE" in answer.methods) == (200, True)
+
+
+async def test_a_busy_tone_of_the_pbx_is_recognised_before_the_answer(
+    phone: Phone, pbx: Asterisk
+) -> None:
+    steps = ("Progress()", "Playtones(480+620/500,0/500)", "Wait(20)")
+    for number, step in enumerate(steps, 1):
+        quoted = step.replace(",", "\\,")
+        pbx.command(f"dialplan add extension 680,{number},{quoted} into phones")
+    async with phone.call("680") as call:
+        with trio.fail_after(10):
+            async for event in call.heard(tones=True):
+                if isinstance(event, ToneHeard):
+                    break
+        assert event.tone == "busy"
+        assert call.state == "early"
 
 
 async def test_an_unknown_extension_is_refused_with_404(phone: Phone) -> None:

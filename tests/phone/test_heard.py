@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import trio
 
 from spech import (
@@ -10,6 +11,7 @@ from spech import (
     DigitHeard,
     SpeechBegan,
     SpeechEnded,
+    ToneHeard,
 )
 from spech.phone.heard import HeardEvents
 from spech.testing.audio import sine
@@ -43,6 +45,22 @@ async def test_each_iterator_gets_every_event(answered: tuple[Call, Call]) -> No
         event = await anext(events)
         assert isinstance(event, DigitHeard)
         assert event.digit == "1"
+
+
+async def test_tones_of_the_network_are_told_to_those_who_ask(
+    answered: tuple[Call, Call],
+) -> None:
+    ours, theirs = answered
+    events, without = theirs.heard(tones=True), theirs.heard()
+    ours.play_tone("busy", country="us", seconds=3)
+    ours.play(np.zeros(16000, np.int16), rate=8000)
+    ours.beep()
+    await ours.played()
+    await trio.sleep(1)
+    ours.hang_up()
+    tones = [event.tone async for event in events if isinstance(event, ToneHeard)]
+    assert tones == ["busy", "beep"]
+    assert not [event async for event in without if isinstance(event, ToneHeard)]
 
 
 async def test_what_nobody_reads_is_bounded() -> None:
