@@ -1,4 +1,4 @@
-"""Counts faults of peers, and logs them once for each source."""
+"""Counts faults of peers, and logs each kind once for each source."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Final
 
 from spech.shares import source_of
 
-#: Sources that are logged separately. Incidents of further ones are only counted.
+#: Sources and messages that are logged separately. Further incidents are only counted.
 _MOST_SOURCES: Final = 1000
 
 
 class Incidents:
-    """Counts incidents of one kind, in total and by source.
+    """Counts incidents in total, and by source and message.
 
     Args:
-        log: logs the first incident of each source.
-        milestones: also log the 10th, 100th, 1000th ... incident of a source, with the number.
+        log: logs the first incident of each source and message.
+        milestones: also log the 10th, 100th, 1000th ... of them, with the number.
     """
 
     def __init__(self, log: logging.Logger, *, milestones: bool = False) -> None:
         self.count = 0
         self._log = log
         self._milestones = milestones
-        self._by_source: dict[str, int] = {}
+        self._counts: dict[tuple[str, str], int] = {}
 
     def note(self, host: str, message: str, *arguments: object, traceback: bool = False) -> None:
         """Count an incident that the numeric address ``host`` caused, and log it if it is due.
@@ -32,10 +32,10 @@ class Incidents:
         that is being handled.
         """
         self.count += 1
-        source = source_of(host)
-        if source not in self._by_source and len(self._by_source) >= _MOST_SOURCES:
+        source = source_of(host), message
+        if source not in self._counts and len(self._counts) >= _MOST_SOURCES:
             return
-        count = self._by_source[source] = self._by_source.get(source, 0) + 1
+        count = self._counts[source] = self._counts.get(source, 0) + 1
         if self._milestones:
             if not _is_power_of_ten(count):
                 return

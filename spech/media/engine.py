@@ -20,6 +20,7 @@ from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
 from spech.codecs import Codec, Samples
 from spech.errors import PeerUnreachable
+from spech.incidents import Incidents
 from spech.media.decoders import OtherFormat
 from spech.media.events import (
     CadenceHeard,
@@ -62,6 +63,7 @@ class Media:
         certificate: ours, for DTLS-SRTP. Without it only negotiated keys (SDES) are possible.
         symmetric: send to where the peer's packets come from, as NATs need it; otherwise only to
             the negotiated address.
+        incidents: counts and logs what is wrong with packets, of all calls.
 
     Attributes:
         on_event: called within a tick with everything that happens in the media.
@@ -79,11 +81,14 @@ class Media:
         silence_suppression: bool = False,
         certificate: Certificate | None = None,
         symmetric: bool = True,
+        incidents: Incidents | None = None,
     ) -> None:
         self.on_event: Callable[[MediaEvent], None] = _ignore
         self._rng = rng
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
-        self._stream = Stream(pair, self._session, certificate, symmetric=symmetric)
+        self._stream = Stream(
+            pair, self._session, certificate, symmetric=symmetric, incidents=incidents
+        )
         self.speech: Final = Speech(self._session, self._stream, self._emit)
         self.voices: Final = Voices(self.speech.plays)
         self.recordings: Final = Recordings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Final
 import trio
 
 from spech.errors import CallEnded, RemoteProtocolError
+from spech.incidents import Incidents
 from spech.media.engine import Media
 from spech.phone.account import Account
 from spech.phone.call import Call
@@ -33,6 +35,8 @@ from spech.sip.endpoint import Endpoint
 from spech.sip.message.headers import Headers
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
+
+_log: Final = logging.getLogger(__name__)
 
 
 class EventQueue:
@@ -93,6 +97,7 @@ class Calls:
         self._silence_suppression = silence_suppression
         self._patience = patience
         self._rng = rng
+        self._incidents = Incidents(_log)
         self._queues: dict[Leg, EventQueue] = {}
         self._running: dict[CallDriver, Call] = {}
 
@@ -251,6 +256,7 @@ class Calls:
             silence_suppression=self._silence_suppression,
             certificate=self._certificate,
             symmetric=self._account is None or self._account.symmetric,
+            incidents=self._incidents,
         )
         return media, negotiator
 

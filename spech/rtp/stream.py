@@ -17,6 +17,7 @@ from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Security
 from spech.allowance import Allowance, Purpose
 from spech.errors import RemoteProtocolError
+from spech.incidents import Incidents
 from spech.rtp import packet as rtp
 from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
@@ -36,7 +37,6 @@ _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 200
 #: Seconds of sound that are sent to a peer that has proved nothing.
 _UNPROVEN_SECONDS: Final = 0.5
-_MOST_LOGGED = 64
 _OLDEST = 1.0
 _LAST_PORT = 65535
 _MOST_EARLY = 16
@@ -52,6 +52,8 @@ class Stream:
         certificate: ours, for DTLS-SRTP.
         symmetric: send to where the peer's packets come from. Otherwise only to the address that
             was negotiated.
+        incidents: counts and logs what is wrong with packets; one for all streams, so that many
+            calls do not log more.
 
     Attributes:
         allowance: what may be sent until the peer has proved that it receives us; None where it
@@ -75,6 +77,7 @@ class Stream:
         certificate: Certificate | None = None,
         *,
         symmetric: bool = True,
+        incidents: Incidents | None = None,
     ) -> None:
         self.allowance: Allowance | None = None
         self.last_rtp: float | None = None
@@ -89,6 +92,7 @@ class Stream:
         self._pair = pair
         self._session = session
         self._symmetric = symmetric
+        self._incidents = Incidents(_log) if incidents is None else incidents
         self._source = SourceFilter(symmetric=symmetric)
         self._now = 0.0
         #: When the first datagram went to a peer that has proved nothing.
@@ -98,7 +102,6 @@ class Stream:
         self._shared = False
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
-        self._logged: set[str] = set()
         self._ice: IceAgent | None = None
         self._ways: dict[int, Address | None] = {}
         #: Connectivity checks that came before the answer, whose passwords they need.
@@ -143,8 +146,8 @@ class Stream:
         for data, source in waiting:
             try:
                 self._take_handshake(RTP, data, source)
-            except Exception as error:
-                self._note_fault(source, error)
+            except Exception:
+                self._note_fault(source)
 
     def _take_handshake(self, component: int, data: bytes, source: Address) -> None:
         if self._ice is None:
@@ -234,8 +237,8 @@ class Stream:
                     digits.append(digit)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, data, str(error))
-            except Exception as error:  # One packet must not end a call.
-                self._note_fault(source, error)
+            except Exception:  # One packet must not end a call.
+                self._note_fault(source)
         if self._ice is not None:
             if not self._shared:
                 self.drain_rtcp(now)  # Connectivity checks of its own come there.
@@ -274,8 +277,8 @@ class Stream:
                     self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
                 self._drop_invalid(source, data, str(error), "RTCP")
-            except Exception as error:  # One packet must not end a call.
-                self._note_fault(source, error)
+            except Exception:  # One packet must not end a call.
+                self._note_fault(source)
         if self.protection.required and self.protection.busy and not self._shared:
             self._shake(RTCP, now)
 
@@ -331,7 +334,7 @@ class Stream:
             through.sendto(datagram, destination)
         except (OSError, OverflowError) as error:  # OverflowError: there is no such port
             self.send_errors += 1
-            self._log(f"cannot send to {destination[0]}", "RTP is not sent: %s", error)
+            self._incidents.note(destination[0], "RTP is not sent: %s", error)
 
     def _prove(self) -> None:
         if self.allowance is not None:
@@ -354,7 +357,7 @@ class Stream:
         except BlockingIOError:
             return None
         except OSError as error:
-            self._log("receive", "RTP cannot be received: %s", error)
+            self._incidents.note(self._pair.address[0], "RTP cannot be received: %s", error)
             return None
         arrival = now
         for _, kind, data in ancillary:
@@ -376,8 +379,8 @@ class Stream:
             ice.receive_stun(data, component, source, now)
         except RemoteProtocolError as error:
             self._drop_invalid(source, data, str(error), "STUN")
-        except Exception as error:
-            self._note_fault(source, error)
+        except Exception:
+            self._note_fault(source)
         else:
             if ice.authenticated:
                 self._prove()
@@ -440,35 +443,26 @@ class Stream:
             _log.debug("ignored a keepalive from %s:%d", *source)
             return
         self.invalid += 1
-        self._log(
-            f"{kind} {source[0]}", "dropped %s from %s:%d: %s", kind, source[0], source[1], reason
-        )
+        self._incidents.note(source[0], f"dropped {kind} from %s:%d: %s", *source, reason)
 
-    def _note_fault(self, source: Address, error: Exception) -> None:
+    def _note_fault(self, source: Address) -> None:
         self.faults += 1
         message = "dropped a packet from %s:%d: our code failed"
-        self._log(f"fault {source[0]}", message, *source, error=error)
+        self._incidents.note(source[0], message, *source, traceback=True)
 
     def _note_refused(self, source: Address, data: memoryview | bytes) -> None:
         if _is_keepalive(data):
             _log.debug("ignored a keepalive from %s:%d", *source)
             return
-        name = f"{source[0]}:{source[1]}"
-        self._log(source[0], "dropped SRTP from %s: not authentic, or replayed", name)
+        self._incidents.note(
+            source[0], "dropped SRTP from %s:%d: not authentic, or replayed", *source
+        )
 
     def _drop_foreign(self, source: Address, kind: str = "RTP") -> None:
         self.foreign += 1
         if self._source.is_candidate(source):
             return  # A peer behind a NAT begins like this.
-        self._log(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
-
-    def _log(
-        self, key: str, message: str, *arguments: object, error: Exception | None = None
-    ) -> None:
-        """Log once for each key, and for a few dozen keys at the most."""
-        if key not in self._logged and len(self._logged) < _MOST_LOGGED:
-            self._logged.add(key)
-            _log.warning(message, *arguments, exc_info=error)
+        self._incidents.note(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
 
 
 def _is_keepalive(data: memoryview | bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import random
 import struct
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from spech.allowance import Allowance
+from spech.incidents import Incidents
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
@@ -46,13 +48,14 @@ class Waiting:
         self.sent.append((data, destination))
 
 
-def make() -> tuple[Stream, RtpSession, Waiting, Waiting]:
+def make(incidents: Incidents | None = None) -> tuple[Stream, RtpSession, Waiting, Waiting]:
     session = RtpSession(rng=random.Random(1), epoch=0.0)
     session.configure(
         clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
     )
     media, control = Waiting(), Waiting()
-    stream = Stream(PortPair(media, control, "192.0.2.9", 5000), session)  # type: ignore[arg-type]
+    pair = PortPair(media, control, "192.0.2.9", 5000)  # type: ignore[arg-type]
+    stream = Stream(pair, session, incidents=incidents)
     stream.negotiate(PEER, (PEER[0], PEER[1] + 1))
     return stream, session, media, control
 
@@ -69,6 +72,24 @@ def test_invalid_rtcp_is_logged_as_such(caplog: pytest.LogCaptureFixture) -> Non
     stream.drain_rtcp(1.0)
     assert stream.invalid == 1
     assert [record.getMessage().split(" from ")[0] for record in caplog.records] == ["dropped RTCP"]
+
+
+def test_many_streams_log_each_source_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise an attacker with many calls fills the log."""
+    incidents = Incidents(logging.getLogger("spech"))
+    for _ in range(10):
+        stream, _, media, _ = make(incidents=incidents)
+        media.datagrams = [(bytes(5), time.time()), (b"nonsense", time.time())]
+        stream.drain(1.0)
+        media.error = OSError(errno.EINVAL, "Invalid argument")
+        stream.send(sound(1))
+        assert stream.invalid == 2
+        assert stream.send_errors == 1
+    assert incidents.count == 30
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "dropped RTP from 192.0.2.1",
+        "RTP is not sent",
+    ]
 
 
 def test_zero_bytes_as_nat_keepalives_are_not_faults(caplog: pytest.LogCaptureFixture) -> None:
@@ -178,7 +199,7 @@ def test_a_packet_that_triggers_a_bug_is_dropped_counted_and_logged_once(
     assert stream.faults == 10
     assert stream.invalid == 0
     (record,) = caplog.records
-    assert record.getMessage() == "dropped a packet from 192.0.2.1:4000: our code failed"
+    assert record.getMessage() == "dropped a packet from 192.0.2.1:4000: our code failed (logged once)"
     assert record.exc_info is not None
 
 
