@@ -11,7 +11,8 @@ class Standing(enum.Enum):
     """The standing of a source that takes a share."""
 
     STRANGER = "anyone"
-    #: A peer that we registered with, that was configured, or that we have a call with.
+    #: A peer that we registered with, that was configured, that we have a call with, or that has
+    #: authenticated.
     KNOWN = "a known peer"
     #: A request that ends or continues what was admitted before, such as the BYE of a call.
     ADMITTED = "part of a call"

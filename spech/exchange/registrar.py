@@ -10,6 +10,7 @@ from typing import Final
 
 from spech.errors import RemoteProtocolError
 from spech.incidents import Incidents
+from spech.shares import Standing
 from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader, NameAddr
 from spech.sip.message.ids import Identifiers
@@ -66,8 +67,11 @@ class Registrar:
         """The contacts of ``user``, the newest first."""
         return [binding.contact for binding in self._current(user, now)]
 
-    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
-        """The response to a REGISTER, or to an INVITE or a MESSAGE that is refused, or None."""
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | Standing | None:
+        """The response to a REGISTER, or to an INVITE or a MESSAGE that is refused.
+
+        An INVITE of a user gets ``Standing.KNOWN``, and what is not screened None.
+        """
         if request.method not in ("REGISTER", "INVITE", "MESSAGE"):
             return None
         if flow.remote == flow.local:
@@ -75,8 +79,10 @@ class Registrar:
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
             refusal = self._authenticate(request, flow.remote[0], user, now)
-            if refusal is not None or request.method == "INVITE":
+            if refusal is not None:
                 return refusal
+            if request.method == "INVITE":
+                return Standing.KNOWN
             if request.method == "MESSAGE":
                 return self._refuse_message(request, now)
             return self._register(request, user or "", now)
@@ -106,17 +112,17 @@ class Registrar:
             password = self._accounts.get(name)
             verdict = DigestVerdict.WRONG
             if password is not None and name == user:
-                verdict = self._digest.verify(given, request.method, password, now)
+                verdict = self._digest.verify(given, request.method, password, now, host)
             if verdict is DigestVerdict.OK:
                 return None
             if verdict is DigestVerdict.WRONG:
                 self.failures.note(host, "%s from %s: wrong user or password", request.method, host)
                 return self._respond(request, 403)
-            return self._challenge(request, now, stale=True)
-        return self._challenge(request, now, stale=False)
+            return self._challenge(request, host, now, stale=True)
+        return self._challenge(request, host, now, stale=False)
 
-    def _challenge(self, request: Request, now: float, *, stale: bool) -> Response:
-        challenges = self._digest.challenge(now, stale)
+    def _challenge(self, request: Request, host: str, now: float, *, stale: bool) -> Response:
+        challenges = self._digest.challenge(now, stale, host)
         return self._respond(request, 401, *(("WWW-Authenticate", str(one)) for one in challenges))
 
     def _respond(self, request: Request, status: int, *headers: tuple[str, str]) -> Response:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import trio
 
 from spech.errors import LocalProtocolError, ServerUnreachable
+from spech.shares import Standing
 from spech.sip.agent import Screen, UserAgent
 from spech.sip.call.session import Session
 from spech.sip.message.message import Request, Response, response_to
@@ -92,18 +93,15 @@ class Callers:
         self._agent = agent
         agent.is_known_peer = self.names
 
-    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
-        """The response that refuses ``request``, or None to let it in."""
-        if self._screen is not None:
-            response = self._screen(request, flow, now)
-            if response is not None:
-                return response
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | Standing | None:
+        """The response that refuses ``request``; otherwise it is let in (see ``UserAgent``)."""
+        verdict = None if self._screen is None else self._screen(request, flow, now)
         agent = self._agent
-        if request.method != "INVITE" or agent is None:
-            return None
+        if isinstance(verdict, Response) or request.method != "INVITE" or agent is None:
+            return verdict
         refusal = self._refusal(agent, flow.remote[0])
         if refusal is None:
-            return None
+            return verdict
         status, headers = refusal
         return response_to(request, status, to_tag=answer_tag(agent.ids, request), headers=headers)
 

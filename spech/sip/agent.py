@@ -46,8 +46,9 @@ from spech.sip.transaction.transaction import (
 #: A drain of fewer seconds has no time to wait for a confirmation before it tries other flows.
 _SHORT_DRAIN: Final = 4 * T1
 
-#: Looks at a request outside any dialog before we do: the response to give, or None to let it in.
-Screen = Callable[[Request, Flow, float], Response | None]
+#: Looks at a request outside any dialog before we do: the response to give, ``Standing.KNOWN`` to
+#: let in a peer that has proved who and where it is, or None to let in any other.
+Screen = Callable[[Request, Flow, float], Response | Standing | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,23 +441,30 @@ class UserAgent(AgentContext):
 
     def _receive_outside(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
         request = transaction.request
+        standing = self._standing_of(flow)
         if self._screen is not None:
-            response = self._screen(request, flow, now)
-            if response is not None:
-                transaction.respond(response, now)
+            verdict = self._screen(request, flow, now)
+            if isinstance(verdict, Response):
+                transaction.respond(verdict, now)
                 return
+            if verdict is Standing.KNOWN:
+                standing = verdict
+                if transaction.allowance is not None:
+                    transaction.allowance.proven = True
         if self.services.refuse(transaction, now):
             return
         if request.method == "INVITE":
-            self._receive_invite(transaction, flow, now)
+            self._receive_invite(transaction, standing, now)
         else:
             self.services.receive_outside(transaction, now)
 
-    def _receive_invite(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
+    def _receive_invite(
+        self, transaction: ServerTransaction, standing: Standing, now: float
+    ) -> None:
         request = transaction.request
-        caller = source_of(flow.remote[0])
+        caller = source_of(transaction.flow.remote[0])
         refusal = self._refusal(transaction)
-        if refusal is None and not self._room.take(caller, standing=self._standing_of(flow)):
+        if refusal is None and not self._room.take(caller, standing=standing):
             refusal = 503, [self._retry_after()]
         if refusal is not None:
             status, headers = refusal

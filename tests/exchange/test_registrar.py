@@ -8,6 +8,7 @@ import pytest
 
 from spech.exchange import Registrar
 from spech.exchange.registrar import MAX_EXPIRES, MIN_EXPIRES
+from spech.shares import Standing
 from spech.sip.dialog.digest import DigestClient
 from spech.sip.message.headers import AuthHeader
 from spech.sip.message.message import Request, Response
@@ -26,6 +27,7 @@ class Client:
         self.digest = DigestClient(user, password, random.Random(2))
         self.call_id = "one"
         self.sequence = 0
+        self.standing: Standing | None = None
 
     def request(self, *headers: str, method: str = "REGISTER", address: str = "alice") -> Request:
         self.sequence += 1
@@ -49,16 +51,23 @@ class Client:
         method: str = "REGISTER",
         address: str = "alice",
         uri: str = "sip:10.0.0.1",
+        moved: Flow = FLOW,
     ) -> Response | None:
-        """Send, and send again with credentials for ``uri`` if challenged."""
+        """Send, and send again over ``moved`` with credentials for ``uri`` if challenged."""
         request = self.request(*headers, method=method, address=address)
-        response = self.registrar.screen(request, FLOW, now)
+        response = self.screen(request, FLOW, now)
         if response is None or response.status != 401:
             return response
         challenges = [AuthHeader.parse(one) for one in response.headers.get_all("WWW-Authenticate")]
         answer = self.digest.answer(challenges, method, uri, b"")
         again = self.request(*headers, f"Authorization: {answer}", method=method, address=address)
-        return self.registrar.screen(again, FLOW, now)
+        return self.screen(again, moved, now)
+
+    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
+        """The response; None where the request is let in, and then what let it in is kept."""
+        verdict = self.registrar.screen(request, flow, now)
+        self.standing = None if isinstance(verdict, Response) else verdict
+        return verdict if isinstance(verdict, Response) else None
 
 
 @pytest.fixture
@@ -156,15 +165,24 @@ def test_wrong_credentials_are_refused(
 
 def test_an_authenticated_caller_is_accepted(client: Client) -> None:
     assert client.send(method="INVITE") is None
+    assert client.standing is Standing.KNOWN
+
+
+def test_credentials_are_valid_only_at_the_address_that_was_challenged(client: Client) -> None:
+    elsewhere = Flow("udp", FLOW.local, ("10.0.0.8", 5060))
+    response = client.send(method="INVITE", moved=elsewhere)
+    assert status(response) == 401
+    assert response is not None
+    assert "stale=true" in (response.headers.get("WWW-Authenticate") or "")
 
 
 def test_an_old_nonce_is_stale(client: Client) -> None:
     request = client.request()
-    response = client.registrar.screen(request, FLOW, 0)
+    response = client.screen(request, FLOW, 0)
     assert response is not None
     challenges = [AuthHeader.parse(one) for one in response.headers.get_all("WWW-Authenticate")]
     answer = client.digest.answer(challenges, "REGISTER", "sip:10.0.0.1", b"")
-    response = client.registrar.screen(client.request(f"Authorization: {answer}"), FLOW, 10_000)
+    response = client.screen(client.request(f"Authorization: {answer}"), FLOW, 10_000)
     assert status(response) == 401
     assert response is not None
     assert "stale=true" in (response.headers.get("WWW-Authenticate") or "")

@@ -199,7 +199,9 @@ def test_a_packet_that_triggers_a_bug_is_dropped_counted_and_logged_once(
     assert stream.faults == 10
     assert stream.invalid == 0
     (record,) = caplog.records
-    assert record.getMessage() == "dropped a packet from 192.0.2.1:4000: our code failed (logged once)"
+    assert (
+        record.getMessage() == "dropped a packet from 192.0.2.1:4000: our code failed (logged once)"
+    )
     assert record.exc_info is not None
 
 

@@ -160,6 +160,9 @@ class DigestServer:
     Nonces carry their time of issue and are signed, so a flood of requests without credentials
     leaves no state. ``lifetime`` is how long a nonce may be used, in seconds; ``rng`` yields
     the signing key, so give it a :class:`random.SystemRandom` outside of tests.
+
+    A nonce is valid for the ``source`` (an address) to which its challenge was sent. So credentials
+    also prove that their source receives what is sent to it.
     """
 
     def __init__(self, realm: str, rng: random.Random, lifetime: float) -> None:
@@ -170,10 +173,10 @@ class DigestServer:
         #: The highest count and the time of the first use of each nonce, in order of first use.
         self._used: dict[str, tuple[int, float]] = {}
 
-    def challenge(self, now: float, stale: bool = False) -> list[AuthHeader]:
+    def challenge(self, now: float, stale: bool = False, source: str = "") -> list[AuthHeader]:
         """The challenges to send, each in a header of its own, the preferred one first."""
         unsigned = f"{int(now * 1000):x}.{self._rng.getrandbits(64):016x}"
-        nonce = f"{unsigned}.{self._sign(unsigned)}"
+        nonce = f"{unsigned}.{self._sign(unsigned, source)}"
         challenges = []
         for algorithm in ("SHA-256", "MD5"):
             parameters = {"realm": self.realm, "nonce": nonce}
@@ -183,7 +186,9 @@ class DigestServer:
             challenges.append(AuthHeader("Digest", parameters))
         return challenges
 
-    def verify(self, auth: AuthHeader, method: str, password: str, now: float) -> DigestVerdict:
+    def verify(
+        self, auth: AuthHeader, method: str, password: str, now: float, source: str = ""
+    ) -> DigestVerdict:
         """Judges the credentials of a request whose user has ``password``.
 
         A nonce count that does not grow is a replay and refused as stale. Credentials without
@@ -209,7 +214,7 @@ class DigestServer:
         )
         if not hmac.compare_digest(expected.encode(), given.get("response", "").lower().encode()):
             return DigestVerdict.WRONG
-        if not self._is_current(nonce, now):
+        if not self._is_current(nonce, source, now):
             return DigestVerdict.STALE
         number = int(count, 16) if qop is not None else 1
         highest, first_used = self._used.get(nonce, (0, now))
@@ -219,12 +224,13 @@ class DigestServer:
         self._forget(now)
         return DigestVerdict.OK
 
-    def _sign(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:32]
+    def _sign(self, text: str, source: str) -> str:
+        signed = f"{text} {source}".encode()
+        return hmac.new(self._key, signed, hashlib.sha256).hexdigest()[:32]
 
-    def _is_current(self, nonce: str, now: float) -> bool:
+    def _is_current(self, nonce: str, source: str, now: float) -> bool:
         unsigned, _, signature = nonce.rpartition(".")
-        if not hmac.compare_digest(self._sign(unsigned).encode(), signature.encode()):
+        if not hmac.compare_digest(self._sign(unsigned, source).encode(), signature.encode()):
             return False
         issued = int(unsigned.partition(".")[0], 16) / 1000
         return now - issued <= self.lifetime

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from spech.shares import Standing
 from spech.sip import events
-from spech.sip.agent import UserAgent
+from spech.sip.agent import Screen, UserAgent
 from spech.sip.call.session import Session
 from spech.sip.transaction.flow import Flow, Outgoing
 from spech.testing.wire import FakeWire
@@ -24,11 +25,11 @@ HEADERS = {4: 28, 6: 48}
 class Forged:
     """A phone, and the host whose address an attacker forges: it says nothing by itself."""
 
-    def __init__(self, version: int = 4) -> None:
+    def __init__(self, version: int = 4, screen: Screen | None = None) -> None:
         self.wire = FakeWire(seed=3)
         self.hosts = ("1.1.1.1", "1.1.1.2") if version == 4 else ("2001:db8::1", "2001:db8::2")
         self.victim = self.wire.peer(self.hosts[0], agent=False)
-        self.phone = self.wire.peer(self.hosts[1])
+        self.phone = self.wire.peer(self.hosts[1], screen=screen)
         self.overhead = HEADERS[version]
         self.received = 0
 
@@ -181,6 +182,14 @@ def test_a_request_with_our_tag_proves_that_we_are_heard(method: str) -> None:
     forged.send(method, tag=our_tag(forged))
     forged.wire.run(0.1)
     assert session.allowance.proven
+
+
+def test_a_caller_that_has_authenticated_is_not_limited() -> None:
+    forged = Forged(screen=lambda request, flow, now: Standing.KNOWN)
+    forged.on_invite(answer)
+    forged.send("INVITE", OFFER)
+    forged.wire.run(200)
+    assert forged.kinds().count("200 INVITE") == 11
 
 
 @pytest.mark.parametrize("method", ["ACK", "CANCEL", "OPTIONS", "BYE"])
