@@ -45,6 +45,49 @@ declare global {
     "spech-welcome": Welcome;
   }
 
+  // WebHID, as far as it is used
+  interface HIDReportItem {
+    usages?: number[];
+    usageMinimum: number;
+    isRange: boolean;
+    isArray: boolean;
+    isConstant: boolean;
+    reportSize: number;
+    reportCount: number;
+  }
+  interface HIDReportInfo {
+    reportId: number;
+    items: HIDReportItem[];
+  }
+  interface HIDCollectionInfo {
+    usagePage: number;
+    inputReports: HIDReportInfo[];
+    outputReports: HIDReportInfo[];
+  }
+  interface HIDInputReportEvent extends Event {
+    reportId: number;
+    data: DataView;
+  }
+  interface HIDDevice {
+    opened: boolean;
+    productName: string;
+    collections: HIDCollectionInfo[];
+    open(): Promise<void>;
+    sendReport(reportId: number, data: BufferSource): Promise<void>;
+    addEventListener(type: "inputreport", listener: (event: HIDInputReportEvent) => void): void;
+    removeEventListener(type: "inputreport", listener: (event: HIDInputReportEvent) => void): void;
+  }
+  interface Navigator {
+    hid: {
+      getDevices(): Promise<HIDDevice[]>;
+      requestDevice(options: { filters: { usagePage: number }[] }): Promise<HIDDevice[]>;
+      addEventListener(
+        type: "connect" | "disconnect",
+        listener: (event: Event & { device: HIDDevice }) => void,
+      ): void;
+    };
+  }
+
   // Audio Output Devices API
   interface AudioContext {
     readonly sinkId: string;

@@ -5,6 +5,7 @@
  */
 
 import { DIALLING, live, tidy } from "./calls.js";
+import { Headset } from "./headset.js";
 import { recall, remember, rememberTab } from "./memory.js";
 import { Model } from "./model.js";
 import { Notifications } from "./notifications.js";
@@ -23,6 +24,8 @@ export class Phone extends Model {
 
   /** @readonly */
   notifications = new Notifications();
+  /** @readonly */
+  headset = new Headset();
 
   #keysSent = Promise.resolve();
   #ticker = 0;
@@ -34,17 +37,26 @@ export class Phone extends Model {
   /** @param {Control} control */
   constructor(control) {
     super(control);
-    for (const source of [this.tones, this.notifications])
+    for (const source of [this.tones, this.notifications, this.headset])
       source.addEventListener("change", () => this.changed());
     this.notifications.addEventListener("choice", (event) =>
       this.#notified(/** @type {CustomEvent} */ (event).detail),
     );
+    this.headset.onAnswer = () => this.answer(this.ringing[0].id);
+    this.headset.onHangUp = () => this.#withCurrent((call) => this.hangUpAll(call));
+    this.headset.onMute = () => this.#withCurrent((call) => this.mute(call.id, !call.muted));
     for (const gesture of ["pointerdown", "keydown"])
       addEventListener(gesture, () => this.#gesture(), { capture: true });
     // The browser asks before it leaves a page whose call would lose its sound.
     addEventListener("beforeunload", (event) => {
       if (this.calls.some((call) => live(call) && this.owns(call))) event.preventDefault();
     });
+  }
+
+  /** @param {(call: CallState) => void} action */
+  #withCurrent(action) {
+    const call = this.selected;
+    if (call && live(call)) action(call);
   }
 
   /**
@@ -442,6 +454,8 @@ export class Phone extends Model {
     if (heard) this.sound.setMuted(heard.muted);
     const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.control.connected;
     this.notifications.show(this.ringing);
+    const talking = call !== null && live(call);
+    this.headset.show({ ringing: this.ringing.length > 0, talking, muted: talking && call.muted });
     this.tones.play(this.ringing.length ? (heard ? "waiting" : "ring") : ringback ? "ringback" : null);
     if (this.calls.some(live) && !this.#ticker) {
       this.#ticker = setInterval(() => this.dispatchEvent(new Event("tick")), 250);

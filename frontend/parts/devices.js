@@ -21,6 +21,8 @@ export class DevicesPanel extends Part {
   #try;
   /** @type {HTMLParagraphElement} */
   #outcome;
+  /** @type {HTMLButtonElement} */
+  #headset;
 
   build() {
     this.#try = h(
@@ -29,7 +31,18 @@ export class DevicesPanel extends Part {
       t("check"),
     );
     this.#outcome = h("p", { class: "help outcome", role: "status", testid: "sound-check-outcome" });
-    const { devices, tones, notifications } = this.phone;
+    const { devices, tones, notifications, headset } = this.phone;
+    this.#headset = h(
+      "button",
+      {
+        type: "button",
+        class: "pill",
+        testid: "headset",
+        hidden: !headset.possible,
+        onclick: () => headset.connect(),
+      },
+      t("headset"),
+    );
     this.append(
       h("div", { class: "check" }, this.#try, this.#outcome),
       h(
@@ -42,6 +55,7 @@ export class DevicesPanel extends Part {
         ),
         this.#box("keys", t("keys.sound"), (wanted) => tones.soundKeys(wanted)),
         this.#box("notify", t("notify"), (wanted) => notifications.choose(wanted)),
+        this.#headset,
       ),
     );
   }
@@ -84,6 +98,8 @@ export class DevicesPanel extends Part {
     this.#boxes.keys.checked = tones.keysSound;
     this.#boxes.notify.checked = notifications.wanted;
     this.#boxes.notify.disabled = !notifications.possible;
+    const { name } = this.phone.headset;
+    setText(this.#headset, name === null ? t("headset") : t("headset.connected", { name }));
     const talking = this.phone.calls.some(live);
     show(this.#try, sound.possible && !talking);
     this.#try.disabled = check.running;

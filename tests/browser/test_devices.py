@@ -188,3 +188,53 @@ def test_the_page_can_be_installed(chromium: Browser, server: Server, tmp_path: 
         assert manifest["errors"] == []
         for icon in json.loads(manifest["data"])["icons"]:
             assert page.request.get(server.url.rstrip("/") + icon["src"]).ok
+
+
+#: A headset that exists in this script only. Its input report has the hook switch and the mute
+#: button behind a byte of padding; its output report has the lamps for mute, off-hook and ring.
+MOCKED_HEADSET = """
+const flags = (...usages) => ({
+  usages, usageMinimum: 0, isRange: false, isArray: false, isConstant: false,
+  reportSize: 1, reportCount: usages.length,
+});
+const padding = { ...flags(), isConstant: true, reportSize: 8, reportCount: 1 };
+window.headset = Object.assign(new EventTarget(), {
+  productName: "Mocked", opened: false, lamps: [],
+  collections: [{
+    usagePage: 0x0b,
+    inputReports: [{ reportId: 2, items: [padding, flags(0x0b0020, 0x0b002f)] }],
+    outputReports: [{ reportId: 3, items: [flags(0x080009, 0x080017, 0x080018)] }],
+  }],
+  async open() { this.opened = true; },
+  async sendReport(id, data) { this.lamps.push([id, ...data]); },
+  press(flags) {
+    const data = new DataView(Uint8Array.of(0, flags).buffer);
+    this.dispatchEvent(Object.assign(new Event("inputreport"), { reportId: 2, data }));
+  },
+});
+Object.defineProperty(navigator, "hid", { value: Object.assign(new EventTarget(), {
+  getDevices: async () => (window.headset.opened ? [window.headset] : []),
+  requestDevice: async () => [window.headset],
+}) });
+"""
+
+
+def test_the_buttons_of_a_mocked_headset_answer_mute_and_hang_up(
+    registered: Telephone, pbx: Asterisk
+) -> None:
+    page = registered.page
+    page.add_init_script(MOCKED_HEADSET)
+    registered.reload()
+    registered.element("devices").locator("summary").click()
+    registered.element("headset").click()
+    expect(registered.element("headset")).to_have_text("Buttons of Mocked")
+    pbx.originate("alice", "Echo")
+    registered.wait_for("String(headset.lamps.at(-1)) === '3,4'")
+    page.evaluate("headset.press(0b01)")
+    in_call(registered)
+    registered.wait_for("String(headset.lamps.at(-1)) === '3,2'")
+    page.evaluate("headset.press(0b11); headset.press(0b01)")
+    registered.wait_for("spech.state.calls[0].muted && String(headset.lamps.at(-1)) === '3,3'")
+    page.evaluate("headset.press(0b00)")
+    registered.wait_for("spech.state.calls[0].state === 'ended'")
+    registered.wait_for("String(headset.lamps.at(-1)) === '3,0'")
