@@ -312,7 +312,7 @@ async def page(stage: Stage) -> Costs:
                     task_status=task_status,
                 )
             )
-            async with PageClient(serving.web_url, serving.audio_port) as client:
+            async with PageClient(serving.link, serving.audio_port) as client:
                 nursery.start_soon(peer.register)
                 await stage.passing(lambda: client.save_account(peer.port))
                 answering = await stage.passing(lambda: peer.take_call(client.dial))

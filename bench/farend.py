@@ -206,8 +206,9 @@ class WebSocketEcho:
 class PageClient:
     """What a page does for a call: the control connection and the audio connection."""
 
-    def __init__(self, url: str, audio_port: int) -> None:
-        self._url = url
+    def __init__(self, link: str, audio_port: int) -> None:
+        self._link = link
+        self._cookie = b""
         self._audio_port = audio_port
         self._nursery_manager = trio.open_nursery()
         self._answers: dict[int, dict[str, Any]] = {}
@@ -219,8 +220,10 @@ class PageClient:
 
     async def __aenter__(self) -> Self:
         self._nursery = await self._nursery_manager.__aenter__()
-        parts = urlsplit(self._url)
-        self._control = await self._connect(parts.port or 80, "/control")
+        parts = urlsplit(self._link)
+        port = parts.port or 80
+        self._cookie = await self._sign_in(port, parts.fragment.removeprefix("link="))
+        self._control = await self._connect(port, "/control")
         self._nursery.start_soon(self._read)
         return self
 
@@ -228,10 +231,28 @@ class PageClient:
         self._nursery.cancel_scope.cancel()
         await self._nursery_manager.__aexit__(None, None, None)
 
-    async def _connect(self, port: int, path: str) -> WebSocketConnection:
+    async def _open(self, port: int) -> trio.SocketStream:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         sockets.add(stream.socket._sock)  # type: ignore[attr-defined]
-        return await wrap_client_stream(self._nursery, stream, f"127.0.0.1:{port}", path)
+        return stream
+
+    async def _sign_in(self, port: int, token: str) -> bytes:
+        """Follow a link; return the cookie."""
+        body = json.dumps({"link": token})
+        head = f"POST /session HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        async with await self._open(port) as stream:
+            await stream.send_all(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            answer = b"".join([part async for part in stream])
+        return answer.partition(b"set-cookie: ")[2].partition(b";")[0]
+
+    async def _connect(self, port: int, path: str) -> WebSocketConnection:
+        return await wrap_client_stream(
+            self._nursery,
+            await self._open(port),
+            f"127.0.0.1:{port}",
+            path,
+            extra_headers=[(b"Cookie", self._cookie)],
+        )
 
     async def _read(self) -> None:
         while True:

@@ -22,6 +22,7 @@ const OPENING_MS = 5000;
 // Meters come ten times a second in a call. Silence this long means a dead path (a changed Wi-Fi, say)
 // that the browser itself would notice only after minutes.
 const SILENCE_MS = 4000;
+const SIGNED_OUT = 401;
 
 /** A command was refused; `code`, `message` and `hint` are the server's, or ours when it is away. */
 export class CommandError extends Error {
@@ -30,6 +31,15 @@ export class CommandError extends Error {
     super(message);
     this.code = code;
     this.hint = hint;
+  }
+}
+
+/** A refused WebSocket has no status for scripts. Those who are not signed in any more get another page. */
+async function leaveIfSignedOut() {
+  try {
+    if ((await fetch("session")).status === SIGNED_OUT) location.replace(`./${location.search}`);
+  } catch {
+    // The server is away; the next attempt asks again.
   }
 }
 
@@ -121,6 +131,7 @@ export class Control extends EventTarget {
     socket?.close();
     clearTimeout(this.#timer);
     if (this.connected) this.lostAt = performance.now();
+    else leaveIfSignedOut();
     this.connected = false;
     this.meters = {};
     for (const [identifier, { patient }] of [...this.#waiting]) if (!patient) this.#fail(identifier);

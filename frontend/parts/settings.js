@@ -8,6 +8,7 @@ import { live } from "../calls.js";
 import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
 import { countryChoice, languageChoice } from "./habits.js";
+import { session } from "./session.js";
 
 /** @import { AccountState, CodecState } from "../messages.js" */
 
@@ -174,6 +175,7 @@ export class Settings extends Part {
         { class: "foot" },
         h("div", { class: "habits" }, languageChoice(), countryChoice(this.phone.tones)),
         this.forget,
+        session(),
         this.version,
       ),
     );

@@ -9,6 +9,7 @@ from spech.cli.call import call
 from spech.cli.codecs import codecs
 from spech.cli.demo import demo
 from spech.cli.doctor import doctor
+from spech.cli.link import link
 from spech.cli.serve import serve
 from spech.cli.tones import tones
 from spech.cli.trace import trace
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, call, bridge, doctor, vault, codecs, tones, trace):
+for _command in (demo, serve, link, call, bridge, doctor, vault, codecs, tones, trace):
     main.add_command(_command)

@@ -23,7 +23,7 @@ from spech.cli.options import (
     verbose_option,
     web_options,
 )
-from spech.cli.serve import require_free, run_server
+from spech.cli.serve import local_link, require_free, run_server
 from spech.exchange import EXTENSIONS, Exchange, open_exchange
 from spech.scopes import open_scope
 
@@ -85,7 +85,7 @@ def demo(host: str, port: int, audio_port: int) -> None:
                             password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                         )
                     )
-                    _welcome(console, serving.web_url, exchange, accounts)
+                    _welcome(console, local_link(serving.link), folder, exchange, accounts)
                     await trio.sleep_forever()
 
     run_server(main)
@@ -99,11 +99,18 @@ def _command() -> str:
     return str(started) if started.name == "spech" else f"{sys.executable} -m spech"
 
 
-def _welcome(console: Console, url: str, exchange: Exchange, accounts: dict[str, str]) -> None:
+def _welcome(
+    console: Console, link: str, folder: str, exchange: Exchange, accounts: dict[str, str]
+) -> None:
     server = f"{_SIP_HOST}:{exchange.address[1]}"
     console.print("\n[bold]Your phone is ready.[/] Open this address in a browser:\n")
-    console.print(f"    [bold cyan]{url}[/]\n")
-    console.print("and dial\n")
+    console.print(f"    [bold cyan]{link}[/]\n", soft_wrap=True)
+    console.print(
+        "It signs you in once, within two minutes. For another one, run\n\n"
+        f"    {_command()} link --data {folder}\n",
+        soft_wrap=True,
+    )
+    console.print("In the page, dial\n")
     for extension in EXTENSIONS.values():
         console.print(f"    [bold]{extension.number}[/]  {extension.title}")
     console.print("\nTo hear it ring, call it from another terminal:\n")

@@ -216,7 +216,7 @@ def web_options(command: _Decorated) -> _Decorated:
             "--host",
             default="127.0.0.1",
             show_default=True,
-            help=f"Address to listen on; beyond loopback {WEB_PASSWORD_VARIABLE} must be set.",
+            help="Address to listen on.",
         ),
     ):
         command = option(command)

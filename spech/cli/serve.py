@@ -86,7 +86,11 @@ def serve(
 ) -> None:
     """Serve the phone as a web page.
 
-    Environment: SPECH_WEB_PASSWORD is the password of the page, required beyond loopback;
+    On a terminal it prints a link that signs you in, once, within two minutes; `spech link` makes
+    another one.
+
+    Environment: SPECH_WEB_PASSWORD is a password with which `admin` signs in, of at least ten
+    characters;
     SPECH_VAULT_KEY_HEX is the vault's key, which is otherwise generated and stored beside the
     vault.
     """
@@ -123,6 +127,9 @@ def serve(
                 )
             )
             here, elsewhere = addresses(serving.web_url)
+            # A link lets in who reads it: only a person at a terminal does, not a log.
+            if console.is_terminal:
+                here = local_link(serving.link)
             console.print(f"The phone is at [bold]{here}[/]  (Ctrl-C ends it)")
             if elsewhere:
                 console.print(
@@ -155,6 +162,12 @@ def addresses(url: str) -> tuple[str, list[str]]:
     shown = [f"[{name}]" if ":" in name else name for name in names]
     here = "[::1]" if host == "::" else "127.0.0.1"
     return f"http://{here}:{parts.port}/", [f"http://{name}:{parts.port}/" for name in shown]
+
+
+def local_link(link: str) -> str:
+    """A link to sign in, with an address of this machine."""
+    address, _, token = link.partition("#")
+    return f"{addresses(address)[0]}#{token}"
 
 
 def run_server(main: Callable[[], Awaitable[None]]) -> None:

@@ -3,7 +3,7 @@
 It is the Unix socket ``admin.sock`` in the folder, for the server's user (and root) only. A client
 sends one request as a line of JSON and reads the replies, a line of JSON each, the last of which is
 `Served` or `NotServed`. A client that closes its end gives up: what it has asked for is cancelled.
-No reply holds a password.
+No reply holds the password of an account.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,16 @@ class CheckAccount(_Message, frozen=True, tag="check_account"):
     echo: str | None = None
 
 
+class MakeLink(_Message, frozen=True, tag="make_link"):
+    """Requests a `SignInLink`."""
+
+
+class SignInLink(_Message, frozen=True, tag="link"):
+    """An address of the page that signs in once, within two minutes."""
+
+    url: str
+
+
 class Listed(_Message, frozen=True, tag="account"):
     """An account with the state of its registration; ``id`` is for `CheckAccount`."""
 
@@ -80,8 +90,9 @@ class Served(_Message, frozen=True, tag="done"):
     """All replies have been sent."""
 
 
-AdminRequest = ListAccounts | CheckAccount
-AdminReply = Listed | Checked | NotServed | Served
+AdminRequest = ListAccounts | CheckAccount | MakeLink
+AdminAnswer = Listed | Checked | SignInLink
+AdminReply = AdminAnswer | NotServed | Served
 
 
 # ---------------------------------------------------------------------- the server's end
@@ -119,10 +130,16 @@ def open_admin_socket(folder: Path) -> Iterator[trio.SocketListener]:
 
 
 class AdminServer:
-    """Serves the requests of commands from what ``switchboard`` knows."""
+    """Serves the requests of commands.
 
-    def __init__(self, switchboard: Switchboard) -> None:
+    Args:
+        switchboard: what they ask about.
+        make_link: makes the address of a `SignInLink`.
+    """
+
+    def __init__(self, switchboard: Switchboard, make_link: Callable[[], str]) -> None:
         self._switchboard = switchboard
+        self._make_link = make_link
         self._open = 0
 
     async def serve(self, listener: trio.SocketListener) -> None:
@@ -168,6 +185,8 @@ class AdminServer:
                     await _reply(stream, _listed(line))
             case CheckAccount(account, echo):
                 await self._check(account, echo, stream)
+            case MakeLink():
+                await _reply(stream, SignInLink(self._make_link()))
         await _reply(stream, Served())
 
     async def _check(self, id: str, echo: str | None, stream: trio.SocketStream) -> None:
@@ -215,7 +234,7 @@ async def _reply(stream: trio.SocketStream, reply: AdminReply) -> None:
 # ---------------------------------------------------------------------- the command's end
 
 
-def ask_server(folder: Path, request: AdminRequest) -> Iterator[Listed | Checked] | None:
+def ask_server(folder: Path, request: AdminRequest) -> Iterator[AdminAnswer] | None:
     """Ask the server that uses ``folder``; None if there is none. Blocks.
 
     Returns:
@@ -242,7 +261,7 @@ def ask_server(folder: Path, request: AdminRequest) -> Iterator[Listed | Checked
     return _replies(connection, request)
 
 
-def _replies(connection: socket.socket, request: AdminRequest) -> Iterator[Listed | Checked]:
+def _replies(connection: socket.socket, request: AdminRequest) -> Iterator[AdminAnswer]:
     with connection, connection.makefile("rb") as lines:
         try:
             connection.sendall(msgspec.json.encode(request) + b"\n")

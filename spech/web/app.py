@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import trio
-from quart import Response, abort, request, websocket
+from quart import Request, Response, Websocket, abort, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 from werkzeug.security import safe_join
@@ -25,17 +22,17 @@ from spech.web.auth import Gate, same_origin
 from spech.web.connections import ClientConnection, Connections
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.data_lock import data_lock
+from spech.web.entrance import Entrance, refusal
 from spech.web.http import bind, serve_app
 from spech.web.line import PhoneSettings
-from spech.web.logins import LoginLimiter
 from spech.web.messages import KnownNumber, Refused
+from spech.web.people import ADMINISTRATOR, People, check_password
 from spech.web.proxies import TrustedProxies
 from spech.web.recordings import RECORDING_TYPES, RecordingBody
+from spech.web.sessions import PageSession, Sessions
 from spech.web.store import Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
-
-_log: Final = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -67,10 +64,17 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Serving:
-    """What is being served: the page's address, and the TCP port for PCM."""
+    """What is being served.
+
+    Attributes:
+        web_url: the page's address.
+        audio_port: the TCP port for PCM.
+        link: an address that signs the administrator in, once, within two minutes.
+    """
 
     web_url: str
     audio_port: int
+    link: str
 
 
 async def serve(
@@ -94,7 +98,7 @@ async def serve(
     """Serve the phone until cancelled; being cancelled gives every call its farewell.
 
     Args:
-        host: address or name to listen on; anything but loopback needs a ``password``.
+        host: address or name to listen on.
         port: TCP port of the page, 0 for any.
         audio_port: TCP port for PCM, 0 for any.
         data_folder: where the vault is kept; made when missing.
@@ -103,8 +107,7 @@ async def serve(
         callers: addresses, networks and host names that may ring besides the registrars.
         strangers: how many calls of others may ring at once, for each account.
         grace: seconds that calls continue after the last page has gone.
-        password: asked for by the browser (HTTP Basic, any user name); beyond loopback at least
-            ten characters.
+        password: the administrator's, at least ten characters; None if only links sign in.
         drain: seconds that farewells may take.
         allowed_hosts: further host names under which the page may be reached.
         trusted_proxies: addresses and networks of reverse proxies whose ``Forwarded`` and
@@ -113,11 +116,11 @@ async def serve(
         task_status: gets a `Serving` when both ports accept connections.
 
     Raises:
-        SpechError: a password is needed and missing or too short, or another server uses the
-            data folder.
+        SpechError: the password is too short, or another server uses the data folder.
         OSError: a port is in use, or ``host`` is not an address of this machine.
     """
-    gate = Gate(host, password=password, allowed_hosts=(socket.gethostname(), *allowed_hosts))
+    check_password(password)
+    gate = Gate(host, allowed_hosts=(socket.gethostname(), *allowed_hosts))
     proxies = TrustedProxies(trusted_proxies)
     connections = Connections(proxies)
     tickets = Tickets()
@@ -137,34 +140,71 @@ async def serve(
                 ) as switchboard,
                 trio.open_nursery() as nursery,
             ):
-                app = create_app(switchboard, tickets, gate, proxies)
-                nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
-                nursery.start_soon(AdminServer(switchboard).serve, admin)
-                audio_server = AudioServer(switchboard, tickets, gate, connections)
-                nursery.start_soon(audio_server.serve, audio)
+                people = People(switchboard, password)
+                sessions = Sessions(data_folder)
                 shown = f"[{host}]" if ":" in host else host
-                task_status.started(Serving(f"http://{shown}:{web_port}/", audio_port))
+                url = f"http://{shown}:{web_port}/"
+
+                def make_link() -> str:
+                    return f"{url}#link={sessions.link(ADMINISTRATOR)}"
+
+                entrance = Entrance(people, sessions, proxies, f"spech-{web_port}")
+                app = create_app(people, entrance, tickets, gate)
+                nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
+                nursery.start_soon(AdminServer(switchboard, make_link).serve, admin)
+                audio_server = AudioServer(tickets, gate, connections)
+                nursery.start_soon(audio_server.serve, audio)
+                task_status.started(Serving(url, audio_port, make_link()))
 
 
-def create_app(
-    switchboard: Switchboard, tickets: Tickets, gate: Gate, proxies: TrustedProxies | None = None
-) -> QuartTrio:
-    """The Quart application: static files, and the control WebSocket at ``/control``."""
+def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate) -> QuartTrio:
+    """The Quart application.
+
+    It serves static files to everyone, and the calls, the recordings and the control WebSocket at
+    ``/control`` of those who have signed in.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1024
     folder = frontend_folder()
-    visits = _Visits(gate, proxies or TrustedProxies())
 
     @app.before_request
     async def check_request() -> Response | None:
-        return visits.judge(request.scope, request.headers)
+        return check_origin(request.headers, browser=request.method not in ("GET", "HEAD"))
 
     @app.before_websocket
     async def check_websocket() -> Response | None:
-        headers = websocket.headers
-        if not same_origin(headers.get("Origin"), headers.get("Host")):
-            return _refusal(403, "This page may not use the phone.")
-        return visits.judge(websocket.scope, headers)
+        refused = check_origin(websocket.headers, browser=True)
+        if refused is None and session_of(websocket) is None:
+            refused = refusal(401, "Nobody has signed in here.")
+        return refused
+
+    def check_origin(headers: Headers, *, browser: bool) -> Response | None:
+        """The refusal of a request under a foreign name, or of a foreign page; None if allowed."""
+        if not gate.host_allowed(headers.get("Host")):
+            return refusal(
+                421,
+                "The phone is not served under this host name. Start Spech with --allow-host NAME.",
+            )
+        if browser and not same_origin(headers.get("Origin"), headers.get("Host")):
+            return refusal(403, "This page may not use the phone.")
+        return None
+
+    def session_of(visit: Request | Websocket) -> PageSession | None:
+        """The session of a request, whose connection is then not a stranger's."""
+        session = entrance.session(visit.headers)
+        connection: ClientConnection | None = visit.scope.get("state", {}).get("connection")
+        if session is not None and connection is not None:
+            connection.trust()
+        return session
+
+    def switchboard() -> Switchboard:
+        """The switchboard of the person who sends the present request."""
+        session = session_of(request)
+        if session is None:
+            abort(401)
+        return people.switchboard(session.person)
+
+    entrance.add_routes(app)
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
@@ -173,7 +213,7 @@ def create_app(
         # call are never kept.
         whole = (
             request.path.endswith(("/", ".html"))
-            or request.path.startswith("/calls/")
+            or request.path.startswith(("/calls/", "/session"))
             or response.status_code >= 400
         )
         response.headers["Cache-Control"] = "no-store" if whole else "no-cache"
@@ -181,7 +221,7 @@ def create_app(
 
     @app.get("/")
     async def index() -> Response:
-        return await file("index.html")
+        return await file("sign-in.html" if session_of(request) is None else "index.html")
 
     @app.get("/calls/<call>.pcap")
     async def capture(call: str) -> Response:
@@ -196,7 +236,7 @@ def create_app(
     @app.get("/recordings/<name>")
     async def recording(name: str) -> Response:
         try:
-            path = switchboard.recordings.find(name)
+            path = switchboard().recordings.find(name)
             body = RecordingBody(path)
         except (Refused, OSError):
             abort(404)
@@ -211,7 +251,7 @@ def create_app(
 
     def find_call(call: str) -> Appearance:
         try:
-            return switchboard.calls.find_kept(call)
+            return switchboard().calls.find_kept(call)
         except Refused:
             abort(404)
 
@@ -232,7 +272,11 @@ def create_app(
 
     @app.websocket("/control")
     async def control() -> None:
-        await converse(switchboard, tickets, websocket.receive, websocket.send)
+        session = session_of(websocket)
+        assert session is not None  # check_websocket has found it.
+        with session.connection():
+            owner = people.switchboard(session.person)
+            await converse(owner, session, tickets, websocket.receive, websocket.send)
 
     return app
 
@@ -243,65 +287,6 @@ def frontend_folder() -> Path:
     return packaged if packaged.is_dir() else Path(spech.__file__).parent.parent / "frontend"
 
 
-class _Visits:
-    """Decides for each request whether it is answered."""
-
-    def __init__(self, gate: Gate, proxies: TrustedProxies) -> None:
-        self._gate = gate
-        self._proxies = proxies
-        self._logins = LoginLimiter()
-
-    def judge(self, scope: Mapping[str, Any], headers: Headers) -> Response | None:
-        """The refusal of a request, or None where it is allowed."""
-        gate = self._gate
-        if not gate.host_allowed(headers.get("Host")):
-            return _refusal(
-                421,
-                "The phone is not served under this host name. Start Spech with --allow-host NAME.",
-            )
-        peer = scope.get("client")
-        client = self._proxies.client(peer[0] if peer else "unknown", headers.to_wsgi_list())
-        connection: ClientConnection | None = scope.get("state", {}).get("connection")
-        if gate.has_password:
-            refusal = self._refuse_login(client.source, headers.get("Authorization"))
-        elif client.proxied:
-            refusal = _refusal(
-                403,
-                "Behind a proxy the phone needs a password: set SPECH_WEB_PASSWORD.",
-            )
-        elif connection is not None and not connection.same_user:
-            refusal = _refusal(
-                403,
-                "Another user of this machine runs this phone. "
-                "To use it from here it needs a password: set SPECH_WEB_PASSWORD.",
-            )
-        else:
-            refusal = None
-        if refusal is None and connection is not None:
-            connection.trust()
-        return refusal
-
-    def _refuse_login(self, source: str, authorization: str | None) -> Response | None:
-        now = trio.current_time()
-        if authorization is not None:
-            wait = self._logins.wait(source, now)
-            if wait > 0:
-                response = _refusal(429, "Too many wrong passwords. Wait before the next attempt.")
-                response.headers["Retry-After"] = str(math.ceil(wait))
-                return response
-            if self._gate.authorized(authorization):
-                self._logins.succeed(source)
-                return None
-            self._logins.fail(source, now)
-        response = _refusal(401, "The password is missing or wrong.")
-        response.headers["WWW-Authenticate"] = 'Basic realm="Spech", charset="UTF-8"'
-        return response
-
-
 def _download(content: bytes, kind: str, name: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="spech-{name}"'}
     return Response(content, content_type=kind, headers=headers)
-
-
-def _refusal(status: int, text: str) -> Response:
-    return Response(text + "\n", status=status, content_type="text/plain; charset=utf-8")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import trio
@@ -27,6 +27,7 @@ from spech.web.auth import Gate
 from spech.web.connection_errors import ConnectionErrors, source_of
 from spech.web.connections import ClientConnection, Connections
 from spech.web.messages import Refused
+from spech.web.sessions import PageSession
 from spech.websocket.frames import FrameStream
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from spech.web.switchboard import Switchboard
 
 TICKET_SECONDS = 30.0
-TICKETS_KEPT = 256
+#: Unused tickets of a session.
+TICKETS_KEPT = 64
 FIRST_FRAME_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 #: What a client may choose, Hz: 20 ms must be a whole number of samples.
@@ -55,23 +57,32 @@ TAKEN_OVER = 4409
 HEADER = struct.Struct("<IQ")
 
 
+class Grant(NamedTuple):
+    """What a ticket permits: to hear and speak in ``call``, an id of ``switchboard``."""
+
+    call: str
+    switchboard: Switchboard
+    session: PageSession
+
+
 class Tickets:
     """Single-use tickets, each for one call, valid for 30 s. ``now`` is in seconds, any clock."""
 
     def __init__(self) -> None:
-        self._issued: dict[str, tuple[str, float]] = {}
+        self._issued: dict[str, tuple[Grant, float]] = {}
 
-    def issue(self, call: str, now: float) -> str:
-        """A fresh ticket for ``call``; beyond a limit the oldest unused one is void."""
+    def issue(self, grant: Grant, now: float) -> str:
+        """A fresh ticket; beyond a limit the oldest unused one of the same session is void."""
         self._forget(now)
-        while len(self._issued) >= TICKETS_KEPT:
-            del self._issued[next(iter(self._issued))]
+        unused = [key for key, (each, _) in self._issued.items() if each.session is grant.session]
+        if len(unused) >= TICKETS_KEPT:
+            del self._issued[unused[0]]
         ticket = secrets.token_urlsafe(24)
-        self._issued[ticket] = (call, now + TICKET_SECONDS)
+        self._issued[ticket] = (grant, now + TICKET_SECONDS)
         return ticket
 
-    def redeem(self, ticket: str, now: float) -> str | None:
-        """The call that ``ticket`` is for, once; None when unknown, used or too old."""
+    def redeem(self, ticket: str, now: float) -> Grant | None:
+        """What ``ticket`` permits, once; None when unknown, used or too old."""
         self._forget(now)
         found = self._issued.pop(ticket, None)
         return None if found is None else found[0]
@@ -127,12 +138,9 @@ class FrameReader:
 
 
 class AudioServer:
-    """Serves the audio channel of a switchboard's calls."""
+    """Serves the audio channel of everyone's calls."""
 
-    def __init__(
-        self, switchboard: Switchboard, tickets: Tickets, gate: Gate, connections: Connections
-    ) -> None:
-        self._switchboard = switchboard
+    def __init__(self, tickets: Tickets, gate: Gate, connections: Connections) -> None:
         self._tickets = tickets
         self._gate = gate
         self._connections = connections
@@ -173,11 +181,13 @@ class AudioServer:
                     await request.reject(403)
                     return
                 connection = await request.accept()
-                appearance, rate = self._redeem(await connection.get_message())
+                grant, rate = self._redeem(await connection.get_message())
             admitted.trust()
-            with admitted.busy():
-                await self._attach(connection, attachment, appearance, rate)
+            with admitted.busy(), grant.session.connection() as signed_in:
+                await _attach(connection, attachment, grant, rate)
             code, reason = attachment.code, attachment.reason
+            if signed_in.cancelled_caught:
+                code, reason = BAD_TICKET, "signed out"
         except trio.TooSlowError:
             code, reason = UNUSABLE, "no first frame came"
         except Refused as refused:
@@ -192,50 +202,49 @@ class AudioServer:
         origins = [value for name, value in request.headers if name.lower() == b"origin"]
         return all(self._gate.origin_allowed(value.decode("latin-1")) for value in origins)
 
-    def _redeem(self, frame: str | bytes) -> tuple[Appearance, int]:
+    def _redeem(self, frame: str | bytes) -> tuple[Grant, int]:
         try:
             hello = msgspec.json.decode(frame if isinstance(frame, str) else b"", type=Hello)
         except msgspec.DecodeError:
             hello = None
         if hello is None or hello.rate not in RATES:
             raise Refused(str(UNUSABLE), "the first frame is not usable")
-        call = self._tickets.redeem(hello.ticket, trio.current_time())
-        if call is None:
+        grant = self._tickets.redeem(hello.ticket, trio.current_time())
+        if grant is None:
             raise Refused(str(BAD_TICKET), "the ticket is unknown, used or too old")
-        try:
-            return self._switchboard.calls.find(call), hello.rate
-        except Refused as error:
-            raise Refused(str(NORMAL), "the call has ended") from error
+        return grant, hello.rate
 
-    async def _attach(
-        self,
-        connection: WebSocketConnection,
-        attachment: Attachment,
-        appearance: Appearance,
-        rate: int,
-    ) -> None:
-        """Carry the call's sound until the call ends or another connection takes it over."""
-        if appearance.attachment is not None:
-            appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
-        appearance.attachment = attachment
-        self._switchboard.notify()
-        receiver = _FrameReceiver(appearance, attachment, FrameReader(rate))
-        try:
-            with attachment.scope:
-                welcome = Welcome(appearance.id, rate, rate // 50)
-                await connection.send_message(msgspec.json.encode(welcome).decode())
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_receive_messages, connection, receiver)
-                    await appearance.ready.wait()
-                    if appearance.call is not None and appearance.live:
-                        await _carry_sound(appearance.call, appearance, attachment, receiver, rate)
-                    nursery.cancel_scope.cancel()
-        except* CallEnded:
-            pass  # It ended while the audio was about to be opened, which is a normal close.
-        finally:
-            if appearance.attachment is attachment:
-                appearance.attachment = None
-                self._switchboard.notify()
+
+async def _attach(
+    connection: WebSocketConnection, attachment: Attachment, grant: Grant, rate: int
+) -> None:
+    """Carry the call's sound until the call ends or another connection takes it over."""
+    switchboard = grant.switchboard
+    try:
+        appearance = switchboard.calls.find(grant.call)
+    except Refused as error:
+        raise Refused(str(NORMAL), "the call has ended") from error
+    if appearance.attachment is not None:
+        appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
+    appearance.attachment = attachment
+    switchboard.notify()
+    receiver = _FrameReceiver(appearance, attachment, FrameReader(rate))
+    try:
+        with attachment.scope:
+            welcome = Welcome(appearance.id, rate, rate // 50)
+            await connection.send_message(msgspec.json.encode(welcome).decode())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_receive_messages, connection, receiver)
+                await appearance.ready.wait()
+                if appearance.call is not None and appearance.live:
+                    await _carry_sound(appearance.call, appearance, attachment, receiver, rate)
+                nursery.cancel_scope.cancel()
+    except* CallEnded:
+        pass  # It ended while the audio was about to be opened, which is a normal close.
+    finally:
+        if appearance.attachment is attachment:
+            appearance.attachment = None
+            switchboard.notify()
 
 
 class _FrameReceiver:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import trio
 
 from spech.descriptors import Admission, ConnectionBudget, connection_budget
 from spech.web.connection_errors import source_of
-from spech.web.local_user import same_user
 from spech.web.proxies import TrustedProxies
 
 #: How long a connection may carry no request, seconds.
@@ -90,11 +88,6 @@ class ClientConnection:
         self._connections = connections
         self._admission = admission
         self._requests = 0
-
-    @cached_property
-    def same_user(self) -> bool:
-        """Whether the peer is a program of our own user on this machine."""
-        return same_user(self.stream)
 
     def trust(self) -> None:
         """Note that the peer has shown that it may use the phone. Idempotent."""

@@ -16,8 +16,9 @@ import msgspec
 import trio
 
 from spech.web import messages
-from spech.web.audio import Tickets
+from spech.web.audio import Grant, Tickets
 from spech.web.messages import Done, Failed, Fault, Refused
+from spech.web.sessions import PageSession
 from spech.web.store import StoredAccount
 from spech.web.switchboard import Switchboard
 
@@ -35,12 +36,13 @@ _encoder = msgspec.json.Encoder()
 
 async def converse(
     switchboard: Switchboard,
+    session: PageSession,
     tickets: Tickets,
     receive: Callable[[], Awaitable[str | bytes | None]],
     send: Callable[[str], Awaitable[None]],
 ) -> None:
-    """Serve one control connection. Cancel it when the connection has ended."""
-    connection = _Connection(switchboard, tickets, send)
+    """Serve one control connection of a session. Cancel it when the connection has ended."""
+    connection = _Connection(switchboard, session, tickets, send)
     with switchboard.attended():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.write)
@@ -54,9 +56,14 @@ async def converse(
 
 class _Connection:
     def __init__(
-        self, switchboard: Switchboard, tickets: Tickets, send: Callable[[str], Awaitable[None]]
+        self,
+        switchboard: Switchboard,
+        session: PageSession,
+        tickets: Tickets,
+        send: Callable[[str], Awaitable[None]],
     ) -> None:
         self._switchboard = switchboard
+        self._session = session
         self._tickets = tickets
         self._send = send
         self.under_way = trio.Semaphore(MAX_UNDER_WAY)
@@ -197,9 +204,8 @@ class _Connection:
             case messages.ForgetAccount(account=id):
                 await switchboard.accounts.forget(id)
             case messages.AudioTicket(call=call):
-                ticket = self._tickets.issue(
-                    switchboard.calls.find_live(call).id, trio.current_time()
-                )
+                grant = Grant(switchboard.calls.find_live(call).id, switchboard, self._session)
+                ticket = self._tickets.issue(grant, trio.current_time())
                 return messages.TicketOutcome(ticket, switchboard.audio_port)
         return messages.Nothing()
 

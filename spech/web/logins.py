@@ -39,7 +39,7 @@ class LoginLimiter:
         return 0.0 if failures is None else max(0.0, failures.blocked_until - now)
 
     def fail(self, host: str, now: float) -> None:
-        """Note and log a wrong password."""
+        """Note and log a failed attempt to sign in."""
         source = source_of(host)
         failures = self._failures.pop(source, None)
         if failures is None or now - failures.forgotten_from >= _MINUTE:

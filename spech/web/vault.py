@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from spech.errors import VaultError
-from spech.web.data_lock import leave_to_owner
+from spech.web.private_files import create_private, replace_private, sync_folder
 
 KEY_VARIABLE = "SPECH_VAULT_KEY_HEX"
 MAGIC = b"SPECHV\x00\x01"
@@ -105,7 +105,7 @@ class Vault:
         self.read()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self.path, self._seal(content, self._key(create=True)))
+            replace_private(self.path, self._seal(content, self._key(create=True)))
         except OSError as error:
             raise VaultError(f"{self.path} cannot be written: {error.strerror}.") from error
 
@@ -183,10 +183,10 @@ class Vault:
         """Put a vault and its new key in place. Whenever it is interrupted, the vault has a key."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self._new_key_path, _key_line(key))
-            _replace(self.path, sealed)
+            replace_private(self._new_key_path, _key_line(key))
+            replace_private(self.path, sealed)
             self._finish_change(sealed)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             raise VaultError(f"{self.folder} cannot be written: {error.strerror}.") from error
 
@@ -221,11 +221,11 @@ class Vault:
     def _make_key(self) -> bytes:
         key = secrets.token_bytes(KEY_BYTES)
         # Of two processes that start at once, one makes the key and the other reads it.
-        with os.fdopen(_create(self.key_path), "wb") as file:
+        with os.fdopen(create_private(self.key_path), "wb") as file:
             file.write(_key_line(key))
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         return key
 
 
@@ -285,37 +285,3 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
         raise KeyError(name)
     with file:
         return file.read(MAX_BYTES + 1)
-
-
-def _create(path: Path) -> int:
-    """Create a file for the owner of its folder only.
-
-    Raises:
-        FileExistsError: it exists.
-    """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    leave_to_owner(descriptor, path.parent)
-    return descriptor
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside ``path``, sync, rename over it: a crash leaves the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(_create(beside), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -71,6 +71,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def telephone(context: BrowserContext, server: Server) -> Iterator[Telephone]:
     """The page, open, with no account yet."""
+    server.sign_in(context)
     telephone = Telephone(context.new_page(), server.url, SCREENSHOTS)
     telephone.open()
     yield telephone

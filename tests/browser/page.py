@@ -19,12 +19,13 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Dialog, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect
 
 from spech.cli import main
 from spech.testing.asterisk import Asterisk
 from spech.testing.dialplan import PASSWORD
 from spech.web import app
+from spech.web.admin import MakeLink, SignInLink, ask_server
 
 _STOP_SECONDS = 15.0
 _WAIT_SECONDS = 15.0
@@ -41,8 +42,11 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["pytest", "spech.web.app", __name__])
 
 
-def _serve(output: Connection, grace: float, arguments: list[str]) -> None:
+def _serve(
+    output: Connection, grace: float, arguments: list[str], environment: dict[str, str]
+) -> None:
     """``spech serve``, except that it ends calls without a page after ``grace`` seconds."""
+    os.environ.update(environment)
     os.dup2(output.fileno(), 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     app.serve = partial(app.serve, grace=grace)
@@ -62,6 +66,7 @@ class Server:
 
     def __init__(self, data: Path, *, grace: float) -> None:
         self.url = ""
+        self._data = data
         self._grace = grace
         self._arguments = ["--data", str(data), "--sip-host", "127.0.0.1"]
         self._arguments += ["--audio-port", "0", "--port", "0"]
@@ -76,7 +81,7 @@ class Server:
         reader, writer = _PROCESSES.Pipe(duplex=False)
         with reader, writer:
             self._process = _PROCESSES.Process(
-                target=_serve, args=(writer, self._grace, self._arguments)
+                target=_serve, args=(writer, self._grace, self._arguments, dict(os.environ))
             )
             self._process.start()
             writer.close()
@@ -87,6 +92,18 @@ class Server:
                         return self
         self._process.join()
         raise AssertionError(f"spech serve ended with status {self._process.exitcode}")
+
+    @property
+    def link(self) -> str:
+        """A new link to sign in."""
+        (reply,) = list(ask_server(self._data, MakeLink()) or [])
+        assert isinstance(reply, SignInLink)
+        return reply.url
+
+    def sign_in(self, context: BrowserContext) -> None:
+        """Have the pages of a browser's context signed in."""
+        token = self.link.rpartition("#link=")[2]
+        assert context.request.post(f"{self.url}session", data={"link": token}).status == 204
 
     def __exit__(
         self,

@@ -174,6 +174,7 @@ def test_two_accounts_fit_on_a_small_screen_in_each_language(both: Telephone) ->
 def test_the_browser_chooses_the_language(chromium: Browser, server: Server) -> None:
     for locale, language in (("es-MX", "es"), ("pt-PT", "pt-BR"), ("fr", "en")):
         with chromium.new_context(locale=locale) as context:
+            server.sign_in(context)
             page = context.new_page()
             page.goto(server.url)
             expect(page.locator("html")).to_have_attribute("lang", language)

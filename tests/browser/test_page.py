@@ -296,8 +296,11 @@ def test_a_server_restart_during_a_call_is_reported(
     expect(registered.element("understood")).to_be_hidden()
 
 
-def test_a_page_that_cannot_ring_shows_it(strict_browser: Browser, registered: Telephone) -> None:
+def test_a_page_that_cannot_ring_shows_it(
+    strict_browser: Browser, registered: Telephone, server: Server
+) -> None:
     context: BrowserContext = strict_browser.new_context(locale="en")
+    server.sign_in(context)
     page: Page = context.new_page()
     page.goto(registered.url)
     # Evaluation by Playwright counts as a gesture, so the page must have tried earlier.

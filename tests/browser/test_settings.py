@@ -65,7 +65,9 @@ def test_the_account_is_restored_after_a_restart(
     registered: Telephone, start_server: Callable[[], Server], server: Server
 ) -> None:
     server.stop()
-    registered.url = start_server().url
+    again = start_server()
+    registered.url = again.url
+    again.sign_in(registered.page.context)
     registered.open()
     registered.await_registrations(1)
     expect(registered.element("registration")).to_contain_text("alice")

@@ -19,6 +19,7 @@ from spech.web import messages
 from spech.web.admin import AdminRequest
 from spech.web.audio import Hello
 from spech.web.auth import Gate, same_origin
+from spech.web.entrance import Attempt, find_cookie
 from spech.web.proxies import TrustedProxies
 from spech.websocket.frames import FrameStream
 
@@ -103,7 +104,7 @@ _PLACES_IN_WAV: Final = (
     (b"RIFF" + bytes(4) + b"WAVE", b""),
     (b"RIFF" + bytes(4) + b"WAVEfmt (\0\0\0\xfe\xff", b""),
 )
-_GATE: Final = Gate("127.0.0.1", password="secret")
+_GATE: Final = Gate("127.0.0.1")
 _PROXIES: Final = TrustedProxies(["192.0.2.0/24"])
 
 
@@ -138,7 +139,16 @@ KINDS: Final = {
             ((b"", b""), (b"http://", b"")),
         ),
         Parser("host", of_text(_GATE.host_allowed), ((b"", b""), (b"[", b"]"), (b"a:", b""))),
-        Parser("password", of_text(_GATE.authorized), ((b"", b""), (b"Basic ", b""))),
+        Parser(
+            "cookie",
+            of_text(lambda text: find_cookie(text, "spech-8080")),
+            ((b"", b""), (b"a=", b"; b=c"), (b"spech-8080=", b"")),
+        ),
+        Parser(
+            "attempt",
+            of_text(msgspec.json.Decoder(Attempt).decode),
+            ((b"", b""), (b'{"name":"', b'"}')),
+        ),
         Parser(
             "forwarded",
             of_text(_forwarded),

@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -23,10 +25,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 import spech
 from spech.sip.dialog.digest import DigestServer, DigestVerdict
 from spech.sip.message.headers import AuthHeader
-from spech.sip.message.message import Request, Response, response_to
+from spech.sip.message.message import Request as SipRequest
+from spech.sip.message.message import Response, response_to
 from spech.sip.transaction.flow import Flow
 from spech.testing.audio import samples, sine
 from spech.testing.talk import talk
+from spech.web.admin import MakeLink, SignInLink, ask_server
 from spech.web.app import Serving, serve
 from spech.web.vault import KEY_VARIABLE
 
@@ -69,7 +73,7 @@ class Exchange:
     def port(self) -> int:
         return self.phone.address[1]
 
-    def screen(self, request: Request, flow: Flow, now: float) -> Response | None:
+    def screen(self, request: SipRequest, flow: Flow, now: float) -> Response | None:
         if request.method != "REGISTER":
             return None
         if self.refuse is not None:
@@ -82,7 +86,7 @@ class Exchange:
         challenges = [("WWW-Authenticate", str(each)) for each in self._digest.challenge(now)]
         return response_to(request, 401, to_tag="t", headers=challenges)
 
-    def _bind(self, request: Request) -> Response:
+    def _bind(self, request: SipRequest) -> Response:
         contact = request.contact
         assert contact is not None
         user = request.to.uri.user
@@ -257,13 +261,60 @@ def bindings(state: dict[str, Any]) -> list[str]:
     return [account["registration"]["state"] for account in state["accounts"]]
 
 
+def sign_in(url: str, attempt: dict[str, str]) -> str:
+    """Sign in at a page's address with a name and a password, or with a link; return the cookie."""
+    request = Request(f"{url}session", json.dumps(attempt).encode())
+    with urlopen(request, timeout=10) as response:
+        cookie: str = response.headers["Set-Cookie"]
+    return cookie.partition(";")[0]
+
+
+def follow_link(link: str) -> str:
+    """Sign in with a link, remember the cookie for the address of its page, and return it."""
+    url, _, token = link.partition("#link=")
+    COOKIES[url] = sign_in(url, {"link": token})
+    return COOKIES[url]
+
+
+#: By the address of a page, the cookie that `open_page` and `get` send there.
+COOKIES: dict[str, str] = {}
+
+
+def new_link(folder: Path) -> str:
+    """A link to sign in at the server that uses a data folder."""
+    (reply,) = list(ask_server(folder, MakeLink()) or [])
+    assert isinstance(reply, SignInLink)
+    return reply.url
+
+
+async def get(
+    url: str, cookie: str, *, method: str = "GET", **headers: str
+) -> tuple[int, Any, bytes]:
+    """Send a request; return status, headers and body."""
+
+    def fetch() -> tuple[int, Any, bytes]:
+        try:
+            request = Request(url, headers={"Cookie": cookie, **headers}, method=method)
+            with urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers, answer.read()
+        except HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    return await trio.to_thread.run_sync(fetch)
+
+
 @asynccontextmanager
-async def connect(url: str, origin: str | None = None) -> AsyncIterator[WebSocketConnection]:
+async def connect(
+    url: str, origin: str | None = None, cookie: str | None = None
+) -> AsyncIterator[WebSocketConnection]:
     """A WebSocket whose TCP connection is always closed, whichever end closes the WebSocket."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
     headers = [] if origin is None else [(b"Origin", origin.encode())]
+    if cookie is not None:
+        headers.append((b"Cookie", cookie.encode()))
     async with (
         await trio.open_tcp_stream(parts.hostname, parts.port) as stream,
         trio.open_nursery() as nursery,
@@ -277,9 +328,25 @@ async def connect(url: str, origin: str | None = None) -> AsyncIterator[WebSocke
         nursery.cancel_scope.cancel()
 
 
+async def close_code(connection: WebSocketConnection) -> int:
+    """Read to the end, and return the code of the close frame."""
+    with suppress(ConnectionClosed):
+        while True:
+            await connection.get_message()
+    assert connection.closed is not None
+    return connection.closed.code
+
+
 @asynccontextmanager
-async def open_page(url: str, origin: str | None = None) -> AsyncIterator[Page]:
-    async with connect(f"{url}control", origin) as connection, trio.open_nursery() as nursery:
+async def open_page(
+    url: str, origin: str | None = None, cookie: str | None = None
+) -> AsyncIterator[Page]:
+    """A page of a person who has signed in; without ``cookie`` it is the administrator."""
+    cookie = cookie or COOKIES[url]
+    async with (
+        connect(f"{url}control", origin, cookie) as connection,
+        trio.open_nursery() as nursery,
+    ):
         page = Page(connection)
         nursery.start_soon(page.read)
         yield page
@@ -311,6 +378,11 @@ class Installation:
         return self.serving.web_url
 
     @property
+    def cookie(self) -> str:
+        """The administrator's."""
+        return COOKIES[self.url]
+
+    @property
     def audio_url(self) -> str:
         return f"http://127.0.0.1:{self.serving.audio_port}/"
 
@@ -339,6 +411,7 @@ class ServeProcess:
         self._command = [sys.executable, "-c", program, str(descriptors), "serve"]
         self._command += ["--data", str(data), "--port", "0", "--audio-port", "0"]
         self._command += ["--sip-host", "127.0.0.1"]
+        self._data = data
         self.url = ""
 
     @property
@@ -361,6 +434,7 @@ class ServeProcess:
         for line in self.process.stdout:
             if found := re.search(r"http://[^\s/]+/", line):
                 self.url = found[0]
+                follow_link(new_link(self._data))
                 return self
         raise AssertionError("spech serve has ended")
 
@@ -407,6 +481,7 @@ async def run_server(
                 **settings,
             )
         )
+        await trio.to_thread.run_sync(follow_link, serving.link)
         yield Installation(serving, exchange, nursery.cancel_scope)
         nursery.cancel_scope.cancel()
 

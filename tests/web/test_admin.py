@@ -19,6 +19,8 @@ from spech.web.admin import (
     MAX_REQUEST,
     MAX_REQUESTS,
     NAME,
+    AdminAnswer,
+    AdminRequest,
     CheckAccount,
     Checked,
     ListAccounts,
@@ -31,10 +33,10 @@ from spech.web.data_lock import data_lock
 from .conftest import PASSWORD, Exchange, Installation, open_page, run_server
 
 
-async def ask(folder: Path, request: ListAccounts | CheckAccount) -> list[Listed | Checked]:
+async def ask(folder: Path, request: AdminRequest) -> list[AdminAnswer]:
     """All replies to a request; asked from a thread, as the client blocks."""
 
-    def replies() -> list[Listed | Checked]:
+    def replies() -> list[AdminAnswer]:
         found = ask_server(folder, request)
         assert found is not None
         return list(found)

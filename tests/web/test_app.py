@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from spech.web import app as web_app
 from spech.web.app import create_app, frontend_folder, serve
 from spech.web.audio import Tickets
 from spech.web.auth import Gate
+from spech.web.entrance import Entrance
 from spech.web.http import PEER_TIMEOUT_MS, bind
+from spech.web.people import ADMINISTRATOR, People
 from spech.web.proxies import TrustedProxies
+from spech.web.sessions import Sessions
 from spech.web.store import Store
 from spech.web.switchboard import open_switchboard
 from spech.web.vault import Vault
@@ -33,6 +35,7 @@ def frontend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "frontend"
     (folder / "locales").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html><title>Phone</title>")
+    (folder / "sign-in.html").write_text("<!doctype html><title>Sign in</title>")
     (folder / "app.js").write_text("export {}")
     (folder / "style.css").write_text("body {}")
     (folder / "icon.svg").write_text("<svg/>")
@@ -44,11 +47,19 @@ def frontend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @asynccontextmanager
 async def client(
-    data_folder: Path, gate: Gate | None = None, proxies: TrustedProxies | None = None
+    data_folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    password: str | None = None,
+    proxies: Collection[str] = (),
+    signed_in: bool = True,
 ) -> AsyncIterator[Any]:
     """Quart's test client; requests name a loopback host by default."""
     async with open_switchboard(Store(Vault(data_folder))) as switchboard:
-        app = create_app(switchboard, Tickets(), gate or Gate("127.0.0.1"), proxies)
+        sessions = Sessions(data_folder)
+        people = People(switchboard, password)
+        entrance = Entrance(people, sessions, TrustedProxies(proxies), "cookie")
+        app = create_app(people, entrance, Tickets(), Gate(host))
         inner = app.asgi_app
 
         async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
@@ -56,7 +67,10 @@ async def client(
 
         app.asgi_app = asgi_app  # type: ignore[method-assign]
         async with app.test_app() as running:
-            yield running.test_client()
+            http = running.test_client()
+            if signed_in:
+                http.set_cookie("localhost", "cookie", await sessions.begin(ADMINISTRATOR))
+            yield http
 
 
 async def refusal(connecting: Any) -> int:
@@ -131,24 +145,18 @@ async def test_unknown_host_names_are_refused(frontend: Path, data_folder: Path)
         assert await refusal(http.websocket("/control", headers={"Host": "evil.example"})) == 421
 
 
-async def test_the_password_is_required(frontend: Path, data_folder: Path) -> None:
-    async with client(data_folder, Gate("0.0.0.0", password="let me in, please")) as http:
-        refused = await http.get("/")
-        assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"].startswith("Basic ")
+async def test_strangers_get_files_and_nothing_else(frontend: Path, data_folder: Path) -> None:
+    async with client(data_folder, signed_in=False) as http:
+        assert b"<title>Sign in</title>" in await (await http.get("/")).get_data()
+        assert (await http.get("/app.js")).status_code == 200
+        for path in ("/calls/c1.txt", "/calls/c1.pcap", "/recordings/a.wav", "/session"):
+            assert (await http.get(path)).status_code == 401, path
         assert await refusal(http.websocket("/control")) == 401
-        credentials = base64.b64encode(b"anyone:let me in, please").decode()
-        headers = {"Authorization": f"Basic {credentials}"}
-        assert (await http.get("/", headers=headers)).status_code == 200
-        async with http.websocket("/control", headers=headers) as websocket:
-            assert '"type":"state"' in await websocket.receive()
 
 
-async def test_listening_beyond_loopback_without_a_password_explains_the_fix(
-    data_folder: Path,
-) -> None:
-    with pytest.raises(SpechError, match="set SPECH_WEB_PASSWORD, or listen on 127"):
-        await serve(host="0.0.0.0", port=0, audio_port=0, data_folder=data_folder)
+async def test_a_password_needs_ten_characters(data_folder: Path) -> None:
+    with pytest.raises(SpechError, match=r"SPECH_WEB_PASSWORD.* at least 10 characters"):
+        await serve(port=0, audio_port=0, data_folder=data_folder, password="nine char")
 
 
 async def test_a_port_in_use_is_reported(data_folder: Path) -> None:
@@ -171,7 +179,7 @@ async def test_the_whole_server_answers_over_a_socket(
         async for data in stream:
             answer += data
     assert answer.startswith(b"HTTP/1.1 200")
-    assert b"<title>Phone</title>" in answer
+    assert b"<title>Sign in</title>" in answer
     assert b"hypercorn" not in answer.lower()
 
 

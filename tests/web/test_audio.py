@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import trio
 from numpy.typing import NDArray
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import WebSocketConnection
 
 from spech.web.audio import HEADER, MAX_AUDIO_MESSAGE, MAX_BAD_FRAMES
 from spech.websocket.frames import FrameStream
 
-from .conftest import PATIENCE, Installation, Page, connect
+from .conftest import PATIENCE, Installation, Page, close_code, connect
 
 
 @asynccontextmanager
@@ -32,15 +32,6 @@ async def attach(
         welcome = json.loads(await connection.get_message())
         assert welcome == {"call": call, "rate": rate, "frame_samples": rate // 50}
         yield connection
-
-
-async def close_code(connection: WebSocketConnection) -> int:
-    """Read to the end, and return the code of the close frame."""
-    with suppress(ConnectionClosed):
-        while True:
-            await connection.get_message()
-    assert connection.closed is not None
-    return connection.closed.code
 
 
 async def code_for(installation: Installation, first: str | bytes) -> int:

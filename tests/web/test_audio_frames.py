@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spech.web.audio import HEADER, TICKET_SECONDS, TICKETS_KEPT, FrameReader, Tickets
+from spech.web.audio import HEADER, TICKET_SECONDS, TICKETS_KEPT, FrameReader, Grant, Tickets
+from spech.web.sessions import PageSession
+from spech.web.switchboard import Switchboard
 
 
 def frame(sequence: int, pcm: bytes = b"\x01\x02" * 160) -> bytes:
     return HEADER.pack(sequence, 0) + pcm
 
 
+def grant(call: str, session: PageSession) -> Grant:
+    return Grant(call, cast(Switchboard, None), session)
+
+
+ALICE = PageSession("alice", 0.0)
+BOB = PageSession("bob", 0.0)
+
+
 def test_a_ticket_works_once() -> None:
     tickets = Tickets()
-    ticket = tickets.issue("c1", 0.0)
-    other = tickets.issue("c2", 0.0)
+    ticket = tickets.issue(grant("c1", ALICE), 0.0)
+    other = tickets.issue(grant("c2", ALICE), 0.0)
     assert ticket != other
     assert len(ticket) >= 32
-    assert tickets.redeem(ticket, 1.0) == "c1"
+    assert tickets.redeem(ticket, 1.0) == grant("c1", ALICE)
     assert tickets.redeem(ticket, 1.0) is None
     assert tickets.redeem("", 1.0) is None
-    assert tickets.redeem(other, 1.0) == "c2"
+    assert tickets.redeem(other, 1.0) == grant("c2", ALICE)
 
 
 def test_a_ticket_expires() -> None:
     tickets = Tickets()
-    ticket = tickets.issue("c1", 5.0)
+    ticket = tickets.issue(grant("c1", ALICE), 5.0)
     assert tickets.redeem(ticket, 5.0 + TICKET_SECONDS) is None
-    ticket = tickets.issue("c1", 5.0)
-    assert tickets.redeem(ticket, 4.9 + TICKET_SECONDS) == "c1"
+    ticket = tickets.issue(grant("c1", ALICE), 5.0)
+    assert tickets.redeem(ticket, 4.9 + TICKET_SECONDS) == grant("c1", ALICE)
 
 
-def test_the_number_of_unused_tickets_is_limited() -> None:
+def test_the_number_of_unused_tickets_of_a_session_is_limited() -> None:
     tickets = Tickets()
-    issued = [tickets.issue("c1", 0.0) for _ in range(TICKETS_KEPT + 1)]
+    others = tickets.issue(grant("c1", BOB), 0.0)
+    issued = [tickets.issue(grant("c1", ALICE), 0.0) for _ in range(TICKETS_KEPT + 1)]
     assert tickets.redeem(issued[0], 0.0) is None
-    assert tickets.redeem(issued[1], 0.0) == "c1"
+    assert tickets.redeem(issued[1], 0.0) == grant("c1", ALICE)
+    assert tickets.redeem(others, 0.0) == grant("c1", BOB)
 
 
 def test_frames_of_up_to_100_ms_are_accepted() -> None:

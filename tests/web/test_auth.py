@@ -1,35 +1,10 @@
-"""The gate: which Host, Origin and password are accepted."""
+"""The gate: which Host and Origin are accepted."""
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 
-from spech.errors import SpechError
 from spech.web.auth import Gate, host_name, is_loopback, same_origin
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def test_listening_beyond_loopback_needs_a_password() -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.7", "phone.example", ""):
-        with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
-            Gate(host)
-        with pytest.raises(SpechError, match="SPECH_WEB_PASSWORD"):
-            Gate(host, password="")
-        Gate(host, password="ten letters")
-    for host in ("127.0.0.1", "::1", "localhost", "127.8.9.10"):
-        Gate(host)
-        Gate(host, password="short")
-
-
-def test_a_password_beyond_loopback_needs_ten_characters() -> None:
-    with pytest.raises(SpechError, match="at least 10 characters"):
-        Gate("0.0.0.0", password="nine char")
-    Gate("0.0.0.0", password="ten chars.")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +38,7 @@ def test_other_names_are_refused(host: str | None) -> None:
 
 
 def test_allowed_names_and_addresses_are_accepted() -> None:
-    gate = Gate("0.0.0.0", password="long enough", allowed_hosts=["Phone.Example"])
+    gate = Gate("0.0.0.0", allowed_hosts=["Phone.Example"])
     assert gate.host_allowed("phone.example:8080")
     assert gate.host_allowed("PHONE.example.")
     assert gate.host_allowed("192.0.2.7:8080")
@@ -103,25 +78,6 @@ def test_the_port_of_the_origin_is_not_compared() -> None:
     assert gate.origin_allowed("https://localhost")
     for origin in ("null", "", "http://evil.example", "file://", "localhost", "ws://localhost"):
         assert not gate.origin_allowed(origin)
-
-
-def test_the_password_is_required_and_compared() -> None:
-    gate = Gate("0.0.0.0", password="pass:wörd-9")
-    assert gate.authorized(basic("anyone", "pass:wörd-9"))
-    assert gate.authorized(basic("", "pass:wörd-9").replace("Basic", "basic"))
-    for header in (
-        None,
-        "",
-        "Basic",
-        "Basic !!!",
-        "Bearer pass:wörd-9",
-        basic("anyone", "pass"),
-        basic("anyone", ""),
-        basic("pass:wörd-9", ""),
-        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
-    ):
-        assert not gate.authorized(header)
-    assert Gate("127.0.0.1").authorized(None)
 
 
 def test_host_names_are_parsed() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -19,10 +18,9 @@ from spech.errors import SpechError
 from spech.web.connections import IDLE_SECONDS, Connections
 from spech.web.data_lock import data_lock
 from spech.web.http import bind
-from spech.web.local_user import same_user
 from spech.web.proxies import TrustedProxies
 
-from .conftest import Exchange, Installation, ServeProcess, connect, open_page, run_server
+from .conftest import COOKIES, Exchange, Installation, ServeProcess, connect, open_page, run_server
 
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
@@ -138,6 +136,7 @@ async def test_websockets_are_not_compressed(installation: Installation) -> None
         f"GET /control HTTP/1.1\r\nHost: 127.0.0.1:{number}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Cookie: {installation.cookie}\r\n"
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     )
     async with await trio.open_tcp_stream("127.0.0.1", number) as stream:
@@ -147,38 +146,6 @@ async def test_websockets_are_not_compressed(installation: Installation) -> None
             head += await stream.receive_some()
     assert head.startswith(b"HTTP/1.1 101")
     assert b"extensions" not in head.lower()
-
-
-async def test_a_connection_of_our_own_user_is_recognized() -> None:
-    for host in ("127.0.0.1", "::1"):
-        async with (
-            await bind(host, 0) as listener,
-            await trio.open_tcp_stream(host, listener.socket.getsockname()[1]),
-            await listener.accept() as accepted,
-        ):
-            assert same_user(accepted)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_another_user_of_this_machine_is_refused(
-    installation: Installation,
-) -> None:
-    """Without a password, loopback would let every user of the machine take a call over."""
-    number = int(installation.url.rstrip("/").rpartition(":")[2])
-
-    def ask(user: int) -> bytes:
-        # A socket belongs to the file system user of the thread that creates it.
-        set_user = ctypes.CDLL(None).setfsuid
-        before = set_user(user)
-        try:
-            with socket.create_connection(("127.0.0.1", number)) as connection:
-                connection.sendall(b"GET /tones.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                return connection.recv(4096)
-        finally:
-            set_user(before)
-
-    for user, answer in ((os.geteuid(), b"HTTP/1.1 200"), (65534, b"HTTP/1.1 403")):
-        assert (await trio.to_thread.run_sync(ask, user)).startswith(answer)
 
 
 async def test_a_second_server_is_refused(
@@ -270,8 +237,11 @@ async def test_downloads_that_nobody_reads_do_not_delay_the_end(
                     await trio.open_tcp_stream("127.0.0.1", server.port)
                 )
                 download.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                request = f"GET /recordings/long.wav HTTP/1.1\r\nHost: 127.0.0.1:{server.port}"
-                await download.send_all(request.encode() + b"\r\n\r\n")
+                request = (
+                    f"GET /recordings/long.wav HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+                    f"Cookie: {COOKIES[server.url]}\r\n\r\n"
+                )
+                await download.send_all(request.encode())
                 assert (await download.receive_some(12)) == b"HTTP/1.1 200"
             server.process.send_signal(signal.SIGTERM)
             with trio.fail_after(6):

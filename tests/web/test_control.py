@@ -187,7 +187,7 @@ async def test_an_internal_error_is_answered(
 def test_any_message_gets_one_answer(frame: str) -> None:
     async def main() -> None:
         # Nothing here reaches a switchboard, because no strategy names a command.
-        connection = _Connection(None, None, None)  # type: ignore[arg-type]
+        connection = _Connection(None, None, None, None)  # type: ignore[arg-type]
         answer = await connection._answer(frame)
         assert getattr(answer, "error").code == "bad_request"  # noqa: B009
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
-import trio
 
 from spech.sip.timeline import from_pcap
 from spech.testing.waiting import until
 
-from .conftest import PASSWORD, Installation, Page, answered, shown
+from .conftest import PASSWORD, Installation, Page, answered, get, shown
 
 
 def holds(page: Page) -> list[bool]:
@@ -193,18 +190,12 @@ async def test_an_unanswered_call_has_a_story(installation: Installation, page: 
 async def test_the_story_can_be_downloaded(installation: Installation, page: Page) -> None:
     call = await answered(page, "600")
 
-    def fetch(name: str) -> tuple[str, bytes]:
-        try:
-            with urlopen(f"{installation.url}calls/{name}") as response:
-                return response.headers["Content-Disposition"], response.read()
-        except HTTPError as error:
-            error.close()
-            raise
+    async def fetch(name: str) -> tuple[int, Any, bytes]:
+        return await get(f"{installation.url}calls/{name}", installation.cookie)
 
-    disposition, capture = await trio.to_thread.run_sync(fetch, f"{call}.pcap")
-    assert disposition == f'attachment; filename="spech-{call}.pcap"'
+    _, headers, capture = await fetch(f"{call}.pcap")
+    assert headers["Content-Disposition"] == f'attachment; filename="spech-{call}.pcap"'
     assert from_pcap(capture)[0].data.startswith(b"INVITE sip:600@")
-    _, ladder = await trio.to_thread.run_sync(fetch, f"{call}.txt")
+    _, _, ladder = await fetch(f"{call}.txt")
     assert "200 OK (INVITE)" in ladder.decode()
-    with pytest.raises(OSError, match="404"):
-        await trio.to_thread.run_sync(fetch, "c99.pcap")
+    assert (await fetch("c99.pcap"))[0] == 404

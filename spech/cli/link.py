@@ -1,0 +1,32 @@
+"""``spech link``: an address of the page that signs in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spech import SpechError
+from spech.cli.failure import reported, web_extra
+from spech.cli.options import data_folder, data_option
+from spech.cli.serve import local_link
+
+
+@click.command(short_help="Make a link that signs in to the page.")
+@data_option
+def link(data: Path | None) -> None:
+    """Print an address of the page that signs you in, once, within two minutes.
+
+    `spech serve` must be running with the same data folder.
+    """
+    with web_extra():
+        from spech.web.admin import MakeLink, SignInLink, ask_server
+
+    folder = data or data_folder()
+    with reported():
+        replies = ask_server(folder, MakeLink())
+        if replies is None:
+            raise SpechError(f"No Spech server uses {folder}. Start one with: spech serve")
+        for reply in replies:
+            assert isinstance(reply, SignInLink)
+            click.echo(local_link(reply.url))
