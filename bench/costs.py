@@ -33,6 +33,7 @@ from farend import PageClient, SipPeer, WebSocketEcho
 
 import spech
 from spech.bridge.bridge import Bridge
+from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 from spech.web.app import serve
 
@@ -203,7 +204,8 @@ async def _bridge(peer: SipPeer) -> AsyncIterator[WebSocketEcho]:
             spech.open_phone(listen=_loopback(), drain=0.1) as phone,
             trio.open_nursery() as nursery,
         ):
-            bridge = Bridge(WebSocketUrl.parse(f"ws://127.0.0.1:{echo.port}/"))
+            url = WebSocketUrl.parse(f"ws://127.0.0.1:{echo.port}/")
+            bridge = Bridge(Routes(default=url))
             nursery.start_soon(bridge.serve, phone)
             nursery.start_soon(echo.accept)
             peer.target = phone.address

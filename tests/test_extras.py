@@ -11,7 +11,7 @@ import pytest
 
 from spech.audio.tones import tone
 
-EXTRAS = {"files": ["av"], "web": ["hypercorn", "quart", "quart_trio"]}
+EXTRAS = {"bridge": ["re2"], "files": ["av"], "web": ["hypercorn", "quart", "quart_trio"]}
 
 #: Hides installed packages from the import system.
 HIDE = """

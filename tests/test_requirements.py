@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 
 #: The extras that users install; the others are for test suites and for work on Spech.
-RUNTIME_EXTRAS = ("files", "web")
+RUNTIME_EXTRAS = ("bridge", "files", "web")
 
 
 def test_each_dependency_is_pinned_and_hashed() -> None:
@@ -42,5 +42,6 @@ def test_each_package_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "docs/dependencies.md").read_text()
     extras = project["optional-dependencies"]
-    for package in [*project["dependencies"], *extras["files"], *extras["web"]]:
+    optional = [text for name in RUNTIME_EXTRAS for text in extras[name]]
+    for package in [*project["dependencies"], *optional]:
         assert re.search(rf"^\|.*\b{Requirement(package).name}\b", text, re.M | re.I), package

@@ -7,7 +7,6 @@ docs/bots.md. When the call or the WebSocket ends, so does the other.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -17,12 +16,14 @@ from typing import Final
 
 import trio
 
+from spech.bridge.access import Access
 from spech.bridge.audiosocket import AudioSocketLink, open_audiosocket
 from spech.bridge.conversation import Conversation, ConversationOutcome, PlaceCall
 from spech.bridge.dialects import find
 from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
 from spech.bridge.link import BotLink, LinkFailed, open_link
 from spech.bridge.ringing import Decision, Rejected, RingingCall
+from spech.bridge.routes import Routes
 from spech.bridge.tap import tapped
 from spech.bridge.url import WebSocketUrl
 from spech.errors import CallFailed, LocalProtocolError, MediaError, SpechError
@@ -51,10 +52,11 @@ class Bridge:
     """Connects every incoming call to a WebSocket.
 
     Args:
-        target: the URL to connect to for each call.
+        routes: the URL to connect to for each call.
         protocol: the name of the dialect that the bot speaks.
         rate: of the PCM in Hz, for dialects that leave it open; by default that of each call's
             codec.
+        access: what is shown to servers of bots, and asked from them.
         parameters: what the bot is told as custom parameters.
         fallbacks: what to try in turn where the bot cannot be reached or fails: another bot, a
             sound file that is played, or a SIP URI that the caller is transferred to.
@@ -69,8 +71,9 @@ class Bridge:
 
     def __init__(
         self,
-        target: WebSocketUrl,
+        routes: Routes,
         *,
+        access: Access | None = None,
         protocol: str = "raw",
         rate: int | None = None,
         parameters: Mapping[str, str] | None = None,
@@ -81,8 +84,10 @@ class Bridge:
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._make: Callable[[], Dialect] = find(protocol)
-        self._targets = (target, *(one for one in fallbacks if isinstance(one, WebSocketUrl)))
-        if any(protocol.startswith("audiosocket") != one.audiosocket for one in self._targets):
+        self._routes = routes
+        self._others = [one for one in fallbacks if isinstance(one, WebSocketUrl)]
+        bots = (*routes.bots, *self._others)
+        if any(protocol.startswith("audiosocket") != one.audiosocket for one in bots):
             raise LocalProtocolError(
                 "audiosocket needs tcp://host:port, and no other protocol has it"
             )
@@ -98,8 +103,7 @@ class Bridge:
         self._calls = 0
         self._draining = False
         self._quiet = trio.lowlevel.ParkingLot()
-        secure = any(one.tls for one in (*self._targets, tap) if one is not None)
-        self._tls = ssl.create_default_context() if secure else None
+        self._access = access or Access()
 
     async def serve(self, phone: Phone) -> None:
         """Accept calls until cancelled. An error ends its call and no other."""
@@ -140,7 +144,8 @@ class Bridge:
 
     async def _carry(self, place: PlaceCall, incoming: IncomingCall) -> str:
         """Carry one call from beginning to end; return its summary."""
-        targets = deque(self._targets)
+        targets = self._targets(incoming)
+        tap = self._tap and self._fill(self._tap, incoming)
         async with AsyncExitStack() as stack:
             reached, early = None, False
             try:
@@ -156,9 +161,9 @@ class Bridge:
                     raise
             take = incoming.progress if early else incoming.answer
             call = await stack.enter_async_context(take())
-            if self._tap is not None:
+            if tap is not None:
                 describe = partial(self._info, incoming, call.codec)
-                await stack.enter_async_context(tapped(call, describe, self._tap, self._tls))
+                await stack.enter_async_context(tapped(call, describe, tap, self._access))
             outcome = ConversationOutcome(_UNREACHED, failed=True)
             if reached is not None:
                 outcome = await self._converse(place, incoming, call, *reached)
@@ -175,6 +180,28 @@ class Bridge:
                 else:
                     said += f"; then {await _fall_back(call, self._last_resort)}"
             return said
+
+    def _targets(self, incoming: IncomingCall) -> deque[WebSocketUrl]:
+        """The URLs to try for a call, in turn.
+
+        Raises:
+            LinkFailed: the called number has none, or values of the call do not fit into one.
+        """
+        first = self._routes.find(incoming.called)
+        if first is None:
+            raise LinkFailed("there is no route for it", 404)
+        return deque([self._fill(one, incoming) for one in (first, *self._others)])
+
+    def _fill(self, url: WebSocketUrl, incoming: IncomingCall) -> WebSocketUrl:
+        """A URL with the values of a call.
+
+        Raises:
+            LinkFailed: they do not fit.
+        """
+        try:
+            return url.fill(incoming.called, incoming.caller_number, _told(incoming))
+        except LocalProtocolError as error:
+            raise LinkFailed(str(error), 404) from error
 
     @asynccontextmanager
     async def _reach(
@@ -202,7 +229,7 @@ class Bridge:
     ) -> AbstractAsyncContextManager[BotLink | AudioSocketLink]:
         if target.audiosocket:
             return open_audiosocket(target)
-        return open_link(target, dialect.subprotocol, self._tls)
+        return open_link(target, dialect.subprotocol, self._access)
 
     async def _ask(
         self, incoming: IncomingCall, link: BotLink | AudioSocketLink, dialect: Dialect

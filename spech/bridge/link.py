@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,9 +17,10 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError as ClosingError
 
+from spech.bridge.access import Access
 from spech.bridge.dialects.base import BotMessage
 from spech.bridge.url import WebSocketUrl
-from spech.errors import SpechError
+from spech.errors import LocalProtocolError, SpechError
 from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
 from spech.websocket.frames import FrameStream, secure
@@ -199,14 +199,14 @@ class BotLink:
 
 @asynccontextmanager
 async def open_link(
-    target: WebSocketUrl, subprotocol: str | None, context: ssl.SSLContext | None
+    target: WebSocketUrl, subprotocol: str | None, access: Access
 ) -> AsyncIterator[BotLink]:
     """Open a WebSocket for a block; on exit it closes cleanly, or after a short timeout.
 
     Args:
         target: where to connect.
         subprotocol: the one to ask for.
-        context: what TLS trusts.
+        access: what the server is shown, and what TLS trusts.
 
     Raises:
         LinkFailed: it cannot be opened.
@@ -219,8 +219,9 @@ async def open_link(
         async with open_scope() as nursery:
             try:
                 with trio.fail_at(deadline):
+                    fields = await access.fields(target)
                     readers = await nursery.start(_shelter, shelter)
-                    frames = await _dial(target, context)
+                    frames = await _dial(target, access)
                 # trio-websocket does not close the stream if the peer aborted the connection.
                 async with frames:
                     with trio.fail_at(deadline):
@@ -230,6 +231,7 @@ async def open_link(
                             host_port((target.host, target.port)),
                             target.resource,
                             subprotocols=() if subprotocol is None else (subprotocol,),
+                            extra_headers=fields,
                             max_message_size=LARGEST_MESSAGE,
                         )
                     opened = True
@@ -240,18 +242,18 @@ async def open_link(
                         await link.close()
             finally:
                 shelter.cancel()
-    except (HandshakeError, OSError, trio.TooSlowError) as error:
+    except (HandshakeError, LocalProtocolError, OSError, trio.TooSlowError) as error:
         if opened:
             raise
         text, status = _explain(error)
         raise LinkFailed(f"no WebSocket at {target}: {text}", status) from error
 
 
-async def _dial(target: WebSocketUrl, context: ssl.SSLContext | None) -> FrameStream:
+async def _dial(target: WebSocketUrl, access: Access) -> FrameStream:
     stream = await trio.open_tcp_stream(target.host, target.port)
     if not target.tls:
         return FrameStream(stream, client=True, largest=LARGEST_MESSAGE)
-    tls = await secure(stream, context or ssl.create_default_context(), target.host)
+    tls = await secure(stream, access.tls, target.host)
     return FrameStream(tls, client=True, largest=LARGEST_MESSAGE)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from spech.bridge.access import Access
 from spech.bridge.dialects.base import BotMessage, CallInfo, compact
 from spech.bridge.dialects.raw import introduce
 from spech.bridge.link import LinkFailed, open_link
@@ -24,7 +24,7 @@ async def tapped(
     call: Call,
     describe: Callable[[int], CallInfo],
     target: WebSocketUrl,
-    context: ssl.SSLContext | None,
+    access: Access,
 ) -> AsyncIterator[None]:
     """Let a listener hear a call for a block. Where it fails, that is logged, and the call goes on.
 
@@ -32,10 +32,10 @@ async def tapped(
         call: the call.
         describe: what the listener is told about the call, from the rate of the PCM in Hz.
         target: the listener.
-        context: what TLS trusts.
+        access: what its server is shown, and what TLS trusts.
     """
     async with open_scope() as nursery:
-        nursery.start_soon(_serve, call, describe, target, context)
+        nursery.start_soon(_serve, call, describe, target, access)
         yield
         nursery.cancel_scope.cancel()
 
@@ -44,10 +44,10 @@ async def _serve(
     call: Call,
     describe: Callable[[int], CallInfo],
     target: WebSocketUrl,
-    context: ssl.SSLContext | None,
+    access: Access,
 ) -> None:
     try:
-        async with open_link(target, None, context) as link:
+        async with open_link(target, None, access) as link:
 
             def hear(pcm: Samples) -> None:
                 link.send_pcm(pcm.astype("<i2", copy=False).tobytes())

@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 import trio
 
-from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
+from spech import Account, RegistrationFailed, ServerUnreachable, open_phone
+from spech.bridge.access import Access
 from spech.bridge.bridge import Bridge, Fallback
-from spech.bridge.dialects import find, names
+from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
+from spech.cli.bots import bot_options, read_url
 from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
 from spech.cli.options import (
     account_option,
@@ -27,62 +29,6 @@ from spech.cli.serve import run_server
 from spech.codecs import DEFAULT
 from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
-
-
-def read_target(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> WebSocketUrl | None:
-    """``ws://…``, ``wss://…`` or ``tcp://…``"""
-    return None if value is None else parse_url(ctx, param, value)
-
-
-def parse_url(ctx: click.Context, param: click.Parameter, value: str) -> WebSocketUrl:
-    """The URL of a WebSocket, which an option must have."""
-    try:
-        return WebSocketUrl.parse(value)
-    except LocalProtocolError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
-def read_protocol(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name of a dialect."""
-    try:
-        find(value)
-    except LocalProtocolError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    return value
-
-
-def read_parameters(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """``NAME=VALUE``, again and again."""
-    found = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE", ctx, param)
-        found[name] = text
-    return found
-
-
-def read_fallbacks(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[Fallback, ...]:
-    """WebSockets, then a sound file or a SIP URI."""
-    found: list[Fallback] = []
-    for value in values:
-        if found and not isinstance(found[-1], WebSocketUrl):
-            raise click.BadParameter("nothing can follow a file or a SIP URI", ctx, param)
-        if value.startswith(("ws:", "wss:")):
-            found.append(parse_url(ctx, param, value))
-        elif value.startswith(("sip:", "sips:", "tel:")):
-            found.append(value)
-        elif Path(value).is_file():
-            found.append(Path(value))
-        else:
-            raise click.BadParameter(f"{value!r} is no WebSocket, file or SIP URI", ctx, param)
-    return tuple(found)
 
 
 def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
@@ -110,39 +56,7 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
 
 
 @click.command(short_help="Carry incoming calls to a bot on a WebSocket.")
-@click.option(
-    "--websocket",
-    "target",
-    required=True,
-    metavar="WS://…",
-    callback=read_target,
-    help="URL to connect to for each call; tcp://HOST:PORT for the protocol audiosocket.",
-)
-@click.option(
-    "--protocol",
-    default="raw",
-    show_default=True,
-    metavar="NAME",
-    callback=read_protocol,
-    help=f"What the bot speaks: {', '.join(names())}.",
-)
-@click.option(
-    "--parameter",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=read_parameters,
-    help="What the bot reads as a custom parameter. Can be repeated.",
-)
-@click.option(
-    "--fallback",
-    "fallbacks",
-    multiple=True,
-    metavar="WS://…|FILE|SIP:…",
-    callback=read_fallbacks,
-    help="What to do where the bot cannot be reached or fails: another bot, a sound to play, or "
-    "a target to transfer the caller to. Can be repeated, for one after the other.",
-)
+@bot_options
 @click.option(
     "--recordings",
     type=click.Path(file_okay=False, exists=True, writable=True, path_type=Path),
@@ -151,7 +65,7 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
 @click.option(
     "--tap",
     metavar="WS://…",
-    callback=read_target,
+    callback=read_url,
     help="A listener that hears both sides of each call, on a WebSocket of its own.",
 )
 @click.option(
@@ -192,10 +106,11 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
 )
 @verbose_option
 def bridge(
-    target: WebSocketUrl,
+    routes: Routes,
     protocol: str,
     parameters: dict[str, str],
     fallbacks: tuple[Fallback, ...],
+    access: Access,
     recordings: Path | None,
     tap: WebSocketUrl | None,
     bot_answers: bool,
@@ -246,7 +161,8 @@ def bridge(
                 click.echo(f"registered as {account.address}")
             click.echo(f"taking calls at {host_port(phone.address)}")
             bridge = Bridge(
-                target,
+                routes,
+                access=access,
                 protocol=protocol,
                 rate=rate,
                 parameters=parameters,

@@ -20,6 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from spech import Phone, PortRange, open_phone
 from spech.bridge.bridge import Bridge
+from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 
 PORTS = PortRange(34400, 34499)
@@ -75,7 +76,8 @@ async def bridged(url: str, *, rate: int | None = None, **options: Any) -> Async
         trio.open_nursery() as nursery,
     ):
         result = Bridged(calling, answering)
-        bridge = Bridge(WebSocketUrl.parse(url), rate=rate, report=result.report, **options)
+        options.setdefault("routes", Routes(default=WebSocketUrl.parse(url)))
+        bridge = Bridge(rate=rate, report=result.report, **options)
         nursery.start_soon(bridge.serve, answering)
         await trio.testing.wait_all_tasks_blocked()
         yield result

@@ -14,6 +14,7 @@ import trio
 from spech import CallFailed, LocalProtocolError
 from spech.bridge import audiosocket
 from spech.bridge.bridge import Bridge
+from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import hear_tone, listen
@@ -122,4 +123,4 @@ async def test_a_bot_that_cannot_be_reached_has_a_status() -> None:
 )
 def test_a_url_and_a_protocol_that_do_not_fit_are_refused(url: str, protocol: str) -> None:
     with pytest.raises(LocalProtocolError, match="audiosocket"):
-        Bridge(WebSocketUrl.parse(url), protocol=protocol)
+        Bridge(Routes(default=WebSocketUrl.parse(url)), protocol=protocol)

@@ -270,6 +270,9 @@ async def test_an_unknown_host_exits_with_status_3() -> None:
         ("bridge", "--websocket", "http://127.0.0.1/", "--listen", "127.0.0.1:0"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1:0", "--rate", "8001"),
+        ("bridge", "--listen", "127.0.0.1:0"),
+        ("bridge", "--routes", __file__, "--listen", "127.0.0.1:0"),
+        ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1:0", "--ca", __file__),
         ("serve", "--port", "many"),
     ],
 )

@@ -18,6 +18,7 @@ import trio
 
 from spech import Account, Call, Phone, SpeechBegan, open_phone
 from spech.bridge.bridge import Bridge
+from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 from spech.exchange import Exchange, open_exchange
 from spech.testing.audio import assert_tone, read_wav, sine, sounding, write_wav
@@ -178,7 +179,7 @@ async def test_websocket_bot(exchange: Exchange) -> None:
     ):
         await program.until("waiting")
         url = WebSocketUrl.parse(f"ws://127.0.0.1:{port_number}/")
-        nursery.start_soon(Bridge(url).serve, answering)
+        nursery.start_soon(Bridge(Routes(default=url)).serve, answering)
         async with calling(alice, "bot") as call:
             with call.open_audio(RATE) as port:
                 await hear_tone(port, 700, say=sine(700, RATE, 1))
