@@ -39,7 +39,7 @@ fuzz:
 
 soak:
 	@tools/setup.sh check
-	.venv/bin/python bench/soak.py --minutes 2 $(ARGS)
+	.venv/bin/python -m bench.soak --minutes 2 $(ARGS)
 
 format:
 	@tools/setup.sh check

@@ -1,6 +1,6 @@
 """Half an hour of short calls, in virtual time, which must not leak resources.
 
-Two complete phones on loopback; only the clock is virtual. `bench/soak.py` does the same in real
+Two complete phones on loopback; only the clock is virtual. `bench/soak` does the same in real
 time, with more calls at once.
 """
 
