@@ -30,7 +30,9 @@ def running(directory: Path, host: str, within: Sequence[str] = ()) -> Iterator[
     Raises:
         RuntimeError: it did not start; the message is its own output.
     """
-    command = [*within, "turnserver", "-n", "--stun-only", "-L", host, "-p", str(PORT)]
+    # The kernel kills it if this process dies without leaving the block.
+    command = [*within, "setpriv", "--pdeathsig", "KILL"]
+    command += ["turnserver", "-n", "--stun-only", "-L", host, "-p", str(PORT)]
     command += ["--no-tls", "--no-dtls", "--no-cli", "--log-file", "stdout"]
     command += ["--pidfile", str(directory / "pid"), "--userdb", str(directory / "users")]
     listening = [*within, "ss", "-Hlun", "sport", "=", f":{PORT}"]

@@ -179,7 +179,9 @@ def running(
             relaying_answers=_RELAY_ANSWERS if relay is not None else "",
         )
     )
-    command = ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]
+    # The kernel ends it if this process dies without leaving the block.
+    command = ["setpriv", "--pdeathsig", "TERM"]
+    command += ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]
     with (
         log.open("wb") as output,
         subprocess.Popen(

@@ -38,7 +38,9 @@ def running(
     Raises:
         RuntimeError: it did not start; the message is its own output.
     """
-    command = ["rtpengine", "--config-file=none", "--table=-1", "--foreground", "--log-stderr"]
+    # The kernel kills it if this process dies without leaving the block.
+    command = ["setpriv", "--pdeathsig", "KILL"]
+    command += ["rtpengine", "--config-file=none", "--table=-1", "--foreground", "--log-stderr"]
     command += [f"--interface={host}", f"--listen-ng={host}:{port}", "--num-threads=2"]
     command += [f"--port-min={media_ports}", f"--port-max={media_ports + MEDIA_PORTS - 1}"]
     log = directory / "rtpengine.log"
