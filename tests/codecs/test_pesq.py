@@ -60,7 +60,7 @@ def opinion(said: Sequence[Samples], heard: Sequence[Samples], rate: int) -> flo
     return float(np.mean(scores))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if not name.startswith("iLBC")])
 def test_pesq_of_each_codec_matches_published_scores(
     name: str, recorded: Recorded, carry: Carry
 ) -> None:
@@ -72,19 +72,22 @@ def test_pesq_of_each_codec_matches_published_scores(
     assert opinion(said, heard, rate) > PUBLISHED[name] - TALKERS
 
 
-@pytest.mark.parametrize(("mode", "published"), [(20, ILBC), (30, G729)])
-def test_pesq_of_our_ilbc_in_ffmpegs_decoder(
-    mode: int, published: float, recorded: Recorded
+@pytest.mark.parametrize("mode", [20, 30])
+def test_pesq_of_our_ilbc_matches_published_scores_in_both_decoders(
+    mode: int, recorded: Recorded
 ) -> None:
-    """FFmpeg reads files (RFC 3952 section 6 has the header)."""
+    """In ours and in FFmpeg's, which reads files (RFC 3952 section 6 has the header)."""
     said = recorded(8000)
-    heard = []
+    ours, ffmpegs = [], []
     for sound in said:
         codec = codecs.create(f"iLBC/{mode}")
         whole = len(sound) // (8 * mode) * 8 * mode
         payloads = [codec.encode(sound[at : at + 8 * mode]) for at in range(0, whole, 8 * mode)]
+        ours.append(np.concatenate([codec.decode(payload) for payload in payloads]))
         file = io.BytesIO(b"#!iLBC%d\n" % mode + b"".join(payloads))
         with av.open(file, format="ilbc") as container:
             parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-        heard.append(np.concatenate(parts).astype(np.int16))
-    assert opinion(said, heard, 8000) > published - TALKERS
+        ffmpegs.append(np.concatenate(parts).astype(np.int16))
+    published = PUBLISHED[f"iLBC/{mode}"]
+    assert opinion(said, ours, 8000) > published - TALKERS
+    assert opinion(said, ffmpegs, 8000) > published - TALKERS
