@@ -22,6 +22,7 @@ from spech.bridge.conversation import Conversation, ConversationOutcome, PlaceCa
 from spech.bridge.dialects import find
 from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
 from spech.bridge.link import BotLink, LinkFailed, open_link
+from spech.bridge.records import CallRecord, CarriedCall, Ledger
 from spech.bridge.ringing import Decision, Rejected, RingingCall
 from spech.bridge.routes import Routes
 from spech.bridge.tap import tapped
@@ -63,7 +64,7 @@ class Bridge:
         recordings: the folder for recordings that bots ask for; None for none.
         tap: a listener that hears both sides of each call; None for none.
         bot_answers: whether each call rings until the bot answers or rejects it.
-        report: called with a one-line summary of each call when it is over.
+        report: called with the record of each call when it is over.
 
     Raises:
         LocalProtocolError: the protocol is unknown, or not that of a URL.
@@ -81,7 +82,7 @@ class Bridge:
         recordings: Path | None = None,
         tap: WebSocketUrl | None = None,
         bot_answers: bool = False,
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[CallRecord], None] = lambda record: None,
     ) -> None:
         self._make: Callable[[], Dialect] = find(protocol)
         self._routes = routes
@@ -100,8 +101,10 @@ class Bridge:
         self._tap = tap
         self._bot_answers = bot_answers
         self._report = report
-        self._calls = 0
-        self._draining = False
+        #: The calls.
+        self.ledger = Ledger()
+        #: Whether calls are rejected, because the bridge is to end.
+        self.draining = False
         self._quiet = trio.lowlevel.ParkingLot()
         self._access = access or Access()
 
@@ -111,38 +114,42 @@ class Bridge:
 
     async def drain(self) -> None:
         """Reject calls with 503 from now on, and wait until the present ones have ended."""
-        self._draining = True
+        self.draining = True
         await trio.lowlevel.checkpoint()
-        while self._calls:
+        while self.ledger.present:
             await self._quiet.park()
 
     async def _take(self, place: PlaceCall, incoming: IncomingCall) -> None:
-        if self._draining:
+        if self.draining:
             incoming.reject(503)
             return
-        self._calls += 1
+        carried = CarriedCall(incoming.call_id, incoming.caller_number, incoming.called)
+        self.ledger.open(carried)
         try:
-            await self._take_one(place, incoming)
+            await self._take_one(place, incoming, carried)
         finally:
-            self._calls -= 1
-            if not self._calls:
+            self._report(self.ledger.close(carried))
+            if not self.ledger.present:
                 self._quiet.unpark_all()
 
-    async def _take_one(self, place: PlaceCall, incoming: IncomingCall) -> None:
-        line = f"{incoming.caller_number} -> {incoming.called}: "
+    async def _take_one(
+        self, place: PlaceCall, incoming: IncomingCall, carried: CarriedCall
+    ) -> None:
         try:
-            line += await self._carry(place, incoming)
+            carried.said = await self._carry(place, incoming, carried)
         except LinkFailed as error:
             incoming.reject(error.status)
-            line += f"rejected with {error.status}: {error}"
+            carried.end = ConversationEnded("error", error.status, str(error))
+            carried.said = f"rejected with {error.status}: {error}"
         except SpechError as error:
-            line += str(error)
+            carried.end = ConversationEnded("error", 500, str(error))
+            carried.said = str(error)
         except Exception:
             _log.exception("a call failed")
-            line += "failed, see the log"
-        self._report(line)
+            carried.said = "failed, see the log"
+            carried.end = ConversationEnded("error", 500, carried.said)
 
-    async def _carry(self, place: PlaceCall, incoming: IncomingCall) -> str:
+    async def _carry(self, place: PlaceCall, incoming: IncomingCall, carried: CarriedCall) -> str:
         """Carry one call from beginning to end; return its summary."""
         targets = self._targets(incoming)
         tap = self._tap and self._fill(self._tap, incoming)
@@ -153,7 +160,8 @@ class Bridge:
                 if self._bot_answers:
                     decision = await self._ask(incoming, *reached)
                     if isinstance(decision, Rejected):
-                        return _refuse(incoming, decision)
+                        carried.end, said = _refuse(incoming, decision)
+                        return said
                     early = isinstance(decision, StartEarlyMedia)
             except LinkFailed:
                 reached = None
@@ -161,6 +169,7 @@ class Bridge:
                     raise
             take = incoming.progress if early else incoming.answer
             call = await stack.enter_async_context(take())
+            carried.take(call)
             if tap is not None:
                 describe = partial(self._info, incoming, call.codec)
                 await stack.enter_async_context(tapped(call, describe, tap, self._access))
@@ -173,6 +182,8 @@ class Bridge:
                         outcome = await self._converse(place, incoming, call, *another)
                 except LinkFailed:
                     break
+            carried.end = outcome.end
+            carried.untaken_frames, carried.lost_ms = outcome.untaken, outcome.lost_ms
             said = f"{call.codec}, {call.duration:.1f} s, {_describe(outcome)}"
             if outcome.failed and call.state != "ended":
                 if self._last_resort is None:
@@ -272,12 +283,13 @@ class Bridge:
             return await conversation.run()
 
 
-def _refuse(incoming: IncomingCall, rejected: Rejected) -> str:
-    """Reject a call that the bot does not want; the summary of it."""
+def _refuse(incoming: IncomingCall, rejected: Rejected) -> tuple[ConversationEnded, str]:
+    """Reject a call that the bot does not want; its end, and the summary of it."""
     if rejected.status is None:
-        return "they gave up"
+        return ConversationEnded("hangup", 487, "they gave up"), "they gave up"
     incoming.reject(rejected.status)
-    return f"rejected by the bot with {rejected.status}"
+    said = f"rejected by the bot with {rejected.status}"
+    return ConversationEnded("bot", rejected.status, said), said
 
 
 async def _fall_back(call: Call, resort: Path | str) -> str:

@@ -7,11 +7,13 @@ import signal
 from pathlib import Path
 
 import click
+import msgspec
 import trio
 
 from spech import Account, RegistrationFailed, ServerUnreachable, open_phone
 from spech.bridge.access import Access
 from spech.bridge.bridge import Bridge, Fallback
+from spech.bridge.records import CallRecord
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 from spech.cli.bots import bot_options, read_url
@@ -43,6 +45,14 @@ def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Pat
     folder = data_folder() / "journals"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / f"bridge-{name}"
+
+
+def _print(record: CallRecord) -> None:
+    click.echo(record.summary)
+
+
+def _print_json(record: CallRecord) -> None:
+    click.echo(msgspec.json.encode(record))
 
 
 async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> None:
@@ -104,6 +114,12 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     metavar="N",
     help="Calls at once; further callers get 503 with Retry-After.",
 )
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print each call's end as one line of JSON.",
+)
 @verbose_option
 def bridge(
     routes: Routes,
@@ -122,6 +138,7 @@ def bridge(
     rate: int | None,
     callers: tuple[str, ...],
     max_calls: int | None,
+    as_json: bool,
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
@@ -170,7 +187,7 @@ def bridge(
                 recordings=recordings,
                 tap=tap,
                 bot_answers=bot_answers,
-                report=click.echo,
+                report=_print_json if as_json else _print,
             )
             async with open_scope() as nursery:
                 if drain:

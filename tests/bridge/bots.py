@@ -20,6 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from spech import Phone, PortRange, open_phone
 from spech.bridge.bridge import Bridge
+from spech.bridge.records import CallRecord
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 
@@ -36,10 +37,12 @@ class Bridged:
         self.answering = answering
         self.address = f"sip:bot@127.0.0.1:{answering.address[1]}"
         self.lines: list[str] = []
+        self.records: list[CallRecord] = []
         self._said = trio.Event()
 
-    def report(self, line: str) -> None:
-        self.lines.append(line)
+    def report(self, record: CallRecord) -> None:
+        self.records.append(record)
+        self.lines.append(record.summary)
         self._said.set()
 
     async def line(self) -> str:

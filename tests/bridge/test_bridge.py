@@ -328,3 +328,33 @@ async def test_a_restarted_bridge_ends_the_calls_of_its_killed_predecessor(
             with trio.fail_after(5):
                 await call.ended()
             assert call.ended_by == "remote"
+
+
+async def test_each_call_has_a_record() -> None:
+    async with websocket_server(echo) as url, bridged(url) as bridge:
+        async with bridge.phone.call(bridge.address) as call:
+            await call.answered(timeout=5)
+        await bridge.line()
+    (record,) = bridge.records
+    assert (record.call_id, record.caller, record.called) == (call.call_id, "spech", "bot")
+    assert (record.state, record.cause, record.codec) == ("ended", "hangup", "PCMU")
+    assert record.setup_seconds is not None
+    assert record.summary == bridge.lines[0]
+
+
+async def test_calls_are_printed_as_json_those_that_the_bridge_ends_too() -> None:
+    async with (
+        open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        bridge_command("--json") as (process, bot),
+        phone.call(bot) as call,
+    ):
+        await call.answered(timeout=5)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        printed = b""
+        with trio.fail_after(10):
+            async for data in process.stdout:
+                printed += data
+    record = json.loads(printed)
+    assert (record["call_id"], record["cause"]) == (call.call_id, "shutdown")
+    assert record["state"] == "ended"
