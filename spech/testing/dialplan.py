@@ -220,7 +220,7 @@ icesupport = yes
 """
         + "".join(f"{one} => {host}\n" for one in addresses if one != host),
         "pjsip.conf": _pjsip(host, port, directory),
-        "extensions.conf": _DIALPLAN + dialplan,
+        "extensions.conf": f"{_DIALPLAN}\n[phones](+)\n{dialplan}",
         "indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\n"
         "ringcadence = 2000,4000\ndial = 350+440\nring = 440+480/2000,0/4000\n"
         "busy = 480+620/500,0/500\ncongestion = 480+620/250,0/250\n",

@@ -1,0 +1,131 @@
+"""Faults that are planted in a real PBX are found with one line each, and named by the error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spech import Call, Phone, PortRange, open_phone
+from spech.testing.asterisk import Asterisk
+from spech.testing.audio import write_wav
+from spech.testing.calls import (
+    assert_codec,
+    assert_messages,
+    assert_packets,
+    hear_digits,
+    hear_prompt,
+    stay_up,
+)
+
+PORTS = PortRange(34_760, 34_779)
+RATE = 8000
+
+
+@pytest.fixture
+async def phone(pbx: Asterisk) -> AsyncIterator[Phone]:
+    async with open_phone(pbx.account(), listen=("127.0.0.1", 0), ports=PORTS) as phone:
+        yield phone
+
+
+@pytest.fixture
+def dialplan(pbx: Asterisk) -> Callable[..., None]:
+    """Gives the extension 690 these steps."""
+
+    def replace(*steps: str) -> None:
+        pbx.command("dialplan remove extension 690@phones")
+        for number, step in enumerate(steps, 1):
+            quoted = step.replace(",", "\\,")
+            pbx.command(f"dialplan add extension 690,{number},{quoted} into phones")
+
+    return replace
+
+
+@pytest.fixture
+def prompts(pbx: Asterisk, tmp_path: Path) -> dict[str, str]:
+    """The file of a prompt of 1.5 s, and what Asterisk plays: it, another one, and a part of it."""
+    right, wrong = (
+        np.random.default_rng(seed).normal(0, 3000, 3 * RATE // 2).astype(np.int16)
+        for seed in (1, 2)
+    )
+    found = {"file": str(tmp_path / "right.wav")}
+    for name, said in {"right": right, "wrong": wrong, "part": right[:RATE]}.items():
+        write_wav(tmp_path / f"{name}.wav", said, RATE)
+        played = pbx.share(f"{name}.wav", (tmp_path / f"{name}.wav").read_bytes())
+        found[name] = played.removesuffix(".wav")
+    return found
+
+
+async def answered(call: Call) -> Call:
+    await call.answered(timeout=10)
+    return call
+
+
+async def test_a_dialplan_without_faults_passes(
+    phone: Phone, dialplan: Callable[..., None], prompts: dict[str, str]
+) -> None:
+    dialplan("Answer()", "Wait(0.5)", f"Playback({prompts['right']})", "SendDTMF(1234)", "Wait(20)")
+    async with phone.call("690", codecs=["PCMA"]) as call:
+        await answered(call)
+        assert_codec(call, "PCMA")
+        found = await hear_prompt(call, prompts["file"])
+        assert 0.2 < found.delay < 1.5
+        await hear_digits(call, "1234")
+        await stay_up(call, 0.5)
+        assert_packets(call)
+        assert_messages(call, "INVITE", "401", "ACK", "INVITE", "200", "ACK")
+        with pytest.raises(AssertionError, match="no BYE in that order"):
+            assert_messages(call, "200", "BYE")
+
+
+async def test_the_wrong_codec_is_named(phone: Phone, dialplan: Callable[..., None]) -> None:
+    dialplan("Answer()", "Wait(5)")
+    async with phone.call("690", codecs=["PCMU", "PCMA"]) as call:
+        with pytest.raises(AssertionError, match="wanted the codec PCMA, but it is PCMU"):
+            assert_codec(await answered(call), "PCMA")
+
+
+async def test_no_packets_are_told_apart_from_silence(
+    phone: Phone, dialplan: Callable[..., None], prompts: dict[str, str]
+) -> None:
+    dialplan("Answer()", "Wait(20)")
+    async with phone.call("690") as call:
+        await answered(call)
+        with pytest.raises(AssertionError, match="no packet came in"):
+            await hear_prompt(call, prompts["file"], within=0)
+        with pytest.raises(AssertionError, match="no packets have come in"):
+            assert_packets(call)
+    dialplan("Answer()", "Playtones(0/1000)", "Wait(20)")
+    async with phone.call("690") as call:
+        with pytest.raises(AssertionError, match="only silence was heard"):
+            await hear_prompt(await answered(call), prompts["file"], within=0)
+
+
+async def test_the_wrong_prompt_and_a_cut_one_are_named(
+    phone: Phone, dialplan: Callable[..., None], prompts: dict[str, str]
+) -> None:
+    dialplan("Answer()", f"Playback({prompts['wrong']})", "Wait(20)")
+    async with phone.call("690") as call:
+        with pytest.raises(
+            AssertionError, match=r"right\.wav: wanted the prompt, but it is another"
+        ):
+            await hear_prompt(await answered(call), prompts["file"], within=0.5)
+    dialplan("Answer()", f"Playback({prompts['part']})", "Hangup()")
+    async with phone.call("690") as call:
+        with pytest.raises(AssertionError, match=r"its last 0\.\d s are missing; the call ended"):
+            await hear_prompt(await answered(call), prompts["file"])
+
+
+async def test_lost_digits_and_an_early_hang_up_are_named(
+    phone: Phone, dialplan: Callable[..., None]
+) -> None:
+    dialplan("Answer()", "Wait(0.3)", "SendDTMF(124)", "Wait(0.5)", "Hangup(16)")
+    async with phone.call("690") as call:
+        with pytest.raises(
+            AssertionError, match="wanted the digits 1234, but 124 came, and the call ended: 200"
+        ):
+            await hear_digits(await answered(call), "1234")
+        with pytest.raises(AssertionError, match=r"the remote end hung up after .*, cause 16"):
+            await stay_up(call, 5)
