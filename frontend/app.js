@@ -14,7 +14,7 @@ import { element, setText } from "./dom.js";
 import { clock, loadLanguage, t } from "./i18n.js";
 import { live, nameOf } from "./calls.js";
 import { listenForHelp } from "./keys.js";
-import { joinMediaSession } from "./mediasession.js";
+import { joinDesktop } from "./desktop.js";
 import { Phone } from "./phone.js";
 
 /** @import { Part } from "./dom.js" */
@@ -141,7 +141,7 @@ keepFocus(phone, () => {
 listenForHelp();
 keepScreenOn(phone);
 keepCurrent(phone);
-joinMediaSession(phone);
+joinDesktop(phone);
 
 showView();
 control.open();

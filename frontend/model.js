@@ -201,6 +201,12 @@ export class Model extends EventTarget {
     );
   }
 
+  /** The selected call if it is not over, or null. */
+  get current() {
+    const call = this.selected;
+    return call && live(call) ? call : null;
+  }
+
   /** `loading`, `welcome`, `dialer`, `call`, `settings`. */
   get view() {
     if (!this.state) return "loading";

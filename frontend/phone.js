@@ -39,24 +39,12 @@ export class Phone extends Model {
     super(control);
     for (const source of [this.tones, this.notifications, this.headset])
       source.addEventListener("change", () => this.changed());
-    this.notifications.addEventListener("choice", (event) =>
-      this.#notified(/** @type {CustomEvent} */ (event).detail),
-    );
-    this.headset.onAnswer = () => this.answer(this.ringing[0].id);
-    this.headset.onHangUp = () => this.#withCurrent((call) => this.hangUpAll(call));
-    this.headset.onMute = () => this.#withCurrent((call) => this.mute(call.id, !call.muted));
     for (const gesture of ["pointerdown", "keydown"])
       addEventListener(gesture, () => this.#gesture(), { capture: true });
     // The browser asks before it leaves a page whose call would lose its sound.
     addEventListener("beforeunload", (event) => {
       if (this.calls.some((call) => live(call) && this.owns(call))) event.preventDefault();
     });
-  }
-
-  /** @param {(call: CallState) => void} action */
-  #withCurrent(action) {
-    const call = this.selected;
-    if (call && live(call)) action(call);
   }
 
   /**
@@ -122,17 +110,6 @@ export class Phone extends Model {
       this.sound.release();
       this.changed();
     }
-  }
-
-  /**
-   * A person has used the notification of a call.
-   *
-   * @param {{call: string, action: string}} choice
-   */
-  #notified({ call, action }) {
-    if (!this.ringing.some(({ id }) => id === call)) return;
-    if (action === "answer") this.answer(call);
-    else if (action === "decline") this.decline(call);
   }
 
   /** @param {string} call */
@@ -453,9 +430,6 @@ export class Phone extends Model {
     }
     if (heard) this.sound.setMuted(heard.muted);
     const ringback = heard?.direction === "outgoing" && heard.state === "ringing" && this.control.connected;
-    this.notifications.show(this.ringing);
-    const talking = call !== null && live(call);
-    this.headset.show({ ringing: this.ringing.length > 0, talking, muted: talking && call.muted });
     this.tones.play(this.ringing.length ? (heard ? "waiting" : "ring") : ringback ? "ringback" : null);
     if (this.calls.some(live) && !this.#ticker) {
       this.#ticker = setInterval(() => this.dispatchEvent(new Event("tick")), 250);

@@ -171,7 +171,8 @@ def test_a_page_of_an_older_version_reloads_after_the_call(registered: Telephone
     registered.element("mute").click()
     registered.wait_for("spech.state.version === '2'")
     assert page.evaluate("window.old")
-    registered.element("hangup").click()
+    with page.expect_event("load"):
+        registered.element("hangup").click()
     registered.wait_for("window.old === undefined && window.spech?.state?.version === '2'")
 
 
