@@ -26,6 +26,7 @@ from spech.web.entrance import Entrance, refusal
 from spech.web.http import bind, serve_app
 from spech.web.line import PhoneSettings
 from spech.web.messages import KnownNumber, Refused
+from spech.web.page_files import compress, compresses, read_page, without_stamp
 from spech.web.people import ADMINISTRATOR, People, check_password
 from spech.web.proxies import TrustedProxies
 from spech.web.recordings import RECORDING_TYPES, RecordingBody
@@ -209,14 +210,17 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
     @app.after_request
     async def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
-        # Files are asked for again each time, by their tag; the page itself and what belongs to a
-        # call are never kept.
+        # Files are asked for again each time, by their tag, unless their address has a stamp; the
+        # page itself and what belongs to a call are never kept.
         whole = (
             request.path.endswith(("/", ".html"))
             or request.path.startswith(("/calls/", "/session"))
             or response.status_code >= 400
         )
-        response.headers["Cache-Control"] = "no-store" if whole else "no-cache"
+        if whole:
+            response.headers["Cache-Control"] = "no-store"
+        else:
+            response.headers.setdefault("Cache-Control", "no-cache")
         return response
 
     @app.get("/")
@@ -257,16 +261,26 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
 
     @app.get("/<path:name>")
     async def file(name: str) -> Response:
+        name, stamped = without_stamp(name)
         path = safe_join(str(folder), name)
         kind = None if path is None else MEDIA_TYPES.get(Path(path).suffix)
         if path is None or kind is None:
             abort(404)
         try:
             # Whole, because the files are small, and none stays open when a browser goes away.
-            content = await trio.Path(path).read_bytes()
+            if kind == "text/html":
+                content = await trio.to_thread.run_sync(read_page, folder, name)
+            else:
+                content = await trio.Path(path).read_bytes()
         except (OSError, ValueError):
             abort(404)
-        response = Response(content, mimetype=kind)
+        packed = compresses(kind, content) and request.accept_encodings.quality("gzip") > 0
+        response = Response(compress(content) if packed else content, mimetype=kind)
+        if packed:
+            response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+        if stamped:
+            response.headers["Cache-Control"] = "max-age=31536000, immutable"
         await response.add_etag()
         return await response.make_conditional(request)
 

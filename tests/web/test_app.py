@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
@@ -117,6 +119,31 @@ async def test_every_response_has_the_security_headers(frontend: Path, data_fold
         assert (await http.get("/")).headers["Cache-Control"] == "no-store"
         assert (await http.get("/index.html")).headers["Cache-Control"] == "no-store"
         assert (await http.get("/app.js")).headers["Cache-Control"] == "no-cache"
+
+
+async def test_scripts_are_kept_until_a_file_changes(frontend: Path, data_folder: Path) -> None:
+    def scripts(page: bytes) -> list[str]:
+        return re.findall(r'"([0-9a-f]{12}/app\.js)"', page.decode())
+
+    (frontend / "index.html").write_text('<head><script src="app.js"></script></head>')
+    (frontend / "sound-worklet.js").write_text("")
+    async with client(data_folder) as http:
+        page = await (await http.get("/")).get_data()
+        first, preloaded = scripts(page)
+        assert first == preloaded
+        assert b"worklet" not in page
+        response = await http.get(f"/{first}")
+        assert response.headers["Cache-Control"] == "max-age=31536000, immutable"
+        (frontend / "app.js").write_text("export const changed = true;" * 100)
+        second = scripts(await (await http.get("/")).get_data())[0]
+        assert second != first
+        packed = await http.get(f"/{second}", headers={"Accept-Encoding": "gzip"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        content = await (await http.get(f"/{second}")).get_data()
+        assert gzip.decompress(await packed.get_data()) == content
+        tag = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+        assert (await http.get(f"/{second}", headers=tag)).status_code == 304
+        assert (await http.get("/0123456789ab/../secret")).status_code in (404, 308)
 
 
 @pytest.mark.parametrize(
