@@ -102,4 +102,8 @@ def test_axe_finds_nothing_in_any_view(
     inspector.look("recent")
     telephone.element("settings-open").click()
     inspector.look("settings")
+    telephone.page.context.clear_cookies()
+    telephone.page.goto(telephone.url)
+    expect(telephone.page.locator("main.sign-in h1")).to_be_visible()
+    inspector.look("sign-in")
     assert inspector.found == []

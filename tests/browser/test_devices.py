@@ -181,6 +181,7 @@ def test_the_page_can_be_installed(chromium: Browser, server: Server, tmp_path: 
     with chromium.browser_type.launch_persistent_context(
         tmp_path / "profile", executable_path=browser_program(), args=["--no-sandbox"]
     ) as context:
+        server.sign_in(context)
         page = context.pages[0]
         page.goto(server.url)
         devtools = context.new_cdp_session(page)
