@@ -69,6 +69,7 @@ class Asterisk:
 
     Args:
         dialplan: more lines for ``extensions.conf``, in the context ``phones`` to begin with.
+        accounts: user names besides ``alice`` and ``bob``, with the same password.
         modules: names of modules to load besides the usual ones.
         files: further configuration files, or text to append to the generated ones.
 
@@ -84,12 +85,14 @@ class Asterisk:
         self,
         *,
         dialplan: str = "",
+        accounts: Sequence[str] = (),
         modules: Sequence[str] = (),
         files: Mapping[str, str] | None = None,
     ) -> None:
         self.host = "127.0.0.1"
         self.port = 0
         self._dialplan = dialplan
+        self._accounts = accounts
         self._modules = modules
         self._files = dict(files or {})
         self._exit = contextlib.ExitStack()
@@ -105,13 +108,18 @@ class Asterisk:
         return pbx
 
     def account(self, user: str = "alice") -> Account:
-        """An account of this PBX; there are ``alice`` and ``bob``."""
+        """An account of this PBX: ``alice``, ``bob``, or one of ``accounts``."""
         return Account(f"sip:{user}@{self.domain}", password=configuration.PASSWORD)
 
     @property
     def managed(self) -> bool:
         """Whether it was started here, so that commands, variables and the log are available."""
         return self._process is not None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder for configuration, spool and logs: ``folder / "voicemail"``."""
+        return self._directory
 
     @property
     def domain(self) -> str:
@@ -140,6 +148,7 @@ class Asterisk:
                 port=self.port,
                 rtp=RTP_PORTS,
                 dialplan=self._dialplan,
+                accounts=self._accounts,
                 modules=self._modules,
                 extra=self._files,
                 addresses=addresses(),

@@ -172,6 +172,7 @@ def files(
     port: int,
     rtp: tuple[int, int],
     dialplan: str = "",
+    accounts: Sequence[str] = (),
     modules: Sequence[str] = (),
     extra: Mapping[str, str] | None = None,
     addresses: Sequence[str] = (),
@@ -184,6 +185,7 @@ def files(
         port: its SIP port for UDP and TCP; TLS is one above, WebSocket two above.
         rtp: first and last of its RTP ports; each call takes two.
         dialplan: more lines for the context ``phones``, or contexts of their own.
+        accounts: user names of further accounts, with the same password.
         modules: names of further modules to load.
         addresses: the machine's addresses, which it would offer in ICE in place of ``host``.
         extra: more files, or text to append to the generated ones.
@@ -219,7 +221,7 @@ icesupport = yes
 [ice_host_candidates]
 """
         + "".join(f"{one} => {host}\n" for one in addresses if one != host),
-        "pjsip.conf": _pjsip(host, port, directory),
+        "pjsip.conf": _pjsip(host, port, directory, accounts),
         "extensions.conf": f"{_DIALPLAN}\n[phones](+)\n{dialplan}",
         "indications.conf": "[general]\ncountry = us\n[us]\ndescription = United States\n"
         "ringcadence = 2000,4000\ndial = 350+440\nring = 440+480/2000,0/4000\n"
@@ -246,7 +248,7 @@ icesupport = yes
     return made
 
 
-def _pjsip(host: str, port: int, directory: str) -> str:
+def _pjsip(host: str, port: int, directory: str, accounts: Sequence[str]) -> str:
     sections = [
         # The user name identifies the caller, because all share one address here.
         """
@@ -276,8 +278,8 @@ type = transport
 protocol = ws
 bind = {host}
 """)
-    for name in (*ACCOUNTS, *_OPEN):
-        authentication = f"auth = {name}" if name in ACCOUNTS else ""
+    for name in (*ACCOUNTS, *accounts, *_OPEN):
+        authentication = "" if name in _OPEN else f"auth = {name}"
         encryption = f"media_encryption = {name}" if name in ENCRYPTED else ""
         if name == "all":
             encryption = "media_encryption = dtls\nrtcp_mux = yes"

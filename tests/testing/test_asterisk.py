@@ -6,8 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
+import trio
 
+from spech import open_phone
 from spech.testing.asterisk import Asterisk, AsteriskUnavailable, find
+from spech.testing.audio import assert_tone, read_wav, sine
 from spech.testing.plugin import unavailable
 
 
@@ -41,6 +44,21 @@ def test_asterisk_starts_and_stops_with_its_block(own: Asterisk) -> None:
         free.bind((own.host, port))
     with pytest.raises(OSError, match=r"."):
         own.command("core show version")
+
+
+async def test_an_account_of_the_test_calls_an_extension_of_the_test(own: Asterisk) -> None:
+    plan = "exten = 700,1,Answer()\n same = n,Record(${ASTSPOOLDIR}/said.wav,0,1)\n"
+    with Asterisk(dialplan=plan, accounts=["carol"]) as pbx:
+        async with open_phone(pbx.account("carol"), listen=("127.0.0.1", 0)) as phone:
+            await phone.registered(timeout=10)
+            async with phone.call("700") as call:
+                await call.answered(timeout=10)
+                call.play(sine(700, 8000, 3), rate=8000)
+                with trio.fail_after(10):
+                    await call.ended()
+        (recorded,) = pbx.folder.rglob("said.wav")
+        pcm, rate = read_wav(recorded)
+        assert_tone(pcm[rate // 4 : rate // 2], rate, 700)
 
 
 def test_two_asterisks_run_at_once(own: Asterisk) -> None:
