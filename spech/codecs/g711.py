@@ -105,7 +105,7 @@ def pcma() -> _TableCodec:
 #: ITU-T G.113 Appendix I: G.711 with packet loss concealment.
 _IMPAIRMENT = Impairment(0.0, 25.1)
 
-MAKERS = (
+MAKERS: tuple[CodecMaker, ...] = (
     CodecMaker(CodecInfo("PCMU", 8000, 64000, True, impairment=_IMPAIRMENT), pcmu),
     CodecMaker(CodecInfo("PCMA", 8000, 64000, True, impairment=_IMPAIRMENT), pcma),
 )

@@ -48,4 +48,4 @@ _IMPAIRMENT = Impairment(13.0, 25.1, "wideband")
 
 _INFO = CodecInfo("G722", _RATE, _BITRATE, True, None, _IMPAIRMENT, "G722")
 
-MAKERS = (CodecMaker(_INFO, G722Codec),)
+MAKERS: tuple[CodecMaker, ...] = (CodecMaker(_INFO, G722Codec),)

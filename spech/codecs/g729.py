@@ -144,4 +144,4 @@ class G729Codec(BaseCodec):
 _IMPAIRMENT = Impairment(11.0, 19.0)
 _INFO = CodecInfo("G729", _RATE, 8000, LIBRARY.available, LIBRARY.package, _IMPAIRMENT, "libbcg729")
 
-MAKERS = (CodecMaker(_INFO, G729Codec),)
+MAKERS: tuple[CodecMaker, ...] = (CodecMaker(_INFO, G729Codec),)

@@ -67,4 +67,4 @@ class GsmCodec(BaseCodec):
 _IMPAIRMENT = Impairment(20.0, 10.0)
 _INFO = CodecInfo("GSM", _RATE, 13200, LIBRARY.available, LIBRARY.package, _IMPAIRMENT, "libgsm")
 
-MAKERS = (CodecMaker(_INFO, GsmCodec),)
+MAKERS: tuple[CodecMaker, ...] = (CodecMaker(_INFO, GsmCodec),)

@@ -110,4 +110,4 @@ def _maker(rate: int) -> CodecMaker:
     return CodecMaker(info, partial(kind, rate))
 
 
-MAKERS = tuple(_maker(rate) for rate in _RATES)
+MAKERS: tuple[CodecMaker, ...] = tuple(_maker(rate) for rate in _RATES)

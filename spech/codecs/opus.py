@@ -166,4 +166,4 @@ _INFO = CodecInfo(
 )
 _SETTINGS = {"bitrate": range(6000, 510001), "complexity": range(11)}
 
-MAKERS = (CodecMaker(_INFO, OpusCodec, _SETTINGS),)
+MAKERS: tuple[CodecMaker, ...] = (CodecMaker(_INFO, OpusCodec, _SETTINGS),)

@@ -232,4 +232,6 @@ def _maker(rate: int, bitrate: int) -> CodecMaker:
     return CodecMaker(info, partial(SpeexCodec, rate))
 
 
-MAKERS = tuple(_maker(rate, bitrate) for rate, (_, bitrate) in _MODES.items())
+MAKERS: tuple[CodecMaker, ...] = tuple(
+    _maker(rate, bitrate) for rate, (_, bitrate) in _MODES.items()
+)

@@ -73,7 +73,7 @@ class StunMessage:
     transaction: bytes
     attributes: tuple[tuple[int, bytes], ...]
     fingerprinted: bool = False
-    _signed: bytes = field(default=b"", repr=False)
+    _covered: bytes = field(default=b"", repr=False)
     _signature: bytes | None = field(default=None, repr=False)
 
     def get(self, attribute: Attribute) -> bytes | None:
@@ -84,7 +84,7 @@ class StunMessage:
         """Whether MESSAGE-INTEGRITY was made with that password (section 9.1.3)."""
         if self._signature is None:
             return False
-        expected = hmac.digest(password, self._signed, hashlib.sha1)
+        expected = hmac.digest(password, self._covered, hashlib.sha1)
         return hmac.compare_digest(expected, self._signature)
 
     @property

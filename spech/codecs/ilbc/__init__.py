@@ -95,7 +95,7 @@ class IlbcCodec(BaseCodec):
 #: the values that both have for G.729 and AMR at 12.2 kbit/s.
 _IMPAIRMENT = Impairment(9.0, 47.0)
 
-MAKERS = tuple(
+MAKERS: tuple[CodecMaker, ...] = tuple(
     CodecMaker(
         CodecInfo(f"iLBC/{mode}", RATE, layout.bytes * 8000 // mode, True, None, _IMPAIRMENT),
         partial(IlbcCodec, mode),
