@@ -226,7 +226,8 @@ class PortBuffers:
         else:
             self._idle += 1
             if self._idle > _TAIL_TICKS:
-                self._forget_backlog()
+                if self._idle == _TAIL_TICKS + 1:
+                    self._forget_backlog()
                 return None
             if rate == self.rate:
                 return None

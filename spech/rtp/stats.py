@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spech.rtp.rtcp import ReportBlock
-from spech.rtp.sequence import SequenceTracker, timestamp_difference
+from spech.rtp.sequence import TIMESTAMP_MASK, SequenceTracker
 
 
 class Reception:
@@ -28,7 +28,9 @@ class Reception:
         last = self._last_timestamp
         if last is not None:
             elapsed = (arrival - self._last_arrival) * self._clock_rate
-            difference = abs(elapsed - timestamp_difference(timestamp, last))
+            # As timestamp_difference(), without a call a packet.
+            advance = ((timestamp - last + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
+            difference = abs(elapsed - advance)
             # A jump of the timestamps does not count as jitter.
             if difference < self._clock_rate:
                 self.jitter += (difference - self.jitter) / 16

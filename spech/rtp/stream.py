@@ -231,7 +231,8 @@ class Stream:
                 elif not self._learn(packet, source, now):
                     continue
                 self.last_rtp = now
-                self._prove()
+                if self.allowance is not None:
+                    self.allowance.proven = True
                 digit = self._session.receive_rtp(packet, arrival)
                 if digit is not None:
                     digits.append(digit)
@@ -328,7 +329,7 @@ class Stream:
         return self._rtcp_destination if 0 < self._rtcp_destination[1] <= _LAST_PORT else None
 
     def _send(self, through: socket.socket, datagram: bytes, destination: Address) -> None:
-        if not self._may_send(len(datagram)):
+        if self.allowance is not None and not self._may_send(self.allowance, len(datagram)):
             return
         try:
             through.sendto(datagram, destination)
@@ -340,13 +341,13 @@ class Stream:
         if self.allowance is not None:
             self.allowance.proven = True
 
-    def _may_send(self, size: int) -> bool:
-        if self.allowance is None or self.allowance.proven:
+    def _may_send(self, allowance: Allowance, size: int) -> bool:
+        if allowance.proven:
             return True
         if self._began is None:
             self._began = self._now
         in_time = self._now - self._began < _UNPROVEN_SECONDS
-        return in_time and self.allowance.covers(size, Purpose.SOUND)
+        return in_time and allowance.covers(size, Purpose.SOUND)
 
     def _read(
         self, waiting: socket.socket, now: float
