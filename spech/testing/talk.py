@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spech.errors import CallEnded
 from spech.media.playback import Pcm
 from spech.testing.audio import Tone, assert_tone
 
@@ -62,8 +63,14 @@ async def hear_tone(
         say: what to send repeatedly meanwhile.
         level: the expected level in dBFS; None for any.
     """
+    failure = AssertionError(
+        f"wanted a tone of {frequency} Hz, but the call ended before any sound"
+    )
     for _ in range(_WINDOWS):
-        heard = await talk(port, say, _WINDOW)
+        try:
+            heard = await talk(port, say, _WINDOW)
+        except CallEnded:
+            raise failure from None
         try:
             return assert_tone(heard, port.rate, frequency, tolerance=2, level=level)
         except AssertionError as error:

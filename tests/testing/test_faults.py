@@ -19,6 +19,7 @@ from spech.testing.calls import (
     hear_prompt,
     stay_up,
 )
+from spech.testing.talk import hear_tone
 
 PORTS = PortRange(34_760, 34_779)
 RATE = 8000
@@ -116,6 +117,19 @@ async def test_the_wrong_prompt_and_a_cut_one_are_named(
     async with phone.call("690") as call:
         with pytest.raises(AssertionError, match=r"its last 0\.\d s are missing; the call ended"):
             await hear_prompt(await answered(call), prompts["file"])
+
+
+async def test_a_wrong_tone_is_named_though_the_call_ends(
+    phone: Phone, dialplan: Callable[..., None]
+) -> None:
+    dialplan("Answer()", "Playtones(900)", "Wait(2)", "Hangup()")
+    async with phone.call("690") as call:
+        await answered(call)
+        with (
+            call.open_audio(RATE) as port,
+            pytest.raises(AssertionError, match=r"wanted a tone of 700 Hz, .*frequency=900"),
+        ):
+            await hear_tone(port, 700)
 
 
 async def test_lost_digits_and_an_early_hang_up_are_named(
