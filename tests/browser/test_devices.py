@@ -13,8 +13,16 @@ from spech.testing.asterisk import Asterisk
 from .heard import hear_own_tone, in_call
 from .page import Server, Telephone, browser_program
 
-#: Notes the constraints of each microphone, and each device that sound is played on.
+#: Notes the constraints of each microphone, each device that sound is played on, and each tone.
 WATCH_DEVICES = """() => {
+  window.tones = [];
+  const oscillator = window.OscillatorNode;
+  window.OscillatorNode = class extends oscillator {
+    constructor(context, options) {
+      super(context, options);
+      window.tones.push(options.frequency);
+    }
+  };
   window.asked = [];
   window.routed = [];
   const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -61,8 +69,15 @@ def test_the_sound_can_be_tried_and_devices_change_in_a_call(registered: Telepho
     registered.picture("devices")
     microphone = second_device(registered, "microphone")
     speaker = second_device(registered, "speaker")
+    registered.press("1")
+    registered.wait_for("String(window.tones) === '697,1209'")
+    ringer = second_device(registered, "ringer")
+    registered.wait_for(f"window.tones.length > 2 && window.routed.at(-1) === '{ringer}'")
+    registered.element("switch-keys").uncheck()
+    registered.press("2")
     registered.dial("600")
     in_call(registered)
+    assert 1336 not in registered.page.evaluate("window.tones")
     registered.wait_for(f"window.asked.at(-1).deviceId.ideal === '{microphone}'")
     registered.wait_for(f"window.routed.includes('{speaker}')")
     registered.element("device-microphone").select_option("")
@@ -229,7 +244,7 @@ def test_the_buttons_of_a_mocked_headset_answer_mute_and_hang_up(
     registered.reload()
     registered.element("devices").locator("summary").click()
     registered.element("headset").click()
-    expect(registered.element("headset")).to_have_text("Buttons of Mocked")
+    expect(registered.element("headset")).to_have_text("Headset: Mocked")
     pbx.originate("alice", "Echo")
     registered.wait_for("String(headset.lamps.at(-1)) === '3,4'")
     page.evaluate("headset.press(0b01)")
