@@ -11,6 +11,7 @@ import socket
 import trio
 from hypercorn.config import Config
 from hypercorn.protocol import ws_stream
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
@@ -41,6 +42,16 @@ class _NoCompression(PerMessageDeflate):
 
 # Hypercorn offers the extension to all clients, and has no option against it.
 ws_stream.PerMessageDeflate = _NoCompression  # type: ignore[attr-defined]
+
+
+async def _keep_protocol(protocol: H11Protocol, event: object) -> None:
+    """Do not change to HTTP/2, where one connection has a hundred requests at a time.
+
+    Together they would delay the sound. Browsers use HTTP/2 over TLS alone, which is a proxy's.
+    """
+
+
+H11Protocol._check_protocol = _keep_protocol  # type: ignore[method-assign,assignment]
 
 
 async def bind(host: str, port: int) -> trio.SocketListener:
@@ -122,7 +133,7 @@ class _Edge:
 
     Quart cancels a request's tasks in the moment in which Hypercorn has taken the last byte, and
     with them Hypercorn's own work after it: an HTTP/1.1 connection would be neither closed nor
-    timed out. (With HTTP/2 that work may wait for the peer, so there it must be cancelled.)
+    timed out.
     """
 
     def __init__(
@@ -140,7 +151,7 @@ class _Edge:
                 await send(message)
 
         client = scope.get("client")
-        plain = scope["type"] == "http" and scope["http_version"].startswith("1")
+        plain = scope["type"] == "http"
         try:
             with self._connection.busy():
                 await self._app(scope, receive, send_to_the_end if plain else send)

@@ -22,6 +22,11 @@ from spech.web.proxies import TrustedProxies
 
 from .conftest import COOKIES, Exchange, Installation, ServeProcess, connect, open_page, run_server
 
+UNFINISHED = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+HTTP2_UPGRADE = UNFINISHED + (
+    b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+)
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
 
@@ -118,11 +123,24 @@ async def test_trusted_connections_are_not_closed_for_new_ones() -> None:
         assert await server.connect("127.0.0.2") is None
 
 
-async def test_idle_http2_is_closed(installation: Installation) -> None:
+@pytest.mark.parametrize("offer", [HTTP2, HTTP2_UPGRADE], ids=["at once", "upgrade"])
+async def test_http2_is_refused(installation: Installation, offer: bytes) -> None:
+    """A connection would have many requests at a time, and handling them delays the sound."""
+    number = int(installation.url.rstrip("/").rpartition(":")[2])
+    async with await trio.open_tcp_stream("127.0.0.1", number) as stream:
+        await stream.send_all(offer)
+        answer = b""
+        with trio.fail_after(IDLE_SECONDS + 3), suppress(trio.BrokenResourceError):
+            while more := await stream.receive_some():
+                answer += more
+    assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200"))
+
+
+async def test_an_unfinished_request_is_closed(installation: Installation) -> None:
     number = int(installation.url.rstrip("/").rpartition(":")[2])
     began = trio.current_time()
     async with await trio.open_tcp_stream("127.0.0.1", number) as stream:
-        await stream.send_all(HTTP2)
+        await stream.send_all(UNFINISHED)
         with trio.fail_after(IDLE_SECONDS + 3), suppress(trio.BrokenResourceError):
             while await stream.receive_some():
                 pass
@@ -183,7 +201,7 @@ def many_descriptors() -> Iterator[None]:
 async def test_strangers_do_not_harm_calls(
     exchange: Exchange, data_folder: Path, descriptors: int, strangers: int, sources: int
 ) -> None:
-    """Half of them open HTTP/2 connections, the others send nothing to the audio port."""
+    """Half of them begin a request, the others send nothing to the audio port."""
     with ServeProcess(data_folder, descriptors) as server:
         async with AsyncExitStack() as stack:
             page = await stack.enter_async_context(open_page(server.url))
@@ -202,7 +220,7 @@ async def test_strangers_do_not_harm_calls(
                     )
                     stack.push_async_callback(stranger.aclose)
                     if number % 2 == 0:
-                        await stranger.send_all(HTTP2)
+                        await stranger.send_all(UNFINISHED)
             # The audio of this call, another page and another call still work.
             audio = await stack.enter_async_context(connect(f"http://127.0.0.1:{grant['port']}/"))
             await audio.send_message(f'{{"ticket": "{grant["ticket"]}", "rate": 8000}}')
