@@ -77,15 +77,13 @@ class Credentials:
         """Send the next request without an answer."""
         self._challenges.clear()
 
-    def accept_challenge(
-        self, request: Request, response: Response, flow: Flow, *, insist: bool = False
-    ) -> bool:
+    def accept_challenge(self, request: Request, response: Response, flow: Flow) -> bool:
         """Learn from a 401 or 407 to ``request``. False when trying again cannot help.
 
         It cannot when there is no password, when no algorithm fits, when the same credentials have
-        just been refused (RFC 3261 22.1), or when the challenge is not from our servers. With
-        ``insist``, a refusal that comes with another nonce is treated as a refusal of the nonce,
-        not of the password.
+        just been refused (RFC 3261 22.1), or when the challenge is not from our servers. A refusal
+        that comes with another nonce may be one of the nonce, not of the password; whoever calls
+        this limits how often it is answered.
         """
         if self._client is None or response.status not in CHALLENGES or not self.trusts(flow):
             return False
@@ -98,9 +96,7 @@ class Credentials:
                 by_realm.setdefault(realm, []).append(challenge)
         for realm, challenges in by_realm.items():
             if realm in sent and any(
-                self._client.rejected(challenge, sent[realm])
-                and not (insist and self._client.replaced(challenge, sent[realm]))
-                for challenge in challenges
+                self._client.rejected(challenge, sent[realm]) for challenge in challenges
             ):
                 self._challenges.pop((response.status, realm), None)
                 return False

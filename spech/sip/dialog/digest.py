@@ -110,27 +110,16 @@ class DigestClient:
         """Whether there is a challenge among them whose algorithm and qop are known here."""
         return any(_usable(challenge) for challenge in challenges)
 
-    def rejected(self, challenge: AuthHeader, sent: AuthHeader) -> bool:
-        """Whether ``challenge`` refuses what was ``sent``, so that trying again is useless.
+    @staticmethod
+    def rejected(challenge: AuthHeader, sent: AuthHeader) -> bool:
+        """Whether ``challenge`` refuses the password in ``sent``, so that trying again is useless.
 
-        A nonce that was accepted before may have expired, also where the server does not say
-        ``stale``. The refusal of a fresh one, or of one that the server goes on using, is a
-        refusal of the password. With several servers behind one name it may also mean that another
-        of them issued the nonce: see :meth:`replaced`.
+        A server that sends another nonce may have refused the nonce alone: it expired, or another
+        server behind the same name issued it. Not all of them say ``stale`` then.
         """
         if challenge.parameters.get("stale", "").lower() == "true":
             return False
-        nonce = sent.parameters.get("nonce", "")
-        fresh = sent.parameters.get("nc") == "00000001"
-        if "nc" not in sent.parameters:  # Without qop nothing was counted on the wire.
-            known = self._exchanges.get((sent.parameters.get("realm", ""), nonce))
-            fresh = known is not None and known.count == 1
-        return fresh or challenge.parameters.get("nonce") == nonce
-
-    @staticmethod
-    def replaced(challenge: AuthHeader, sent: AuthHeader) -> bool:
-        """Whether ``challenge`` has another nonce than the one that was ``sent``."""
-        return challenge.parameters.get("nonce") != sent.parameters.get("nonce")
+        return challenge.parameters.get("nonce") == sent.parameters.get("nonce", "")
 
     def _exchange(self, realm: str, nonce: str) -> _Exchange:
         known = self._exchanges.get((realm, nonce))

@@ -13,7 +13,8 @@ from spech.sip.message.message import Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
 
-#: How often credentials are tried for one request: a server, a proxy, a stale nonce.
+#: The refusal of a request that ends its tries. Before it, credentials are sent three times at the
+#: most: for a server, a proxy, a stale nonce, or the nonces of a cluster's servers.
 _MOST_TRIES: Final = 4
 
 
@@ -83,11 +84,9 @@ class Identity:
                 request = request.replace(headers=request.headers.add("Route", str(route)))
         return self._credentials.sign(request, flow)
 
-    def accept_challenge(
-        self, request: Request, response: Response, flow: Flow, *, insist: bool = False
-    ) -> bool:
+    def accept_challenge(self, request: Request, response: Response, flow: Flow) -> bool:
         """Learn from a 401 or 407. See :meth:`Credentials.accept_challenge`."""
-        return self._credentials.accept_challenge(request, response, flow, insist=insist)
+        return self._credentials.accept_challenge(request, response, flow)
 
     def forget_challenges(self) -> None:
         """Send the next request without credentials."""
@@ -112,7 +111,6 @@ class Tries:
 
     def __init__(self) -> None:
         self._count = 0
-        self._insisted = False
 
     def again(self, identity: Identity, request: Request, response: Response, flow: Flow) -> bool:
         """Whether ``response`` concerns the credentials, and another try may help."""
@@ -122,12 +120,9 @@ class Tries:
             return False
         self._count += 1
         if self._count >= _MOST_TRIES:
+            identity.forget_challenges()
             return False
-        if identity.accept_challenge(request, response, flow):
-            return True
-        # Servers of a cluster may not know each other's nonces, and do not say ``stale``.
-        insist, self._insisted = not self._insisted, True
-        return insist and identity.accept_challenge(request, response, flow, insist=True)
+        return identity.accept_challenge(request, response, flow)
 
     def _try_bare(self, identity: Identity, request: Request) -> bool:
         """403 to a nonce that was accepted before: for some servers it means that it expired."""

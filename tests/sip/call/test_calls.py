@@ -371,8 +371,8 @@ def test_an_invite_is_authenticated(password: str, status: int) -> None:
         assert pair.find(pair.alice, events.Answered) is not None
     else:
         assert pair.ended(pair.alice).status == 401
-        # A password that was refused with two nonces is not retried.
-        assert pair.kinds(pair.alice).count("INVITE") == 3
+        # A password that was refused with three nonces is not retried.
+        assert pair.kinds(pair.alice).count("INVITE") == 4
 
 
 def test_impossible_commands_raise(pair: Pair) -> None:

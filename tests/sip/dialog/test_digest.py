@@ -183,25 +183,17 @@ def sent_with(alice: DigestClient, nonce: str, **more: str) -> AuthHeader:
     return answer
 
 
-def test_a_refused_fresh_nonce_means_a_wrong_password() -> None:
-    alice = client()
-    first = sent_with(alice, "1")
-    assert alice.rejected(challenge(nonce="2"), first)
-    assert alice.rejected(challenge(nonce="1"), first)
-    assert not alice.rejected(challenge(nonce="2", stale="TRUE"), first)
-
-
 @pytest.mark.parametrize("more", [{}, {"qop": "auth"}])
-def test_a_refused_stale_nonce_does_not_mean_a_wrong_password(more: dict[str, str]) -> None:
+def test_the_refusal_of_a_nonce_does_not_mean_a_wrong_password(more: dict[str, str]) -> None:
+    """It has expired, or another server of a cluster issued it."""
     alice = client()
-    sent_with(alice, "1", **more)
-    second = sent_with(alice, "1", **more)
-    third = sent_with(alice, "1", **more)
-    assert not alice.rejected(challenge(nonce="2"), second)
-    assert alice.rejected(challenge(nonce="1"), second)
-    # Another request learned the new nonce first, which does not affect this one.
-    sent_with(alice, "2", **more)
-    assert not alice.rejected(challenge(nonce="3"), third)
+    for _ in range(2):
+        sent = sent_with(alice, "1", **more)
+        assert not alice.rejected(challenge(nonce="2"), sent)
+        assert not alice.rejected(challenge(nonce="2", stale="TRUE"), sent)
+        assert not alice.rejected(challenge(nonce="1", stale="true"), sent)
+        # The server goes on using the nonce.
+        assert alice.rejected(challenge(nonce="1"), sent)
 
 
 def test_representations_do_not_contain_the_password() -> None:
