@@ -400,7 +400,8 @@ class Stream:
             return
         ways = {component: ice.destination(component) for component in (RTP, RTCP)}
         if ways != self._ways:
-            _log.info("sound goes to %s by ICE", ways[RTP])
+            if ways[RTP] is not None:
+                _log.info("sound goes to %s:%d by ICE", *ways[RTP])
             self._ways = ways
         if not self.ready and ways[RTP] is not None:
             self.ready = True

@@ -125,11 +125,14 @@ def test_a_call_works_without_any_remote_tag(up: Up, sdp_answer: bytes) -> None:
 # ---------------------------------------------------------------------- answers that refuse
 
 
-def test_a_hold_answered_with_port_0_keeps_the_call(up: Up, sdp_answer: bytes) -> None:
+@pytest.mark.parametrize(
+    "more", [b"", b"a=inactive\r\n", b"m=video 0 RTP/AVP 31\r\n"], ids=["bare", "inactive", "video"]
+)
+def test_a_hold_answered_with_port_0_keeps_the_call(up: Up, sdp_answer: bytes, more: bytes) -> None:
     session, _ = up.up(sdp_answer)
     session.hold(up.wire.now)
     up.wire.run(0.1)
-    up.respond(up.request("INVITE"), 200, body=DECLINED)
+    up.respond(up.request("INVITE"), 200, body=DECLINED + more)
     (changed,) = up.all(events.MediaChanged)
     assert isinstance(changed, events.MediaChanged)
     assert changed.agreed.direction == "inactive"
@@ -273,7 +276,8 @@ def test_a_bye_in_one_of_two_early_dialogs_keeps_the_other(up: Up, sdp_answer: b
 # ---------------------------------------------------------------------- re-INVITEs
 
 
-def test_a_reinvite_that_overtakes_the_ack_is_answered(scripted: Pair) -> None:
+@pytest.mark.parametrize("direction", [b"sendrecv", b"sendonly", b"inactive"])
+def test_a_reinvite_that_overtakes_the_ack_is_answered(scripted: Pair, direction: bytes) -> None:
     """It shows that our 2xx arrived (RFC 5407 3.1.4)."""
     pair = scripted
     body = media("10.0.0.2", 5000)(1).offer()
@@ -283,7 +287,7 @@ def test_a_reinvite_that_overtakes_the_ack_is_answered(scripted: Pair) -> None:
     pair.wire.run(0.1)
     to = str(pair.bob.take("200 INVITE").to)
     again = within(request, "INVITE", 2, to, ("Content-Type", SDP)).replace(
-        body=media("10.0.0.2", 5100)(1).offer()
+        body=media("10.0.0.2", 5100)(1).offer().replace(b"sendrecv", direction)
     )
     pair.bob.send(again, pair.alice)
     pair.wire.run(0.1)
