@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from spech.agreement import local_candidates
+from spech.phone.fields import diversions, retry_after, user_to_user
 from spech.sip.call.info import dtmf_digit
 from spech.sip.call.replaces import Replaces
 from spech.sip.description import sdp
@@ -15,7 +16,7 @@ from spech.sip.description.ice import IceNegotiation, has_credentials
 from spech.sip.description.media_security import MediaSecurity
 from spech.sip.description.offer_answer import Negotiator, judge_offer
 from spech.sip.description.payload_types import AudioFormat
-from spech.sip.dialog.caller import caller_of, reason_of
+from spech.sip.dialog.caller import caller_of, q850_cause, reason_of
 from spech.sip.message.body import opened
 from spech.sip.message.display import displayable, escaped
 from spech.sip.message.framing import StreamFramer
@@ -304,6 +305,26 @@ HEADERS: Final = (
         "reason",
         _with_header("Reason", reason_of),
         ((b"", b""), (b"SIP;", b"cause=200"), (b'SIP;cause=1;text="', b"")),
+    ),
+    Parser(
+        "cause",
+        _with_header("Reason", lambda request: q850_cause(request.headers)),
+        ((b"", b""), (b"Q.850;", b"cause=16"), (b"SIP;cause=1,", b"")),
+    ),
+    Parser(
+        "diversion",
+        _with_header("Diversion", lambda request: diversions(request.headers)),
+        ((b"", b""), (b"<sip:a@h>,", b""), (b'<sip:a@h>;reason="', b'"')),
+    ),
+    Parser(
+        "user-to-user",
+        _with_header("User-To-User", lambda request: user_to_user(request.headers)),
+        ((b"", b""), (b"00;", b""), (b'"', b'";encoding=ascii')),
+    ),
+    Parser(
+        "retry-after",
+        _with_header("Retry-After", lambda request: retry_after(request.headers)),
+        ((b"", b""), (b"5 (", b")")),
     ),
     Parser("event", _with_header("Event", EventHeader.of), ((b"", b""), (b"dialog;", b""))),
     Parser(
