@@ -132,6 +132,43 @@ def test_simultaneous_calls_on_a_stale_nonce_succeed(
     assert [session.ended for session in sessions] == [None] * calls
 
 
+def test_a_call_refused_with_403_for_a_used_nonce_is_made_again_without_it(
+    accounted: Accounted,
+) -> None:
+    pair = accounted
+    pair.dial()
+    pair.challenge(pair.bob.take("INVITE"))
+    pair.reply(pair.bob.take("INVITE"), 486)
+    pair.wire.run(0.1)
+    session = pair.dial()
+    used = pair.bob.take("INVITE")
+    assert pair.answered_to(used)
+    pair.reply(used, 403)
+    pair.wire.run(0.1)
+    bare = pair.bob.take("INVITE")
+    assert pair.answered_to(bare) is None
+    pair.challenge(bare)
+    again = pair.bob.take("INVITE")
+    assert 'nonce="n2"' in (pair.answered_to(again) or "")
+    pair.reply(again, 403)  # That is meant.
+    pair.wire.run(1)
+    assert session.ended is not None
+    assert session.ended.status == 403
+
+
+@pytest.mark.parametrize("challenged", [False, True])
+def test_a_403_to_a_first_call_is_final(accounted: Accounted, challenged: bool) -> None:
+    pair = accounted
+    session = pair.dial()
+    if challenged:
+        pair.challenge(pair.bob.take("INVITE"))
+    pair.reply(pair.bob.take("INVITE"), 403)
+    pair.wire.run(1)
+    assert session.ended is not None
+    assert session.ended.status == 403
+    assert pair.kinds(pair.alice).count("INVITE") == 1 + challenged
+
+
 def test_a_redirection_to_a_stranger_carries_no_credentials(accounted: Accounted) -> None:
     pair = accounted
     stranger = pair.wire.peer("10.0.0.66", agent=False)
