@@ -253,9 +253,12 @@ def test_early_media_keeps_an_unanswered_call(up: Up, sdp_answer: bytes) -> None
     assert session.ended.status == 408
 
 
-def test_a_bye_in_the_only_early_dialog_ends_the_call(up: Up) -> None:
+@pytest.mark.parametrize(("status", "described"), [(180, False), (180, True), (183, True)])
+def test_a_bye_in_the_only_early_dialog_ends_the_call(
+    up: Up, sdp_answer: bytes, status: int, described: bool
+) -> None:
     session, request = up.dial()
-    up.respond(request, 180)
+    up.respond(request, status, body=sdp_answer if described else b"")
     up.send("BYE", request, 1)
     up.bob.take("200 BYE")
     assert session.ended is not None
