@@ -25,6 +25,14 @@ export interface RecordingsOutcome {
   recordings: StoredRecording[];
 }
 
+export interface PeopleOutcome {
+  people: string[];
+}
+
+export interface PasswordOutcome {
+  password: string;
+}
+
 export interface FollowOutcome {
   call?: string;
 }
@@ -64,6 +72,11 @@ export interface AccountOutcome {
 export interface TicketOutcome {
   ticket: string;
   port: number;
+}
+
+export interface PersonState {
+  name: string;
+  administrator: boolean;
 }
 
 export interface AccountRegistration {
@@ -165,6 +178,7 @@ export interface CallState {
 
 export interface PageState {
   version: string;
+  person: PersonState;
   accounts: AccountState[];
   vault: VaultState;
   codecs: CodecState[];
@@ -312,6 +326,16 @@ export interface Commands {
   delete_recording: {
     name: string;
   };
+  people: Record<string, never>;
+  add_person: {
+    name: string;
+  };
+  reset_person: {
+    name: string;
+  };
+  remove_person: {
+    name: string;
+  };
   transfer: {
     call: string;
     target: string;
@@ -369,6 +393,10 @@ export interface Outcomes {
   stop_record: Nothing;
   recordings: RecordingsOutcome;
   delete_recording: Nothing;
+  people: PeopleOutcome;
+  add_person: PasswordOutcome;
+  reset_person: PasswordOutcome;
+  remove_person: Nothing;
   transfer: Nothing;
   connect: Nothing;
   follow: FollowOutcome;

@@ -13,6 +13,7 @@ from spech.cli.link import link
 from spech.cli.serve import serve
 from spech.cli.tones import tones
 from spech.cli.trace import trace
+from spech.cli.user import user
 from spech.cli.vault import vault
 
 __all__ = ["main"]
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, serve, link, call, bridge, doctor, vault, codecs, tones, trace):
+for _command in (demo, serve, link, call, bridge, doctor, user, vault, codecs, tones, trace):
     main.add_command(_command)

@@ -95,11 +95,11 @@ def _check_saved(folder: Path, echo: str | None, report: _Report) -> None:
     if not saved and not listed:
         raise SpechError(f"No account is saved in {folder}.")
     if saved:
-        _check([(library_account(each), each.codecs) for each in saved], echo, report)
+        _check([(library_account(each), each.codecs) for _, each in saved], echo, report)
     for account in listed:
         assert isinstance(account, Listed)
         report.begin(account.address)
-        steps = ask_server(folder, CheckAccount(account.id, echo))
+        steps = ask_server(folder, CheckAccount(account.id, echo, account.person))
         if steps is None:
             raise SpechError("The Spech server has ended.")
         for checked in steps:

@@ -13,9 +13,10 @@ from spech.cli.serve import local_link
 
 
 @click.command(short_help="Make a link that signs in to the page.")
+@click.argument("name", default="admin")
 @data_option
-def link(data: Path | None) -> None:
-    """Print an address of the page that signs you in, once, within two minutes.
+def link(name: str, data: Path | None) -> None:
+    """Print an address of the page that signs NAME in (admin by default), once, within two minutes.
 
     `spech serve` must be running with the same data folder.
     """
@@ -24,7 +25,7 @@ def link(data: Path | None) -> None:
 
     folder = data or data_folder()
     with reported():
-        replies = ask_server(folder, MakeLink())
+        replies = ask_server(folder, MakeLink(name))
         if replies is None:
             raise SpechError(f"No Spech server uses {folder}. Start one with: spech serve")
         for reply in replies:

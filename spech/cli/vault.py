@@ -37,13 +37,19 @@ def list_(data: Path | None) -> None:
     with reported():
         listed = ask_server(folder, ListAccounts())
         if listed is None:
-            for account in load_accounts(folder):
-                click.echo(f"{account.address}  {account.transport}")
+            for person, account in load_accounts(folder):
+                click.echo(f"{account.address}  {account.transport}{_whose(person)}")
             return
         for reply in listed:
             assert isinstance(reply, Listed)
             reason = f" ({reply.reason})" if reply.state == "failed" else ""
-            click.echo(f"{reply.address}  {reply.transport}  {reply.state}{reason}")
+            click.echo(
+                f"{reply.address}  {reply.transport}  {reply.state}{reason}{_whose(reply.person)}"
+            )
+
+
+def _whose(person: str) -> str:
+    return "" if person == "admin" else f"  ({person})"
 
 
 @vault.command(short_help="Change the key.")

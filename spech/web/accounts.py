@@ -11,7 +11,7 @@ import trio
 from spech.errors import VaultError
 from spech.web.lines import Lines, no_such_account
 from spech.web.messages import Refused, VaultState
-from spech.web.store import Settings, Store, StoredAccount
+from spech.web.store import Store, StoredAccount
 from spech.web.trial import try_account
 
 _log: Final = logging.getLogger(__name__)
@@ -21,21 +21,25 @@ ACCOUNT_LIMIT = 8
 
 
 class Accounts:
-    """What is in ``store``, and the lines that go by it.
+    """The accounts of a person in ``store``, and the lines that go by them.
 
     Args:
         store: where the accounts are kept.
+        person: the id of the person.
         lines: follow each change.
         codecs: the names that an account may choose.
         host: the local address from which an account is tried.
     """
 
-    def __init__(self, store: Store, lines: Lines, codecs: frozenset[str], host: str) -> None:
+    def __init__(
+        self, store: Store, person: str, lines: Lines, codecs: frozenset[str], host: str
+    ) -> None:
         self._store = store
+        self._person = person
         self._lines = lines
         self._codecs = codecs
         self._host = host
-        self._settings: Settings | None = None
+        self._stored: tuple[StoredAccount, ...] | None = None
         self._fault = ""
         self._saving = trio.Lock()
 
@@ -44,12 +48,12 @@ class Accounts:
         """The vault's part of the state feed."""
         if self._fault:
             return VaultState("damaged", self._fault)
-        return VaultState("empty" if self._settings is None else "open", "")
+        return VaultState("empty" if self._stored is None else "open", "")
 
     async def load(self) -> None:
         """Read the vault. One that cannot be opened is reported to pages and never changed."""
         try:
-            self._settings = await trio.to_thread.run_sync(self._store.load)
+            self._stored = await trio.to_thread.run_sync(self._store.load_accounts, self._person)
             self._fault = ""
         except VaultError as error:
             _log.error("%s", error)
@@ -99,7 +103,7 @@ class Accounts:
 
     @property
     def _all(self) -> tuple[StoredAccount, ...]:
-        return () if self._settings is None else self._settings.accounts
+        return self._stored or ()
 
     def _find(self, id: str) -> StoredAccount:
         for account in self._all:
@@ -132,14 +136,13 @@ class Accounts:
             )
 
     async def _keep(self, accounts: tuple[StoredAccount, ...]) -> None:
-        settings = Settings(accounts)
         # Shielded: the file and the running phones must not end up with different accounts.
         with trio.CancelScope(shield=True):
             try:
-                await trio.to_thread.run_sync(self._store.save, settings)
+                await trio.to_thread.run_sync(self._store.save_accounts, self._person, accounts)
             except VaultError as error:
                 raise Refused("vault_damaged", str(error)) from error
-        self._settings = settings
+        self._stored = accounts
         self._lines.set_accounts(accounts)
 
     async def _open_vault(self) -> None:

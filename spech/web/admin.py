@@ -3,7 +3,7 @@
 It is the Unix socket ``admin.sock`` in the folder, for the server's user (and root) only. A client
 sends one request as a line of JSON and reads the replies, a line of JSON each, the last of which is
 `Served` or `NotServed`. A client that closes its end gives up: what it has asked for is cancelled.
-No reply holds the password of an account.
+No reply holds the password of a SIP account.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from spech.phone.checkup import Step, open_checkup
 from spech.scopes import open_scope
 from spech.web.line import Line
 from spech.web.messages import RegistrationPhase
-from spech.web.switchboard import Switchboard
+from spech.web.people import People
+from spech.web.store import ADMINISTRATOR
 from spech.web.trial import library_account
 
 _log: Final = logging.getLogger(__name__)
@@ -45,17 +46,54 @@ class ListAccounts(_Message, frozen=True, tag="list_accounts"):
 
 
 class CheckAccount(_Message, frozen=True, tag="check_account"):
-    """Requests a `Checked` for each step of a check-up of the account with this id.
+    """Requests a `Checked` for each step of a check-up of the person's account with this id.
 
     ``echo`` is the number to call in the last step, None for no call.
     """
 
     account: str
     echo: str | None = None
+    person: str = ADMINISTRATOR
 
 
 class MakeLink(_Message, frozen=True, tag="make_link"):
-    """Requests a `SignInLink`."""
+    """Requests a `SignInLink` for the person with this name."""
+
+    person: str = ADMINISTRATOR
+
+
+class ListPeople(_Message, frozen=True, tag="list_people"):
+    """Requests a `Known` for everyone but the administrator."""
+
+
+class AddPerson(_Message, frozen=True, tag="add_person"):
+    """Requests that a person be added, and a `NewPassword`."""
+
+    name: str
+
+
+class ResetPerson(_Message, frozen=True, tag="reset_person"):
+    """Requests a `NewPassword` for a person, who is signed out everywhere."""
+
+    name: str
+
+
+class RemovePerson(_Message, frozen=True, tag="remove_person"):
+    """Requests that a person be removed, with accounts and recordings."""
+
+    name: str
+
+
+class Known(_Message, frozen=True, tag="person"):
+    """A person."""
+
+    name: str
+
+
+class NewPassword(_Message, frozen=True, tag="password"):
+    """The password of a person, which is told once."""
+
+    password: str
 
 
 class SignInLink(_Message, frozen=True, tag="link"):
@@ -65,13 +103,17 @@ class SignInLink(_Message, frozen=True, tag="link"):
 
 
 class Listed(_Message, frozen=True, tag="account"):
-    """An account with the state of its registration; ``id`` is for `CheckAccount`."""
+    """An account with the state of its registration.
+
+    ``id`` and ``person`` are for `CheckAccount`.
+    """
 
     id: str
     address: str
     transport: str
     state: RegistrationPhase
     reason: str
+    person: str
 
 
 class Checked(_Message, frozen=True, tag="step"):
@@ -90,8 +132,10 @@ class Served(_Message, frozen=True, tag="done"):
     """All replies have been sent."""
 
 
-AdminRequest = ListAccounts | CheckAccount | MakeLink
-AdminAnswer = Listed | Checked | SignInLink
+AdminRequest = (
+    ListAccounts | CheckAccount | MakeLink | ListPeople | AddPerson | ResetPerson | RemovePerson
+)
+AdminAnswer = Listed | Checked | SignInLink | Known | NewPassword
 AdminReply = AdminAnswer | NotServed | Served
 
 
@@ -133,12 +177,12 @@ class AdminServer:
     """Serves the requests of commands.
 
     Args:
-        switchboard: what they ask about.
-        make_link: makes the address of a `SignInLink`.
+        people: whom they ask about.
+        make_link: makes the address of a `SignInLink` for the person with an id.
     """
 
-    def __init__(self, switchboard: Switchboard, make_link: Callable[[], str]) -> None:
-        self._switchboard = switchboard
+    def __init__(self, people: People, make_link: Callable[[str], str]) -> None:
+        self._people = people
         self._make_link = make_link
         self._open = 0
 
@@ -181,16 +225,31 @@ class AdminServer:
     async def _answer(self, request: AdminRequest, stream: trio.SocketStream) -> None:
         match request:
             case ListAccounts():
-                for line in tuple(self._switchboard.lines):
-                    await _reply(stream, _listed(line))
-            case CheckAccount(account, echo):
-                await self._check(account, echo, stream)
-            case MakeLink():
-                await _reply(stream, SignInLink(self._make_link()))
+                for person, switchboard in self._people:
+                    for line in tuple(switchboard.lines):
+                        await _reply(stream, _listed(line, person.name))
+            case CheckAccount(account, echo, person=name):
+                await self._check(self._line(name, account), echo, stream)
+            case MakeLink(name):
+                await _reply(stream, SignInLink(self._make_link(self._people.id_of(name))))
+            case ListPeople():
+                for person, _ in self._people:
+                    if person.id != ADMINISTRATOR:
+                        await _reply(stream, Known(person.name))
+            case AddPerson(name):
+                await _reply(stream, NewPassword(await self._people.add(name)))
+            case ResetPerson(name):
+                await _reply(stream, NewPassword(await self._people.reset(name)))
+            case RemovePerson(name):
+                await self._people.remove(name)
         await _reply(stream, Served())
 
-    async def _check(self, id: str, echo: str | None, stream: trio.SocketStream) -> None:
-        line = self._switchboard.lines.choose(id)
+    def _line(self, person: str, account: str) -> Line:
+        switchboard = self._people.switchboard(self._people.id_of(person))
+        assert switchboard is not None
+        return switchboard.lines.choose(account)
+
+    async def _check(self, line: Line, echo: str | None, stream: trio.SocketStream) -> None:
         if line.phone is None:
             text = f"The phone is not open. {line.state.registration.reason}".strip()
             advice = "Try again in a moment, or look at the server's log."
@@ -202,10 +261,15 @@ class AdminServer:
                 await _reply(stream, Checked(step))
 
 
-def _listed(line: Line) -> Listed:
+def _listed(line: Line, person: str) -> Listed:
     account, registration = line.account, line.state.registration
     return Listed(
-        account.id, account.address, account.transport, registration.state, registration.reason
+        account.id,
+        account.address,
+        account.transport,
+        registration.state,
+        registration.reason,
+        person,
     )
 
 

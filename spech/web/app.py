@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,12 @@ from spech.web.http import bind, serve_app
 from spech.web.line import PhoneSettings
 from spech.web.messages import KnownNumber, Refused
 from spech.web.page_files import compress, compresses, read_page, without_stamp
-from spech.web.people import ADMINISTRATOR, People, check_password
+from spech.web.people import People, check_password, open_people
 from spech.web.proxies import TrustedProxies
 from spech.web.recordings import RECORDING_TYPES, RecordingBody
+from spech.web.roster import Roster
 from spech.web.sessions import PageSession, Sessions
-from spech.web.store import Store
+from spech.web.store import ADMINISTRATOR, Person, Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
 
@@ -125,37 +127,45 @@ async def serve(
     proxies = TrustedProxies(trusted_proxies)
     connections = Connections(proxies)
     tickets = Tickets()
-    journals = data_folder / "journals"
     with data_lock(data_folder), open_admin_socket(data_folder) as admin:
-        journals.mkdir(mode=0o700, exist_ok=True)
         async with await bind(host, port) as web, await bind(host, audio_port) as audio:
             web_port = web.socket.getsockname()[1]
             audio_port = audio.socket.getsockname()[1]
-            async with (
-                open_switchboard(
-                    Store(Vault(data_folder)),
-                    phones=PhoneSettings(sip_listen, drain, stun, callers, strangers, journals),
+            store = Store(Vault(data_folder))
+
+            def opening(person: Person) -> AbstractAsyncContextManager[Switchboard]:
+                journals = store.make_folder(person.id) / "journals"
+                journals.mkdir(mode=0o700, exist_ok=True)
+                # The port is the administrator's, because it can be opened once.
+                sip_port = sip_listen[1] if person.id == ADMINISTRATOR else 0
+                local = (sip_listen[0], sip_port)
+                return open_switchboard(
+                    store,
+                    person,
+                    phones=PhoneSettings(local, drain, stun, callers, strangers, journals),
                     grace=grace,
                     audio_port=audio_port,
                     numbers=numbers,
-                ) as switchboard,
+                )
+
+            sessions = Sessions(data_folder)
+            shown = f"[{host}]" if ":" in host else host
+            url = f"http://{shown}:{web_port}/"
+
+            def make_link(person: str) -> str:
+                return f"{url}#link={sessions.link(person)}"
+
+            async with (
+                open_people(Roster(store, sessions), opening, password=password) as people,
                 trio.open_nursery() as nursery,
             ):
-                people = People(switchboard, password)
-                sessions = Sessions(data_folder)
-                shown = f"[{host}]" if ":" in host else host
-                url = f"http://{shown}:{web_port}/"
-
-                def make_link() -> str:
-                    return f"{url}#link={sessions.link(ADMINISTRATOR)}"
-
                 entrance = Entrance(people, sessions, proxies, f"spech-{web_port}")
                 app = create_app(people, entrance, tickets, gate)
                 nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
-                nursery.start_soon(AdminServer(switchboard, make_link).serve, admin)
+                nursery.start_soon(AdminServer(people, make_link).serve, admin)
                 audio_server = AudioServer(tickets, gate, connections)
                 nursery.start_soon(audio_server.serve, audio)
-                task_status.started(Serving(url, audio_port, make_link()))
+                task_status.started(Serving(url, audio_port, make_link(ADMINISTRATOR)))
 
 
 def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate) -> QuartTrio:
@@ -175,7 +185,7 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
     @app.before_websocket
     async def check_websocket() -> Response | None:
         refused = check_origin(websocket.headers, browser=True)
-        if refused is None and session_of(websocket) is None:
+        if refused is None and signed_in(websocket) is None:
             refused = refusal(401, "Nobody has signed in here.")
         return refused
 
@@ -190,20 +200,23 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
             return refusal(403, "This page may not use the phone.")
         return None
 
-    def session_of(visit: Request | Websocket) -> PageSession | None:
-        """The session of a request, whose connection is then not a stranger's."""
+    def signed_in(visit: Request | Websocket) -> tuple[PageSession, Switchboard] | None:
+        """The session and the switchboard of a request, whose connection is then trusted."""
         session = entrance.session(visit.headers)
+        switchboard = None if session is None else people.switchboard(session.person)
+        if session is None or switchboard is None:
+            return None
         connection: ClientConnection | None = visit.scope.get("state", {}).get("connection")
-        if session is not None and connection is not None:
+        if connection is not None:
             connection.trust()
-        return session
+        return session, switchboard
 
-    def switchboard() -> Switchboard:
+    def own_switchboard() -> Switchboard:
         """The switchboard of the person who sends the present request."""
-        session = session_of(request)
-        if session is None:
+        found = signed_in(request)
+        if found is None:
             abort(401)
-        return people.switchboard(session.person)
+        return found[1]
 
     entrance.add_routes(app)
 
@@ -225,7 +238,7 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
 
     @app.get("/")
     async def index() -> Response:
-        return await file("sign-in.html" if session_of(request) is None else "index.html")
+        return await file("sign-in.html" if signed_in(request) is None else "index.html")
 
     @app.get("/calls/<call>.pcap")
     async def capture(call: str) -> Response:
@@ -240,7 +253,7 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
     @app.get("/recordings/<name>")
     async def recording(name: str) -> Response:
         try:
-            path = switchboard().recordings.find(name)
+            path = own_switchboard().recordings.find(name)
             body = RecordingBody(path)
         except (Refused, OSError):
             abort(404)
@@ -255,7 +268,7 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
 
     def find_call(call: str) -> Appearance:
         try:
-            return switchboard().calls.find_kept(call)
+            return own_switchboard().calls.find_kept(call)
         except Refused:
             abort(404)
 
@@ -286,11 +299,12 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
 
     @app.websocket("/control")
     async def control() -> None:
-        session = session_of(websocket)
-        assert session is not None  # check_websocket has found it.
+        found = signed_in(websocket)
+        assert found is not None  # check_websocket has found it.
+        session, switchboard = found
         with session.connection():
-            owner = people.switchboard(session.person)
-            await converse(owner, session, tickets, websocket.receive, websocket.send)
+            receive, send = websocket.receive, websocket.send
+            await converse(people, switchboard, session, tickets, receive, send)
 
     return app
 

@@ -15,11 +15,13 @@ from typing import Final
 import msgspec
 import trio
 
+from spech.errors import SpechError, VaultError
 from spech.web import messages
 from spech.web.audio import Grant, Tickets
 from spech.web.messages import Done, Failed, Fault, Refused
+from spech.web.people import People
 from spech.web.sessions import PageSession
-from spech.web.store import StoredAccount
+from spech.web.store import ADMINISTRATOR, StoredAccount
 from spech.web.switchboard import Switchboard
 
 #: Longest command in bytes; a longer one closes the connection.
@@ -35,6 +37,7 @@ _encoder = msgspec.json.Encoder()
 
 
 async def converse(
+    people: People,
     switchboard: Switchboard,
     session: PageSession,
     tickets: Tickets,
@@ -42,7 +45,7 @@ async def converse(
     send: Callable[[str], Awaitable[None]],
 ) -> None:
     """Serve one control connection of a session. Cancel it when the connection has ended."""
-    connection = _Connection(switchboard, session, tickets, send)
+    connection = _Connection(people, switchboard, session, tickets, send)
     with switchboard.attended():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.write)
@@ -57,11 +60,13 @@ async def converse(
 class _Connection:
     def __init__(
         self,
+        people: People,
         switchboard: Switchboard,
         session: PageSession,
         tickets: Tickets,
         send: Callable[[str], Awaitable[None]],
     ) -> None:
+        self._people = people
         self._switchboard = switchboard
         self._session = session
         self._tickets = tickets
@@ -175,6 +180,13 @@ class _Connection:
                 )
             case messages.DeleteRecording(name=name):
                 await trio.to_thread.run_sync(switchboard.recordings.delete, name)
+            case (
+                messages.ShowPeople()
+                | messages.InvitePerson()
+                | messages.ResetPassword()
+                | messages.DismissPerson()
+            ):
+                return await self._administrate(command)
             case messages.BlindTransfer(call=call, target=target):
                 handset.transfer(call, target)
             case messages.Connect(call=call, other=other):
@@ -207,6 +219,33 @@ class _Connection:
                 grant = Grant(switchboard.calls.find_live(call).id, switchboard, self._session)
                 ticket = self._tickets.issue(grant, trio.current_time())
                 return messages.TicketOutcome(ticket, switchboard.audio_port)
+        return messages.Nothing()
+
+    async def _administrate(
+        self,
+        command: messages.ShowPeople
+        | messages.InvitePerson
+        | messages.ResetPassword
+        | messages.DismissPerson,
+    ) -> messages.Outcome:
+        if self._session.person != ADMINISTRATOR:
+            raise Refused("not_administrator", "Only the administrator may do this.")
+        people = self._people
+        try:
+            match command:
+                case messages.ShowPeople():
+                    names = [person.name for person, _ in people]
+                    return messages.PeopleOutcome(tuple(names[1:]))
+                case messages.InvitePerson(name=name):
+                    return messages.PasswordOutcome(await people.add(name.strip()))
+                case messages.ResetPassword(name=name):
+                    return messages.PasswordOutcome(await people.reset(name))
+                case messages.DismissPerson(name=name):
+                    await people.remove(name)
+        except VaultError as error:
+            raise Refused("vault_damaged", str(error)) from error
+        except SpechError as error:
+            raise Refused("bad_person", str(error)) from error
         return messages.Nothing()
 
     async def _put(self, message: msgspec.Struct) -> None:

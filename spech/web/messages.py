@@ -89,6 +89,18 @@ class RecordingsOutcome(msgspec.Struct, frozen=True):
     recordings: tuple[StoredRecording, ...]
 
 
+class PeopleOutcome(msgspec.Struct, frozen=True):
+    """The names of everyone but the administrator."""
+
+    people: tuple[str, ...]
+
+
+class PasswordOutcome(msgspec.Struct, frozen=True):
+    """A person's new password, which is told once."""
+
+    password: str
+
+
 class QualityOutcome(msgspec.Struct, frozen=True):
     samples: tuple[QualitySample, ...]
 
@@ -113,6 +125,8 @@ Outcome = (
     | ConferenceOutcome
     | RecordingOutcome
     | RecordingsOutcome
+    | PeopleOutcome
+    | PasswordOutcome
     | QualityOutcome
     | TimelineOutcome
     | AccountOutcome
@@ -218,6 +232,24 @@ class DeleteRecording(_Command, frozen=True, tag="delete_recording"):
     name: Short
 
 
+class ShowPeople(_Command, frozen=True, tag="people"):
+    outcome = PeopleOutcome
+
+
+class InvitePerson(_Command, frozen=True, tag="add_person"):
+    outcome = PasswordOutcome
+    name: Short
+
+
+class ResetPassword(_Command, frozen=True, tag="reset_person"):
+    outcome = PasswordOutcome
+    name: Short
+
+
+class DismissPerson(_Command, frozen=True, tag="remove_person"):
+    name: Short
+
+
 class BlindTransfer(_Command, frozen=True, tag="transfer"):
     call: CallId
     target: Short
@@ -293,6 +325,10 @@ Command = (
     | StopRecord
     | ListRecordings
     | DeleteRecording
+    | ShowPeople
+    | InvitePerson
+    | ResetPassword
+    | DismissPerson
     | BlindTransfer
     | Connect
     | Follow
@@ -438,10 +474,18 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     ended: Ended | None
 
 
+class PersonState(msgspec.Struct, frozen=True):
+    """Who has signed in."""
+
+    name: str
+    administrator: bool
+
+
 class PageState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows, except meters."""
 
     version: str
+    person: PersonState
     accounts: tuple[AccountState, ...]
     vault: VaultState
     codecs: tuple[CodecState, ...]

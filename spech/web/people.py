@@ -1,7 +1,9 @@
-"""The people of a web phone."""
+"""The people of a web phone: each has a switchboard, with accounts, calls and recordings."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -9,35 +11,159 @@ import trio
 
 from spech.errors import SpechError
 from spech.web.passwords import hash_password, password_matches
+from spech.web.roster import Roster
+from spech.web.store import ADMINISTRATOR, Person
 from spech.web.switchboard import Switchboard
 
-#: The id and the name of the person who owns the phone.
-ADMINISTRATOR: Final = "admin"
-#: Characters that a password needs.
+#: Characters that the administrator's password needs.
 MIN_PASSWORD: Final = 10
+
+#: Opens the switchboard of a person.
+Opening = Callable[[Person], AbstractAsyncContextManager[Switchboard]]
 
 
 class People:
-    """Who may sign in, and whose calls are whose.
+    """Who may sign in, and whose calls are whose. Opened by `open_people`."""
 
-    Args:
-        switchboard: the administrator's.
-        password: the administrator's, None if there is none, so that only links sign in.
-    """
-
-    def __init__(self, switchboard: Switchboard, password: str | None) -> None:
-        self._switchboard = switchboard
+    def __init__(
+        self, roster: Roster, password: str | None, opening: Opening, nursery: trio.Nursery
+    ) -> None:
+        self._roster = roster
         self._password = None if password is None else hash_password(password)
+        self._opening = opening
+        self._nursery = nursery
+        self._present: dict[str, _Presence] = {}
+        self._changing = trio.Lock()
 
-    def switchboard(self, person: str) -> Switchboard:
-        """The switchboard of the person with that id."""
-        return self._switchboard
+    def __iter__(self) -> Iterator[tuple[Person, Switchboard]]:
+        """Everyone, the administrator first."""
+        return iter([(each.person, each.switchboard) for each in self._present.values()])
+
+    def switchboard(self, id: str) -> Switchboard | None:
+        """The switchboard of the person with that id, None if the person was removed."""
+        present = self._present.get(id)
+        return None if present is None else present.switchboard
+
+    def id_of(self, name: str) -> str:
+        """The id of the person with that name.
+
+        Raises:
+            SpechError: there is none.
+        """
+        for person, _ in self:
+            if person.name.casefold() == name.casefold():
+                return person.id
+        raise SpechError(f"There is no person with the name {name[:64]}.")
 
     async def check(self, name: str, password: str) -> str | None:
         """The id of the person with that name and password; None if there is none."""
-        hashed = self._password if name == ADMINISTRATOR else None
-        matches = partial(password_matches, password, hashed)
-        return ADMINISTRATOR if await trio.to_thread.run_sync(matches) else None
+        hashes = {person.name.casefold(): (person.id, person.password) for person, _ in self}
+        id, hashed = hashes.get(name.casefold(), ("", ""))
+        matches = partial(password_matches, password, hashed or None)
+        return id if await trio.to_thread.run_sync(matches) else None
+
+    async def add(self, name: str) -> str:
+        """Add a person and return the password.
+
+        Raises:
+            SpechError: as from `Roster.add`.
+        """
+        async with self._undisturbed():
+            password = await self._roster.add(name)
+            await self._enter(await self._roster.find(name))
+            return password
+
+    async def reset(self, name: str) -> str:
+        """Give a person a new password, sign the person out everywhere, and return the password.
+
+        Raises:
+            SpechError: as from `Roster.reset`.
+        """
+        async with self._undisturbed():
+            password = await self._roster.reset(name)
+            person = await self._roster.find(name)
+            self._present[person.id].person = person
+            return password
+
+    async def remove(self, name: str) -> None:
+        """Remove a person, end the calls, and delete the accounts and recordings.
+
+        Raises:
+            SpechError: as from `Roster.remove`.
+        """
+        async with self._undisturbed():
+            person = await self._roster.remove(name)
+            gone = self._present.pop(person.id)
+            gone.scope.cancel()
+            await gone.left.wait()
+            await self._roster.delete_files(person)
+
+    @asynccontextmanager
+    async def _undisturbed(self) -> AsyncIterator[None]:
+        """One change at a time, to its end: the vault and the switchboards stay in step."""
+        async with self._changing:
+            with trio.CancelScope(shield=True):
+                yield
+
+    async def enter_all(self) -> None:
+        """Open the switchboards of everyone who is in the vault."""
+        await self._enter(
+            Person(id=ADMINISTRATOR, name=ADMINISTRATOR, password=self._password or "")
+        )
+        for person in await self._people():
+            await self._enter(person)
+
+    async def _people(self) -> tuple[Person, ...]:
+        try:
+            return await self._roster.people()
+        except SpechError:
+            return ()  # The administrator's switchboard reports the damage.
+
+    async def _enter(self, person: Person) -> None:
+        present = await self._nursery.start(self._run, person)
+        self._present[person.id] = present
+
+    async def _run(
+        self, person: Person, *, task_status: trio.TaskStatus[_Presence] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        left = trio.Event()
+        try:
+            with trio.CancelScope() as scope:
+                async with self._opening(person) as switchboard:
+                    task_status.started(_Presence(person, switchboard, scope, left))
+                    await trio.sleep_forever()
+        finally:
+            left.set()
+
+
+class _Presence:
+    """A person whose switchboard is open. ``left`` is set when it has closed."""
+
+    def __init__(
+        self, person: Person, switchboard: Switchboard, scope: trio.CancelScope, left: trio.Event
+    ) -> None:
+        self.person = person
+        self.switchboard = switchboard
+        self.scope = scope
+        self.left = left
+
+
+@asynccontextmanager
+async def open_people(
+    roster: Roster, opening: Opening, *, password: str | None = None
+) -> AsyncIterator[People]:
+    """Run everyone's switchboards while the block runs.
+
+    Args:
+        roster: who there is.
+        opening: opens the switchboard of a person.
+        password: the administrator's, None if only links sign in.
+    """
+    async with trio.open_nursery() as nursery:
+        people = People(roster, password, opening, nursery)
+        await people.enter_all()
+        yield people
+        nursery.cancel_scope.cancel()
 
 
 def check_password(password: str | None) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +16,8 @@ from spech.sip.description.media_security import Policy
 from spech.web.data_lock import data_lock
 from spech.web.vault import Vault
 
+#: The id and the name of the person who owns the phone and adds others.
+ADMINISTRATOR: Final = "admin"
 #: What a page may choose to carry SIP over.
 ACCOUNT_TRANSPORTS = ("udp", "tcp", "tls")
 
@@ -83,10 +88,32 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """What a vault holds. Its version grows when a field changes its meaning."""
 
 
-class Settings(_Stored, frozen=True, tag=2):
-    """Everything the vault holds: the accounts, the first one first."""
+class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Someone besides the administrator. ``password`` is a hash."""
+
+    id: str
+    name: str
+    password: str
+    accounts: tuple[StoredAccount, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Person({self.name!r}, password=…, accounts={self.accounts!r})"
+
+
+class Settings(_Stored, frozen=True, tag=2, omit_defaults=True):
+    """Everything the vault holds: the administrator's accounts, the first one first, and the
+    other people with theirs."""
 
     accounts: tuple[StoredAccount, ...] = ()
+    people: tuple[Person, ...] = ()
+
+    def with_changes(self, person: str, **changes: Any) -> Settings:
+        """The settings with other fields for the person with that id."""
+        people = tuple(
+            msgspec.structs.replace(each, **changes) if each.id == person else each
+            for each in self.people
+        )
+        return msgspec.structs.replace(self, people=people)
 
 
 class _OneAccount(_Stored, frozen=True, tag=1):
@@ -105,6 +132,20 @@ class Store:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
+        self._changing = threading.Lock()
+
+    def folder(self, person: str) -> Path:
+        """Where the files of the person with that id are; the administrator's are at the top."""
+        top = self.vault.folder
+        return top if person == ADMINISTRATOR else top / "people" / person
+
+    def make_folder(self, person: str) -> Path:
+        """The same; the folder is made if it does not exist."""
+        folder = self.folder(person)
+        if person != ADMINISTRATOR:
+            for each in (folder.parent, folder):
+                each.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def load(self) -> Settings | None:
         """The stored settings, or None when nothing was stored yet.
@@ -124,18 +165,51 @@ class Store:
             ) from error
         return stored.settings() if isinstance(stored, _OneAccount) else stored
 
-    def save(self, settings: Settings) -> None:
-        """Store ``settings`` in place of what was there.
+    def change(self, changed: Callable[[Settings], Settings]) -> None:
+        """Store what ``changed`` makes of the present settings. One change follows the other.
 
         Raises:
             VaultError: the present vault cannot be read by this version, or the disk refused.
         """
-        self.load()
-        self.vault.write(msgspec.json.encode(settings))
+        with self._changing:
+            self.vault.write(msgspec.json.encode(changed(self.load() or Settings())))
+
+    def save(self, settings: Settings) -> None:
+        """Store ``settings`` in place of what was there.
+
+        Raises:
+            VaultError: as from :meth:`change`.
+        """
+        self.change(lambda _: settings)
+
+    def load_accounts(self, person: str) -> tuple[StoredAccount, ...] | None:
+        """The accounts of the person with that id, or None when nothing was stored yet.
+
+        Raises:
+            VaultError: as from :meth:`load`.
+        """
+        settings = self.load()
+        if settings is None or person == ADMINISTRATOR:
+            return None if settings is None else settings.accounts
+        return next((each.accounts for each in settings.people if each.id == person), ())
+
+    def save_accounts(self, person: str, accounts: tuple[StoredAccount, ...]) -> None:
+        """Store the accounts of the person with that id in place of what was there.
+
+        Raises:
+            VaultError: as from :meth:`change`.
+        """
+
+        def changed(settings: Settings) -> Settings:
+            if person == ADMINISTRATOR:
+                return msgspec.structs.replace(settings, accounts=accounts)
+            return settings.with_changes(person, accounts=accounts)
+
+        self.change(changed)
 
 
-def load_accounts(folder: Path) -> tuple[StoredAccount, ...]:
-    """The accounts in a data folder that no server uses.
+def load_accounts(folder: Path) -> list[tuple[str, StoredAccount]]:
+    """Everyone's accounts with the person's name, in a data folder that no server uses.
 
     Raises:
         VaultError: there is no vault, or it cannot be opened.
@@ -144,5 +218,8 @@ def load_accounts(folder: Path) -> tuple[StoredAccount, ...]:
     vault = Vault(folder)
     vault.require()  # Or the lock would create a folder that was mistyped.
     with data_lock(folder):
-        settings = Store(vault).load()
-    return settings.accounts if settings else ()
+        settings = Store(vault).load() or Settings()
+    return [
+        *((ADMINISTRATOR, account) for account in settings.accounts),
+        *((person.name, account) for person in settings.people for account in person.accounts),
+    ]

@@ -28,16 +28,18 @@ from spech.web.messages import (
     KnownNumber,
     Meters,
     PageState,
+    PersonState,
     Quality,
     Refused,
 )
 from spech.web.recordings import RecordingFolder
-from spech.web.store import Store
+from spech.web.store import ADMINISTRATOR, Person, Store
 
 METER_SECONDS = 0.1
 QUALITY_BEATS = 10
 
 _PHONES = PhoneSettings()
+_ADMINISTRATOR = Person(id=ADMINISTRATOR, name=ADMINISTRATOR, password="")
 #: The codecs of a new account in their order: wideband first, then what every provider has.
 SUGGESTED_CODECS = ("opus", "G722", "PCMA", "PCMU")
 
@@ -51,6 +53,7 @@ class Switchboard:
     def __init__(
         self,
         store: Store,
+        person: Person,
         *,
         phones: PhoneSettings,
         grace: float,
@@ -72,7 +75,8 @@ class Switchboard:
             for info in sorted(codecs.describe(), key=lambda info: _preference(info.name))
         )
         self._version = version("spech")
-        self.recordings = RecordingFolder(store.vault.folder / "recordings")
+        self._person = person
+        self.recordings = RecordingFolder(store.folder(person.id) / "recordings")
         self._spoilt = 0
         self._pages = 0
         self._absent_since = trio.current_time()
@@ -80,7 +84,7 @@ class Switchboard:
         self.calls = CallList(self.notify)
         self.lines = Lines(self.calls, self.notify, phones)
         available = frozenset(codec.name for codec in self._codecs if codec.available)
-        self.accounts = Accounts(store, self.lines, available, phones.listen[0])
+        self.accounts = Accounts(store, person.id, self.lines, available, phones.listen[0])
         self.handset = Handset(self.calls, self.recordings, self.notify)
         self._beat = trio.Event()
         self.meters: dict[str, Meters] = {}
@@ -93,6 +97,7 @@ class Switchboard:
         """A whole snapshot for the state feed. Holds no secret."""
         return PageState(
             version=self._version,
+            person=PersonState(self._person.name, self._person.id == ADMINISTRATOR),
             accounts=tuple(line.state for line in self.lines),
             vault=self.accounts.vault,
             codecs=self._codecs,
@@ -259,6 +264,7 @@ class Switchboard:
 @asynccontextmanager
 async def open_switchboard(
     store: Store,
+    person: Person = _ADMINISTRATOR,
     *,
     phones: PhoneSettings = _PHONES,
     grace: float = 30.0,
@@ -269,13 +275,14 @@ async def open_switchboard(
 
     Args:
         store: where the accounts are kept.
+        person: whose accounts and calls these are.
         phones: how the phones of the accounts are opened.
         grace: seconds that calls continue when no page is open.
         audio_port: the TCP port for PCM, part of the state feed.
         numbers: numbers that pages suggest.
     """
     switchboard = Switchboard(
-        store, phones=phones, grace=grace, audio_port=audio_port, numbers=numbers
+        store, person, phones=phones, grace=grace, audio_port=audio_port, numbers=numbers
     )
     await switchboard.accounts.load()
     async with trio.open_nursery() as nursery:

@@ -168,6 +168,7 @@ class Page:
         self.meters: list[dict[str, Any]] = []
         self.quality: list[dict[str, Any]] = []
         self.everything = ""
+        self.cookie = ""
         self._answers: dict[Any, dict[str, Any]] = {}
         self._news = trio.Event()
         self._number = 0

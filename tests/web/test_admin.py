@@ -73,7 +73,7 @@ async def test_the_accounts_are_listed_without_their_passwords(
 ) -> None:
     (listed,) = await ask(data_folder, ListAccounts())
     address = f"sip:alice@127.0.0.1:{exchange.port}"
-    assert listed == Listed("a1", address, "udp", "registered", "OK")
+    assert listed == Listed("a1", address, "udp", "registered", "OK", "admin")
     answer = await send(data_folder, b'{"type":"list_accounts"}\n', end=False)
     assert PASSWORD not in json.dumps(answer)
     assert [each["type"] for each in answer] == ["account", "done"]

@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from spech.web.audio import Tickets
 from spech.web.auth import Gate
 from spech.web.entrance import Entrance
 from spech.web.http import PEER_TIMEOUT_MS, bind
-from spech.web.people import ADMINISTRATOR, People
+from spech.web.people import open_people
 from spech.web.proxies import TrustedProxies
+from spech.web.roster import Roster
 from spech.web.sessions import Sessions
-from spech.web.store import Store
+from spech.web.store import ADMINISTRATOR, Store
 from spech.web.switchboard import open_switchboard
 from spech.web.vault import Vault
 
@@ -57,9 +59,10 @@ async def client(
     signed_in: bool = True,
 ) -> AsyncIterator[Any]:
     """Quart's test client; requests name a loopback host by default."""
-    async with open_switchboard(Store(Vault(data_folder))) as switchboard:
-        sessions = Sessions(data_folder)
-        people = People(switchboard, password)
+    store = Store(Vault(data_folder))
+    sessions = Sessions(data_folder)
+    opening = partial(open_switchboard, store)
+    async with open_people(Roster(store, sessions), opening, password=password) as people:
         entrance = Entrance(people, sessions, TrustedProxies(proxies), "cookie")
         app = create_app(people, entrance, Tickets(), Gate(host))
         inner = app.asgi_app

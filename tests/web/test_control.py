@@ -147,6 +147,7 @@ async def test_pages_of_other_origins_are_refused(
         f"GET /control HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Cookie: {installation.cookie}\r\n"
     )
     if origin is not None:
         request += f"Origin: {origin}\r\n"
@@ -187,7 +188,7 @@ async def test_an_internal_error_is_answered(
 def test_any_message_gets_one_answer(frame: str) -> None:
     async def main() -> None:
         # Nothing here reaches a switchboard, because no strategy names a command.
-        connection = _Connection(None, None, None, None)  # type: ignore[arg-type]
+        connection = _Connection(None, None, None, None, None)  # type: ignore[arg-type]
         answer = await connection._answer(frame)
         assert getattr(answer, "error").code == "bad_request"  # noqa: B009
 
