@@ -11,7 +11,11 @@ import pytest
 
 from spech.audio.tones import tone
 
-EXTRAS = {"bridge": ["re2"], "files": ["av"], "web": ["hypercorn", "quart", "quart_trio"]}
+EXTRAS = {
+    "bridge": ["re2", "prometheus_client", "quart_schema"],
+    "files": ["av"],
+    "web": ["hypercorn", "quart", "quart_trio"],
+}
 
 #: Hides installed packages from the import system.
 HIDE = """

@@ -10,14 +10,14 @@ import click
 import msgspec
 import trio
 
-from spech import Account, RegistrationFailed, ServerUnreachable, open_phone
-from spech.bridge.access import Access
+from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
+from spech.bridge.access import Access, read_secret
 from spech.bridge.bridge import Bridge, Fallback
 from spech.bridge.records import CallRecord
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
 from spech.cli.bots import bot_options, read_url
-from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, explain
+from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, bridge_extra, explain
 from spech.cli.options import (
     account_option,
     allow_option,
@@ -31,6 +31,7 @@ from spech.cli.serve import run_server
 from spech.codecs import DEFAULT
 from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
+from spech.web.auth import is_loopback
 
 
 def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
@@ -120,6 +121,18 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     is_flag=True,
     help="Print each call's end as one line of JSON.",
 )
+@click.option(
+    "--api",
+    metavar="HOST:PORT",
+    callback=read_address,
+    help="Serve the control plane over HTTP there: calls, health and metrics; beyond loopback "
+    "--api-token-file is required.",
+)
+@click.option(
+    "--api-token-file",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="File with the token that requests must show as Authorization: Bearer.",
+)
 @verbose_option
 def bridge(
     routes: Routes,
@@ -139,6 +152,8 @@ def bridge(
     callers: tuple[str, ...],
     max_calls: int | None,
     as_json: bool,
+    api: tuple[str, int] | None,
+    api_token_file: Path | None,
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
@@ -157,6 +172,26 @@ def bridge(
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")
     if rate is not None and rate % 50:
         raise click.BadParameter("20 ms must be a whole number of samples", param_hint="--rate")
+
+    if api is not None and api_token_file is None and not is_loopback(api[0]):
+        raise click.UsageError("--api beyond loopback needs --api-token-file FILE")
+    try:
+        token = None if api_token_file is None else read_secret(api_token_file)
+    except LocalProtocolError as error:
+        raise click.UsageError(f"{error}.") from error
+    report = _print_json if as_json else _print
+    if api is not None:
+        with bridge_extra():
+            from spech.bridge.api.app import serve_api
+            from spech.bridge.api.metrics import BridgeMetrics
+            from spech.web.http import bind
+
+            metrics = BridgeMetrics()
+
+    def note(record: CallRecord) -> None:
+        report(record)
+        if api is not None:
+            metrics.note(record)
 
     journal = journal_file(account, listen)
 
@@ -187,11 +222,16 @@ def bridge(
                 recordings=recordings,
                 tap=tap,
                 bot_answers=bot_answers,
-                report=_print_json if as_json else _print,
+                report=note,
             )
             async with open_scope() as nursery:
                 if drain:
                     nursery.start_soon(_drain, bridge, drain, nursery.cancel_scope)
+                if api is not None:
+                    listener = await bind(*api)
+                    at = host_port(listener.socket.getsockname()[:2])
+                    click.echo(f"control plane at http://{at}/")
+                    nursery.start_soon(serve_api, bridge, phone, metrics, listener, token)
                 await bridge.serve(phone)
 
     run_server(main)

@@ -47,6 +47,17 @@ def web_extra() -> Iterator[None]:
 
 
 @contextmanager
+def bridge_extra() -> Iterator[None]:
+    """Surrounds imports of :mod:`spech.bridge.api`; what is missing becomes a message."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            "--api needs packages that are not installed; run: pip install 'spech[bridge]'"
+        ) from error
+
+
+@contextmanager
 def reported() -> Iterator[None]:
     """Turn errors of Spech and of the system into one-line messages."""
     try:

@@ -34,6 +34,8 @@ class Bridged:
 
     def __init__(self, phone: Phone, answering: Phone) -> None:
         self.phone = phone
+        self.served: Bridge
+        self.also: Callable[[CallRecord], object] = lambda record: None
         self.answering = answering
         self.address = f"sip:bot@127.0.0.1:{answering.address[1]}"
         self.lines: list[str] = []
@@ -43,6 +45,7 @@ class Bridged:
     def report(self, record: CallRecord) -> None:
         self.records.append(record)
         self.lines.append(record.summary)
+        self.also(record)
         self._said.set()
 
     async def line(self) -> str:
@@ -80,8 +83,8 @@ async def bridged(url: str, *, rate: int | None = None, **options: Any) -> Async
     ):
         result = Bridged(calling, answering)
         options.setdefault("routes", Routes(default=WebSocketUrl.parse(url)))
-        bridge = Bridge(rate=rate, report=result.report, **options)
-        nursery.start_soon(bridge.serve, answering)
+        result.served = Bridge(rate=rate, report=result.report, **options)
+        nursery.start_soon(result.served.serve, answering)
         await trio.testing.wait_all_tasks_blocked()
         yield result
         nursery.cancel_scope.cancel()

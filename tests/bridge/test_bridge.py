@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -358,3 +359,14 @@ async def test_calls_are_printed_as_json_those_that_the_bridge_ends_too() -> Non
     record = json.loads(printed)
     assert (record["call_id"], record["cause"]) == (call.call_id, "shutdown")
     assert record["state"] == "ended"
+
+
+async def test_the_command_serves_the_control_plane() -> None:
+    async with bridge_command("--api", "127.0.0.1:0") as (process, _):
+        assert process.stdout is not None
+        with trio.fail_after(5):
+            said = (await process.stdout.receive_some()).decode()
+        url = said.split()[-1]
+        assert said == f"control plane at {url}\n"
+        with await trio.to_thread.run_sync(urlopen, f"{url}readyz") as answer:
+            assert answer.read() == b"ready\n"

@@ -273,6 +273,7 @@ async def test_an_unknown_host_exits_with_status_3() -> None:
         ("bridge", "--listen", "127.0.0.1:0"),
         ("bridge", "--routes", __file__, "--listen", "127.0.0.1:0"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1:0", "--ca", __file__),
+        (*("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"), "--api", "0.0.0.0:0"),
         ("serve", "--port", "many"),
     ],
 )
