@@ -10,8 +10,12 @@ async function signOut(what) {
   location.replace(`./${location.search}`);
 }
 
-/** Buttons to sign out, here or everywhere. */
-export function session() {
+/**
+ * Who has signed in, and buttons to sign out, here or everywhere.
+ *
+ * @param {string} name
+ */
+export function session(name) {
   const button = (/** @type {"session" | "sessions"} */ what, /** @type {string} */ text) =>
     h(
       "button",
@@ -21,6 +25,7 @@ export function session() {
   return h(
     "div",
     { class: "session" },
+    h("span", { class: "name" }, t("signed_in", { name })),
     button("session", t("sign_out")),
     button("sessions", t("sign_out.everywhere")),
   );

@@ -8,6 +8,7 @@ import { live } from "../calls.js";
 import { Accounts } from "./accounts.js";
 import { Codecs } from "./codecs.js";
 import { countryChoice, languageChoice } from "./habits.js";
+import { People } from "./people.js";
 import { session } from "./session.js";
 
 /** @import { AccountState, CodecState } from "../messages.js" */
@@ -62,6 +63,10 @@ export class Settings extends Part {
   codecs;
   /** @type {Accounts} */
   accounts;
+  /** @type {People} */
+  people;
+  /** @type {HTMLElement} */
+  session;
   /** @type {HTMLElement} */
   name;
 
@@ -69,6 +74,8 @@ export class Settings extends Part {
     this.className = "settings";
     this.heading = h("h1", { tabindex: -1 }, t("settings"));
     this.codecs = new Codecs();
+    this.people = new People(this.phone);
+    this.session = h("div");
     this.accounts = new Accounts((/** @type {string | null} */ id) => this.#turnTo(id));
     this.add = h(
       "button",
@@ -175,9 +182,10 @@ export class Settings extends Part {
         { class: "foot" },
         h("div", { class: "habits" }, languageChoice(), countryChoice(this.phone.tones)),
         this.forget,
-        session(),
         this.version,
       ),
+      this.people.element,
+      this.session,
     );
     this.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !this.#busy) this.phone.show(null);
@@ -249,6 +257,8 @@ export class Settings extends Part {
 
   /** Called when the view opens: with the account that is in trouble, or else the one that calls go by. */
   arrive() {
+    this.people.arrive();
+    this.session.replaceChildren(session(this.phone.state?.person.name ?? ""));
     const { accounts, account } = this.phone;
     const troubled = accounts.find(({ registration }) => registration.state === "failed");
     this.#turnTo((troubled ?? account)?.id ?? null);

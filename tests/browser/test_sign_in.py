@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -24,8 +26,8 @@ def page(
     return page
 
 
-def enter(page: Page, password: str) -> None:
-    page.get_by_test_id("name").fill("admin")
+def enter(page: Page, password: str, name: str = "admin") -> None:
+    page.get_by_test_id("name").fill(name)
     page.get_by_test_id("password").fill(password)
     page.get_by_test_id("password").press("Enter")
 
@@ -80,3 +82,35 @@ def test_the_page_fits_every_window(page: Page, scheme: str) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") == width
             SCREENSHOTS.mkdir(exist_ok=True)
             page.screenshot(path=SCREENSHOTS / f"sign-in-{name}-{scheme}-{language}.png")
+
+
+def test_the_administrator_adds_a_person_who_signs_in(page: Page, server: Server) -> None:
+    enter(page, PASSWORD)
+    page.get_by_test_id("welcome-settings").click()
+    page.get_by_test_id("person").fill("anna")
+    page.get_by_test_id("person-add").click()
+    told = page.get_by_test_id("people-password").locator("code")
+    expect(told).to_have_text(re.compile(r"\w{4}(-\w{4}){3}"))
+    password = told.inner_text()
+    for name, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.get_by_test_id("people").scroll_into_view_if_needed()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.screenshot(path=SCREENSHOTS / f"people-{name}.png")
+    page.get_by_test_id("person").fill("Anna")
+    page.get_by_test_id("person-add").click()
+    expect(page.get_by_test_id("people-problem")).to_be_visible()
+
+    browser = page.context.browser
+    assert browser is not None
+    with browser.new_context(locale="en") as context:
+        annas = context.new_page()
+        annas.goto(server.url)
+        enter(annas, password, name="anna")
+        annas.get_by_test_id("welcome-settings").click()
+        expect(annas.locator(".session .name")).to_have_text("Signed in as anna")
+        expect(annas.get_by_test_id("people")).to_be_hidden()
+        for _ in range(2):
+            page.get_by_test_id("remove-anna").click()
+        expect(page.get_by_test_id("remove-anna")).to_be_hidden()
+        expect(annas.get_by_test_id("sign-in")).to_be_visible()
