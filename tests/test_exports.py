@@ -20,11 +20,11 @@ MEMBERS = {
     spech.Call: """
         answer answered ask automatic_gain beep call_id capture cause changed codec
         collect_digits detects_tones digits_received direction duration encrypted ended ended_by
-        flush hang_up headers heard held hold join ladder leave levels listen member
-        microphone_gain muted no_sound on_hold open_audio peaks play play_background play_tone
-        played press quality_history reason record remote resume send_dtmf speaker_gain state
-        statistics status tap timeline transfer transfer_accepted transfer_progress transfer_to
-        transfers
+        flush hang_up headers heard held hold join ladder leave levels listen low_latency
+        member microphone_gain muted no_sound on_hold open_audio peaks play play_background
+        play_tone played press quality_history reason record remote resume send_dtmf speaker_gain
+        state statistics status tap timeline transfer transfer_accepted transfer_progress
+        transfer_to transfers
     """,
     spech.Conference: "add members open_audio record remove",
     spech.DialogInfo: "after busy dialogs entity full parse ringing version",

@@ -64,6 +64,7 @@ class Bridge:
         recordings: the folder for recordings that bots ask for; None for none.
         tap: a listener that hears both sides of each call; None for none.
         bot_answers: whether each call rings until the bot answers or rejects it.
+        low_latency: whether bots hear sound as it arrives; see :attr:`spech.Call.low_latency`.
         report: called with the record of each call when it is over.
 
     Raises:
@@ -82,6 +83,7 @@ class Bridge:
         recordings: Path | None = None,
         tap: WebSocketUrl | None = None,
         bot_answers: bool = False,
+        low_latency: bool = True,
         report: Callable[[CallRecord], None] = lambda record: None,
     ) -> None:
         self._make: Callable[[], Dialect] = find(protocol)
@@ -100,6 +102,7 @@ class Bridge:
         self._recordings = recordings
         self._tap = tap
         self._bot_answers = bot_answers
+        self._low_latency = low_latency
         self._report = report
         #: The calls.
         self.ledger = Ledger()
@@ -275,6 +278,7 @@ class Bridge:
         dialect: Dialect,
     ) -> ConversationOutcome:
         rate = dialect.rate or self._rate or (_RATE if link.used else None)
+        call.low_latency = self._low_latency
         with call.open_audio(rate) as port:
             info = self._info(incoming, call.codec, port.rate)
             conversation = Conversation(

@@ -85,6 +85,14 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     help="Let each call ring until the bot answers or rejects it (protocols raw and asterisk).",
 )
 @click.option(
+    "--ear",
+    type=click.Choice(("low-latency", "smooth")),
+    default="low-latency",
+    show_default=True,
+    help="Whether the bot hears sound as it arrives, or at even intervals and some tens of "
+    "milliseconds later, as people need it.",
+)
+@click.option(
     "--drain",
     type=click.FloatRange(min=0),
     default=0,
@@ -143,6 +151,7 @@ def bridge(
     recordings: Path | None,
     tap: WebSocketUrl | None,
     bot_answers: bool,
+    ear: str,
     drain: float,
     listen: tuple[str, int] | None,
     account: Account | None,
@@ -222,6 +231,7 @@ def bridge(
                 recordings=recordings,
                 tap=tap,
                 bot_answers=bot_answers,
+                low_latency=ear == "low-latency",
                 report=note,
             )
             async with open_scope() as nursery:

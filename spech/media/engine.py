@@ -22,6 +22,7 @@ from spech.codecs import Codec, Samples
 from spech.errors import PeerUnreachable
 from spech.incidents import Incidents
 from spech.media.decoders import OtherFormat
+from spech.media.ear import Ear
 from spech.media.events import (
     CadenceHeard,
     EventDigit,
@@ -100,6 +101,7 @@ class Media:
         self._utterances: UtteranceDetector | None = None
         self._detects_cadence = False
         self._cadence: CadenceDetector | None = None
+        self._ear: Ear | None = None
         self._codec: Codec | None = None
         self._chosen = ""
         self._payload_type = -1
@@ -150,6 +152,16 @@ class Media:
     def detects_tones(self, detects: bool) -> None:
         self._detects_tones = detects
         self._detector = None
+
+    @property
+    def low_latency(self) -> bool:
+        """Whether ports hear sound as it arrives, which is for machines; see :class:`Ear`."""
+        return self._ear is not None
+
+    @low_latency.setter
+    def low_latency(self, low: bool) -> None:
+        self._ear = Ear() if low else None
+        self._session.buffer.immediate = low
 
     def detect_speech(self) -> None:
         """Emit :class:`~spech.media.events.SpeechChanged` from now on."""
@@ -290,20 +302,13 @@ class Media:
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
-        heard = playout.next(self._units, now)
-        if not self._receiving:
-            heard = self.speech.silence
-        elif self._detects_tones:
-            self._detect(heard, codec.rate, lost=playout.bridged)
-        if self._utterances is not None:
-            speaking = self._utterances.feed(heard)
-            if speaking is not None:
-                self.on_event(SpeechChanged(speaking))
-        if self._detects_cadence:
-            self._follow_cadence(heard, codec.rate)
-        heard = self.voices.process_heard(heard)
         # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
-        microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
+        if self._ear is not None and self.voices.member is None:
+            heard = self._listen(self._ear, playout, codec.rate, now)
+            microphone = self.voices.speak(codec.rate, self.speech.silence)
+        else:
+            heard = self._perceive(playout.next(self._units, now), codec.rate)
+            microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
         if self._sending and self._stream.ready and self._stream.protection.ready:
             spoken = self.speech.say(microphone, self._units)
         else:
@@ -331,6 +336,29 @@ class Media:
             self.on_event(EventDigit(digit))
         if shaking and (protection.ready or protection.failure):
             self.on_event(HandshakeFinished(protection.failure))
+
+    def _perceive(self, heard: Samples, rate: int) -> Samples:
+        """Notice the digits and the speech in a tick; return it as ports hear it."""
+        if not self._receiving:
+            heard = self.speech.silence
+        elif self._detects_tones:
+            assert self._playout is not None
+            self._detect(heard, rate, lost=self._playout.bridged)
+        if self._utterances is not None:
+            speaking = self._utterances.feed(heard)
+            if speaking is not None:
+                self.on_event(SpeechChanged(speaking))
+        if self._detects_cadence:
+            self._follow_cadence(heard, rate)
+        return self.voices.process_heard(heard)
+
+    def _listen(self, ear: Ear, playout: Playout, rate: int, now: float) -> Samples:
+        """Give ports what has arrived; return one tick of it."""
+        for sound in ear.listen(playout, self._units, now):
+            heard = self._perceive(sound, rate)
+            self.voices.play(heard, rate)
+            ear.heard.append(heard)
+        return ear.heard.popleft() if ear.heard else self.speech.silence
 
     def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:
         if self._detector is None or self._detector.rate != rate:

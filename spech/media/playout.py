@@ -92,6 +92,11 @@ class Playout:
         return self._session.waiting or len(self._rest) > 0
 
     @property
+    def ready(self) -> bool:
+        """Whether the next tick has arrived, with all that precedes it."""
+        return len(self._rest) >= self._samples or self._session.buffer.ready
+
+    @property
     def delay(self) -> float:
         """The playout delay in seconds: from the earliest possible arrival of sound to playing."""
         return self._session.buffer.delay + len(self._rest) / self._codec.rate

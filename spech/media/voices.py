@@ -141,8 +141,8 @@ class Voices:
         line = self._line
         if line is None or line.room is None:
             self.play(heard, rate)
-            return self._speak(rate, silence)
-        ours = self._speak(rate, silence)
+            return self.speak(rate, silence)
+        ours = self.speak(rate, silence)
         to_peer, audible = line.exchange(heard, rate, ours if self._ports else None)
         self.play(audible, rate)
         return to_peer
@@ -152,7 +152,8 @@ class Voices:
         for port in self._ports:
             port.put(heard, rate)
 
-    def _speak(self, rate: int, silence: Samples) -> Samples:
+    def speak(self, rate: int, silence: Samples) -> Samples:
+        """Take one tick of the microphones, for the peer."""
         frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
         spoken = mix(frames, len(silence)) if frames and not self.muted else silence
         if self._microphone is not None:

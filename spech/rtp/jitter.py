@@ -74,15 +74,18 @@ class JitterBuffer:
 
     Args:
         clock_rate: the RTP clock in Hz, in which all ``units`` are counted.
+        immediate: hold no packet back for slower ones; see :attr:`immediate`.
 
     Attributes:
         discarded: packets that were dropped because too many waited.
         spare: units by which packets left later than needed, over the last half second; below zero,
             by which the last one left too early.
+        immediate: while true, packets are due when they arrive.
         resumed: whether the peer paused before the packet that was taken last.
     """
 
-    def __init__(self, clock_rate: int) -> None:
+    def __init__(self, clock_rate: int, *, immediate: bool = False) -> None:
+        self.immediate = immediate
         self.discarded = 0
         self.spare = 0
         self.resumed = False
@@ -113,6 +116,17 @@ class JitterBuffer:
     def following(self) -> RtpPacket | None:
         """The packet that waits next, None where none waits."""
         return self._entries[0].packet if self._entries else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the packet that waits continues the sound, or begins it."""
+        if not self._entries:
+            return False
+        if self._end is None or self._bridged >= self._pause:
+            return True
+        first = self._entries[0]
+        gap = first.timestamp - self._end - self._bridged
+        return gap <= self._slack or self._begins_talkspurt(first)
 
     @property
     def flowing(self) -> bool:
@@ -244,6 +258,8 @@ class JitterBuffer:
             target = self._minimum
         elif target > self._maximum:
             target = self._maximum
+        if self.immediate:
+            target = 0
         self._target = target
         self._due = least + target
 

@@ -166,7 +166,7 @@ class RtpSession:
         if clock_rate != self.clock_rate:
             self.clock_rate = clock_rate
             self.counts.overflowed += self.buffer.discarded
-            self.buffer = JitterBuffer(clock_rate)
+            self.buffer = JitterBuffer(clock_rate, immediate=self.buffer.immediate)
             self._forget_source()
 
     def _follow_clock(self, packet: RtpPacket) -> None:
