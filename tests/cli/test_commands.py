@@ -321,7 +321,7 @@ async def test_the_demo_is_ready_to_dial() -> None:
             r"PASSWORD=(\w+) .*?spech call alice --account sip:bob@127\.0\.0\.1:(\d+)",
             program.said,
         )
-        page = re.search(r"http://127\.0\.0\.1:(\d+)/", program.said)
+        page = re.search(r"http://127\.0\.0\.1:(\d+)/#link=[\w-]{43}\s", program.said)
         assert found is not None
         assert page is not None
         stream = await trio.open_tcp_stream("127.0.0.1", int(page[1]))
@@ -339,6 +339,19 @@ async def test_the_demo_is_ready_to_dial() -> None:
         assert outcome_of(result)["status"] == 408
         assert "alice: ringing" in result.stderr.decode()
         assert await program.stop(signal.SIGTERM) == 0
+
+
+async def test_a_link_to_sign_in_is_printed_to_terminals_only(tmp_path: Path) -> None:
+    ports = ("--port", "0", "--audio-port", "0", "--data", str(tmp_path))
+    async with running("serve", *ports) as program:
+        await program.says("The phone is at http://127.0.0.1:")
+        made = await spech("link", "--data", str(tmp_path))
+        assert re.fullmatch(rb"http://127\.0\.0\.1:\d+/#link=[\w-]{43}\n", made.stdout)
+        assert "link=" not in program.said
+        assert await program.stop(signal.SIGTERM) == 0
+    made = await spech("link", "--data", str(tmp_path))
+    assert made.returncode == 1
+    assert b"spech serve" in made.stderr
 
 
 @pytest.mark.parametrize("option", ["--port", "--audio-port"])
