@@ -4,12 +4,14 @@
 # make check       format, lint, types, architecture
 # make fuzz        damaged input for every parser and for a running call, 20 s of each kind
 # make soak        two minutes of calls, floods, dead peers and kills: nothing grows or is lost
+# make wheel       a wheel of this platform in dist/, whose media is compiled by mypyc
+# make test-compiled  the pure tests of rtp, media, codecs and audio, on the compiled build
 # make bench-check the cost of a call in exact counts, compared with bench/costs.json
 #
 # Each first installs what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
-.PHONY: demo test test-peers check bench-check fuzz soak format
+.PHONY: demo test test-peers test-compiled check bench-check wheel fuzz soak format
 
 demo:
 	@tools/setup.sh demo
@@ -33,6 +35,14 @@ check:
 bench-check:
 	@tools/setup.sh check
 	.venv/bin/python bench/costs.py $(ARGS)
+
+wheel:
+	@tools/setup.sh check
+	@tools/wheel.sh
+
+test-compiled:
+	@tools/setup.sh check
+	@tools/wheel.sh test $(ARGS)
 
 fuzz:
 	@tools/fuzz.sh $(ARGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from spech.cli.bridge import bridge
@@ -15,12 +17,16 @@ from spech.cli.tones import tones
 from spech.cli.trace import trace
 from spech.cli.user import user
 from spech.cli.vault import vault
+from spech.rtp import packet
 
 __all__ = ["main"]
 
+#: Whether the media is compiled, as in a wheel of `make wheel`.
+_BUILD = "pure Python" if Path(packet.__file__).suffix == ".py" else "compiled by mypyc"
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="spech")
+@click.version_option(package_name="spech", message=f"%(prog)s, version %(version)s ({_BUILD})")
 def main() -> None:
     """A telephone for web pages, programs and test suites.
 
