@@ -84,8 +84,8 @@ class Sound(ABC):
     def low_latency(self) -> bool:
         """While true, audio ports hear sound as it arrives, in order but not at even intervals.
 
-        This is for machines, such as speech recognition: it saves the delay of the jitter buffer,
-        10 to 40 ms on most networks. Only what has been missing for 60 ms is concealed. It has no
+        This is for machines, such as speech recognition: it saves the delay of the jitter buffer.
+        Only what has been missing for 60 ms is concealed. It has no
         effect in a conference.
         """
         return self._media.low_latency
