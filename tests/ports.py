@@ -13,8 +13,8 @@ import tempfile
 from typing import Final
 
 _FIRST: Final = 31_000
-_PORTS: Final = 250
-_RANGES: Final = 7
+_PORTS: Final = 290
+_RANGES: Final = 6
 
 _unused: list[int] = []
 _claimed = False
