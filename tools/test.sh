@@ -21,21 +21,19 @@ if tools/setup.sh may-install; then
     export SPECH_REQUIRE_PEERS=${SPECH_REQUIRE_PEERS:-1}
 fi
 
-# real_time NAME ARGUMENTS...: run these tests side by side, then those that failed one by one.
-real_time() {
-    local name=$1 alone
-    shift
-    alone=(-o "cache_dir=.pytest_cache/$name" "$@")
-    .venv/bin/pytest -q -n 4 --dist loadfile "${alone[@]}" && return
-    [ $? = 1 ] || return 1
-    echo "spech: these failed beside others; each runs once more, alone:"
-    .venv/bin/pytest -q --last-failed --last-failed-no-failures none --maxfail 5 -n 0 "${alone[@]}"
+real_time() { .venv/bin/pytest -q -o cache_dir=.pytest_cache/real-time "$@"; }
+
+# alone ARGUMENTS...: run those that failed once more. A file that could not be imported counts as
+# none that failed, and pytest fails if there is none.
+alone() {
+    echo "spech: some tests failed beside others; they run once more, alone:"
+    real_time --last-failed --last-failed-no-failures none --maxfail 5 "$@"
 }
 
 if [ "${1:-}" = peers ]; then
     shift
     tools/setup.sh peers
-    real_time peers -m peers tests/peers "$@"
+    real_time -n 4 --dist loadfile -m peers tests/peers "$@" || alone -m peers tests/peers "$@"
 elif [ $# -gt 0 ]; then
     tools/setup.sh peers
     exec .venv/bin/pytest "$@"
@@ -44,13 +42,15 @@ else
     log=$(mktemp)
     trap 'rm -f "$log"; kill $(jobs -p) 2>/dev/null || true' EXIT
     failed=0
-    real_time calls -m "real_time and not peers" --ignore=tests/browser || failed=1
+    passed=1
+    real_time -n 5 --dist loadfile -m "real_time and not peers" --ignore=tests/browser || passed=0
     idle=""
     if chrt --idle 0 true 2>/dev/null; then idle="chrt --idle 0"; fi
     $idle .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$log" 2>&1 &
     pure=$!
-    .venv/bin/pytest -q tests/browser || failed=1
+    real_time tests/browser || passed=0
     wait $pure || failed=1
     cat "$log"
+    [ $passed = 1 ] || alone -m "real_time and not peers" || failed=1
     exit $failed
 fi

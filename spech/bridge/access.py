@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from spech.bridge.url import WebSocketUrl
+from spech.bridge.url import VISIBLE, WebSocketUrl
 from spech.errors import LocalProtocolError
 
 #: Header fields that belong to the handshake.
@@ -117,7 +117,7 @@ def read_secret(file: Path) -> str:
     except OSError as error:
         raise LocalProtocolError(f"{file} cannot be read: {error.strerror}") from error
     secret = found.decode("ascii", errors="replace").strip()
-    if len(found) > _LARGEST_SECRET or not re.fullmatch("[!-~]+", secret):
+    if len(found) > _LARGEST_SECRET or not VISIBLE.fullmatch(secret):
         raise LocalProtocolError(f"{file} is not one line of ASCII characters without blanks")
     return secret
 

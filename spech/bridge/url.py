@@ -13,6 +13,9 @@ from spech.sip.transaction.flow import host_port
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _KNOWN: Final = re.compile(r"called|caller|header:[A-Za-z0-9-]+")
+_BRACE: Final = re.compile("[{}]")
+#: ASCII characters without the blank.
+VISIBLE: Final = re.compile("[!-~]+")
 #: Characters of what takes a placeholder's place.
 _LONGEST_VALUE: Final = 256
 
@@ -50,14 +53,14 @@ class WebSocketUrl:
             )
         tls = parts.scheme == "wss"
         resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not re.fullmatch("[!-~]+", parts.hostname + resource) or "{" in parts.netloc:
+        if not VISIBLE.fullmatch(parts.hostname + resource) or "{" in parts.netloc:
             raise LocalProtocolError(f"{url!r} has characters that a URL cannot have there")
         for name in _PLACEHOLDER.findall(resource):
             if not _KNOWN.fullmatch(name):
                 raise LocalProtocolError(
                     f"{url!r} has {{{name}}}; known are {{called}}, {{caller}} and {{header:X-…}}"
                 )
-        if re.search("[{}]", _PLACEHOLDER.sub("", resource)):
+        if _BRACE.search(_PLACEHOLDER.sub("", resource)):
             raise LocalProtocolError(f"{url!r} has a brace without its other half")
         return cls(parts.hostname, port or (443 if tls else 80), resource, tls)
 

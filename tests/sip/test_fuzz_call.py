@@ -12,7 +12,7 @@ from spech import PortRange
 from .. import ports
 
 BENCH = Path(__file__).parents[2] / "bench" / "fuzz_call.py"
-EACH = 24
+EACH = 12
 SECONDS = 7.0
 
 
