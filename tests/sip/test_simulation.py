@@ -31,7 +31,7 @@ from spech.testing.wire import FakeWire, Peer
 from .conftest import media
 from .registrar import Registrar
 
-RUNS = int(os.environ.get("SPECH_SIMULATIONS", "2000"))
+RUNS = int(os.environ.get("SPECH_SIMULATIONS", "1000"))
 CHOSEN = os.environ.get("SPECH_SIMULATION")
 #: Runs in one test, so that processors share the work.
 BATCH = 50
