@@ -94,6 +94,13 @@ class Bridge:
             raise LocalProtocolError(
                 "audiosocket needs tcp://host:port, and no other protocol has it"
             )
+        if tap is not None and tap.audiosocket:
+            raise LocalProtocolError("a tap is a WebSocket: ws://… or wss://…")
+        if protocol.startswith("audiosocket") and tap is None and access not in (None, Access()):
+            raise LocalProtocolError(
+                "audiosocket has no handshake: headers, tokens, signatures and certificates "
+                "cannot be sent"
+            )
         self._last_resort = next(
             (one for one in fallbacks if not isinstance(one, WebSocketUrl)), None
         )

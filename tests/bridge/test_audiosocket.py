@@ -13,6 +13,7 @@ import trio
 
 from spech import CallFailed, LocalProtocolError
 from spech.bridge import audiosocket
+from spech.bridge.access import Access
 from spech.bridge.bridge import Bridge
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
@@ -124,3 +125,11 @@ async def test_a_bot_that_cannot_be_reached_has_a_status() -> None:
 def test_a_url_and_a_protocol_that_do_not_fit_are_refused(url: str, protocol: str) -> None:
     with pytest.raises(LocalProtocolError, match="audiosocket"):
         Bridge(Routes(default=WebSocketUrl.parse(url)), protocol=protocol)
+
+
+def test_what_has_no_place_in_audiosocket_is_refused() -> None:
+    url = WebSocketUrl.parse("tcp://bot.example:9092")
+    with pytest.raises(LocalProtocolError, match="no handshake"):
+        Bridge(Routes(default=url), protocol="audiosocket", access=Access({"X-Key": "1"}))
+    with pytest.raises(LocalProtocolError, match="a tap is a WebSocket"):
+        Bridge(Routes(default=url), protocol="audiosocket", tap=url)
