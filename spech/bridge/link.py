@@ -246,7 +246,7 @@ async def open_link(
         if opened:
             raise
         text, status = _explain(error)
-        raise LinkFailed(f"no WebSocket at {target}: {text}", status) from error
+        raise LinkFailed(f"no WebSocket at {target.shown}: {text}", status) from error
 
 
 async def _dial(target: WebSocketUrl, access: Access) -> FrameStream:

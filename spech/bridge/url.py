@@ -69,19 +69,28 @@ class WebSocketUrl:
         percent-encoded (RFC 3986 2.1); a header field that the call does not have is empty.
 
         Raises:
-            LocalProtocolError: a value is longer than 256 characters, or is ``.`` or ``..``, which
-                servers take for another folder.
+            LocalProtocolError: a value is longer than 256 characters, or a part of the path becomes
+                ``.`` or ``..``, which servers take for another folder.
         """
         values = {f"header:{name}".lower(): value for name, value in headers.items()}
         values |= {"called": called, "caller": caller}
 
         def encoded(found: re.Match[str]) -> str:
             value = values.get(found[1].lower(), "")
-            if len(value) > _LONGEST_VALUE or value in (".", ".."):
+            if len(value) > _LONGEST_VALUE:
                 raise LocalProtocolError(f"{value[:40]!r} cannot be part of a URL")
             return quote(value, safe="")
 
-        return replace(self, resource=_PLACEHOLDER.sub(encoded, self.resource))
+        resource = _PLACEHOLDER.sub(encoded, self.resource)
+        path = resource.partition("?")[0]
+        if not {".", ".."}.isdisjoint(path.split("/")):
+            raise LocalProtocolError(f"{path[:80]!r} is not a path for a call")
+        return replace(self, resource=resource)
+
+    @property
+    def shown(self) -> str:
+        """Without the query, which may hold a secret, for logs and records."""
+        return str(replace(self, resource=self.resource.partition("?")[0]))
 
     def __str__(self) -> str:
         """Without the port that is usual for the scheme."""

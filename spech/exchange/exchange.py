@@ -31,6 +31,8 @@ from spech.sip.transaction.flow import host_port
 _log: Final = logging.getLogger(__name__)
 #: Messages that are relayed at once; each waits until its recipient has answered.
 _RELAYS: Final = 8
+#: Seconds in which a recipient has to answer a message.
+_RELAY_SECONDS: Final = 5.0
 #: Seconds that a user's phone rings before the exchange gives up.
 _PATIENCE: Final = 60.0
 #: Does not overlap the default range of a phone, which may run on the same machine.
@@ -64,9 +66,10 @@ class Exchange:
             if contact is None:
                 continue
             try:
-                await self.phone.send_message(contact, message.text, caller=message.sender)
-            except SpechError as error:
-                _log.info("message to %s: %s", message.recipient, error)
+                with trio.fail_after(_RELAY_SECONDS):
+                    await self.phone.send_message(contact, message.text, caller=message.sender)
+            except (SpechError, trio.TooSlowError) as error:
+                _log.info("message to %s: %s", message.recipient, error or "no answer")
 
     async def _connect(self, incoming: IncomingCall) -> None:
         _log.info("%s calls %s", incoming.caller_number, incoming.called)

@@ -25,6 +25,8 @@ _log: Final = logging.getLogger(__name__)
 MIN_EXPIRES: Final = 10
 DEFAULT_EXPIRES: Final = 300
 MAX_EXPIRES: Final = 3600
+#: Bytes of a message that can be relayed: no more may leave over UDP (RFC 3428 8).
+_LONGEST_MESSAGE: Final = 900
 #: Contacts of one user.
 _MOST_BINDINGS: Final = 10
 _NONCE_LIFETIME: Final = 300.0
@@ -75,7 +77,9 @@ class Registrar:
         if request.method not in ("REGISTER", "INVITE", "MESSAGE"):
             return None
         if flow.remote == flow.local:
-            return None  # The exchange itself, when it follows a transfer to its own number.
+            # The exchange itself, when it follows a transfer to its own number. A message comes
+            # from it only if a contact leads back here, and would be relayed for ever.
+            return self._respond(request, 482) if request.method == "MESSAGE" else None
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user
             refusal = self._authenticate(request, flow.remote[0], user, now)
@@ -90,7 +94,9 @@ class Registrar:
             return self._respond(request, error.status)
 
     def _refuse_message(self, request: Request, now: float) -> Response | None:
-        """None if the recipient of a message has a contact (RFC 3261 21.4.5, 21.4.18)."""
+        """None if the recipient of a message has a contact (RFC 3261 21.4.5, 21.4.18, 21.5.7)."""
+        if len(request.body) > _LONGEST_MESSAGE:
+            return self._respond(request, 513)
         user = request.uri.user or ""
         if self.contacts(user, now):
             return None

@@ -25,6 +25,8 @@ from spech.rtp.session import RtpSession
 Method = Literal["auto", "rfc4733", "info", "inband"]
 """How digits are sent; "auto" is the first of the other three that the peer accepts."""
 
+#: Keys that wait at most: three minutes of them.
+_MOST_KEYS: Final = 1000
 _TICK_MS = 20
 # RFC 4733 section 2.5.1.4: the end is sent three times, the last two of them in the gap.
 _SHORTEST_GAP_TICKS = 2
@@ -150,6 +152,8 @@ class Keypad:
         Raises:
             LocalProtocolError, CallEnded: as for :meth:`send`.
         """
+        if len(self._queue) + len(keys) > _MOST_KEYS:
+            raise LocalProtocolError(f"{len(self._queue)} digits wait already")
         if self._closed:
             raise CallEnded("the call has ended")
         if not self.ready:

@@ -83,6 +83,8 @@ async def attend(
                     await attend(new, handler, caller=caller, codecs=codecs)
             except SpechError as error:
                 _log.info("transfer to %s: %s", request.target, error)
+            if serving.cancel_called:
+                nursery.cancel_scope.cancel()  # The new call has taken the place of this one.
 
     async with open_scope() as nursery:
         with trio.CancelScope() as serving:

@@ -178,6 +178,18 @@ async def test_a_value_that_could_change_the_path_is_refused_with_404(value: str
     assert server.paths == []
 
 
+def test_values_together_cannot_change_the_path_either() -> None:
+    url = WebSocketUrl.parse("ws://example.org/{called}{caller}/bot?x={called}")
+    assert str(url.fill(".", "1", {})) == "ws://example.org/.1/bot?x=."
+    with pytest.raises(LocalProtocolError, match="not a path"):
+        url.fill(".", ".", {})
+
+
+def test_the_query_of_a_url_is_not_shown() -> None:
+    assert WebSocketUrl.parse("wss://a.example/b?key=secret").shown == "wss://a.example/b"
+    assert WebSocketUrl.parse("tcp://a.example:9").shown == "tcp://a.example:9"
+
+
 def test_urls_that_cannot_be_filled_are_refused() -> None:
     assert "{number}; known are" in refusal("ws://example.org/{number}")
     assert "brace" in refusal("ws://example.org/{called")

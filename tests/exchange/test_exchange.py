@@ -20,6 +20,7 @@ from spech import (
 )
 from spech.exchange import Exchange, open_exchange
 from spech.phone.checkup import open_checkup
+from spech.sip.message.uri import Uri
 from spech.testing.audio import assert_tone, sine, sounding
 from spech.testing.talk import listen, talk
 
@@ -360,3 +361,17 @@ async def test_a_transfer_to_an_unknown_user_keeps_the_call() -> None:
             heard = await talk(port, sine(1000, 8000, 1), 1.5)
     assert caught.value.status == 404
     assert_tone(heard[4800:], 8000, 1000)
+
+
+async def test_a_call_to_a_contact_that_leads_back_here_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with exchange_is_open() as exchange, phone_of("bob", exchange) as bob:
+        await bob.registered(timeout=5)
+        back = Uri.parse(f"sip:alice@127.0.0.1:{exchange.address[1]}")
+        monkeypatch.setattr(exchange.registrar, "contacts", lambda user, now: [back])
+        with trio.fail_after(10), pytest.raises(CallFailed) as failed:
+            async with bob.call("alice") as call:
+                await call.answered()
+        # The offer is too long for UDP, and over TCP the exchange is a caller like any other.
+        assert failed.value.status == 401

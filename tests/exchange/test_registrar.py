@@ -227,3 +227,10 @@ def test_wrong_passwords_are_logged_with_few_lines_for_each_source(
         f"REGISTER from 10.0.0.9: wrong user or password (number {number} from there)"
         for number in (1, 10, 100)
     ]
+
+
+def test_a_message_from_the_exchange_itself_is_a_loop(registrar: Registrar) -> None:
+    request = Client(registrar).request(method="MESSAGE")
+    response = registrar.screen(request, Flow("udp", FLOW.local, FLOW.local), 0.0)
+    assert isinstance(response, Response)
+    assert response.status == 482

@@ -194,3 +194,10 @@ async def test_in_band_digits_pass_the_codec(call: Call) -> None:
     )
     heard = await speak(call, np.append(sound, np.zeros(1600, np.int16)), 8000)
     assert DigitDetector(8000).feed(heard) == "159#"
+
+
+async def test_more_than_a_thousand_digits_do_not_wait(call: Call) -> None:
+    call.configure()
+    call.left.media.speech.keypad.send("1" * 999)
+    with pytest.raises(LocalProtocolError, match="digits wait already"):
+        call.left.media.speech.keypad.send("12")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 
-from spech import Call, CallFailed, IncomingCall, Phone, PortRange, connect, open_phone
+from spech import Call, CallFailed, IncomingCall, Phone, PortRange, attend, connect, open_phone
 from spech.testing.audio import sine
 from spech.testing.talk import hear_tone
 
@@ -142,3 +143,34 @@ async def test_a_transfer_that_fails_leaves_both_connected(parties: Parties) -> 
     assert failed.value.status in (408, 503)
     async with speaking(parties.alice, 700):
         await hears(parties.bob, 700)
+
+
+async def test_attending_ends_with_the_new_call_where_the_old_one_stays_up() -> None:
+    """As with a far end that asks for a transfer and does not hang up."""
+    served = []
+
+    class FakeCall:
+        codec = None
+        state = "answered"
+
+        async def transfers(self) -> AsyncIterator[FakeCall]:
+            if self is old:
+                yield self
+            await trio.sleep_forever()
+
+        @asynccontextmanager
+        async def follow(self, offered: object, *, caller: object) -> AsyncIterator[FakeCall]:
+            yield new
+
+        async def answered(self, timeout: float) -> None:
+            pass
+
+    async def serve(call: Any) -> None:
+        served.append(call)
+        if call is old:
+            await trio.sleep_forever()
+
+    old, new = FakeCall(), FakeCall()
+    with trio.fail_after(1):
+        await attend(cast(Call, old), serve)
+    assert served == [old, new]
