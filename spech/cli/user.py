@@ -75,7 +75,9 @@ def reset(name: str, data: Path | None) -> None:
         replies = ask_server(folder, ResetPerson(name))
         if replies is None:
             with open_roster(folder) as roster:
-                click.echo(trio.run(roster.reset, name))
+                person, password = trio.run(roster.reset, name)
+                trio.run(roster.sign_out, person)
+                click.echo(password)
             return
         for reply in replies:
             assert isinstance(reply, NewPassword)
@@ -100,6 +102,7 @@ def remove(name: str, yes: bool, data: Path | None) -> None:
         if replies is None:
             with open_roster(folder) as roster:
                 person = trio.run(roster.remove, name)
+                trio.run(roster.sign_out, person)
                 trio.run(roster.delete_files, person)
             return
         list(replies)

@@ -60,7 +60,11 @@ class People:
         hashes = {person.name.casefold(): (person.id, person.password) for person, _ in self}
         id, hashed = hashes.get(name.casefold(), ("", ""))
         matches = partial(password_matches, password, hashed or None)
-        return id if await trio.to_thread.run_sync(matches) else None
+        if not await trio.to_thread.run_sync(matches):
+            return None
+        # Meanwhile the person may have been removed, or given a new password.
+        present = self._present.get(id)
+        return id if present is not None and present.person.password == hashed else None
 
     async def add(self, name: str) -> str:
         """Add a person and return the password.
@@ -70,7 +74,12 @@ class People:
         """
         async with self._undisturbed():
             password = await self._roster.add(name)
-            await self._enter(await self._roster.find(name))
+            person = await self._roster.find(name)
+            try:
+                await self._enter(person)
+            except BaseException:
+                await self._roster.delete_files(await self._roster.remove(name))
+                raise
             return password
 
     async def reset(self, name: str) -> str:
@@ -80,9 +89,13 @@ class People:
             SpechError: as from `Roster.reset`.
         """
         async with self._undisturbed():
-            password = await self._roster.reset(name)
-            person = await self._roster.find(name)
-            self._present[person.id].person = person
+            person, password = await self._roster.reset(name)
+            present = self._present.get(person.id)
+            if present is not None:
+                present.person = person
+            await self._roster.sign_out(person)
+            if present is None:  # The vault was damaged at the start, and has been repaired.
+                await self._enter(person)
             return password
 
     async def remove(self, name: str) -> None:
@@ -93,9 +106,11 @@ class People:
         """
         async with self._undisturbed():
             person = await self._roster.remove(name)
-            gone = self._present.pop(person.id)
-            gone.scope.cancel()
-            await gone.left.wait()
+            gone = self._present.pop(person.id, None)
+            await self._roster.sign_out(person)
+            if gone is not None:
+                gone.scope.cancel()
+                await gone.left.wait()
             await self._roster.delete_files(person)
 
     @asynccontextmanager

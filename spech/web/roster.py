@@ -75,8 +75,8 @@ class Roster:
         await trio.to_thread.run_sync(self._store.change, with_person)
         return password
 
-    async def reset(self, name: str) -> str:
-        """Give a person a new password, sign the person out everywhere, and return the password.
+    async def reset(self, name: str) -> tuple[Person, str]:
+        """Give a person a new password, and return both. The sessions go on until `sign_out`.
 
         Raises:
             SpechError: there is no such person, or the vault cannot be written.
@@ -89,13 +89,12 @@ class Roster:
             return settings.with_changes(person.id, password=hashed)
 
         await trio.to_thread.run_sync(self._store.change, with_password)
-        await self._sessions.end_all(person.id)
-        return password
+        return msgspec.structs.replace(person, password=hashed), password
 
     async def remove(self, name: str) -> Person:
-        """Remove a person with the accounts, and sign the person out everywhere.
+        """Remove a person with the accounts.
 
-        The recordings stay until `delete_files`.
+        The sessions go on until `sign_out`, and the recordings stay until `delete_files`.
 
         Raises:
             SpechError: as from :meth:`reset`.
@@ -107,8 +106,14 @@ class Roster:
             return msgspec.structs.replace(settings, people=people)
 
         await trio.to_thread.run_sync(self._store.change, without)
-        await self._sessions.end_all(person.id)
         return person
+
+    async def sign_out(self, person: Person) -> None:
+        """End all sessions of a person.
+
+        A server forgets the old password before, so that no further session begins meanwhile.
+        """
+        await self._sessions.end_all(person.id)
 
     async def delete_files(self, person: Person) -> None:
         """Delete what a person who was removed has left in the data folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from click.testing import CliRunner, Result
 
 from spech.cli import main
 from spech.web.data_lock import data_lock
-from spech.web.store import Settings, Store, StoredAccount
+from spech.web.people import open_people
+from spech.web.roster import Roster
+from spech.web.sessions import Sessions
+from spech.web.store import ADMINISTRATOR, Person, Settings, Store, StoredAccount
+from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
 
 from .conftest import (
@@ -134,6 +138,81 @@ async def test_a_new_password_signs_out(installation: Installation, page: Page, 
     assert (await get(f"{installation.url}session", bob.cookie))[0] == 401
     async with page_of(installation, "bob", password) as again:
         await again.registered()
+
+
+@pytest.fixture
+def store(data_folder: Path) -> Store:
+    data_folder.mkdir()
+    return Store(Vault(data_folder))
+
+
+@pytest.mark.parametrize("change", ["reset", "remove"])
+async def test_the_old_password_begins_no_session_while_others_end(
+    store: Store, change: str
+) -> None:
+    checked = []
+
+    class Watched(Sessions):
+        async def end_all(self, person: str) -> None:
+            checked.append(await people.check("bob", password))
+            await super().end_all(person)
+
+    roster = Roster(store, Watched(store.vault.folder))
+    async with open_people(roster, partial(open_switchboard, store)) as people:
+        password = await people.add("bob")
+        assert await people.check("bob", password) == people.id_of("bob")
+        await getattr(people, change)("bob")
+    assert checked == [None]
+
+
+@pytest.mark.parametrize("change", ["reset", "remove"])
+async def test_a_password_that_changes_while_it_is_compared_is_wrong(
+    store: Store, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    roster = Roster(store, Sessions(store.vault.folder))
+
+    def matches(password: str, hashed: str | None) -> bool:
+        trio.from_thread.run(getattr(people, change), "bob")
+        return True
+
+    async with open_people(roster, partial(open_switchboard, store)) as people:
+        password = await people.add("bob")
+        monkeypatch.setattr("spech.web.people.password_matches", matches)
+        assert await people.check("bob", password) is None
+
+
+async def test_people_of_a_vault_that_was_repaired_are_reset_and_removed(store: Store) -> None:
+    roster = Roster(store, Sessions(store.vault.folder))
+    await roster.add("bob")
+    await roster.add("carol")
+    bob, carol = await roster.people()
+    recordings = store.make_folder(carol.id) / "recordings"
+    recordings.mkdir()
+    content = store.vault.path.read_bytes()
+    store.vault.path.write_bytes(b"damaged")
+    async with open_people(roster, partial(open_switchboard, store)) as people:
+        store.vault.path.write_bytes(content)
+        password = await people.reset("bob")
+        assert await people.check("bob", password) == bob.id
+        assert people.switchboard(bob.id) is not None
+        await people.remove("carol")
+        assert not recordings.exists()
+    assert [each.name for each in await roster.people()] == ["bob"]
+
+
+async def test_who_cannot_enter_is_not_added(store: Store) -> None:
+    roster = Roster(store, Sessions(store.vault.folder))
+
+    def opening(person: Person) -> AbstractAsyncContextManager[Switchboard]:
+        if person.id != ADMINISTRATOR:
+            raise OSError("the disk is full")
+        return open_switchboard(store, person)
+
+    async with open_people(roster, opening) as people:
+        with pytest.raises(OSError, match="full"):
+            await people.add("bob")
+        assert await roster.people() == ()
+        assert len(list(people)) == 1
 
 
 async def test_who_is_removed_loses_calls_accounts_and_recordings(
