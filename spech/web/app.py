@@ -227,7 +227,7 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
         # page itself and what belongs to a call are never kept.
         whole = (
             request.path.endswith(("/", ".html"))
-            or request.path.startswith(("/calls/", "/session"))
+            or request.path.startswith(("/calls/", "/recordings/", "/session"))
             or response.status_code >= 400
         )
         if whole:

@@ -93,7 +93,8 @@ async def test_two_people_who_try_get_nothing_of_each_other(
         assert (await bob.refused(command, **fields))["code"].startswith("no_such"), command
     assert await bob.ask("recordings") == {"recordings": []}
     for path in (f"calls/{call}.txt", f"calls/{call}.pcap", f"recordings/{name}"):
-        assert (await get(installation.url + path, installation.cookie))[0] == 200
+        status, headers, _ = await get(installation.url + path, installation.cookie)
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
         assert (await get(installation.url + path, bob.cookie))[0] == 404
     # The ids are the same, and mean another call and another account.
     assert (await bob.ask("dial", target="601"))["call"] == call
