@@ -149,6 +149,7 @@ async def serve(
                 )
 
             sessions = Sessions(data_folder)
+            await sessions.set_password(ADMINISTRATOR, password)
             shown = f"[{host}]" if ":" in host else host
             url = f"http://{shown}:{web_port}/"
 

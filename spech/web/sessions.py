@@ -1,7 +1,8 @@
 """Sessions: which browsers have signed in, and as whom.
 
 A session is a random token in a cookie. ``sessions.json`` holds the SHA-256 of each token, so that
-sessions outlive the process and whoever reads the file cannot use them.
+sessions outlive the process and whoever reads the file cannot use them. It also holds the Argon2id
+hash of the administrator's password, so that a new one is noticed at the start.
 
 A link signs in once, within two minutes. Links are in memory only.
 """
@@ -20,6 +21,7 @@ from typing import Final
 import msgspec
 import trio
 
+from spech.web.passwords import hash_password, password_matches
 from spech.web.private_files import replace_private
 
 _log: Final = logging.getLogger(__name__)
@@ -50,8 +52,9 @@ class PageSession:
 
     @contextmanager
     def connection(self) -> Iterator[trio.CancelScope]:
-        """The block is cancelled when the person signs out."""
-        with trio.CancelScope() as scope:
+        """The block is cancelled when the person signs out, and when the session ends."""
+        deadline = trio.current_time() + self.ends - time.time()
+        with trio.CancelScope(deadline=deadline) as scope:
             if self._closed:
                 scope.cancel()
             self._connections.add(scope)
@@ -75,6 +78,13 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ends: float
 
 
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is in the file; ``password`` is a hash, None if only links sign the administrator in."""
+
+    password: str | None
+    sessions: list[_Kept]
+
+
 class Sessions:
     """The sessions and links of all people of a data folder.
 
@@ -86,8 +96,25 @@ class Sessions:
         self._path = folder / "sessions.json"
         self._sessions: dict[str, PageSession] = {}
         self._links: dict[str, tuple[str, float]] = {}
+        self._password: str | None = None
         self._saving = trio.Lock()
         self._load()
+
+    async def set_password(self, administrator: str, password: str | None) -> None:
+        """Tell the password of the administrator, whose id is given; None if only links sign in.
+
+        If it is not that of the last start, the administrator's sessions end.
+        """
+
+        def hashed() -> str | None:
+            if password is None:
+                return None
+            known = password_matches(password, self._password)
+            return self._password if known else hash_password(password)
+
+        before, self._password = self._password, await trio.to_thread.run_sync(hashed)
+        if self._password != before:
+            await self.end_all(administrator)
 
     def find(self, token: str) -> PageSession | None:
         """The session with that token, None if there is none or it has ended."""
@@ -139,13 +166,14 @@ class Sessions:
 
     def _load(self) -> None:
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=list[_Kept])
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_File)
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             _log.warning("everyone has to sign in again: %s cannot be read: %s", self._path, error)
             return
-        self._sessions = {each.token: PageSession(each.person, each.ends) for each in kept}
+        self._sessions = {each.token: PageSession(each.person, each.ends) for each in kept.sessions}
+        self._password = kept.password
 
     async def _save(self) -> None:
         # Shielded: what was revoked must not come back at the next start.
@@ -157,7 +185,7 @@ class Sessions:
                     for token, each in self._sessions.items()
                     if each.ends > now
                 ]
-                content = msgspec.json.encode(kept)
+                content = msgspec.json.encode(_File(self._password, kept))
                 try:
                     await trio.to_thread.run_sync(replace_private, self._path, content)
                 except OSError as error:

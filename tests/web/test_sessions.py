@@ -119,6 +119,52 @@ async def test_a_session_survives_a_restart(exchange: Exchange, data_folder: Pat
             assert (await get(f"{again.url}session", cookie))[0] == status
 
 
+@pytest.mark.parametrize("password", ["another horse", None])
+async def test_a_new_password_of_the_administrator_ends_only_the_sessions_of_the_old(
+    tmp_path: Path, password: str | None
+) -> None:
+    sessions = Sessions(tmp_path)
+    await sessions.set_password("admin", PASSWORD)
+    mine, bobs = [await sessions.begin(person) for person in ("admin", "b0b")]
+    assert PASSWORD not in (tmp_path / "sessions.json").read_text()
+
+    # What the commands of a server that does not run write keeps the password.
+    await Sessions(tmp_path).end_all("carol")
+    same = Sessions(tmp_path)
+    await same.set_password("admin", PASSWORD)
+    assert same.find(mine) is not None
+
+    changed = Sessions(tmp_path)
+    await changed.set_password("admin", password)
+    for each in (changed, Sessions(tmp_path)):
+        assert each.find(mine) is None
+        assert each.find(bobs) is not None
+
+
+async def test_a_server_that_starts_with_a_new_password_signs_the_administrator_out(
+    exchange: Exchange, data_folder: Path
+) -> None:
+    token = ""
+    for password, status in ((PASSWORD, 401), (PASSWORD, 204), ("another horse", 401)):
+        async with run_server(exchange, data_folder, password=password) as installation:
+            name, _, new = installation.cookie.partition("=")
+            assert (await get(f"{installation.url}session", f"{name}={token}"))[0] == status
+            token = new
+
+
+async def test_a_connection_ends_with_its_session(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    sessions = Sessions(tmp_path)
+    session = sessions.find(await sessions.begin("admin"))
+    assert session is not None
+    with session.connection() as scope:
+        await trio.sleep(SESSION_SECONDS - 60)
+        assert not scope.cancel_called
+        await trio.sleep(120)
+    assert scope.cancelled_caught
+
+
 async def test_signing_out_ends_this_session_with_its_sound(
     installation: Installation, page: Any, data_folder: Path
 ) -> None:
