@@ -102,9 +102,9 @@ class Entrance:
                 return _too_many(wait)
             person = await self._people.check(attempt.name, attempt.password)
             if person is None:
-                self._limiter.fail(source, trio.current_time())
+                self._limiter.fail(source, attempt.name, trio.current_time())
                 return refusal(401, "The name or the password is wrong.")
-            self._limiter.succeed(source)
+            self._limiter.succeed(source, attempt.name)
         return await self._begin_session(person)
 
     async def _begin_session(self, person: str) -> Response:

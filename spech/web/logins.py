@@ -27,7 +27,8 @@ class LoginLimiter:
     A source is an IPv4 address or an IPv6 network of 64 bits. After five failures in a minute it
     has to wait, at first 2 s, twice as long after each further failure, up to 10 minutes. Its
     passwords are not compared during the wait. A source starts afresh when it has not failed for
-    a minute after its last wait, or after a successful login.
+    a minute after its last wait, or after a successful login under the one name that failed: who
+    has an account cannot wipe out guesses at another's password.
     """
 
     def __init__(self) -> None:
@@ -38,12 +39,14 @@ class LoginLimiter:
         failures = self._failures.get(source_of(host))
         return 0.0 if failures is None else max(0.0, failures.blocked_until - now)
 
-    def fail(self, host: str, now: float) -> None:
-        """Note and log a failed attempt to sign in."""
+    def fail(self, host: str, name: str, now: float) -> None:
+        """Note and log a failed attempt to sign in under a name."""
         source = source_of(host)
         failures = self._failures.pop(source, None)
         if failures is None or now - failures.forgotten_from >= _MINUTE:
-            failures = _Failures(now)
+            failures = _Failures(_folded(name), now)
+        if failures.name != _folded(name):
+            failures.name = None
         failures.count += 1
         failures.forgotten_from = now
         if failures.count >= FAILURES:
@@ -56,15 +59,24 @@ class LoginLimiter:
         # One line in a fixed form, which docs/security.md gives to fail2ban.
         _log.warning("login failed from %s: wrong password", host)
 
-    def succeed(self, host: str) -> None:
-        """Forget the failures of the source."""
-        self._failures.pop(source_of(host), None)
+    def succeed(self, host: str, name: str) -> None:
+        """Forget the failures of the source if all were under this name."""
+        source = source_of(host)
+        failures = self._failures.get(source)
+        if failures is not None and failures.name == _folded(name):
+            del self._failures[source]
+
+
+def _folded(name: str) -> str:
+    return name.casefold()[:64]  # The longest that a person has.
 
 
 class _Failures:
-    """``forgotten_from`` is the end of the last wait, or the last failure where there was none."""
+    """``name`` is the one that all were under, None if there were several. ``forgotten_from`` is
+    the end of the last wait, or the last failure where there was none."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, name: str, now: float) -> None:
+        self.name: str | None = name
         self.count = 0
         self.blocked_until = now
         self.forgotten_from = now

@@ -20,9 +20,9 @@ from .test_app import client
 PASSWORD = "correct horse"
 
 
-async def attempt(http: Any, password: str, **headers: str) -> Any:
+async def attempt(http: Any, password: str, name: str = "admin", **headers: str) -> Any:
     """Try to sign in, and return the response."""
-    body = json.dumps({"name": "admin", "password": password})
+    body = json.dumps({"name": name, "password": password})
     return await http.post("/session", data=body, headers=headers)
 
 
@@ -31,7 +31,7 @@ def test_delays_grow_after_five_failures() -> None:
     waits = []
     now = 0.0
     for _ in range(FAILURES + 3):
-        limiter.fail("192.0.2.1", now)
+        limiter.fail("192.0.2.1", "admin", now)
         waits.append(limiter.wait("192.0.2.1", now))
         now += waits[-1]
     assert waits == [0, 0, 0, 0, 2, 4, 8, 16]
@@ -42,9 +42,9 @@ def test_a_delay_is_bounded_and_ends() -> None:
     limiter = LoginLimiter()
     now = 0.0
     for _ in range(40):
-        limiter.fail("192.0.2.1", now)
+        limiter.fail("192.0.2.1", "admin", now)
         now += limiter.wait("192.0.2.1", now)
-    limiter.fail("192.0.2.1", now)
+    limiter.fail("192.0.2.1", "admin", now)
     assert limiter.wait("192.0.2.1", now) == 600
     assert limiter.wait("192.0.2.1", now + 600) == 0
 
@@ -53,35 +53,45 @@ def test_guessing_for_weeks_is_still_delayed() -> None:
     limiter = LoginLimiter()
     now = 0.0
     for _ in range(1100):
-        limiter.fail("192.0.2.1", now)
+        limiter.fail("192.0.2.1", "admin", now)
         now += limiter.wait("192.0.2.1", now)
-    limiter.fail("192.0.2.1", now)
+    limiter.fail("192.0.2.1", "admin", now)
     assert limiter.wait("192.0.2.1", now) == 600
 
 
 def test_failures_are_forgotten_a_minute_after_the_last_delay() -> None:
     limiter = LoginLimiter()
     for _ in range(FAILURES):
-        limiter.fail("192.0.2.1", 0.0)
-    limiter.fail("192.0.2.1", 61.0)  # Within a minute after the delay of 2 s.
+        limiter.fail("192.0.2.1", "admin", 0.0)
+    limiter.fail("192.0.2.1", "admin", 61.0)  # Within a minute after the delay of 2 s.
     assert limiter.wait("192.0.2.1", 61.0) == 4
-    limiter.fail("192.0.2.1", 125.0)
+    limiter.fail("192.0.2.1", "admin", 125.0)
     assert limiter.wait("192.0.2.1", 125.0) == 0
 
 
 def test_a_success_clears_the_record() -> None:
     limiter = LoginLimiter()
     for _ in range(FAILURES - 1):
-        limiter.fail("192.0.2.1", 0.0)
-    limiter.succeed("192.0.2.1")
-    limiter.fail("192.0.2.1", 0.0)
+        limiter.fail("192.0.2.1", "admin", 0.0)
+    limiter.succeed("192.0.2.1", "Admin")
+    limiter.fail("192.0.2.1", "admin", 0.0)
     assert limiter.wait("192.0.2.1", 0.0) == 0
+
+
+@pytest.mark.parametrize("names", [["admin"], ["admin", "bob"]])
+def test_a_success_does_not_clear_guesses_at_another_password(names: list[str]) -> None:
+    limiter = LoginLimiter()
+    for number in range(FAILURES):
+        assert limiter.wait("192.0.2.1", 0.0) == 0
+        limiter.fail("192.0.2.1", names[number % len(names)], 0.0)
+        limiter.succeed("192.0.2.1", "bob")
+    assert limiter.wait("192.0.2.1", 0.0) == 2
 
 
 def test_an_ipv6_network_is_one_source() -> None:
     limiter = LoginLimiter()
     for host in range(FAILURES):
-        limiter.fail(f"2001:db8::{host}", 0.0)
+        limiter.fail(f"2001:db8::{host}", "admin", 0.0)
     assert limiter.wait("2001:db8::ffff", 0.0) > 0
     assert limiter.wait("2001:db8:0:1::1", 0.0) == 0
 
@@ -91,7 +101,7 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter = LoginLimiter()
     for host in range(5):
         for _ in range(FAILURES):
-            limiter.fail(f"192.0.2.{host}", 0.0)
+            limiter.fail(f"192.0.2.{host}", "admin", 0.0)
     assert [limiter.wait(f"192.0.2.{host}", 0.0) > 0 for host in range(5)] == [
         False,
         False,
@@ -124,6 +134,15 @@ async def test_the_server_stops_comparing_passwords_during_a_delay(
     # The expression that docs/security.md gives to fail2ban.
     assert all(re.fullmatch(r"login failed from \S+: wrong password", line) for line in lines)
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+async def test_signing_in_gives_no_more_guesses_at_another_password(data_folder: Path) -> None:
+    async with client(data_folder, password=PASSWORD, signed_in=False) as http:
+        for _ in range(FAILURES - 1):
+            assert (await attempt(http, "guess", name="bob")).status_code == 401
+        assert (await attempt(http, PASSWORD)).status_code == 204
+        assert (await attempt(http, "guess", name="bob")).status_code == 401
+        assert (await attempt(http, "guess", name="bob")).status_code == 429
 
 
 @pytest.mark.parametrize(
