@@ -25,6 +25,7 @@ from pathlib import Path
 
 import trio
 
+import spech
 from spech import Call, CallEnded, CallFailed, IncomingCall, PortRange, open_phone
 
 VICTIM = "10.255.0.1"
@@ -212,7 +213,7 @@ if __name__ == "__main__":
         unshare = ["unshare", "--map-root-user", "--net", sys.executable, __file__]
         sys.exit(subprocess.run([*unshare, *arguments]).returncode)
     if chosen.role == "phone":
-        trio.run(answer)
+        spech.run(answer)
     elif chosen.role == "flood":
         flood(chosen.rate, chosen.sources, chosen.seconds)
     else:

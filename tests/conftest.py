@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spech.phone.running import spare_collections
 from spech.testing.asterisk import Asterisk
 
 REAL_TIME = frozenset(
@@ -41,6 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder == "peers":
             item.add_marker("peers")
     items.sort(key=lambda item: item.path.parent.name != "asterisk")
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collections pass over the thousands of tests: sound cannot wait so long."""
+    spare_collections()
 
 
 @pytest.fixture
