@@ -21,7 +21,7 @@ from spech.rtp.ports import lease
 HOST: Final = "127.0.0.1"
 PORTS: Final = PortRange(34_200, 34_399)
 #: By how much the objects of one type, and the blocks and bytes of memory, may exceed those after
-#: the first round, even when there were few calls.
+#: the first rounds, even when there were few calls.
 FEW_OBJECTS: Final = 60
 FEW_BLOCKS: Final = 5_000
 FEW_BYTES: Final = 24_000_000
@@ -68,8 +68,19 @@ class Held(NamedTuple):
             f"{self.files.total()} files, {self.ports} free pairs of ports, {self.tasks} tasks"
         )
 
+    def or_more(self, other: Held) -> Held:
+        """The larger of each two numbers, and the smaller of the free ports."""
+        return Held(
+            max(self.tasks, other.tasks),
+            min(self.ports, other.ports),
+            self.files | other.files,
+            self.objects | other.objects,
+            max(self.blocks, other.blocks),
+            max(self.resident, other.resident),
+        )
+
     def growth(self, first: Held, calls: int) -> list[str]:
-        """What exceeds the first round, after ``calls`` further calls."""
+        """What exceeds the first rounds, after ``calls`` further calls."""
         grown = []
         if self.tasks > first.tasks:
             grown.append(f"{self.tasks - first.tasks} tasks")
