@@ -214,17 +214,18 @@ def test_credentials_are_valid_only_for_their_uri(
     assert right or (response is not None and response.status == 400)
 
 
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE", "MESSAGE"])
 def test_wrong_passwords_are_logged_with_few_lines_for_each_source(
-    registrar: Registrar, caplog: pytest.LogCaptureFixture
+    registrar: Registrar, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     guesser = Client(registrar, password="guess")
     for _ in range(240):
-        response = guesser.send()
+        response = guesser.send(method=method)
         assert response is not None
         assert response.status == 403
     assert registrar.failures.count == 240
     assert [record.message for record in caplog.records] == [
-        f"REGISTER from 10.0.0.9: wrong user or password (number {number} from there)"
+        f"{method} from 10.0.0.9: wrong user or password (number {number} from there)"
         for number in (1, 10, 100)
     ]
 

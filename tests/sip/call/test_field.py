@@ -167,6 +167,18 @@ def test_an_answer_without_a_description_keeps_the_agreement(
     assert refused.direction == ("sendrecv" if command == "hold" else "sendonly")
 
 
+def test_a_move_answered_without_a_description_keeps_the_call(up: Up, sdp_answer: bytes) -> None:
+    session, _ = up.up(sdp_answer)
+    session.move("10.0.0.5", ("10.0.0.5", 30000), up.wire.now)
+    up.wire.run(0.1)
+    request = up.request("INVITE")
+    assert b"c=IN IP4 10.0.0.5" in request.body
+    up.respond(request, 200)
+    up.bob.take("ACK")
+    assert session.is_up
+    assert not up.all(events.MediaChanged)
+
+
 # ---------------------------------------------------------------------- digits in INFO
 
 
