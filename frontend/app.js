@@ -21,7 +21,7 @@ import { Phone } from "./phone.js";
 
 const TITLE_BLINK_MS = 1000;
 
-// A link to sign in that was opened where somebody has signed in already.
+// A link to sign in that was opened where someone has signed in already.
 if (location.hash.startsWith("#link=")) location.replace(`sign-in.html${location.search}${location.hash}`);
 await loadLanguage();
 // The elements take their texts while they are built, so they load after the language.

@@ -23,11 +23,11 @@ fi
 
 real_time() { .venv/bin/pytest -q -o cache_dir=.pytest_cache/real-time "$@"; }
 
-# alone ARGUMENTS...: run those that failed once more. A file that could not be imported counts as
-# none that failed, and pytest fails if there is none.
+# alone ARGUMENTS...: run those that failed once more, if all files can be imported.
 alone() {
     echo "spech: some tests failed beside others; they run once more, alone:"
-    real_time --last-failed --last-failed-no-failures none --maxfail 5 "$@"
+    real_time --collect-only -qq "$@" >/dev/null &&
+        real_time --last-failed --last-failed-no-failures none --maxfail 5 "$@"
 }
 
 if [ "${1:-}" = peers ]; then

@@ -62,7 +62,7 @@ def test_a_link_signs_in_once(page: Page, server: Server) -> None:
     page.goto(link)
     expect(page.get_by_test_id("welcome-settings")).to_be_visible()
     assert page.url == server.url
-    # Where somebody has signed in already, a link is followed all the same; this one is used up.
+    # Where someone has signed in already, a link is followed all the same; this one is used up.
     page.goto("about:blank")
     page.goto(link)
     expect(page.get_by_test_id("problem")).to_contain_text("used already")
