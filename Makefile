@@ -4,14 +4,18 @@
 # make check       format, lint, types, architecture
 # make fuzz        damaged input for every parser and for a running call, 20 s of each kind
 # make soak        two minutes of calls, floods, dead peers and kills: nothing grows or is lost
-# make wheel       a wheel of this platform in dist/, whose media is compiled by mypyc
-# make test-compiled  the pure tests of rtp, media, codecs and audio, on the compiled build
+# make wheel       a wheel of this platform in dist/, whose pure parts are compiled by mypyc
+# make test-compiled  the pure tests on the compiled build, or ARGS="tests/asterisk" on it
+# make screenshots the pictures of README.md, in docs/pictures
+# make docs        the documentation as a site, in site/
+# make bench       Spech beside other programs, in turns; writes docs/performance.md (40 minutes)
 # make bench-check the cost of a call in exact counts, compared with bench/costs.json
+# make bench-check-compiled  the same of the compiled build, in processor instructions
 #
 # Each first installs what is missing; see tools/setup.sh.
 # Arguments: make test ARGS="tests/sip -k invite", make demo ARGS="--port 9000".
 
-.PHONY: demo test test-peers test-compiled check bench-check wheel fuzz soak format
+.PHONY: demo test test-peers test-compiled check bench bench-check bench-check-compiled wheel docs fuzz soak screenshots format
 
 demo:
 	@tools/setup.sh demo
@@ -32,9 +36,17 @@ check:
 	tools/frontend/node_modules/.bin/biome check --config-path=tools/frontend frontend
 	tools/frontend/node_modules/.bin/tsc --project tools/frontend
 
+bench:
+	@tools/setup.sh peers
+	.venv/bin/python -m bench $(ARGS)
+
 bench-check:
 	@tools/setup.sh check
-	.venv/bin/python bench/costs.py $(ARGS)
+	.venv/bin/python -m bench.costs $(ARGS)
+
+bench-check-compiled:
+	@tools/setup.sh instructions
+	@tools/wheel.sh costs $(ARGS)
 
 wheel:
 	@tools/setup.sh check
@@ -44,12 +56,20 @@ test-compiled:
 	@tools/setup.sh check
 	@tools/wheel.sh test $(ARGS)
 
+docs:
+	@tools/setup.sh docs
+	@tools/site/build.sh
+
 fuzz:
 	@tools/fuzz.sh $(ARGS)
 
 soak:
 	@tools/setup.sh check
 	.venv/bin/python -m bench.soak --minutes 2 $(ARGS)
+
+screenshots:
+	@tools/setup.sh test
+	.venv/bin/python -m tools.screenshots
 
 format:
 	@tools/setup.sh check

@@ -1,7 +1,7 @@
 """The cost of a call in exact counts, so that an increase is noticed.
 
-    python bench/costs.py            compare with bench/costs.json, as `make bench-check` does
-    python bench/costs.py --update   accept what was counted
+    python -m bench.costs            compare with bench/costs.json, as `make bench-check` does
+    python -m bench.costs --update   accept what was counted
 
 It counts Python calls in Spech, calls from Spech to functions written in C, and system calls on its
 sockets: per tick of 20 ms and call, and per call that is set up and ended. Only ticks advance the
@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import random
+import select
 import socket
 import sys
 import tempfile
@@ -24,14 +25,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-import farend
 import trio
 import trio.testing
-from farend import PageClient, SipPeer, WebSocketEcho
 
 import spech
+from bench import farend
+from bench.farend import PageClient, SipPeer, WebSocketEcho
 from spech.bridge.bridge import Bridge
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
@@ -47,6 +48,7 @@ _MEMBERS: Final = 5
 _SLOT: Final = 0.01
 _SPECH: Final = str(Path(spech.__file__).parent)
 _POSIX: Final = sys.modules["posix"]
+_POLL: Final = type(select.poll())
 _HERE: Final = str(Path(__file__).parent)
 _RAW_SOCKET: Final = socket.socket.__mro__[1]
 #: Methods of a socket that make no system call.
@@ -55,8 +57,20 @@ _FILE_CALLS: Final = ("read", "write", "open", "close", "readv", "writev")
 #: Code that has its own frame in Python 3.11 only.
 _INLINED: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 
+#: How many of the functions that are called most are printed.
+_show: list[int] = []
+
 Costs = dict[str, float]
 _T = TypeVar("_T")
+
+
+class Meter(Protocol):
+    """Counts between :meth:`start` and :meth:`stop`."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def costs(self, count: int) -> Costs:
+        """What was counted, per each of ``count``."""
 
 
 class Counting:
@@ -80,6 +94,17 @@ class Counting:
 
     def stop(self) -> None:
         sys.setprofile(None)
+
+    def costs(self, count: int) -> Costs:
+        """What was counted, per each of ``count``."""
+        for limit in _show:
+            for name, calls in self.by_name.most_common(limit):
+                print(f"    {calls / count:8.2f} {name}")
+        return {
+            "Python calls": round(self.python / count, 2),
+            "C calls": round(self.native / count, 2),
+            "system calls": round(self.system / count, 2),
+        }
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         if event not in ("call", "c_call"):
@@ -111,14 +136,19 @@ def _is_system_call(function: Any, place: str) -> bool:
     owner = getattr(function, "__self__", None)
     if isinstance(owner, _RAW_SOCKET):
         return function.__name__ not in _NO_SYSTEM_CALL and owner not in farend.sockets
+    if isinstance(owner, _POLL):
+        return function.__name__ == "poll"
     return place == "spech" and owner is _POSIX and function.__name__ in _FILE_CALLS
 
 
 class Stage:
     """Advances time by ticks, and counts."""
 
-    def __init__(self, clock: trio.testing.MockClock) -> None:
+    def __init__(
+        self, clock: trio.testing.MockClock, counting: Callable[[], Meter] = Counting
+    ) -> None:
         self._clock = clock
+        self._counting = counting
 
     async def settle(self) -> None:
         """Run all tasks that need no time."""
@@ -147,13 +177,13 @@ class Stage:
         """The cost of a tick in which the ``far_ends`` each send and receive 20 ms of sound."""
         for _ in range(_SETTLE_TICKS):
             await self._exchange(far_ends)
-        counting = Counting()
+        counting = self._counting()
         counting.start()
         for _ in range(_TICKS):
             await self._exchange(far_ends)
         counting.stop()
         self._clock.autojump_threshold = 0.0  # Let the farewells time out.
-        return _costs(counting, _TICKS * calls)
+        return counting.costs(_TICKS * calls)
 
     async def _exchange(self, far_ends: list[Callable[[], None]]) -> None:
         for exchange in far_ends:
@@ -164,30 +194,15 @@ class Stage:
     async def count_calls(self, one: Callable[[], Awaitable[None]]) -> Costs:
         """The cost to set up and end a call."""
         await one()
-        counting = Counting()
+        counting = self._counting()
         counting.start()
         for _ in range(_SET_UPS):
             await one()
         counting.stop()
         self._clock.autojump_threshold = 0.0
-        costs = _costs(counting, _SET_UPS)
-        del costs["C calls"]  # Versions of Python differ by a few percent in these.
+        costs = counting.costs(_SET_UPS)
+        costs.pop("C calls", None)  # Versions of Python differ by a few percent in these.
         return costs
-
-
-#: How many of the functions that are called most are printed.
-_show: list[int] = []
-
-
-def _costs(counting: Counting, count: int) -> Costs:
-    for limit in _show:
-        for name, calls in counting.by_name.most_common(limit):
-            print(f"    {calls / count:8.2f} {name}")
-    return {
-        "Python calls": round(counting.python / count, 2),
-        "C calls": round(counting.native / count, 2),
-        "system calls": round(counting.system / count, 2),
-    }
 
 
 # ---------------------------------------------------------------------- what is measured
@@ -315,8 +330,10 @@ async def page(stage: Stage) -> Costs:
                 )
             )
             async with PageClient(serving.link, serving.audio_port) as client:
-                nursery.start_soon(peer.register)
-                await stage.passing(lambda: client.save_account(peer.port))
+                async with trio.open_nursery() as registrar:
+                    registrar.start_soon(peer.register)
+                    await stage.passing(lambda: client.save_account(peer.port))
+                    registrar.cancel_scope.cancel()
                 answering = await stage.passing(lambda: peer.take_call(client.dial))
                 await stage.settle()
                 await stage.passing(client.attach)
@@ -348,12 +365,14 @@ def _repeatable() -> Iterator[None]:
         time.time, random.SystemRandom = wall, secret  # type: ignore[misc]
 
 
-def measure(subject: Callable[[Stage], Awaitable[Costs]]) -> Costs:
+def measure(
+    subject: Callable[[Stage], Awaitable[Costs]], counting: Callable[[], Meter] = Counting
+) -> Costs:
     clock = trio.testing.MockClock()
 
     async def main() -> Costs:
         with trio.fail_after(1e6):
-            return await subject(Stage(clock))
+            return await subject(Stage(clock, counting))
 
     with _repeatable():
         return trio.run(main, clock=clock)

@@ -1,4 +1,6 @@
-"""A WebSocket server that sends every binary message back: the other end of both bridges.
+"""A WebSocket server that sends all sound back: the other end of both bridges.
+
+Sound is in binary messages, or in JSON whose event is "media".
 
 It uses little CPU, so that two cores are left for the measured programs: one thread, epoll, no
 library. It reads only what the bridges send: single frames of up to 65535 bytes.
@@ -17,6 +19,8 @@ import socket
 import sys
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_MEDIA = b'{"event":"media"'
+_PLIVO = b'{"event":"playAudio","media":{"contentType":"audio/x-mulaw","sampleRate":8000,"payload":'
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -60,6 +64,8 @@ class Connection:
                 self._send(_TEXT, b"ANSWER")
             elif kind == _BINARY:
                 self._send(_BINARY, payload)
+            elif kind == _TEXT and payload.startswith(_MEDIA):
+                self._send(_TEXT, _played(payload))
             elif kind == _PING:
                 self._send(_PONG, payload)
             elif kind == _CLOSE:
@@ -73,6 +79,14 @@ class Connection:
         length = bytes((size,)) if size < 126 else bytes((126, size >> 8, size & 0xFF))
         head = bytes((0x80 | kind,)) + length
         self.socket.send(head + payload)
+
+
+def _played(heard: bytes) -> bytes:
+    """A message of sound as one that plays it. Plivo's has another name and tells its format."""
+    if b'"streamId"' not in heard:
+        return heard
+    _, _, sound = heard.partition(b'"payload":')
+    return _PLIVO + sound
 
 
 def accept(head: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Far ends for bench/costs.py: SIP and RTP, a WebSocket and a page. They are not counted."""
+"""Far ends of measured programs: SIP and RTP, a WebSocket and a page."""
 
 from __future__ import annotations
 
@@ -8,32 +8,58 @@ import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 import trio
-from echo import accept
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+from bench.echo import accept
 from spech import codecs
 from spech.audio.tones import tone
 
-#: The sockets of this module; calls on them are not counted.
+#: The sockets of this module; bench/costs.py does not count calls on them.
 sockets: set[object] = set()
 _TIMESTAMP_STEP = 160
 #: 20 ms of 400 Hz, a whole number of periods, so that playout can splice packets.
 _TONE = codecs.create("PCMU").encode(tone((400,), 0.02, 8000))
 
 
-class SipPeer:
-    """A telephone of one UDP socket."""
+class Refused(RuntimeError):
+    """A request was answered with an error; the message is the answer."""
 
-    def __init__(self) -> None:
+
+class Stream(Protocol):
+    """The RTP of a call."""
+
+    def description(self, *, events: bool) -> str:
+        """The session description, with or without telephone-event."""
+
+    def follow(self, message: str) -> None:
+        """Send to the address in the session description of ``message``."""
+
+    def exchange(self) -> None:
+        """Send 20 ms of sound."""
+
+    def close(self) -> None: ...
+
+
+class SipPeer:
+    """A telephone of one UDP socket.
+
+    Args:
+        stream: makes what sends and receives the RTP of a call.
+        user: whom its calls are from.
+    """
+
+    def __init__(self, stream: Callable[[], Stream] | None = None, user: str = "guest") -> None:
         self.target = ("", 0)
+        self.user = user
+        self._stream = stream or RtpPeer
         self._socket = _bound()
         self.port = self._socket.getsockname()[1]
         self._calls = 0
-        self._streams: list[RtpPeer] = []
+        self._streams: list[Stream] = []
 
     def __enter__(self) -> Self:
         return self
@@ -43,21 +69,23 @@ class SipPeer:
         for stream in self._streams:
             stream.close()
 
-    async def call(self, *, events: bool = True) -> Caller:
-        """Call :attr:`target` and wait for the answer."""
+    async def call(self, *, number: str = "bot", events: bool = True) -> Caller:
+        """Call ``number`` at :attr:`target` and wait for the answer."""
         self._calls += 1
-        caller = Caller(self, self._calls, self._open_stream())
+        caller = Caller(self, self._calls, self._open_stream(), number)
         await caller.invite(events)
         return caller
 
     async def register(self) -> None:
-        """Accept one registration."""
-        request, source = await self.receive("REGISTER")
-        contact = _header(request, "Contact")
-        expiry = f"Contact: {contact};expires=3600\r\n"
-        self._socket.sendto(_response(request, 200, "OK", expiry), source)
+        """Accept registrations and answer OPTIONS, until cancelled."""
+        while True:
+            request, source = await self.receive("REGISTER", "OPTIONS")
+            headers = ""
+            if request.startswith("REGISTER"):
+                headers = f"Contact: {_header(request, 'Contact')};expires=3600\r\n"
+            self._socket.sendto(_response(request, 200, "OK", headers), source)
 
-    async def take_call(self, dial: Callable[[], Awaitable[None]]) -> RtpPeer:
+    async def take_call(self, dial: Callable[[], Awaitable[None]]) -> Stream:
         """Run ``dial``, and answer the resulting call."""
         await dial()
         request, source = await self.receive("INVITE")
@@ -69,55 +97,72 @@ class SipPeer:
         await self.receive("ACK")
         return stream
 
-    def _open_stream(self) -> RtpPeer:
-        stream = RtpPeer()
+    def _open_stream(self) -> Stream:
+        stream = self._stream()
         self._streams.append(stream)
         return stream
 
     def send(self, message: str) -> None:
         self._socket.sendto(message.encode(), self.target)
 
-    async def receive(self, start: str) -> tuple[str, tuple[str, int]]:
-        """The next message that starts with ``start``; others are ignored."""
+    async def receive(self, *starts: str) -> tuple[str, tuple[str, int]]:
+        """The next message that starts with one of ``starts``; others are ignored."""
         while True:
             data, source = await _take(self._socket)
             text = data.decode()
-            if text.startswith(start):
+            if text.startswith(starts):
                 return text, source
             if re.match(r"SIP/2\.0 [3-6]", text):
-                raise RuntimeError(f"refused: {text}")
+                raise Refused(text)
 
 
 class Caller:
     """A call that :class:`SipPeer` makes."""
 
-    def __init__(self, peer: SipPeer, number: int, stream: RtpPeer) -> None:
+    def __init__(self, peer: SipPeer, number: int, stream: Stream, called: str) -> None:
         self.exchange = stream.exchange
+        self.stream: Final = stream
         self._peer = peer
         self._number = number
-        self._stream = stream
-        self._to = f"<sip:bot@127.0.0.1:{peer.target[1]}>"
+        self._target = f"sip:{called}@127.0.0.1:{peer.target[1]}"
+        self._to = f"<{self._target}>"
+        self._routes = ""
 
     async def invite(self, events: bool) -> None:
-        self._request("INVITE", 1, self._stream.description(events=events))
-        answer, _ = await self._peer.receive("SIP/2.0 200")
+        self._request("INVITE", 1, self.stream.description(events=events))
+        answer = await self._answer("INVITE")
         self._to = _header(answer, "To")
-        self._stream.follow(answer)
+        self._target = _header(answer, "Contact").strip("<>")
+        routes = re.findall(r"(?mi)^Record-Route: *(.*?)\r$", answer)
+        self._routes = "".join(f"Route: {route}\r\n" for route in reversed(routes))
+        self.stream.follow(answer)
         self._request("ACK", 1)
 
     async def end(self) -> None:
         self._request("BYE", 2)
-        await self._peer.receive("SIP/2.0 200")
-        self._stream.close()
+        await self._answer("BYE")
+        self.stream.close()
+
+    async def _answer(self, method: str) -> str:
+        """The 200 of this call to ``method``; a repeated one of another call is ignored."""
+        while True:
+            answer, _ = await self._peer.receive("SIP/2.0 200")
+            if f" {self._call_id}\r\n" in answer and f" {method}\r\n" in answer:
+                return answer
+
+    @property
+    def _call_id(self) -> str:
+        return f"cost-{self._number}@127.0.0.1:{self._peer.port}"
 
     def _request(self, method: str, sequence: int, body: str = "") -> None:
-        here, there = f"127.0.0.1:{self._peer.port}", f"127.0.0.1:{self._peer.target[1]}"
+        here = f"127.0.0.1:{self._peer.port}"
+        branch = f"{self._peer.port}-{self._number}{method}"
         kind = "Content-Type: application/sdp\r\n" if body else ""
         self._peer.send(
-            f"{method} sip:bot@{there} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK{self._number}{method};rport\r\n"
-            f'From: "Far End" <sip:far@{here}>;tag=f{self._number}\r\nTo: {self._to}\r\n'
-            f"Call-ID: cost-{self._number}@{here}\r\nCSeq: {sequence} {method}\r\n"
+            f"{method} {self._target} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP {here};branch=z9hG4bK{branch};rport\r\n{self._routes}"
+            f'From: "Far End" <sip:{self._peer.user}@{here}>;tag=f{self._number}\r\n'
+            f"To: {self._to}\r\nCall-ID: {self._call_id}\r\nCSeq: {sequence} {method}\r\n"
             f"Contact: <sip:far@{here}>\r\nMax-Forwards: 70\r\n"
             f"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE\r\nSupported: timer\r\n{kind}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
@@ -128,7 +173,7 @@ class RtpPeer:
     """An RTP and an RTCP socket that send PCMU and discard what arrives."""
 
     def __init__(self) -> None:
-        self._rtp, self._rtcp = _bound_pair()
+        self._rtp, self._rtcp = bound_pair()
         self._there = ("", 0)
         self._sequence = 0
 
@@ -147,9 +192,7 @@ class RtpPeer:
 
     def follow(self, message: str) -> None:
         """Send to the address in the session description of ``message``."""
-        port = re.search(r"(?m)^m=audio (\d+)", message)
-        assert port is not None, message
-        self._there = ("127.0.0.1", int(port[1]))
+        self._there = ("127.0.0.1", audio_port(message))
 
     def exchange(self) -> None:
         """Send 20 ms of sound, and read what has arrived."""
@@ -198,7 +241,7 @@ class WebSocketEcho:
         frame = bytes((0x82, 126, 320 >> 8, 320 & 0xFF)) + bytes(320)
         for connected in tuple(self._connected):
             received = _empty(connected)
-            if received[:1] == b"\x88" or not _sent(connected, frame):
+            if _closes(received) or not _sent(connected, frame):
                 connected.close()
                 self._connected.remove(connected)
 
@@ -217,6 +260,7 @@ class PageClient:
         self._frames = 0
         self._call = ""
         self._audio: WebSocketConnection | None = None
+        self._streams: list[trio.SocketStream] = []
 
     async def __aenter__(self) -> Self:
         self._nursery = await self._nursery_manager.__aenter__()
@@ -230,9 +274,12 @@ class PageClient:
     async def __aexit__(self, *_: object) -> None:
         self._nursery.cancel_scope.cancel()
         await self._nursery_manager.__aexit__(None, None, None)
+        for stream in self._streams:
+            await trio.aclose_forcefully(stream)
 
     async def _open(self, port: int) -> trio.SocketStream:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
+        self._streams.append(stream)
         sockets.add(stream.socket._sock)  # type: ignore[attr-defined]
         return stream
 
@@ -257,7 +304,7 @@ class PageClient:
     async def _read(self) -> None:
         while True:
             message = json.loads(await self._control.get_message())
-            if "id" in message:
+            if "ok" in message or "error" in message:
                 self._answers[message["id"]] = message
                 self._news.set()
                 self._news = trio.Event()
@@ -301,6 +348,13 @@ class PageClient:
         self._frames += 1
 
 
+def audio_port(message: str) -> int:
+    """The port in the session description of a message."""
+    port = re.search(r"(?m)^m=audio (\d+)", message)
+    assert port is not None, message
+    return int(port[1])
+
+
 def usual_port() -> int:
     """A free UDP port below 60000: URIs with other ports take a slower path in the parser."""
     with _bound() as bound:
@@ -318,7 +372,7 @@ def _bound(port: int = 0) -> socket.socket:
         bound.close()
 
 
-def _bound_pair() -> tuple[socket.socket, socket.socket]:
+def bound_pair() -> tuple[socket.socket, socket.socket]:
     """A pair of ports, the even one first."""
     while True:
         rtp = _bound()
@@ -342,6 +396,20 @@ def _empty(waiting: socket.socket) -> bytes:
     except BlockingIOError:
         pass
     return received
+
+
+def _closes(received: bytes) -> bool:
+    """Whether one of these frames of a WebSocket's client is a Close."""
+    at = 0
+    while len(received) >= at + 2:
+        if received[at] == 0x88:
+            return True
+        length = received[at + 1] & 0x7F
+        more = {126: 2, 127: 8}.get(length, 0)
+        if more:
+            length = int.from_bytes(received[at + 2 : at + 2 + more], "big")
+        at += 2 + more + 4 + length
+    return False
 
 
 def _sent(connected: socket.socket, data: bytes) -> bool:

@@ -26,6 +26,7 @@ from pathlib import Path
 import trio
 
 import spech
+from bench.machine import cpu, memory
 from spech import Call, CallEnded, CallFailed, IncomingCall, PortRange, open_phone
 
 VICTIM = "10.255.0.1"
@@ -152,18 +153,6 @@ def rtp_port(call: Call) -> int:
     return int(offer.partition(b"m=audio ")[2].split()[0])
 
 
-def memory(pid: int) -> float:
-    """The resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def used(pid: int) -> float:
-    """The CPU time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def lost() -> int:
     """Datagrams that were lost because the buffer of a socket in this namespace was full."""
     names, values = (
@@ -191,7 +180,7 @@ def run_all(rate: int, sources: int, seconds: float) -> None:
             flooding.wait()
         print(f"memory of the phone: {before:.0f} MB before, {memory(phone.pid):.0f} MB after")
         print(
-            f"CPU of the phone: {used(phone.pid) / seconds:.0%} of a core; "
+            f"CPU of the phone: {cpu(phone.pid) / seconds:.0%} of a core; "
             f"load of the machine: {os.getloadavg()[0]:.1f}; "
             f"datagrams lost in full buffers: {lost()}"
         )

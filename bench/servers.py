@@ -1,28 +1,56 @@
-"""The measured servers: `spech bridge` and Asterisk, both connected to the same WebSocket peer."""
+"""The measured servers: Spech and Asterisk, both connected to the same WebSocket peer."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from spech.testing.asterisk import Asterisk
+from spech.testing.asterisk import Asterisk, AsteriskUnavailable, find
 
-#: CPUCLOCK_SCHED, the precise clock.
-_PROCESS_CLOCK = 2
+_ROOT: Final = Path(__file__).parents[1]
+#: Seconds in which a server must end its calls.
+_FAREWELL: Final = 3.0
 
 _DIALPLAN = """
 [phones]
-exten = 700,1,Dial(WebSocket/echo/c(slin)n)
+exten = slin,1,Dial(WebSocket/echo/c(slin)n)
+exten = slin16,1,Dial(WebSocket/echo/c(slin16)n)
+exten = slin48,1,Dial(WebSocket/echo/c(slin48)n)
 
-exten = 701,1,Answer()
+exten = answered,1,Answer()
  same = n,Wait(60)
+"""
+
+#: The account of calls with SRTP.
+SEALED: Final = "sealed"
+_SEALED = f"""
+[{SEALED}]
+type = endpoint
+context = phones
+disallow = all
+allow = ulaw
+aors = {SEALED}
+media_encryption = sdes
+direct_media = no
+rtp_symmetric = yes
+
+[{SEALED}]
+type = aor
 """
 
 _MODULES = ("res_http_websocket", "res_websocket_client", "chan_websocket")
@@ -42,83 +70,194 @@ class Server:
     bridged: str
     answered: str
 
-    def cpu(self) -> float:
-        """Seconds of CPU that its process has used so far, all threads, user and system.
+    def number(self, pcm: str) -> str:
+        """The number that is connected to the WebSocket with this kind of linear PCM."""
+        return pcm if self.name == "Asterisk" else self.bridged
 
-        From the process's CPU clock (clock_getcpuclockid(3)). /proc/PID/stat counts by samples at
-        the timer's ticks, and calls that begin at a timer's ticks are counted too often.
-        """
-        return time.clock_gettime((~self.process << 3) | _PROCESS_CLOCK)
+
+#: Starts a server that connects its calls to the WebSocket of a URL.
+Start = Callable[[str], AbstractContextManager[Server]]
+#: The environment of a build of Spech.
+Build = Mapping[str, str]
+
+
+# ------------------------------------------------------------------------ builds and sides
+
+
+def builds() -> dict[str, Build]:
+    """The builds of Spech on this machine: pure, and compiled if dist/ has a wheel of this tree."""
+    found: dict[str, Build] = {"Spech": {}}
+    if folder := _compiled():
+        found["Spech, compiled"] = {"PYTHONPATH": folder}
+    return found
+
+
+def bridges() -> dict[str, Start]:
+    """Everything that connects calls to WebSockets: Spech's builds, and Asterisk where it is."""
+    sides: dict[str, Start] = {
+        name: partial(spech, build=build) for name, build in builds().items()
+    }
+    with contextlib.suppress(AsteriskUnavailable):
+        find()
+        sides["Asterisk"] = asterisk
+    return sides
+
+
+@functools.cache
+def _compiled() -> str:
+    """The folder of an unpacked wheel of ``make wheel`` with these sources; "" without one."""
+    wheel = find_wheel(_ROOT / "dist")
+    if wheel is None:
+        return ""
+    folder = tempfile.TemporaryDirectory(prefix="spech-bench-")
+    _unpacked.append(folder)
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(folder.name)
+    return folder.name
+
+
+def find_wheel(folder: Path) -> Path | None:
+    """The newest compiled wheel of a folder, if its sources are those of this checkout."""
+    wheels = [path for path in folder.glob("spech-*.whl") if "none-any" not in path.name]
+    for wheel in sorted(wheels, key=lambda path: path.stat().st_mtime)[-1:]:
+        with zipfile.ZipFile(wheel) as file:
+            sources = {
+                _ROOT / name: file.read(name)
+                for name in file.namelist()
+                if name.startswith("spech/") and name.endswith(".py")
+            }
+        if all(path.exists() and path.read_bytes() == text for path, text in sources.items()):
+            return wheel
+    return None
+
+
+def in_build(build: Build, module: str, *arguments: str) -> dict[str, dict[str, float]]:
+    """Run a module under a build of Spech; return the cases and values that it prints as JSON."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(
+        command, cwd=_ROOT, env=_environment(build), stdout=subprocess.PIPE, check=True
+    )
+    values: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return values
+
+
+#: Unpacked wheels, which are deleted when this program ends.
+_unpacked: list[tempfile.TemporaryDirectory[str]] = []
+
+
+# --------------------------------------------------------------------------------- servers
 
 
 @contextmanager
-def echo_peer() -> Iterator[int]:
-    """The WebSocket peer; yields its port."""
-    port = _free_port(socket.SOCK_STREAM)
-    with _process([sys.executable, str(Path(__file__).with_name("echo.py")), str(port)]):
-        _wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close())
-        yield port
+def echo_peer() -> Iterator[str]:
+    """The WebSocket peer; yields its URL."""
+    port = free_port(socket.SOCK_STREAM)
+    with program([sys.executable, "-m", "bench.echo", str(port)]) as process:
+        prefer(process.pid)
+        wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close())
+        yield f"ws://127.0.0.1:{port}/"
 
 
 @contextmanager
-def spech(echo_port: int) -> Iterator[Server]:
-    """``spech bridge``, and a program of five lines on the library that only answers."""
-    port = _free_port(socket.SOCK_DGRAM)
+def spech(
+    url: str,
+    protocol: str = "raw",
+    build: Build = {},  # noqa: B006
+    workers: int = 0,
+) -> Iterator[Server]:
+    """``spech bridge``, in one process or with workers behind one address."""
+    port = free_port(socket.SOCK_DGRAM)
     command = [sys.executable, "-m", "spech", "bridge", "--listen", f"127.0.0.1:{port}"]
-    command += ["--websocket", f"ws://127.0.0.1:{echo_port}/"]
-    with _process(command) as process:
-        _wait_for_sip(port)
-        yield Server("spech bridge", f"127.0.0.1:{port}", process.pid, "700", "700")
+    command += ["--websocket", url, "--protocol", protocol]
+    command += ["--codec", "PCMU,G722,G729,opus"]
+    command += ["--workers", str(workers)] if workers else []
+    with program(command, build) as process:
+        wait_for_sip(port)
+        yield Server("Spech", f"127.0.0.1:{port}", process.pid, "700", "700")
 
 
 @contextmanager
-def spech_answering() -> Iterator[Server]:
+def spech_answering(build: Build = {}) -> Iterator[Server]:  # noqa: B006
     """Calls that are only answered."""
-    port = _free_port(socket.SOCK_DGRAM)
-    program = Path(__file__).with_name("answer.py")
-    with _process([sys.executable, str(program), str(port)]) as process:
-        _wait_for_sip(port)
-        yield Server("Spech, answering", f"127.0.0.1:{port}", process.pid, "", "701")
+    port = free_port(socket.SOCK_DGRAM)
+    with program([sys.executable, "-m", "bench.programs.answer", str(port)], build) as process:
+        wait_for_sip(port)
+        yield Server("Spech", f"127.0.0.1:{port}", process.pid, "", "answered")
 
 
 @contextmanager
-def asterisk(echo_port: int) -> Iterator[Server]:
+def asterisk(url: str) -> Iterator[Server]:
     """Asterisk with `Dial(WebSocket/…/c(slin)n)`."""
     client = f"""
 [echo]
 type = websocket_client
 connection_type = per_call_config
-uri = ws://127.0.0.1:{echo_port}/
+uri = {url}
 protocols = media
 """
     files = {
         "websocket_client.conf": client,
         "chan_websocket.conf": "",
+        "pjsip.conf": _SEALED,
         # Otherwise the cost of its log would be measured as well.
         "logger.conf": "",
     }
     with Asterisk(dialplan=_DIALPLAN, modules=_MODULES, files=files) as pbx:
         pbx.command("core set verbose 0")
-        yield Server("Asterisk", pbx.domain, pbx.process_id, "700", "701")
+        yield Server("Asterisk", pbx.domain, pbx.process_id, "slin", "answered")
 
 
-def _free_port(kind: socket.SocketKind) -> int:
+def prefer(thread: int) -> None:
+    """Give a far end's thread more of the processors than the measured server, if that is allowed.
+
+    Far ends are usually on other machines, where the load of the server does not make them late.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, thread, -10)
+
+
+def free_port(kind: socket.SocketKind) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+def program(
+    command: Sequence[str],
+    environment: Mapping[str, str] = {},
+    stdout: int = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program while the block runs; what does not end on a signal is killed.
+
+    What it logs is shown if it fails.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, cwd=_ROOT, env=_environment(environment), stdout=stdout, stderr=said
+        ) as process,
+    ):
         try:
             yield process
         finally:
+            if process.poll():
+                said.seek(0)
+                sys.stderr.write(said.read().decode(errors="replace"))
             process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_FAREWELL)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def _wait_for(attempt: object) -> None:
-    assert callable(attempt)
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program, which finds the compiled build before the sources here."""
+    return {**os.environ, "PYTHONSAFEPATH": "1", **more}
+
+
+def wait_for(attempt: Callable[[], object]) -> None:
+    """Repeat ``attempt`` for ten seconds, until it raises no OSError."""
     give_up = time.monotonic() + 10
     while True:
         try:
@@ -130,8 +269,8 @@ def _wait_for(attempt: object) -> None:
             time.sleep(0.05)
 
 
-def _wait_for_sip(port: int) -> None:
-    """Wait until it answers OPTIONS."""
+def wait_for_sip(port: int) -> None:
+    """Wait until it answers OPTIONS with 200."""
 
     def ask() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -145,6 +284,7 @@ def _wait_for_sip(port: int) -> None:
                 f"Call-ID: ready{own}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n"
                 "Content-Length: 0\r\n\r\n".encode()
             )
-            asking.recv(4096)
+            if not asking.recv(4096).startswith(b"SIP/2.0 200"):
+                raise ConnectionRefusedError("it answers, but takes no calls yet")
 
-    _wait_for(ask)
+    wait_for(ask)

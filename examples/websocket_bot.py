@@ -1,11 +1,11 @@
 """A bot behind `spech bridge`: it says back what it hears, and hangs up at the key #.
 
-    python examples/websocket_bot.py 9000
+    python examples/websocket_bot.py [PORT]
     spech bridge --listen 127.0.0.1:5080 --websocket ws://127.0.0.1:9000/
     spech call sip:bot@127.0.0.1:5080
 
-It needs nothing of Spech: docs/bots.md specifies the protocol, and any WebSocket library in any
-language serves.
+The port is 9000 by default. The bot needs nothing of Spech: docs/bots.md specifies the protocol,
+and any WebSocket library in any language serves.
 """
 
 import json
@@ -36,6 +36,6 @@ async def main(port: int) -> None:
 
 if __name__ == "__main__":
     try:
-        trio.run(main, int(sys.argv[1]))
+        trio.run(main, int([*sys.argv[1:], "9000"][0]))
     except* KeyboardInterrupt:
         pass

@@ -11,11 +11,34 @@ import { Control } from "./control.js";
 import { announce, keepFocus } from "./attention.js";
 import { keepCurrent, keepScreenOn } from "./awake.js";
 import { element, setText } from "./dom.js";
-import { clock, loadLanguage, t } from "./i18n.js";
-import { live, nameOf } from "./calls.js";
+import { texts } from "./early.js";
+import { clock, t } from "./i18n.js";
+import { live, nameOf, tidy } from "./calls.js";
 import { listenForHelp } from "./keys.js";
 import { joinDesktop } from "./desktop.js";
 import { Phone } from "./phone.js";
+import "./parts/banner.js";
+import "./parts/call.js";
+import "./parts/connection.js";
+import "./parts/devices.js";
+import "./parts/dialer.js";
+import "./parts/favourites.js";
+import "./parts/incoming.js";
+import "./parts/keypad.js";
+import "./parts/lines.js";
+import { askedNumber } from "./parts/links.js";
+import "./parts/members.js";
+import "./parts/navigation.js";
+import "./parts/notices.js";
+import "./parts/numbers.js";
+import "./parts/recent.js";
+import "./parts/recordings.js";
+import "./parts/registration.js";
+import "./parts/sound.js";
+import "./parts/transfer.js";
+import "./parts/voicemail.js";
+import "./parts/welcome.js";
+import { watchMissed } from "./seen.js";
 
 /** @import { Part } from "./dom.js" */
 
@@ -23,30 +46,8 @@ const TITLE_BLINK_MS = 1000;
 
 // A link to sign in that was opened where someone has signed in already.
 if (location.hash.startsWith("#link=")) location.replace(`sign-in.html${location.search}${location.hash}`);
-await loadLanguage();
-// The elements take their texts while they are built, so they load after the language.
-const names = [
-  "banner",
-  "call",
-  "connection",
-  "devices",
-  "dialer",
-  "incoming",
-  "keypad",
-  "lines",
-  "members",
-  "notices",
-  "numbers",
-  "recent",
-  "recordings",
-  "registration",
-  "settings",
-  "sound",
-  "story",
-  "transfer",
-  "welcome",
-];
-await Promise.all(names.map((name) => import(`./parts/${name}.js`)));
+// The elements take their texts while they are built.
+await texts;
 
 const control = new Control();
 const phone = new Phone(control);
@@ -66,32 +67,68 @@ const views = {
   dialer: document.createElement("spech-dialer"),
   call: document.createElement("spech-call"),
   settings: document.createElement("spech-settings"),
+  history: document.createElement("spech-history"),
+  chats: document.createElement("spech-chats"),
+  contacts: document.createElement("spech-contacts"),
 };
-for (const view of Object.values(views)) view.phone = phone;
+/** @type {Part[]} What nobody sees at first. */
+const later = [
+  views.settings,
+  views.history,
+  views.chats,
+  views.contacts,
+  /** @type {Part} */ (element("spech-story")),
+];
+for (const view of [views.welcome, views.dialer, views.call]) view.phone = phone;
 for (const name of [
   "registration",
+  "voicemail",
+  "navigation",
   "banner",
   "incoming",
   "lines",
   "sound",
   "connection",
   "numbers",
+  "favourites",
   "recent",
   "recordings",
-  "story",
 ]) {
   /** @type {Part} */ (element(`spech-${name}`)).phone = phone;
 }
 
 /** @type {keyof typeof views | "loading" | null} */
 let shown = null;
+let whole = false;
+let completing = false;
+
+/** Load what nobody sees at first. */
+async function complete() {
+  if (completing) return;
+  completing = true;
+  try {
+    await import("./later.js");
+  } catch {
+    // The server is away: another try when one of the views is asked for.
+    completing = false;
+    return;
+  }
+  for (const part of later) {
+    customElements.upgrade(part);
+    part.phone = phone;
+  }
+  whole = true;
+  showView();
+}
 
 function showView() {
-  const { view } = phone;
+  const wanted = phone.view;
+  const view = wanted === "loading" || whole || !later.includes(views[wanted]) ? wanted : "loading";
+  if (wanted !== "loading") complete();
   const ringing = phone.ringing.length > 0;
   document.body.dataset.view = view;
   // With nothing else going on, a ringing call has the stage to itself.
-  const busy = view === "settings" || phone.lines.some(live);
+  const busy = ["settings", "history", "contacts", "chats"].includes(view) || phone.lines.some(live);
   document.body.dataset.busy = String(busy);
   stage.hidden = ringing && !busy;
   if (view === shown) return;
@@ -107,18 +144,20 @@ function title() {
     return t("title.incoming", { who: nameOf(caller) });
   }
   const call = phone.selected;
-  if (!call || !live(call)) return "Spech";
+  const { missed } = phone.history;
+  if (!call || !live(call)) return missed ? `(${missed}) Spech` : "Spech";
   const seconds = phone.seconds(call);
   return `${seconds === null ? t(`short.${call.state}`) : clock(seconds)} · ${nameOf(call)}`;
 }
 
 const favicon = element("link[rel=icon]");
 
-/** The tab names the caller, and its icon has a red dot while a call rings. */
+/** The tab names the caller or counts the missed calls, and then its icon has a red dot. */
 function showTitle() {
   const text = title();
   if (document.title !== text) document.title = text;
-  const symbol = phone.ringing.length > 0 ? "favicon-ringing.svg" : "favicon.svg";
+  const marked = phone.ringing.length > 0 || phone.history.missed > 0;
+  const symbol = marked ? "favicon-marked.svg" : "favicon.svg";
   if (favicon.getAttribute("href") !== symbol) favicon.setAttribute("href", symbol);
 }
 
@@ -142,6 +181,14 @@ listenForHelp();
 keepScreenOn(phone);
 keepCurrent(phone);
 joinDesktop(phone);
+watchMissed(phone, [element("spech-recent"), views.history]);
 
 showView();
 control.open();
+
+// A link or a bookmark on another page brings a number: it is shown, and the person presses the button.
+const asked = askedNumber();
+if (asked !== null) {
+  phone.number = tidy(asked);
+  phone.show("dialer");
+}

@@ -45,6 +45,8 @@ export function keepCurrent(phone) {
     version ??= phone.state.version;
     const idle =
       phone.asked !== "settings" &&
+      phone.asked !== "history" &&
+      phone.asked !== "contacts" &&
       phone.reading === null &&
       phone.number === "" &&
       !phone.isDialling &&

@@ -16,7 +16,7 @@ export const together = (one, other) =>
   Boolean(one.conference) && one.conference?.id === other.conference?.id;
 
 /** @param {CallState} call */
-export const nameOf = (call) => call.display_name || call.remote;
+export const nameOf = (call) => call.contact || call.display_name || call.remote;
 
 /**
  * What stands below the name: the address, unless it says the same; empty for none.
@@ -24,7 +24,7 @@ export const nameOf = (call) => call.display_name || call.remote;
  * @param {CallState} call
  */
 export const addressOf = (call) =>
-  call.display_name && call.display_name.toLowerCase() !== call.remote.toLowerCase() ? call.remote : "";
+  nameOf(call).toLowerCase() === call.remote.toLowerCase() ? "" : call.remote;
 
 /** @param {CallState} call */
 export const ringsHere = (call) => call.direction === "incoming" && call.state === "ringing";
@@ -35,7 +35,8 @@ export const ringsHere = (call) => call.direction === "incoming" && call.state =
  * @param {string} text
  */
 export function tidy(text) {
-  const plain = text.trim().replace(/^tel:/i, "");
+  // The parameters of a tel: URI (RFC 3966) are not dialed.
+  const plain = text.trim().replace(/^tel:([^;]*).*$/i, "$1");
   return /^[+\d\s().\-/*#]*$/.test(plain) ? plain.replace(/[\s().\-/]/g, "") : plain;
 }
 
@@ -56,6 +57,7 @@ export function dialling(remote, account) {
     direction: "outgoing",
     remote,
     display_name: null,
+    contact: null,
     state: "trying",
     status: null,
     reason: "",

@@ -6,7 +6,9 @@
  * the connection comes or goes. A lost connection is made again, with a growing pause.
  */
 
-/** @import { Commands, Meters, Outcomes, PageState, Quality, ServerMessage } from "./messages.js" */
+import { takeSocket } from "./early.js";
+
+/** @import { Commands, Meters, Outcomes, PageState, Quality, ServerMessage, Step } from "./messages.js" */
 
 /**
  * @typedef {object} Waiting a command whose answer has not come
@@ -14,6 +16,7 @@
  * @property {(error: CommandError) => void} reject
  * @property {boolean} patient
  * @property {string} text
+ * @property {((step: Step) => void) | undefined} report
  */
 
 const FIRST_PAUSE_MS = 300;
@@ -85,18 +88,19 @@ export class Control extends EventTarget {
   /**
    * Send a command. Resolves with its `ok`, rejects with a CommandError. Without a connection it fails
    * at once; a `patient` one (a hang-up must not get lost) is sent again over the next connection instead.
+   * `report` is called for each step of a check-up.
    *
    * @template {keyof Commands} Name
    * @param {Name} command
    * @param {Commands[Name]} fields
-   * @param {{patient?: boolean}} [options]
+   * @param {{patient?: boolean, report?: (step: Step) => void}} [options]
    * @returns {Promise<Outcomes[Name]>}
    */
-  command(command, fields, { patient = false } = {}) {
+  command(command, fields, { patient = false, report } = {}) {
     return new Promise((resolve, reject) => {
       this.#identifier += 1;
       const text = JSON.stringify({ id: this.#identifier, command, ...fields });
-      this.#waiting.set(this.#identifier, { resolve, reject, patient, text });
+      this.#waiting.set(this.#identifier, { resolve, reject, patient, text, report });
       if (this.connected && this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
       else if (!patient) this.#fail(this.#identifier);
     });
@@ -112,8 +116,7 @@ export class Control extends EventTarget {
   #connect() {
     clearTimeout(this.#timer);
     this.nextAttemptAt = null;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/control`);
+    const { socket, missed } = takeSocket();
     this.#socket = socket;
     // A connection counts once the first snapshot has come: only then is anything known to work.
     this.#timer = setTimeout(() => this.#lose(socket), OPENING_MS);
@@ -121,6 +124,7 @@ export class Control extends EventTarget {
       if (socket === this.#socket) this.#receive(JSON.parse(event.data));
     });
     socket.addEventListener("close", () => this.#lose(socket));
+    for (const event of missed) socket.dispatchEvent(event);
     this.#changed();
   }
 
@@ -146,7 +150,9 @@ export class Control extends EventTarget {
   /** @param {ServerMessage} message */
   #receive(message) {
     this.#lastMessageAt = performance.now();
-    if ("id" in message) {
+    if ("step" in message) {
+      this.#waiting.get(message.id)?.report?.(message.step);
+    } else if ("id" in message) {
       const waiter = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
       if ("error" in message) waiter?.reject(new CommandError(message.error));

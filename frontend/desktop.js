@@ -1,9 +1,18 @@
 // @ts-check
-/** Calls outside the page: in notifications, in the system's media controls, and on the buttons of a headset. */
+/**
+ * Calls outside the page: in notifications, in the system's media controls, and on the buttons of a headset.
+ * Text messages: in notifications.
+ */
 
 import { nameOf } from "./calls.js";
+import { t } from "./i18n.js";
 
+/** @import { CallState, Chat } from "./messages.js" */
+/** @import { Announcement } from "./notifications.js" */
 /** @import { Phone } from "./phone.js" */
+
+/** Characters of a text message that a notification shows. */
+const MOST_CHARACTERS = 200;
 
 /** @param {Phone} phone */
 export function joinDesktop(phone) {
@@ -17,10 +26,15 @@ export function joinDesktop(phone) {
   };
 
   notifications.addEventListener("choice", (event) => {
-    const { call, action } = /** @type {CustomEvent} */ (event).detail;
-    if (!phone.ringing.some(({ id }) => id === call)) return;
-    if (action === "answer") phone.answer(call);
-    else if (action === "decline") phone.decline(call);
+    const { tag, action } = /** @type {CustomEvent} */ (event).detail;
+    const chat = phone.chats.list.find(({ latest }) => latest.id === tag);
+    if (chat) {
+      phone.chats.show({ account: chat.account, remote: chat.remote });
+      phone.show("chats");
+    }
+    if (!phone.ringing.some(({ id }) => id === tag)) return;
+    if (action === "answer") phone.answer(tag);
+    else if (action === "decline") phone.decline(tag);
   });
   headset.onAnswer = () => phone.answer(phone.ringing[0].id);
   headset.onHangUp = hangUp;
@@ -46,9 +60,19 @@ export function joinDesktop(phone) {
     if (current) session.setMicrophoneActive?.(!current.muted);
   };
 
+  /** Ids of the messages that were there while the page was in sight. */
+  let known = new Set();
+  const announce = () => {
+    const { list } = phone.chats;
+    if (!document.hidden) known = new Set(list.map(({ latest }) => latest.id));
+    const fresh = list.filter(({ unread, latest }) => unread > 0 && !known.has(latest.id));
+    notifications.show([...phone.ringing.map(ofCall), ...fresh.map(ofChat)]);
+  };
+  document.addEventListener("visibilitychange", announce);
+
   phone.addEventListener("change", () => {
     const { ringing, current } = phone;
-    notifications.show(ringing);
+    announce();
     headset.show({
       ringing: ringing.length > 0,
       talking: current !== null,
@@ -57,3 +81,27 @@ export function joinDesktop(phone) {
     if (session) showMedia();
   });
 }
+
+/**
+ * @param {CallState} call
+ * @returns {Announcement}
+ */
+const ofCall = (call) => ({
+  tag: call.id,
+  title: nameOf(call),
+  body: t("incoming"),
+  actions: ["answer", "decline"],
+});
+
+/**
+ * The latest message of a chat, which takes the place of the one before.
+ *
+ * @param {Chat} chat
+ * @returns {Announcement}
+ */
+const ofChat = ({ name, remote, latest }) => ({
+  tag: latest.id,
+  title: name || remote,
+  body: latest.text.slice(0, MOST_CHARACTERS),
+  actions: [],
+});

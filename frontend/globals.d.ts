@@ -2,13 +2,18 @@
 
 import type { Banner } from "./parts/banner.js";
 import type { CallView } from "./parts/call.js";
+import type { ChatsView } from "./parts/chats.js";
 import type { Connection, Mark } from "./parts/connection.js";
+import type { ContactsView } from "./parts/contacts.js";
 import type { DevicesPanel } from "./parts/devices.js";
 import type { Dialer } from "./parts/dialer.js";
+import type { Favourites } from "./parts/favourites.js";
+import type { HistoryView } from "./parts/history.js";
 import type { Incoming } from "./parts/incoming.js";
 import type { Keypad } from "./parts/keypad.js";
 import type { Lines } from "./parts/lines.js";
 import type { Members } from "./parts/members.js";
+import type { Navigation } from "./parts/navigation.js";
 import type { Notices } from "./parts/notices.js";
 import type { Numbers } from "./parts/numbers.js";
 import type { Recent } from "./parts/recent.js";
@@ -18,6 +23,7 @@ import type { Settings } from "./parts/settings.js";
 import type { SoundPanel } from "./parts/sound.js";
 import type { Story } from "./parts/story.js";
 import type { TransferPanel } from "./parts/transfer.js";
+import type { Voicemail } from "./parts/voicemail.js";
 import type { Welcome } from "./parts/welcome.js";
 import type { PageState } from "./messages.js";
 
@@ -25,14 +31,19 @@ declare global {
   interface HTMLElementTagNameMap {
     "spech-banner": Banner;
     "spech-call": CallView;
+    "spech-chats": ChatsView;
     "spech-connection": Connection;
+    "spech-contacts": ContactsView;
     "spech-devices": DevicesPanel;
     "spech-dialer": Dialer;
+    "spech-favourites": Favourites;
+    "spech-history": HistoryView;
     "spech-incoming": Incoming;
     "spech-keypad": Keypad;
     "spech-lines": Lines;
     "spech-mark": Mark;
     "spech-members": Members;
+    "spech-navigation": Navigation;
     "spech-notices": Notices;
     "spech-numbers": Numbers;
     "spech-recent": Recent;
@@ -42,6 +53,7 @@ declare global {
     "spech-sound": SoundPanel;
     "spech-story": Story;
     "spech-transfer": TransferPanel;
+    "spech-voicemail": Voicemail;
     "spech-welcome": Welcome;
   }
 
@@ -86,6 +98,11 @@ declare global {
         listener: (event: Event & { device: HIDDevice }) => void,
       ): void;
     };
+  }
+
+  // Autoplay Policy Detection
+  interface Navigator {
+    getAutoplayPolicy?(context: AudioContext): "allowed" | "allowed-muted" | "disallowed";
   }
 
   // Audio Output Devices API

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Texts. A locale is one flat JSON file of `locales/`; English stands in for what another one lacks.
+ * Texts. A locale is one flat JSON file of `locales/`, with all texts.
  * The language is `?lang=`, or the one chosen in the settings, or the browser's first that we have.
  */
 
@@ -11,8 +11,6 @@ export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", "pt-BR"
 
 /** @type {Record<string, string>} */
 let texts = {};
-/** @type {Record<string, string>} */
-let fallback = {};
 let language = "en";
 
 function pick() {
@@ -30,19 +28,13 @@ function pick() {
   return "en";
 }
 
-/** @param {string} name */
-async function load(name) {
-  const answer = await fetch(`locales/${name}.json`);
-  if (!answer.ok) throw new Error(`locales/${name}.json: ${answer.status}`);
-  return answer.json();
-}
-
 /** Load the texts; to be awaited before the first element is built. */
 export async function loadLanguage() {
   language = pick();
-  fallback = await load("en");
-  texts = language === "en" ? fallback : await load(language);
   document.documentElement.lang = language;
+  const answer = await fetch(new URL(`locales/${language}.json`, import.meta.url));
+  if (!answer.ok) throw new Error(`locales/${language}.json: ${answer.status}`);
+  texts = await answer.json();
 }
 
 export const currentLanguage = () => language;
@@ -66,10 +58,27 @@ function isolated(value) {
  * @param {Record<string, unknown>} [values]
  */
 export function t(key, values = {}) {
-  const text = texts[key] ?? fallback[key] ?? key;
+  return fill(texts[key] ?? key, values);
+}
+
+/**
+ * @param {string} text
+ * @param {Record<string, unknown>} values
+ */
+function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (/** @type {string} */ whole, /** @type {string} */ name) =>
     name in values ? isolated(String(values[name])) : whole,
   );
+}
+
+/**
+ * A sentence of the server, with each `{name}` taken from `values`, in this language.
+ *
+ * @param {string} sentence
+ * @param {Record<string, string>} values
+ */
+export function filled(sentence, values) {
+  return fill(translated(sentence), values);
 }
 
 /**

@@ -1,5 +1,5 @@
 // @ts-check
-/** The icons, drawn on a 24 by 24 grid, as inline SVG that takes the colour of its text. */
+/** The icons, drawn on a 24 by 24 grid, as inline SVG that takes the color of its text. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -25,6 +25,19 @@ const PATHS = {
       "M12 3.5a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0v-5a3 3 0 0 1 3-3z",
       "M5.5 11.5a6.5 6.5 0 0 0 13 0",
       "M12 18v3",
+    ],
+  },
+  moon: { line: ["M19.5 14.2A8 8 0 0 1 9.8 4.5a8 8 0 1 0 9.7 9.7z"] },
+  chat: {
+    line: [
+      "M5 4.5h14a1.5 1.5 0 0 1 1.5 1.5v9a1.5 1.5 0 0 1-1.5 1.5h-8L6.5 20v-3.5H5A1.5 1.5 0 0 1 3.5 15V6A1.5 1.5 0 0 1 5 4.5z",
+    ],
+  },
+  voicemail: {
+    line: ["M6.5 16h11"],
+    rings: [
+      [6.5, 12, 4],
+      [17.5, 12, 4],
     ],
   },
   bell: {
@@ -110,6 +123,10 @@ const PATHS = {
   save: { line: ["M12 4v11", "M7.5 11l4.5 4.5 4.5-4.5", "M5 20h14"] },
   outgoing: { line: ["M7 17L17 7", "M9 7h8v8"] },
   incoming: { line: ["M17 7L7 17", "M15 17H7V9"] },
+  past: { line: ["M12 7.5V12l3 2", "M3.8 10.5A8.5 8.5 0 1 1 5.5 17.5", "M3.5 5.5v5h5"] },
+  person: { line: ["M5 20a7 7 0 0 1 14 0"], rings: [[12, 8, 4]] },
+  star: { line: ["M12 3.8l2.5 5.2 5.7.8-4.1 4 1 5.6-5.1-2.7-5.1 2.7 1-5.6-4.1-4 5.7-.8z"] },
+  starred: { fill: ["M12 3.2l2.7 5.6 6.1.9-4.4 4.3 1 6.1-5.4-2.9-5.4 2.9 1-6.1L3.2 9.7l6.1-.9z"] },
   missed: { line: ["M5 7l7 7 7-7", "M5 13V7h6"] },
 };
 

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What the browser stores: volumes, language and recent calls permanently (localStorage), and the ids of the
+ * What the browser stores: volumes, language and the last number permanently (localStorage), and the ids of the
  * calls whose sound belongs to this tab until the tab closes (sessionStorage). Both may be forbidden by the
  * browser, and then the page works without a memory.
  */

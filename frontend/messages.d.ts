@@ -1,5 +1,5 @@
 // The types of the protocol's messages (docs/protocol.md).
-// Written by tools/message_types.py from spech/web/messages.py. Do not edit.
+// Written by tools/message_types.py from spech/web/messages/. Do not edit.
 
 export interface CallOutcome {
   call: string;
@@ -13,24 +13,6 @@ export interface ConferenceOutcome {
 
 export interface RecordingOutcome {
   recording: string;
-}
-
-export interface StoredRecording {
-  name: string;
-  bytes: number;
-  at: number;
-}
-
-export interface RecordingsOutcome {
-  recordings: StoredRecording[];
-}
-
-export interface PeopleOutcome {
-  people: string[];
-}
-
-export interface PasswordOutcome {
-  password: string;
 }
 
 export interface FollowOutcome {
@@ -50,6 +32,119 @@ export interface TimelineOutcome {
   steps: TimelineStep[];
 }
 
+export interface TicketOutcome {
+  ticket: string;
+  port: number;
+}
+
+export interface StoredRecording {
+  name: string;
+  bytes: number;
+  at: number;
+}
+
+export interface RecordingsOutcome {
+  recordings: StoredRecording[];
+}
+
+export interface CallEntry {
+  id: string;
+  account: string;
+  line: string;
+  direction: "incoming" | "outgoing";
+  remote: string;
+  name: string | null;
+  began: number;
+  answered: number | null;
+  ended: number | null;
+  fate: "answered" | "busy" | "cancelled" | "declined" | "elsewhere" | "failed" | "forwarded" | "lost" | "missed" | "running" | "unanswered";
+  status: number | null;
+  text: string;
+  codec: string | null;
+  mos: number | null;
+  recordings: string[];
+  contact?: string | null;
+  unseen?: boolean;
+  told?: boolean;
+}
+
+export interface HistoryOutcome {
+  entries: CallEntry[];
+  more: boolean;
+}
+
+export interface LabelledNumber {
+  number: string;
+  label: string;
+}
+
+export interface Contact {
+  id: string;
+  name: string;
+  numbers: LabelledNumber[];
+  favourite: boolean;
+  note: string;
+  shared: boolean;
+}
+
+export interface ContactsOutcome {
+  contacts: Contact[];
+  more: boolean;
+}
+
+export interface ContactOutcome {
+  contact: string;
+}
+
+export interface ImportOutcome {
+  added: number;
+  changed: number;
+}
+
+export interface PeopleOutcome {
+  people: string[];
+}
+
+export interface PasswordOutcome {
+  password: string;
+}
+
+export interface AccountOutcome {
+  account: string;
+}
+
+export interface TextMessage {
+  id: string;
+  account: string;
+  remote: string;
+  name: string | null;
+  text: string;
+  at: number;
+  state: "failed" | "received" | "sending" | "sent";
+  reason?: string;
+  seen?: boolean;
+}
+
+export interface Chat {
+  account: string;
+  remote: string;
+  name: string | null;
+  latest: TextMessage;
+  unread: number;
+}
+
+export interface ChatsOutcome {
+  chats: Chat[];
+}
+
+export interface MessagesOutcome {
+  messages: TextMessage[];
+}
+
+export interface TextOutcome {
+  message: string;
+}
+
 export interface QualitySample {
   at: number;
   loss_percent: number;
@@ -65,15 +160,6 @@ export interface QualityOutcome {
   samples: QualitySample[];
 }
 
-export interface AccountOutcome {
-  account: string;
-}
-
-export interface TicketOutcome {
-  ticket: string;
-  port: number;
-}
-
 export interface PersonState {
   name: string;
   administrator: boolean;
@@ -85,6 +171,13 @@ export interface AccountRegistration {
   reason: string;
 }
 
+export interface VoicemailState {
+  waiting: boolean;
+  new: number;
+  old: number;
+  number: string;
+}
+
 export interface AccountState {
   id: string;
   name: string;
@@ -94,12 +187,38 @@ export interface AccountState {
   user: string;
   codecs: string[];
   encryption: "dtls" | "off" | "optional" | "required" | "sdes";
+  auth_user: string;
+  display_name: string;
+  proxy: string;
+  stun: string;
+  country: string;
+  number_format: "international" | "national" | "typed";
+  prefix: string;
+  voicemail: string;
   registration: AccountRegistration;
+  mailbox: VoicemailState | null;
 }
 
 export interface VaultState {
   state: "damaged" | "empty" | "open";
   message: string;
+}
+
+export interface CallSettings {
+  do_not_disturb?: boolean;
+  call_waiting?: boolean;
+  auto_answer?: boolean;
+  forward?: string;
+  forward_busy?: string;
+  forward_unanswered?: string;
+  unanswered_s?: number;
+  record?: boolean;
+  record_beep?: boolean;
+}
+
+export interface ChatsState {
+  unread: number;
+  revision: number;
 }
 
 export interface CodecState {
@@ -119,6 +238,33 @@ export interface AudioState {
 export interface KnownNumber {
   number: string;
   title: string;
+}
+
+export interface HistoryState {
+  missed: number;
+  revision: number;
+  keep_days: number | null;
+}
+
+export interface Favourite {
+  contact: string;
+  name: string;
+  number: string;
+  lamp: "away" | "busy" | "free" | "ringing" | null;
+}
+
+export interface AddressBookState {
+  url: string;
+  user: string;
+  read: number | null;
+  problem: string;
+}
+
+export interface ContactsState {
+  count: number;
+  revision: number;
+  favourites: Favourite[];
+  book: AddressBookState | null;
 }
 
 export interface ConferenceState {
@@ -157,6 +303,7 @@ export interface CallState {
   direction: "incoming" | "outgoing";
   remote: string;
   display_name: string | null;
+  contact: string | null;
   state: "answered" | "early" | "ringing" | "trying" | "ended";
   status: number | null;
   reason: string;
@@ -181,16 +328,35 @@ export interface PageState {
   person: PersonState;
   accounts: AccountState[];
   vault: VaultState;
+  call_settings: CallSettings;
+  chats: ChatsState;
   codecs: CodecState[];
   audio: AudioState;
   grace_s: number;
   numbers: KnownNumber[];
+  history: HistoryState;
+  contacts: ContactsState;
   calls: CallState[];
 }
 
 export interface StateMessage {
   type: "state";
   state: PageState;
+}
+
+export interface Step {
+  name: string;
+  passed: boolean;
+  finding: string;
+  remedy?: string;
+  values?: Record<string, string>;
+  status?: number | null;
+}
+
+export interface StepMessage {
+  type: "step";
+  id: number | string;
+  step: Step;
 }
 
 export interface Meters {
@@ -212,6 +378,7 @@ export interface PageLeg {
   microphone_loss_percent: number;
   speaker_loss_percent: number;
   round_trip_ms: number | null;
+  microphone_late_ms: number | null;
 }
 
 export interface Quality {
@@ -259,6 +426,11 @@ export interface Welcome {
   call: string;
   rate: number;
   frame_samples: number;
+  formats: ("opus" | "pcm")[];
+}
+
+export interface FormatChange {
+  format: "opus" | "pcm";
 }
 
 /** The fields of each command beside `id` and `command`. */
@@ -266,6 +438,7 @@ export interface Commands {
   dial: {
     target: string;
     account?: string | null;
+    confirmed?: boolean;
   };
   answer: {
     call: string;
@@ -322,20 +495,6 @@ export interface Commands {
   stop_record: {
     call: string;
   };
-  recordings: Record<string, never>;
-  delete_recording: {
-    name: string;
-  };
-  people: Record<string, never>;
-  add_person: {
-    name: string;
-  };
-  reset_person: {
-    name: string;
-  };
-  remove_person: {
-    name: string;
-  };
   transfer: {
     call: string;
     target: string;
@@ -351,8 +510,61 @@ export interface Commands {
   timeline: {
     call: string;
   };
-  quality_history: {
+  audio_ticket: {
     call: string;
+  };
+  recordings: Record<string, never>;
+  delete_recording: {
+    name: string;
+  };
+  history: {
+    search?: string;
+    missed?: boolean;
+    before?: string | null;
+    limit?: number;
+  };
+  history_story: {
+    entry: string;
+  };
+  see_history: Record<string, never>;
+  forget_entry: {
+    entry: string;
+  };
+  forget_history: Record<string, never>;
+  keep_history: {
+    days: number | null;
+  };
+  contacts: {
+    search?: string;
+    after?: string | null;
+    limit?: number;
+  };
+  save_contact: {
+    contact: Contact;
+  };
+  forget_contact: {
+    contact: string;
+  };
+  import_contacts: {
+    text: string;
+    more?: boolean;
+  };
+  save_address_book: {
+    url: string;
+    user: string;
+    password?: string | null;
+  };
+  read_address_book: Record<string, never>;
+  forget_address_book: Record<string, never>;
+  people: Record<string, never>;
+  add_person: {
+    name: string;
+  };
+  reset_person: {
+    name: string;
+  };
+  remove_person: {
+    name: string;
   };
   save_account: {
     server: string;
@@ -364,11 +576,45 @@ export interface Commands {
     encryption?: "dtls" | "off" | "optional" | "required" | "sdes";
     account?: string | null;
     name?: string;
+    auth_user?: string;
+    display_name?: string;
+    proxy?: string;
+    stun?: string;
+    country?: string;
+    number_format?: "international" | "national" | "typed";
+    prefix?: string;
+    voicemail?: string;
+  };
+  check_account: {
+    account: string;
+    echo?: string | null;
   };
   forget_account: {
     account: string;
   };
-  audio_ticket: {
+  change_call_settings: {
+    changes: Record<string, string | boolean | number>;
+  };
+  chats: Record<string, never>;
+  messages: {
+    account: string;
+    remote: string;
+    limit?: number;
+  };
+  send_text: {
+    account: string;
+    remote: string;
+    text: string;
+  };
+  see_chat: {
+    account: string;
+    remote: string;
+  };
+  forget_chat: {
+    account: string;
+    remote: string;
+  };
+  quality_history: {
     call: string;
   };
 }
@@ -391,20 +637,40 @@ export interface Outcomes {
   record: RecordingOutcome;
   pause_record: Nothing;
   stop_record: Nothing;
-  recordings: RecordingsOutcome;
-  delete_recording: Nothing;
-  people: PeopleOutcome;
-  add_person: PasswordOutcome;
-  reset_person: PasswordOutcome;
-  remove_person: Nothing;
   transfer: Nothing;
   connect: Nothing;
   follow: FollowOutcome;
   timeline: TimelineOutcome;
-  quality_history: QualityOutcome;
-  save_account: AccountOutcome;
-  forget_account: Nothing;
   audio_ticket: TicketOutcome;
+  recordings: RecordingsOutcome;
+  delete_recording: Nothing;
+  history: HistoryOutcome;
+  history_story: TimelineOutcome;
+  see_history: Nothing;
+  forget_entry: Nothing;
+  forget_history: Nothing;
+  keep_history: Nothing;
+  contacts: ContactsOutcome;
+  save_contact: ContactOutcome;
+  forget_contact: Nothing;
+  import_contacts: ImportOutcome;
+  save_address_book: ImportOutcome;
+  read_address_book: ImportOutcome;
+  forget_address_book: Nothing;
+  people: PeopleOutcome;
+  add_person: PasswordOutcome;
+  reset_person: PasswordOutcome;
+  remove_person: Nothing;
+  save_account: AccountOutcome;
+  check_account: Nothing;
+  forget_account: Nothing;
+  change_call_settings: Nothing;
+  chats: ChatsOutcome;
+  messages: MessagesOutcome;
+  send_text: TextOutcome;
+  see_chat: Nothing;
+  forget_chat: Nothing;
+  quality_history: QualityOutcome;
 }
 
 export interface Done {
@@ -412,4 +678,4 @@ export interface Done {
   ok: Outcomes[keyof Outcomes];
 }
 
-export type ServerMessage = StateMessage | MetersMessage | QualityMessage | Failed | Done;
+export type ServerMessage = StateMessage | StepMessage | MetersMessage | QualityMessage | Failed | Done;

@@ -9,26 +9,37 @@
 
 import { labelOf } from "./accounts.js";
 import { DIALLING, dialling, live, nameOf, ringsHere, together } from "./calls.js";
+import { Chats } from "./chats.js";
+import { ContactList } from "./contacts.js";
 import { Durations } from "./durations.js";
+import { History } from "./history.js";
 import { recall, recallTab } from "./memory.js";
 import { QualityLog } from "./quality.js";
-import { Recents } from "./recents.js";
 import { RecordingList } from "./recordings.js";
 import { SoundCheck } from "./sound/check.js";
 import { Devices } from "./sound/devices.js";
 import { Sound } from "./sound/sound.js";
 
-/** @import { CallState } from "./messages.js" */
+/** @import { CallEntry, CallState } from "./messages.js" */
 /** @import { Control } from "./control.js" */
 
 const SILENCE_DBFS = -100;
 
 export class Model extends EventTarget {
-  recents = new Recents();
-  /** @type {"settings" | "dialer" | null} The view that was asked for; null shows what fits the calls. */
+  /** @type {"settings" | "history" | "contacts" | "chats" | "dialer" | null} The view that was asked for; null shows what fits the calls. */
   asked = null;
-  /** @type {string | null} Id of the call whose story is shown. */
+  /**
+   * The call whose story is shown: one of the snapshot, or one of the history.
+   *
+   * @type {{call: string} | {entry: CallEntry} | null}
+   */
   reading = null;
+  /**
+   * A far end that is to become a contact: the view of the contacts opens its form.
+   *
+   * @type {{name: string, number: string} | null}
+   */
+  newContact = null;
   /** What the number field holds, so that it survives a change of view. */
   number = "";
   /** @type {{code: string, message: string, hint: string} | null} */
@@ -44,6 +55,12 @@ export class Model extends EventTarget {
   sound;
   /** @readonly */
   recordings;
+  /** @readonly */
+  chats;
+  /** @readonly */
+  history;
+  /** @readonly */
+  contacts;
 
   /** @protected @type {string | null} */
   chosenAccount = recall("account", null);
@@ -56,11 +73,17 @@ export class Model extends EventTarget {
    */
   mine = new Set(recallTab("mine", []));
   /**
-   * The number that is being dialled and that no snapshot shows yet.
+   * The number that is being dialed and that no snapshot shows yet.
    *
    * @protected @type {string | null}
    */
   dialled = null;
+  /**
+   * Id of the account by which it is dialed.
+   *
+   * @protected
+   */
+  dialledBy = "";
   /** @protected */
   durations = new Durations();
   /** @protected @type {Map<string, string>} */
@@ -95,12 +118,16 @@ export class Model extends EventTarget {
     super();
     this.control = control;
     this.recordings = new RecordingList(control, () => this.changed());
+    this.chats = new Chats(control, () => this.changed());
+    this.history = new History(control, () => this.changed());
+    this.contacts = new ContactList(control, () => this.changed());
     this.sound = new Sound(this.devices, (/** @type {string} */ call) =>
       control.command("audio_ticket", { call }),
     );
     control.addEventListener("state", () => this.#receiveState());
     control.addEventListener("quality", () => {
       this.qualityLog.note(control.quality);
+      this.sound.adapt(control.quality);
       this.dispatchEvent(new Event("quality"));
     });
     control.addEventListener("connection", () => this.changed());
@@ -131,14 +158,14 @@ export class Model extends EventTarget {
     return account && this.accounts.length > 1 ? labelOf(account, this.accounts) : "";
   }
 
-  /** The calls of the snapshot, and the one that is being dialled. */
+  /** The calls of the snapshot, and the one that is being dialed. */
   get calls() {
     const calls = this.state?.calls ?? [];
     const pending = this.#diallingCall(calls);
     return pending ? [...calls, pending] : calls;
   }
 
-  /** Whether a call is being dialled, from the press of the button to the server's answer. */
+  /** Whether a call is being dialed, from the press of the button to the server's answer. */
   get isDialling() {
     return this.dialled !== null;
   }
@@ -152,7 +179,7 @@ export class Model extends EventTarget {
       call.remote === this.dialled &&
       live(call) &&
       !this.before.has(call.id);
-    return calls.some(arrived) ? null : dialling(this.dialled, this.account?.id ?? "");
+    return calls.some(arrived) ? null : dialling(this.dialled, this.dialledBy);
   }
 
   /**
@@ -207,10 +234,11 @@ export class Model extends EventTarget {
     return call && live(call) ? call : null;
   }
 
-  /** `loading`, `welcome`, `dialer`, `call`, `settings`. */
+  /** `loading`, `welcome`, `dialer`, `call`, `settings`, `history`, `contacts`, `chats`. */
   get view() {
     if (!this.state) return "loading";
-    if (this.asked === "settings") return "settings";
+    if (this.asked === "settings" || this.asked === "history" || this.asked === "contacts") return this.asked;
+    if (this.asked === "chats" && this.account) return "chats";
     if (this.asked === "dialer" && this.account) return "dialer";
     if (this.selected) return "call";
     return this.account ? "dialer" : "welcome";
@@ -314,7 +342,7 @@ export class Model extends EventTarget {
     return this.leaving.has(call.id);
   }
 
-  /** The number that was dialled last. */
+  /** The number that was dialed last. */
   get lastNumber() {
     return recall("last", "");
   }
@@ -328,7 +356,12 @@ export class Model extends EventTarget {
     for (const call of calls) this.#receiveCall(call);
     this.#followConference();
     this.recordings.follow(calls);
-    // A call that was just dialled may not be in this snapshot yet: `seen` keeps its entries.
+    if (this.state) {
+      this.history.follow(this.state.history);
+      this.contacts.follow(this.state.contacts);
+      this.chats.follow(this.state.chats);
+    }
+    // A call that was just dialed may not be in this snapshot yet: `seen` keeps its entries.
     if (!this.metSnapshot) this.seen = new Set(this.mine);
     for (const known of [
       this.durations,
@@ -380,7 +413,6 @@ export class Model extends EventTarget {
     const seconds = this.durations.end(call);
     if (!this.saw(call)) return;
     this.callEnded(call, seconds);
-    this.recents.note(call, seconds);
   }
 
   /**

@@ -1,21 +1,26 @@
 // @ts-check
 /**
- * Calls that ring while the page is in the background, as notifications of the system with the two answers. Only
- * if the person chose so. Notifications with buttons belong to a service worker; it does nothing else.
+ * What happens while the page is in the background, as notifications of the system, with buttons. Only if the
+ * person chose so. Notifications with buttons belong to a service worker; it does nothing else.
  *
- * Events: `change` when `wanted` changes, `choice` with `{call, action}` when a notification was used; `action` is
- * `answer`, `decline`, or "" where the person only wants to see the page.
+ * Events: `change` when `wanted` changes, `choice` with `{tag, action}` when a notification was used; `action` is
+ * that of a button, or "" where the person only wants to see the page.
  */
 
-import { nameOf } from "./calls.js";
 import { t } from "./i18n.js";
 import { recall, remember } from "./memory.js";
 
-/** @import { CallState } from "./messages.js" */
+/**
+ * @typedef {object} Announcement
+ * @property {string} tag what it is about
+ * @property {string} title
+ * @property {string} body
+ * @property {string[]} actions keys of the texts of its buttons; with buttons it stays until it is used
+ */
 
 export class Notifications extends EventTarget {
-  /** @type {CallState[]} */
-  #ringing = [];
+  /** @type {Announcement[]} */
+  #announced = [];
   #chosen = recall("notify", false);
   /** @type {Promise<ServiceWorkerRegistration> | null} */
   #worker = null;
@@ -46,11 +51,16 @@ export class Notifications extends EventTarget {
     this.#follow();
   }
 
-  /** @param {CallState[]} ringing */
-  show(ringing) {
+  /**
+   * Show these, and no others any more.
+   *
+   * @param {Announcement[]} announced
+   */
+  show(announced) {
+    const before = this.#announced;
     const same =
-      ringing.length === this.#ringing.length && ringing.every(({ id }, at) => id === this.#ringing[at].id);
-    this.#ringing = ringing;
+      announced.length === before.length && announced.every(({ tag }, at) => tag === before[at].tag);
+    this.#announced = announced;
     if (!same) this.#follow();
   }
 
@@ -64,20 +74,20 @@ export class Notifications extends EventTarget {
   async #compare() {
     await this.#worker;
     const worker = await navigator.serviceWorker.ready;
-    const wanted = document.hidden && this.wanted ? this.#ringing : [];
+    const wanted = document.hidden && this.wanted ? this.#announced : [];
     const shown = await worker.getNotifications();
     for (const notification of shown)
-      if (!wanted.some(({ id }) => id === notification.tag)) notification.close();
-    for (const call of wanted) {
-      if (shown.some(({ tag }) => tag === call.id)) continue;
+      if (!wanted.some(({ tag }) => tag === notification.tag)) notification.close();
+    for (const { tag, title, body, actions } of wanted) {
+      if (shown.some((notification) => notification.tag === tag)) continue;
       const options = {
-        tag: call.id,
-        body: t("incoming"),
+        tag,
+        body,
         icon: "favicon.svg",
-        requireInteraction: true,
-        actions: ["answer", "decline"].map((action) => ({ action, title: t(action) })),
+        requireInteraction: actions.length > 0,
+        actions: actions.map((action) => ({ action, title: t(action) })),
       };
-      await worker.showNotification(nameOf(call), options);
+      await worker.showNotification(title, options);
     }
   }
 }

@@ -11,12 +11,32 @@ import { Model } from "./model.js";
 import { Notifications } from "./notifications.js";
 import { Tones } from "./sound/tones.js";
 
-/** @import { CallState, Commands } from "./messages.js" */
+/** @import { CallEntry, CallSettings, CallState, Commands, Step } from "./messages.js" */
 /** @import { Control } from "./control.js" */
 
 // Statuses that the person called has caused: the busy tone. All others get the congestion tone.
 const BUSY = [480, 486, 600, 603];
 const LOWEST_RATE = 8000;
+// The person hears that a call comes before it is answered.
+const AUTO_ANSWER_MS = 2000;
+// How long other pages of this browser leave something to the one that was first.
+const ALONE_MS = 3000;
+
+/**
+ * Do something in one page of this browser only.
+ *
+ * @param {string} name
+ * @param {() => void} action
+ */
+function alone(name, action) {
+  if (!navigator.locks) action();
+  else
+    navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
+      if (!lock) return;
+      action();
+      await new Promise((resolve) => setTimeout(resolve, ALONE_MS));
+    });
+}
 
 export class Phone extends Model {
   /** @readonly The tones of the network, and the ring. */
@@ -31,6 +51,10 @@ export class Phone extends Model {
   #ticker = 0;
   /** @type {Record<string, number>} By account, in Hz. */
   #usualRates = recall("rates", {});
+  /** The expensive number that the person was asked about last: another press of the button confirms it. */
+  #costly = "";
+  /** The ringing call that is about to be answered without the person. */
+  #answering = "";
   /** The person hung up before the server had answered to the dialling. */
   #abandoned = false;
 
@@ -58,7 +82,7 @@ export class Phone extends Model {
     this.changed();
   }
 
-  /** @param {"settings" | "dialer" | null} view */
+  /** @param {"settings" | "history" | "contacts" | "chats" | "dialer" | null} view */
   show(view) {
     this.asked = view;
     this.error = null;
@@ -79,30 +103,37 @@ export class Phone extends Model {
   }
 
   /**
-   * Call a number or an address. Nothing happens while another one is being dialled, so that a second press
+   * Call a number or an address. Nothing happens while another one is being dialed, so that a second press
    * of the button makes no second call.
    *
    * @param {string} text
+   * @param {string | undefined} account by which account
    */
-  async dial(text) {
+  async dial(text, account = this.account?.id) {
     const target = tidy(text);
     if (!target || !this.state || this.isDialling) return;
     this.error = null;
     this.asked = null;
     this.dialled = target;
+    this.dialledBy = account ?? "";
     this.leaving.delete(DIALLING);
     this.before = new Set(this.state.calls.map(({ id }) => id));
     this.#abandoned = false;
     remember("last", target);
-    this.sound.wake(this.#usualRate(this.account?.id));
+    this.sound.wake(this.#usualRate(account));
     this.changed();
     try {
-      const { call } = await this.control.command("dial", { target, account: this.account?.id ?? null });
+      const { call } = await this.control.command("dial", {
+        target,
+        account: account ?? null,
+        confirmed: this.#costly === target,
+      });
       this.number = "";
       this.dialled = null;
       this.#take(call);
       if (this.#abandoned) this.hangUp(call);
     } catch (error) {
+      this.#costly = error.code === "costly" ? target : "";
       this.dialled = null;
       this.number = target;
       this.asked = "dialer";
@@ -110,6 +141,25 @@ export class Phone extends Model {
       this.sound.release();
       this.changed();
     }
+  }
+
+  /**
+   * Call the far end of an earlier call, by the same account if it is still there.
+   *
+   * @param {CallEntry} entry
+   */
+  callBack({ remote, account }) {
+    this.dial(remote, this.accounts.some(({ id }) => id === account) ? account : undefined);
+  }
+
+  /**
+   * Open the form for a new contact with the far end of an earlier call.
+   *
+   * @param {CallEntry} entry
+   */
+  addContact({ remote, name }) {
+    this.newContact = { number: remote, name: name ?? "" };
+    this.show("contacts");
   }
 
   /** @param {string} call */
@@ -251,7 +301,17 @@ export class Phone extends Model {
    * @param {string | null} call
    */
   read(call) {
-    this.reading = call;
+    this.reading = call === null ? null : { call };
+    this.changed();
+  }
+
+  /**
+   * Open the story of a call of the history.
+   *
+   * @param {CallEntry} entry
+   */
+  readEntry(entry) {
+    this.reading = { entry };
     this.changed();
   }
 
@@ -311,9 +371,23 @@ export class Phone extends Model {
     this.check.start(this.sound.volumes);
   }
 
-  /** @param {Commands["save_account"]} settings */
-  saveAccount(settings) {
-    return this.control.command("save_account", settings);
+  /**
+   * @param {Commands["save_account"]} settings
+   * @param {(step: Step) => void} report is told each step of the trial
+   */
+  saveAccount(settings, report) {
+    return this.control.command("save_account", settings, { report });
+  }
+
+  /**
+   * Check a saved account; `echo` is a number that returns what it hears, or null.
+   *
+   * @param {string} account
+   * @param {string | null} echo
+   * @param {(step: Step) => void} report
+   */
+  checkAccount(account, echo, report) {
+    return this.control.command("check_account", { account, echo }, { report });
   }
 
   /** @param {string} account */
@@ -321,14 +395,28 @@ export class Phone extends Model {
     return this.control.command("forget_account", { account });
   }
 
+  /**
+   * Change some of the settings for calls.
+   *
+   * @param {CallSettings} changes
+   */
+  async changeCallSettings(changes) {
+    await this.control.command("change_call_settings", { changes: { ...changes } });
+  }
+
+  /** Have calls refused, or ring again. */
+  async toggleDoNotDisturb() {
+    try {
+      await this.changeCallSettings({ do_not_disturb: !this.state?.call_settings.do_not_disturb });
+    } catch (error) {
+      this.error = error;
+      this.changed();
+    }
+  }
+
   /** The person has read that a call was lost. */
   understood() {
     this.callLost = false;
-    this.changed();
-  }
-
-  forgetRecent() {
-    this.recents.clear();
     this.changed();
   }
 
@@ -421,6 +509,7 @@ export class Phone extends Model {
    */
   changed() {
     rememberTab("mine", [...this.mine]);
+    this.#answerAlone();
     const call = this.selected;
     const heard = this.#heard(call);
     if (heard || this.isDialling) this.check.stop();
@@ -440,6 +529,18 @@ export class Phone extends Model {
     super.changed();
   }
 
+  /** Answer a call after a while, if that is wished, this page can play its sound, and nobody is talked to. */
+  #answerAlone() {
+    const [call] = this.ringing;
+    if (!call || call.id === this.#answering || !this.state?.call_settings.auto_answer) return;
+    if (this.current || this.tones.blocked) return;
+    this.#answering = call.id;
+    setTimeout(() => {
+      const rings = this.ringing.some(({ id }) => id === call.id);
+      if (rings && !this.current) alone(`spech.answer.${call.id}`, () => this.answer(call.id));
+    }, AUTO_ANSWER_MS);
+  }
+
   /**
    * The call whose sound this tab plays: the selected one, or one in a conference with it.
    *
@@ -452,7 +553,7 @@ export class Phone extends Model {
     return ours.find((each) => each.id === this.sound.call) ?? ours[0] ?? null;
   }
 
-  /** A call that we just dialled or answered and that no snapshot shows yet as ours to hear. */
+  /** A call that we just dialed or answered and that no snapshot shows yet as ours to hear. */
   #pending() {
     const id = this.chosenCall;
     return id !== null && this.mine.has(id) && !this.durations.over(id) ? id : null;

@@ -24,7 +24,7 @@ export const gradeName = (grade) => GRADES[grade];
  */
 const steps = (limits, passes) => 1 + limits.filter(passes).length;
 
-/** @param {Report} report */
+/** @param {{mos: number | null}} report */
 export function lineGrade({ mos }) {
   return mos === null ? 0 : steps(MOS_FROM, (limit) => mos >= limit);
 }

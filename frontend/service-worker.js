@@ -9,7 +9,7 @@ async function tell(notification, action) {
   // The window that was used last comes first.
   const [page] = await worker.clients.matchAll({ type: "window", includeUncontrolled: true });
   if (!page) return;
-  page.postMessage({ call: notification.tag, action });
+  page.postMessage({ tag: notification.tag, action });
   if (action !== "decline") await page.focus();
 }
 

@@ -40,10 +40,19 @@ if typing.TYPE_CHECKING:
     from spech.phone.connecting import attend, connect
     from spech.phone.correspondence import Message, OptionsAnswer, Subscription
     from spech.phone.fields import Diversion
-    from spech.phone.heard import DigitHeard, SpeechBegan, SpeechEnded, ToneHeard
+    from spech.phone.heard import (
+        AnswererHeard,
+        DigitHeard,
+        SpeechBegan,
+        SpeechEnded,
+        ToneHeard,
+    )
     from spech.phone.incoming import IncomingCall
+    from spech.phone.numbering import NumberRules
     from spech.phone.opening import open_phone
     from spech.phone.phone import Phone
+    from spech.phone.queue import CallQueue
+    from spech.phone.rules import CallRules
     from spech.phone.running import run
     from spech.rtp.ports import PortRange
     from spech.sip.transport.tls import TlsSettings
@@ -53,10 +62,13 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AnswererHeard",
     "AudioPort",
     "Call",
     "CallEnded",
     "CallFailed",
+    "CallQueue",
+    "CallRules",
     "CodecUnavailable",
     "Conference",
     "DialogInfo",
@@ -72,6 +84,7 @@ __all__ = [
     "Member",
     "Message",
     "MessageCount",
+    "NumberRules",
     "OptionsAnswer",
     "PeerUnreachable",
     "Phone",
@@ -108,8 +121,11 @@ __all__ = [
 #: Where the names are defined that are loaded when they are first used.
 _HOMES: typing.Final = {
     "Account": "spech.phone.account",
+    "AnswererHeard": "spech.phone.heard",
     "AudioPort": "spech.media.port",
     "Call": "spech.phone.call",
+    "CallQueue": "spech.phone.queue",
+    "CallRules": "spech.phone.rules",
     "Conference": "spech.phone.conference",
     "DialogInfo": "spech.sip.watching.dialog_info",
     "DialogState": "spech.sip.watching.dialog_info",
@@ -122,6 +138,7 @@ _HOMES: typing.Final = {
     "Member": "spech.audio.room",
     "Message": "spech.phone.correspondence",
     "MessageCount": "spech.sip.watching.mailbox",
+    "NumberRules": "spech.phone.numbering",
     "OptionsAnswer": "spech.phone.correspondence",
     "Phone": "spech.phone.phone",
     "Playback": "spech.media.playback",

@@ -8,13 +8,17 @@ starve the other.
 
 from __future__ import annotations
 
-import resource
 from collections import Counter
 from functools import cache
 from types import TracebackType
 from typing import Final, Literal
 
 from spech.shares import source_of
+
+try:
+    import resource
+except ImportError:  # Windows, where sockets are not files.
+    resource = None  # type: ignore[assignment]
 
 #: Connections that one source may have open while they are not trusted.
 PER_SOURCE: Final = 32
@@ -106,12 +110,17 @@ def connection_budget(kind: Literal["sip", "web"]) -> ConnectionBudget:
 
     All endpoints and servers of the process share it, because they share the descriptors.
     """
-    return ConnectionBudget(connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    return ConnectionBudget(connection_limit(_open_files()))
+
+
+def _open_files() -> int:
+    """How many files this process may open; -1 is no limit."""
+    return -1 if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def connection_limit(descriptors: int) -> int:
     """The limit for connections of one kind, given that on open files; -1 is no limit."""
-    if descriptors == resource.RLIM_INFINITY:
+    if descriptors == -1:
         return _MOST
     share = (descriptors - descriptors // 4 - _OWN_USE) // 2
     return min(max(share, _LEAST), _MOST)

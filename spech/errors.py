@@ -77,7 +77,16 @@ class CallFailed(SipFailure):
 
 
 class RequestFailed(SipFailure):
-    """A text message or a subscription was refused, or got no response (408)."""
+    """A text message or a subscription was refused, or got no response.
+
+    Attributes:
+        answered: whether the status comes from a server. Without a response it is 408, or 503 where
+            the network says that nobody is there.
+    """
+
+    def __init__(self, status: int | None, reason: str, *, answered: bool = True) -> None:
+        super().__init__(status, reason)
+        self.answered = answered
 
 
 class RegistrationFailed(SipFailure):

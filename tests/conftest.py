@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from spech.phone.running import spare_collections
+from spech.rtp import packet
 from spech.testing.asterisk import Asterisk
 
 REAL_TIME = frozenset(
@@ -31,6 +32,11 @@ REAL_TIME = frozenset(
     }
 )
 
+#: Whether the tests run on the compiled build (make test-compiled).
+COMPILED = not packet.__file__.endswith(".py")
+# There the lines are counted that Python executes.
+collect_ignore = ["cost"] if COMPILED else []
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test with its group. The tests with Asterisk take longest, so they come first."""
@@ -41,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("real_time")
         if folder == "peers":
             item.add_marker("peers")
+        if COMPILED and item.get_closest_marker("interpreted"):
+            item.add_marker(pytest.mark.skip("not of compiled code"))
     items.sort(key=lambda item: item.path.parent.name != "asterisk")
 
 

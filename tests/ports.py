@@ -2,7 +2,7 @@
 
 Each process that runs tests claims ports of its own, so that tests which run at the same time do
 not meet. The other ranges are taken: phones lease RTP ports from 10000 on, Asterisk from 20000 on,
-the exchange from 30000 on, and the kernel hands out ports from 32768 on.
+the exchange from 30000 on, and the kernel hands out ports from 32768 to 60999.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import tempfile
 from typing import Final
 
-_FIRST: Final = 31_000
 _PORTS: Final = 290
-_RANGES: Final = 6
+#: The first port of each range.
+_FIRST: Final = (*range(31_000, 32_500, _PORTS), *range(61_000, 65_200, _PORTS))
 
 _unused: list[int] = []
 _claimed = False
@@ -38,7 +38,7 @@ def reserve(count: int = 1) -> int:
 
 def _claim() -> None:
     global _claimed
-    for number in range(_RANGES):
+    for number, first in enumerate(_FIRST):
         try:
             lock = os.open(f"{tempfile.gettempdir()}/spech-test-ports-{number}", os.O_CREAT)
         except PermissionError:
@@ -49,8 +49,7 @@ def _claim() -> None:
             os.close(lock)
             continue
         # The lock lasts as long as the process, which never closes the file.
-        first = _FIRST + number * _PORTS
         _unused[:] = range(first, first + _PORTS)
         _claimed = True
         return
-    raise RuntimeError(f"{_RANGES} other processes run tests on this machine")
+    raise RuntimeError(f"{len(_FIRST)} other processes run tests on this machine")

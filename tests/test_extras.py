@@ -12,8 +12,10 @@ import pytest
 from spech.audio.tones import tone
 
 EXTRAS = {
-    "bridge": ["re2", "prometheus_client", "quart_schema"],
+    "bridge": ["httpx", "re2", "prometheus_client", "quart_schema"],
     "files": ["av"],
+    "livekit": ["livekit"],
+    "pipecat": ["pipecat"],
     "web": ["hypercorn", "quart", "quart_trio"],
 }
 
@@ -48,8 +50,8 @@ def test_the_web_phone_says_what_to_install(command: str) -> None:
     ended = spech(command)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        "Error: The web phone needs packages that are not installed; "
-        "run: pip install 'spech[web]'\n"
+        "error: The web phone needs packages that are not installed\n"
+        "hint: pip install 'spech[web]'\n"
     )
 
 
@@ -106,3 +108,14 @@ print(abs(len(Player("a.wav").read(9000, 8000)) - 8000) < 80)
         "",
     )
     assert not (tmp_path / "b.ogg").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "framework"), [("pipecat", "Pipecat"), ("livekit", "LiveKit Agents")]
+)
+def test_an_adapter_says_what_to_install(module: str, framework: str) -> None:
+    ended = run(f"import spech.contrib.{module}")
+    assert ended.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: spech.contrib.{module} needs {framework}; "
+        f"run: pip install 'spech[{module}]'"
+    )

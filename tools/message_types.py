@@ -1,4 +1,4 @@
-"""Writes frontend/messages.d.ts: the types of the protocol's messages, from spech/web/messages.py.
+"""Writes frontend/messages.d.ts: the types of the protocol's messages, from spech/web/messages/.
 
     .venv/bin/python tools/message_types.py
 
@@ -13,13 +13,18 @@ from typing import Any, get_args
 
 from msgspec import inspect
 
-from spech.web import messages
 from spech.web.audio import Hello, Welcome
+from spech.web.audio_frames import FormatChange
+from spech.web.messages.accounts import StepMessage
+from spech.web.messages.channel import Command, Failed
+from spech.web.messages.command import Nothing
+from spech.web.messages.quality import MetersMessage, QualityMessage
+from spech.web.messages.state import StateMessage
 
 TARGET = Path(__file__).parent.parent / "frontend" / "messages.d.ts"
 _HEAD = """\
 // The types of the protocol's messages (docs/protocol.md).
-// Written by tools/message_types.py from spech/web/messages.py. Do not edit.
+// Written by tools/message_types.py from spech/web/messages/. Do not edit.
 """
 _SCALARS: dict[type[inspect.Type], str] = {
     inspect.StrType: "string",
@@ -32,14 +37,21 @@ _SCALARS: dict[type[inspect.Type], str] = {
 
 def declarations() -> str:
     """The contents of the file."""
-    commands = {command.__struct_config__.tag: command for command in get_args(messages.Command)}
+    commands = {command.__struct_config__.tag: command for command in get_args(Command)}
     sent = [
-        messages.StateMessage,
-        messages.MetersMessage,
-        messages.QualityMessage,
-        messages.Failed,
+        StateMessage,
+        StepMessage,
+        MetersMessage,
+        QualityMessage,
+        Failed,
     ]
-    roots = [*(command.outcome for command in commands.values()), *sent, Hello, Welcome]
+    roots = [
+        *(command.outcome for command in commands.values()),
+        *sent,
+        Hello,
+        Welcome,
+        FormatChange,
+    ]
     blocks = [_HEAD]
     blocks += [_interface(struct) for struct in _structs(roots)]
     blocks.append(
@@ -94,7 +106,7 @@ def _parts(kind: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _interface(struct: type) -> str:
-    if struct is messages.Nothing:
+    if struct is Nothing:
         return f"export type {struct.__name__} = Record<string, never>;\n"
     return f"export interface {struct.__name__} {_object(struct, indent='')}\n"
 

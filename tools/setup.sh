@@ -3,10 +3,13 @@
 #
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js, the page's checkers
+#   tools/setup.sh instructions  what `make bench-check-compiled` needs: .venv, Valgrind
 #   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv, atheris
 #   tools/setup.sh test    what `make test` needs: all of that, Asterisk, Chromium
 #   tools/setup.sh peers   what `make test-peers` needs: all of that, the programs of third parties
+#   tools/setup.sh system  the same without the environments of these programs
 #   tools/setup.sh asterisk    only Asterisk's folder
+#   tools/setup.sh docs    what `make docs` needs: MkDocs in an environment of its own
 #
 # Two can run at once: each waits for what the other one is installing.
 #
@@ -24,7 +27,7 @@ pure_packages=("${demo_packages[@]}" tshark espeak-ng pocketsphinx-testdata)
 # Playwright's own Node.js needs libatomic1.
 test_packages=("${pure_packages[@]}" chromium libatomic1 debootstrap nftables iproute2)
 peers_packages=("${test_packages[@]}" sip-tester baresip-core kamailio kamailio-websocket-modules linphone-cli coturn
-    rtpengine-daemon)
+    rtpengine-daemon caddy nginx-light firefox-esr webkit2gtk-driver xvfb pulseaudio)
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}
 
 mkdir -p "$cache"
@@ -168,36 +171,88 @@ pbx() (
     fi
 )
 
-# peers: install programs of third parties from PyPI and npm, in separate environments.
+# peer NAME TITLE PACKAGE...: install packages from PyPI into an environment of their own.
+#
+# One with this package is brought up to date when the dependencies change.
+peer() {
+    local folder=$cache/peers/$1 title=$2 stamp
+    shift 2
+    stamp=$folder/spech-$({ echo "$@" && case $* in *.[*) cat pyproject.toml ;; esac; } |
+        sha256sum | cut -c1-16)
+    [ ! -e "$stamp" ] || return 0
+    say "installing $title into $folder"
+    "${PYTHON:-python3}" -m venv "$folder"
+    if "$folder/bin/pip" install --quiet --disable-pip-version-check --no-input "$@"; then
+        touch "$stamp"
+    else
+        say "$title could not be installed. Continuing without it."
+    fi
+}
+
+# docs: install MkDocs into an environment of its own.
+docs() (
+    lock docs
+    local folder=$cache/docs requirements=tools/site/requirements.txt
+    if cmp --quiet "$requirements" "$folder/requirements.txt"; then
+        return 0
+    fi
+    say "installing MkDocs into $folder"
+    "${PYTHON:-python3}" -m venv --clear "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --no-input --requirement "$requirements"
+    cp "$requirements" "$folder/requirements.txt"
+)
+
+# page: build the page with JsSIP.
+page() {
+    local jssip=$cache/peers/jssip page=tests/peers/page
+    if cmp --quiet "$page/app.js" "$jssip/app.js" && [ -e "$jssip/bundle.js" ]; then
+        return 0
+    fi
+    say "building a page with JsSIP in $jssip"
+    mkdir -p "$jssip"
+    rm -f "$jssip/bundle.js"
+    cp "$page"/* "$jssip"
+    (cd "$jssip" && npm ci --silent --no-audit --no-fund &&
+        node_modules/.bin/esbuild app.js --bundle --log-level=warning --outfile=bundle.js) ||
+        say "The page could not be built. Continuing without it."
+}
+
+# jambonz: install jambonz's SDK from npm, with a bot on it.
+jambonz() {
+    local folder=$cache/peers/jambonz source=tests/peers/jambonz
+    if [ -e "$folder/node_modules" ] && diff -q --exclude=node_modules "$source" "$folder" >/dev/null; then
+        return 0
+    fi
+    say "installing jambonz's SDK into $folder"
+    mkdir -p "$folder"
+    cp "$source"/* "$folder"
+    (cd "$folder" && npm ci --silent --no-audit --no-fund) ||
+        say "jambonz's SDK could not be installed. Continuing without it."
+}
+
+# peers: install programs of third parties from PyPI and npm, in separate environments, at once.
+#
+# The frameworks for bots are installed with the extras of this package, but their tests import the
+# package from this folder.
 peers() (
     lock peers
-    local pjsip=$cache/peers/pjsip jssip=$cache/peers/jssip page=tests/peers/page
-    local pipecat=$cache/peers/pipecat
-    if ! "$pjsip/bin/python" -c 'import pjsua2' 2>/dev/null; then
-        say "installing PJSIP into $pjsip"
-        "${PYTHON:-python3}" -m venv "$pjsip"
-        "$pjsip/bin/pip" install --quiet --disable-pip-version-check --no-input pjsua2-python==2.15.1.post1 ||
-            say "PJSIP could not be installed. Continuing without it."
-    fi
-    if ! "$pipecat/bin/python" -c 'import pipecat_asterisk, websockets' 2>/dev/null; then
-        say "installing Pipecat into $pipecat"
-        "${PYTHON:-python3}" -m venv "$pipecat"
-        local pip=("$pipecat/bin/pip" install --quiet --disable-pip-version-check --no-input)
-        # pipecat-asterisk asks for Python 3.12 and runs on 3.11.
-        { "${pip[@]}" pipecat-ai==1.14.0 fastapi websockets &&
-            "${pip[@]}" --no-deps --ignore-requires-python pipecat-asterisk==0.1.4; } ||
-            say "Pipecat could not be installed. Going on without it."
-    fi
-    if ! cmp --quiet "$page/app.js" "$jssip/app.js" || [ ! -e "$jssip/bundle.js" ]; then
-        say "building a page with JsSIP in $jssip"
-        command -v npm >/dev/null || packages nodejs npm
-        mkdir -p "$jssip"
-        rm -f "$jssip/bundle.js"
-        cp "$page"/* "$jssip"
-        (cd "$jssip" && npm ci --silent --no-audit --no-fund &&
-            node_modules/.bin/esbuild app.js --bundle --log-level=warning --outfile=bundle.js) ||
-            say "The page could not be built. Continuing without it."
-    fi
+    command -v npm >/dev/null || packages nodejs npm
+    peer pjsip PJSIP pjsua2-python==2.15.1.post1 &
+    {
+        peer pipecat Pipecat \
+            ".[pipecat]" pipecat-ai==1.14.0 galcymedia==0.1.1 fastapi uvicorn websockets
+        # It asks for Python 3.12 and runs on 3.11.
+        peer pipecat pipecat-asterisk \
+            --no-deps --ignore-requires-python pipecat-asterisk==0.1.4
+    } &
+    peer livekit "LiveKit Agents" ".[livekit]" livekit-agents==1.8.9 &
+    # For make bench.
+    peer bench "what the bench compares with" sipmessage==0.7.1 agent-transport==0.2.2 &
+    peer twilio "Twilio's library" twilio==9.13.0 &
+    peer radicale Radicale radicale==3.9.0 &
+    page &
+    jambonz &
+    wait
 )
 
 case ${1:-} in
@@ -208,6 +263,10 @@ demo)
 check)
     environment "[dev]"
     frontend_tools
+    ;;
+instructions)
+    packages valgrind
+    environment "[dev]"
     ;;
 fuzz)
     packages "${demo_packages[@]}"
@@ -221,6 +280,11 @@ test)
     environment "[dev]"
     frontend_tools
     ;;
+system)
+    packages "${peers_packages[@]}"
+    pbx
+    environment "[dev]"
+    ;;
 peers)
     packages "${peers_packages[@]}"
     pbx
@@ -231,11 +295,14 @@ asterisk)
     packages debootstrap
     pbx
     ;;
+docs)
+    docs
+    ;;
 may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | fuzz | test | peers | asterisk"
+    say "usage: tools/setup.sh demo | check | fuzz | test | peers | asterisk | docs"
     exit 2
     ;;
 esac

@@ -5,9 +5,9 @@
 #   tools/test.sh peers                 the tests with third parties' programs
 #   tools/test.sh [pytest's arguments]  these tests, one after the other
 #
-# Without arguments, the real-time tests come first and have the machine to themselves, because they
-# judge sound: a call that waits 40 ms for a processor has a gap. Then come the browser's tests, and
-# beside them the pure tests on the processor time that is left (SCHED_IDLE).
+# Without arguments, the real-time tests come first, because they judge sound: a call that waits 40 ms
+# for a processor has a gap. Then come the browser's tests, two at a time. Beside both the pure tests
+# take the processor time that is left (SCHED_IDLE).
 #
 # A real-time test that fails beside others runs once more with nothing beside it, and its second
 # result counts. A pure test runs once.
@@ -43,12 +43,10 @@ else
     trap 'rm -f "$log"; kill $(jobs -p) 2>/dev/null || true' EXIT
     failed=0
     passed=1
-    real_time -n 5 --dist loadfile -m "real_time and not peers" --ignore=tests/browser || passed=0
-    idle=""
-    if chrt --idle 0 true 2>/dev/null; then idle="chrt --idle 0"; fi
-    $idle .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$log" 2>&1 &
+    tools/idle.sh .venv/bin/pytest -q -n "$(nproc)" --dist worksteal -m "not real_time" >"$log" 2>&1 &
     pure=$!
-    real_time tests/browser || passed=0
+    real_time -n 5 --dist loadfile -m "real_time and not peers" --ignore=tests/browser || passed=0
+    real_time -n 2 --dist load tests/browser || passed=0
     wait $pure || failed=1
     cat "$log"
     [ $passed = 1 ] || alone -m "real_time and not peers" || failed=1

@@ -1,32 +1,61 @@
 #!/bin/bash
-# Builds a wheel of this platform, whose media is compiled by mypyc, and tests it.
+# Builds a wheel of this platform, whose pure parts mypyc has compiled, and tests it.
 #
 #   tools/wheel.sh                            the wheel, in dist/
-#   tools/wheel.sh test [pytest's arguments]  and the pure tests of what is compiled, on it
+#   tools/wheel.sh test [pytest's arguments]  and the pure tests, or these tests, on it
+#   tools/wheel.sh costs [its arguments]      and bench/instructions.py on it
 #
-# Compiling takes some minutes. It happens in a copy of the sources, because the compiled modules lie
-# beside them, and Python would prefer them from then on.
+# Compiling takes minutes, so the last wheels are kept, each under a hash of what it was made from.
+# It happens in a copy of the sources, because the compiled modules lie beside them, and Python would
+# prefer them from then on. The tests run in such a copy as well, so that a program that they start
+# runs the compiled modules too.
+#
+# SPECH_CACHE  where the wheels are kept (~/.cache/spech)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}/wheels
 
+sources() { git ls-files -z spech frontend pyproject.toml README.md LICENSE; }
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-mkdir "$copy/source" "$copy/wheel" "$copy/installed"
-git ls-files -z spech frontend pyproject.toml README.md LICENSE |
-    xargs -0 cp --parents --target-directory "$copy/source"
-echo "spech: compiling"
-HATCH_BUILD_HOOK_ENABLE_MYPYC=1 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps \
-    --wheel-dir "$copy/wheel" "$copy/source"
-mkdir -p dist
-cp "$copy"/wheel/*.whl dist/
-echo "spech: built dist/$(basename "$copy"/wheel/*.whl)"
-[ "${1:-}" = test ] || exit 0
 
+folder=$cache/$({ .venv/bin/python -VV && sources | xargs -0 sha256sum; } | sha256sum | cut -c1-16)
+mkdir -p "$cache" dist
+(
+    flock 9
+    if [ ! -d "$folder" ]; then
+        echo "spech: compiling"
+        mkdir "$copy/source"
+        sources | xargs -0 cp --parents --target-directory "$copy/source"
+        HATCH_BUILD_HOOK_ENABLE_MYPYC=1 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps \
+            --wheel-dir "$copy/wheel" "$copy/source"
+        mv "$copy/wheel" "$folder"
+        find "$cache" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -nr | tail -n +5 |
+            cut -d' ' -f2- | xargs -r rm -rf
+    fi
+) 9>"$cache/lock"
+cp "$folder"/*.whl dist/
+echo "spech: built dist/$(basename "$folder"/*.whl)"
+[ $# -gt 0 ] || exit 0
+
+task=$1
 shift
-.venv/bin/python -m zipfile -e "$copy"/wheel/*.whl "$copy/installed"
-[ $# -gt 0 ] || set -- -m "not real_time" tests/rtp tests/media tests/codecs tests/audio
-# Compiled classes and constants cannot be patched, as these tests do.
-PYTHONPATH=$copy/installed .venv/bin/pytest -q \
-    --deselect tests/rtp/test_stream.py::test_a_packet_that_triggers_a_bug_is_dropped_counted_and_logged_once \
-    --deselect tests/media/test_playback.py::test_a_queue_holds_minutes_and_counts_dropped_sound \
-    "$@"
+tree=$copy/tree
+mkdir "$tree"
+git ls-files -z | xargs -0 cp -P --parents --target-directory "$tree"
+.venv/bin/python -m zipfile -e "$folder"/*.whl "$tree"
+ln -s "$PWD/.venv" "$tree/.venv"
+ln -s "$PWD/tools/frontend/node_modules" "$tree/tools/frontend/node_modules"
+here=$PWD
+cd "$tree"
+export PYTHONPATH=$tree
+case $task in
+test)
+    [ $# -gt 0 ] || set -- -n "$(nproc)" --dist worksteal -m "not real_time"
+    .venv/bin/pytest -q "$@"
+    ;;
+costs)
+    .venv/bin/python -m bench.instructions "$@"
+    cp bench/instructions.json "$here/bench/"
+    ;;
+esac

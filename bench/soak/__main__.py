@@ -6,14 +6,14 @@ Two phones in this process keep about this many calls up over loopback, in cheap
 codecs. At the same time
 
 - a flood from many addresses sends SIP requests to one phone, and junk to the ports of its calls;
-- a neighbour, a phone with a journal in another process, answers and places calls. It is killed
+- a neighbor, a phone with a journal in another process, answers and places calls. It is killed
   with SIGKILL and started again: each call that was up must get a farewell from its successor;
 - a peer in a third process answers calls, is stopped during these calls (SIGSTOP) and killed: each
   call must end because there is no sign of life.
 
 A run consists of rounds. After each round the phones rest until the last transaction is deleted.
-Then what the process holds is compared with what it held after the first round: tasks, open files,
-free ports, objects by type, memory. No duration is judged.
+Then what the process holds is compared with what it held after the first two rounds: tasks, open
+files, free ports, objects by type, memory. No duration is judged.
 
 The result of each round is printed and appended to the state file. A run that was interrupted
 continues from this file with the remaining minutes. The exit status is 1 when something grew or was

@@ -21,6 +21,8 @@ const PANELS = { keypad: "spech-keypad", transfer: "spech-transfer" };
 export class CallView extends Part {
   /** @type {HTMLDivElement} */
   avatar;
+  /** @type {HTMLSpanElement} */
+  halo;
   /** @type {HTMLDivElement} */
   place;
   /** @type {HTMLDivElement} */
@@ -83,12 +85,8 @@ export class CallView extends Part {
   build() {
     this.className = "call";
     this.face = h("span", { class: "face" }, icon("call"));
-    this.avatar = h(
-      "div",
-      { class: "avatar", "aria-hidden": "true" },
-      h("span", { class: "halo" }),
-      this.face,
-    );
+    this.halo = h("span", { class: "halo" });
+    this.avatar = h("div", { class: "avatar", "aria-hidden": "true" }, this.halo, this.face);
     this.name = h("h1", { class: "who", testid: "remote", tabindex: -1 });
     this.address = h("p", { class: "address" });
     this.members = document.createElement("spech-members");
@@ -158,15 +156,18 @@ export class CallView extends Part {
     this.afterwards = h("div", { class: "after" }, this.again, this.done);
     this.mark = document.createElement("spech-mark");
     this.append(
-      this.avatar,
-      this.name,
-      this.address,
-      this.status,
-      this.timer,
-      this.recording,
-      this.notices,
-      this.members,
-      this.typed,
+      h(
+        "div",
+        { class: "far-end" },
+        this.avatar,
+        this.name,
+        this.address,
+        this.status,
+        h("div", { class: "times" }, this.timer, this.recording),
+        this.notices,
+        this.members,
+        this.typed,
+      ),
       this.place,
       this.controls,
       h("div", { class: "main-action" }, this.hangup, this.afterwards),
@@ -314,7 +315,7 @@ export class CallView extends Part {
    * @param {number} speaker
    */
   breathe(speaker) {
-    setVoice(this.avatar, speaker);
+    setVoice(this.halo, speaker);
   }
 
   /** @param {MouseEvent} event */
@@ -378,11 +379,10 @@ export class CallView extends Part {
     this.#panel.phone = this.phone;
   }
 
-  /** Done with an ended call: back to another one that waits, or with all of them. */
+  /** Done with all ended calls; back to another one that waits. */
   #leave() {
     const waiting = this.phone.lines.findLast(live);
-    const done = waiting ? [this.#shown] : this.phone.lines.map(({ id }) => id);
-    for (const id of done) this.phone.dismiss(id);
+    for (const call of this.phone.lines) if (!live(call)) this.phone.dismiss(call.id);
     if (waiting) this.phone.select(waiting.id);
   }
 

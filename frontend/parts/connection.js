@@ -22,6 +22,7 @@ const WIDTH = 240;
 const HEIGHT = 36;
 const MOS = { from: 1, to: 4.5 };
 const LOSS = { from: 10, to: 0 };
+const FORMATS = { pcm: "PCM", opus: "Opus" };
 
 /** @typedef {{ from: number, to: number }} Scale values at the bottom and at the top of a sparkline */
 
@@ -248,7 +249,7 @@ export class Connection extends Part {
     this.classList.add("panel");
     this.id = "connection";
     this.line = new Way("line", MOS, ["loss", "jitter", "round_trip", "mos"]);
-    this.page = new Way("page", LOSS, ["loss", "round_trip"]);
+    this.page = new Way("page", LOSS, ["loss", "round_trip", "codec"]);
     this.verdict = h("p", { class: "verdict", testid: "verdict", role: "status" });
     this.far = h("p", { class: "help", testid: "far-end" });
     this.body = h("div", { class: "ways" }, this.verdict, this.line.element, this.page.element, this.far);
@@ -319,6 +320,7 @@ export class Connection extends Part {
     this.page.show(pageGrade(report), reports.map(pageLoss), {
       loss: percent(pageLoss(report)),
       round_trip: milliseconds(report.page.round_trip_ms),
+      codec: this.phone.plays(call) ? FORMATS[this.phone.sound.format] : "–",
     });
     if (report.remote_loss_percent !== null)
       setText(this.far, t("far_end", { loss: percent(report.remote_loss_percent) }));

@@ -6,12 +6,12 @@ import { h, Part, setProblem, setText, show, takesText } from "../dom.js";
 import { inWords, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { live, tidy } from "../calls.js";
+import { Suggestions } from "./suggestions.js";
 
 const REPEAT_MS = 90;
 const REPEAT_AFTER_MS = 450;
-// Lengths from which on the number is written smaller, so that it stays in sight.
-const LONG = 13;
-const LONGER = 19;
+// How much smaller a long number is written, so that it stays in sight.
+const SMALLEST = 0.45;
 
 export class Dialer extends Part {
   /** @type {HTMLInputElement} */
@@ -24,11 +24,11 @@ export class Dialer extends Part {
   #error;
   /** @type {HTMLElementTagNameMap["spech-keypad"]} */
   #keypad;
-  /** @type {HTMLButtonElement} */
-  #back;
   /** @type {HTMLDivElement} */
   #from;
   #repeat = 0;
+  /** @type {Suggestions} */
+  #suggestions;
 
   build() {
     this.className = "dialer";
@@ -79,20 +79,16 @@ export class Dialer extends Part {
       { type: "submit", class: "round go", testid: "call", "aria-label": t("call") },
       icon("call"),
     );
-    this.#back = h(
-      "button",
-      { type: "button", class: "quiet", testid: "back-to-call", onclick: () => this.phone.show(null) },
-      icon("back"),
-      t("back_to_call"),
-    );
     this.#from = this.#buildFrom();
+    this.#suggestions = new Suggestions(this.phone, this.#input, (number) => this.#choose(number));
     this.append(
       h(
         "form",
         { class: "dial", onsubmit: (/** @type {SubmitEvent} */ event) => this.#submit(event) },
         h("h1", { class: "unseen" }, t("call")),
-        h("div", { class: "dial-head" }, this.#back, this.#from),
+        h("div", { class: "dial-head" }, this.#from),
         h("div", { class: "number-row" }, this.#input, this.#erase),
+        this.#suggestions.element,
         this.#error,
         this.#keypad,
         h("div", { class: "main-action" }, this.#call),
@@ -101,6 +97,7 @@ export class Dialer extends Part {
     this.#keypad.phone = this.phone;
     document.addEventListener("keydown", (event) => this.#typedAnywhere(event));
     document.addEventListener("paste", (event) => this.#pastedAnywhere(event));
+    new ResizeObserver(() => this.#fit()).observe(this.#input);
   }
 
   /** Which account the call goes by: a question only where there are several. */
@@ -150,7 +147,6 @@ export class Dialer extends Part {
       this.phone.number.trim() || !this.phone.lastNumber
         ? ""
         : t("redial", { number: this.phone.lastNumber });
-    show(this.#back, this.phone.calls.some(live));
     this.#fit();
   }
 
@@ -160,15 +156,31 @@ export class Dialer extends Part {
   }
 
   #fit() {
-    const length = this.#input.value.length;
-    this.#input.dataset.length = length > LONGER ? "longer" : length > LONG ? "long" : "short";
-    this.#erase.classList.toggle("gone", length === 0);
+    const { style, value } = this.#input;
+    style.setProperty("--fit", "1");
+    const { paddingLeft, paddingRight } = getComputedStyle(this.#input);
+    const padding = Number.parseFloat(paddingLeft) + Number.parseFloat(paddingRight);
+    const { clientWidth, scrollWidth } = this.#input;
+    if (scrollWidth > clientWidth)
+      style.setProperty(
+        "--fit",
+        Math.max(SMALLEST, (clientWidth - padding) / (scrollWidth - padding)).toFixed(3),
+      );
+    this.#erase.classList.toggle("gone", value === "");
   }
 
   #edited() {
     this.phone.number = this.#input.value;
     this.phone.error = null;
+    this.#suggestions.follow();
     this.update();
+  }
+
+  /** @param {string} number */
+  #choose(number) {
+    this.phone.number = number;
+    this.update();
+    this.#call.focus();
   }
 
   /** @param {string} text */

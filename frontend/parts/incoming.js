@@ -4,7 +4,7 @@
 import { h, Part, setAddress, takesText } from "../dom.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
-import { addressOf } from "../calls.js";
+import { addressOf, nameOf } from "../calls.js";
 
 /** @import { CallState } from "../messages.js" */
 /** @import { IconName } from "../icons.js" */
@@ -58,10 +58,10 @@ export class Incoming extends Part {
 
   /** @param {CallState} call */
   #card(call) {
-    const { id, remote, display_name } = call;
+    const { id } = call;
     const account = this.phone.accountName(call);
     const who = h("h1", { class: "who", testid: "caller", tabindex: -1 });
-    setAddress(who, display_name || remote);
+    setAddress(who, nameOf(call));
     const address = h("p", { class: "address" });
     setAddress(address, addressOf(call));
     return h(

@@ -1,8 +1,12 @@
 // @ts-check
-/** The list of calls, shown when there is more than one. A click selects a call and moves the sound to it. */
+/**
+ * The list of calls, shown when there is more than one, or one while another number is dialed. A click selects
+ * a call, shows it, and moves the sound to it.
+ */
 
 import { h, Part, setText, show } from "../dom.js";
 import { clock, t } from "../i18n.js";
+import { icon } from "../icons.js";
 import { live, nameOf, together } from "../calls.js";
 
 export class Lines extends Part {
@@ -18,7 +22,9 @@ export class Lines extends Part {
   update() {
     const lines = this.#rowsWanted();
     const selected = this.phone.view === "call" ? this.phone.selected : null;
-    this.hidden = this.phone.view === "settings" || lines.length < (this.phone.view === "dialer" ? 1 : 2);
+    const aside = ["settings", "history", "contacts"].includes(this.phone.view);
+    const dialing = this.phone.view === "dialer";
+    this.hidden = aside || !lines.some(live) || lines.length < (dialing ? 1 : 2);
     const present = new Set(lines.map((call) => call.id));
     for (const [id, row] of this.#rows) {
       if (present.has(id)) continue;
@@ -39,6 +45,7 @@ export class Lines extends Part {
           h("span", { class: "line-who" }),
           h("span", { class: "record-dot", role: "img", "aria-label": t("recording") }),
           h("span", { class: "line-state" }),
+          h("span", { class: "line-back" }, icon("back"), h("span", null, t("back_to_call"))),
         );
         this.#rows.set(call.id, row);
         this.append(row);
@@ -49,6 +56,7 @@ export class Lines extends Part {
       row.setAttribute("aria-pressed", String(Boolean(isSelected)));
       const recording = live(call) ? this.phone.recording(call) : null;
       show(row.children[2], recording !== null && !recording.error);
+      show(row.children[4], dialing && live(call));
       setText(row.children[1], this.phone.members(call).map(nameOf).join(", "));
     }
     this.#tick();

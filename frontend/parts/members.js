@@ -60,6 +60,7 @@ class Member {
       "button",
       { type: "button", class: "quiet", testid: `member-${name}-${this.call.id}`, onclick: action },
       icon(symbol),
+      h("span", { class: "member-word", "aria-hidden": "true" }),
     );
   }
 
@@ -76,17 +77,18 @@ class Member {
     this.element.classList.toggle("silenced", muted);
     if (this.mute.getAttribute("aria-pressed") !== String(muted)) {
       this.mute.setAttribute("aria-pressed", String(muted));
-      this.mute.replaceChildren(icon(muted ? "silenced" : "speaker"));
+      this.mute.firstElementChild?.replaceWith(icon(muted ? "silenced" : "speaker"));
     }
-    /** @type {[HTMLButtonElement, string][]} */
+    /** @type {[HTMLButtonElement, string, string][]} */
     const labels = [
-      [this.mute, muted ? "member.unmute" : "member.mute"],
-      [this.split, "member.split"],
-      [this.end, "member.end"],
+      [this.mute, muted ? "member.unmute" : "member.mute", muted ? "unmute" : "mute"],
+      [this.split, "member.split", "member.alone"],
+      [this.end, "member.end", "hang_up"],
     ];
-    for (const [button, key] of labels) {
+    for (const [button, key, word] of labels) {
       button.title = t(key, { who: name });
       button.setAttribute("aria-label", button.title);
+      setText(/** @type {Element} */ (button.lastElementChild), t(word));
     }
   }
 }

@@ -1,42 +1,22 @@
 // @ts-check
-/** The last calls of this browser. A click puts the number into the field. */
+/** The last calls. A click on one puts its number into the field, one on its handset calls it. */
 
-import { element, h, Part, setText, show } from "../dom.js";
-import { clock, currentLanguage, t } from "../i18n.js";
+import { element, h, Part } from "../dom.js";
+import { clock, t } from "../i18n.js";
 import { icon } from "../icons.js";
+import { canCall, iconOf, kindOf, lengthOf, whenOf, whoOf } from "../past.js";
 
-/** @import { Entry } from "../recents.js" */
-
-/** How many are shown before the fold. */
-const FIRST = 8;
-const DAY_MS = 86_400_000;
-
-/** @param {number} at */
-function when(at) {
-  const date = new Date(at);
-  const today = new Date().toDateString() === date.toDateString();
-  if (today) return date.toLocaleTimeString(currentLanguage(), { hour: "numeric", minute: "2-digit" });
-  if (Date.now() - at < 6 * DAY_MS) return date.toLocaleDateString(currentLanguage(), { weekday: "short" });
-  return date.toLocaleDateString(currentLanguage(), { day: "numeric", month: "short" });
-}
+/** @import { CallEntry } from "../messages.js" */
 
 export class Recent extends Part {
   /** @type {HTMLUListElement} */
-  #list;
-  /** @type {unknown} */
+  list;
+  /** @type {CallEntry[] | null} */
   #shown = null;
-  /** @type {HTMLButtonElement} */
-  #more;
-  #all = false;
 
   build() {
     this.classList.add("panel");
-    this.#list = h("ul", { class: "recent", testid: "recent" });
-    this.#more = h(
-      "button",
-      { type: "button", class: "quiet small", testid: "recent-more", onclick: () => this.#unfold() },
-      "",
-    );
+    this.list = h("ul", { class: "recent", testid: "recent" });
     this.append(
       h(
         "div",
@@ -47,57 +27,74 @@ export class Recent extends Part {
           {
             type: "button",
             class: "quiet small",
-            testid: "recent-clear",
-            onclick: () => this.phone.forgetRecent(),
+            testid: "recent-all",
+            onclick: () => this.phone.show("history"),
           },
-          t("recent.clear"),
+          t("recent.all"),
         ),
       ),
-      this.#list,
-      this.#more,
+      this.list,
     );
   }
 
-  #unfold() {
-    this.#all = !this.#all;
-    this.#shown = null;
-    this.update();
-  }
-
   update() {
-    const recent = this.phone.recents.list;
-    this.hidden = recent.length === 0 || this.phone.view === "settings" || this.phone.view === "welcome";
-    if (recent === this.#shown) return;
-    this.#shown = recent;
-    show(this.#more, recent.length > FIRST);
-    setText(this.#more, t(this.#all ? "recent.fewer" : "recent.all", { count: recent.length }));
-    const listed = this.#all ? recent : recent.slice(0, FIRST);
-    this.#list.replaceChildren(...listed.map((entry) => h("li", null, this.#row(entry))));
+    const { view, history } = this.phone;
+    this.hidden = history.recent.length === 0 || !["dialer", "call"].includes(view);
+    if (history.recent === this.#shown) return;
+    this.#shown = history.recent;
+    this.list.replaceChildren(...history.recent.map((entry) => h("li", null, ...this.#row(entry))));
   }
 
-  /** @param {Entry} entry */
+  /** @param {CallEntry} entry */
   #row(entry) {
-    const exception = entry.missed ? "missed" : entry.declined ? "declined" : null;
-    const kind = entry.elsewhere ? "elsewhere" : (exception ?? entry.direction);
-    const seen = kind !== entry.direction;
+    const kind = kindOf(entry);
+    const began = new Date(entry.began * 1000);
+    const length = lengthOf(entry);
+    const told = kind === entry.direction ? "unseen" : "recent-kind";
+    const facts = [
+      h("span", { class: told }, t(`recent.${kind}`)),
+      length ? h("span", null, clock(length)) : null,
+      h("time", { datetime: began.toISOString() }, whenOf(began)),
+    ];
+    return [
+      h(
+        "button",
+        { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry) },
+        icon(iconOf(entry)),
+        h(
+          "span",
+          { class: "past-text" },
+          h("span", { class: "recent-who" }, whoOf(entry)),
+          h("span", { class: "past-kind recent-facts" }, ...facts),
+        ),
+      ),
+      canCall(entry) ? this.#redial(entry) : null,
+    ].filter((part) => part !== null);
+  }
+
+  /** @param {CallEntry} entry */
+  #redial(entry) {
     return h(
       "button",
-      { type: "button", class: `recent-row ${kind}`, onclick: () => this.#pick(entry) },
-      icon(kind === "declined" ? "hangup" : kind === "elsewhere" ? "incoming" : kind),
-      h("span", { class: "recent-who" }, entry.name || entry.remote),
-      h("span", { class: seen ? "recent-kind" : "unseen" }, t(`recent.${kind}`)),
-      entry.seconds ? h("span", { class: "recent-length" }, clock(entry.seconds)) : null,
-      h("time", { datetime: new Date(entry.at).toISOString() }, when(entry.at)),
+      {
+        type: "button",
+        class: "quiet redial",
+        testid: "recent-call",
+        "aria-label": t("history.call", { who: whoOf(entry) }),
+        title: t("history.call", { who: whoOf(entry) }),
+        onclick: () => this.phone.callBack(entry),
+      },
+      icon("call"),
     );
   }
 
   /**
    * One calls back by the account of the call.
    *
-   * @param {Entry} entry
+   * @param {CallEntry} entry
    */
   #pick({ remote, account }) {
-    if (account) this.phone.choose(account);
+    if (this.phone.accounts.some(({ id }) => id === account)) this.phone.choose(account);
     this.phone.number = remote;
     this.phone.show("dialer");
     element("[data-testid=call]").focus();

@@ -163,7 +163,7 @@ export class Recordings extends Part {
   update() {
     const { view } = this.phone;
     const recordings = this.phone.recordings.complete;
-    this.hidden = recordings.length === 0 || view === "settings" || view === "welcome";
+    this.hidden = recordings.length === 0 || !["dialer", "call"].includes(view);
     show(this.more, recordings.length > FIRST);
     setText(this.more, this.#all ? t("recordings.fewer") : t("recordings.all", { count: recordings.length }));
     if (recordings === this.#shown) return;

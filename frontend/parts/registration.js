@@ -1,5 +1,5 @@
 // @ts-check
-/** The account's state in the header, the worst one where there are several, and the way into the settings. */
+/** The account's state in the header, the worst one where there are several. */
 
 import { labelOf } from "../accounts.js";
 import { h, Part, setText, show } from "../dom.js";
@@ -19,7 +19,7 @@ export class Registration extends Part {
   /** @type {HTMLParagraphElement} */
   badge;
   /** @type {HTMLButtonElement} */
-  gear;
+  quiet;
 
   build() {
     this.text = h("span", { class: "badge-text" });
@@ -29,17 +29,17 @@ export class Registration extends Part {
       h("span", { class: "dot" }),
       this.text,
     );
-    this.gear = h(
+    this.quiet = h(
       "button",
       {
         type: "button",
-        class: "quiet gear",
-        testid: "settings-open",
-        "aria-label": t("settings"),
-        title: t("settings"),
-        onclick: () => this.#toggle(),
+        class: "quiet moon",
+        testid: "do-not-disturb",
+        "aria-label": t("rule.do_not_disturb"),
+        title: t("rule.do_not_disturb"),
+        onclick: () => this.phone.toggleDoNotDisturb(),
       },
-      icon("settings"),
+      icon("moon"),
     );
     this.ring = h(
       "button",
@@ -52,12 +52,15 @@ export class Registration extends Part {
       },
       t("ring.enable"),
     );
-    this.append(this.ring, this.badge, this.gear);
+    this.append(this.ring, this.badge, this.quiet);
   }
 
   update() {
     show(this.ring, this.phone.tones.blocked && this.phone.account !== null);
-    const { accounts, control, view } = this.phone;
+    const { accounts, control } = this.phone;
+    const settings = this.phone.state?.call_settings;
+    show(this.quiet, this.phone.account !== null);
+    this.quiet.setAttribute("aria-pressed", String(settings?.do_not_disturb === true));
     const worst = STATES.find((each) => accounts.some(({ registration }) => registration.state === each));
     const state = !control.connected ? "offline" : (worst ?? "none");
     this.badge.dataset.state = state;
@@ -68,7 +71,6 @@ export class Registration extends Part {
         [`${user}@${server}`, registration.reason].filter(Boolean).join(" – "),
       )
       .join("\n");
-    this.gear.setAttribute("aria-pressed", String(view === "settings"));
   }
 
   /**
@@ -82,10 +84,6 @@ export class Registration extends Part {
     if (accounts.length > 1 && failed.length === 1 && state === "failed")
       return t("registration.one", { account: labelOf(failed[0], accounts) });
     return t(`registration.${state}`, { user: accounts[0]?.user ?? "" });
-  }
-
-  #toggle() {
-    this.phone.show(this.phone.view === "settings" ? null : "settings");
   }
 }
 

@@ -3,6 +3,9 @@
 
 import { h } from "../dom.js";
 import { t } from "../i18n.js";
+import { passwordFold } from "./password.js";
+
+/** @import { PersonState } from "../messages.js" */
 
 /** @param {"session" | "sessions"} what this one, or all of the person */
 async function signOut(what) {
@@ -11,11 +14,12 @@ async function signOut(what) {
 }
 
 /**
- * Who has signed in, and buttons to sign out, here or everywhere.
+ * Who has signed in, buttons to sign out, here or everywhere, and a way to another password. That of the
+ * administrator is set where the server is started.
  *
- * @param {string} name
+ * @param {PersonState} person
  */
-export function session(name) {
+export function session({ name, administrator }) {
   const button = (/** @type {"session" | "sessions"} */ what, /** @type {string} */ text) =>
     h(
       "button",
@@ -28,5 +32,6 @@ export function session(name) {
     h("span", { class: "name" }, t("signed_in", { name })),
     button("session", t("sign_out")),
     button("sessions", t("sign_out.everywhere")),
+    administrator ? null : passwordFold(name),
   );
 }

@@ -18,6 +18,9 @@ const MOST_PERCENT = 150;
 const FALL_DB_PER_S = 36;
 const PEAK_HOLD_MS = 1200;
 const SPOKEN_EVERY_MS = 500;
+// Ten times a second, and fewer where people want little motion: each frame costs the processor.
+const FRAME_MS = 90;
+const STILL_FRAME_MS = 250;
 
 const share = (/** @type {number} */ dbfs) => Math.max(0, Math.min(1, 1 - dbfs / FLOOR_DBFS));
 
@@ -53,7 +56,7 @@ class Meter {
    * @param {number} now
    */
   move(dbfs, now) {
-    const elapsed = Math.min(0.1, (now - this.movedAt) / 1000);
+    const elapsed = Math.min(0.3, (now - this.movedAt) / 1000);
     this.movedAt = now;
     this.level = Math.max(Math.min(0, dbfs), this.level - FALL_DB_PER_S * elapsed, FLOOR_DBFS);
     if (this.level >= this.top || now - this.topAt > PEAK_HOLD_MS) {
@@ -163,6 +166,7 @@ export class SoundPanel extends Part {
     }
     const muted = this.phone.selected?.muted && live(this.phone.selected);
     this.#meters.microphone.element.classList.toggle("muted", Boolean(muted));
+    this.classList.toggle("live", this.#lively);
     if (this.#lively) this.#run();
   }
 
@@ -173,18 +177,15 @@ export class SoundPanel extends Part {
   #run() {
     if (this.#frame) return;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const pause = still ? STILL_FRAME_MS : FRAME_MS;
     const draw = (/** @type {number} */ now) => {
       const levels = this.phone.levels;
       const moving = SIDES.map((side) => this.#meters[side].move(levels[side], now)).some(Boolean);
       this.dispatchEvent(new CustomEvent("levels", { detail: levels, bubbles: true }));
-      const more = moving || this.#lively;
-      this.#frame = more
-        ? still
-          ? setTimeout(() => draw(performance.now()), 250)
-          : requestAnimationFrame(draw)
-        : 0;
+      // Pages that nobody sees draw nothing: their frames wait.
+      this.#frame = moving || this.#lively ? setTimeout(() => requestAnimationFrame(draw), pause) : 0;
     };
-    this.#frame = still ? setTimeout(() => draw(performance.now()), 0) : requestAnimationFrame(draw);
+    this.#frame = requestAnimationFrame(draw);
   }
 }
 

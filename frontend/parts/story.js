@@ -9,8 +9,10 @@ import { currentLanguage, inWords, number, t, translated } from "../i18n.js";
 import { icon } from "../icons.js";
 import { recall, remember } from "../memory.js";
 import { nameOf } from "../calls.js";
+import { whoOf } from "../past.js";
 
 /** @import { TimelineStep } from "../messages.js" */
+/** @import { Phone } from "../phone.js" */
 
 const CHALLENGES = ["401", "407"];
 
@@ -46,8 +48,8 @@ export class Story extends Part {
   /** @type {HTMLDialogElement} */
   dialog;
 
-  /** @type {string | null} */
-  #call = null;
+  /** @type {Phone["reading"]} The call whose story is shown. */
+  #read = null;
   #told = 0;
   #asking = false;
   #server = "";
@@ -55,7 +57,7 @@ export class Story extends Part {
   build() {
     this.heading = h("h1", { id: "story-title", tabindex: -1 }, t("story"));
     this.about = h("p", { class: "help", testid: "story-about" });
-    this.steps = h("ol", { class: "steps", testid: "steps" });
+    this.steps = h("ol", { class: "story-steps", testid: "story-steps" });
     this.server = h("span");
     this.ends = h(
       "div",
@@ -138,34 +140,46 @@ export class Story extends Part {
     const { reading } = this.phone;
     if (reading === null) {
       if (this.dialog.open) this.dialog.close();
-      this.#call = null;
+      this.#read = null;
       return;
     }
-    if (reading !== this.#call) this.#open(reading);
+    if (reading !== this.#read) this.#open(reading);
     this.#ask();
   }
 
-  /** @param {string} call */
-  #open(call) {
-    this.#call = call;
+  /** @param {NonNullable<Phone["reading"]>} reading */
+  #open(reading) {
+    this.#read = reading;
     this.#told = 0;
     this.steps.replaceChildren();
-    const shown = this.phone.calls.find((each) => each.id === call);
-    setText(this.about, shown ? nameOf(shown) : "");
-    for (const link of [this.capture, this.text]) link.href = `calls/${call}.${link.dataset.ending}`;
+    setText(this.about, this.#who(reading));
+    if ("call" in reading)
+      for (const link of [this.capture, this.text])
+        link.href = `calls/${reading.call}.${link.dataset.ending}`;
     if (!this.dialog.open) this.dialog.showModal();
     this.heading.focus();
   }
 
+  /** @param {NonNullable<Phone["reading"]>} reading */
+  #who(reading) {
+    if ("entry" in reading) return whoOf(reading.entry);
+    const shown = this.phone.calls.find(({ id }) => id === reading.call);
+    return shown ? nameOf(shown) : "";
+  }
+
   async #ask() {
-    const call = this.#call;
-    if (this.#asking || call === null) return;
+    const reading = this.#read;
+    // The story of a call of the history is complete.
+    if (this.#asking || reading === null || ("entry" in reading && this.#told > 0)) return;
     this.#asking = true;
     try {
-      const steps = await this.phone.steps(call);
-      if (call === this.#call) this.#tell(steps);
+      const steps =
+        "entry" in reading
+          ? await this.phone.history.steps(reading.entry.id)
+          : await this.phone.steps(reading.call);
+      if (reading === this.#read) this.#tell(steps);
     } catch (error) {
-      if (call === this.#call) setText(this.nothing, inWords(error)[0]);
+      if (reading === this.#read) setText(this.nothing, inWords(error)[0]);
     } finally {
       this.#asking = false;
     }
@@ -183,7 +197,10 @@ export class Story extends Part {
     this.#server = steps.find((step) => step.host)?.host ?? "";
     setText(this.server, this.#server);
     setText(this.nothing, steps.length ? "" : t("story.nothing"));
-    for (const part of [this.ends, this.capture, this.text]) show(part, steps.length > 0);
+    show(this.ends, steps.length > 0);
+    // The messages themselves are kept for as long as the server runs.
+    const whole = this.#read !== null && "call" in this.#read;
+    for (const link of [this.capture, this.text]) show(link, whole && steps.length > 0);
     this.steps.append(...steps.slice(known).map((step, index) => this.#step(step, steps, known + index)));
   }
 
@@ -202,23 +219,19 @@ export class Story extends Part {
     if (step.kind === "note")
       return h("li", { class: "step note" }, time, h("p", { class: "lane" }, step.title));
     const elsewhere = step.host === this.#server ? "" : ` · ${step.host}`;
+    const lane = [
+      h("span", { class: "unseen" }, t(`story.${step.kind}`)),
+      h("span", { class: "meaning" }, step.meaning ? translated(step.meaning) : step.title),
+      h("span", { class: "said" }, (step.meaning ? step.title : "") + elsewhere),
+      h("span", { class: "arrow-line", "aria-hidden": "true" }),
+    ];
     return h(
       "li",
       { class: `step ${step.kind}${refusal(step) ? " refusal" : ""}` },
       time,
-      h(
-        "details",
-        null,
-        h(
-          "summary",
-          { class: "lane" },
-          h("span", { class: "unseen" }, t(`story.${step.kind}`)),
-          h("span", { class: "meaning" }, step.meaning ? translated(step.meaning) : step.title),
-          h("span", { class: "said" }, (step.meaning ? step.title : "") + elsewhere),
-          h("span", { class: "arrow-line", "aria-hidden": "true" }),
-        ),
-        h("pre", null, step.message),
-      ),
+      step.message
+        ? h("details", null, h("summary", { class: "lane" }, ...lane), h("pre", null, step.message))
+        : h("div", { class: "lane" }, ...lane),
     );
   }
 }

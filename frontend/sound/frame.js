@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * One audio frame as bytes: sequence (u32), sample position (u64), then int16 PCM, all little-endian
+ * One audio frame as bytes: sequence (u32), sample position (u64), both little-endian, then the sound
  * (docs/protocol.md). A position is a plain number here; 2^53 samples are 5,900 years at 48 kHz.
  */
 
-/** @typedef {{sequence: number, position: number, pcm: Int16Array}} Frame */
+/** @typedef {{position: number, pcm: Int16Array}} Frame */
 
 export const HEADER_BYTES = 12;
 const WORD = 2 ** 32;
@@ -24,17 +24,12 @@ export function writeHeader(buffer, sequence, position) {
 }
 
 /**
- * Read a frame; null when it is too short to be one.
+ * The position of a frame's first sample; null when it is too short to be a frame.
  *
  * @param {ArrayBuffer} buffer
- * @returns {Frame | null}
  */
-export function readFrame(buffer) {
-  if (buffer.byteLength < HEADER_BYTES || buffer.byteLength % 2 !== 0) return null;
+export function positionOf(buffer) {
+  if (buffer.byteLength <= HEADER_BYTES) return null;
   const view = new DataView(buffer);
-  return {
-    sequence: view.getUint32(0, true),
-    position: view.getUint32(4, true) + view.getUint32(8, true) * WORD,
-    pcm: new Int16Array(buffer, HEADER_BYTES),
-  };
+  return view.getUint32(4, true) + view.getUint32(8, true) * WORD;
 }

@@ -8,6 +8,8 @@
  * Event: `change` when `microphone`, `silent`, `blocked` or `stalled` changes.
  */
 
+import { waitsForGesture } from "./leave.js";
+
 /** @import { Devices } from "./devices.js" */
 /** @import { Frame } from "./frame.js" */
 
@@ -223,16 +225,16 @@ export class Graph extends EventTarget {
     this.#changed();
   }
 
-  /** A context without a device says that it runs, and asks for no samples. */
+  /** A context without a device says that it runs, or will, and asks for no samples. */
   #watch() {
-    if (this.stalled || !this.running || performance.now() - this.#heardAt < STALLED_MS) return;
+    if (this.stalled || this.blocked || performance.now() - this.#heardAt < STALLED_MS) return;
     this.stalled = true;
     this.levels = { microphone: SILENCE_DBFS, speaker: SILENCE_DBFS };
     this.#changed();
   }
 
   #judge() {
-    const blocked = this.#context !== null && this.#context.state !== "running";
+    const blocked = this.#context !== null && waitsForGesture(this.#context);
     if (blocked !== this.blocked) {
       this.blocked = blocked;
       this.#heardAt = performance.now();
@@ -364,7 +366,7 @@ export class Graph extends EventTarget {
   /**
    * Play a frame. While the browser holds the sound back frames go nowhere: they must not pile up.
    *
-   * @param {Pick<Frame, "position" | "pcm">} frame
+   * @param {Frame} frame
    */
   play({ position, pcm }) {
     if (this.running) this.#nodes?.speaker.port.postMessage({ position, pcm });

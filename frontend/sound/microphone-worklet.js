@@ -3,7 +3,7 @@
  * The microphone side: collects the blocks of the audio thread into frames of int16 PCM.
  *
  * In:  {frame: samples} starts the frames (0 stops them), {muted: boolean}.
- * Out: {frame: ArrayBuffer} with 12 bytes left free for the header, {level: dBFS} about 25 times a second.
+ * Out: {frame: ArrayBuffer} with 12 bytes left free for the header, {level: dBFS} about 15 times a second.
  * The level is measured before muting, so that the meter shows speech into a muted phone.
  */
 
@@ -40,7 +40,7 @@ class Microphone extends AudioWorkletProcessor {
   #measure(block) {
     for (const sample of block) this.#squares += sample * sample;
     this.#measured += block.length;
-    if (this.#measured < sampleRate / 25) return;
+    if (this.#measured < sampleRate / 15) return;
     const level = 10 * Math.log10(this.#squares / this.#measured);
     this.port.postMessage({ level: Math.max(SILENCE_DBFS, level) });
     this.#squares = 0;

@@ -5,11 +5,12 @@
  */
 
 import { recall, remember } from "../memory.js";
-import { HEADER_BYTES } from "./frame.js";
 import { Graph } from "./graph.js";
 import { AudioLink } from "./link.js";
+import { Network } from "./network.js";
+import { pageLoss } from "../quality.js";
 
-/** @import { TicketOutcome } from "../messages.js" */
+/** @import { Quality, TicketOutcome } from "../messages.js" */
 /** @import { Devices } from "./devices.js" */
 /** @import { Side } from "./graph.js" */
 
@@ -19,6 +20,7 @@ export class Sound extends EventTarget {
 
   #graph;
   #link;
+  #network = new Network();
   /** @type {string | null} */
   #call = null;
   #rate = 0;
@@ -42,7 +44,7 @@ export class Sound extends EventTarget {
       if (this.#link.status === "elsewhere") this.#graph.close();
       this.#changed();
     });
-    this.#graph.onFrame = (frame) => this.#link.send(frame, (frame.byteLength - HEADER_BYTES) / 2);
+    this.#graph.onFrame = (frame) => this.#link.send(frame);
     this.#graph.addEventListener("change", () => this.#changed());
     for (const side of /** @type {Side[]} */ (["microphone", "speaker"]))
       this.#graph.setVolume(side, this.volumes[side]);
@@ -86,8 +88,25 @@ export class Sound extends EventTarget {
     return this.#link.status;
   }
 
+  /** How sound arrives here: `pcm` or `opus`. */
+  get format() {
+    return this.#link.format;
+  }
+
   get levels() {
     return this.#graph.levels;
+  }
+
+  /**
+   * Choose how sound travels between page and server by what the last second was like.
+   *
+   * @param {Record<string, Quality>} reports by call
+   */
+  adapt(reports) {
+    const report = reports[this.#call ?? ""];
+    if (!report || this.#link.status !== "open") return;
+    const late = this.#link.takeLateness(report.page.microphone_late_ms ?? 0);
+    this.#link.want(this.#network.note(pageLoss(report) ?? 0, late));
   }
 
   /** 20 ms frames that the page left out, both ways. */

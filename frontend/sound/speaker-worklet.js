@@ -13,7 +13,7 @@
  * Out: {dropped: samples thrown away since the last reset} when that changes.
  *
  * `spech-tap` passes the sound on after the volume, measures it, and copies it on demand.
- * In:  {capture: samples}. Out: {level: dBFS} about 25 times a second, {block: Float32Array}.
+ * In:  {capture: samples}. Out: {level: dBFS} about 15 times a second, {block: Float32Array}.
  */
 
 const TARGET_S = 0.06;
@@ -214,7 +214,7 @@ class Tap extends AudioWorkletProcessor {
     if (input) output.set(input);
     for (const sample of output) this.#squares += sample * sample;
     this.#measured += output.length;
-    if (this.#measured >= sampleRate / 25) {
+    if (this.#measured >= sampleRate / 15) {
       const level = 10 * Math.log10(this.#squares / this.#measured);
       this.port.postMessage({ level: Math.max(SILENCE_DBFS, level) });
       this.#squares = 0;

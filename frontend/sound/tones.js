@@ -1,13 +1,14 @@
 // @ts-check
 /**
- * The sounds that the page makes itself: the ring of an incoming call, the sound of the keys, and the tones of the chosen country for the
- * ringback of an outgoing call without early media, busy, congestion and call waiting. They do not pass through the
- * call's speaker path, and the ring has a volume of its own. Browsers may hold a page's sound back until there is
- * a gesture; what came too early starts then.
+ * The sounds that the page makes itself: the ring of an incoming call, the sound of the keys, and the tones of the
+ * chosen country for the ringback of an outgoing call without early media, busy, congestion and call waiting. They do
+ * not pass through the call's speaker path, and the ring has a volume of its own. Browsers may hold a page's sound back
+ * until there is a gesture; what came too early starts then.
  *
  * Event: `change` when `blocked`, `ringerVolume` or `keysSound` changes.
  */
 
+import { waitsForGesture } from "./leave.js";
 import { recall, remember } from "../memory.js";
 import { keyNote, play, readCadence } from "./cadence.js";
 
@@ -124,7 +125,7 @@ export class Tones extends EventTarget {
   }
 
   #judge() {
-    const unlocked = this.#unlocked || this.#context.state === "running";
+    const unlocked = this.#unlocked || !waitsForGesture(this.#context);
     const blocked = !unlocked;
     const first = unlocked && !this.#unlocked;
     this.#unlocked = unlocked;

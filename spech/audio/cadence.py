@@ -33,7 +33,7 @@ _SLOW: Final = 0.29
 _SHORTEST: Final = 0.12
 _LONGEST: Final = 0.8
 _UNEVEN: Final = 0.1
-#: Seconds of tone in one ring, and of the pause after which it is recognised.
+#: Seconds of tone in one ring, and of the pause after which it is recognized.
 _RING: Final = (0.7, 2.3)
 _RING_PAUSE: Final = 1.5
 #: The pause within a double ring.

@@ -7,7 +7,7 @@ read files import it, and only for files that need it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -30,6 +30,10 @@ _FORMATS: Final = (
     "ogg,tta,voc,w64,wav,wv"
 )
 _OPTIONS: Final = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+#: Until PyAV 18 a file with a tag that is not UTF-8 is refused, unless it is told to replace it.
+_TAGS: Final[dict[str, Any]] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
 
 #: Packets in a row that cannot be decoded before a file counts as damaged.
 _MOST_BAD_PACKETS: Final = 100
@@ -140,7 +144,8 @@ class FFmpegDecoder:
 
 
 def _open(source: OggLink | str) -> InputContainer:
-    return av.open(source, "r", options=_OPTIONS, metadata_errors="replace")
+    container: InputContainer = av.open(source, "r", options=_OPTIONS, **_TAGS)
+    return container
 
 
 def _decode_packet(packet: Packet[AudioStream]) -> list[AudioFrame]:

@@ -1,8 +1,8 @@
-"""Opens a sound file or a pipe, and recognises sound that is not compressed.
+"""Opens a sound file or a pipe, and recognizes sound that is not compressed.
 
 WAV, G.711 and linear PCM are read by :mod:`spech.audio.uncompressed`. All else is left to FFmpeg,
 which opens regular files itself. It reads pipes through Python, because these reads must be
-interruptible, and Ogg, whose links are separated there.
+interruptible, and so are file objects of a program, and Ogg, whose links are separated there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ _MOST_HEADER: Final = 1 << 20
 #: The size of a chunk whose length the writer did not know.
 _UNKNOWN_SIZES: Final = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _POLL_MS: Final = 200
+#: Opening a FIFO would otherwise wait for a writer, and Windows would take a file for text.
+_OPEN: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 #: What is said where FFmpeg is needed and not installed.
 NEEDS_FILES: Final = (
@@ -75,13 +77,46 @@ NEEDS_FILES: Final = (
 )
 
 
+class FileObject:
+    """A file that a program has opened, for reading in binary mode. It stays open.
+
+    Each reading begins where the file stood at first.
+
+    Attributes:
+        name: its name, for messages.
+        seekable: whether it can be read again.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.name = str(getattr(file, "name", "the file object"))
+        self.seekable = file.seekable()
+        self._file = file
+        self._begin = file.tell() if self.seekable else 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    def open(self) -> ObjectInput:
+        """Go to the beginning.
+
+        Raises:
+            OSError: the file is closed.
+        """
+        try:
+            if self.seekable:
+                self._file.seek(self._begin)
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        return ObjectInput(self._file)
+
+
 def open_input(
-    path: str, interrupted: Callable[[], bool]
+    path: str | FileObject, interrupted: Callable[[], bool]
 ) -> tuple[InputFile | str, Encoding | None]:
     """Open a file or a pipe.
 
     Args:
-        path: of the file.
+        path: of the file, or a file object.
         interrupted: polled while waiting for a pipe; when it returns True, the pipe ends.
 
     Returns:
@@ -92,6 +127,8 @@ def open_input(
     Raises:
         OSError: there is no such file, or it may not be read.
     """
+    if isinstance(path, FileObject):
+        return _open_object(path)
     regular = stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 (a path may have no file behind it)
     file = InputFile(path, interrupted)
     try:
@@ -106,6 +143,11 @@ def open_input(
     return file, encoding
 
 
+def _open_object(source: FileObject) -> tuple[InputFile, Encoding | None]:
+    file = source.open()
+    return file, _read_header(file, Path(source.name).suffix.lower())
+
+
 class InputFile(io.RawIOBase):
     """A file, a pipe or a device, read until it ends or is interrupted.
 
@@ -115,8 +157,7 @@ class InputFile(io.RawIOBase):
 
     def __init__(self, path: str, interrupted: Callable[[], bool]) -> None:
         super().__init__()
-        # Opening a FIFO would otherwise wait for a writer.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = os.open(path, _OPEN)
         self.name = path
         self._interrupted = interrupted
         self._returned = b""
@@ -159,6 +200,8 @@ class InputFile(io.RawIOBase):
         return len(data)
 
     def _receive(self, size: int) -> bytes:
+        if not hasattr(select, "poll"):  # Windows, where a read cannot be interrupted.
+            return os.read(self._descriptor, size)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         while not self._interrupted():
@@ -175,8 +218,28 @@ class InputFile(io.RawIOBase):
         super().close()
 
 
+class ObjectInput(InputFile):
+    """Reads from a file object, and leaves it open."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        io.RawIOBase.__init__(self)
+        self.name = ""
+        self._file = file
+        self._returned = b""
+        self._left = None
+
+    def _receive(self, size: int) -> bytes:
+        try:
+            return self._file.read(size) or b""
+        except ValueError as error:  # The program has closed it.
+            raise OSError(str(error)) from None
+
+    def close(self) -> None:
+        io.RawIOBase.close(self)
+
+
 def _read_header(file: InputFile, suffix: str) -> Encoding | None:
-    """Read a WAV header up to the samples, or recognise a file without a header by its suffix.
+    """Read a WAV header up to the samples, or recognize a file without a header by its suffix.
 
     None for anything else. Without a WAV header nothing has been consumed.
     """

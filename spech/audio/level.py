@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Final
 
 import numpy as np
 
@@ -43,12 +44,10 @@ class Meter:
 
     def __init__(self) -> None:
         self._frames: deque[Samples] = deque(maxlen=_FRAMES)
+        #: Takes the next 20 ms.
+        self.measure: Final = self._frames.append
         self._shown = SILENCE
         self._at = 0.0
-
-    def measure(self, frame: Samples) -> None:
-        """Take the next 20 ms."""
-        self._frames.append(frame)
 
     @property
     def level(self) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spech.codecs.base import Samples
 
@@ -24,8 +26,13 @@ def mix(sounds: Sequence[Samples], samples: int) -> Samples:
     return np.clip(total, -32768, 32767).astype(np.int16)
 
 
+@lru_cache(maxsize=16)
+def _ramp(samples: int) -> NDArray[np.float32]:
+    return np.linspace(0.0, 1.0, samples, dtype=np.float32)
+
+
 def overlap(earlier: Samples, later: Samples) -> Samples:
     """Fade from one sound of equal length into the other."""
-    fade = np.linspace(0.0, 1.0, len(earlier), dtype=np.float32)
+    fade = _ramp(len(earlier))
     mixed: Samples = (earlier * (1 - fade) + later * fade).astype(np.int16)
     return mixed

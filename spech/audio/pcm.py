@@ -47,7 +47,7 @@ class PcmQueue:
     Args:
         rate: of what is written, in Hz.
         gain: decibels by which it is played louder.
-        live: whether live sound is recognised and shortened.
+        live: whether live sound is recognized and shortened.
 
     Attributes:
         rate: of what is written, in Hz.
@@ -94,6 +94,7 @@ class PcmQueue:
 
         Raises:
             ValueError: an array is not one of int16 samples with one dimension.
+            TypeError: ``pcm`` is neither bytes nor an array.
         """
         samples: Samples
         if type(pcm) is bytes and not self._odd and not (size := len(pcm)) & 1:
@@ -115,6 +116,8 @@ class PcmQueue:
             if pcm.dtype != np.int16 or pcm.ndim != 1:
                 raise ValueError("PCM is a one-dimensional array of int16")
             return pcm.copy()
+        if not isinstance(pcm, (bytes, bytearray, memoryview)):
+            raise TypeError(f"PCM is bytes or an array of int16, not {type(pcm).__name__}")
         data = self._odd + bytes(pcm)
         whole = len(data) & ~1
         self._odd = data[whole:]

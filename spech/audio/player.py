@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from spech.audio.gain import Gain
-from spech.audio.inputs import NEEDS_FILES, Encoding, InputFile, open_input
+from spech.audio.inputs import NEEDS_FILES, Encoding, FileObject, InputFile, open_input
 from spech.audio.uncompressed import UncompressedDecoder
 from spech.codecs.base import Samples
 from spech.codecs.resample import convert
@@ -46,7 +46,7 @@ class Player:
     Compressed sound needs the extra ``spech[files]``.
 
     Args:
-        path: the file, or a pipe. Reading a pipe waits for its writer.
+        path: the file, or a pipe, or a file object. Reading a pipe waits for its writer.
         gain: decibels by which it is louder than it was recorded.
         repeat: start again at the end, without a gap.
         interrupted: polled while waiting for a pipe; when it returns True, the pipe ends.
@@ -58,13 +58,14 @@ class Player:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | FileObject,
         *,
         gain: float = 0.0,
         repeat: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._path = str(path)
+        self._input = path if isinstance(path, FileObject) else str(path)
         self._interrupted = interrupted
         self._gain = Gain(gain)
         self._repeat = repeat
@@ -76,7 +77,7 @@ class Player:
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             try:
-                source, encoding = open_input(self._path, self._interrupted)
+                source, encoding = open_input(self._input, self._interrupted)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise MediaError(f"cannot open {self._path}: {reason}") from error
@@ -94,9 +95,7 @@ class Player:
         ``rate`` may change between two calls. A file that is damaged in the middle ends there; that
         is logged.
         """
-        if rate != self._rate:
-            self._ready = convert(self._ready, self._rate, rate)
-            self._rate = rate
+        self._use_rate(rate)
         while len(self._ready) < samples:
             if not self._ended:
                 self._convert_next()
@@ -105,6 +104,21 @@ class Player:
         taken = self._ready[:samples]
         self._ready = self._ready[samples:]
         return self._gain.process(taken) if len(taken) else taken
+
+    def skip(self, seconds: float, rate: int) -> None:
+        """Go forward, to the end of the file at most. ``rate`` is the one that will be read at."""
+        self._use_rate(rate)
+        left = round(seconds * rate)
+        while left > len(self._ready) and not self._ended and not self._interrupted():
+            left -= len(self._ready)
+            self._ready = self._ready[:0]
+            self._convert_next()
+        self._ready = self._ready[left:]
+
+    def _use_rate(self, rate: int) -> None:
+        if rate != self._rate:
+            self._ready = convert(self._ready, self._rate, rate)
+            self._rate = rate
 
     def close(self) -> None:
         """Close the file; may be called again."""

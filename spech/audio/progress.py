@@ -1,8 +1,9 @@
 """Call progress tones, as the networks of each country send them.
 
-The table is ``countries.json``, after ITU-T E.180 Supplement 2; pages read the same file. A tone is
-a sequence of steps that repeats: ``425/480 0/480`` is 425 Hz for 480 ms and 480 ms of
-silence, ``440+480`` is both frequencies at once, and ``400x25`` is 400 Hz, modulated at 25 Hz.
+The table is ``countries.json``, after ITU-T E.180 Supplement 2; pages read the same table, as
+``/tones.json``. A tone is a sequence of steps that repeats: ``425/480 0/480`` is 425 Hz for 480 ms
+and 480 ms of silence, ``440+480`` is both frequencies at once, and ``400x25`` is 400 Hz, modulated
+at 25 Hz.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import stat
@@ -12,11 +13,12 @@ from typing import Final
 
 import numpy as np
 
+from spech.audio.inputs import FileObject
 from spech.audio.player import Player
 from spech.audio.source import Source
 from spech.codecs.base import Samples
 from spech.codecs.resample import convert
-from spech.errors import MediaError
+from spech.errors import LocalProtocolError, MediaError
 
 _log: Final = logging.getLogger(__name__)
 
@@ -37,13 +39,10 @@ class ReadAhead:
     writer pauses, causes a gap in this sound and in no other.
 
     Args:
-        path: a file or a pipe.
+        path: a file or a pipe, or a file object.
         rate: the sampling rate in Hz at which it will probably be read.
         gain: decibels by which it is louder than it was recorded.
         repeat: start again at the end, without a gap.
-
-    Attributes:
-        error: why there was no sound, once that is known.
 
     Raises:
         MediaError: the file cannot be opened, or holds no sound. If opening takes longer than
@@ -51,29 +50,33 @@ class ReadAhead:
     """
 
     def __init__(
-        self, path: str | Path, rate: int, *, gain: float = 0.0, repeat: bool = False
+        self,
+        path: str | Path | FileObject,
+        rate: int,
+        *,
+        gain: float = 0.0,
+        repeat: bool = False,
     ) -> None:
-        self.error: MediaError | None = None
-        self._path = Path(path)
-        self._make: Callable[[], Source] = lambda: Player(
-            path, gain=gain, repeat=repeat, interrupted=lambda: self._stopped
-        )
-        self._rate = self._ready_rate = rate
-        self._blocks: queue.Queue[tuple[Samples, int] | None] = queue.Queue(_AHEAD)
+        self._path = path if isinstance(path, FileObject) else Path(path)
+        self._gain = gain
+        self._repeat = repeat
+        self._ready_rate = rate
         self._ready: Samples = np.zeros(0, np.int16)
-        self._begun = threading.Event()
-        self._live = self._late = self._ended = self._stopped = False
-        threading.Thread(
-            target=self._read_all, name=f"playing {self._path.name}", daemon=True
-        ).start()
-        self._begun.wait(_OPEN_PATIENCE)
-        if self.error is not None:
-            raise self.error
+        self._late = self._ended = False
+        self._reader = self._start(0.0, None)
+        self._reader.begun.wait(_OPEN_PATIENCE)
+        if self._reader.error is not None:
+            raise self._reader.error
+
+    @property
+    def error(self) -> MediaError | None:
+        """Why there was no sound, once that is known."""
+        return self._reader.error
 
     def read(self, samples: int, rate: int) -> Samples:
         """Return the next ``samples`` samples at ``rate`` Hz; fewer only at the end of the file."""
         if rate != self._ready_rate:
-            self._rate = rate
+            self._reader.rate = rate
             self._ready = convert(self._ready, self._ready_rate, rate)
             self._ready_rate = rate
         while len(self._ready) < samples and not self._ended:
@@ -88,66 +91,137 @@ class ReadAhead:
             return np.concatenate((taken, np.zeros(samples - len(taken), np.int16)))
         return taken
 
+    def seek(self, seconds: float) -> None:
+        """Continue at ``seconds`` from the beginning, with silence until that is found.
+
+        Raises:
+            LocalProtocolError: a pipe cannot be read again.
+        """
+        if self._reader.live:
+            raise LocalProtocolError("a pipe has no places to continue at")
+        before = self._reader
+        before.stop()
+        self._ready = self._ready[:0]
+        self._late, self._ended = True, False
+        self._reader = self._start(seconds, before)
+
     def close(self) -> None:
         """Stop reading; the thread closes the file. May be called again."""
-        self._ended = self._stopped = True
+        self._ended = True
         self._ready = self._ready[:0]
-        self._make_room()
+        self._reader.stop()
 
-    def _make_room(self) -> None:
-        """Let the thread continue if it waits for room."""
-        try:
-            while True:
-                self._blocks.get_nowait()
-        except queue.Empty:
-            pass
+    def _start(self, seconds: float, before: _Reader | None) -> _Reader:
+        def make(interrupted: Callable[[], bool]) -> Source:
+            player = Player(
+                self._path, gain=self._gain, repeat=self._repeat, interrupted=interrupted
+            )
+            player.skip(seconds, self._ready_rate)
+            return player
+
+        return _Reader(self._path, make, self._ready_rate, before)
 
     def _next_block(self) -> tuple[Samples, int] | None:
         """The next block, or None if there is none yet, or after the last."""
         try:
-            block = self._blocks.get(block=not self._late, timeout=_PATIENCE)
+            patient = not (self._late or self._reader.live)
+            block = self._reader.blocks.get(block=patient, timeout=_PATIENCE)
         except queue.Empty:
             self._late = True
             return None
-        self._late = self._live
+        self._late = self._reader.live
         self._ended = block is None
         return block
 
-    # The thread
 
-    def _read_all(self) -> None:
+class _Reader:
+    """The thread that reads one file from one place on.
+
+    Args:
+        path: the file.
+        make: opens it, with a function that tells whether to give up.
+        rate: the sampling rate in Hz to read at; it may be changed.
+        before: the thread that read it before, which has to end first.
+
+    Attributes:
+        blocks: sound and its rate; None after the last.
+        begun: set once there is sound, or an error.
+        live: whether it is a pipe, whose writer may pause.
+        error: why there was no sound.
+    """
+
+    def __init__(
+        self,
+        path: Path | FileObject,
+        make: Callable[[Callable[[], bool]], Source],
+        rate: int,
+        before: _Reader | None,
+    ) -> None:
+        self.blocks: queue.Queue[tuple[Samples, int] | None] = queue.Queue(_AHEAD)
+        self.begun = threading.Event()
+        self.live = False
+        self.error: MediaError | None = None
+        self.rate = rate
+        self._path = path
+        self._make = make
+        self._before = before
+        self._stopped = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"playing {Path(str(path)).name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more. The thread, which may wait for room, closes the file."""
+        self._stopped = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.blocks.get_nowait()
+
+    def _run(self) -> None:
+        if self._before is not None:
+            self._before._thread.join()
+            self._before = None
         try:
-            # A pipe may pause; do not wait for it.
-            self._live = self._late = not stat.S_ISREG(self._path.stat().st_mode)
+            self.live = _is_live(self._path)
         except OSError as error:
             self._fail(MediaError(f"cannot open {self._path}: {error.strerror}"))
             return
-        if self._live:
-            self._begun.set()
+        if self.live:  # It may pause; do not wait for it.
+            self.begun.set()
         try:
-            source = self._make()
+            source = self._make(lambda: self._stopped)
         except MediaError as error:
             self._fail(error)
             return
         try:
-            while not self._stopped:
-                rate = self._rate
-                size = rate // (_LIVE_BLOCKS_PER_SECOND if self._live else _BLOCKS_PER_SECOND)
-                pcm = source.read(size, rate)
-                if len(pcm):
-                    self._blocks.put((pcm, rate))
-                self._begun.set()
-                if len(pcm) < size:
-                    break
+            self._read_all(source)
         finally:
             source.close()
-            self._blocks.put(None)
-            self._begun.set()
+            self.blocks.put(None)
+            self.begun.set()
+
+    def _read_all(self, source: Source) -> None:
+        while not self._stopped:
+            rate = self.rate
+            size = rate // (_LIVE_BLOCKS_PER_SECOND if self.live else _BLOCKS_PER_SECOND)
+            pcm = source.read(size, rate)
+            if len(pcm):
+                self.blocks.put((pcm, rate))
+            self.begun.set()
+            if len(pcm) < size:
+                break
 
     def _fail(self, error: MediaError) -> None:
-        late = self._begun.is_set()
+        late = self.begun.is_set()
         self.error = error
-        self._blocks.put(None)
-        self._begun.set()
+        self.blocks.put(None)
+        self.begun.set()
         if late and not self._stopped:
             _log.warning("%s", error)
+
+
+def _is_live(path: Path | FileObject) -> bool:
+    if isinstance(path, FileObject):
+        return not path.seekable
+    return not stat.S_ISREG(path.stat().st_mode)

@@ -228,14 +228,15 @@ def _complete_all() -> None:
 
 
 class Recordings:
-    """The recordings and taps of one call, each at the sampling rate with which it began."""
+    """The recordings and taps of one call, each at the sampling rate with which it began.
+
+    Attributes:
+        running: those that take sound.
+    """
 
     def __init__(self) -> None:
-        self._running: list[_Track] = []
+        self.running: list[_Track] = []
         self._closed = False
-
-    def __bool__(self) -> bool:
-        return bool(self._running)
 
     def start(self, path: str | Path, rate: int, *, stereo: bool) -> Recording:
         """Begin a file for sound of ``rate`` samples per second.
@@ -247,7 +248,7 @@ class Recordings:
         if self._closed:
             raise CallEnded("the call has ended")
         recording = Recording(path, rate, channels=2 if stereo else 1)
-        self._running.append(_Track(recording))
+        self.running.append(_Track(recording))
         return recording
 
     def tap(self, hear: Callable[[Samples], object], rate: int) -> Tap:
@@ -259,22 +260,22 @@ class Recordings:
         if self._closed:
             raise CallEnded("the call has ended")
         tap = Tap(hear, rate)
-        self._running.append(_Track(tap))
+        self.running.append(_Track(tap))
         return tap
 
     def write(self, ours: Samples, theirs: Samples, rate: int) -> None:
         """Write a tick of both sides at ``rate`` Hz to all that was not stopped."""
-        for track in self._running:
+        for track in self.running:
             track.write(ours, theirs, rate)
-        if any(track.recording.stopped for track in self._running):
-            self._running = [track for track in self._running if not track.recording.stopped]
+        if any(track.recording.stopped for track in self.running):
+            self.running = [track for track in self.running if not track.recording.stopped]
 
     def close(self) -> None:
         """Complete all files and begin no more. Does not wait for disks that make no progress."""
         self._closed = True
-        for track in self._running:
+        for track in self.running:
             track.recording.finish()  # All at once, because the clock waits meanwhile.
-        for track in self._running:
+        for track in self.running:
             track.recording.stop()
 
 

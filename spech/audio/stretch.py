@@ -97,10 +97,16 @@ def _likenesses(
     direction: int,
     lags: NDArray[np.int64],
     step: int,
-) -> NDArray[np.float32]:
-    """The normalized correlation of ``fade`` samples with those at each lag."""
-    windows = np.lib.stride_tricks.sliding_window_view(wide, fade)[at + direction * lags, ::step]
+) -> NDArray[np.float64]:
+    """The normalized correlation of ``fade`` samples with those at each lag.
+
+    The lags lie ``step`` samples apart, and only each ``step``-th sample is compared.
+    """
     here = wide[at : at + fade : step]
-    energy = np.einsum("ij,ij->i", windows, windows) * np.dot(here, here)
-    found: NDArray[np.float32] = windows @ here / np.sqrt(energy + 1.0)
-    return found
+    first, last = sorted((at + direction * int(lags[0]), at + direction * int(lags[-1])))
+    there = wide[first : last + fade : step]
+    sums = np.zeros(len(there) + 1)
+    np.cumsum(there * there, out=sums[1:])
+    energy = (sums[len(here) :] - sums[: -len(here)]) * np.dot(here, here)
+    found: NDArray[np.float64] = np.correlate(there, here) / np.sqrt(energy + 1.0)
+    return found[::direction]

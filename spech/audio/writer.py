@@ -21,6 +21,8 @@ from spech.errors import MediaError
 
 _LARGEST = 0xFFFFFFFF - 64
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+#: What readers of WAV take for a length that the writer did not know.
+_UNKNOWN_SIZE = 0xFFFFFFFF
 #: Rates that the encoder supports; others are resampled to the next higher one.
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
@@ -48,6 +50,32 @@ class Writer(Protocol):
         ...
 
 
+def wav_header(rate: int, channels: int, size: int | None = None) -> bytes:
+    """The header of a WAV file with 16-bit PCM.
+
+    Args:
+        rate: samples per second of each channel.
+        channels: how many samples are interleaved.
+        size: bytes of PCM, None in a pipe, where nobody knows.
+    """
+    block = 2 * channels
+    return _HEADER.pack(
+        b"RIFF",
+        _UNKNOWN_SIZE if size is None else 36 + size,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        channels,
+        rate,
+        rate * block,
+        block,
+        16,
+        b"data",
+        _UNKNOWN_SIZE if size is None else size,
+    )
+
+
 class WavFile:
     """16-bit PCM in RIFF, up to its 4 GB."""
 
@@ -55,7 +83,7 @@ class WavFile:
         self._rate = rate
         self._channels = channels
         self._bytes = 0
-        self._file = os.fdopen(_create_private(path), "wb")
+        self._file = open(path, "wb", opener=_create_private)  # noqa: SIM115
         try:
             self.sync()
         except OSError:
@@ -71,24 +99,8 @@ class WavFile:
         return True
 
     def sync(self) -> None:
-        block = 2 * self._channels
-        header = _HEADER.pack(
-            b"RIFF",
-            36 + self._bytes,
-            b"WAVE",
-            b"fmt ",
-            16,
-            1,
-            self._channels,
-            self._rate,
-            self._rate * block,
-            block,
-            16,
-            b"data",
-            self._bytes,
-        )
         self._file.seek(0)
-        self._file.write(header)
+        self._file.write(wav_header(self._rate, self._channels, self._bytes))
         self._file.seek(0, 2)
         self._file.flush()
 
@@ -153,9 +165,9 @@ def _create_opus(path: Path, rate: int, channels: int) -> Writer:
     from spech.audio.ogg import OpusFile  # It loads FFmpeg; the thread that writes waits for it.
 
     # Unbuffered: what FFmpeg hands over is in the file, not in this process.
-    return OpusFile(os.fdopen(_create_private(path), "wb", buffering=0), rate, channels)
+    return OpusFile(open(path, "wb", buffering=0, opener=_create_private), rate, channels)
 
 
-def _create_private(path: Path) -> int:
-    """Create a file that only its owner can read, or truncate an existing one."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _create_private(path: str, flags: int) -> int:
+    """Open a file that, if it is new, only its owner can read."""
+    return os.open(path, flags, 0o600)

@@ -64,6 +64,14 @@ class Access:
         _ = self.tls
 
     @cached_property
+    def public(self) -> Access:
+        """The same without secrets, for servers that the operator has not named.
+
+        A signature is none: it fits one URL, and does not tell the key.
+        """
+        return Access(signing_key_file=self.signing_key_file, twilio=self.twilio, ca=self.ca)
+
+    @cached_property
     def tls(self) -> ssl.SSLContext:
         """TLS with these certificates.
 
@@ -128,7 +136,7 @@ def signature(key: str, content: bytes, now: float) -> str:
     Args:
         key: the secret.
         content: what is signed.
-        now: seconds since 1970, by which the receiver recognises what is sent again.
+        now: seconds since 1970, by which the receiver recognizes what is sent again.
     """
     moment = str(int(now))
     digest = hmac.digest(key.encode(), f"{moment}.".encode() + content, "sha256")

@@ -165,7 +165,7 @@ async def open_audiosocket(target: WebSocketUrl) -> AsyncIterator[AudioSocketLin
             stream = await trio.open_tcp_stream(target.host, target.port)
     except trio.TooSlowError as error:
         raise LinkFailed(f"no answer from {target} within {_CONNECT_SECONDS:g} s", 504) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # The latter: a name that cannot be encoded (IDNA).
         raise LinkFailed(f"no connection to {target}: {error}") from error
     async with stream:
         link = AudioSocketLink(stream)

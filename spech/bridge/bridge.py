@@ -1,37 +1,42 @@
 """Connects calls to bots and recorders over WebSockets.
 
-Spech opens a WebSocket for each incoming call, and a dialect says what goes through it; see
-docs/bots.md. When the call or the WebSocket ends, so does the other.
+Spech opens a WebSocket for each call, incoming or placed, and a dialect says what goes through it;
+see docs/bots.md. When the call or the WebSocket ends, so does the other.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from spech.bridge.access import Access
-from spech.bridge.audiosocket import AudioSocketLink, open_audiosocket
-from spech.bridge.conversation import Conversation, ConversationOutcome, PlaceCall
-from spech.bridge.dialects import find
+from spech.bridge.audiosocket import AudioSocketLink
+from spech.bridge.carrying import EARLY_RATE, Carrier
 from spech.bridge.dialects.base import CallInfo, ConversationEnded, Dialect, StartEarlyMedia
-from spech.bridge.link import BotLink, LinkFailed, open_link
-from spech.bridge.records import CallRecord, CarriedCall, Ledger
+from spech.bridge.link import BotLink, LinkFailed
+from spech.bridge.orders import CallOrder, CallRefused
+from spech.bridge.recordings import RecordingStore
+from spech.bridge.records import CallListener, CallRecord, CarriedCall, Ledger
 from spech.bridge.ringing import Decision, Rejected, RingingCall
 from spech.bridge.routes import Routes
-from spech.bridge.tap import tapped
+from spech.bridge.scripts import CallScript
+from spech.bridge.targets import Bots
 from spech.bridge.url import WebSocketUrl
-from spech.errors import CallFailed, LocalProtocolError, MediaError, SpechError
+from spech.errors import CallEnded, LocalProtocolError, SpechError
 from spech.media.port import FRAMES_PER_SECOND
 from spech.phone.call import Call
 from spech.phone.incoming import IncomingCall
 from spech.phone.phone import Phone
+from spech.scopes import open_scope
+from spech.sip.message.headers import Headers
 
 _log: Final = logging.getLogger(__name__)
 
@@ -40,17 +45,28 @@ _TOLD: Final = ("Diversion", "History-Info", "Subject", "User-to-User")
 #: Characters of all of them together.
 _MOST_TOLD: Final = 8000
 
-#: The rate of PCM, in Hz, where the bot has to know it before a codec is agreed on.
-_RATE: Final = 8000
-#: What is said where a call never had a bot.
-_UNREACHED: Final = ConversationEnded("error", 503, "no WebSocket")
+_GAVE_UP: Final = ConversationEnded("hangup", 487, "they gave up")
+#: Orders that wait to be placed, which takes as long as the name of a server has to be looked up.
+_MOST_ORDERS: Final = 100
+#: Seconds after which one call too many may be tried again.
+RETRY_SECONDS: Final = 10
 
 Fallback = WebSocketUrl | Path | str
 """What takes the place of a bot that fails: another one, a sound file, or a SIP URI."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """A call to be placed; see :meth:`Bridge.originate`."""
+
+    order: CallOrder
+    script: CallScript | None
+    listener: CallListener | None
+    answer: trio.MemorySendChannel[CallRecord | SpechError]
+
+
 class Bridge:
-    """Connects every incoming call to a WebSocket.
+    """Connects every incoming call to a WebSocket, and every call that it is asked to place.
 
     Args:
         routes: the URL to connect to for each call.
@@ -61,11 +77,18 @@ class Bridge:
         parameters: what the bot is told as custom parameters.
         fallbacks: what to try in turn where the bot cannot be reached or fails: another bot, a
             sound file that is played, or a SIP URI that the caller is transferred to.
-        recordings: the folder for recordings that bots ask for; None for none.
+        recordings: the folder for recordings; None for none.
         tap: a listener that hears both sides of each call; None for none.
-        bot_answers: whether each call rings until the bot answers or rejects it.
+        bot_answers: whether each incoming call rings until the bot answers or rejects it.
         low_latency: whether bots hear sound as it arrives; see :attr:`spech.Call.low_latency`.
-        report: called with the record of each call when it is over.
+        max_calls: how many calls there may be at once, None for no limit.
+        callable_targets: regular expressions, one of which has to match what programs and bots call
+            or transfer a call to; None if that may be anything.
+        script: decides about incoming calls in place of the routes; None for the routes.
+        show_digits: whether records tell the digits that were pressed; they may be PINs.
+        report: called with the record of each call at each change of its state, None for nobody.
+        on_barge_in: called with the seconds for which each caller who interrupted a bot waited for
+            its silence; None not to measure it.
 
     Raises:
         LocalProtocolError: the protocol is unknown, or not that of a URL.
@@ -80,264 +103,355 @@ class Bridge:
         rate: int | None = None,
         parameters: Mapping[str, str] | None = None,
         fallbacks: Sequence[Fallback] = (),
-        recordings: Path | None = None,
+        recordings: RecordingStore | None = None,
         tap: WebSocketUrl | None = None,
         bot_answers: bool = False,
         low_latency: bool = True,
-        report: Callable[[CallRecord], None] = lambda record: None,
+        max_calls: int | None = None,
+        callable_targets: Sequence[Any] | None = None,
+        script: CallScript | None = None,
+        show_digits: bool = False,
+        report: CallListener | None = None,
+        on_barge_in: Callable[[float], None] | None = None,
     ) -> None:
-        self._make: Callable[[], Dialect] = find(protocol)
-        self._routes = routes
-        self._others = [one for one in fallbacks if isinstance(one, WebSocketUrl)]
-        bots = (*routes.bots, *self._others)
-        if any(protocol.startswith("audiosocket") != one.audiosocket for one in bots):
-            raise LocalProtocolError(
-                "audiosocket needs tcp://host:port, and no other protocol has it"
-            )
+        self._access = access or Access()
+        others = [one for one in fallbacks if isinstance(one, WebSocketUrl)]
+        self._bots = Bots(routes, others, protocol, self._access)
         if tap is not None and tap.audiosocket:
             raise LocalProtocolError("a tap is a WebSocket: ws://… or wss://…")
-        if protocol.startswith("audiosocket") and tap is None and access not in (None, Access()):
+        if protocol.startswith("audiosocket") and tap is None and self._access != Access():
             raise LocalProtocolError(
                 "audiosocket has no handshake: headers, tokens, signatures and certificates "
                 "cannot be sent"
             )
-        self._last_resort = next(
-            (one for one in fallbacks if not isinstance(one, WebSocketUrl)), None
+        self._carrier = Carrier(
+            self._bots,
+            next((one for one in fallbacks if not isinstance(one, WebSocketUrl)), None),
+            self._access,
+            rate,
+            recordings,
+            tap,
+            low_latency,
+            self._advance,
+            self.check_target,
+            on_barge_in,
         )
-        self._rate = rate
         self._parameters = dict(parameters or {})
-        self._recordings = recordings
-        self._tap = tap
         self._bot_answers = bot_answers
-        self._low_latency = low_latency
+        self._script = script
+        self._max_calls = max_calls
+        self._callable_targets = callable_targets
+        self._show_digits = show_digits
         self._report = report
         #: The calls.
         self.ledger = Ledger()
         #: Whether calls are rejected, because the bridge is to end.
         self.draining = False
+        #: What serves it; told to refuse calls when the bridge is to end.
+        self._phone: Phone | None = None
         self._quiet = trio.lowlevel.ParkingLot()
-        self._access = access or Access()
+        self._ordered = 0
+        self._orders_in, self._orders = trio.open_memory_channel[_Placing](_MOST_ORDERS)
 
     async def serve(self, phone: Phone) -> None:
-        """Accept calls until cancelled. An error ends its call and no other."""
-        await phone.serve(partial(self._take, phone.call))
+        """Carry calls until cancelled. An error ends its call and no other."""
+        self._phone = phone
+        async with open_scope() as nursery:
+            if self._carrier.recordings is not None:
+                nursery.start_soon(self._carrier.recordings.keep)
+            nursery.start_soon(self._place_all, phone)
+            await phone.serve(partial(self._take, phone))
 
     async def drain(self) -> None:
         """Reject calls with 503 from now on, and wait until the present ones have ended."""
         self.draining = True
+        if self._phone is not None:
+            self._phone.refuse_calls()
         await trio.lowlevel.checkpoint()
         while self.ledger.present:
             await self._quiet.park()
 
-    async def _take(self, place: PlaceCall, incoming: IncomingCall) -> None:
-        if self.draining:
-            incoming.reject(503)
-            return
-        carried = CarriedCall(incoming.call_id, incoming.caller_number, incoming.called)
-        self.ledger.open(carried)
+    @property
+    def _full(self) -> bool:
+        """Whether there are too many calls for another one, orders included."""
+        present = len(self.ledger.present) + self._ordered
+        return self._max_calls is not None and present >= self._max_calls
+
+    # ------------------------------------------------------------------ all calls
+
+    @contextmanager
+    def _guarding(self, carried: CarriedCall) -> Iterator[None]:
+        """Carry a call in a block. An error ends the block, and is noted in the ledger."""
         try:
-            await self._take_one(place, incoming, carried)
+            with carried.scope:
+                yield
+        except CallEnded:
+            carried.finish(_GAVE_UP)
+        except SpechError as error:
+            carried.finish(ConversationEnded("error", 500, str(error)))
+        except Exception:
+            _log.exception("a call failed")
+            carried.finish(ConversationEnded("error", 500, "failed, see the log"))
         finally:
-            self._report(self.ledger.close(carried))
+            if carried.id in self.ledger.present:
+                self._advance(carried)
+                self._tell(carried, self.ledger.close(carried))
             if not self.ledger.present:
                 self._quiet.unpark_all()
 
-    async def _take_one(
-        self, place: PlaceCall, incoming: IncomingCall, carried: CarriedCall
-    ) -> None:
-        try:
-            carried.said = await self._carry(place, incoming, carried)
-        except LinkFailed as error:
-            incoming.reject(error.status)
-            carried.end = ConversationEnded("error", error.status, str(error))
-            carried.said = f"rejected with {error.status}: {error}"
-        except SpechError as error:
-            carried.end = ConversationEnded("error", 500, str(error))
-            carried.said = str(error)
-        except Exception:
-            _log.exception("a call failed")
-            carried.said = "failed, see the log"
-            carried.end = ConversationEnded("error", 500, carried.said)
+    def _open(self, carried: CarriedCall) -> None:
+        """Note a call, until its block ends."""
+        self.ledger.open(carried)
+        self._tell(carried)
 
-    async def _carry(self, place: PlaceCall, incoming: IncomingCall, carried: CarriedCall) -> str:
-        """Carry one call from beginning to end; return its summary."""
-        targets = self._targets(incoming)
-        tap = self._tap and self._fill(self._tap, incoming)
+    def _advance(self, carried: CarriedCall) -> None:
+        if carried.advance():
+            self._tell(carried)
+
+    def _tell(self, carried: CarriedCall, record: CallRecord | None = None) -> None:
+        """Tell who wants to know how the call is, or what its last record is."""
+        for hear in (self._report, carried.listener):
+            if hear is not None:
+                record = record or carried.record()
+                hear(record)
+
+    # ------------------------------------------------------------------ incoming calls
+
+    async def _take(self, phone: Phone, incoming: IncomingCall) -> None:
+        if self.draining or self._full:
+            again = None if self.draining else {"Retry-After": str(RETRY_SECONDS)}
+            incoming.reject(503, headers=again)
+            return
+        info = CallInfo(
+            incoming.call_id,
+            incoming.caller_number,
+            incoming.called,
+            None,
+            EARLY_RATE,
+            EARLY_RATE // FRAMES_PER_SECOND,
+            incoming.display_name,
+            _told(incoming.headers),
+            self._parameters,
+            "inbound",
+            uuid.uuid4().hex,
+        )
+        carried = CarriedCall(info, self._show_digits)
+        with self._guarding(carried):
+            self._open(carried)
+            try:
+                await self._answer(phone, incoming, carried)
+            except LinkFailed as error:
+                incoming.reject(error.status)
+                end = ConversationEnded("error", error.status, str(error))
+                carried.finish(end, f"rejected with {error.status}: {error}")
+
+    async def _answer(self, phone: Phone, incoming: IncomingCall, carried: CarriedCall) -> None:
+        """Carry an incoming call from beginning to end.
+
+        Raises:
+            LinkFailed: it was not answered, because no bot can be reached.
+        """
+        if self._script is None:
+            targets = self._bots.of(carried.info, self._bots.choose(incoming.called))
+        else:
+            try:
+                await self._carrier.follow(self._script, phone, incoming, carried)
+                return
+            except LinkFailed:
+                targets = self._bots.of(carried.info)
+                if not targets and self._carrier.last_resort is None:
+                    raise
         async with AsyncExitStack() as stack:
             reached, early = None, False
             try:
-                reached = await stack.enter_async_context(self._reach(targets))
+                reached = await stack.enter_async_context(targets.reach())
                 if self._bot_answers:
-                    decision = await self._ask(incoming, *reached)
+                    decision = await self._ask(incoming, carried.info, *reached)
                     if isinstance(decision, Rejected):
-                        carried.end, said = _refuse(incoming, decision)
-                        return said
+                        carried.finish(_refuse(incoming, decision))
+                        return
                     early = isinstance(decision, StartEarlyMedia)
             except LinkFailed:
                 reached = None
-                if self._last_resort is None and not targets:
+                if self._carrier.last_resort is None and not targets:
                     raise
             take = incoming.progress if early else incoming.answer
             call = await stack.enter_async_context(take())
-            carried.take(call)
-            if tap is not None:
-                describe = partial(self._info, incoming, call.codec)
-                await stack.enter_async_context(tapped(call, describe, tap, self._access))
-            outcome = ConversationOutcome(_UNREACHED, failed=True)
+            carried.call = call
+            talk = None
             if reached is not None:
-                outcome = await self._converse(place, incoming, call, *reached)
-            while outcome.failed and targets and call.state != "ended":
-                try:
-                    async with self._reach(targets) as another:
-                        outcome = await self._converse(place, incoming, call, *another)
-                except LinkFailed:
-                    break
-            carried.end = outcome.end
-            carried.untaken_frames, carried.lost_ms = outcome.untaken, outcome.lost_ms
-            said = f"{call.codec}, {call.duration:.1f} s, {_describe(outcome)}"
-            if outcome.failed and call.state != "ended":
-                if self._last_resort is None:
-                    call.hang_up(outcome.end.status, outcome.end.reason)
-                else:
-                    said += f"; then {await _fall_back(call, self._last_resort)}"
-            return said
-
-    def _targets(self, incoming: IncomingCall) -> deque[WebSocketUrl]:
-        """The URLs to try for a call, in turn.
-
-        Raises:
-            LinkFailed: the called number has none, or values of the call do not fit into one.
-        """
-        first = self._routes.find(incoming.called)
-        if first is None:
-            raise LinkFailed("there is no route for it", 404)
-        return deque([self._fill(one, incoming) for one in (first, *self._others)])
-
-    def _fill(self, url: WebSocketUrl, incoming: IncomingCall) -> WebSocketUrl:
-        """A URL with the values of a call.
-
-        Raises:
-            LinkFailed: they do not fit.
-        """
-        try:
-            return url.fill(incoming.called, incoming.caller_number, _told(incoming))
-        except LocalProtocolError as error:
-            raise LinkFailed(str(error), 404) from error
-
-    @asynccontextmanager
-    async def _reach(
-        self, targets: deque[WebSocketUrl]
-    ) -> AsyncIterator[tuple[BotLink | AudioSocketLink, Dialect]]:
-        """A WebSocket to the first of the targets that can be reached; those tried are removed.
-
-        Raises:
-            LinkFailed: none can be reached.
-        """
-        while True:
-            dialect = self._make()
-            async with AsyncExitStack() as stack:
-                try:
-                    link = await stack.enter_async_context(self._open(targets.popleft(), dialect))
-                except LinkFailed:
-                    if not targets:
-                        raise
-                    continue
-                yield link, dialect
-                return
-
-    def _open(
-        self, target: WebSocketUrl, dialect: Dialect
-    ) -> AbstractAsyncContextManager[BotLink | AudioSocketLink]:
-        if target.audiosocket:
-            return open_audiosocket(target)
-        return open_link(target, dialect.subprotocol, self._access)
+                talk = partial(self._carrier.converse, phone, carried, carried.info, call, *reached)
+            await self._carrier.carry(phone, carried, call, targets, talk)
 
     async def _ask(
-        self, incoming: IncomingCall, link: BotLink | AudioSocketLink, dialect: Dialect
+        self,
+        incoming: IncomingCall,
+        info: CallInfo,
+        link: BotLink | AudioSocketLink,
+        dialect: Dialect,
     ) -> Decision:
         """Let the bot decide about a call that rings.
 
         Raises:
             LinkFailed: the bot failed meanwhile.
         """
-        info = self._info(incoming, None, dialect.rate or self._rate or _RATE)
+        info = info.sounding(None, dialect.rate or self._carrier.rate or EARLY_RATE)
         return await RingingCall(incoming, link, dialect, info).decide()
 
-    def _info(self, incoming: IncomingCall, codec: str | None, rate: int) -> CallInfo:
-        return CallInfo(
-            incoming.call_id,
-            incoming.caller_number,
-            incoming.called,
-            codec,
-            rate,
-            rate // FRAMES_PER_SECOND,
-            incoming.display_name,
-            _told(incoming),
-            self._parameters,
-        )
+    def divert(self, phone: Phone, carried: CarriedCall, script: CallScript) -> None:
+        """Have a script decide about a call from now on, in place of what is done with it.
 
-    async def _converse(
+        Args:
+            phone: that of the bridge.
+            carried: a call that is answered.
+            script: what decides.
+
+        Raises:
+            LocalProtocolError: the call is not answered.
+        """
+        call = carried.call
+        if call is None or call.state != "answered":
+            raise LocalProtocolError("the call is not answered")
+        carried.divert(partial(script, self._carrier.scripted(phone, carried, call)))
+
+    # ------------------------------------------------------------------ calls that are placed
+
+    async def originate(
         self,
-        place: PlaceCall,
-        incoming: IncomingCall,
-        call: Call,
-        link: BotLink | AudioSocketLink,
-        dialect: Dialect,
-    ) -> ConversationOutcome:
-        rate = dialect.rate or self._rate or (_RATE if link.used else None)
-        call.low_latency = self._low_latency
-        with call.open_audio(rate) as port:
-            info = self._info(incoming, call.codec, port.rate)
-            conversation = Conversation(
-                call, port, link, dialect, info, place, recordings=self._recordings
-            )
-            return await conversation.run()
+        order: CallOrder,
+        script: CallScript | None = None,
+        listener: CallListener | None = None,
+    ) -> CallRecord:
+        """Place a call; its bot is connected when it is answered.
+
+        Args:
+            order: whom to call.
+            script: decides about the call once it is answered, in place of a bot.
+            listener: is told how far the call gets.
+
+        Returns:
+            The record of the call, once its INVITE is sent. After a cancellation it may be placed
+            all the same.
+
+        Raises:
+            CallRefused: the bridge does not place it.
+            LocalProtocolError: the order cannot be carried out as it is.
+            LinkFailed: there is no bot for it.
+            ServerUnreachable, PortsExhausted: as of :meth:`spech.Phone.call`.
+        """
+        if self.draining:
+            raise CallRefused(503, "the bridge ends")
+        self.check_target(order.to)
+        answer_in, answer = trio.open_memory_channel[CallRecord | SpechError](1)
+        too_many = CallRefused(503, "there are too many calls", retry_after=RETRY_SECONDS)
+        if self._full:
+            raise too_many
+        self._ordered += 1
+        try:
+            self._orders_in.send_nowait(_Placing(order, script, listener, answer_in))
+            outcome = await answer.receive()
+        except trio.WouldBlock:
+            raise too_many from None
+        except trio.EndOfChannel:
+            raise CallRefused(500, "failed, see the log") from None
+        finally:
+            self._ordered -= 1
+        if isinstance(outcome, SpechError):
+            raise outcome
+        return outcome
+
+    def check_target(self, target: str) -> None:
+        """Check whether programs and bots may call a number or a SIP URI, or transfer to it.
+
+        Raises:
+            CallRefused: they may not.
+        """
+        allowed = self._callable_targets
+        if allowed is not None and not any(one.fullmatch(target) for one in allowed):
+            raise CallRefused(403, f"{target!r} may not be called")
+
+    async def _place_all(self, phone: Phone) -> None:
+        async with open_scope() as nursery:
+            async for placing in self._orders:
+                nursery.start_soon(self._place, phone, placing)
+
+    async def _place(self, phone: Phone, placing: _Placing) -> None:
+        """Carry a call from its INVITE to its end."""
+        order, script, answer = placing.order, placing.script, placing.answer
+        info = CallInfo(
+            "",
+            "",
+            order.to,
+            None,
+            EARLY_RATE,
+            EARLY_RATE // FRAMES_PER_SECOND,
+            order.display_name,
+            {},
+            {**self._parameters, **order.parameters},
+            "outbound",
+            uuid.uuid4().hex,
+        )
+        carried = CarriedCall(info, self._show_digits, stage="initiated", listener=placing.listener)
+        with answer, self._guarding(carried):
+            async with AsyncExitStack() as stack:
+                try:
+                    first = None
+                    if script is None:
+                        first = self._bots.choose(order.to, order.websocket)
+                    calling = phone.call(
+                        order.to,
+                        caller=order.caller,
+                        display_name=order.display_name,
+                        headers=order.headers,
+                    )
+                    call = await stack.enter_async_context(calling)
+                    told = _told(Headers(order.headers.items()))
+                    carried.info = replace(
+                        info, call_id=call.call_id, caller=call.local, headers=told
+                    )
+                    targets = self._bots.of(carried.info, first)
+                except SpechError as error:
+                    answer.send_nowait(error)
+                    return
+                carried.call = call
+                self._open(carried)
+                answer.send_nowait(carried.record())
+                if await self._answered(carried, call, order.timeout):
+                    activity = None
+                    if script is not None:
+                        activity = partial(script, self._carrier.scripted(phone, carried, call))
+                    await self._carrier.carry(phone, carried, call, targets, activity)
+
+    async def _answered(self, carried: CarriedCall, call: Call, timeout: float) -> bool:
+        """Wait until a call that was placed is answered. Returns whether it is."""
+        with trio.move_on_after(timeout):
+            await self._carrier.watch(carried, call)
+        if call.state == "answered":
+            return True
+        status, reason = 408, f"no answer within {timeout:g} s"
+        if call.state == "ended":
+            status, reason = call.status or 487, call.reason
+        # A call that was answered may have ended already.
+        cause = "hangup" if call.duration or call.ended_by == "local" else "unanswered"
+        carried.finish(ConversationEnded(cause, status, reason), f"{status} {reason}")
+        return False
 
 
-def _refuse(incoming: IncomingCall, rejected: Rejected) -> tuple[ConversationEnded, str]:
-    """Reject a call that the bot does not want; its end, and the summary of it."""
+def _refuse(incoming: IncomingCall, rejected: Rejected) -> ConversationEnded:
+    """Reject a call that the bot does not want; its end."""
     if rejected.status is None:
-        return ConversationEnded("hangup", 487, "they gave up"), "they gave up"
+        return _GAVE_UP
     incoming.reject(rejected.status)
     said = f"rejected by the bot with {rejected.status}"
-    return ConversationEnded("bot", rejected.status, said), said
+    return ConversationEnded("bot", rejected.status, said)
 
 
-async def _fall_back(call: Call, resort: Path | str) -> str:
-    """Do without a bot: play a file, or transfer the caller. Returns what was done."""
-    try:
-        if isinstance(resort, Path):
-            await call.play(resort).played()
-            return f"{resort.name} was played"
-        await call.transfer(resort)
-    except (CallFailed, MediaError) as error:
-        call.hang_up(503, str(error))
-        return str(error)
-    return f"transferred to {resort}"
-
-
-def _told(incoming: IncomingCall) -> dict[str, str]:
-    """The header fields of the INVITE that a bot is told."""
+def _told(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The header fields of an INVITE that a bot is told."""
     told: dict[str, str] = {}
     room = _MOST_TOLD
-    for name, value in incoming.headers:
+    for name, value in headers:
         if (name in _TOLD or name.startswith("X-")) and len(name) + len(value) <= room:
             room -= len(name) + len(value)
             told[name] = f"{told[name]}, {value}" if name in told else value
     return told
-
-
-def _describe(outcome: ConversationOutcome) -> str:
-    """How a conversation ended, for the line about a call."""
-    match outcome.end.cause:
-        case "hangup":
-            said = "they hung up"
-        case "transfer":
-            said = "transferred"
-        case _:
-            said = outcome.end.reason
-    if outcome.untaken:
-        said += f", frames that the bot did not take: {outcome.untaken}"
-    if outcome.lost_ms:
-        said += f", sound of the bot that was lost: {outcome.lost_ms / 1000:.1f} s"
-    return said

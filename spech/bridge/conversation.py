@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import trio
 
-from spech.audio.recorder import Recording
 from spech.bridge.audiosocket import AudioSocketLink
+from spech.bridge.barge_in import BargeInWatch
 from spech.bridge.dialects.base import (
     AnswerCall,
     BotCommand,
@@ -43,9 +40,11 @@ from spech.bridge.dialects.base import (
     Transferred,
 )
 from spech.bridge.link import BotLink, LinkFailed
+from spech.bridge.recordings import CallRecorder
+from spech.bridge.records import ConversationOutcome
 from spech.errors import CallEnded, CallFailed, LocalProtocolError, RemoteProtocolError, SpechError
 from spech.media.keypad import GAP_MS
-from spech.media.playback import Mark
+from spech.media.playback import Mark, Spawn
 from spech.media.port import AudioPort
 from spech.phone.call import Call
 from spech.scopes import open_scope
@@ -60,28 +59,9 @@ _MOST_DIGITS: Final = 60.0
 _ANSWER_SECONDS: Final = 60.0
 #: Messages of sound that may wait in the kernel for a bot that does not read.
 _MESSAGES_UNSENT: Final = 4
-#: What a bot may call a recording: no folders, and nothing hidden.
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(wav|opus|ogg)")
 
 PlaceCall = Callable[[str], AbstractAsyncContextManager[Call]]
 """Calls a number or a SIP URI."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationOutcome:
-    """How a conversation ended.
-
-    Attributes:
-        end: what the bot was told.
-        failed: whether the bot failed, so that something else may take its place.
-        untaken: frames of the caller's sound that the bot did not take.
-        lost_ms: how much of the bot's sound was lost because too much waited.
-    """
-
-    end: ConversationEnded
-    failed: bool = False
-    untaken: int = 0
-    lost_ms: float = 0.0
 
 
 class Conversation:
@@ -94,7 +74,10 @@ class Conversation:
         dialect: what the bot speaks.
         info: what the bot is told about the call.
         place: calls the target of an attended transfer.
-        recordings: the folder for recordings that the bot asks for; None for none.
+        check_target: raises :class:`CallRefused <spech.bridge.orders.CallRefused>` for what the bot
+            may not transfer the caller to.
+        recorder: records the call where the bot asks for it.
+        on_barge_in: takes what a :class:`BargeInWatch` measures; None not to measure.
     """
 
     def __init__(
@@ -105,8 +88,9 @@ class Conversation:
         dialect: Dialect,
         info: CallInfo,
         place: PlaceCall,
-        *,
-        recordings: Path | None = None,
+        check_target: Callable[[str], None],
+        recorder: CallRecorder,
+        on_barge_in: Callable[[float], None] | None = None,
     ) -> None:
         self._call = call
         self._port = port
@@ -114,13 +98,16 @@ class Conversation:
         self._dialect = dialect
         self._info = info
         self._place = place
-        self._recordings = recordings
-        self._recording: Recording | None = None
+        self._check_target = check_target
+        self._recorder = recorder
         self._playback = port.play()
+        self._barge_in = on_barge_in and BargeInWatch(call, self._playback, on_barge_in)
         self._marks: deque[tuple[str, Mark]] = deque()
-        self._marked = trio.Event()
-        self._transfers_in, self._transfers = trio.open_memory_channel[TransferCall](1)
+        #: The transfer that is tried, and the one to try where it fails.
+        self._transfers: deque[TransferCall] = deque()
         self._transferring = False
+        #: Starts a task of the conversation, None while it does not run.
+        self._spawn: Spawn | None = None
         self._digits_end = 0.0
         self._end: ConversationEnded | None = None
         self._farewell: tuple[int | None, str | None] | None = None
@@ -150,11 +137,15 @@ class Conversation:
             ):
                 async with open_scope() as nursery:
                     self._scope = nursery.cancel_scope
+                    self._spawn = nursery.start_soon
                     nursery.start_soon(self._follow_digits)
-                    nursery.start_soon(self._follow_marks)
-                    nursery.start_soon(self._follow_transfers)
                     nursery.start_soon(self._follow_call)
-                    await self._link.run()
+                    if self._barge_in is not None:
+                        nursery.start_soon(self._barge_in.run)
+                    try:
+                        await self._link.run()
+                    finally:
+                        self._spawn = None
                     self._finish(ConversationEnded("bot", 200, "the WebSocket closed"))
         except LinkFailed as error:
             failed = True
@@ -205,17 +196,15 @@ class Conversation:
                 self._tell(DigitPressed(await self._call.collect_digits(1, terminator=None)))
 
     async def _follow_marks(self) -> None:
-        while True:
-            while self._marks:
-                name, place = self._marks[0]
-                played = await place.played()
-                self._marks.popleft()
-                self._tell(MarkPassed(name, played))
-            self._marked = trio.Event()
-            await self._marked.wait()
+        while self._marks:
+            name, place = self._marks[0]
+            played = await place.played()
+            self._marks.popleft()
+            self._tell(MarkPassed(name, played))
 
     async def _follow_transfers(self) -> None:
-        async for transfer in self._transfers:
+        while self._transfers:
+            transfer = self._transfers[0]
             self._transferring = True
             try:
                 await self._connect(transfer)
@@ -227,13 +216,16 @@ class Conversation:
                 self._tell(CommandRefused(transfer, str(error)))
             else:
                 self._tell(Transferred(200, "OK"))
+            self._transfers.popleft()
 
     async def _connect(self, transfer: TransferCall) -> None:
         """Transfer the call.
 
         Raises:
+            CallRefused: the bot may not transfer to that target; the call goes on.
             SpechError: as of :meth:`Call.transfer`; the call goes on.
         """
+        self._check_target(transfer.target)
         if not transfer.attended:
             await self._call.transfer(transfer.target)
             return
@@ -264,6 +256,8 @@ class Conversation:
     def _do(self, command: BotCommand) -> None:
         match command:
             case Clear():
+                if self._barge_in is not None:
+                    self._barge_in.cleared()
                 self._tell(Cleared(self._playback.flush()))
             case SetMark(name):
                 self._mark(name)
@@ -286,10 +280,9 @@ class Conversation:
             case HoldCall(False):
                 self._call.resume()
             case StartRecording(name, stereo):
-                self._record(name, stereo=stereo)
+                self._recorder.start(name, stereo=stereo)
             case StopRecording():
-                if self._recording is not None:
-                    self._recording.stop()
+                self._recorder.stop()
             case Reply(message):
                 self._link.send((message,))
             case _:
@@ -308,20 +301,12 @@ class Conversation:
         if len(self._marks) >= _MOST_MARKS:
             raise LocalProtocolError(f"more than {_MOST_MARKS} marks wait")
         self._marks.append((name, self._playback.mark()))
-        self._marked.set()
+        if len(self._marks) == 1 and self._spawn is not None:
+            self._spawn(self._follow_marks)
 
     def _transfer(self, transfer: TransferCall) -> None:
-        try:
-            self._transfers_in.send_nowait(transfer)
-        except trio.WouldBlock:
-            raise LocalProtocolError("the call is being transferred already") from None
-
-    def _record(self, name: str, *, stereo: bool) -> None:
-        if self._recordings is None:
-            raise LocalProtocolError("this bridge has no folder for recordings")
-        if not _FILE_NAME.fullmatch(name):
-            raise LocalProtocolError(f"{name!r} is no name for a recording: name.wav or name.opus")
-        path = self._recordings / name
-        if path.exists():
-            raise LocalProtocolError(f"there is a recording {name} already")
-        self._recording = self._call.record(path, stereo=stereo)
+        if len(self._transfers) > 1:
+            raise LocalProtocolError("the call is being transferred already")
+        self._transfers.append(transfer)
+        if len(self._transfers) == 1 and self._spawn is not None:
+            self._spawn(self._follow_transfers)

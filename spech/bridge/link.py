@@ -21,9 +21,11 @@ from spech.bridge.access import Access
 from spech.bridge.dialects.base import BotMessage
 from spech.bridge.url import WebSocketUrl
 from spech.errors import LocalProtocolError, SpechError
+from spech.media.playback import Spawn
 from spech.scopes import open_scope
 from spech.sip.transaction.flow import host_port
-from spech.websocket.frames import FrameStream, secure
+from spech.websocket.frames import FrameStream
+from spech.websocket.tls import secure
 
 #: Seconds until the WebSocket must be open; meanwhile the call rings.
 _CONNECT_SECONDS: Final = 5.0
@@ -71,8 +73,9 @@ class BotLink:
         self._connection = connection
         self._frames = frames
         self._outbox: deque[BotMessage] = deque()
-        self._wanted = trio.Event()
         self._running = trio.CancelScope()
+        #: Starts a task of :meth:`run`, None while that does not run.
+        self._spawn: Spawn | None = None
         self._on_pcm: Callable[[bytes], object] = lambda pcm: None
         self._on_text: Callable[[str], object] = lambda text: None
 
@@ -114,7 +117,8 @@ class BotLink:
             self._outbox.append(message)
             if len(self._outbox) > _MOST_WAITING:
                 self._fail("the bot does not read")
-            self._wanted.set()
+            if len(self._outbox) == 1 and self._spawn is not None:
+                self._spawn(self._write)
 
     @contextmanager
     def reading(
@@ -144,8 +148,10 @@ class BotLink:
         """
         async with trio.open_nursery() as nursery:
             self._running = nursery.cancel_scope
-            nursery.start_soon(self._write)
+            self._spawn = nursery.start_soon
             nursery.start_soon(self._watch)
+            if self._outbox:
+                nursery.start_soon(self._write)
             try:
                 while True:  # What the fast path leaves: fragmented messages.
                     message = await self._connection.get_message()
@@ -155,6 +161,8 @@ class BotLink:
                         self._on_pcm(message)
             except ConnectionClosed:
                 pass
+            finally:
+                self._spawn = None
             nursery.cancel_scope.cancel()
         closed = self._connection.closed
         if self.failure is None and closed is not None and closed.code not in _NORMAL:
@@ -166,12 +174,9 @@ class BotLink:
     async def _write(self) -> None:
         """Send what waits, as the bot takes it."""
         with suppress(ConnectionClosed):
-            while True:
-                while self._outbox:
-                    await self._connection.send_message(self._outbox[0])
-                    self._outbox.popleft()
-                self._wanted = trio.Event()
-                await self._wanted.wait()
+            while self._outbox:
+                await self._connection.send_message(self._outbox[0])
+                self._outbox.popleft()
 
     async def _watch(self) -> None:
         """Ask the bot regularly whether it is still there (RFC 6455 5.5.2)."""
@@ -227,7 +232,7 @@ async def open_link(
                     with trio.fail_at(deadline):
                         connection = await wrap_client_stream(
                             readers,
-                            frames,  # type: ignore[arg-type]  # any trio.abc.Stream serves
+                            frames,  # type: ignore[arg-type]  # it has the methods of a trio.abc.Stream
                             host_port((target.host, target.port)),
                             target.resource,
                             subprotocols=() if subprotocol is None else (subprotocol,),
@@ -242,7 +247,13 @@ async def open_link(
                         await link.close()
             finally:
                 shelter.cancel()
-    except (HandshakeError, LocalProtocolError, OSError, trio.TooSlowError) as error:
+    except (
+        HandshakeError,
+        LocalProtocolError,
+        OSError,
+        UnicodeError,  # The name of a host that cannot be encoded (IDNA).
+        trio.TooSlowError,
+    ) as error:
         if opened:
             raise
         text, status = _explain(error)

@@ -61,7 +61,7 @@ class Routes:
                     if not isinstance(url, str):
                         raise LocalProtocolError(f"{number!r} has no URL in quotes")
                     if table == "regex":
-                        patterns.append((_compile(number), WebSocketUrl.parse(url)))
+                        patterns.append((compile_pattern(number), WebSocketUrl.parse(url)))
                     else:
                         prefixes[number] = WebSocketUrl.parse(url)
                 except LocalProtocolError as error:
@@ -84,8 +84,12 @@ class Routes:
         return self.prefixes[max(fitting, key=len)] if fitting else self.default
 
 
-def _compile(pattern: str) -> Any:
-    """A regular expression of RE2, which takes linear time whatever a caller dials."""
+def compile_pattern(pattern: str) -> Any:
+    """A regular expression of RE2, which takes linear time whatever a caller dials.
+
+    Raises:
+        LocalProtocolError: it is none, or google-re2 is not installed.
+    """
     try:
         import re2
     except ModuleNotFoundError as error:

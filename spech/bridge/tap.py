@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -13,6 +13,7 @@ from spech.bridge.dialects.raw import introduce
 from spech.bridge.link import LinkFailed, open_link
 from spech.bridge.url import WebSocketUrl
 from spech.codecs.base import Samples
+from spech.errors import LocalProtocolError
 from spech.phone.call import Call
 from spech.scopes import open_scope
 
@@ -22,7 +23,7 @@ _log: Final = logging.getLogger(__name__)
 @asynccontextmanager
 async def tapped(
     call: Call,
-    describe: Callable[[int], CallInfo],
+    info: CallInfo,
     target: WebSocketUrl,
     access: Access,
 ) -> AsyncIterator[None]:
@@ -30,36 +31,38 @@ async def tapped(
 
     Args:
         call: the call.
-        describe: what the listener is told about the call, from the rate of the PCM in Hz.
+        info: what the listener is told about the call.
         target: the listener.
         access: what its server is shown, and what TLS trusts.
     """
     async with open_scope() as nursery:
-        nursery.start_soon(_serve, call, describe, target, access)
+        nursery.start_soon(_serve, call, info, target, access)
         yield
         nursery.cancel_scope.cancel()
 
 
 async def _serve(
     call: Call,
-    describe: Callable[[int], CallInfo],
+    info: CallInfo,
     target: WebSocketUrl,
     access: Access,
 ) -> None:
     try:
-        async with open_link(target, None, access) as link:
+        filled = target.fill(info.called, info.caller, info.headers)
+        async with open_link(filled, None, access) as link:
 
             def hear(pcm: Samples) -> None:
                 link.send_pcm(pcm.astype("<i2", copy=False).tobytes())
 
             link.hand_to(_ignore)
             with call.tap(hear) as tap:
-                link.send((compact(introduce(describe(tap.rate)) | {"channels": 2}),))
+                told = introduce(info.sounding(call.codec, tap.rate)) | {"channels": 2}
+                link.send((compact(told),))
                 try:
                     await link.run()
                 finally:
                     link.send((compact({"event": "end"}),))
-    except LinkFailed as error:
+    except (LinkFailed, LocalProtocolError) as error:
         _log.warning("call %s goes on without its listener: %s", call.call_id, error)
 
 

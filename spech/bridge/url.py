@@ -88,6 +88,11 @@ class WebSocketUrl:
         return replace(self, resource=resource)
 
     @property
+    def server(self) -> tuple[str, int, bool]:
+        """Host, port and whether TLS is used: whom a secret that is sent to it reaches."""
+        return self.host.lower(), self.port, self.tls
+
+    @property
     def shown(self) -> str:
         """Without the query, which may hold a secret, for logs and records."""
         return str(replace(self, resource=self.resource.partition("?")[0]))

@@ -14,7 +14,10 @@ from spech.bridge.access import Access
 from spech.bridge.bridge import Fallback
 from spech.bridge.dialects import find, names
 from spech.bridge.routes import Routes
+from spech.bridge.twilio.twiml import DocumentUrl, http_url
 from spech.bridge.url import WebSocketUrl
+from spech.cli.options import read_pairs
+from spech.errors import RemoteProtocolError
 
 _FILE: Final = click.Path(dir_okay=False, exists=True, path_type=Path)
 
@@ -32,26 +35,24 @@ def parse_url(ctx: click.Context, param: click.Parameter, value: str) -> WebSock
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-def read_protocol(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def read_answer_url(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> DocumentUrl | None:
+    """``http://…`` or ``https://…``"""
+    try:
+        return None if value is None else DocumentUrl(http_url(value))
+    except RemoteProtocolError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def read_protocol(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """The name of a dialect."""
     try:
-        find(value)
+        if value is not None:
+            find(value)
     except LocalProtocolError as error:
         raise click.BadParameter(str(error), ctx, param) from error
     return value
-
-
-def read_pairs(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """``NAME=VALUE``, again and again."""
-    found = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE", ctx, param)
-        found[name] = text
-    return found
 
 
 def read_fallbacks(
@@ -75,35 +76,47 @@ def read_fallbacks(
 
 def bot_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options about bots. The command gets ``protocol``, ``parameters``, ``fallbacks``,
-    ``routes`` and ``access``."""
+    ``routes``, ``answer_url`` and ``access``."""
 
     @functools.wraps(command)
     def collect(
         *,
         target: WebSocketUrl | None,
         routes_file: Path | None,
+        answer_url: DocumentUrl | None,
         headers: dict[str, str],
         token_file: Path | None,
         signing_key_file: Path | None,
         ca: Path | None,
         certificate: Path | None,
-        protocol: str,
+        protocol: str | None,
         **others: Any,
     ) -> None:
+        if protocol is None:
+            protocol = "raw" if answer_url is None else "twilio"
         access = Access(
             headers, token_file, signing_key_file, protocol == "twilio", ca, certificate
         )
         try:
             access.check()
-            if routes_file is not None:
+            if answer_url is not None:
+                if target or routes_file or protocol != "twilio":
+                    raise LocalProtocolError(
+                        "--answer-url takes the place of --websocket and --routes, and needs the "
+                        "protocol twilio"
+                    )
+                routes = Routes()
+            elif routes_file is not None:
                 routes = Routes.read(routes_file, target)
             elif target is not None:
                 routes = Routes(default=target)
             else:
-                raise LocalProtocolError("give --websocket URL, or --routes FILE, or both")
+                raise LocalProtocolError(
+                    "give --websocket URL, or --routes FILE, or both, or --answer-url URL"
+                )
         except LocalProtocolError as error:
             raise click.UsageError(f"{error}.") from error
-        command(routes=routes, access=access, protocol=protocol, **others)
+        command(routes=routes, answer_url=answer_url, access=access, protocol=protocol, **others)
 
     for option in reversed(_OPTIONS):
         collect = option(collect)
@@ -127,12 +140,18 @@ _OPTIONS: Final = (
         "numbers go to --websocket or, without it, get 404.",
     ),
     click.option(
+        "--answer-url",
+        metavar="HTTP://…",
+        callback=read_answer_url,
+        help="Ask this server what to do with each call, as Twilio does, with a form that is "
+        "answered with TwiML; in place of --websocket and --routes.",
+    ),
+    click.option(
         "--protocol",
-        default="raw",
-        show_default=True,
         metavar="NAME",
         callback=read_protocol,
-        help=f"What the bot speaks: {', '.join(names())}.",
+        help=f"What the bot speaks: {', '.join(names())}.  [default: raw; twilio with "
+        "--answer-url]",
     ),
     click.option(
         "--parameter",
@@ -158,7 +177,7 @@ _OPTIONS: Final = (
         metavar="NAME=VALUE",
         callback=read_pairs,
         help="A header field of each WebSocket's handshake; can be repeated. Others on this "
-        "machine can see it, so secrets belong into --token-file.",
+        "machine can see it, so put secrets in --token-file.",
     ),
     click.option(
         "--token-file",

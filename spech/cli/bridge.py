@@ -1,77 +1,57 @@
-"""``spech bridge``: connects each incoming call to a bot over a WebSocket."""
+"""``spech bridge``: connects calls to bots over WebSockets."""
 
 from __future__ import annotations
 
-import hashlib
-import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-import trio
 
-from spech import Account, LocalProtocolError, RegistrationFailed, ServerUnreachable, open_phone
-from spech.bridge.access import Access, read_secret
+from spech import Account
+from spech.bridge.access import Access
 from spech.bridge.bridge import Bridge, Fallback
-from spech.bridge.records import CallRecord
+from spech.bridge.dialects import can_answer
+from spech.bridge.recordings import RecordingStore
+from spech.bridge.records import CallListener, CallRecord
 from spech.bridge.routes import Routes
+from spech.bridge.twilio.twiml import DocumentUrl
 from spech.bridge.url import WebSocketUrl
 from spech.cli.bots import bot_options, read_url
-from spech.cli.failure import REGISTRATION_SECONDS, Unreachable, bridge_extra, explain
+from spech.cli.control import ControlPlane, control_options
+from spech.cli.failure import bridge_extra
 from spech.cli.options import (
     account_option,
     allow_option,
     codec_option,
-    data_folder,
     read_address,
     stun_option,
     verbose_option,
 )
+from spech.cli.output import Output, json_option
 from spech.cli.serve import run_server
+from spech.cli.workers import BridgeSetup, run_worker, serve_alone, serve_front
 from spech.codecs import DEFAULT
-from spech.scopes import open_scope
-from spech.sip.transaction.flow import host_port
-from spech.web.auth import is_loopback
+
+if TYPE_CHECKING:
+    from spech.bridge.twilio.application import Application
 
 
-def journal_file(account: Account | None, listen: tuple[str, int] | None) -> Path | None:
-    """The journal of a bridge, which ends the calls of a killed predecessor.
-
-    There is one file for each account and address. A bridge without either, on any free port, has
-    no predecessor and no journal.
-    """
-    if account is None and (listen is None or not listen[1]):
-        return None
-    name = hashlib.sha256(f"{account and account.address} {listen}".encode()).hexdigest()[:16]
-    folder = data_folder() / "journals"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / f"bridge-{name}"
-
-
-def _print(record: CallRecord) -> None:
-    click.echo(record.summary)
-
-
-def _print_json(record: CallRecord) -> None:
-    click.echo(msgspec.json.encode(record))
-
-
-async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> None:
-    """At SIGTERM, wait for the end of the calls, and then end the bridge."""
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        await anext(signals)
-    # A second signal ends everything: it is caught where the first one usually is.
-    with trio.move_on_after(seconds):
-        await bridge.drain()
-    serving.cancel()
-
-
-@click.command(short_help="Carry incoming calls to a bot on a WebSocket.")
+@click.command(short_help="Connect calls to a bot on a WebSocket.")
 @bot_options
 @click.option(
     "--recordings",
     type=click.Path(file_okay=False, exists=True, writable=True, path_type=Path),
-    help="The folder for recordings that the bot asks for.",
+    help="The folder for recordings that the bot or the control plane asks for.",
+)
+@click.option(
+    "--keep-recordings",
+    "keep_days",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DAYS",
+    help="Delete recordings of that folder after this many days.  [default: never]",
 )
 @click.option(
     "--tap",
@@ -82,7 +62,8 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
 @click.option(
     "--bot-answers",
     is_flag=True,
-    help="Let each call ring until the bot answers or rejects it (protocols raw and asterisk).",
+    help="Let each call ring until the bot answers or rejects it (protocols raw, asterisk and "
+    "asterisk-text).",
 )
 @click.option(
     "--ear",
@@ -97,8 +78,8 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
-    help="After SIGTERM, accept no more calls and let the present ones go on for so long; a second "
-    "signal ends them.  [default: 0]",
+    help="After SIGTERM, accept no more calls and let current calls go on for this many seconds; a "
+    "second signal ends them.  [default: 0]",
 )
 @click.option(
     "--listen",
@@ -121,34 +102,30 @@ async def _drain(bridge: Bridge, seconds: float, serving: trio.CancelScope) -> N
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Calls at once; further callers get 503 with Retry-After.",
+    help="Calls at once; further callers, and requests to call, get 503 with Retry-After.",
 )
 @click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print each call's end as one line of JSON.",
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Carry the calls in this many processes, behind one SIP address and one control plane: "
+    "one for each core.",
 )
-@click.option(
-    "--api",
-    metavar="HOST:PORT",
-    callback=read_address,
-    help="Serve the control plane over HTTP there: calls, health and metrics; beyond loopback "
-    "--api-token-file is required.",
-)
-@click.option(
-    "--api-token-file",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="File with the token that requests must show as Authorization: Bearer.",
-)
+@click.option("--worker-channel", type=int, hidden=True)
+@json_option
+@control_options
 @verbose_option
 def bridge(
     routes: Routes,
+    answer_url: DocumentUrl | None,
     protocol: str,
     parameters: dict[str, str],
     fallbacks: tuple[Fallback, ...],
     access: Access,
     recordings: Path | None,
+    keep_days: float | None,
     tap: WebSocketUrl | None,
     bot_answers: bool,
     ear: str,
@@ -160,9 +137,12 @@ def bridge(
     rate: int | None,
     callers: tuple[str, ...],
     max_calls: int | None,
-    as_json: bool,
-    api: tuple[str, int] | None,
-    api_token_file: Path | None,
+    workers: int,
+    worker_channel: int | None,
+    output: Output,
+    control: ControlPlane,
+    callable_targets: tuple[Any, ...],
+    show_digits: bool,
 ) -> None:
     """Answer calls and carry their sound to and from a WebSocket, one for each call.
 
@@ -172,55 +152,41 @@ def bridge(
     docs/bots.md.
 
     When the call or the WebSocket ends, so does the other. If the WebSocket cannot be opened, the
-    call is rejected with 503, unless there is a fallback.
+    call is rejected, usually with 503 (see docs/bots.md), unless there is a fallback.
+
+    With --api, calls are placed over HTTP as well, and carried in the same way once they are
+    answered.
 
     Calls are accepted from the account's registrar, and from the callers that --allow lists or, by
     default, from this machine.
     """
     if listen is None and account is None:
         raise click.UsageError("give --listen HOST:PORT, or --account, or both")
+    if keep_days is not None and recordings is None:
+        raise click.UsageError("--keep-recordings needs --recordings DIRECTORY")
+    if bot_answers and not can_answer(protocol):
+        raise click.UsageError(
+            f"--bot-answers needs a protocol in which bots can answer calls: {protocol} has no "
+            "message for that; raw, asterisk and asterisk-text have"
+        )
     if rate is not None and rate % 50:
         raise click.BadParameter("20 ms must be a whole number of samples", param_hint="--rate")
+    twilio = answer_url is not None or (control.address is not None and protocol == "twilio")
+    if twilio:
+        with bridge_extra("--answer-url" if answer_url else "--api"):
+            from spech.bridge.twilio.application import open_application
+            from spech.bridge.twilio.course import script_of
 
-    if api is not None and api_token_file is None and not is_loopback(api[0]):
-        raise click.UsageError("--api beyond loopback needs --api-token-file FILE")
-    try:
-        token = None if api_token_file is None else read_secret(api_token_file)
-    except LocalProtocolError as error:
-        raise click.UsageError(f"{error}.") from error
-    report = _print_json if as_json else _print
-    if api is not None:
-        with bridge_extra():
-            from spech.bridge.api.app import serve_api
-            from spech.bridge.api.metrics import BridgeMetrics
-            from spech.web.http import bind
-
-            metrics = BridgeMetrics()
-
-    def note(record: CallRecord) -> None:
-        report(record)
-        if api is not None:
-            metrics.note(record)
-
-    journal = journal_file(account, listen)
-
-    async def main() -> None:
-        async with open_phone(
-            account,
-            listen=listen or ("0.0.0.0", 0),
-            codecs=codec_names or DEFAULT,
-            stun=stun,
-            callers=callers,
-            max_calls=max_calls,
-            journal=journal,
-        ) as phone:
-            if account is not None:
-                try:
-                    await phone.registered(timeout=REGISTRATION_SECONDS)
-                except (RegistrationFailed, ServerUnreachable) as error:
-                    raise Unreachable(explain(error)) from error
-                click.echo(f"registered as {account.address}")
-            click.echo(f"taking calls at {host_port(phone.address)}")
+    @asynccontextmanager
+    async def open_bridge(
+        report: CallListener, on_barge_in: Callable[[float], None] | None
+    ) -> AsyncIterator[tuple[Bridge, Application | None]]:
+        async with AsyncExitStack() as stack:
+            application = script = None
+            if twilio:
+                application = await stack.enter_async_context(open_application(access))
+                if answer_url is not None:
+                    script = script_of(application, answer_url)
             bridge = Bridge(
                 routes,
                 access=access,
@@ -228,20 +194,47 @@ def bridge(
                 rate=rate,
                 parameters=parameters,
                 fallbacks=fallbacks,
-                recordings=recordings,
+                recordings=None if recordings is None else RecordingStore(recordings, keep_days),
                 tap=tap,
                 bot_answers=bot_answers,
                 low_latency=ear == "low-latency",
-                report=note,
+                max_calls=max_calls,
+                callable_targets=callable_targets or None,
+                script=script,
+                show_digits=show_digits,
+                report=report,
+                on_barge_in=on_barge_in,
             )
-            async with open_scope() as nursery:
-                if drain:
-                    nursery.start_soon(_drain, bridge, drain, nursery.cancel_scope)
-                if api is not None:
-                    listener = await bind(*api)
-                    at = host_port(listener.socket.getsockname()[:2])
-                    click.echo(f"control plane at http://{at}/")
-                    nursery.start_soon(serve_api, bridge, phone, metrics, listener, token)
-                await bridge.serve(phone)
+            yield bridge, application
+
+    setup = BridgeSetup(
+        account,
+        listen,
+        codec_names or DEFAULT,
+        stun,
+        callers,
+        max_calls,
+        drain,
+        control,
+        output,
+        open_bridge,
+    )
+    if worker_channel is not None:
+        run_worker(setup, worker_channel)
+        return
+
+    async def main() -> None:
+        async with control.watching(access) as note:
+
+            def report(record: CallRecord) -> None:
+                if record.state == "ended":
+                    fields = msgspec.to_builtins(record)
+                    output.result(record.summary, event="ended", **fields)
+                note(record)
+
+            if workers > 1:
+                await serve_front(setup, workers, report)
+            else:
+                await serve_alone(setup, report)
 
     run_server(main)

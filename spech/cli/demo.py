@@ -17,15 +17,13 @@ import trio
 from rich.console import Console
 
 from spech.cli.failure import web_extra
-from spech.cli.options import (
-    PASSWORD_VARIABLE,
-    WEB_PASSWORD_VARIABLE,
-    verbose_option,
-    web_options,
-)
+from spech.cli.options import WEB_PASSWORD_VARIABLE, verbose_option, web_options
+from spech.cli.output import Output, json_option
+from spech.cli.profiles import PASSWORD_VARIABLE
 from spech.cli.serve import local_link, require_free, run_server
 from spech.exchange import EXTENSIONS, Exchange, open_exchange
 from spech.scopes import open_scope
+from spech.sip.transaction.flow import host_port
 
 _SIP_HOST: Final = "127.0.0.1"
 _SIP_PORT: Final = 5060
@@ -36,23 +34,28 @@ _OTHER_USER: Final = "bob"
 
 @click.command(short_help="Try it: the phone and a small exchange.")
 @web_options
+@click.option(
+    "--password",
+    help="The SIP password of alice and bob; others on this machine can see it in the list of "
+    "processes.  [default: a random one for each]",
+)
+@json_option
 @verbose_option
-def demo(host: str, port: int, audio_port: int) -> None:
+def demo(host: str, port: int, audio_port: int, password: str | None, output: Output) -> None:
     """Start the phone with its own exchange, ready to dial.
 
     Nothing is saved: accounts, passwords and settings are discarded when the program ends.
     """
     with web_extra():
         from spech.web import app
-        from spech.web.messages import KnownNumber
+        from spech.web.messages.state import KnownNumber
         from spech.web.store import Settings, Store, StoredAccount
         from spech.web.switchboard import SUGGESTED_CODECS
         from spech.web.trial import try_account
         from spech.web.vault import Vault
 
     require_free(host, port, audio_port)
-    console = Console(highlight=False, soft_wrap=True)
-    accounts = {user: secrets.token_hex(4) for user in (_PAGE_USER, _OTHER_USER)}
+    accounts = {user: password or secrets.token_hex(4) for user in (_PAGE_USER, _OTHER_USER)}
 
     async def main() -> None:
         with TemporaryDirectory(prefix="spech-demo-") as folder:
@@ -85,7 +88,14 @@ def demo(host: str, port: int, audio_port: int) -> None:
                             password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                         )
                     )
-                    _welcome(console, local_link(serving.link), folder, exchange, accounts)
+                    link = local_link(serving.link)
+                    if output.as_json:
+                        address = host_port(exchange.address)
+                        output.result(
+                            "", event="serving", url=link, sip=address, users=accounts, data=folder
+                        )
+                    else:
+                        _welcome(output.console, link, folder, exchange, accounts)
                     await trio.sleep_forever()
 
     run_server(main)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
-from rich.console import Console
 
-from spech import Account, SpechError
-from spech.cli.failure import reported, web_extra
+from spech import Account, SpechError, VaultError
+from spech.cli.failure import Failure, reported, web_extra
 from spech.cli.options import account_option, data_folder, data_option, verbose_option
+from spech.cli.output import Output, json_option
 from spech.phone.checkup import Step, open_checkup
 from spech.phone.running import run
+
+_UNSAVED: Final = "To check an account that is not saved: --account NAME|sip:USER@HOST[:PORT]"
 
 
 @click.command(short_help="Check the settings of accounts step by step.")
@@ -21,10 +24,15 @@ from spech.phone.running import run
 @click.option(
     "--echo", metavar="NUMBER", help="Also call this echo test and check that a tone comes back."
 )
+@json_option
 @verbose_option
 @click.pass_context
 def doctor(
-    ctx: click.Context, account: Account | None, data: Path | None, echo: str | None
+    ctx: click.Context,
+    account: Account | None,
+    data: Path | None,
+    echo: str | None,
+    output: Output,
 ) -> None:
     """Check an account, or without --account all that are saved in the data folder.
 
@@ -38,7 +46,7 @@ def doctor(
     """
     if account is not None and data is not None:
         raise click.UsageError("--account and --data exclude each other")
-    report = _Report()
+    report = _Report(output)
     with reported():
         if account is not None:
             _check([(account, ("PCMU", "PCMA"))], echo, report)
@@ -50,20 +58,35 @@ def doctor(
 class _Report:
     """Prints steps. ``passed`` says whether all passed so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output) -> None:
         self.passed = True
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._output = output
+        self._address = ""
 
     def begin(self, address: str) -> None:
-        self._console.print(address, markup=False)
+        self._address = address
+        if not self._output.as_json:
+            self._output.console.print(address, markup=False)
 
     def add(self, step: Step) -> None:
         self.passed = self.passed and step.passed
+        if self._output.as_json:
+            self._output.result(
+                "",
+                account=self._address,
+                name=step.name,
+                passed=step.passed,
+                text=step.text,
+                advice=step.advice,
+                status=step.status,
+            )
+            return
+        console = self._output.console
         mark = "[green]ok    [/]" if step.passed else "[red]failed[/]"
-        self._console.print(f"  {step.name:<13}{mark}  ", end="")
-        self._console.print(step.text, markup=False)
+        console.print(f"  {step.name:<13}{mark}  ", end="")
+        console.print(step.text, markup=False)
         if step.advice:
-            self._console.print(" " * 23 + step.advice, markup=False)
+            console.print(" " * 23 + step.advice, markup=False)
 
 
 def _check(
@@ -90,10 +113,13 @@ def _check_saved(folder: Path, echo: str | None, report: _Report) -> None:
         from spech.web.trial import library_account
 
     replies = ask_server(folder, ListAccounts())
-    saved = load_accounts(folder) if replies is None else ()
+    try:
+        saved = load_accounts(folder) if replies is None else ()
+    except VaultError as error:
+        raise Failure(str(error), _UNSAVED) from error
     listed = list(replies or ())
     if not saved and not listed:
-        raise SpechError(f"No account is saved in {folder}.")
+        raise Failure(f"No account is saved in {folder}.", _UNSAVED)
     if saved:
         _check([(library_account(each), each.codecs) for _, each in saved], echo, report)
     for account in listed:

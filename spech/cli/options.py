@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -14,24 +15,60 @@ from rich.logging import RichHandler
 
 from spech import Account, CodecUnavailable, LocalProtocolError, MediaError, codecs
 from spech.audio.writer import plan_writer
+from spech.cli.failure import warn
+from spech.cli.profiles import PASSWORD_VARIABLE, default_account, find_profile, profile_names
 from spech.phone.callers import Callers
 from spech.phone.reach import stun_server
 from spech.sip.description.media_security import POLICIES
 
-PASSWORD_VARIABLE: Final = "SPECH_SIP_PASSWORD"
 WEB_PASSWORD_VARIABLE: Final = "SPECH_WEB_PASSWORD"
+#: Bytes that are read of standard input: more than any message may have.
+_LONGEST_INPUT: Final = 10_000
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 def read_account(ctx: click.Context, param: click.Parameter, value: str | None) -> Account | None:
-    """``sip:USER@HOST[:PORT]``; the password comes from the environment, which ``ps`` hides."""
-    if value is None:
+    """``sip:USER@HOST[:PORT]``, or the name of an account in the configuration file.
+
+    The password of an address comes from the environment, which ``ps`` hides. A named account also
+    has values for other options, where these are not given.
+    """
+    if not value or ctx.resilient_parsing:
         return None
     try:
-        return Account(value, password=os.environ.get(PASSWORD_VARIABLE))
+        if "@" in value or value.lower().startswith(("sip:", "sips:")):
+            return Account(value, password=os.environ.get(PASSWORD_VARIABLE))
+        profile = find_profile(value)
     except LocalProtocolError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+    if profile.exposed is not None:
+        warn(
+            f"others on this machine can read the password in {profile.exposed}",
+            f"chmod 600 {profile.exposed}",
+        )
+    ctx.default_map = {**(ctx.default_map or {}), **profile.options}
+    return profile.account
+
+
+def read_own_account(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> Account | None:
+    """The same; without the option, the account that the configuration file names."""
+    if value is None:
+        try:
+            value = default_account()
+        except LocalProtocolError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return read_account(ctx, param, value)
+
+
+def complete_account(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The accounts in the configuration file, for the shell."""
+    try:
+        return [name for name in profile_names() if name.startswith(incomplete)]
+    except LocalProtocolError:
+        return []
 
 
 def read_codecs(
@@ -62,12 +99,28 @@ def read_address(
 
 
 def account_option(command: _Decorated) -> _Decorated:
-    """``--account sip:USER@HOST[:PORT]``"""
+    """``--account NAME|sip:USER@HOST[:PORT]``"""
     return click.option(
         "--account",
-        metavar="SIP:USER@HOST[:PORT]",
+        metavar="NAME|SIP:USER@HOST[:PORT]",
         callback=read_account,
-        help=f"The account to use; its password is taken from {PASSWORD_VARIABLE}.",
+        is_eager=True,
+        shell_complete=complete_account,
+        help=f"The account to use: an address, whose password is taken from {PASSWORD_VARIABLE}, "
+        "or a name in the configuration file.",
+    )(command)
+
+
+def own_account_option(command: _Decorated) -> _Decorated:
+    """The same, with the configuration file's account where the option is not given."""
+    return click.option(
+        "--account",
+        metavar="NAME|SIP:USER@HOST[:PORT]",
+        callback=read_own_account,
+        is_eager=True,
+        shell_complete=complete_account,
+        help=f"The account to use: an address, whose password is taken from {PASSWORD_VARIABLE}, "
+        "or a name in the configuration file; '' for none.  [default: that of the file, if any]",
     )(command)
 
 
@@ -94,6 +147,33 @@ def encryption_option(command: _Decorated) -> _Decorated:
         help="Encryption of the sound: not offered, if the far end supports it, or always; "
         "sdes and dtls require that kind of key exchange.",
     )(command)
+
+
+def read_pairs(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``NAME=VALUE``, again and again."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE", ctx, param)
+        found[name] = text
+    return found
+
+
+def read_text(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Text; ``-`` is standard input without the line end behind it."""
+    try:
+        if value != "-":
+            value.encode()
+            return value
+        if sys.stdin.isatty():
+            raise click.BadParameter("give the text, or a pipe that it comes from", ctx, param)
+        given = sys.stdin.buffer.read(_LONGEST_INPUT)
+        return given.decode().rstrip("\n")
+    except UnicodeError as error:
+        raise click.BadParameter("it is not text in UTF-8", ctx, param) from error
 
 
 def read_stun(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -144,12 +224,15 @@ def allow_option(command: _Decorated) -> _Decorated:
 
 def read_output(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Check that a file, which is written when the call is over, can be created."""
-    if value is not None:
-        folder = value.parent
-        if not folder.is_dir():
-            raise click.BadParameter(f"the folder {folder} does not exist", ctx, param)
-        if not value.exists() and not os.access(folder, os.W_OK):
-            raise click.BadParameter(f"the folder {folder} is not writable", ctx, param)
+    if value is not None and not value.parent.is_dir():
+        raise click.BadParameter(f"the folder {value.parent} does not exist", ctx, param)
+    if value is not None and not os.path.lexists(value):
+        try:
+            value.touch()
+            value.unlink()
+        except OSError as error:
+            message = f"{value} cannot be written: {error.strerror}"
+            raise click.BadParameter(message, ctx, param) from error
     return value
 
 
@@ -203,7 +286,7 @@ def web_options(command: _Decorated) -> _Decorated:
             type=click.IntRange(0, 65535),
             default=8888,
             show_default=True,
-            help="TCP port for the sound between page and server, 0 for any.",
+            help="TCP port for the sound alone, which --port carries too; 0 for any.",
         ),
         click.option(
             "--port",

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import click
 import trio
-from rich.console import Console
 
 from spech import SpechError
 from spech.cli.failure import web_extra
@@ -27,6 +26,7 @@ from spech.cli.options import (
     verbose_option,
     web_options,
 )
+from spech.cli.output import Output, json_option
 from spech.phone.running import run
 from spech.scopes import open_scope
 from spech.web.auth import is_loopback
@@ -63,12 +63,43 @@ _STRANGERS: Final = 2
     help="Address or network of a reverse proxy whose Forwarded and X-Forwarded-For headers are "
     "trusted; may be repeated.",
 )
+@click.option(
+    "--tls-cert",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Serve the page over HTTPS with this certificate (PEM, with its chain), without a proxy.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The key of that certificate (PEM)  [default: in the file of --tls-cert]",
+)
+@click.option(
+    "--recordings-quota",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="GB",
+    help="Space for each person's recordings; when it is used up, no further one begins.",
+)
+@click.option(
+    "--keep-recordings",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DAYS",
+    help="Delete recordings after this time  [default: never]",
+)
 @stun_option
 @allow_option
 @click.option(
     "--strangers",
     is_flag=True,
     help="Let anyone call, at most two at once for each account.",
+)
+@json_option
+@click.option(
+    "--webhook",
+    envvar="SPECH_WEBHOOK",
+    metavar="URL",
+    help="Post each incoming call to this URL as JSON, for a CRM.",
 )
 @verbose_option
 def serve(
@@ -80,9 +111,15 @@ def serve(
     sip_port: int,
     allow_host: Sequence[str],
     trusted_proxy: Sequence[str],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    recordings_quota: float,
+    keep_recordings: float | None,
     stun: str | None,
     callers: tuple[str, ...],
     strangers: bool,
+    output: Output,
+    webhook: str | None,
 ) -> None:
     """Serve the phone as a web page.
 
@@ -92,21 +129,27 @@ def serve(
     Environment: SPECH_WEB_PASSWORD is a password with which `admin` signs in, of at least ten
     characters;
     SPECH_VAULT_KEY_HEX is the vault's key, which is otherwise generated and stored beside the
-    vault.
+    vault; SPECH_WEBHOOK is the URL of --webhook.
     """
     # Importing Quart takes a third of a second; `spech call` should not wait for it.
     with web_extra():
         from spech.web import app
+        from spech.web.certificate import PageCertificate
+        from spech.web.recordings import RecordingLimits
         from spech.web.vault import Vault
 
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert.")
     require_free(host, port, audio_port)
     _require_sip(sip_host, sip_port)
     folder = data or data_folder()
     try:
         Vault(folder).check()
+        certificate = None if tls_cert is None else PageCertificate(tls_cert, tls_key or tls_cert)
     except SpechError as error:
         raise click.ClickException(str(error)) from error
-    console = Console(highlight=False, soft_wrap=True)
+    console = output.console
+    keep = None if keep_recordings is None else keep_recordings * 86400
 
     async def main() -> None:
         async with open_scope() as nursery:
@@ -124,18 +167,23 @@ def serve(
                     password=os.environ.get(WEB_PASSWORD_VARIABLE) or None,
                     allowed_hosts=allow_host,
                     trusted_proxies=trusted_proxy,
+                    certificate=certificate,
+                    recordings=RecordingLimits(int(recordings_quota * 1e9), keep),
+                    webhook=webhook,
                 )
             )
             here, elsewhere = addresses(serving.web_url)
             # A link lets in who reads it: only a person at a terminal does, not a log.
             if console.is_terminal:
                 here = local_link(serving.link)
+            if output.as_json:
+                output.result("", event="serving", url=here, elsewhere=elsewhere)
+                await trio.sleep_forever()
             console.print(f"The phone is at [bold]{here}[/]  (Ctrl-C ends it)")
             if elsewhere:
-                console.print(
-                    f"From other machines: [bold]{' or '.join(elsewhere)}[/]\n"
-                    "(browsers there need HTTPS for the microphone)"
-                )
+                console.print(f"From other machines: [bold]{' or '.join(elsewhere)}[/]")
+                if certificate is None:
+                    console.print("(browsers there need HTTPS for the microphone)")
             await trio.sleep_forever()
 
     run_server(main)
@@ -161,7 +209,8 @@ def addresses(url: str) -> tuple[str, list[str]]:
         names.append(probe.getsockname()[0])
     shown = [f"[{name}]" if ":" in name else name for name in names]
     here = "[::1]" if host == "::" else "127.0.0.1"
-    return f"http://{here}:{parts.port}/", [f"http://{name}:{parts.port}/" for name in shown]
+    here, *elsewhere = (f"{parts.scheme}://{name}:{parts.port}/" for name in (here, *shown))
+    return here, elsewhere
 
 
 def local_link(link: str) -> str:

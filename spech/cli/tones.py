@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from spech.audio.progress import TONES, countries, written
+from spech.cli.output import Output, json_option
 
 
 @click.command(short_help="List the tones of each country's network.")
-def tones() -> None:
+@json_option
+def tones(output: Output) -> None:
     """List ringback, busy, congestion and call waiting of each country, after ITU-T E.180.
 
     425/480 is 425 Hz for 480 ms, 0/480 is 480 ms of silence, 440+480 is both frequencies at once,
@@ -18,5 +19,9 @@ def tones() -> None:
     """
     table = Table("", "country", *TONES, box=None, header_style="bold")
     for code, name in countries().items():
-        table.add_row(code, name, *(written(tone, code) for tone in TONES))
-    Console().print(table)
+        cadences = {tone: written(tone, code) for tone in TONES}
+        table.add_row(code, name, *cadences.values())
+        if output.as_json:
+            output.result("", country=code, name=name, **cadences)
+    if not output.as_json:
+        output.console.print(table)

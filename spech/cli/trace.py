@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
 import click
 
+from spech.cli.output import Output, json_option
 from spech.errors import RemoteProtocolError
 from spech.sip.timeline import from_pcap, ladder
+from spech.sip.transaction.flow import host_port
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, even if it already exists."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.fchmod(descriptor, 0o600)
-        file.write(data)
+    try:
+        with open(path, "wb", opener=partial(os.open, mode=0o600)) as file:
+            if hasattr(os, "fchmod") and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.fchmod(file.fileno(), 0o600)
+            file.write(data)
+    except OSError as error:
+        error.filename = str(path)  # Errors of writing have none.
+        raise
 
 
 @click.command(short_help="Print the SIP messages of a call.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def trace(file: Path) -> None:
+@json_option
+def trace(file: Path, output: Output) -> None:
     """Print the SIP messages of FILE, which `spech call --trace FILE` wrote, as a ladder.
 
     Times are UTC.
@@ -34,4 +41,13 @@ def trace(file: Path) -> None:
         raise click.ClickException(f"{file}: {error}") from error
     if not entries:
         raise click.ClickException(f"{file}: it contains no message")
-    click.echo(ladder(entries, wall=0.0))
+    for entry in entries if output.as_json else ():
+        output.result(
+            "",
+            at=entry.at,
+            source=None if entry.source is None else host_port(entry.source),
+            destination=None if entry.destination is None else host_port(entry.destination),
+            message=entry.data.decode(errors="replace"),
+        )
+    if not output.as_json:
+        click.echo(ladder(entries, wall=0.0))

@@ -10,6 +10,7 @@ import click
 
 from spech.cli.failure import reported, web_extra
 from spech.cli.options import data_folder, data_option
+from spech.cli.output import Output, json_option
 from spech.cli.trace import write_private
 
 #: Bytes of a backup at most: a vault of 1 MiB, its key, and what tar adds.
@@ -27,7 +28,8 @@ def vault() -> None:
 
 @vault.command("list", short_help="List the accounts.")
 @data_option
-def list_(data: Path | None) -> None:
+@json_option
+def list_(data: Path | None, output: Output) -> None:
     """List the accounts without their passwords; while the server runs, with their state."""
     with web_extra():
         from spech.web.admin import ListAccounts, Listed, ask_server
@@ -38,18 +40,34 @@ def list_(data: Path | None) -> None:
         listed = ask_server(folder, ListAccounts())
         if listed is None:
             for person, account in load_accounts(folder):
-                click.echo(f"{account.address}  {account.transport}{_whose(person)}")
+                _print(output, person, account.address, account.transport)
             return
         for reply in listed:
             assert isinstance(reply, Listed)
-            reason = f" ({reply.reason})" if reply.state == "failed" else ""
-            click.echo(
-                f"{reply.address}  {reply.transport}  {reply.state}{reason}{_whose(reply.person)}"
-            )
+            reason = reply.reason if reply.state == "failed" else ""
+            _print(output, reply.person, reply.address, reply.transport, reply.state, reason)
 
 
-def _whose(person: str) -> str:
-    return "" if person == "admin" else f"  ({person})"
+def _print(
+    output: Output,
+    person: str,
+    address: str,
+    transport: str,
+    state: str | None = None,
+    reason: str = "",
+) -> None:
+    """Print an account; its state is None where no server runs."""
+    why = f" ({reason})" if reason else ""
+    shown = "" if state is None else f"  {state}{why}"
+    whose = "" if person == "admin" else f"  ({person})"
+    output.result(
+        f"{address}  {transport}{shown}{whose}",
+        address=address,
+        transport=transport,
+        state=state,
+        reason=reason,
+        person=person,
+    )
 
 
 @vault.command(short_help="Change the key.")

@@ -16,10 +16,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
 from spech.codecs.base import (
     BaseCodec,
     Codec,
@@ -31,6 +29,9 @@ from spech.codecs.base import (
 )
 from spech.codecs.resample import Resampler
 from spech.errors import CodecUnavailable
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "DEFAULT",
@@ -60,16 +61,6 @@ ENTRY_POINTS = "spech.codecs"
 _PTIMES = range(10, 201)
 _UNKNOWN = Impairment(10.0, 10.0)
 _ALIASES = {"l16": "l16/16000", "ilbc": "ilbc/20", "ulaw": "pcmu", "alaw": "pcma"}
-_OWN = (
-    *g711.MAKERS,
-    *g722.MAKERS,
-    *opus.MAKERS,
-    *g729.MAKERS,
-    *gsm.MAKERS,
-    *ilbc.MAKERS,
-    *speex.MAKERS,
-    *l16.MAKERS,
-)
 
 
 def create(name: str) -> Codec:
@@ -147,7 +138,13 @@ def impairment(name: str) -> Impairment:
 @cache
 def _makers() -> dict[str, CodecMaker]:
     """By name in lower case: our own, and then those of other packages."""
-    makers = {maker.info.name.lower(): maker for maker in _OWN}
+    # Loaded here, because that takes a while: some codecs look for libraries of the system.
+    from importlib.metadata import entry_points
+
+    from spech.codecs import g711, g722, g729, gsm, ilbc, l16, opus, speex
+
+    modules = (g711, g722, opus, g729, gsm, ilbc, speex, l16)
+    makers = {maker.info.name.lower(): maker for module in modules for maker in module.MAKERS}
     for entry in entry_points(group=ENTRY_POINTS):
         for maker in _brought_by(entry):
             if makers.setdefault(maker.info.name.lower(), maker) is not maker:

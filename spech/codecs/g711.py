@@ -72,12 +72,12 @@ class _TableCodec(BaseCodec):
 
     def encode(self, pcm: Samples) -> bytes:
         """One byte a sample."""
-        return self._encoder[pcm.view(np.uint16)].tobytes()
+        # Negative samples are negative indices, which count from the end of the table.
+        return self._encoder.take(pcm).tobytes()
 
     def decode(self, payload: bytes) -> Samples:
         """One sample a byte; every byte is valid."""
-        pcm = self._decoder[np.frombuffer(payload, np.uint8)]
-        return self._concealer.heard(pcm)
+        return self._concealer.heard(self._decoder.take(np.frombuffer(payload, np.uint8)))
 
     def conceal(self, samples: int) -> Samples:
         """Repeat the last pitch period and fade."""

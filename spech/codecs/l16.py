@@ -12,15 +12,26 @@ from spech.codecs.conceal import Concealer
 
 _RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
 _TICKS_PER_SECOND = 50
+#: Bytes of RTP payload in a packet of Ethernet: 1500 without the headers of IPv6, UDP and RTP and
+#: the 16 bytes that encryption adds.
+_LARGEST_PAYLOAD = 1500 - 40 - 8 - 12 - 16
 _TAPS = 63
 
 
 class LinearCodec(BaseCodec):
-    """Mono L16. 44100 Hz has the static payload type 11, all other rates are dynamic."""
+    """Mono L16. 44100 Hz has the static payload type 11, all other rates are dynamic.
+
+    Above 32 kHz, 20 ms do not fit into one packet of Ethernet. We ask for 10 ms then.
+    """
 
     def __init__(self, rate: int) -> None:
+        fits = 2 * rate // _TICKS_PER_SECOND <= _LARGEST_PAYLOAD
         super().__init__(
-            f"L16/{rate}", rate, encoding="L16", payload_type=11 if rate == 44100 else None
+            f"L16/{rate}",
+            rate,
+            encoding="L16",
+            payload_type=11 if rate == 44100 else None,
+            ptime_ms=20 if fits else 10,
         )
         self._concealer = Concealer(rate)
 

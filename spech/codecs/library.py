@@ -55,7 +55,7 @@ class Library:
 class LibraryState:
     """A state that a library made: the pointer, which goes with the object that holds this one."""
 
-    def __init__(self, pointer: int | None, destroy: Callable[[int], object]) -> None:
+    def __init__(self, pointer: Any, destroy: Callable[[Any], object]) -> None:
         if not pointer:
             raise MemoryError("a codec's library could not make its state")
         self.pointer = pointer

@@ -1,18 +1,20 @@
 """Opus (RFC 6716) by opuslib, with its SDP and RTP as RFC 7587 has them.
 
-Sound is always 48 kHz here, whatever the peer encodes or wants to hear: the decoder brings every
-bandwidth and stereo to 48 kHz mono, and the encoder narrows what it sends to what the peer plays.
+In calls sound is always 48 kHz here, whatever the peer encodes or wants to hear: the decoder brings
+every bandwidth and stereo to 48 kHz mono, and the encoder narrows what it sends to what the peer
+plays. libopus encodes from, and decodes to, the other rates of `OPUS_RATES` as well.
 """
 
 from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from spech.codecs.base import BaseCodec, CodecInfo, CodecMaker, Impairment, Samples, parameters
+from spech.codecs.library import LibraryState
 from spech.errors import CodecUnavailable, RemoteProtocolError
 
 
@@ -31,17 +33,17 @@ def _load() -> Any:
 opuslib = _load()
 
 _RATE = 48000
-_FRAME = 480  # 10 ms
+#: Rates of PCM that Opus takes and yields, in Hz (RFC 6716 section 2).
+OPUS_RATES: Final = (8000, 12000, 16000, 24000, _RATE)
 _FRAMES = (1, 2, 4, 6, 8, 10, 12)  # that libopus encodes together
 #: 32 kbit/s: the middle of what RFC 7587 section 3.1.1 names for fullband speech.
 _BITRATE = 32000
 #: Of 10. Above 5 mono speech at this bitrate gains nothing that is heard, and costs much more.
 _COMPLEXITY = 5
-_LONGEST = 5760  # 120 ms, the most that one packet holds (RFC 6716 section 3.2.1)
-_LONGEST_MS = 120
-_STEP = 120  # 2.5 ms, the grain of concealment
+_LONGEST_MS = 120  # the most that one packet holds (RFC 6716 section 3.2.1)
+_STEPS = 400  # of 2.5 ms in a second: the grain of concealment
 _MOST_BYTES = 1275 * 6 + 13
-#: How much loss the encoder prepares for when it adds redundancy: per cent.
+#: How much loss the encoder prepares for when it adds redundancy: percent.
 _EXPECTED_LOSS = 10
 
 #: Up to that playback rate (Hz), that bandwidth.
@@ -49,28 +51,37 @@ _BANDWIDTHS = ((8000, 1101), (12000, 1102), (16000, 1103), (24000, 1104), (48000
 
 
 class OpusCodec(BaseCodec):
-    """Opus at 48 kHz, mono; with the settings of ``opus;bitrate=24000;complexity=8``.
+    """Opus, mono; with the settings of ``opus;bitrate=24000;complexity=8``.
 
     Args:
         bitrate: bits per second, 6000 to 510000; the peer can ask for less.
         complexity: 0 to 10; how much work the encoder takes on.
+        rate: of the PCM, in Hz, one of `OPUS_RATES`.
     """
 
-    def __init__(self, *, bitrate: int = _BITRATE, complexity: int = _COMPLEXITY) -> None:
+    def __init__(
+        self, *, bitrate: int = _BITRATE, complexity: int = _COMPLEXITY, rate: int = _RATE
+    ) -> None:
         # rtpmap says 48000 and 2, always (RFC 7587 section 7).
         super().__init__(
             "opus",
-            _RATE,
+            rate,
+            clock_rate=_RATE,
             channels=2,
             fmtp="useinbandfec=1",
-            frame=_FRAME,
+            frame=rate // 100,
             longest_ms=_LONGEST_MS,
             dtx=True,
         )
         if opuslib is None:
             raise CodecUnavailable("opus needs the system package libopus0")
-        self._encoder = opuslib.Encoder(_RATE, 1, opuslib.APPLICATION_VOIP)
-        self._decoder = opuslib.Decoder(_RATE, 1)
+        # opuslib's own classes fail where they are deleted while the interpreter ends.
+        encoder, decoder = opuslib.api.encoder, opuslib.api.decoder
+        encoding = encoder.create_state(rate, 1, opuslib.APPLICATION_VOIP)
+        self._encoder = LibraryState(encoding, encoder.destroy)
+        self._decoder = LibraryState(decoder.create_state(rate, 1), decoder.destroy)
+        self._longest = rate * _LONGEST_MS // 1000
+        self._step = rate // _STEPS
         self._bitrate = bitrate
         self._suppress = self._pauses = False
         self._set("complexity", complexity)
@@ -99,13 +110,15 @@ class OpusCodec(BaseCodec):
     def packet_samples(self, ptime_ms: int) -> int:
         """10 ms where less than 20 are wanted, else as many times 20 as fit."""
         frames = min(ptime_ms // 10, _FRAMES[-1])
-        return max(count for count in _FRAMES if count <= max(frames, 1)) * _FRAME
+        return max(count for count in _FRAMES if count <= max(frames, 1)) * self.frame
 
     def encode(self, pcm: Samples) -> bytes:
         """One packet of 10, 20, 40, 60, 80, 100 or 120 ms; nothing in a pause that is left out."""
         if self.require_frames(pcm) not in _FRAMES:
             raise ValueError(f"{len(pcm)} samples are not a packet of opus")
-        encoded: bytes = self._encoder.encode(pcm.tobytes(), len(pcm))
+        encoded: bytes = opuslib.api.encoder.encode(
+            self._encoder.pointer, pcm.tobytes(), len(pcm), _MOST_BYTES
+        )
         # opus_encode(): what has no more than two bytes does not need to be transmitted.
         return b"" if self._pauses and len(encoded) <= 2 else encoded
 
@@ -113,25 +126,25 @@ class OpusCodec(BaseCodec):
         """Whatever the packet holds, up to 120 ms."""
         if not 0 < len(payload) <= _MOST_BYTES:
             raise RemoteProtocolError(f"{len(payload)} bytes are no Opus packet")
-        return self._decode(payload, _LONGEST, 0)
+        return self._decode(payload, self._longest, 0)
 
     def conceal(self, samples: int) -> Samples:
         """Conceal by libopus, which continues the last sound and fades."""
-        return self._decode(None, _whole_steps(samples), 0)[:samples]
+        return self._decode(None, self._whole_steps(samples), 0)[:samples]
 
     def recover(self, following: bytes, samples: int) -> Samples:
         """Take the redundant copy out of the next packet, or conceal if it carries none."""
         if not 0 < len(following) <= _MOST_BYTES:
             return self.conceal(samples)
         try:
-            return self._decode(following, _whole_steps(samples), 1)[:samples]
+            return self._decode(following, self._whole_steps(samples), 1)[:samples]
         except RemoteProtocolError:
             return self.conceal(samples)
 
     def _decode(self, payload: bytes | None, samples: int, redundancy: int) -> Samples:
         try:
             pcm: bytes = opuslib.api.decoder.decode(
-                self._decoder.decoder_state,
+                self._decoder.pointer,
                 payload,
                 0 if payload is None else len(payload),
                 samples,
@@ -142,13 +155,12 @@ class OpusCodec(BaseCodec):
             raise RemoteProtocolError(f"no Opus packet: {error}") from None
         return np.frombuffer(pcm, np.int16)
 
+    def _whole_steps(self, samples: int) -> int:
+        return min(-(-samples // self._step) * self._step, self._longest)
+
     def _set(self, setting: str, value: int) -> None:
         request = getattr(opuslib.api.ctl, f"set_{setting}")
-        opuslib.api.encoder.encoder_ctl(self._encoder.encoder_state, request, int(value))
-
-
-def _whole_steps(samples: int) -> int:
-    return min(-(-samples // _STEP) * _STEP, _LONGEST)
+        opuslib.api.encoder.encoder_ctl(self._encoder.pointer, request, int(value))
 
 
 def _number(text: str | None, least: int, most: int, otherwise: int) -> int:

@@ -9,7 +9,15 @@ It is an ordinary program on Spech's library, and meant as a first example of it
 from __future__ import annotations
 
 from spech.exchange.exchange import Exchange, open_exchange
-from spech.exchange.extensions import EXTENSIONS, Extension
+from spech.exchange.extensions import EXTENSIONS, SERVICES, Extension, announcement
 from spech.exchange.registrar import Registrar
 
-__all__ = ["EXTENSIONS", "Exchange", "Extension", "Registrar", "open_exchange"]
+__all__ = [
+    "EXTENSIONS",
+    "SERVICES",
+    "Exchange",
+    "Extension",
+    "Registrar",
+    "announcement",
+    "open_exchange",
+]

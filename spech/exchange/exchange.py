@@ -26,6 +26,9 @@ from spech import (
 from spech.exchange.extensions import EXTENSIONS, Extension
 from spech.exchange.registrar import Registrar
 from spech.scopes import open_scope
+from spech.sip.message.display import displayable
+from spech.sip.message.headers import NameAddr
+from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import host_port
 
 _log: Final = logging.getLogger(__name__)
@@ -42,9 +45,12 @@ _PORTS: Final = PortRange(30_000, 30_999)
 class Exchange:
     """A running exchange. Made by :func:`open_exchange`."""
 
-    def __init__(self, phone: Phone, registrar: Registrar) -> None:
+    def __init__(
+        self, phone: Phone, registrar: Registrar, extensions: Mapping[str, Extension]
+    ) -> None:
         self.phone = phone
         self.registrar = registrar
+        self.extensions = extensions
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,13 +73,14 @@ class Exchange:
                 continue
             try:
                 with trio.fail_after(_RELAY_SECONDS):
-                    await self.phone.send_message(contact, message.text, caller=message.sender)
+                    sender = _named(message.sender, message.display_name)
+                    await self.phone.send_message(contact, message.text, caller=sender)
             except (SpechError, trio.TooSlowError) as error:
                 _log.info("message to %s: %s", message.recipient, error or "no answer")
 
     async def _connect(self, incoming: IncomingCall) -> None:
         _log.info("%s calls %s", incoming.caller_number, incoming.called)
-        extension = EXTENSIONS.get(incoming.called)
+        extension = self.extensions.get(incoming.called)
         if extension is None:
             await self._put_through(incoming)
             return
@@ -103,7 +110,7 @@ class Exchange:
             # A known user without a contact gets 480 (RFC 3261 21.4.18).
             incoming.reject(480 if self.registrar.knows(incoming.called) else 404)
             return
-        caller = self._address_of(incoming.caller_number)
+        caller = _named(self._address_of(incoming.caller_number), incoming.display_name)
         async with self.phone.call(contact, caller=caller) as far:
             async with open_scope() as ringing:
 
@@ -130,13 +137,20 @@ class Exchange:
         return f"sip:{user}@{host_port(self.address)}"
 
 
+def _named(uri: str, name: str | None) -> str:
+    """A caller with the name that a peer claims to have, as a phone takes it."""
+    return str(NameAddr(Uri.parse(uri), displayable(name or "") or None))
+
+
 @asynccontextmanager
 async def open_exchange(
     listen: tuple[str, int],
     accounts: Mapping[str, str],
     *,
+    extensions: Mapping[str, Extension] = EXTENSIONS,
     ports: PortRange = _PORTS,
     codec_names: Sequence[str] | None = None,
+    md5_only: bool = False,
     drain: float = 5.0,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Exchange]:
@@ -145,8 +159,10 @@ async def open_exchange(
     Args:
         listen: address and UDP port for SIP; port 0 takes any free one.
         accounts: password by user name.
+        extensions: what it answers itself, by number.
         ports: UDP ports for RTP and RTCP, two for each call.
         codec_names: in order of preference; by default all codecs.
+        md5_only: authenticate with MD5 alone, for old phones that fail where SHA-256 is offered.
         drain: seconds to wait on exit for responses to our farewells.
         rng: randomness, seeded in tests.
 
@@ -154,7 +170,7 @@ async def open_exchange(
         ServerUnreachable: ``listen`` cannot be bound.
     """
     rng = rng or random.SystemRandom()
-    registrar = Registrar(accounts, rng)
+    registrar = Registrar(accounts, rng, md5_only=md5_only)
     async with open_phone(
         listen=listen,
         ports=ports,
@@ -163,7 +179,7 @@ async def open_exchange(
         screen=registrar.screen,
         rng=rng,
     ) as phone:
-        exchange = Exchange(phone, registrar)
+        exchange = Exchange(phone, registrar, extensions)
         async with open_scope() as nursery:
             nursery.start_soon(exchange.serve)
             yield exchange

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import trio
 
 from spech import AudioPort, Call, LocalProtocolError
 from spech.audio import tones
@@ -14,6 +17,8 @@ from spech.codecs import Samples
 
 #: Seconds without a further key after which an entry is complete.
 _ENTRY_PAUSE = 2.0
+#: Seconds until the end of a file has left the far end's jitter buffer.
+_TAIL = 0.3
 
 
 async def echo(call: Call) -> None:
@@ -51,6 +56,12 @@ async def repeat_digits(call: Call) -> None:
             await call.played()
 
 
+async def announce(call: Call, sound: Path) -> None:
+    """Play a file, and hang up."""
+    await call.play(sound).played()
+    await trio.sleep(_TAIL)
+
+
 @dataclass(frozen=True, slots=True)
 class Extension:
     """A number that the exchange answers itself.
@@ -74,6 +85,19 @@ EXTENSIONS = {
         Extension("604", "calls you back 5 seconds after you hang up", echo, calls_back=5.0),
     )
 }
+
+#: The same by what they do, for exchanges with other numbers.
+SERVICES = {
+    "echo": EXTENSIONS["600"],
+    "tone": EXTENSIONS["601"],
+    "digits": EXTENSIONS["602"],
+    "callback": EXTENSIONS["604"],
+}
+
+
+def announcement(number: str, sound: Path) -> Extension:
+    """An extension that plays a file."""
+    return Extension(number, f"plays {sound.name}", partial(announce, sound=sound))
 
 
 def _digit(digit: str, rate: int) -> Samples:

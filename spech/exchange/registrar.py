@@ -49,14 +49,21 @@ class Registrar:
         accounts: password by user name.
         rng: generates nonces and their key.
         realm: the realm of the challenges.
+        md5_only: do not offer SHA-256, because some old clients then fail.
     """
 
     def __init__(
-        self, accounts: Mapping[str, str], rng: random.Random, realm: str = "spech"
+        self,
+        accounts: Mapping[str, str],
+        rng: random.Random,
+        realm: str = "spech",
+        *,
+        md5_only: bool = False,
     ) -> None:
         self._accounts = dict(accounts)
         self._ids = Identifiers(rng)
-        self._digest = DigestServer(realm, rng, _NONCE_LIFETIME)
+        algorithms = ("MD5",) if md5_only else ("SHA-256", "MD5")
+        self._digest = DigestServer(realm, rng, _NONCE_LIFETIME, algorithms)
         self._bindings: dict[str, list[Binding]] = {}
         #: Requests with a wrong user or password.
         self.failures = Incidents(_log, milestones=True)
@@ -78,7 +85,7 @@ class Registrar:
             return None
         if flow.remote == flow.local:
             # The exchange itself, when it follows a transfer to its own number. A message comes
-            # from it only if a contact leads back here, and would be relayed for ever.
+            # from it only if a contact leads back here, and would be relayed forever.
             return self._respond(request, 482) if request.method == "MESSAGE" else None
         try:
             user = request.to.uri.user if request.method == "REGISTER" else request.from_.uri.user

@@ -2,7 +2,8 @@
 
 Speech recognition needs no sound at even intervals. So packets do not wait for slow ones, and in
 ticks in which none arrives there is nothing to hear, instead of concealment. Only what has been
-missing for 60 ms is concealed, and where the peer pauses there is silence.
+missing for 60 ms is concealed, and where the peer pauses there is silence. What comes in bursts is
+heard in bursts, so nothing has to be stretched.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Ear:
             now: in seconds.
         """
         if self._waited == _PATIENCE and not playout.ready:
-            yield playout.next(units, now)
+            yield playout.next(units, now, evenly=False)
         heard = 0
         while playout.ready and heard < _MOST_SOUNDS:
             heard += 1
-            yield playout.next(units, now)
+            yield playout.next(units, now, evenly=False)
         self._waited = 0 if heard else min(self._waited + 1, _PATIENCE)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -15,6 +15,7 @@ from spech import codecs
 from spech.agreement import RTCP, RTP, Agreed
 from spech.allowance import Allowance
 from spech.audio.activity import UtteranceDetector
+from spech.audio.answerer import AnswererDetector
 from spech.audio.cadence import CadenceDetector
 from spech.audio.dtmf import DigitDetector
 from spech.audio.recorder import Recordings
@@ -26,6 +27,7 @@ from spech.media.ear import Ear
 from spech.media.events import (
     CadenceHeard,
     EventDigit,
+    GreetingJudged,
     HandshakeFinished,
     MediaEvent,
     SpeechChanged,
@@ -37,11 +39,13 @@ from spech.media.speech import Speech
 from spech.media.statistics import Monitor
 from spech.media.voices import Voices
 from spech.rtp.clock import PERIOD, Rest
-from spech.rtp.dtls import Certificate
 from spech.rtp.ice import IceAgent
 from spech.rtp.ports import PortPair
 from spech.rtp.session import RtpSession
-from spech.rtp.stream import Stream
+from spech.rtp.stream import Stream, Watcher
+
+if TYPE_CHECKING:
+    from spech.rtp.dtls import Certificate
 
 _DEFAULT_RATE: Final = 8000
 _RTCP_TICKS: Final = 10
@@ -61,13 +65,15 @@ class Media:
         pair: the leased sockets. The one who leased them closes them, after :meth:`close`.
         rng: chooses SSRC, sequence and timestamp starts, spreads the RTCP reports, and serves ICE.
         silence_suppression: do not send pauses where the codec or comfort noise allows it.
-        certificate: ours, for DTLS-SRTP. Without it only negotiated keys (SDES) are possible.
+        certificate: returns ours, for DTLS-SRTP. Without it only negotiated keys (SDES) are
+            possible.
         symmetric: send to where the peer's packets come from, as NATs need it; otherwise only to
             the negotiated address.
         incidents: counts and logs what is wrong with packets, of all calls.
 
     Attributes:
         on_event: called within a tick with everything that happens in the media.
+        answered: whether the call is, so that what is heard is a greeting.
         voices: the near end: audio ports, and the room that the call is in.
         speech: what is sent: files, tones and digits besides the microphones.
         recordings: the files that record the call.
@@ -80,11 +86,12 @@ class Media:
         *,
         rng: random.Random,
         silence_suppression: bool = False,
-        certificate: Certificate | None = None,
+        certificate: Callable[[], Certificate] | None = None,
         symmetric: bool = True,
         incidents: Incidents | None = None,
     ) -> None:
         self.on_event: Callable[[MediaEvent], None] = _ignore
+        self.answered = False
         self._rng = rng
         self._session = RtpSession(rng=rng, epoch=time.time() - trio.current_time())
         self._stream = Stream(
@@ -101,6 +108,7 @@ class Media:
         self._utterances: UtteranceDetector | None = None
         self._detects_cadence = False
         self._cadence: CadenceDetector | None = None
+        self._answerer: AnswererDetector | None = None
         self._ear: Ear | None = None
         self._codec: Codec | None = None
         self._chosen = ""
@@ -117,6 +125,11 @@ class Media:
     def rate(self) -> int:
         """The sampling rate of the call's sound in Hz: the codec's, or 8000 without one."""
         return _DEFAULT_RATE if self._codec is None else self._codec.rate
+
+    @property
+    def dtx(self) -> bool:
+        """Whether the codec in use describes pauses by itself."""
+        return self._codec is not None and self._codec.dtx
 
     @property
     def last_rtp(self) -> float | None:
@@ -171,6 +184,15 @@ class Media:
     def detect_cadence(self) -> None:
         """Emit :class:`~spech.media.events.CadenceHeard` from now on."""
         self._detects_cadence = True
+
+    def detect_answerer(self) -> None:
+        """Emit :class:`~spech.media.events.GreetingJudged` once, after the answer."""
+        if self._answerer is None:
+            self._answerer = AnswererDetector()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Show each datagram from now on to ``watcher``, as it is on the wire."""
+        self._stream.watcher = watcher
 
     def rebind(self, pair: PortPair) -> None:
         """Continue with other sockets. The one who leased them closes them, after :meth:`close`."""
@@ -313,7 +335,7 @@ class Media:
             spoken = self.speech.say(microphone, self._units)
         else:
             spoken = self.speech.pause(self._units)
-        if self.recordings:
+        if self.recordings.running:
             self.recordings.write(spoken, heard, codec.rate)
         self._ticks += 1
         if self._ticks % _RTCP_TICKS == 0:
@@ -350,6 +372,11 @@ class Media:
                 self.on_event(SpeechChanged(speaking))
         if self._detects_cadence:
             self._follow_cadence(heard, rate)
+        if self._answerer is not None and self.answered:
+            greeting = self._answerer.feed(heard)
+            if greeting is not None:
+                self._answerer = None
+                self.on_event(GreetingJudged(greeting))
         return self.voices.process_heard(heard)
 
     def _listen(self, ear: Ear, playout: Playout, rate: int, now: float) -> Samples:
@@ -357,7 +384,8 @@ class Media:
         for sound in ear.listen(playout, self._units, now):
             heard = self._perceive(sound, rate)
             self.voices.play(heard, rate)
-            ear.heard.append(heard)
+            if self.recordings.running:
+                ear.heard.append(heard)
         return ear.heard.popleft() if ear.heard else self.speech.silence
 
     def _detect(self, heard: Samples, rate: int, *, lost: bool) -> None:

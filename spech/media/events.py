@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spech.audio.answerer import Greeting
 from spech.audio.cadence import HeardTone
 
 
@@ -33,9 +34,16 @@ class SpeechChanged:
 
 @dataclass(frozen=True, slots=True)
 class CadenceHeard:
-    """A tone of the network, or a beep, was recognised in the peer's sound."""
+    """A tone of the network, or a beep, was recognized in the peer's sound."""
 
     tone: HeardTone
+
+
+@dataclass(frozen=True, slots=True)
+class GreetingJudged:
+    """It was decided whether a person or a machine has answered."""
+
+    greeting: Greeting
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +61,12 @@ class HandshakeFinished:
     failure: str | None
 
 
-MediaEvent = EventDigit | ToneDigit | SpeechChanged | CadenceHeard | InfoDigit | HandshakeFinished
+MediaEvent = (
+    EventDigit
+    | ToneDigit
+    | SpeechChanged
+    | CadenceHeard
+    | GreetingJudged
+    | InfoDigit
+    | HandshakeFinished
+)

@@ -88,6 +88,7 @@ class Keypad:
         has_dialog: whether there is a dialog in which INFO can be sent.
         accepts_info: whether the peer says that it accepts INFO requests.
         event_clock: the clock of telephone events in Hz, None where it is that of the sound.
+        busy: whether a key is down or waits.
     """
 
     def __init__(self, session: RtpSession, emit: Callable[[MediaEvent], None]) -> None:
@@ -95,6 +96,7 @@ class Keypad:
         self.has_dialog = False
         self.accepts_info = False
         self.event_clock: int | None = None
+        self.busy = False
         self._session = session
         self._emit = emit
         self._closed = False
@@ -104,11 +106,6 @@ class Keypad:
         self._elapsed = 0
         self._gap_left = 0
         self._events = DigitSender()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a key is down or waits."""
-        return self._key is not None or bool(self._queue)
 
     def send(
         self,
@@ -164,6 +161,7 @@ class Keypad:
             if key.method == "info" and not self.has_dialog:
                 raise LocalProtocolError("there is no dialog in which INFO can be sent")
         self._queue.extend(keys)
+        self._note_busy()
 
     def close(self) -> None:
         """Forget all keys and accept no more."""
@@ -176,6 +174,10 @@ class Keypad:
         if self._key is not None:
             self._key.held = False
             self._key.ticks = min(self._key.ticks, self._elapsed + 1)
+        self._note_busy()
+
+    def _note_busy(self) -> None:
+        self.busy = self._key is not None or bool(self._queue)
 
     def next(self, units: int, rate: int) -> tuple[EventPacket, ...] | Samples | None:
         """Advance one tick.
@@ -201,6 +203,7 @@ class Keypad:
             self._gap_left = key.gap_ticks
             if not self._gap_left:
                 self._key = None
+                self._note_busy()
         if not key.digit:
             return None
         match self._method:
@@ -236,6 +239,7 @@ class Keypad:
         self._gap_left -= 1
         if self._gap_left <= 0:
             self._key = None
+            self._note_busy()
         match self._method:
             case "rfc4733":
                 return self._events.after() if self._session.can_send_events else ()

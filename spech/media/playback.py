@@ -8,15 +8,17 @@ and can be flushed. A microphone is another matter: see :class:`~spech.media.por
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol, cast, final
 
 import numpy as np
 import trio
 
+from spech.audio.inputs import FileObject
 from spech.audio.pcm import PcmQueue
 from spech.audio.readahead import ReadAhead
 from spech.audio.source import Source
@@ -28,8 +30,9 @@ _log: Final = logging.getLogger(__name__)
 Pcm = bytes | bytearray | memoryview | Samples
 """Mono PCM: bytes of int16 little-endian, or a one-dimensional array of int16."""
 
-Playable = str | os.PathLike[str] | Pcm | AsyncIterable[Pcm] | Source
-"""What can be played: a file, PCM, an async iterator of PCM, or a :class:`Source`."""
+Playable = str | os.PathLike[str] | IO[bytes] | Pcm | AsyncIterable[Pcm] | Source
+"""What can be played: a file or a file object, PCM, an async iterator of PCM, or a
+:class:`Source`."""
 
 #: Seconds of PCM that a queue holds; what is more is dropped and counted.
 LONGEST_QUEUE: Final = 600.0
@@ -45,6 +48,7 @@ class Spawn(Protocol):
     def __call__(self, function: Callable[..., Awaitable[Any]], /, *arguments: Any) -> object: ...
 
 
+@final
 class Mark:
     """A place in a playback; see :meth:`Playback.mark`."""
 
@@ -79,6 +83,7 @@ class Mark:
             self._decided.set()
 
 
+@final
 class Playback:
     """A sound in the queue of a call: what ``call.play()`` and ``port.play()`` return.
 
@@ -92,6 +97,8 @@ class Playback:
         self._queue = queue
         self._source = source
         self._pcm = source if isinstance(source, PcmQueue) else None
+        #: All of the PCM, if it was known at the beginning.
+        self._whole: Pcm | None = None
         #: Of a file: samples that were played, by the rate at which they were read.
         self._file_samples: dict[int, int] = {}
         self._flushed_ms = 0.0
@@ -200,6 +207,40 @@ class Playback:
         else:
             self._pcm.clear()
         return played
+
+    def seek(self, ms: float) -> None:
+        """Continue at a place of the sound; :attr:`played_ms` counts from there.
+
+        A file that is compressed is decoded up to that place, so a place far behind takes a while,
+        in silence.
+
+        Args:
+            ms: from the beginning; beyond the end the sound ends.
+
+        Raises:
+            LocalProtocolError: the sound has ended, or is neither a file nor PCM as a whole.
+            ValueError: ``ms`` is negative.
+        """
+        if ms < 0:
+            raise ValueError(f"{ms:g} ms are before the beginning")
+        if self.done:
+            raise LocalProtocolError("the sound has ended")
+        if isinstance(self._source, ReadAhead):
+            self._source.seek(ms / 1000.0)
+        elif self._pcm is not None and self._whole is not None:
+            self._rewrite(self._pcm, self._whole, ms)
+        else:
+            raise LocalProtocolError("only a file, or PCM as a whole, has places to continue at")
+        self._flushed_ms += self.played_ms - ms
+
+    def _rewrite(self, pcm: PcmQueue, whole: Pcm, ms: float) -> None:
+        """Queue the PCM again, from ``ms`` on."""
+        samples = whole if isinstance(whole, np.ndarray) else np.frombuffer(whole, "<i2")
+        pcm.clear()
+        pcm.write(samples[round(ms * pcm.rate / 1000.0) :])
+        self._drop_excess(pcm)
+        for mark in self._marks:  # They are all at the end.
+            mark._position = float(pcm.written)
 
     def pause(self) -> None:
         """Stop playing, with all that waits in the queue after it, until :meth:`resume`."""
@@ -338,15 +379,15 @@ class PlayQueue:
             ValueError: an array is not one of int16 samples with one dimension.
         """
         if self.closed:
-            if isinstance(sound, Source):
+            if isinstance(sound, Source) and _file(sound) is None:
                 sound.close()
             raise CallEnded("the call has ended")
+        file = _file(sound)
+        if file is not None:
+            reader = ReadAhead(file, self.rate, gain=gain, repeat=repeat)
+            return self._append(Playback(self, reader))
         if isinstance(sound, Source):
             return self._append(Playback(self, sound))
-        if isinstance(sound, (str, os.PathLike)):
-            return self._append(
-                Playback(self, ReadAhead(os.fspath(sound), self.rate, gain=gain, repeat=repeat))
-            )
         pcm = PcmQueue(rate, gain, live=sound is None)
         playback = Playback(self, pcm)
         if isinstance(sound, AsyncIterable):
@@ -355,7 +396,9 @@ class PlayQueue:
             self._append(playback)
             playback._feed(sound, self.spawn)
         elif sound is not None:
-            pcm.write(sound)
+            whole = cast(Pcm, sound)
+            pcm.write(whole)
+            playback._whole = whole
             self._append(playback)._drop_excess(pcm)
             playback.end()
         else:
@@ -422,3 +465,19 @@ class PlayQueue:
     def _append(self, playback: Playback) -> Playback:
         self._playbacks.append(playback)
         return playback
+
+
+def _file(sound: object) -> str | FileObject | None:
+    """The file to read, if ``sound`` is the path of one or a file object.
+
+    Raises:
+        LocalProtocolError: the file object is not one for reading bytes.
+    """
+    if isinstance(sound, (str, os.PathLike)):
+        return os.fspath(sound)
+    if isinstance(sound, io.TextIOBase):
+        raise LocalProtocolError("a file object that is played has to be opened in binary mode")
+    # A file object has the methods of a Source as well. Those of tempfile are no IOBase.
+    if isinstance(sound, io.IOBase) or hasattr(sound, "readable"):
+        return FileObject(cast(IO[bytes], sound))
+    return None

@@ -101,8 +101,12 @@ class Playout:
         """The playout delay in seconds: from the earliest possible arrival of sound to playing."""
         return self._session.buffer.delay + len(self._rest) / self._codec.rate
 
-    def next(self, units: int, now: float) -> Samples:
-        """Return the sound of a tick of ``units`` on the RTP clock: always ``samples`` samples."""
+    def next(self, units: int, now: float, *, evenly: bool = True) -> Samples:
+        """Return the sound of a tick of ``units`` on the RTP clock: always ``samples`` samples.
+
+        ``evenly`` tells whether one is played in each tick. Only then is there a delay, and the
+        sound is stretched to the right one.
+        """
         samples = self._samples
         rest = self._rest
         session = self._session
@@ -117,7 +121,7 @@ class Playout:
             packet = buffer.take(now)
             if packet is not None:
                 rest = self._decode(packet)
-                if len(rest) == samples and 0 <= 4 * buffer.spare < 5 * units:
+                if len(rest) == samples and (not evenly or 0 <= 4 * buffer.spare < 5 * units):
                     self._last = rest
                     return rest
         bridged = False
@@ -132,7 +136,7 @@ class Playout:
         if bridged:
             self.bridged = self._begun and not self._silent and buffer.flowing
             self._unsettled += self.bridged
-        elif self._begun:
+        elif self._begun and evenly:
             rest = self._stretch(rest, now)
         self._rest = rest[samples:]
         if len(self._rest) > _MOST_TICKS * samples:
@@ -211,7 +215,7 @@ class Playout:
             if not self._session.buffer.resumed:
                 self.concealed += self._unsettled
             self._unsettled = 0
-        if self._session.is_noise(packet):
+        if packet.payload_type == self._session.noise_receive:
             return self._take_noise(packet)
         self._silent = False
         decoder = self._decoder = self.others.get(packet.payload_type, self._codec)
@@ -247,7 +251,7 @@ class Playout:
         following = buffer.following
         if (
             following is not None
-            and not self._session.is_noise(following)
+            and following.payload_type != self._session.noise_receive
             and abs(timestamp_difference(following.timestamp, self._end)) < units
         ):
             buffer.played(timestamp_difference(self._end, packet.timestamp))

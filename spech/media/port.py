@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import final
 
 import numpy as np
 import trio
@@ -17,6 +18,7 @@ from spech.media.playback import Playable, Playback, PlayQueue
 
 FRAMES_PER_SECOND = 50
 
+_BYTES = (bytes, bytearray, memoryview)
 _MOST_FRAMES = 10
 _BACKLOG_TICKS = 100
 _BACKLOG_FRAMES = 2
@@ -24,6 +26,7 @@ _TAIL_TICKS = 3
 _LIKENESS = 0.8
 
 
+@final
 class AudioPort:
     """A microphone and a speaker of one call, in PCM: int16 little-endian, mono.
 
@@ -61,7 +64,7 @@ class AudioPort:
         """Frames for the speaker that were not read in time."""
         return self._buffers.missed
 
-    def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes | bytearray | memoryview) -> None:
         """Send live PCM to the peer; of what waits, only the newest 0.2 s are kept.
 
         Usually one frame. After the end of the call it goes nowhere, so that a program may answer
@@ -72,7 +75,13 @@ class AudioPort:
 
         Raises:
             ValueError: an odd number of bytes.
+            TypeError: they are no bytes.
         """
+        if not isinstance(pcm, _BYTES):
+            raise TypeError(
+                "send() takes bytes of 16-bit samples, such as array.tobytes(), "
+                f"not {type(pcm).__name__}"
+            )
         if len(pcm) % 2:
             raise ValueError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
         buffers = self._buffers

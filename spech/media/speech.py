@@ -15,6 +15,7 @@ from spech.media.events import MediaEvent
 from spech.media.keypad import Keypad
 from spech.media.pauses import Pauses
 from spech.media.playback import PlayQueue
+from spech.rtp.dtmf import EventPacket
 from spech.rtp.sequence import TIMESTAMP_MASK
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
@@ -156,16 +157,19 @@ class Speech:
             if beneath is not None:
                 microphone = mix((microphone, beneath), self._tick_samples)
         pressed = self.keypad.next(units, codec.rate) if self.keypad.busy else None
-        played: Samples | None
+        events: tuple[EventPacket, ...] | None = None
+        played: Samples | None = None
         if pressed is None:
             played = self.plays.read(self._tick_samples, codec.rate)
             if played is not None and microphone is not self.silence:
                 played = mix((microphone, played), self._tick_samples)
+        elif isinstance(pressed, tuple):
+            events = pressed
         else:
-            played = None if isinstance(pressed, tuple) else pressed
-        if isinstance(pressed, tuple):
+            played = pressed
+        if events is not None:
             self._pending = _NO_SOUND
-            for event in pressed:
+            for event in events:
                 self._stream.send(session.send_event(event))
             spoken = self.silence
         elif played is not None:
@@ -187,7 +191,7 @@ class Speech:
                     self._stream.send(session.send_noise(noise))
             self._tail = max(0, self._tail - 1)
         session.advance(units)
-        if self._waiting and not self.busy:
+        if not self._tail and self._waiting and not self.busy:
             self._waiting.unpark_all()
         return spoken
 

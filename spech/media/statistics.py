@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from spech import codecs
 from spech.codecs.base import Codec
@@ -29,6 +29,7 @@ _RECENT: Final = 5
 _MOST_SAMPLES: Final = 600
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class MediaStatistics:
     """What was counted and measured; counts are RTP packets unless said otherwise.
@@ -112,6 +113,7 @@ class MediaStatistics:
         return ", ".join(parts)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class QualitySample:
     """One second of a call, or several of a long one; it ends at ``at`` seconds.

@@ -154,7 +154,11 @@ class Voices:
 
     def speak(self, rate: int, silence: Samples) -> Samples:
         """Take one tick of the microphones, for the peer."""
-        frames = [frame for port in self._ports if (frame := port.take(rate)) is not None]
+        frames: list[Samples] = []
+        for port in self._ports:
+            frame = port.take(rate)
+            if frame is not None:
+                frames.append(frame)
         spoken = mix(frames, len(silence)) if frames and not self.muted else silence
         if self._microphone is not None:
             spoken = self._microphone.process(spoken)

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
+from spech.phone.numbering import NumberRules
 from spech.sip.description.media_security import POLICIES, Policy
 from spech.sip.message.headers import NameAddr
 from spech.sip.message.uri import Uri
@@ -37,6 +38,7 @@ class Account:
         ice: True to offer ICE (RFC 8445), as calls to browsers need it; False not to use it; None
             to accept it, and to offer it if there is a STUN server.
         expires: the lifetime to request for each registration, in seconds.
+        numbers: how numbers are dialed, None to dial them as they are given.
         register: False to place calls without registering.
         symmetric: send media to the address that the far end's packets come from, as NATs require.
             False sends to the negotiated address and accepts packets from no other host: for
@@ -58,10 +60,15 @@ class Account:
     encryption: Policy = field(default="off", kw_only=True)
     ice: bool | None = field(default=None, kw_only=True)
     expires: int = field(default=300, kw_only=True)
+    numbers: NumberRules | None = field(default=None, kw_only=True)
     register: bool = field(default=True, kw_only=True)
     symmetric: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
+        for name in ("address", "password", "proxy"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "address"):
+                raise TypeError(f"{name} must be text, not {type(value).__name__}")
         if "@" in self.address and not self.address.lower().startswith(("sip:", "sips:")):
             object.__setattr__(self, "address", f"sip:{self.address}")
         if self.expires < 1:
@@ -73,10 +80,7 @@ class Account:
             raise LocalProtocolError(
                 f"unknown transport {transport!r}: it is one of {', '.join(TRANSPORTS)}"
             )
-        if self.encryption not in POLICIES:
-            raise LocalProtocolError(
-                f"unknown encryption {self.encryption!r}: it is one of {', '.join(POLICIES)}"
-            )
+        check_encryption(self.encryption)
         if self.proxy is not None:
             parse_address(self.proxy)
 
@@ -103,6 +107,18 @@ def route_of(account: Account) -> NameAddr | None:
 def instance_of(account: Account) -> str:
     """The instance ID of this machine's phone, the same after each start (RFC 5626 4.1)."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{account.address} on {uuid.getnode():x}").urn
+
+
+def check_encryption(encryption: str) -> None:
+    """Check a policy of encryption.
+
+    Raises:
+        LocalProtocolError: there is no such policy.
+    """
+    if encryption not in POLICIES:
+        raise LocalProtocolError(
+            f"unknown encryption {encryption!r}: it is one of {', '.join(POLICIES)}"
+        )
 
 
 def parse_address(text: str) -> Uri:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import get_args
 
-import trio
-
 from spech.errors import LocalProtocolError
 from spech.phone.account import Account
 from spech.phone.correspondence import EventPackage
+from spech.phone.rules import CallRules
 from spech.rtp.ports import PortRange
+from spech.scopes import require_trio
 
 
-def check_phone(account: object, listen: object, ports: object) -> None:
+def check_phone(
+    account: object, listen: object, ports: object, rules: object, drain: float
+) -> None:
     """Check arguments of :func:`spech.open_phone`.
 
     Raises:
         TypeError: an argument has the wrong type.
-        LocalProtocolError: the port is out of range.
-        RuntimeError: Trio does not run.
+        LocalProtocolError: the port is out of range, or the drain negative.
+        RuntimeError: this is not a task of Trio.
     """
-    if not trio.lowlevel.in_trio_run():
-        raise RuntimeError("Spech runs under Trio, not asyncio: start with spech.run(main)")
+    require_trio()
     if account is not None and not isinstance(account, Account):
         raise TypeError(f"the account must be an Account, such as Account({account!r})")
     if not (
@@ -37,6 +38,10 @@ def check_phone(account: object, listen: object, ports: object) -> None:
         raise TypeError(
             f"ports must be a PortRange, such as PortRange(10000, 19999), not {ports!r}"
         )
+    if not isinstance(rules, CallRules):
+        raise TypeError(f"rules must be CallRules, such as CallRules(), not {rules!r}")
+    if drain < 0:
+        raise LocalProtocolError(f"drain must be a number of seconds from 0, not {drain!r}")
 
 
 def check_subscription(event: object, expires: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -103,10 +103,6 @@ class AccountBinding:
             host = self._account.uri.host
             raise ServerUnreachable(f"{host} did not answer within {timeout:g} s.")
         raise RegistrationFailed(self.status.status or 408, self.status.reason)
-
-    def nearest(self, flows: Sequence[Flow]) -> list[Flow]:
-        """``flows`` with the server first that we are registered with: it is known to respond."""
-        return sorted(flows, key=lambda flow: flow != self._bound)
 
     async def changed(self) -> None:
         """Wait for the next change of :attr:`status`."""

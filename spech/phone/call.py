@@ -12,9 +12,10 @@ from spech.phone.arguments import check_refusal
 from spech.phone.driver import CallDirection, CallDriver, CallStateName, EndedBy
 from spech.phone.fields import cause_header, retry_after, shown
 from spech.phone.talking import Talking
+from spech.scopes import require_trio
 from spech.sip.call.replaces import Replaces
 from spech.sip.call.transfer import Referral
-from spech.sip.dialog.caller import q850_cause
+from spech.sip.dialog.caller import number_of, q850_cause
 from spech.sip.message.uri import Uri
 from spech.sip.timeline import Entry, ladder, to_pcap
 
@@ -47,6 +48,7 @@ class Call(Talking):
         driver.on_tone = self._receive_tone
         driver.on_speech = self._receive_speech
         driver.on_cadence = self._receive_cadence
+        driver.on_greeting = self._receive_greeting
 
     def __repr__(self) -> str:
         return f"<Call {self.direction} {self.remote} {self.state}>"
@@ -60,11 +62,18 @@ class Call(Talking):
 
     @property
     def remote(self) -> str:
-        """The far end: the number or address that was dialled, or the caller's number.
+        """The far end: the number or address that was dialed, or the caller's number.
 
         It changes when the far end transfers us to another party (an attended transfer).
         """
         return self._driver.remote
+
+    @property
+    def local(self) -> str:
+        """Our end: the number or name that we call from, or that the caller has called."""
+        session = self._driver.session
+        invited_by = session.invited_by
+        return number_of(session.identity.uri if invited_by is None else invited_by.uri)
 
     @property
     def state(self) -> CallStateName:
@@ -143,16 +152,18 @@ class Call(Talking):
 
     def ladder(self) -> str:
         """The call so far as text: messages, timers, states and media changes."""
-        return ladder(self.timeline, wall=self._wall())
+        return ladder(self.timeline, wall=self.wall)
 
     def capture(self) -> bytes:
         """The messages so far as a packet capture (pcap), credentials masked.
 
         It is complete once the phone has closed, including the response to the farewell.
         """
-        return to_pcap(self.timeline, self._wall())
+        return to_pcap(self.timeline, self.wall)
 
-    def _wall(self) -> float:
+    @property
+    def wall(self) -> float:
+        """What to add to a time of :attr:`timeline` to get seconds since 1970."""
         return self._driver.opened_wall - self._driver.opened_at
 
     def _require_up(self) -> None:
@@ -169,7 +180,9 @@ class Call(Talking):
 
         Raises:
             CallFailed: the call was refused or failed, or (408) was not answered in time.
+            RuntimeError: this is not a task of Trio.
         """
+        require_trio()
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             while self.state not in ("answered", "ended"):
                 await self.changed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -32,6 +32,8 @@ _REMEMBERED_SOURCES: Final = 1000
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+#: Status and headers.
+_Refusal = tuple[int, list[tuple[str, str]]]
 
 
 class Callers:
@@ -79,11 +81,19 @@ class Callers:
         self._trusts_loopback = not allowed or self._anyone
         self._strangers = strangers
         self._max_calls = max_calls
+        #: Whether every call is refused, because the phone is to end.
+        self.closed = False
         self._screen = screen
         self._agent: UserAgent | None = None
         #: The addresses of the allowed host names, by name.
         self._found: dict[str, frozenset[str]] = {}
         self._blamed: set[str] = set()
+        #: Whether another process looks the names up; see :meth:`learn`.
+        self.told = False
+        #: Called when addresses of names have been found.
+        self.on_found: Callable[[], None] = lambda: None
+        #: How many calls there are, for ``max_calls``.
+        self.count: Callable[[], int] = lambda: 0
 
     def attach(self, agent: UserAgent) -> None:
         """Begin to screen the calls that ``agent`` receives, and tell it which peers are known.
@@ -91,34 +101,47 @@ class Callers:
         See :attr:`~spech.sip.agent.UserAgent.is_known_peer`.
         """
         self._agent = agent
+        self.count = lambda: len(_incoming(agent))
         agent.is_known_peer = self.names
 
     def screen(self, request: Request, flow: Flow, now: float) -> Response | Standing | None:
-        """The response that refuses ``request``; otherwise it is let in (see ``UserAgent``)."""
+        """The response that refuses ``request``; otherwise it is let in (see ``UserAgent``).
+
+        OPTIONS is refused where a call would be, because there is no room for one: this is how load
+        balancers learn it (RFC 3261 11.2).
+        """
         verdict = None if self._screen is None else self._screen(request, flow, now)
         agent = self._agent
-        if isinstance(verdict, Response) or request.method != "INVITE" or agent is None:
+        if isinstance(verdict, Response) or agent is None:
             return verdict
-        refusal = self._refusal(agent, flow.remote[0])
+        if request.method == "MESSAGE" and not self.knows(flow.remote[0]):
+            self._blame(flow.remote[0])
+            return response_to(request, 403, to_tag=answer_tag(agent.ids, request))
+        refusal = None
+        if request.method in ("INVITE", "OPTIONS"):
+            refusal = self._no_room(agent)
+        if refusal is None and request.method == "INVITE":
+            refusal = self._unwelcome(agent, flow.remote[0])
         if refusal is None:
             return verdict
         status, headers = refusal
         return response_to(request, status, to_tag=answer_tag(agent.ids, request), headers=headers)
 
-    def _refusal(self, agent: UserAgent, source: str) -> tuple[int, list[tuple[str, str]]] | None:
+    def _no_room(self, agent: UserAgent) -> _Refusal | None:
+        """Why no call at all may ring, or None."""
+        if not self.closed and (self._max_calls is None or self.count() < self._max_calls):
+            return None
+        return 503, [agent.retry_after()]
+
+    def _unwelcome(self, agent: UserAgent, source: str) -> _Refusal | None:
         """Why a call from ``source`` may not ring, or None."""
-        incoming = [one for one in agent.sessions if not one.outgoing and one.ended is None]
-        if self._max_calls is not None and len(incoming) >= self._max_calls:
-            # Random, so that the refused callers do not all retry at once.
-            return 503, [("Retry-After", str(agent.rng.randint(5, 15)))]
         if self.knows(source):
             return None
         if not self._strangers:
             self._blame(source)
             return 403, []
-        if sum(not self.knows(_source(session)) for session in incoming) >= self._strangers:
-            return 486, []
-        return None
+        strange = sum(not self.knows(_source(session)) for session in _incoming(agent))
+        return (486, []) if strange >= self._strangers else None
 
     def knows(self, source: str) -> bool:
         """Whether calls from this address ring."""
@@ -135,12 +158,21 @@ class Callers:
         address = _address(source)
         return any(address in network for network in self._networks)
 
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of the allowed host names."""
+        return sorted(frozenset().union(*self._found.values()))
+
+    def learn(self, addresses: Iterable[str]) -> None:
+        """Take over what another process has found."""
+        self._found = {"": frozenset(addresses)}
+
     def _blame(self, source: str) -> None:
         if source not in self._blamed and len(self._blamed) < _REMEMBERED_SOURCES:
             self._blamed.add(source)
             _log.warning(
-                "refused a call from %s, which is neither the registrar nor an allowed caller "
-                "(logged once)",
+                "refused a call or a message from %s, which is neither the registrar nor an "
+                "allowed caller (logged once)",
                 source,
             )
 
@@ -149,6 +181,8 @@ class Callers:
     ) -> None:
         """Keep the addresses of the allowed host names up to date, until cancelled.
 
+        There is nothing to do where another process does it.
+
         Args:
             flows_to: finds the servers for a URI.
             server: the server of an account that does not register; its calls ring.
@@ -156,7 +190,7 @@ class Callers:
         wanted = {name: Uri("sip", None, name.removesuffix("."), None) for name in self._names}
         if server is not None:
             wanted[server.host] = server
-        while wanted:
+        while wanted and not self.told:
             for name, uri in wanted.items():
                 try:
                     flows = await flows_to(uri)
@@ -166,7 +200,12 @@ class Callers:
                     )
                 else:
                     self._found[name] = frozenset(flow.remote[0] for flow in flows)
+                    self.on_found()
             await trio.sleep(_LOOK_UP_AGAIN)
+
+
+def _incoming(agent: UserAgent) -> list[Session]:
+    return [one for one in agent.sessions if not one.outgoing and one.ended is None]
 
 
 def _source(session: Session) -> str:
@@ -190,5 +229,6 @@ def _address(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address if mapped is None else mapped
 
 
+@lru_cache(maxsize=4096)
 def _is_loopback(source: str) -> bool:
     return _address(source).is_loopback

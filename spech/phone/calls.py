@@ -7,22 +7,22 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from spech.errors import CallEnded, RemoteProtocolError
 from spech.incidents import Incidents
 from spech.media.engine import Media
-from spech.phone.account import Account
+from spech.observers import call_observers
+from spech.phone.account import Account, check_encryption
 from spech.phone.call import Call
 from spech.phone.dialling import Dialling
-from spech.phone.driver import CallDriver, EventChannel
+from spech.phone.driver import CallDriver
 from spech.phone.formats import audio_formats
 from spech.phone.life import LOOK_SECONDS, Patience
 from spech.phone.reach import Reach
 from spech.rtp.clock import MediaClock
-from spech.rtp.dtls import Certificate
 from spech.rtp.ports import PortPair, PortRange, lease
 from spech.sip import events
 from spech.sip.call.leg import Leg
@@ -36,24 +36,35 @@ from spech.sip.message.headers import Headers
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
 
+if TYPE_CHECKING:
+    from spech.rtp.dtls import Certificate
+
 _log: Final = logging.getLogger(__name__)
 
 
 class EventQueue:
-    """What the stack reports about one call, queued until the call's task reads it."""
+    """What the stack reports about one call, kept until :meth:`follow`.
+
+    It has no limit because the peer's transactions pace it.
+    """
 
     def __init__(self) -> None:
-        channel_in, channel = trio.open_memory_channel[events.SessionEvent](float("inf"))
-        self._channel_in = channel_in
-        self.channel: Final[EventChannel] = channel
+        self._waiting: list[events.SessionEvent] = []
+        self._take = self._waiting.append
         #: Set when the call is over.
         self.over = trio.Event()
 
     def put(self, event: events.SessionEvent) -> None:
-        """Queue ``event``."""
-        self._channel_in.send_nowait(event)
+        """Hand ``event`` over, or keep it."""
+        self._take(event)
         if isinstance(event, events.SessionEnded):
             self.over.set()
+
+    def follow(self, take: Callable[[events.SessionEvent], None]) -> None:
+        """Hand over to ``take`` what waits, and from now on each event as it comes."""
+        while self._waiting:
+            take(self._waiting.pop(0))
+        self._take = take
 
 
 class Calls:
@@ -62,7 +73,7 @@ class Calls:
     Args:
         endpoint: carries the signalling.
         account: sets the encryption policy, if there is an account.
-        dialling: completes dialled strings and chooses the identity of outgoing calls.
+        dialling: completes dialed strings and chooses the identity of outgoing calls.
         flows_to: finds the servers for a URI, best first.
         reach: finds the public addresses of the media.
         ports: UDP ports for RTP and RTCP.
@@ -89,8 +100,8 @@ class Calls:
         self.endpoint: Final = endpoint
         self.clock: Final = MediaClock()
         self.codecs: Final = tuple(codecs)
-        self._ports = ports
-        self._account = account
+        self.ports: Final = ports
+        self.account: Final = account
         self._dialling = dialling
         self._flows_to = flows_to
         self._reach = reach
@@ -100,6 +111,8 @@ class Calls:
         self._incidents = Incidents(_log)
         self._queues: dict[Leg, EventQueue] = {}
         self._running: dict[CallDriver, Call] = {}
+        if account is not None and account.encryption != "off":
+            _ = self._certificate  # Made now, so that no running call waits for OpenSSL to load.
 
     @property
     def active(self) -> tuple[Call, ...]:
@@ -119,6 +132,8 @@ class Calls:
     @cached_property
     def _certificate(self) -> Certificate:
         """Our certificate for DTLS-SRTP handshakes."""
+        from spech.rtp.dtls import Certificate  # It loads OpenSSL, which plain calls do not need.
+
         return Certificate()
 
     # ------------------------------------------------------------------ making them
@@ -209,7 +224,6 @@ class Calls:
             async with self._run(driver, queue) as call:
                 with self.endpoint.command() as (_, now):
                     respond(negotiator, now)
-                driver.catch_up(queue.channel)
                 yield call
 
     def judge(self, session: Session) -> None:
@@ -222,7 +236,7 @@ class Calls:
         assert session.dialog is not None
         if session.invited_by.body:
             security = self._security([session.dialog.flow], None)
-            judge_offer(session.invited_by.body, audio_formats(self.codecs), security)
+            judge_offer(session.offered, audio_formats(self.codecs), security)
 
     def lease(self, host: str) -> AbstractContextManager[PortPair]:
         """Ports for one call's sound at an address of this machine.
@@ -230,7 +244,7 @@ class Calls:
         Raises:
             PortsExhausted: none is free.
         """
-        return lease(host, self._ports, self._rng)
+        return lease(host, self.ports, self._rng)
 
     async def _equip(
         self,
@@ -242,7 +256,12 @@ class Calls:
         """Create the media engine on the sockets of ``pair``, and the factory of negotiators.
 
         ``flows`` are those that the call's signalling may use.
+
+        Raises:
+            LocalProtocolError: ``encryption`` is unknown.
         """
+        if encryption is not None:
+            check_encryption(encryption)
         negotiator = await self._reach.negotiators(
             self.endpoint,
             pair,
@@ -254,8 +273,8 @@ class Calls:
             pair,
             rng=self._rng,
             silence_suppression=self._silence_suppression,
-            certificate=self._certificate,
-            symmetric=self._account is None or self._account.symmetric,
+            certificate=lambda: self._certificate,
+            symmetric=self.account is None or self.account.symmetric,
             incidents=self._incidents,
         )
         return media, negotiator
@@ -263,10 +282,10 @@ class Calls:
     def _security(self, flows: Sequence[Flow], encryption: Policy | None) -> MediaSecurity:
         """Our side of the negotiation of encryption, if signalling uses one of ``flows``."""
         return MediaSecurity(
-            encryption or (self._account.encryption if self._account else "off"),
+            encryption or (self.account.encryption if self.account else "off"),
             signalling_secure=all(flow.secure for flow in flows),
             rng=self._rng,
-            fingerprint=self._certificate.fingerprint,
+            fingerprint=lambda: self._certificate.fingerprint,
         )
 
     def _driver(
@@ -288,8 +307,10 @@ class Calls:
         call = self._running[driver] = Call(
             driver, complete=self._dialling.complete, place_referred=self.place_referred
         )
+        for observe in call_observers:
+            observe(call)
         try:
-            async with driver.run(queue.channel, self.clock):
+            async with driver.run(queue.follow, self.clock):
                 yield call
         finally:
             del self._running[driver]

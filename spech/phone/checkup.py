@@ -21,14 +21,20 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import trio
 
+from spech.addresses import Address
 from spech.audio.tones import tone
 from spech.errors import (
     CallEnded,
@@ -50,8 +56,6 @@ from spech.sip.transaction.flow import Flow, Target
 from spech.sip.transport.stream import connect
 from spech.sip.transport.tls import TlsConnector, TlsSettings
 
-#: Seconds for the registration and for the answer to OPTIONS.
-_PATIENCE: Final = 10.0
 #: Seconds for the echo call to be answered, and for its echo: an announcement may come first.
 _ANSWER_SECONDS: Final = 30.0
 _ECHO_SECONDS: Final = 20.0
@@ -63,6 +67,13 @@ _FRAMES: Final = 10
 _SHARE: Final = 0.5
 _LEAST_LEVEL: Final = -50.0
 _RATE: Final = 8000
+#: Characters of a value that are shown.
+_LONGEST_VALUE: Final = 300
+
+_CHECK_PORT: Final = (
+    "Check the port and the transport, and firewalls between this machine and the server."
+)
+_CHECK_NUMBER: Final = "Check the number."
 _FULL_SCALE: Final = 32768.0
 
 
@@ -70,25 +81,52 @@ _FULL_SCALE: Final = 32768.0
 class Step:
     """The result of one step.
 
+    Sentences are kept apart from what is put into them, so that they can be translated.
+
     Attributes:
         name: "name", "connection", "certificate", "registration", "options" or "echo".
         passed: whether it passed.
-        text: what was found, in one line.
-        advice: what to change, "" if it passed.
+        finding: what was found, in one sentence, with ``{names}`` of ``values``.
+        remedy: what to change, in the same form; "" if it passed.
+        values: what the names stand for.
+        status: the SIP status that decided on the registration, None where there was none.
     """
 
     name: str
     passed: bool
-    text: str
-    advice: str = ""
+    finding: str
+    remedy: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What was found, in one line."""
+        return self.finding.format_map(self.values)
+
+    @property
+    def advice(self) -> str:
+        """What to change, "" if it passed."""
+        return self.remedy.format_map(self.values)
 
 
 class _StepFailed(Exception):
     """Ends the check-up with a failed step."""
 
-    def __init__(self, name: str, text: str, advice: str) -> None:
-        super().__init__(name, text, advice)
-        self.step = Step(name, False, text, advice)
+    def __init__(
+        self, name: str, finding: str, remedy: str, status: int | None = None, /, **values: object
+    ) -> None:
+        super().__init__(name, finding)
+        self.step = Step(name, False, finding, remedy, _shown(values), status)
+
+
+def _passed(name: str, finding: str, **values: object) -> Step:
+    return Step(name, True, finding, values=_shown(values))
+
+
+def _shown(values: Mapping[str, object]) -> dict[str, str]:
+    """Values as they may be shown: what peers say is among them."""
+    return {name: displayable(str(value), _LONGEST_VALUE) for name, value in values.items()}
 
 
 @asynccontextmanager
@@ -98,6 +136,8 @@ async def open_checkup(
     echo: str | None = None,
     phone: Phone | None = None,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
+    listen: Address = ("0.0.0.0", 0),
+    patience: float = 10.0,
     resolver: Resolver | None = None,
 ) -> AsyncIterator[AsyncIterator[Step]]:
     """Check ``account`` while the block runs; each step is yielded as soon as it is decided.
@@ -110,12 +150,25 @@ async def open_checkup(
         phone: the phone that has registered the account already. Another registration from this
             machine could replace its own. None opens one for the check-up.
         codecs: of the phone that is opened, in order of preference.
+        listen: the address of the phone that is opened.
+        patience: seconds for the registration, and for the answer to OPTIONS.
         resolver: finds servers; by default through the machine's own name servers.
     """
     resolver = resolver or Resolver(random.SystemRandom())
+    opening = (
+        open_phone(
+            replace(account, register=True),
+            listen=listen,
+            codecs=codecs,
+            drain=0.5,
+            resolver=resolver,
+        )
+        if phone is None
+        else nullcontext(phone)
+    )
     send, receive = trio.open_memory_channel[Step](0)
     async with open_scope() as nursery:
-        nursery.start_soon(_run, account, echo, phone, codecs, resolver, send)
+        nursery.start_soon(_run, account, echo, opening, patience, resolver, send)
         with receive:
             yield receive
         nursery.cancel_scope.cancel()
@@ -124,19 +177,16 @@ async def open_checkup(
 async def _run(
     account: Account,
     echo: str | None,
-    phone: Phone | None,
-    codecs: Sequence[str],
+    opening: AbstractAsyncContextManager[Phone],
+    patience: float,
     resolver: Resolver,
     send: trio.MemorySendChannel[Step],
 ) -> None:
     with send, suppress(trio.BrokenResourceError):  # Nobody wants to know any more.
         try:
             carrier = await _reach(account, resolver, send)
-            own = open_phone(
-                replace(account, register=True), codecs=codecs, drain=1.0, resolver=resolver
-            )
-            async with own if phone is None else nullcontext(phone) as opened:
-                await _use(opened, carrier, echo, send)
+            async with opening as phone:
+                await _use(phone, carrier, echo, patience, send)
         except _StepFailed as failed:
             await send.send(failed.step)
 
@@ -154,10 +204,13 @@ async def _reach(
         targets = await resolver.resolve(hop, transport_of(account))
     except ServerUnreachable as error:
         raise _StepFailed(
-            "name", str(error), "Check the spelling of the server, and the DNS of this machine."
+            "name",
+            "{error}",
+            "Check the spelling of the server, and the DNS of this machine.",
+            error=error,
         ) from error
     found = ", ".join(str(_flow_to(target)) for target in targets)
-    await send.send(Step("name", True, f"{hop.host} leads to {found}"))
+    await send.send(_passed("name", "{host} leads to {addresses}", host=hop.host, addresses=found))
     failures = []
     for target in targets:
         if target.transport == "udp":
@@ -166,17 +219,23 @@ async def _reach(
             async with connect(_flow_to(target)):
                 pass
         except (OSError, trio.TooSlowError) as error:
-            failures.append(f"{_flow_to(target)} {_fault(error)}")
+            failures.append((_flow_to(target), *_fault(error)))
             continue
-        await send.send(Step("connection", True, f"connected to {_flow_to(target)}"))
+        await send.send(_passed("connection", "connected to {address}", address=_flow_to(target)))
         if target.transport in ("tls", "wss"):
             await send.send(await _check_certificate(account, target))
         return target
-    raise _StepFailed(
-        "connection",
-        "; ".join(failures),
-        "Check the port and the transport, and firewalls between this machine and the server.",
-    )
+    raise _connection_failure(failures)
+
+
+def _connection_failure(failures: Sequence[tuple[Flow, str, str]]) -> _StepFailed:
+    """Why none of the addresses accepts a connection. One reason is enough where there is one."""
+    if len({finding for _, finding, _ in failures}) == 1:
+        _, finding, error = failures[0]
+        addresses = ", ".join(str(flow) for flow, _, _ in failures)
+        return _StepFailed("connection", finding, _CHECK_PORT, address=addresses, error=error)
+    each = "; ".join(finding.format(address=flow, error=error) for flow, finding, error in failures)
+    return _StepFailed("connection", "{error}", _CHECK_PORT, error=each)
 
 
 def _flow_to(target: Target) -> Flow:
@@ -185,34 +244,39 @@ def _flow_to(target: Target) -> Flow:
 
 
 async def _check_certificate(account: Account, target: Target) -> Step:
+    flow = _flow_to(target)
     try:
-        async with TlsConnector(account.tls).open_stream(_flow_to(target)) as stream:
+        async with TlsConnector(account.tls).open_stream(flow) as stream:
             encoded: bytes = stream.getpeercert(binary_form=True)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError, SpechError) as error:
-        advice = _tls_advice(error, target.host, account.tls)
-        raise _StepFailed("certificate", _fault(error), advice) from error
-    return Step("certificate", True, _describe(encoded))
+        finding, detail = _fault(error)
+        remedy = _tls_remedy(error, account.tls)
+        raise _StepFailed(
+            "certificate", finding, remedy, address=flow, error=detail, host=target.host
+        ) from error
+    return _certificate_step(encoded)
 
 
-def _fault(error: BaseException) -> str:
-    """What went wrong with a connection, in words."""
+def _fault(error: BaseException) -> tuple[str, str]:
+    """What went wrong with a connection: a finding, and its ``error``."""
     if isinstance(error, trio.TooSlowError):
-        return "does not answer"
+        return "{address} does not answer", ""
     if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message}"
+        return "the certificate is not trusted: {error}", error.verify_message
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
+        return "TLS failed: {error}", error.reason or str(error)
     if isinstance(error, ConnectionRefusedError):
-        return "refuses the connection"
-    return getattr(error, "strerror", None) or str(error) or "has closed the connection"
+        return "{address} refuses the connection", ""
+    said = getattr(error, "strerror", None) or str(error)
+    return ("{address}: {error}", said) if said else ("{address} has closed the connection", "")
 
 
-def _tls_advice(error: BaseException, host: str, tls: TlsSettings) -> str:
+def _tls_remedy(error: BaseException, tls: TlsSettings) -> str:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return (
-            f"The server needs a certificate for {host} from an authority that this machine "
+            "The server needs a certificate for {host} from an authority that this machine "
             "trusts. Use the server's name as its certificate has it, or add its authority to "
             "this machine."
         )
@@ -223,7 +287,7 @@ def _tls_advice(error: BaseException, host: str, tls: TlsSettings) -> str:
     return "Check that the port is the server's port for TLS, usually 5061."
 
 
-def _describe(encoded: bytes) -> str:
+def _certificate_step(encoded: bytes) -> Step:
     """Whose certificate it is, who issued it, and until when it is valid."""
     # Loaded here, because most accounts use no TLS.
     from cryptography import x509
@@ -231,75 +295,83 @@ def _describe(encoded: bytes) -> str:
     try:
         certificate = x509.load_der_x509_certificate(encoded)
         owner, issuer = (
-            displayable(name.rfc4514_string()) for name in (certificate.subject, certificate.issuer)
+            name.rfc4514_string() for name in (certificate.subject, certificate.issuer)
         )
-        until = certificate.not_valid_after_utc
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
     except ValueError:  # Unusual, but its verification has succeeded.
-        return "trusted"
-    return f"trusted: {owner or 'no name'}, issued by {issuer}, valid until {until:%Y-%m-%d}"
+        return _passed("certificate", "trusted")
+    return _passed(
+        "certificate",
+        "trusted: {owner}, issued by {issuer}, valid until {until}",
+        owner=owner or "–",
+        issuer=issuer,
+        until=until,
+    )
 
 
 # ---------------------------------------------------------------------- what the server does
 
 
 async def _use(
-    phone: Phone, carrier: Target, echo: str | None, send: trio.MemorySendChannel[Step]
+    phone: Phone,
+    carrier: Target,
+    echo: str | None,
+    patience: float,
+    send: trio.MemorySendChannel[Step],
 ) -> None:
     """Register, ask for OPTIONS, and call the echo."""
-    reached = Step("connection", True, f"{_flow_to(carrier)} answers")
+    reached = _passed("connection", "{address} answers", address=_flow_to(carrier))
     by_datagrams = carrier.transport == "udp"
     try:
-        await phone.registered(timeout=_PATIENCE)
+        await phone.registered(timeout=patience)
     except ServerUnreachable as error:
         raise _StepFailed(
             "connection" if by_datagrams else "registration",
-            str(error),
-            "Check the port and the transport, and firewalls between this machine and the server."
-            if by_datagrams
-            else "Check that the port belongs to a SIP server.",
+            "{error}",
+            _CHECK_PORT if by_datagrams else "Check that the port belongs to a SIP server.",
+            error=error,
         ) from error
     except RegistrationFailed as error:
         if by_datagrams:
             await send.send(reached)
-        text, advice = _refusal(error, phone.account)
-        raise _StepFailed("registration", text, advice) from error
+        finding, remedy = _refusal(error, phone.account)
+        raise _StepFailed("registration", finding, remedy, error.status, said=error) from error
     if by_datagrams:
         await send.send(reached)
-    await send.send(Step("registration", True, "registered"))
-    await send.send(await _ask_options(phone))
+    await send.send(_passed("registration", "registered"))
+    await send.send(await _ask_options(phone, patience))
     if echo is not None:
         await send.send(await _call_echo(phone, echo))
 
 
 def _refusal(error: RegistrationFailed, account: Account | None) -> tuple[str, str]:
     """Why the registrar refused, and what to change."""
-    said = displayable(str(error))
     if error.status in (401, 407):
         if account is None or account.password is None:
-            return f"The server asks for a password ({said}).", "Set the password."
+            return "The server asks for a password ({said}).", "Set the password."
         return (
-            f"The server does not accept the user or the password ({said}).",
+            "The server does not accept the user or the password ({said}).",
             "Check both; capitals matter.",
         )
     if error.status == 403:
         return (
-            f"The server forbids this account to register ({said}).",
+            "The server forbids this account to register ({said}).",
             "Check the password, then ask the provider whether the account is active and may "
             "register from here.",
         )
     if error.status == 404:
         return (
-            f"The server does not know this user or domain ({said}).",
+            "The server does not know this user or domain ({said}).",
             "Check the user and the server; a provider's domain may differ from its proxy.",
         )
     if error.status >= 500:
-        return f"The server is out of order ({said}).", "Try again later, or ask the provider."
-    return f"The server refused the registration ({said}).", "Ask the provider for the reason."
+        return "The server is out of order ({said}).", "Try again later, or ask the provider."
+    return "The server refused the registration ({said}).", "Ask the provider for the reason."
 
 
-async def _ask_options(phone: Phone) -> Step:
+async def _ask_options(phone: Phone, patience: float) -> Step:
     try:
-        with trio.fail_after(_PATIENCE):
+        with trio.fail_after(patience):
             status = await phone.ping()
     except (RequestFailed, ServerUnreachable, trio.TooSlowError):
         return Step(
@@ -308,7 +380,7 @@ async def _ask_options(phone: Phone) -> Step:
             "The server does not answer OPTIONS.",
             "Calls may work, but a server that dies is noticed late. Ask the provider.",
         )
-    return Step("options", True, f"answered with {status}")
+    return _passed("options", "answered OPTIONS with status {status}", status=status)
 
 
 async def _call_echo(phone: Phone, number: str) -> Step:
@@ -317,32 +389,41 @@ async def _call_echo(phone: Phone, number: str) -> Step:
             await call.answered(timeout=_ANSWER_SECONDS)
             with call.open_audio(_RATE) as port, trio.move_on_after(_ECHO_SECONDS):
                 await _hear_tone(port)
-                return Step("echo", True, f"{number} returned the tone over {call.codec}")
+                return _passed(
+                    "echo",
+                    "{number} returned the tone (codec: {codec})",
+                    number=number,
+                    codec=call.codec,
+                )
             received = call.statistics.received
     except CallFailed as error:
         raise _StepFailed(
             "echo",
-            f"The call to {number} was not answered ({displayable(str(error))}).",
-            "Check the number.",
+            "The call to {number} was not answered ({said}).",
+            _CHECK_NUMBER,
+            number=number,
+            said=error,
         ) from error
     except CallEnded as error:
         raise _StepFailed(
-            "echo", f"{number} hung up before the tone came back.", "Check the number."
+            "echo", "{number} hung up before the tone came back.", _CHECK_NUMBER, number=number
         ) from error
     except LocalProtocolError as error:
-        raise _StepFailed("echo", str(error), "Check the number.") from error
+        raise _StepFailed("echo", "{error}", _CHECK_NUMBER, error=error) from error
     except SpechError as error:
-        raise _StepFailed("echo", str(error), "Try again.") from error
+        raise _StepFailed("echo", "{error}", "Try again.", error=error) from error
     if received == 0:
         raise _StepFailed(
             "echo",
-            f"{number} answered, but no sound arrives.",
+            "{number} answered, but no sound arrives.",
             "Open the UDP ports 10000 to 19999 for RTP, or use a STUN server behind a NAT.",
+            number=number,
         )
     raise _StepFailed(
         "echo",
-        f"{number} answered and sound arrives, but the tone does not come back.",
+        "{number} answered and sound arrives, but the tone does not come back.",
         "Check that the number is an echo test, and that the server receives RTP from here.",
+        number=number,
     )
 
 

@@ -157,8 +157,10 @@ class Correspondence:
 
     # ------------------------------------------------------------------ messages
 
-    async def send(self, identity: Identity, uri: Uri, flows: Sequence[Flow], text: str) -> None:
+    async def send(self, identity: Identity, uri: Uri, flows: Sequence[Flow], text: str) -> int:
         """See :meth:`Phone.send_message`."""
+        if not isinstance(text, str):
+            raise TypeError(f"a message must be text, not {type(text).__name__}")
         body = text.encode()
         if len(body) > LONGEST_TEXT:
             raise LocalProtocolError(
@@ -167,13 +169,14 @@ class Correspondence:
         headers = [("Content-Type", "text/plain;charset=utf-8")]
         answer = await self._request(identity, "MESSAGE", uri, flows, headers, body)
         if answer.status >= 300:
-            raise RequestFailed(answer.status, answer.reason)
+            raise RequestFailed(answer.status, answer.reason, answered=bool(answer.headers))
+        return answer.status
 
     async def ask(self, identity: Identity, uri: Uri, flows: Sequence[Flow]) -> OptionsAnswer:
         """Send OPTIONS. See :meth:`Phone.options`."""
         answer = await self._request(identity, "OPTIONS", uri, flows)
         if not answer.headers:
-            raise RequestFailed(answer.status, answer.reason)
+            raise RequestFailed(answer.status, answer.reason, answered=False)
         return answer
 
     async def _request(

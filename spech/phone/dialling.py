@@ -1,4 +1,4 @@
-"""From a dialled string to a server: the target URI, the caller's identity, the route."""
+"""From a dialed string to a server: the target URI, the caller's identity, the route."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 from spech.addresses import Address
 from spech.errors import LocalProtocolError, RemoteProtocolError, ServerUnreachable
 from spech.phone.account import Account, parse_address, route_of, transport_of
+from spech.phone.numbering import NumberRules
 from spech.sip.dialog.identity import Identity
 from spech.sip.endpoint import Endpoint
 from spech.sip.message.headers import NameAddr
@@ -20,7 +21,7 @@ from spech.sip.transaction.flow import Flow
 #: Not escaped in the user part of a URI (RFC 3261 25.1), besides letters, digits and ``-_.~``.
 _IN_USER: Final = "!*'()&=+$,;?/%"
 
-#: Header fields that a dialled URI may ask for, besides those that begin with ``X-``.
+#: Header fields that a dialed URI may ask for, besides those that begin with ``X-``.
 _TAKEN_FROM_URI: Final = frozenset({"subject", "priority", "organization", "user-to-user"})
 
 
@@ -48,28 +49,13 @@ class Dialling:
     def complete(self, target: str) -> Uri:
         """``target`` as a SIP URI: a name, a number or a ``tel:`` URI at the account's server.
 
+        Numbers follow the account's rules.
+
         Raises:
             LocalProtocolError: ``target`` is empty, is not a SIP URI, holds a password, or needs an
                 account and there is none.
         """
-        text = target.strip()
-        if text.lower().startswith(("sip:", "sips:")):
-            return _without_password(parse_address(text))
-        if "@" in text:
-            return _without_password(parse_address(f"sip:{text}"))
-        if text[:4].lower() == "tel:":
-            text = text[4:].partition(";")[0]
-        number = text
-        if not any(character.isalpha() for character in text):
-            # Remove visual separators (RFC 3966 5.1.1).
-            number = text.translate(str.maketrans("", "", " -()./"))
-        if not number:
-            raise LocalProtocolError("there is no number to call")
-        if self._account is None:
-            raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
-        domain = self._account.uri
-        user = quote(number, safe=_IN_USER)
-        return parse_address(str(Uri(domain.scheme, user, domain.host, domain.port)))
+        return target_uri(target, self._account)
 
     async def servers(self, uri: Uri) -> list[Flow]:
         """Where a request to ``uri`` is sent: to the first Route, or to the server that it names.
@@ -108,7 +94,7 @@ class Dialling:
             LocalProtocolError: ``caller`` is neither.
         """
         if caller is not None:
-            address = self._address(caller)
+            address = caller_address(caller, self._account)
         elif self.identity is not None:
             address = self.identity.address
         else:
@@ -118,16 +104,6 @@ class Dialling:
         if self.identity is None:
             return Identity(address, address.uri.user or "", None, self._rng)
         return self.identity if address is self.identity.address else self.identity.under(address)
-
-    def _address(self, text: str) -> NameAddr:
-        """The From address for the caller ``text``."""
-        if "<" not in text:
-            return NameAddr(self.complete(text))
-        try:
-            address = NameAddr.parse(text)
-        except RemoteProtocolError as error:
-            raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
-        return NameAddr(parse_address(str(address.uri)), address.display_name)
 
     async def trust_server(self) -> None:
         """Allow the account's server to ask for credentials, before any request was sent to it."""
@@ -145,8 +121,60 @@ class Dialling:
         return (("Privacy", "id"), ("P-Preferred-Identity", f"<{self._account.uri}>"))
 
 
+def target_uri(target: str, account: Account | None) -> Uri:
+    """See :meth:`Dialling.complete`."""
+    return _complete(target, account, None if account is None else account.numbers)
+
+
+def caller_address(text: str, account: Account | None) -> NameAddr:
+    """The From address for the caller ``text``; see :meth:`Dialling.caller`.
+
+    Raises:
+        LocalProtocolError: ``text`` is not an address.
+    """
+    if not isinstance(text, str) or "<" not in text:
+        return NameAddr(_complete(text, account, None))
+    try:
+        address = NameAddr.parse(text)
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(f"{text!r} is not a SIP address: {error}") from None
+    return NameAddr(parse_address(str(address.uri)), address.display_name)
+
+
+def _complete(target: str, account: Account | None, rules: NumberRules | None) -> Uri:
+    if not isinstance(target, str):
+        raise TypeError(f'a number or an address must be text, such as "600", not {target!r}')
+    text = target.strip()
+    if text.lower().startswith(("sip:", "sips:")):
+        return _without_password(parse_address(text))
+    if "@" in text:
+        return _without_password(parse_address(f"sip:{text}"))
+    number = dialled_number(text)
+    if not number:
+        raise LocalProtocolError(f"{target!r} is neither a number nor a name")
+    if account is None:
+        raise LocalProtocolError(f"{target!r} needs an account, or write sip:user@host")
+    if rules is not None:
+        number = rules.rewrite(number)
+    domain = account.uri
+    user = quote(number, safe=_IN_USER)
+    return parse_address(str(Uri(domain.scheme, user, domain.host, domain.port)))
+
+
+def dialled_number(text: str) -> str:
+    """The number or name in what was dialed, without what only makes it readable.
+
+    A ``tel:`` URI loses its parameters, and a number its visual separators (RFC 3966 5.1.1).
+    """
+    if text[:4].lower() == "tel:":
+        text = text[4:].partition(";")[0]
+    if any(character.isalpha() for character in text):
+        return text
+    return text.translate(str.maketrans("", "", " -()./"))
+
+
 def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
-    """A dialled URI, and the header fields that it asks for (RFC 3261 19.1.5).
+    """A dialed URI, and the header fields that it asks for (RFC 3261 19.1.5).
 
     Only harmless ones are taken: a URI comes from anywhere, and must not decide where a call goes,
     whom it comes from or which rights it has.
@@ -171,5 +199,5 @@ def without_headers(uri: Uri) -> tuple[Uri, tuple[tuple[str, str], ...]]:
 def _without_password(uri: Uri) -> Uri:
     """Return ``uri``; refuse a password, which would be sent in the clear (RFC 3261 19.1.1)."""
     if uri.password is not None:
-        raise LocalProtocolError("a SIP URI to call must not contain a password")
+        raise LocalProtocolError("a SIP address must not contain a password (user:password@host)")
     return uri

@@ -13,12 +13,14 @@ from typing import Final, Literal
 import trio
 
 from spech.agreement import Agreed
+from spech.audio.answerer import Greeting
 from spech.audio.cadence import HeardTone
 from spech.errors import CallEnded, LocalProtocolError, ServerUnreachable
 from spech.media.engine import Media
 from spech.media.events import (
     CadenceHeard,
     EventDigit,
+    GreetingJudged,
     HandshakeFinished,
     InfoDigit,
     MediaEvent,
@@ -46,8 +48,8 @@ EndedBy = Literal["local", "remote"]
 #: Transfer requests that wait for ``Call.transfers()``; further ones are declined.
 _WAITING_TRANSFERS: Final = 8
 
-#: What the stack reports about one call. It has no limit because the peer's transactions pace it.
-EventChannel = trio.MemoryReceiveChannel[events.SessionEvent]
+#: Has each event of a call handed to a function as it comes.
+EventFeed = Callable[[Callable[[events.SessionEvent], None]], None]
 
 
 class CallDriver:
@@ -59,7 +61,7 @@ class CallDriver:
         endpoint: carries the signalling.
         session: the stack's handle for the call.
         media: the call's sound.
-        remote: the number or address that was dialled, or the caller's.
+        remote: the number or address that was dialed, or the caller's.
         negotiator: makes offers and answers for the call's media (see ``UserAgent.invite``).
         flows_to: finds the servers of a redirection's target.
         patience: how long the far end may be silent.
@@ -93,6 +95,8 @@ class CallDriver:
         self.on_speech: Callable[[bool], None] = lambda speaking: None
         #: Called with each tone of the network, and each beep.
         self.on_cadence: Callable[[HeardTone], None] = lambda tone: None
+        #: Called when it was decided who has answered.
+        self.on_greeting: Callable[[Greeting], None] = lambda greeting: None
 
         self.opened_at = trio.current_time()
         self.opened_wall = time.time()
@@ -137,6 +141,8 @@ class CallDriver:
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Send the farewell that fits the state. Synchronous, idempotent, never raises."""
+        if self.session.ended is not None:
+            return
         with self.endpoint.command() as (_, now):
             self.session.hang_up(now, status, reason, headers)
 
@@ -214,36 +220,52 @@ class CallDriver:
     # ------------------------------------------------------------------ what the stack reports
 
     @asynccontextmanager
-    async def run(self, channel: EventChannel, clock: MediaClock) -> AsyncIterator[None]:
+    async def run(self, follow: EventFeed, clock: MediaClock) -> AsyncIterator[None]:
         """Run the call: open its nursery, attach it to the media clock, send its farewell.
 
         However the block is left, the farewell is queued and sent before anything is awaited. An
         error in the media or in an event ends this call's block, and no other call.
+
+        Args:
+            follow: has the call's events handed over.
+            clock: drives the media.
         """
         failures: list[Exception] = []
+        leaving = False
         try:
             async with open_scope() as nursery:
 
-                def media_failed(error: Exception) -> None:
+                def fail(error: Exception) -> None:
                     failures.append(error)
                     nursery.cancel_scope.cancel()
 
-                nursery.start_soon(self._follow, channel)
+                def take(event: events.SessionEvent) -> None:
+                    try:
+                        # A nursery that is being left takes no more tasks.
+                        if isinstance(event, events.Redirected) and not leaving:
+                            nursery.start_soon(self._redirect, event)
+                        self._receive(event)
+                    except Exception as error:
+                        fail(error)
+
                 self.media.speech.plays.spawn = nursery.start_soon
-                with clock.attach(self.media.tick, media_failed):
-                    yield
+                follow(take)
+                try:
+                    with clock.attach(self.media.tick, fail):
+                        yield
+                finally:
+                    leaving = True
+                    self.media.speech.plays.spawn = None
                 nursery.cancel_scope.cancel()
-            if failures:
-                raise failures[0]
         finally:
             # No await from here on, so nothing can interrupt it.
-            self.hang_up()
             try:
-                self.catch_up(channel)
+                self.hang_up()
             finally:
                 self.media.close()
                 self._leases.close()
-                if self.codec is not None:
+                # The statistics cost something.
+                if self.codec is not None and _log.isEnabledFor(logging.INFO):
                     _log.info(
                         "call %s ended after %.1f s, %s: %s",
                         self.session.call_id,
@@ -251,21 +273,8 @@ class CallDriver:
                         self.codec,
                         self.media.monitor.statistics,
                     )
-
-    def catch_up(self, channel: EventChannel) -> None:
-        """Handle at once all events that the stack has reported so far."""
-        with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while True:
-                self._receive(channel.receive_nowait())
-
-    async def _follow(self, channel: EventChannel) -> None:
-        """Handle the stack's events until the call has ended."""
-        async for event in channel:
-            if isinstance(event, events.Redirected):
-                await self._redirect(event)
-            self._receive(event)
-            if self.state == "ended":
-                return
+        if failures:
+            raise failures[0]
 
     async def _redirect(self, event: events.Redirected) -> None:
         """Call the first of the new targets that can be reached (RFC 3261 8.1.3.4).
@@ -299,6 +308,7 @@ class CallDriver:
             case events.Answered(_, agreed):
                 self.status, self.reason = 200, "OK"
                 self.state = "answered"
+                self.media.answered = True
                 if self.answered_at is None:  # Otherwise another session replaced ours.
                     self.answered_at = trio.current_time()
                 if agreed is not None:
@@ -314,7 +324,7 @@ class CallDriver:
             case events.DigitReceived(_, digit):
                 self.on_digit(digit)
             case events.DigitSent(_, digit, status) if status >= 300:
-                _log.warning("the digit %s was refused in INFO with %d", digit, status)
+                _log.warning("a digit was refused in INFO with %d", status)
                 self.media.speech.keypad.accepts_info = False
             case events.SessionEnded(_, by, status, reason):
                 self.state = "ended"
@@ -366,6 +376,8 @@ class CallDriver:
                 self.on_speech(speaking)
             case CadenceHeard(tone):
                 self.on_cadence(tone)
+            case GreetingJudged(greeting):
+                self.on_greeting(greeting)
             case InfoDigit(digit, duration_ms):
                 self._send_info(digit, duration_ms)
             case HandshakeFinished(failure):

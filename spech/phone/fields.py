@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.dialog.caller import number_of
 from spech.sip.message.grammar import maybe_number
 from spech.sip.message.headers import Headers, NameAddr, parse_parameters
+from spech.sip.message.uri import Uri
 
 #: Header fields that programs are not shown.
 _NOT_SHOWN: Final = (
@@ -49,6 +51,8 @@ _OURS: Final = frozenset(
         "Via",
     }
 )
+#: Diversions of a call that is not forwarded any more.
+_MOST_DIVERSIONS: Final = 5
 #: Seconds of the longest Retry-After.
 _LONGEST_RETRY: Final = 86_400
 #: The octets of user-to-user information: what ISDN carries (RFC 7433 7).
@@ -76,8 +80,16 @@ def sendable(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     Raises:
         LocalProtocolError: a name is not a token or is one that Spech writes, or a value has
             a line break.
+        TypeError: they are not text by name.
     """
-    pairs = tuple(Headers((headers or {}).items()))
+    if headers is None:
+        return ()
+    if not (
+        isinstance(headers, Mapping)
+        and all(isinstance(part, str) for pair in headers.items() for part in pair)
+    ):
+        raise TypeError(f'headers must be text by name, {{"X-Customer": "42"}}, not {headers!r}')
+    pairs = tuple(Headers(headers.items()))
     for name, _ in pairs:
         if name in _OURS:
             raise LocalProtocolError(f"the header field {name} cannot be set by a program")
@@ -91,15 +103,31 @@ def shown(headers: Headers) -> tuple[tuple[str, str], ...]:
 
 def diversions(headers: Headers) -> tuple[Diversion, ...]:
     """The diversions of a call, the latest first. What cannot be read is left out."""
-    found = []
+    return tuple(
+        Diversion(
+            number_of(address.uri),
+            str(address.uri),
+            (address.parameter("reason") or "unknown").strip('"').lower(),
+        )
+        for address in _diverting(headers)
+    )
+
+
+def goes_round(headers: Headers, *own: Uri) -> bool:
+    """Whether a call may go round in a circle: it was diverted from one of our own addresses, or
+    very often (RFC 5806). Ports do not count, because servers leave them out."""
+    steps = [(number_of(step.uri), step.uri.host.lower()) for step in _diverting(headers)]
+    if not steps:
+        return False
+    ours = [(number_of(uri), uri.host.lower()) for uri in own]
+    return len(steps) >= _MOST_DIVERSIONS or any(step in ours for step in steps)
+
+
+def _diverting(headers: Headers) -> Iterator[NameAddr]:
+    """The addresses from which a call was diverted."""
     for value in headers.values("Diversion"):
-        try:
-            address = NameAddr.parse(value)
-        except RemoteProtocolError:
-            continue
-        reason = (address.parameter("reason") or "unknown").strip('"').lower()
-        found.append(Diversion(number_of(address.uri), str(address.uri), reason))
-    return tuple(found)
+        with suppress(RemoteProtocolError):
+            yield NameAddr.parse(value)
 
 
 def user_to_user(headers: Headers) -> bytes | None:

@@ -15,7 +15,10 @@ def audio_formats(names: Sequence[str]) -> list[AudioFormat]:
 
     Raises:
         CodecUnavailable: a codec is unknown or lacks its library, or there is none at all.
+        TypeError: ``names`` is one name in place of several.
     """
+    if isinstance(names, str):
+        raise TypeError(f"codecs must be a list of names, such as [{names!r}], not {names!r}")
     if not names:
         raise CodecUnavailable("a call needs a codec, and none is named")
     return [_audio_format(name) for name in names]

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from spech.audio.answerer import AnswererName
 from spech.audio.cadence import HeardTone
 from spech.errors import CallEnded
 
@@ -58,7 +59,7 @@ class ToneHeard:
     Attributes:
         tone: "ringback", "busy", "congestion" or "beep". Some countries use the cadence of busy
             for congestion, or the other way round.
-        at: as in :class:`DigitHeard`. A tone is recognised after its second repetition, ringing
+        at: as in :class:`DigitHeard`. A tone is recognized after its second repetition, ringing
             1.5 s after a ring, and a beep 0.3 s after its end.
     """
 
@@ -66,7 +67,25 @@ class ToneHeard:
     at: float
 
 
-HeardEvent = DigitHeard | SpeechBegan | SpeechEnded | ToneHeard
+@dataclass(frozen=True, slots=True)
+class AnswererHeard:
+    """Who has answered, by the greeting (see :mod:`spech.audio.answerer`).
+
+    Attributes:
+        answerer: "human", "machine", or "unknown" where the greeting did not decide it. It is a
+            guess: some companies greet like a machine.
+        seconds: how long the greeting had lasted when that was decided.
+        words: how many words it had by then.
+        at: as in :class:`DigitHeard`.
+    """
+
+    answerer: AnswererName
+    seconds: float
+    words: int
+    at: float
+
+
+HeardEvent = DigitHeard | SpeechBegan | SpeechEnded | ToneHeard | AnswererHeard
 
 
 class HeardEvents(AsyncIterator[HeardEvent]):
@@ -76,6 +95,7 @@ class HeardEvents(AsyncIterator[HeardEvent]):
         changed: waits for the next change of the call.
         require_up: raises :class:`~spech.CallEnded` once the call is over.
         tones: whether :class:`ToneHeard` is among them.
+        answerer: whether :class:`AnswererHeard` is.
     """
 
     def __init__(
@@ -84,15 +104,17 @@ class HeardEvents(AsyncIterator[HeardEvent]):
         require_up: Callable[[], None],
         *,
         tones: bool = False,
+        answerer: bool = False,
     ) -> None:
         self._changed = changed
         self._require_up = require_up
-        self._tones = tones
+        on_request = {ToneHeard: tones, AnswererHeard: answerer}
+        self._left_out = tuple(kind for kind, asked in on_request.items() if not asked)
         self._waiting: deque[HeardEvent] = deque(maxlen=_MOST_EVENTS)
 
     def add(self, event: HeardEvent) -> None:
         """Something happened."""
-        if self._tones or not isinstance(event, ToneHeard):
+        if not isinstance(event, self._left_out):
             self._waiting.append(event)
 
     async def __anext__(self) -> HeardEvent:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final
 
 import trio
@@ -16,15 +18,20 @@ from spech.phone.fields import (
     Diversion,
     cause_header,
     diversions,
+    goes_round,
     sendable,
     shown,
     user_to_user,
 )
+from spech.phone.rules import CallRules, DiversionReason, TurnedAway, without_forwarding
 from spech.sip.call.session import Session
 from spech.sip.description.media_security import Policy
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import number_of
+from spech.sip.dialog.credentials import CHALLENGES
 from spech.sip.timeline import Entry
+
+_log: Final = logging.getLogger(__name__)
 
 #: Incoming calls queued for ``incoming_calls()``; further ones are refused with 486.
 _WAITING_ROOM: Final = 32
@@ -37,6 +44,9 @@ class IncomingCall:
         self._calls = calls
         self._session = session
         self._queue = queue
+        self._forwarded_to = ""
+        #: A program answers it.
+        self._taken = False
 
     def __repr__(self) -> str:
         return f"<IncomingCall from {self.caller_number}>"
@@ -105,6 +115,16 @@ class IncomingCall:
         return self._session.ended is not None
 
     @property
+    def forwarded_to(self) -> str:
+        """Where it was forwarded to, as it was entered; "" if it was not."""
+        return self._forwarded_to
+
+    @property
+    def rings(self) -> bool:
+        """Whether it waits for an answer."""
+        return not self.over and not self._taken
+
+    @property
     def answered_elsewhere(self) -> bool:
         """Whether another phone answered it (RFC 3326); then it is not a missed call."""
         return self._session.answered_elsewhere
@@ -119,7 +139,9 @@ class IncomingCall:
         """Decline with a SIP status: 486 busy, 480 not available, 603 declined.
 
         Args:
-            status: from 400 to 699.
+            status: from 400 to 699. A 401 or 407 has to carry a challenge (RFC 3261 21.4.2).
+                Without one in ``headers`` it becomes a 480: the refusal of another call must not
+                ask the caller for a password.
             headers: header fields for the response: ``{"Retry-After": "60"}``.
             cause: the cause for the telephone network (ITU-T Q.850), in a Reason header.
 
@@ -128,13 +150,17 @@ class IncomingCall:
                 be sent.
         """
         check_refusal(status)
-        self._decline(status, (*sendable(headers), *cause_header(cause)))
+        fields = (*sendable(headers), *cause_header(cause))
+        if status in CHALLENGES and CHALLENGES[status][0] not in dict(fields):
+            status = 480
+        self._decline(status, fields)
 
-    def redirect(self, *targets: str) -> None:
+    def redirect(self, *targets: str, reason: DiversionReason | None = None) -> None:
         """Send the caller to other addresses, the best first (302 Moved Temporarily).
 
         Args:
             targets: numbers or names at the account's server, or SIP URIs.
+            reason: tells the targets who forwards, and why, in a Diversion header (RFC 5806).
 
         Raises:
             LocalProtocolError: there is none, or one is neither a number nor a SIP URI.
@@ -144,9 +170,16 @@ class IncomingCall:
         uris = [self._calls.complete(target) for target in targets]
         step = 1 / len(uris)
         contacts = [f"<{uri}>;q={1 - step * place:.3g}" for place, uri in enumerate(uris)]
-        self._decline(302, [("Contact", ", ".join(contacts))])
+        headers = [("Contact", ", ".join(contacts))]
+        if reason is not None and self._session.invited_by is not None:
+            own = self._session.invited_by.to.uri.address
+            headers.append(("Diversion", f"<{own}>;reason={reason}"))
+        self._forwarded_to = targets[0]
+        self._decline(302, headers)
 
     def _decline(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        if self.over:
+            return
         with self._calls.endpoint.command() as (_, now):
             self._session.hang_up(now, status, headers=headers)
 
@@ -213,36 +246,74 @@ class IncomingCall:
     ) -> AsyncIterator[Call]:
         if self.over:
             raise CallEnded("The caller gave up.")
+        self._taken = True
         try:
             async with self._calls.answer(
                 self._session, self._queue, self.caller_number, codecs, encryption, respond
             ) as call:
                 yield call
         finally:
-            self.reject(480)  # Does nothing if the call was answered.
+            self._decline(480)  # Does nothing if the call was answered.
 
 
 class IncomingQueue:
-    """Lets incoming calls ring if the program takes them, and refuses the others.
+    """Lets incoming calls ring if the program takes them, and refuses or forwards the others.
 
     Args:
         calls: the phone's calls.
-        call_waiting: False to refuse a call during another one.
+        rules: what becomes of calls before a program sees them.
     """
 
-    def __init__(self, calls: Calls, *, call_waiting: bool) -> None:
+    def __init__(self, calls: Calls, rules: CallRules) -> None:
         self._calls = calls
-        self._call_waiting = call_waiting
+        self._rules = rules
         self._open = False
         self._arrivals_in, self._arrivals = trio.open_memory_channel[IncomingCall](_WAITING_ROOM)
+        self._turned_away_in, self._turned_away = trio.open_memory_channel[IncomingCall](
+            _WAITING_ROOM
+        )
+        #: Calls that ring and may be forwarded, and since when.
+        self._ringing: list[tuple[IncomingCall, float]] = []
+        self._changed = trio.Event()
+
+    @property
+    def rules(self) -> CallRules:
+        """The rules, for calls that ring already too."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: CallRules) -> None:
+        self._rules = rules
+        self._wake()
 
     def incoming_calls(self) -> AsyncIterator[IncomingCall]:
         """See :meth:`spech.Phone.incoming_calls`."""
         self._open = True
         return _Arrivals(self._arrivals)
 
+    def turned_away(self) -> AsyncIterator[IncomingCall]:
+        """See :meth:`spech.Phone.turned_away`."""
+        return self._turned_away
+
+    async def forward_unanswered(self) -> None:
+        """Forward calls that ring for too long, until cancelled."""
+        while True:
+            self._ringing = [(call, since) for call, since in self._ringing if call.rings]
+            rules, now, due = self._rules, trio.current_time(), math.inf
+            for call, since in self._ringing if rules.forward_unanswered else ():
+                if since + rules.unanswered_after > now:
+                    due = min(due, since + rules.unanswered_after)
+                else:
+                    _forward(call, rules.forward_unanswered, "no-answer")
+            with trio.move_on_at(due):
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
     def receive_invite(self, session: Session) -> None:
-        """Let an incoming call ring, or refuse it."""
+        """Let an incoming call ring, refuse it or forward it."""
         if session.replaces is not None:
             self._calls.replace(session.replaces, session)
             return
@@ -251,16 +322,40 @@ class IncomingQueue:
         if status is not None:
             session.hang_up(now, status=status)
             return
+        goes_round = self._goes_round(session)
+        rules = without_forwarding(self._rules) if goes_round else self._rules
+        decision = rules.decide(busy=self._calls.busy)
         incoming = IncomingCall(self._calls, session, self._calls.open_queue(session))
+        if decision is not None:
+            self._turn_away(incoming, decision)
+            return
         self._arrivals_in.send_nowait(incoming)
         session.ring(now)
+        if not goes_round:
+            self._ringing = [entry for entry in self._ringing if entry[0].rings]
+            self._ringing.append((incoming, now))
+            if self._rules.forward_unanswered:
+                self._wake()
+
+    def _goes_round(self, session: Session) -> bool:
+        """Whether a call may have been forwarded here before."""
+        assert session.invited_by is not None
+        account = self._calls.account
+        own = [session.invited_by.to.uri, *([] if account is None else [account.uri])]
+        return goes_round(session.received, *own)
+
+    def _turn_away(self, incoming: IncomingCall, decision: TurnedAway) -> None:
+        if decision.target:
+            _forward(incoming, decision.target, decision.reason)
+        incoming.reject(480 if decision.target else decision.status)
+        # Those that nobody reads about are forgotten.
+        with suppress(trio.WouldBlock):
+            self._turned_away_in.send_nowait(incoming)
 
     def _refusal(self, session: Session) -> int | None:
         """The status that refuses a call now, or None."""
         if not self._open:
             return 480
-        if not self._call_waiting and self._calls.busy:
-            return 486
         if self._arrivals.statistics().current_buffer_used >= _WAITING_ROOM:
             return 486
         try:
@@ -268,6 +363,14 @@ class IncomingQueue:
         except RemoteProtocolError as error:
             return error.status
         return None
+
+
+def _forward(incoming: IncomingCall, target: str, reason: DiversionReason) -> None:
+    """Forward a call. One whose target cannot be called is left as it is."""
+    try:
+        incoming.redirect(target, reason=reason)
+    except LocalProtocolError as error:
+        _log.warning("the call from %s is not forwarded: %s", incoming.caller_number, error)
 
 
 class _Arrivals(AsyncIterator[IncomingCall]):

@@ -12,13 +12,13 @@ system call, but where the file system then has no block left, they end the proc
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import os
 import stat
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ import trio
 
 from spech.addresses import numeric
 from spech.errors import LocalProtocolError
+from spech.locks import lock_file
 from spech.sip.call.leftover import FarewellRecord
 from spech.sip.call.session import Session
 from spech.sip.transaction.flow import TRANSPORTS
@@ -63,7 +64,8 @@ class Journal:
         account: the account's address. Calls of other accounts are skipped, and forgotten.
 
     Raises:
-        LocalProtocolError: the file cannot be used, or another process uses it.
+        LocalProtocolError: the file cannot be used, another process uses it, or the operating
+            system (Windows) has no locks that end with a process.
     """
 
     def __init__(self, path: str | Path, account: str | None) -> None:
@@ -79,13 +81,13 @@ class Journal:
         self._ended = b""
         self._unsynced = trio.Event()
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise self._refused(error.strerror) from error
         try:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                lock_file(self._file)
+            except BlockingIOError as error:
                 raise self._refused("another process uses it") from error
             self._require_journal()
             os.fchmod(self._file, 0o600)
@@ -252,6 +254,27 @@ class Journal:
         if record is not None:
             _check(record)
         return key, record
+
+
+def adopt(path: Path, others: Iterable[Path], account: str | None) -> None:
+    """Move the calls in other journals, which no process has any more, to the journal at ``path``.
+
+    Those that a process uses are left alone, and what cannot be read. The emptied files stay.
+
+    Raises:
+        LocalProtocolError: as of :class:`Journal`, for ``path``.
+    """
+    with Journal(path, account) as heir:
+        for other in others:
+            try:
+                with Journal(other, account) as orphan:
+                    for key, record in orphan.left.items():
+                        heir.write(key, record)
+                    heir._sync()
+                    for key in orphan.left:
+                        orphan.write(key, None)
+            except LocalProtocolError as error:
+                _log.info("%s", error)
 
 
 def _check(record: FarewellRecord) -> None:

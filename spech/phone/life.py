@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from spech import codecs
 from spech.agreement import Agreed
 from spech.media.engine import Media
 from spech.sip.call.session import Session
@@ -63,7 +62,7 @@ class PeerLife:
         if self._since is None or receiving is not self._receiving:
             self._since = now
         self._receiving = receiving
-        self._pauses = agreed.comfort_noise_receive is not None or codecs.create(agreed.codec).dtx
+        self._pauses = agreed.comfort_noise_receive is not None or self._media.dtx
 
     def look(self, session: Session, now: float) -> bool:
         """Check for signs of life. True if :attr:`no_sound` has changed.

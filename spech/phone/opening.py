@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from spech.addresses import Address
 from spech.phone.account import Account
@@ -17,13 +17,29 @@ from spech.phone.journal import Journal
 from spech.phone.life import Patience
 from spech.phone.phone import Phone
 from spech.phone.reach import Reach
+from spech.phone.rules import CallRules
 from spech.rtp.ports import PortRange
 from spech.scopes import open_scope
 from spech.sip.agent import Screen
-from spech.sip.endpoint import open_endpoint
+from spech.sip.dialog.identity import Identity
+from spech.sip.endpoint import Endpoint, open_endpoint
 from spech.sip.resolver import Resolver
+from spech.sip.transport.carriers import Carriers
 
 MEDIA_PORTS: Final = PortRange(10_000, 19_999)
+_EVERY_CALL_RINGS: Final = CallRules()
+
+
+class SharedAddress(Protocol):
+    """A SIP address of another process, which registers the account; see :mod:`spech.front`."""
+
+    carriers: Carriers
+
+    def attach(self, endpoint: Endpoint, identity: Identity | None, callers: Callers) -> None:
+        """Begin to carry messages for ``endpoint``, which calls as ``identity``.
+
+        ``callers`` learn the addresses of host names from the other process.
+        """
 
 
 @asynccontextmanager
@@ -33,7 +49,7 @@ async def open_phone(
     listen: Address = ("0.0.0.0", 0),
     ports: PortRange = MEDIA_PORTS,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
-    call_waiting: bool = True,
+    rules: CallRules = _EVERY_CALL_RINGS,
     silence_suppression: bool = False,
     no_sound_after: float = 5.0,
     give_up_after: float | None = 60.0,
@@ -47,6 +63,7 @@ async def open_phone(
     screen: Screen | None = None,
     rng: random.Random | None = None,
     resolver: Resolver | None = None,
+    shared: SharedAddress | None = None,
 ) -> AsyncIterator[Phone]:
     """Open a telephone. Leaving the block hangs up every call and removes the registration.
 
@@ -57,7 +74,7 @@ async def open_phone(
         ports: UDP ports for RTP and RTCP, two for each call.
         codecs: names in order of preference (``spech.codecs.names()`` lists them), with optional
             settings: ``opus;bitrate=24000;complexity=8``, ``PCMU;ptime=40``.
-        call_waiting: False to refuse calls with 486 (busy) during a call.
+        rules: forwarding, do not disturb and call waiting; see :attr:`Phone.rules`.
         silence_suppression: send comfort noise (RFC 3389) or the codec's own silence frames in
             pauses of speech, if the far end agrees. That halves the traffic, but some PBXs cannot
             handle it. Played files and digits are always sent. Pauses of the far end are filled
@@ -73,16 +90,18 @@ async def open_phone(
         stun: behind a NAT, the STUN server that reports our public addresses:
             ``stun:host[:port]``.
         ice: see :class:`~spech.Account`; the account's by default.
-        callers: whose calls ring, besides the registrar's: addresses, networks and host names of
-            trunks, or "anyone". None means the account's server and this machine, or anyone if
-            there is no account. If callers are listed, loopback has to be among them. Other
-            callers get 403.
+        callers: whose calls ring, and whose text messages are taken, besides the registrar's:
+            addresses, networks and host names of trunks, or "anyone". None means the account's
+            server and this machine, or anyone if there is no account. If callers are listed,
+            loopback has to be among them. Others get 403.
         strangers: how many calls at once may ring from other callers; further ones get 486.
         max_calls: how many incoming calls there may be at once; further ones get 503 with
             Retry-After. Outgoing calls do not count.
         screen: see :class:`~spech.sip.agent.UserAgent`; how a server serves and authenticates.
         rng: randomness, seeded in tests.
         resolver: finds servers; by default through the machine's own name servers.
+        shared: the SIP address of another process, in place of ``listen``: how the workers of
+            ``spech bridge`` share one.
 
     Raises:
         ServerUnreachable: ``listen`` cannot be bound.
@@ -93,7 +112,7 @@ async def open_phone(
         TypeError: an argument has the wrong type.
         RuntimeError: Trio is not running.
     """
-    check_phone(account, listen, ports)
+    check_phone(account, listen, ports, rules, drain)
     rng = rng or random.SystemRandom()
     audio_formats(codecs)
     if ice is None and account is not None:
@@ -109,7 +128,7 @@ async def open_phone(
     # Open until the drain is over, because the farewells are confirmed during the drain.
     with book or nullcontext():
         async with open_endpoint(
-            listen,
+            listen if shared is None else shared.carriers,
             drain=drain,
             screen=gate.screen,
             rng=rng,
@@ -124,13 +143,15 @@ async def open_phone(
                 codecs=codecs,
                 reach=reach,
                 callers=gate,
-                call_waiting=call_waiting,
+                rules=rules,
                 silence_suppression=silence_suppression,
                 patience=Patience(no_sound_after, give_up_after),
                 rng=rng,
             )
             if book is not None:
                 endpoint.agent.on_session_changed = book.note
+            if shared is not None:
+                shared.attach(endpoint, phone._dialling.identity, gate)
             async with open_scope() as nursery:
                 nursery.start_soon(phone._run, book)
                 yield phone

@@ -45,9 +45,10 @@ from spech.phone.journal import Journal
 from spech.phone.life import Patience
 from spech.phone.reach import Reach
 from spech.phone.roaming import roam
+from spech.phone.rules import CallRules
 from spech.phone.takeover import take_over
 from spech.rtp.ports import PortRange
-from spech.scopes import open_scope
+from spech.scopes import open_scope, require_trio
 from spech.sip import events
 from spech.sip.description.media_security import Policy
 from spech.sip.endpoint import Endpoint
@@ -71,7 +72,7 @@ class Phone:
         codecs: Sequence[str],
         reach: Reach,
         callers: Callers,
-        call_waiting: bool,
+        rules: CallRules,
         silence_suppression: bool,
         patience: Patience,
         rng: random.Random,
@@ -98,7 +99,7 @@ class Phone:
         )
         self._callers = callers
         callers.attach(endpoint.agent)
-        self._incoming = IncomingQueue(self._calls, call_waiting=call_waiting)
+        self._incoming = IncomingQueue(self._calls, rules)
         self._correspondence = Correspondence(endpoint)
         endpoint.on_event = self._receive_event
 
@@ -123,6 +124,11 @@ class Phone:
         return self._calls.codecs
 
     @property
+    def ports(self) -> PortRange:
+        """The UDP ports for the sound of its calls, a pair for each."""
+        return self._calls.ports
+
+    @property
     def active_calls(self) -> tuple[Call, ...]:
         """The calls whose blocks are open."""
         return self._calls.active
@@ -145,7 +151,9 @@ class Phone:
                 password.
             ServerUnreachable: the host is unknown, or there was no response in time.
             LocalProtocolError: this phone does not register.
+            RuntimeError: this is not a task of Trio.
         """
+        require_trio()
         if self._binding is None:
             raise LocalProtocolError("this phone does not register")
         await self._binding.made(timeout)
@@ -261,6 +269,34 @@ class Phone:
         """
         return self._incoming.incoming_calls()
 
+    def refuse_calls(self) -> None:
+        """Refuse new calls with 503 from now on; calls that ring already stay.
+
+        OPTIONS is answered with 503 too, so that a load balancer in front of several phones sends
+        calls elsewhere (RFC 3261 11.2). A program that is to end calls this, and waits until its
+        calls are over.
+        """
+        self._callers.closed = True
+
+    @property
+    def rules(self) -> CallRules:
+        """The rules for incoming calls: do not disturb, call waiting, forwarding.
+
+        Assign others at any time; they hold for calls that ring already as well.
+        """
+        return self._incoming.rules
+
+    @rules.setter
+    def rules(self, rules: CallRules) -> None:
+        self._incoming.rules = rules
+
+    def turned_away(self) -> AsyncIterator[IncomingCall]:
+        """The calls that :attr:`rules` has refused or forwarded, each over already.
+
+        The iterator never ends. While 32 calls are waiting, further ones are left out.
+        """
+        return self._incoming.turned_away()
+
     async def serve(
         self, handler: Callable[[IncomingCall], Awaitable[object]], *, limit: int | None = None
     ) -> Never:
@@ -291,7 +327,7 @@ class Phone:
 
     # ------------------------------------------------------------------ messages and states
 
-    async def send_message(self, target: str, text: str, *, caller: str | None = None) -> None:
+    async def send_message(self, target: str, text: str, *, caller: str | None = None) -> int:
         """Send a text message (RFC 3428) and wait until it has arrived.
 
         After a cancellation the message may still arrive.
@@ -301,15 +337,20 @@ class Phone:
             text: at most 900 bytes in UTF-8.
             caller: whom it comes from, as for :meth:`call`; the account by default.
 
+        Returns:
+            The status: 200 where it has arrived, 202 where a server has accepted it and delivers it
+            later.
+
         Raises:
-            RequestFailed: it was refused, or (408) there was no response within 32 s.
+            RequestFailed: it was refused, there was no response within 32 s (408), or the address
+                refuses (503).
             ServerUnreachable: the host of ``target`` is unknown.
             LocalProtocolError: the text is too long, or ``target`` is neither a number nor a SIP
                 URI, or ``caller`` is not an address.
         """
         uri, _ = without_headers(self._dialling.complete(target))
         flows = await self._flows_to(uri)
-        await self._correspondence.send(
+        return await self._correspondence.send(
             self._dialling.caller(caller, flows[0].local), uri, flows, text
         )
 
@@ -365,8 +406,7 @@ class Phone:
         Raises:
             ServerUnreachable: the host is unknown, or has no address that we can send to.
         """
-        flows = await self._dialling.servers(uri)
-        return flows if self._binding is None else self._binding.nearest(flows)
+        return self._endpoint.nearest(await self._dialling.servers(uri))
 
     # ------------------------------------------------------------------ events
 
@@ -404,6 +444,7 @@ class Phone:
             nursery.start_soon(self._calls.clock.run)
             nursery.start_soon(roam, self._calls)
             nursery.start_soon(self._calls.watch)
+            nursery.start_soon(self._incoming.forward_unanswered)
             nursery.start_soon(self._callers.run, self._dialling.servers, self._unregistered_server)
             if self._binding is not None:
                 nursery.start_soon(self._binding.run)

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from spech.addresses import Address
+from spech.addresses import Address, numeric
 from spech.agreement import local_candidates
 from spech.errors import LocalProtocolError, ServerUnreachable
 from spech.rtp.gathering import reflexive
@@ -133,5 +133,5 @@ def stun_server(text: str) -> Uri:
 
 def _needs_no_checks(address: str) -> bool:
     """Whether every possible caller can reach this address: it is public, or it is loopback."""
-    host = ipaddress.ip_address(address)
-    return host.is_global or host.is_loopback
+    host = numeric(address)
+    return host is not None and (host.is_loopback or host.is_global)

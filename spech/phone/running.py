@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, TypeVar, TypeVarTuple
 
 import trio
@@ -30,7 +30,13 @@ def run(main: Callable[[*Arguments], Awaitable[Result]], *arguments: *Arguments)
 
     Returns:
         What ``main`` returns, None when a signal ended it.
+
+    Raises:
+        TypeError: ``main`` is a coroutine already.
     """
+    if isinstance(main, Coroutine):
+        main.close()
+        raise TypeError("run() takes the async function itself: spech.run(main), not main()")
     spare_collections()
     return trio.run(_run, main, arguments)
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from spech.audio.answerer import Greeting
 from spech.audio.cadence import HeardTone
 from spech.audio.progress import ProgressTone, ToneName
 from spech.audio.recorder import Recording, Tap
@@ -21,6 +22,7 @@ from spech.media.playback import Playable, Playback
 from spech.media.port import AudioPort
 from spech.media.statistics import MediaStatistics, QualitySample
 from spech.phone.heard import (
+    AnswererHeard,
     DigitHeard,
     HeardEvent,
     HeardEvents,
@@ -28,6 +30,7 @@ from spech.phone.heard import (
     SpeechEnded,
     ToneHeard,
 )
+from spech.rtp.stream import Watcher
 
 #: Seconds within which a digit that came by two ways is one.
 _SAME_KEY: Final = 0.5
@@ -164,9 +167,10 @@ class Sound(ABC):
             heard_all = await speech.played()
 
         Args:
-            sound: a file or a pipe with WAV, or with any format that FFmpeg knows, which needs
-                ``spech[files]``; PCM (mono, int16 little-endian) as bytes or as an array; or an
-                async iterator of such PCM in chunks of any length. Without a sound, PCM is given to
+            sound: a file, a pipe or a file object (opened in binary mode, which stays open) with
+                WAV, or with any format that FFmpeg knows, which needs ``spech[files]``; PCM (mono,
+                int16 little-endian) as bytes or as an array; or an async iterator of such PCM in
+                chunks of any length. Without a sound, PCM is given to
                 :meth:`Playback.write` as it comes.
                 Files and pipes are read by a thread, and nothing else waits for them.
             rate: of the PCM, in Hz; by default that of the codec.
@@ -174,7 +178,8 @@ class Sound(ABC):
             repeat: play a file until it is flushed.
 
         Returns:
-            A handle, to wait for the sound, to interrupt it, and to ask how much has been played.
+            A handle, to wait for the sound, to interrupt it, to go to another place in it, and to
+            ask how much has been played.
 
         Raises:
             CallEnded: the call is over.
@@ -266,6 +271,15 @@ class Sound(ABC):
         self._require_up()
         return self._media.recordings.tap(hear, rate or self._media.rate)
 
+    def watch_packets(self, watcher: Watcher) -> None:
+        """Show each RTP and RTCP packet from now on to a function, in place of the one before.
+
+        Args:
+            watcher: called with whether we sent the packet, its bytes as they are on the wire, our
+                address, and that of the other end. It may neither wait nor raise.
+        """
+        self._media.watch(watcher)
+
     def flush(self) -> None:
         """Drop what is queued to be sent: sounds, digits, audio; a background goes on."""
         self._media.speech.flush()
@@ -302,7 +316,7 @@ class Sound(ABC):
         """Leave the room, if the call is in one."""
         self._media.voices.leave()
 
-    def heard(self, *, tones: bool = False) -> HeardEvents:
+    def heard(self, *, tones: bool = False, answerer: bool = False) -> HeardEvents:
         """What the far end does: ``async for event in call.heard()``.
 
         The iterator yields a :class:`DigitHeard` for each digit, and :class:`SpeechBegan` and
@@ -316,11 +330,16 @@ class Sound(ABC):
         Args:
             tones: yield :class:`ToneHeard` as well, when the far end rings, is busy or beeps, also
                 in early media.
+            answerer: yield an :class:`AnswererHeard` as well, which tells whether a person or a
+                machine has answered. What is heard from now on decides that, so ask before the
+                answer.
         """
         self._media.detect_speech()
         if tones:
             self._media.detect_cadence()
-        events = HeardEvents(self.changed, self._require_up, tones=tones)
+        if answerer:
+            self._media.detect_answerer()
+        events = HeardEvents(self.changed, self._require_up, tones=tones, answerer=answerer)
         self._listeners.append(events)
         return events
 
@@ -435,6 +454,11 @@ class Sound(ABC):
     def _receive_cadence(self, tone: HeardTone) -> None:
         """The far end sounds a tone."""
         self._tell(ToneHeard(tone, trio.current_time()))
+
+    def _receive_greeting(self, greeting: Greeting) -> None:
+        """A person or a machine has greeted us."""
+        at = trio.current_time()
+        self._tell(AnswererHeard(greeting.answerer, greeting.seconds, greeting.words, at))
 
     def _tell(self, event: HeardEvent) -> None:
         for events in self._listeners:

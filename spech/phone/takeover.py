@@ -27,15 +27,22 @@ async def take_over(
     """Send the farewells of the calls that a killed process left.
 
     Wait a short time for the registration: it opens the connection, and makes known the server
-    that the account's credentials may be sent to.
+    that the account's credentials may be sent to. A phone that is closed meanwhile sends them at
+    once.
     """
     if not journal.left:
         return
     _log.warning("sending farewells for %d calls of a killed process", len(journal.left))
-    with trio.move_on_after(_REGISTER_FIRST):
-        while binding is not None and binding.status.state == "registering":
-            await binding.changed()
-        await dialling.trust_server()
+    try:
+        with trio.move_on_after(_REGISTER_FIRST):
+            while binding is not None and binding.status.state == "registering":
+                await binding.changed()
+            await dialling.trust_server()
+    finally:
+        _send(journal, endpoint, dialling)
+
+
+def _send(journal: Journal, endpoint: Endpoint, dialling: Dialling) -> None:
     for key, record in journal.left.items():
         with endpoint.command() as (agent, now):
             try:
@@ -46,6 +53,7 @@ async def take_over(
                     endpoint.present,
                     now,
                     partial(journal.forget, key),
+                    endpoint.lives,
                 )
             except (RemoteProtocolError, LocalProtocolError) as error:
                 _log.warning("skipped a call in the journal: %s", error)

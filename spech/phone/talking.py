@@ -51,7 +51,7 @@ class Talking(Sound):
             pin = await call.ask("pin.wav", digits=4, valid=lambda entry: entry == secret)
 
         The first digit ends the prompts. Digits that arrived before are the entry's first ones, and
-        the prompts are then not played. After an entry that is not valid, what was dialled ahead is
+        the prompts are then not played. After an entry that is not valid, what was dialed ahead is
         dropped. Cancelling ends the prompts.
 
         Args:

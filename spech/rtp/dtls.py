@@ -56,11 +56,6 @@ _PROFILES: Final = {
 _HASHES: Final = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
 
 
-def is_dtls(data: bytes | memoryview) -> bool:
-    """Whether a datagram on a media port is DTLS (RFC 7983 section 7)."""
-    return len(data) > 0 and 20 <= data[0] <= 63
-
-
 class Certificate:
     """A self-signed certificate; the signalling carries its fingerprint.
 

@@ -306,9 +306,7 @@ class IceAgent:
 
     # Receiving
 
-    def receive_stun(
-        self, data: bytes | memoryview, component: int, source: Address, now: float
-    ) -> None:
+    def receive_stun(self, data: bytes, component: int, source: Address, now: float) -> None:
         """Take a STUN message that arrived at the socket of a component.
 
         Raises:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import enum
 from bisect import bisect_left, insort
 from collections import deque
-from typing import NamedTuple
 
 from spech.rtp.packet import RtpPacket
 from spech.rtp.sequence import (
@@ -63,10 +62,8 @@ class PacketVerdict(enum.Enum):
     RESYNCHRONISED = enum.auto()
 
 
-class _BufferedPacket(NamedTuple):
-    order: int
-    timestamp: int
-    packet: RtpPacket
+_BufferedPacket = tuple[int, int, RtpPacket]
+"""The numbers of a packet without their wraps, in order: sequence and timestamp; and the packet."""
 
 
 class JitterBuffer:
@@ -115,7 +112,7 @@ class JitterBuffer:
     @property
     def following(self) -> RtpPacket | None:
         """The packet that waits next, None where none waits."""
-        return self._entries[0].packet if self._entries else None
+        return self._entries[0][2] if self._entries else None
 
     @property
     def ready(self) -> bool:
@@ -124,9 +121,8 @@ class JitterBuffer:
             return False
         if self._end is None or self._bridged >= self._pause:
             return True
-        first = self._entries[0]
-        gap = first.timestamp - self._end - self._bridged
-        return gap <= self._slack or self._begins_talkspurt(first)
+        gap = self._entries[0][1] - self._end - self._bridged
+        return gap <= self._slack or self._begins_talkspurt(self._entries[0])
 
     @property
     def flowing(self) -> bool:
@@ -137,7 +133,8 @@ class JitterBuffer:
         """Forget the stream. The next packet begins a new one, with the delay learned so far."""
         self._assumed = max(self._initial, self._target)
         self._entries: list[_BufferedPacket] = []
-        self._newest: _BufferedPacket | None = None
+        #: The numbers of the newest packet, as in its entry; None before the first one.
+        self._newest: tuple[int, int] | None = None
         #: The order of packets that held no sound, the oldest first.
         self._soundless: dict[int, None] = {}
         self._newest_arrival = 0
@@ -172,13 +169,14 @@ class JitterBuffer:
         verdict = PacketVerdict.ACCEPTED
         behind = False
         if newest is None:
-            entry = _BufferedPacket(packet.sequence, packet.timestamp, packet)
+            order, timestamp = packet.sequence, packet.timestamp
         else:
+            order, timestamp = newest
             # As sequence_difference() and timestamp_difference(), without two calls a packet.
-            ahead = ((packet.sequence - newest.order + 0x8000) & SEQUENCE_MASK) - 0x8000
-            advance = packet.timestamp - newest.timestamp
-            advance = ((advance + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
-            entry = _BufferedPacket(newest.order + ahead, newest.timestamp + advance, packet)
+            ahead = ((packet.sequence - order + 0x8000) & SEQUENCE_MASK) - 0x8000
+            advance = ((packet.timestamp - timestamp + 0x80000000) & TIMESTAMP_MASK) - 0x80000000
+            order += ahead
+            timestamp += advance
             elapsed = arrived - self._newest_arrival
             if ahead > 0 and not -self._early <= elapsed - advance <= self._maximum:
                 # No network delays like this, so the peer's timestamps have jumped.
@@ -191,7 +189,7 @@ class JitterBuffer:
                 behind = ahead == 1 and 4 * elapsed < advance
                 if elapsed > self._long_pause:
                     self._settling = _KNOWN
-        transit = arrived - entry.timestamp
+        transit = arrived - timestamp
         if self._settling:
             self._move_transits(transit)
         if not behind:
@@ -203,15 +201,15 @@ class JitterBuffer:
             self._note_transit(transit)
         elif transit < self._ordered[0]:
             self._note_transit(transit)
-        if entry.order <= self._taken:
+        if order <= self._taken:
             return PacketVerdict.LATE
         entries = self._entries
-        if newest is None or entry.order > newest.order:
-            self._newest = entry
+        if newest is None or order > newest[0]:
+            self._newest = order, timestamp
             self._newest_arrival = arrived
-            entries.append(entry)
+            entries.append((order, timestamp, packet))
         else:
-            insort(entries, entry)
+            insort(entries, (order, timestamp, packet))
         if len(entries) > _CAPACITY:
             del entries[0]
             return PacketVerdict.OVERFLOWED
@@ -237,18 +235,20 @@ class JitterBuffer:
         newest = self._newest
         if newest is None:
             return
-        ahead = sequence_difference(sequence, newest.order & SEQUENCE_MASK)
+        ahead = sequence_difference(sequence, newest[0] & SEQUENCE_MASK)
         if len(self._soundless) >= _MOST_SOUNDLESS:
             del self._soundless[next(iter(self._soundless))]
-        self._soundless[newest.order + ahead] = None
+        self._soundless[newest[0] + ahead] = None
 
     def _note_transit(self, transit: int) -> None:
         """Keep the last transit times sorted, and derive the target from them (clock units)."""
         recent, ordered = self._recent, self._ordered
-        if len(recent) == _REMEMBERED:
-            del ordered[bisect_left(ordered, recent.popleft())]
+        if len(recent) < _REMEMBERED:
+            insort(ordered, transit)
+        elif (oldest := recent.popleft()) != transit:
+            del ordered[bisect_left(ordered, oldest)]
+            insort(ordered, transit)
         recent.append(transit)
-        insort(ordered, transit)
         count = len(ordered)
         least = ordered[0]
         target = ordered[-1 - count // _LATE_ONE_OF] - least
@@ -295,7 +295,20 @@ class JitterBuffer:
         self._taken = order
         self._end = timestamp
         self._bridged = 0
-        self._watch(excess)
+        # A late tick must not count, so that an excess has to last for half a second; leaving too
+        # early is noticed at once.
+        self._excess = excess
+        if excess < self._least_excess:
+            self._least_excess = excess
+        if self.spare < 0:
+            self.spare = 0
+        if excess < self.spare:
+            self.spare = excess
+        self._watched += 1
+        if self._watched >= _WATCHED:
+            self.spare = self._least_excess
+            self._least_excess = excess
+            self._watched = 0
         return packet
 
     def played(self, units: int) -> None:
@@ -320,14 +333,15 @@ class JitterBuffer:
         """
         if self._end is None or not self._entries or self._begins_talkspurt(self._entries[0]):
             return 0, None
-        first = self._entries[0]
-        return max(0, first.timestamp - self._end - self._bridged), first.packet
+        _, timestamp, packet = self._entries[0]
+        return max(0, timestamp - self._end - self._bridged), packet
 
     def _begins_talkspurt(self, entry: _BufferedPacket) -> bool:
         """Whether the peer paused before it: no number is missing, or the marker is set."""
-        if entry.order == self._taken + 1 or entry.packet.marker:
+        order, _, packet = entry
+        if order == self._taken + 1 or packet.marker:
             return True
-        between = range(self._taken + 1, entry.order)
+        between = range(self._taken + 1, order)
         soundless = self._soundless
         return len(between) <= len(soundless) and all(one in soundless for one in between)
 
@@ -336,28 +350,9 @@ class JitterBuffer:
         entries = self._entries
         stale = 0
         while stale + 1 < len(entries) and excess > 0:
-            excess -= entries[stale + 1].timestamp - entries[stale].timestamp
+            excess -= entries[stale + 1][1] - entries[stale][1]
             stale += 1
         del entries[:stale]
         self.discarded += stale
         self._begin_to_watch()
         return excess
-
-    def _watch(self, excess: int) -> None:
-        """Track how much too late packets leave.
-
-        A late tick must not count, so that an excess has to last for half a second; leaving too
-        early is noticed at once.
-        """
-        self._excess = excess
-        if excess < self._least_excess:
-            self._least_excess = excess
-        if self.spare < 0:
-            self.spare = 0
-        if excess < self.spare:
-            self.spare = excess
-        self._watched += 1
-        if self._watched >= _WATCHED:
-            self.spare = self._least_excess
-            self._least_excess = excess
-            self._watched = 0

@@ -16,6 +16,14 @@ FIRST_RTCP_TYPE = 192
 LAST_RTCP_TYPE = 223
 
 
+class Unauthentic(Exception):
+    """A packet was not made with the negotiated key, or was changed on its way."""
+
+
+class Replayed(Exception):
+    """A packet was received before, or is too old to tell."""
+
+
 class RtpPacket(NamedTuple):
     """One RTP packet, without its contributing sources, extension and padding.
 
@@ -66,6 +74,11 @@ def build(
     """Write one packet; ``sequence``, ``timestamp`` and ``ssrc`` are already within their bits."""
     second = payload_type | 0x80 if marker else payload_type
     return _HEADER.pack(_VERSION, second, sequence, timestamp, ssrc) + payload
+
+
+def is_dtls(data: bytes | memoryview) -> bool:
+    """Whether a datagram on a media port is DTLS (RFC 7983 section 7)."""
+    return len(data) > 0 and 20 <= data[0] <= 63
 
 
 def is_rtcp(data: bytes | memoryview) -> bool:

@@ -6,11 +6,15 @@ Only packets that the peer's key has made pass, and nothing is sent in the clear
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from spech.addresses import Address
 from spech.agreement import RTP, DtlsPeer, Security, SrtpKeys
-from spech.rtp.dtls import Association, Certificate
-from spech.rtp.srtp import Opener, Replayed, Sealer, Unauthentic
+from spech.rtp.packet import Replayed, Unauthentic
+
+if TYPE_CHECKING:
+    from spech.rtp.dtls import Association, Certificate
+    from spech.rtp.srtp import Opener, Sealer
 
 
 class _Way:
@@ -30,6 +34,8 @@ class _Way:
 
     def use(self, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> bool:
         """Take keys; keys in force keep their counters. Returns whether our key has changed."""
+        from spech.rtp.srtp import Opener, Sealer  # They load libsrtp.
+
         before, self.keys = self.keys, keys
         if before is None or (before.suite, before.receive) != (keys.suite, keys.receive):
             self.opener = Opener(keys.suite, keys.receive, None if before is None else heard)
@@ -42,6 +48,9 @@ class _Way:
 class Protection:
     """The keys in force for one stream.
 
+    Args:
+        certificate: returns ours, when a handshake begins.
+
     Attributes:
         required: whether packets in the clear are dropped, and none is sent.
         ready: whether RTP may be sent: it is plain, or there is a key.
@@ -52,7 +61,7 @@ class Protection:
         replayed: packets that had been received before.
     """
 
-    def __init__(self, certificate: Certificate | None = None) -> None:
+    def __init__(self, certificate: Callable[[], Certificate] | None = None) -> None:
         self.required = False
         self.ready = True
         self.renewed = False
@@ -101,7 +110,9 @@ class Protection:
     def _begin(self, peer: DtlsPeer) -> _Way:
         if self._certificate is None:
             raise ValueError("a handshake needs a certificate")
-        return _Way(Association(self._certificate, peer))
+        from spech.rtp.dtls import Association  # It loads OpenSSL.
+
+        return _Way(Association(self._certificate(), peer))
 
     def _use(self, way: _Way, keys: SrtpKeys, heard: tuple[int, int] | None = None) -> None:
         if way.use(keys, heard) and way is self._sound:
@@ -175,23 +186,21 @@ class Protection:
             return self._reports.sealer.seal_rtcp(packet)
         return None if self.required else packet
 
-    def open(self, data: memoryview | bytes) -> bytes | None:
+    def open(self, data: bytes) -> bytes | None:
         """The RTP packet inside; None, and counted, for what is not the peer's."""
         opener = self._sound.opener
         return self._opened(None if opener is None else opener.open, data)
 
-    def open_rtcp(self, data: memoryview | bytes) -> bytes | None:
+    def open_rtcp(self, data: bytes) -> bytes | None:
         """The RTCP compound inside; None, and counted, for what is not the peer's."""
         opener = self._reports.opener
         return self._opened(None if opener is None else opener.open_rtcp, data)
 
-    def _opened(
-        self, opening: Callable[[bytes], bytes] | None, data: memoryview | bytes
-    ) -> bytes | None:
+    def _opened(self, opening: Callable[[bytes], bytes] | None, data: bytes) -> bytes | None:
         try:
             if opening is None:
                 raise Unauthentic
-            return opening(bytes(data))
+            return opening(data)
         except Unauthentic:
             self.unauthentic += 1
         except Replayed:

@@ -82,6 +82,7 @@ class RtpSession:
         timestamp: of what is sent in this tick, on the RTP clock.
         counts: packets and octets, both ways.
         clock_rate: the RTP clock of what is received, in Hz.
+        noise_receive: the payload type of descriptions of noise (RFC 3389); -1 where none come.
         reports: the RTCP reports of both ends.
         buffer: the jitter buffer; another one when the clock rate changes.
     """
@@ -101,7 +102,7 @@ class RtpSession:
         #: Clocks by payload type, where the peer may use several.
         self._clocks: dict[int, int] = {}
         self._audio_send = self._audio_receive = self._audio_before = -1
-        self._event_send = self._noise_send = self._noise_receive = -1
+        self._event_send = self._noise_send = self.noise_receive = -1
         self._contents: dict[int, _Content] = {}
         self.buffer = JitterBuffer(self.clock_rate)
         self._digits = DigitReceiver()
@@ -144,7 +145,7 @@ class RtpSession:
         if noise_receive is None:
             # The meaning of the static number is known to everyone; some send it unasked.
             noise_receive = _COMFORT_NOISE if clock_rate == _COMFORT_NOISE_CLOCK else -1
-        self._noise_receive = noise_receive
+        self.noise_receive = noise_receive
         if clock_rate != self._send_clock:
             self._send_clock = clock_rate
             self._audio_before = -1
@@ -184,10 +185,6 @@ class RtpSession:
     def can_send_noise(self) -> bool:
         """Whether the peer agreed to comfort noise."""
         return self._noise_send >= 0
-
-    def is_noise(self, packet: RtpPacket) -> bool:
-        """Whether a packet describes noise (RFC 3389)."""
-        return packet.payload_type == self._noise_receive
 
     @property
     def lost(self) -> int:
@@ -467,7 +464,7 @@ class RtpSession:
             return None
         return self._compound(now) + rtcp.build(rtcp.Goodbye(self.ssrc))
 
-    def receive_rtcp(self, data: bytes | memoryview, arrival: float) -> None:
+    def receive_rtcp(self, data: bytes, arrival: float) -> None:
         """Take an RTCP datagram of the peer.
 
         Raises:

@@ -11,7 +11,7 @@ import cffi
 import pylibsrtp
 from pylibsrtp import Policy
 
-from spech.rtp.packet import build
+from spech.rtp.packet import Replayed, Unauthentic, build
 from spech.rtp.sequence import SEQUENCE_MASK
 
 #: Crypto suites by their names in session descriptions (RFC 4568 6.2, RFC 7714 14.2).
@@ -30,14 +30,6 @@ _STRIDE: Final = 0x4000
 #: rollover costs time, and the peer chooses the number.
 _FARTHEST: Final = 64 << 16
 _ffi: Final = cffi.FFI()
-
-
-class Unauthentic(Exception):
-    """A packet was not made with the negotiated key, or was changed on its way."""
-
-
-class Replayed(Exception):
-    """A packet was received before, or is too old to tell."""
 
 
 class _SrtpSession(pylibsrtp.Session):

@@ -11,7 +11,8 @@ import socket
 import struct
 import time
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from spech.addresses import Address
 from spech.agreement import RTCP, RTP, Security
@@ -19,7 +20,6 @@ from spech.allowance import Allowance, Purpose
 from spech.errors import RemoteProtocolError
 from spech.incidents import Incidents
 from spech.rtp import packet as rtp
-from spech.rtp.dtls import Certificate, is_dtls
 from spech.rtp.ice import IceAgent, IceState
 from spech.rtp.packet import RtpPacket
 from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
@@ -28,11 +28,18 @@ from spech.rtp.session import RtpSession
 from spech.rtp.source import SourceFilter
 from spech.rtp.stun import is_stun
 
+if TYPE_CHECKING:
+    from spech.rtp.dtls import Certificate
+
 _log: Final = logging.getLogger(__name__)
 
-#: The longest packets that we send ourselves: 0.2 s of L16 at 48 kHz, encrypted.
-_BUFFER = 20480
-_ANCILLARY = socket.CMSG_SPACE(16)
+Watcher = Callable[[bool, bytes, Address, Address], object]
+"""Sees a datagram: whether it is ours, its bytes, our address, and that of the other end."""
+
+#: Bytes of the longest packets that we send ourselves: 0.2 s of L16 at 48 kHz, encrypted.
+_LONGEST = 20480
+#: Room for an arrival time. Windows has no ancillary data.
+_ANCILLARY = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
 _TIMESPEC = struct.Struct("@ll")
 _MOST_PER_TICK = 200
 #: Seconds of sound that are sent to a peer that has proved nothing.
@@ -49,7 +56,7 @@ class Stream:
     Args:
         pair: the sockets.
         session: what the packets belong to.
-        certificate: ours, for DTLS-SRTP.
+        certificate: returns ours, for DTLS-SRTP.
         symmetric: send to where the peer's packets come from. Otherwise only to the address that
             was negotiated.
         incidents: counts and logs what is wrong with packets; one for all streams, so that many
@@ -68,13 +75,14 @@ class Stream:
         protection: encryption, and what it dropped.
         ready: whether there is a way to the peer. Without ICE it is taken for granted.
         unreachable: why there will be none, once ICE has given up; "" until then.
+        watcher: sees each datagram that is sent or comes, as it is on the wire.
     """
 
     def __init__(
         self,
         pair: PortPair,
         session: RtpSession,
-        certificate: Certificate | None = None,
+        certificate: Callable[[], Certificate] | None = None,
         *,
         symmetric: bool = True,
         incidents: Incidents | None = None,
@@ -89,6 +97,7 @@ class Stream:
         self.protection = Protection(certificate)
         self.ready = True
         self.unreachable = ""
+        self.watcher: Watcher | None = None
         self._pair = pair
         self._session = session
         self._symmetric = symmetric
@@ -100,8 +109,6 @@ class Stream:
         self._rtcp_negotiated: Address = ("", 0)
         self._rtcp_destination: Address = ("", 0)
         self._shared = False
-        self._buffer = bytearray(_BUFFER)
-        self._view = memoryview(self._buffer)
         self._ice: IceAgent | None = None
         self._ways: dict[int, Address | None] = {}
         #: Connectivity checks that came before the answer, whose passwords they need.
@@ -200,8 +207,11 @@ class Stream:
         self._now = now
         if self._source.learning:
             self._source.tick(now)
-        for _ in range(_MOST_PER_TICK):
-            read = self._read(self._pair.rtp, now)
+        pair = self._pair
+        for count in range(_MOST_PER_TICK):
+            if count and not pair.more(0):
+                break
+            read = self._read(pair.rtp, now)
             if read is None:
                 break
             data, source, arrival = read
@@ -213,8 +223,8 @@ class Stream:
                     self._take_rtcp(data, RTP, source, arrival)
                     continue
                 if self.protection.required:  # Nothing is believed before it is decrypted.
-                    if is_dtls(data):
-                        self._take_handshake(RTP, bytes(data), source)
+                    if rtp.is_dtls(data):
+                        self._take_handshake(RTP, data, source)
                         continue
                     opened = self.protection.open(data)
                     if opened is None:
@@ -272,8 +282,8 @@ class Stream:
             try:
                 if self._ice is not None and is_stun(data):
                     self._take_stun(self._ice, data, RTCP, source, now)
-                elif self.protection.required and is_dtls(data):
-                    self._take_handshake(RTCP, bytes(data), source)
+                elif self.protection.required and rtp.is_dtls(data):
+                    self._take_handshake(RTCP, data, source)
                 else:
                     self._take_rtcp(data, RTCP, source, arrival)
             except RemoteProtocolError as error:
@@ -294,10 +304,11 @@ class Stream:
                 read = self._read(waiting, 0.0)
                 if read is None:
                     break
-                if is_stun(read[0]):
-                    self._early.append((bytes(read[0]), component, read[1]))
-                elif component == RTP and is_dtls(read[0]):
-                    self._hellos.append((bytes(read[0]), read[1]))
+                data, source, _ = read
+                if is_stun(data):
+                    self._early.append((data, component, source))
+                elif component == RTP and rtp.is_dtls(data):
+                    self._hellos.append((data, source))
 
     def send(self, datagram: bytes) -> None:
         """Send RTP to the peer."""
@@ -336,6 +347,13 @@ class Stream:
         except (OSError, OverflowError) as error:  # OverflowError: there is no such port
             self.send_errors += 1
             self._incidents.note(destination[0], "RTP is not sent: %s", error)
+        else:
+            if self.watcher is not None:
+                self.watcher(True, datagram, self._local(through), destination)
+
+    def _local(self, through: socket.socket) -> Address:
+        """Our address behind a socket."""
+        return self._pair.address, self._pair.port + (through is self._pair.rtcp)
 
     def _prove(self) -> None:
         if self.allowance is not None:
@@ -349,32 +367,36 @@ class Stream:
         in_time = self._now - self._began < _UNPROVEN_SECONDS
         return in_time and allowance.covers(size, Purpose.SOUND)
 
-    def _read(
-        self, waiting: socket.socket, now: float
-    ) -> tuple[memoryview | bytes, Address, float] | None:
+    def _read(self, waiting: socket.socket, now: float) -> tuple[bytes, Address, float] | None:
         """The next datagram, its source, and its arrival on the clock of ``now``."""
         try:
-            size, ancillary, flags, source = waiting.recvmsg_into([self._buffer], _ANCILLARY)
+            if _ANCILLARY:
+                data, ancillary, flags, source = waiting.recvmsg(_LONGEST, _ANCILLARY)
+            else:
+                data, source = waiting.recvfrom(_LONGEST)
+                ancillary, flags = [], 0
         except BlockingIOError:
             return None
         except OSError as error:
             self._incidents.note(self._pair.address[0], "RTP cannot be received: %s", error)
             return None
         arrival = now
-        for _, kind, data in ancillary:
-            if kind == SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
-                seconds, nanoseconds = _TIMESPEC.unpack(data)
+        for _, kind, stamp in ancillary:
+            if kind == SO_TIMESTAMPNS and len(stamp) == _TIMESPEC.size:
+                seconds, nanoseconds = _TIMESPEC.unpack(stamp)
                 age = time.time() - seconds - nanoseconds * 1e-9
                 # A step of the wall clock must not move the sound.
                 arrival = now - min(max(age, 0.0), _OLDEST)
         if flags & _TRUNCATED:
-            size = 0  # Longer than any packet of sound: handled as one that is too short.
+            data = b""  # Longer than any packet of sound: handled as one that is too short.
         if len(source) != 2:
             source = source[:2]
-        return self._view[:size], source, arrival
+        if self.watcher is not None:
+            self.watcher(False, data, self._local(waiting), source)
+        return data, source, arrival
 
     def _take_stun(
-        self, ice: IceAgent, data: bytes | memoryview, component: int, source: Address, now: float
+        self, ice: IceAgent, data: bytes, component: int, source: Address, now: float
     ) -> None:
         try:
             ice.receive_stun(data, component, source, now)
@@ -407,9 +429,7 @@ class Stream:
             self.ready = True
             self._take_hellos()
 
-    def _take_rtcp(
-        self, data: memoryview | bytes, component: int, source: Address, arrival: float
-    ) -> None:
+    def _take_rtcp(self, data: bytes, component: int, source: Address, arrival: float) -> None:
         """Take RTCP from the negotiated host, or from the host that the sound comes from."""
         peer = self._source.destination
         if self._ice is not None:
@@ -438,9 +458,7 @@ class Stream:
             if not self._shared:
                 self._rtcp_destination = self._rtcp_negotiated
 
-    def _drop_invalid(
-        self, source: Address, data: memoryview | bytes, reason: str, kind: str = "RTP"
-    ) -> None:
+    def _drop_invalid(self, source: Address, data: bytes, reason: str, kind: str = "RTP") -> None:
         if _is_keepalive(data):
             _log.debug("ignored a keepalive from %s:%d", *source)
             return
@@ -452,7 +470,7 @@ class Stream:
         message = "dropped a packet from %s:%d: our code failed"
         self._incidents.note(source[0], message, *source, traceback=True)
 
-    def _note_refused(self, source: Address, data: memoryview | bytes) -> None:
+    def _note_refused(self, source: Address, data: bytes) -> None:
         if _is_keepalive(data):
             _log.debug("ignored a keepalive from %s:%d", *source)
             return
@@ -467,6 +485,6 @@ class Stream:
         self._incidents.note(source[0], "dropped %s from %s:%d: it is not the peer", kind, *source)
 
 
-def _is_keepalive(data: memoryview | bytes) -> bool:
+def _is_keepalive(data: bytes) -> bool:
     """Whether a datagram only keeps a NAT's binding open: up to four zero bytes, as some send."""
     return 0 < len(data) <= 4 and not any(data)

@@ -34,7 +34,7 @@ from spech.sip.message.uri import Uri
 from spech.sip.registration import Registration
 from spech.sip.services import Services, invite_refusal
 from spech.sip.timeline import Timeline
-from spech.sip.transaction.arrival import answer_tag, origin, traced
+from spech.sip.transaction.arrival import answer_tag, traced
 from spech.sip.transaction.flow import Flow, Outgoing
 from spech.sip.transaction.timers import T1
 from spech.sip.transaction.transaction import (
@@ -94,7 +94,7 @@ class UserAgent(AgentContext):
         self.timeline = Timeline()
         self.services = Services(self)
         #: Called when :meth:`Session.farewell_record` of a session may have changed.
-        self.on_session_changed: Callable[[Session], None] = lambda session: None
+        self.on_session_changed: Callable[[Session], None] | None = None
         #: What was dropped, by cause.
         self.dropped: Counter[str] = Counter()
         self._screen = screen
@@ -138,9 +138,9 @@ class UserAgent(AgentContext):
             self.note(owner.call_id, f"timer {name} of {owner}")
             owner.handle_timer(name, now)
             if isinstance(owner, ClientTransaction) and name in "BF":
-                self._doubt(owner.flow, now)
+                self.doubt(owner.flow, now)
 
-    def _doubt(self, flow: Flow, now: float) -> None:
+    def doubt(self, flow: Flow, now: float) -> None:
         """A request over ``flow`` got no answer. Where our registrar is there, it may be dead."""
         for registration in self._registrations:
             registration.doubt(flow, now)
@@ -275,13 +275,14 @@ class UserAgent(AgentContext):
     # ------------------------------------------------------------------ sessions
 
     def _session_changed(self, session: Session) -> None:
-        self.on_session_changed(session)
+        if self.on_session_changed is not None:
+            self.on_session_changed(session)
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop((session.call_id, session.local_tag), None)
         self._stop_talking(session)
         if session.invited_by is not None:
-            self._invited.pop(origin(session.invited_by), None)
+            self._invited.pop(session.invited_by.origin, None)
             caller = self._callers.pop(session, None)
             if caller is not None:
                 self._room.give_back(caller)
@@ -300,31 +301,32 @@ class UserAgent(AgentContext):
             validate(request)
             self._receive_ack(opened(request), flow, now)
             return
-        known = self.layer.match(request)
+        try:
+            known = self.layer.match(request)
+            if known is None:
+                validate(request)
+        except RemoteProtocolError as error:
+            self._drop("rule broken", flow, str(error))
+            self._respond(request, flow, error.status, str(error)[:80])
+            return
         if known is not None:
             if known.allowance is not None:
                 known.allowance.earn(size)
             if not known.receive_request(request, now):
                 self.dropped["unneeded request"] += 1
             return
-        try:
-            validate(request)
-        except RemoteProtocolError as error:
-            self._drop("rule broken", flow, str(error))
-            self._respond(request, flow, error.status, str(error)[:80])
-            return
         session = self._sessions.get((request.call_id, request.to.tag or ""))
         standing = self._standing(request, session, flow)
         transaction = self.layer.serve(opened(request), flow, standing)
         if transaction is None:
             self.dropped["too many transactions"] += 1
-            self._respond(request, flow, 503, headers=[self._retry_after()])
+            self._respond(request, flow, 503, headers=[self.retry_after()])
             return
         if request.method == "INVITE" and session is None and self._is_forgeable(flow):
             transaction.allowance = Allowance(ipv6=":" in flow.remote[0])
             transaction.allowance.earn(size)
         try:
-            self._serve(transaction, session, flow, now)
+            self._serve(transaction, session, flow, standing, now)
         except Exception as error:
             # Also where it is our own fault: a request without a final response keeps the other
             # end waiting, and a re-INVITE without one blocks every later change of the call.
@@ -363,7 +365,12 @@ class UserAgent(AgentContext):
         return status >= 300 or request.method == "OPTIONS"
 
     def _serve(
-        self, transaction: ServerTransaction, session: Session | None, flow: Flow, now: float
+        self,
+        transaction: ServerTransaction,
+        session: Session | None,
+        flow: Flow,
+        standing: Standing,
+        now: float,
     ) -> None:
         request = transaction.request
         if request.method == "CANCEL":
@@ -374,7 +381,7 @@ class UserAgent(AgentContext):
         elif request.to.tag is not None:
             self.services.receive_lost(transaction, now)
         else:
-            self._receive_outside(transaction, flow, now)
+            self._receive_outside(transaction, flow, standing, now)
 
     def _note_alias(self, request: Request, flow: Flow) -> None:
         """RFC 5923: the other end takes requests on this connection, too.
@@ -409,8 +416,8 @@ class UserAgent(AgentContext):
         response = response_to(request, status, reason, to_tag=tag, headers=headers)
         self.send(Outgoing(bytes(response), flow))
 
-    def _retry_after(self) -> tuple[str, str]:
-        # Spread, so that the refused clients do not all come back at once.
+    def retry_after(self) -> tuple[str, str]:
+        """The header field of a 503: random, so that the refused do not all come back at once."""
         return "Retry-After", str(self.rng.randint(5, 15))
 
     def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
@@ -433,15 +440,16 @@ class UserAgent(AgentContext):
         if target is not None and target.flow.remote[0] != transaction.flow.remote[0]:
             target = None  # It does not come from the caller.
         status = 481 if target is None else 200
-        session = None if target is None else self._invited.get(origin(target.request))
+        session = None if target is None else self._invited.get(target.request.origin)
         tag = session.local_tag if session else answer_tag(self.ids, request)
         transaction.respond(response_to(request, status, to_tag=tag), now)
         if session is not None:
             session.receive_cancel(request, now)
 
-    def _receive_outside(self, transaction: ServerTransaction, flow: Flow, now: float) -> None:
+    def _receive_outside(
+        self, transaction: ServerTransaction, flow: Flow, standing: Standing, now: float
+    ) -> None:
         request = transaction.request
-        standing = self._standing_of(flow)
         if self._screen is not None:
             verdict = self._screen(request, flow, now)
             if isinstance(verdict, Response):
@@ -465,7 +473,7 @@ class UserAgent(AgentContext):
         caller = source_of(transaction.flow.remote[0])
         refusal = self._refusal(transaction)
         if refusal is None and not self._room.take(caller, standing=standing):
-            refusal = 503, [self._retry_after()]
+            refusal = 503, [self.retry_after()]
         if refusal is not None:
             status, headers = refusal
             # With a To tag, as every final response (RFC 3261 8.2.6.2).
@@ -485,7 +493,7 @@ class UserAgent(AgentContext):
             self, identity, request.call_id, self._forget, self._session_changed, outgoing=False
         )
         try:
-            session.replaces = replaced(request, self.sessions)
+            session.replaces = replaced(request, self._sessions.values())
             session.receive_invite(transaction, now)
         except RemoteProtocolError:
             self._room.give_back(caller)
@@ -498,13 +506,13 @@ class UserAgent(AgentContext):
             # Our server may ask for credentials within this call, too (RFC 3261 22.2, 22.3).
             session.identity = registration.identity.under(identity.address)
         self._sessions[session.call_id, session.local_tag] = session
-        self._invited[origin(request)] = session
+        self._invited[request.origin] = session
 
     def _refusal(self, transaction: ServerTransaction) -> Refusal | None:
         """Why an INVITE outside a dialog cannot be taken, or None."""
         request = transaction.request
         if self._closed:
             return 480, []
-        if origin(request) in self._invited or self.layer.merged(transaction):
+        if request.origin in self._invited or self.layer.merged(transaction):
             return 482, []  # The same request by another way (RFC 3261 8.2.2.2).
-        return invite_refusal(request, transaction.flow, self.sessions)
+        return invite_refusal(request, transaction.flow, self._sessions.values())

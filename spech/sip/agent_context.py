@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from spech.addresses import Address
 from spech.sip.call.events import Answered, Confirmed
@@ -16,15 +16,38 @@ from spech.sip.call.leg import Leg
 from spech.sip.dialog.capabilities import ALLOW
 from spech.sip.dialog.dialog import Dialog, HostNamed
 from spech.sip.dialog.event import Event
+from spech.sip.dialog.identity import Identity
 from spech.sip.message.ids import Identifiers
 from spech.sip.message.uri import Uri
-from spech.sip.registration import Registration
 from spech.sip.timeline import Note
 from spech.sip.transaction.flow import Flow, Outgoing, host_port
 from spech.sip.transaction.layer import TransactionLayer
 from spech.sip.transaction.timers import TimerSet
 
 USER_AGENT: Final = "Spech"
+
+
+class KeptRegistration(Protocol):
+    """A binding of our address of record, as the user agent knows it."""
+
+    identity: Identity
+
+    @property
+    def flows(self) -> Sequence[Flow]:
+        """The ways to the registrar."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether an answer of the registrar is still expected."""
+
+    def doubt(self, flow: Flow, now: float) -> None:
+        """A request over ``flow`` got no answer."""
+
+    def flow_failed(self, flow: Flow, now: float) -> None:
+        """The connection of ``flow`` broke."""
+
+    def remove(self, now: float) -> None:
+        """Take the binding away."""
 
 
 class AgentContext:
@@ -43,7 +66,7 @@ class AgentContext:
         self.layer = TransactionLayer(self.timers, self._outbox.append, limit=max_memory)
         self.takes_messages = False
         self._events: deque[Event] = deque()
-        self._registrations: list[Registration] = []
+        self._registrations: list[KeptRegistration] = []
         #: Hosts that we have calls with that are up, and the number of these calls.
         self._talking: Counter[str] = Counter()
         self._talking_with: dict[Leg, str] = {}
@@ -119,13 +142,21 @@ class AgentContext:
 
     def is_trusted_host(self, host: str) -> bool:
         """Whether ``host`` is a registrar of ours or a peer that is configured."""
-        return self.registered_at(host) or self.is_known_peer(host)
+        return self._registration_at(host) is not None or self.is_known_peer(host)
 
     def _is_forgeable(self, flow: Flow) -> bool:
         """Whether the source may be forged, and is no peer that gets our sound at once."""
         return not flow.reliable and not self.is_trusted_host(flow.remote[0])
 
-    def _registration_at(self, host: str) -> Registration | None:
+    def share_registration(self, registration: KeptRegistration) -> None:
+        """Rely on a registration that another process keeps."""
+        self._registrations.append(registration)
+
+    def seen_at(self, flow: Flow) -> Address | None:
+        """At which address the peer of ``flow`` sees us, None where that is not known."""
+        return self._seen_at.get(flow)
+
+    def _registration_at(self, host: str) -> KeptRegistration | None:
         for registration in self._registrations:
             if any(host == flow.remote[0] for flow in registration.flows):
                 return registration

@@ -11,10 +11,15 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -29,12 +34,8 @@ from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow, Outgoing, Target
 from spech.sip.transport import Arrival, Transport
-from spech.sip.transport.connections import ConnectionTransport, Door, LinkOpener
-from spech.sip.transport.stream import accept_tcp, open_tcp
-from spech.sip.transport.stream import listen as listen_tcp
-from spech.sip.transport.tls import TlsAcceptor, TlsConnector, TlsSettings
-from spech.sip.transport.udp import UdpTransport
-from spech.sip.transport.websocket import WebSocketConnector
+from spech.sip.transport.carriers import Carriers, open_carriers
+from spech.sip.transport.tls import TlsSettings
 
 _log: Final = logging.getLogger(__name__)
 #: Where an error has no peer that caused it.
@@ -44,8 +45,26 @@ _KEEPALIVE_SECONDS: Final = 25.0
 #: Dialogs whose next hop waits to be looked up, and how many are looked up at once.
 _WAITING_LOOK_UPS: Final = 200
 _LOOK_UPS: Final = 4
-#: Free ports that are looked at until one is free for both UDP and TCP.
-_PORT_TRIES: Final = 20
+
+
+class Forwarder(Protocol):
+    """Other processes that share the transports of an endpoint; see :mod:`spech.front`."""
+
+    def takes(self, data: bytes, flow: Flow, now: float) -> bool:
+        """Whether a message is theirs; then they have it now."""
+
+    def broken(self, flow: Flow, reason: str) -> None:
+        """See :meth:`Endpoint.broken`."""
+
+    def refused(self, quoted: bytes, remote: Address) -> None:
+        """See :meth:`Endpoint.refused`."""
+
+    def is_known(self, host: str) -> bool:
+        """Whether one of them has a call with this numeric address that is up."""
+
+    @property
+    def flows_in_use(self) -> Set[Flow]:
+        """The flows that a call of theirs depends on."""
 
 
 class Endpoint:
@@ -55,20 +74,27 @@ class Endpoint:
     cleanup code may use it.
     """
 
+    #: The clock of an endpoint, in seconds.
+    now = staticmethod(trio.current_time)
+
     def __init__(
         self,
         agent: UserAgent,
-        address: Address,
-        transports: Sequence[Transport],
+        carriers: Carriers,
         resolver: Resolver,
-        secure_address: Address | None = None,
     ) -> None:
         self.agent = agent
+        #: Where it listens.
+        self.carriers = carriers
+        address = carriers.door("udp")
+        assert address is not None
         #: The (host, port) that it listens on for UDP and TCP; the host may be the wildcard.
         self.address = address
         #: The (host, port) that it listens on for TLS, or None.
-        self.secure_address = secure_address
-        self._transports = transports
+        self.secure_address = carriers.door("tls")
+        #: The processes that share its transports, None without any.
+        self.forwarder: Forwarder | None = None
+        self._transports = carriers.transports
         self._resolver = resolver
         self._timer = trio.CancelScope()
         self._idle = trio.Event()
@@ -85,10 +111,6 @@ class Endpoint:
         self.on_event: Callable[[Event], None] = lambda event: None
         #: Called when a connection broke or could not be made, with the cause in words.
         self.on_broken: Callable[[Flow, str], None] = lambda flow, reason: None
-
-    def now(self) -> float:
-        """The clock of this endpoint, in seconds."""
-        return trio.current_time()
 
     @contextmanager
     def command(self) -> Iterator[tuple[UserAgent, float]]:
@@ -125,9 +147,13 @@ class Endpoint:
         return flows
 
     def _carrier(self, target: Target) -> Transport | None:
-        return next((one for one in self._transports if one.reaches(target)), None)
+        for transport in self._transports:
+            if transport.reaches(target):
+                return transport
+        return None
 
-    def _send(self, outgoing: Outgoing) -> bool:
+    def send(self, outgoing: Outgoing) -> bool:
+        """Send or queue at once, past the user agent. False when that is not possible."""
         flow = outgoing.flow
         carrier = self._carrier(flow.target)
         return carrier is not None and carrier.send(outgoing)
@@ -141,6 +167,19 @@ class Endpoint:
         """The same flow from our current address."""
         carrier = self._carrier(flow.target)
         return flow if carrier is None else carrier.flow_to(flow.target)
+
+    def lives(self, flow: Flow) -> bool:
+        """Whether the connection of ``flow`` is open."""
+        return any(flow in transport.open_flows for transport in self._transports)
+
+    def nearest(self, flows: list[Flow]) -> list[Flow]:
+        """``flows`` with a server first that we are registered with: it is known to respond."""
+        return sorted(flows, key=lambda flow: flow not in self._kept) if self._kept else flows
+
+    def share(self, flow: Flow, port: int | None) -> None:
+        """See :meth:`spech.sip.transport.Transport.share`."""
+        for transport in self._transports:
+            transport.share(flow, port)
 
     def keep(self, flow: Flow) -> None:
         """Keep ``flow`` alive, because a peer has to reach us by it."""
@@ -157,38 +196,54 @@ class Endpoint:
         """
         agent = self.agent
         while True:
-            for outgoing in agent.to_send(self.now()):
-                if not self._send(outgoing):
+            now = self.now()
+            for outgoing in agent.to_send(now):
+                if not self.send(outgoing):
                     self._unsent.note(outgoing.flow.remote[0], "cannot send to %s", outgoing.flow)
-                    agent.send_failed(outgoing, self.now())
+                    agent.send_failed(outgoing, now)
             event = agent.next_event()
             if event is None:
                 break
             self._hand_out(event)
         deadline = agent.get_timer()
-        self._timer.deadline = math.inf if deadline is None else deadline
-        self.sent()
+        if deadline != self._timer.deadline:  # Trio keeps the deadlines sorted.
+            self._timer.deadline = math.inf if deadline is None else deadline
+        if self._draining:
+            self.sent()
 
     # ------------------------------------------------------------------ what the transports tell
 
     def receive_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         """Handle messages that a transport has received."""
+        now = self.now()
+        forwarder = self.forwarder
         for data, flow in arrivals:
-            with self._guard(flow.remote[0], "a message from %s", flow):
-                self.agent.receive_message(data, flow, self.now())
+            try:
+                if forwarder is None or not forwarder.takes(data, flow, now):
+                    self.agent.receive_message(data, flow, now)
+            except Exception:
+                self._note_fault(flow.remote[0], "a message from %s", flow)
         self.flush()
 
     def broken(self, flow: Flow, reason: str) -> None:
         """A connection ended or could not be made (RFC 3261 18.4)."""
-        with self._guard(flow.remote[0], "the end of the connection to %s", flow):
+        try:
             self.on_broken(flow, reason)
             self.agent.transport_failed(flow, self.now())
+            if self.forwarder is not None:
+                self.forwarder.broken(flow, reason)
+        except Exception:
+            self._note_fault(flow.remote[0], "the end of the connection to %s", flow)
         self.flush()
 
     def refused(self, quoted: bytes, remote: Address) -> None:
         """ICMP says that no port is open at ``remote``."""
-        with self._guard(remote[0], "an ICMP error about %s", remote):
+        try:
             self.agent.layer.receive_refusal(quoted, remote, self.now())
+            if self.forwarder is not None:
+                self.forwarder.refused(quoted, remote)
+        except Exception:
+            self._note_fault(remote[0], "an ICMP error about %s", remote)
         self.flush()
 
     def sent(self) -> None:
@@ -198,7 +253,9 @@ class Endpoint:
 
     def is_known(self, host: str) -> bool:
         """Whether this numeric address is that of a known peer. See ``UserAgent.is_known``."""
-        return self.agent.is_known(host)
+        return self.agent.is_known(host) or (
+            self.forwarder is not None and self.forwarder.is_known(host)
+        )
 
     def shed(self, count: int) -> None:
         """Messages of strangers were dropped unread."""
@@ -207,7 +264,8 @@ class Endpoint:
     def flows_in_use(self) -> Set[Flow]:
         """The flows that a call or a registration depends on."""
         dialogs = (session.dialog for session in self.agent.sessions)
-        return self._kept | {dialog.flow for dialog in dialogs if dialog is not None}
+        flows = self._kept | {dialog.flow for dialog in dialogs if dialog is not None}
+        return flows if self.forwarder is None else flows | self.forwarder.flows_in_use
 
     # ------------------------------------------------------------------ the pump
 
@@ -217,26 +275,23 @@ class Endpoint:
             self._malformed.note(flow.remote[0], "dropped a message from %s: %s", flow, event.cause)
             return
         if isinstance(event, ConnectionOffered):
-            for transport in self._transports:
-                transport.share(event.flow, event.port)
+            self.share(event.flow, event.port)
             return
         if isinstance(event, HostNamed):
             self._look_up(partial(self._locate_dialog, event.dialog))
             return
-        with self._guard(_OURSELVES, "the event %r", event):
-            self.on_event(event)
-
-    @contextmanager
-    def _guard(self, host: str, what: str, *arguments: object) -> Iterator[None]:
-        """Nothing that ``host`` sends may end the pump, which carries every call's farewell.
-
-        An exception in the block is a mistake of ours. It is counted, and logged once a source.
-        """
         try:
-            yield
+            self.on_event(event)
         except Exception:
-            self.agent.dropped["error"] += 1
-            self._errors.note(host, f"cannot handle {what}", *arguments, traceback=True)
+            self._note_fault(_OURSELVES, "the event %r", event)
+
+    def _note_fault(self, host: str, what: str, *arguments: object) -> None:
+        """Count an exception, which is a mistake of ours, and log it once a source.
+
+        Nothing that ``host`` sends may end the pump, which carries every call's farewell.
+        """
+        self.agent.dropped["error"] += 1
+        self._errors.note(host, f"cannot handle {what}", *arguments, traceback=True)
 
     async def drained(self) -> None:
         """Wait until nothing is left to send, and no answer is expected."""
@@ -274,8 +329,10 @@ class Endpoint:
 
     async def _serve_look_ups(self) -> None:
         async for task in self._look_ups:
-            with self._guard(_OURSELVES, "a look-up"):
+            try:
                 await task()
+            except Exception:
+                self._note_fault(_OURSELVES, "a look-up")
 
     async def _locate_dialog(self, dialog: Dialog) -> None:
         """Find the next hop of a dialog while it lives, so that its farewell needs no DNS."""
@@ -298,13 +355,15 @@ class Endpoint:
             with self._timer:
                 await trio.sleep_forever()
             # Never early: the deadline has passed on the very clock that `now` reads.
-            with self._guard(_OURSELVES, "a timer"):
+            try:
                 self.agent.handle_timer(self.now())
+            except Exception:
+                self._note_fault(_OURSELVES, "a timer")
 
 
 @asynccontextmanager
 async def open_endpoint(
-    listen: Address = ("0.0.0.0", 0),
+    listen: Address | Carriers = ("0.0.0.0", 0),
     *,
     drain: float = 5.0,
     screen: Screen | None = None,
@@ -315,7 +374,8 @@ async def open_endpoint(
 ) -> AsyncIterator[Endpoint]:
     """Run a user agent that listens for UDP and TCP on ``listen``, and for TLS where it can.
 
-    The host ``::`` means every address of this machine, ``0.0.0.0`` every IPv4 address.
+    The host ``::`` means every address of this machine, ``0.0.0.0`` every IPv4 address. In place of
+    an address, ``listen`` may be transports that are open.
 
     Leaving the block, also by cancellation, gives every call its farewell, removes every
     registration, and waits up to ``drain`` seconds until the other ends have confirmed. What is
@@ -330,27 +390,13 @@ async def open_endpoint(
     """
     rng = rng or random.SystemRandom()
     agent = UserAgent(rng, screen=screen)
-    tls = tls or TlsSettings()
-    acceptor = None if tls.certificate_file is None else TlsAcceptor(tls)
-    with _sockets(listen, acceptor) as sockets:
-        secure = TlsConnector(tls)
-        web = WebSocketConnector(websocket_path, secure)
-        openers: dict[str, LinkOpener] = {
-            "tcp": open_tcp,
-            "tls": secure.open_link,
-            "ws": web.open_plain,
-            "wss": web.open_secure,
-        }
-        connections = ConnectionTransport(sockets.doors, sockets.addresses, openers, rng)
-        address = sockets.addresses[0]
-        secure_addresses = [door.address for door in sockets.doors if door.transport == "tls"]
-        endpoint = Endpoint(
-            agent,
-            address,
-            [*sockets.datagrams, connections],
-            resolver or Resolver(rng),
-            secure_addresses[0] if secure_addresses else None,
-        )
+    opened: AbstractContextManager[Carriers] = (
+        nullcontext(listen)
+        if isinstance(listen, Carriers)
+        else open_carriers(listen, tls or TlsSettings(), websocket_path, rng)
+    )
+    with opened as carriers:
+        endpoint = Endpoint(agent, carriers, resolver or Resolver(rng))
         pump = trio.CancelScope(shield=True)
 
         async def run() -> None:
@@ -368,44 +414,8 @@ async def open_endpoint(
                         await endpoint.drained()
                     if patience.cancelled_caught:
                         what = ", ".join(agent.unconfirmed)
-                        _log.warning("not confirmed after %g s, abandoned: %s", drain, what)
+                        # Without a drain, that is what the program has asked for.
+                        level = logging.WARNING if drain else logging.INFO
+                        _log.log(level, "not confirmed after %g s, abandoned: %s", drain, what)
                 finally:
                     pump.cancel()  # It is shielded, so nothing else cancels it.
-
-
-@dataclass(frozen=True, slots=True)
-class _Sockets:
-    datagrams: list[UdpTransport]
-    doors: list[Door]
-    addresses: list[Address]
-
-
-@contextmanager
-def _sockets(listen: Address, secure: TlsAcceptor | None) -> Iterator[_Sockets]:
-    """UDP and TCP on one port, TLS on another, for each family that ``listen`` stands for."""
-    host, port = listen
-    # "::" stands for this machine, whatever the family.
-    families = [host, "0.0.0.0"] if host == "::" else [host]
-    for tries_left in reversed(range(1 if port else _PORT_TRIES)):
-        with ExitStack() as undo:
-            sockets = _Sockets([], [], [])
-            chosen = port
-            try:
-                for one in families:
-                    transport = undo.enter_context(UdpTransport((one, chosen)))
-                    chosen = transport.address[1]
-                    sockets.datagrams.append(transport)
-                    sockets.addresses.append(transport.address)
-                    listener = undo.enter_context(listen_tcp(transport.address))
-                    sockets.doors.append(Door("tcp", listener, transport.address, accept_tcp))
-                    if secure is not None:
-                        at = (one, port + 1 if port else 0)
-                        listener = undo.enter_context(listen_tcp(at))
-                        at = listener.socket.getsockname()[:2]
-                        sockets.doors.append(Door("tls", listener, at, secure.accept))
-            except ServerUnreachable:
-                if tries_left:
-                    continue  # The port is in use for another transport or family.
-                raise
-            yield sockets
-            return

@@ -19,6 +19,7 @@ from spech.sip.message.headers import Headers, NameAddr
 from spech.sip.message.message import REASONS, Request, Response
 from spech.sip.message.uri import Uri
 from spech.sip.transaction.flow import Flow
+from spech.sip.transaction.state import TransactionState
 from spech.sip.transaction.transaction import ClientTransaction
 
 #: The longest binding that is believed, in seconds.
@@ -29,6 +30,11 @@ _LEAST_REFRESH: Final = 5.0
 _LOOK_UP_SECONDS: Final = 10.0
 #: A binding that lived this long was a good one: the pauses start again with the shortest.
 _GOOD_SECONDS: Final = 120.0
+#: Seconds of silence after which a registrar that never answered is not waited for: over UDP, it
+#: has got three copies of the request.
+_SILENT_SECONDS: Final = 2.0
+#: What answers a challenge.
+_CREDENTIALS: Final = ("Authorization", "Proxy-Authorization")
 
 
 class RegistrationState(enum.Enum):
@@ -101,6 +107,7 @@ class Registration(Attempts):
         self._sequence = context.ids.sequence()
         #: The ways to the registrar, tried in turn.
         self.flows: list[Flow] = []
+        self._begun = 0.0
         self._back_off = BackOff(context.rng)
         #: Whether it was registered before, and since when without a break.
         self._succeeded_once = False
@@ -123,6 +130,7 @@ class Registration(Attempts):
         """Bind our contact, trying ``flows`` in turn; a server that we are bound at comes first."""
         bound = self.flow if self.state is RegistrationState.REGISTERED else None
         self.flows = sorted(flows, key=lambda flow: flow != bound)
+        self._begun = now
         self.identity.trust(flows)
         self._corrected = self._lengthened = self._looking_up = False
         self._probe.stop()
@@ -159,18 +167,36 @@ class Registration(Attempts):
         self._since = None
 
     def remove(self, now: float) -> None:
-        """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made."""
+        """Take the binding away (RFC 3261 10.2.2). Nothing is sent where none was made.
+
+        A registrar that has been silent for two seconds is not waited for.
+        """
         asking = self.pending
+        silent = asking and self._is_silent(now)
         self._probe.stop()
         self._context.timers.clear_all(self)
         self.state = RegistrationState.REMOVED
         self._tries = Tries()
-        if asking:
+        if silent:
+            self.abandon()
+            self._removed(408, REASONS[408])
+        elif asking:
             return  # Its answer says whether there is anything to take away.
-        if self.expires_at is not None:
+        elif self.expires_at is not None:
             self._send(now)
         else:
             self._context.emit(RegistrationChanged(self))
+
+    def _is_silent(self, now: float) -> bool:
+        """Whether the registrar has answered nothing yet, not even a challenge, for too long."""
+        transaction = self._transaction
+        return (
+            transaction is not None
+            and transaction.state is TransactionState.TRYING
+            and not any(transaction.request.headers.get(name) for name in _CREDENTIALS)
+            and not (self.answered or self._succeeded_once)
+            and now - self._begun >= _SILENT_SECONDS
+        )
 
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the "refresh" timer."""

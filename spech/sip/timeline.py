@@ -44,6 +44,14 @@ _KEYS: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
+#: Digits in INFO requests, which may be PINs: of ``application/dtmf-relay``, and the head of a
+#: message with nothing but one (``application/dtmf``).
+_RELAYED_DIGITS: Final = re.compile(rb"^([ \t]*Signal[ \t]*=[ \t]*)([^\r\n]*)", re.I | re.M)
+_PLAIN_DIGITS: Final = re.compile(
+    rb"^(?:Content-Type|c)[ \t]*:[ \t]*application/dtmf[ \t]*(?:;[^\r\n]*)?\r?$", re.I | re.M
+)
+_BODY: Final = re.compile(rb"\r?\n\r?\n")
+
 #: Passwords in URIs (RFC 3261 19.1.1). Text that lacks the ``@`` matches too, so that it is read
 #: once and not again from each ``sip:`` within it.
 _PASSWORDS: Final = re.compile(rb"(\bsips?:[^\s:@;?<>\"]+:)([^\s@<>\"]+)(@?)", re.IGNORECASE)
@@ -53,6 +61,8 @@ _PCAP_HEAD: Final = struct.Struct("<IHHiIII")
 _PCAP_RECORD: Final = struct.Struct("<IIII")
 _PCAP_MAGIC: Final = 0xA1B2C3D4
 _LINKTYPE_RAW: Final = 101
+#: The least first byte of RTP and RTCP.
+_RTP: Final = b"\x80"
 #: Bytes that an IPv4 packet holds besides the heads; what came by a stream may be longer.
 _LARGEST_PAYLOAD: Final = 65_507
 
@@ -133,8 +143,21 @@ def _call_id(data: bytes) -> str:
 
 
 def masked_data(data: bytes) -> bytes:
-    """A message with its credentials, passwords and keys masked, and all its headers."""
-    return _mask_keys(_CREDENTIALS.sub(_mask, data))
+    """A message with its credentials, passwords, keys and digits masked, and all its headers."""
+    return _mask_digits(_mask_keys(_CREDENTIALS.sub(_mask, data)))
+
+
+def _mask_digits(data: bytes) -> bytes:
+    """Digits in an INFO request, as long as before because Content-Length stays."""
+    if not data.startswith(b"INFO "):
+        return data
+    blank = _BODY.search(data)
+    if blank is None:
+        return data
+    head, body = data[: blank.end()], data[blank.end() :]
+    if _PLAIN_DIGITS.search(head):
+        return head + b"x" * len(body)
+    return head + _RELAYED_DIGITS.sub(lambda found: found[1] + b"x" * len(found[2]), body)
 
 
 def _mask_keys(data: bytes) -> bytes:
@@ -239,13 +262,16 @@ def _difference(before: list[str] | None, body: list[str]) -> Iterator[str]:
 def to_pcap(entries: Iterable[Entry], wall: float) -> bytes:
     """The messages as a capture file, each in a UDP packet between its two addresses.
 
-    ``wall`` is added to each time to get seconds since 1970.
+    ``wall`` is added to each time to get seconds since 1970. Data that begins as RTP does
+    (RFC 7983) is no text, and stays as it is.
     """
     parts = [_PCAP_HEAD.pack(_PCAP_MAGIC, 2, 4, 0, 0, 0xFFFF, _LINKTYPE_RAW)]
     for entry in entries:
         if entry.source is None or entry.destination is None:
             continue
-        packet = _packet(entry.source, entry.destination, masked_data(entry.data))
+        binary = entry.data[:1] >= _RTP
+        data = entry.data if binary else masked_data(entry.data)
+        packet = _packet(entry.source, entry.destination, data)
         seconds, fraction = divmod(entry.at + wall, 1)
         size = len(packet)
         parts.append(_PCAP_RECORD.pack(int(seconds), int(fraction * 1_000_000), size, size))

@@ -72,6 +72,8 @@ class Asterisk:
         accounts: user names besides ``alice`` and ``bob``, with the same password.
         modules: names of modules to load besides the usual ones.
         files: further configuration files, or text to append to the generated ones.
+        replace: configuration files in place of the generated ones. Calls of the accounts arrive in
+            the context ``phones``.
 
     Attributes:
         host: the address it listens on, for SIP and RTP.
@@ -88,6 +90,7 @@ class Asterisk:
         accounts: Sequence[str] = (),
         modules: Sequence[str] = (),
         files: Mapping[str, str] | None = None,
+        replace: Mapping[str, str] | None = None,
     ) -> None:
         self.host = "127.0.0.1"
         self.port = 0
@@ -95,26 +98,52 @@ class Asterisk:
         self._accounts = accounts
         self._modules = modules
         self._files = dict(files or {})
+        self._replace = dict(replace or {})
+        self._password = configuration.PASSWORD
+        self._console: Sequence[str] = ()
         self._exit = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = Path()
         self.certificate_file = Path()
 
     @classmethod
-    def elsewhere(cls, host: str, port: int) -> Asterisk:
-        """A PBX that is already running: SIP works, commands are not available."""
+    def elsewhere(
+        cls,
+        host: str,
+        port: int,
+        *,
+        password: str = configuration.PASSWORD,
+        console: Sequence[str] = (),
+    ) -> Asterisk:
+        """A PBX that is already running, on this machine or another one.
+
+            Asterisk.elsewhere("192.0.2.7", 5060, console=["ssh", "pbx", "asterisk", "-rx"])
+
+        Args:
+            host: its address.
+            port: of SIP, over UDP and TCP.
+            password: of its accounts.
+            console: a command that runs the command of Asterisk's console in its last argument, for
+                :meth:`command` and what is built on it. Without it only SIP is available.
+        """
         pbx = cls()
         pbx.host, pbx.port = host, port
+        pbx._password, pbx._console = password, tuple(console)
         return pbx
 
     def account(self, user: str = "alice") -> Account:
         """An account of this PBX: ``alice``, ``bob``, or one of ``accounts``."""
-        return Account(f"sip:{user}@{self.domain}", password=configuration.PASSWORD)
+        return Account(f"sip:{user}@{self.domain}", password=self._password)
 
     @property
     def managed(self) -> bool:
-        """Whether it was started here, so that commands, variables and the log are available."""
+        """Whether it was started here, so that its folder and its log are available."""
         return self._process is not None
+
+    @property
+    def has_console(self) -> bool:
+        """Whether :meth:`command` works, and with it variables and the count of channels."""
+        return self.managed or bool(self._console)
 
     @property
     def folder(self) -> Path:
@@ -153,6 +182,7 @@ class Asterisk:
                 extra=self._files,
                 addresses=addresses(),
             )
+            made |= self._replace
             certificate, key = self_signed(self.host)
             self.certificate_file = self._directory / configuration.CERTIFICATE
             self.certificate_file.write_bytes(certificate)
@@ -178,15 +208,18 @@ class Asterisk:
             self.command("core stop now")
 
     def command(self, text: str) -> str:
-        """Run a CLI command and return what it prints. Takes about a millisecond.
+        """Run a command of its console and return what it prints. Takes about a millisecond.
 
-
-
-        Uses Asterisk's control socket, as ``asterisk -rx`` does.
+        Uses Asterisk's control socket, as ``asterisk -rx`` does, or the ``console`` of a PBX that
+        runs elsewhere.
 
         Raises:
-            OSError: it is not running.
+            OSError: it is not running, or has no console.
         """
+        if self._console:
+            return _run_console([*self._console, text])
+        if not self.managed:
+            raise OSError("this PBX runs elsewhere, and no console was given")
         # Use a descriptor of the folder, because a socket's path is limited to 107 bytes.
         folder = os.open(self._directory, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -203,10 +236,18 @@ class Asterisk:
         lines = re.sub(rb"[\0-\x08]", b"", bytes(said)).decode(errors="replace")
         return lines.partition("\n")[2].replace("\r", "")
 
-    def share(self, name: str, content: bytes) -> str:
-        """Copy a file to where it can read it, and return the path as it sees it."""
-        assert self.managed, "another machine's PBX does not see our files"
-        (self._directory / name).write_bytes(content)
+    def share(self, name: str, content: bytes | Path) -> str:
+        """Copy a file or a folder to where it can read it, and return the path as it sees it.
+
+        Args:
+            name: its name there, in the folder of the configuration.
+            content: of the file, or the folder to copy.
+        """
+        assert self.managed, "a PBX that runs elsewhere does not see our files"
+        if isinstance(content, Path):
+            shutil.copytree(content, self._directory / name, dirs_exist_ok=True)
+        else:
+            (self._directory / name).write_bytes(content)
         _, root = find()
         inside = self._directory if root is None else _inside(self._directory, root)
         return str(inside / name)
@@ -256,6 +297,13 @@ class Asterisk:
             time.sleep(0.02)
         console = (self._directory / "console").read_text(errors="replace")
         raise AsteriskUnavailable(f"Asterisk did not come up:\n{console[-2000:]}")
+
+
+def _run_console(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, timeout=_START_SECONDS, check=False)
+    if done.returncode:
+        raise OSError(f"{command[0]} failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="replace").replace("\r", "")
 
 
 @contextlib.contextmanager

@@ -169,8 +169,12 @@ class FakeWire:
         address = (host, port)
         seed = self._random.getrandbits(64)
         user_agent = UserAgent(random.Random(seed), screen=screen) if agent else None
-        self._peers[address] = Peer(self, address, user_agent)
+        self.add(Peer(self, address, user_agent))
         return self._peers[address]
+
+    def add(self, peer: Peer) -> None:
+        """Put a host of a program's own on the wire."""
+        self._peers[peer.address] = peer
 
     def move(self, peer: Peer, host: str) -> None:
         """Give ``peer`` another address; datagrams in flight to the old one are lost."""

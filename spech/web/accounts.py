@@ -9,10 +9,12 @@ import msgspec
 import trio
 
 from spech.errors import VaultError
+from spech.phone.checkup import open_checkup
 from spech.web.lines import Lines, no_such_account
-from spech.web.messages import Refused, VaultState
-from spech.web.store import Store, StoredAccount
-from spech.web.trial import try_account
+from spech.web.messages.accounts import VaultState
+from spech.web.messages.command import Refused
+from spech.web.store import ADMINISTRATOR, Store, StoredAccount
+from spech.web.trial import PATIENCE, StepReport, library_account, try_account
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,11 +62,18 @@ class Accounts:
             self._fault = str(error)
         self._lines.set_accounts(self._all)
 
-    async def save(self, account: StoredAccount, *, keep_password: bool = False) -> str:
+    async def save(
+        self,
+        account: StoredAccount,
+        report: StepReport | None = None,
+        *,
+        keep_password: bool = False,
+    ) -> str:
         """Try the account with a real REGISTER; store and use it only after a 200.
 
         Args:
             account: takes the place of the one with its id; without an id it is a further one.
+            report: is told the steps of the trial.
             keep_password: take the stored password, which must be for the same user and server:
                 it is not shown to another one.
 
@@ -81,7 +90,8 @@ class Accounts:
                 account = _with_password(account, stored)
             self._judge(account, [each for each in self._all if each is not stored])
             self._refuse_during_calls(account.id)
-            await try_account(account, self._host)
+            discreet = self._person != ADMINISTRATOR
+            await try_account(account, self._host, report, discreet=discreet)
             self._refuse_during_calls(account.id)
             if stored is None:
                 account = msgspec.structs.replace(account, id=self._free_id())
@@ -100,6 +110,25 @@ class Accounts:
             await self._open_vault()
             gone = self._find(id)
             await self._keep(tuple(each for each in self._all if each is not gone))
+
+    async def check(self, id: str, echo: str | None, report: StepReport) -> None:
+        """Check the settings of an account step by step, with its own registration.
+
+        Args:
+            id: of the account.
+            echo: a number to call in the last step, None for no call.
+            report: is told the steps.
+
+        Raises:
+            Refused: ``no_such_account``, or ``no_account`` if its phone is not open.
+        """
+        line = self._lines.choose(id)
+        if line.phone is None:
+            raise line.not_ready()
+        account = library_account(line.account)
+        async with open_checkup(account, echo=echo, phone=line.phone, patience=PATIENCE) as steps:
+            async for step in steps:
+                report(step)
 
     @property
     def _all(self) -> tuple[StoredAccount, ...]:
@@ -154,7 +183,7 @@ class Accounts:
 
 
 def _with_password(account: StoredAccount, stored: StoredAccount | None) -> StoredAccount:
-    if stored is None or (stored.server, stored.user) != (account.server, account.user):
+    if stored is None or stored.password_key != account.password_key:
         raise Refused(
             "bad_settings",
             "The password is missing.",

@@ -23,7 +23,7 @@ from spech.errors import SpechError
 from spech.phone.checkup import Step, open_checkup
 from spech.scopes import open_scope
 from spech.web.line import Line
-from spech.web.messages import RegistrationPhase
+from spech.web.messages.accounts import RegistrationPhase
 from spech.web.people import People
 from spech.web.store import ADMINISTRATOR
 from spech.web.trial import library_account
@@ -149,7 +149,7 @@ def open_admin_socket(folder: Path) -> Iterator[trio.SocketListener]:
     The socket of a server that was killed is replaced.
 
     Raises:
-        SpechError: the folder can hold no socket.
+        SpechError: the folder can hold no socket, or its path is too long for one.
     """
     path = folder / NAME
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
@@ -159,8 +159,8 @@ def open_admin_socket(folder: Path) -> Iterator[trio.SocketListener]:
                 bound.bind(short)
         except OSError as error:
             raise SpechError(
-                f"The data folder {folder} cannot hold a Unix socket: {error.strerror}. "
-                "Choose a folder on another file system with --data."
+                f"The data folder {folder} cannot hold a Unix socket: "
+                f"{error.strerror or error}. Choose another folder with --data."
             ) from error
         try:
             # Nobody can connect before listen().
@@ -251,9 +251,14 @@ class AdminServer:
 
     async def _check(self, line: Line, echo: str | None, stream: trio.SocketStream) -> None:
         if line.phone is None:
-            text = f"The phone is not open. {line.state.registration.reason}".strip()
-            advice = "Try again in a moment, or look at the server's log."
-            await _reply(stream, Checked(Step("registration", False, text, advice)))
+            closed = Step(
+                "registration",
+                False,
+                "The phone is not open. {reason}",
+                "Try again in a moment, or look at the server's log.",
+                {"reason": line.state.registration.reason},
+            )
+            await _reply(stream, Checked(closed))
             return
         account = library_account(line.account)
         async with open_checkup(account, echo=echo, phone=line.phone) as steps:
@@ -308,7 +313,7 @@ def ask_server(folder: Path, request: AdminRequest) -> Iterator[AdminAnswer] | N
         SpechError: this user may not ask the server; while iterating: the request failed, or the
             server has ended.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() or not hasattr(socket, "AF_UNIX"):
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -319,7 +324,7 @@ def ask_server(folder: Path, request: AdminRequest) -> Iterator[AdminAnswer] | N
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
             return None
         raise SpechError(
-            f"The Spech server that uses {folder} cannot be asked: {error.strerror}. "
+            f"The Spech server that uses {folder} cannot be asked: {error.strerror or error}. "
             "Run the command as the server's user."
         ) from error
     return _replies(connection, request)
@@ -346,9 +351,12 @@ def _replies(connection: socket.socket, request: AdminRequest) -> Iterator[Admin
 def _short_path(folder: Path) -> Iterator[str]:
     """The path of the socket in ``folder`` as ``bind`` and ``connect`` take it.
 
-    They take 107 bytes at most, so the path leads through a descriptor of the folder.
+    They take 107 bytes at most, so on Linux the path leads through a descriptor of the folder.
     """
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not hasattr(os, "O_PATH"):
+        yield str(folder / NAME)
+        return
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{descriptor}/{NAME}"
     finally:

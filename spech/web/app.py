@@ -1,45 +1,52 @@
-"""The web server: the page's files, the control WebSocket, and the audio server beside them."""
+"""The web server: the page's files, the control WebSocket, and the sound."""
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 from quart import Request, Response, Websocket, abort, request, websocket
 from quart_trio import QuartTrio
-from werkzeug.datastructures import Headers
 from werkzeug.security import safe_join
 
 import spech
 from spech.audio.progress import TABLE
+from spech.phone.numbering import calling_codes
 from spech.web.admin import AdminServer, open_admin_socket
 from spech.web.appearance import Appearance
-from spech.web.audio import AudioServer, Tickets
-from spech.web.auth import Gate, same_origin
-from spech.web.connections import ClientConnection, Connections
+from spech.web.audio import AUDIO_PATH, AudioServer, Tickets
+from spech.web.auth import Gate
+from spech.web.certificate import PageCertificate
+from spech.web.connections import Connections
+from spech.web.contact_files import CONTACT_FILES
 from spech.web.control import MAX_COMMAND, converse
 from spech.web.data_lock import data_lock
 from spech.web.entrance import Entrance, refusal
-from spech.web.http import bind, serve_app
+from spech.web.history_files import HISTORY_FILES
+from spech.web.http import Upgrade, bind, serve_app
 from spech.web.line import PhoneSettings
-from spech.web.messages import KnownNumber, Refused
-from spech.web.page_files import compress, compresses, read_page, without_stamp
+from spech.web.messages.command import Refused
+from spech.web.messages.state import KnownNumber
+from spech.web.page_files import compress, compresses, read_file, read_page, without_stamp
 from spech.web.people import People, check_password, open_people
 from spech.web.proxies import TrustedProxies
-from spech.web.recordings import RECORDING_TYPES, RecordingBody
+from spech.web.recordings import RECORDING_TYPES, UNLIMITED, RecordingBody, RecordingLimits
 from spech.web.roster import Roster
 from spech.web.sessions import PageSession, Sessions
 from spech.web.store import ADMINISTRATOR, Person, Store
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
+from spech.web.webhook import Webhook
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+        "default-src 'self'; img-src 'self' data:; "
         "style-src 'self'; script-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
@@ -95,7 +102,10 @@ async def serve(
     drain: float = 5.0,
     allowed_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
+    certificate: PageCertificate | None = None,
     numbers: tuple[KnownNumber, ...] = (),
+    recordings: RecordingLimits = UNLIMITED,
+    webhook: str | None = None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the phone until cancelled; being cancelled gives every call its farewell.
@@ -103,7 +113,7 @@ async def serve(
     Args:
         host: address or name to listen on.
         port: TCP port of the page, 0 for any.
-        audio_port: TCP port for PCM, 0 for any.
+        audio_port: TCP port for PCM, which the web port carries too, on a path; 0 for any.
         data_folder: where the vault is kept; made when missing.
         sip_listen: local address and UDP port for SIP.
         stun: see :func:`spech.open_phone`.
@@ -115,14 +125,20 @@ async def serve(
         allowed_hosts: further host names under which the page may be reached.
         trusted_proxies: addresses and networks of reverse proxies whose ``Forwarded`` and
             ``X-Forwarded-For`` headers are believed.
+        certificate: serves both ports over TLS; None for a page that a proxy makes secure, or that
+            is used on this machine only.
         numbers: numbers that pages suggest, with what answers there.
+        recordings: how much each person's may take.
+        webhook: an HTTP URL that is told of all incoming calls.
         task_status: gets a `Serving` when both ports accept connections.
 
     Raises:
-        SpechError: the password is too short, or another server uses the data folder.
+        SpechError: the password is too short, another server uses the data folder, or the webhook
+            is not an HTTP URL.
         OSError: a port is in use, or ``host`` is not an address of this machine.
     """
     check_password(password)
+    hook = None if webhook is None else Webhook(webhook)
     gate = Gate(host, allowed_hosts=(socket.gethostname(), *allowed_hosts))
     proxies = TrustedProxies(trusted_proxies)
     connections = Connections(proxies)
@@ -146,12 +162,17 @@ async def serve(
                     grace=grace,
                     audio_port=audio_port,
                     numbers=numbers,
+                    recordings=recordings,
+                    tell=None if hook is None else hook.tell,
                 )
 
             sessions = Sessions(data_folder)
             await sessions.set_password(ADMINISTRATOR, password)
-            shown = f"[{host}]" if ":" in host else host
-            url = f"http://{shown}:{web_port}/"
+            if certificate is None:
+                url = f"http://{_in_url(host)}:{web_port}/"
+            else:
+                # The certificate is for a name.
+                url = f"https://{_in_url(next(iter(allowed_hosts), host))}:{web_port}/"
 
             def make_link(person: str) -> str:
                 return f"{url}#link={sessions.link(person)}"
@@ -160,16 +181,29 @@ async def serve(
                 open_people(Roster(store, sessions), opening, password=password) as people,
                 trio.open_nursery() as nursery,
             ):
-                entrance = Entrance(people, sessions, proxies, f"spech-{web_port}")
-                app = create_app(people, entrance, tickets, gate)
-                nursery.start_soon(serve_app, app, web, connections, MAX_COMMAND)
+                if hook is not None:
+                    nursery.start_soon(hook.run)
+                entrance = Entrance(gate, people, sessions, proxies, f"spech-{web_port}")
+                sound = AudioServer(tickets, gate)
+                nursery.start_soon(
+                    partial(
+                        serve_app,
+                        create_app(people, entrance, tickets),
+                        web,
+                        connections,
+                        MAX_COMMAND,
+                        upgrade=Upgrade(AUDIO_PATH, entrance.admits, sound.serve_connection),
+                        certificate=certificate,
+                    )
+                )
+                nursery.start_soon(sound.serve, audio, connections, certificate)
                 nursery.start_soon(AdminServer(people, make_link).serve, admin)
-                audio_server = AudioServer(tickets, gate, connections)
-                nursery.start_soon(audio_server.serve, audio)
+                if certificate is not None:
+                    nursery.start_soon(certificate.follow_files)
                 task_status.started(Serving(url, audio_port, make_link(ADMINISTRATOR)))
 
 
-def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate) -> QuartTrio:
+def create_app(people: People, entrance: Entrance, tickets: Tickets) -> QuartTrio:
     """The Quart application.
 
     It serves static files to everyone, and the calls, the recordings and the control WebSocket at
@@ -181,36 +215,21 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
 
     @app.before_request
     async def check_request() -> Response | None:
-        return check_origin(request.headers, browser=request.method not in ("GET", "HEAD"))
+        page_only = request.method not in ("GET", "HEAD")
+        denied = entrance.denial(request.headers, page_only=page_only)
+        return None if denied is None else refusal(*denied)
 
     @app.before_websocket
     async def check_websocket() -> Response | None:
-        refused = check_origin(websocket.headers, browser=True)
-        if refused is None and signed_in(websocket) is None:
-            refused = refusal(401, "Nobody has signed in here.")
-        return refused
-
-    def check_origin(headers: Headers, *, browser: bool) -> Response | None:
-        """The refusal of a request under a foreign name, or of a foreign page; None if allowed."""
-        if not gate.host_allowed(headers.get("Host")):
-            return refusal(
-                421,
-                "The phone is not served under this host name. Start Spech with --allow-host NAME.",
-            )
-        if browser and not same_origin(headers.get("Origin"), headers.get("Host")):
-            return refusal(403, "This page may not use the phone.")
+        denied = entrance.denial(websocket.headers, page_only=True)
+        if denied is not None:
+            return refusal(*denied)
+        if signed_in(websocket) is None:
+            return refusal(401, "Nobody has signed in here.")
         return None
 
     def signed_in(visit: Request | Websocket) -> tuple[PageSession, Switchboard] | None:
-        """The session and the switchboard of a request, whose connection is then trusted."""
-        session = entrance.session(visit.headers)
-        switchboard = None if session is None else people.switchboard(session.person)
-        if session is None or switchboard is None:
-            return None
-        connection: ClientConnection | None = visit.scope.get("state", {}).get("connection")
-        if connection is not None:
-            connection.trust()
-        return session, switchboard
+        return entrance.signed_in(visit.headers, visit.scope.get("state", {}).get("connection"))
 
     def own_switchboard() -> Switchboard:
         """The switchboard of the person who sends the present request."""
@@ -228,7 +247,9 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
         # page itself and what belongs to a call are never kept.
         whole = (
             request.path.endswith(("/", ".html"))
-            or request.path.startswith(("/calls/", "/recordings/", "/session"))
+            or request.path.startswith(
+                ("/calls/", "/contacts.", "/history.", "/recordings/", "/session", "/password")
+            )
             or response.status_code >= 400
         )
         if whole:
@@ -251,6 +272,26 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
         content = find_call(call).ladder().encode()
         return _download(content, "text/plain; charset=utf-8", f"{call}.txt")
 
+    @app.get("/history.<ending>")
+    async def exported(ending: str) -> Response:
+        if ending not in HISTORY_FILES:
+            abort(404)
+        kind, write = HISTORY_FILES[ending]
+        try:
+            entries = await own_switchboard().history.all()
+        except Refused:
+            abort(503)
+        content = await trio.to_thread.run_sync(write, entries)
+        return _download(content, kind, f"history.{ending}")
+
+    @app.get("/contacts.<ending>")
+    async def exported_contacts(ending: str) -> Response:
+        if ending not in CONTACT_FILES:
+            abort(404)
+        kind, write = CONTACT_FILES[ending]
+        content = await trio.to_thread.run_sync(write, own_switchboard().contacts.directory)
+        return _download(content, kind, f"contacts.{ending}")
+
     @app.get("/recordings/<name>")
     async def recording(name: str) -> Response:
         try:
@@ -267,6 +308,11 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
     async def tones() -> Response:
         return Response(await trio.Path(TABLE).read_bytes(), mimetype="application/json")
 
+    @app.get("/countries.json")
+    async def countries() -> Response:
+        codes = await trio.to_thread.run_sync(calling_codes)
+        return Response(json.dumps(codes), mimetype="application/json")
+
     def find_call(call: str) -> Appearance:
         try:
             return own_switchboard().calls.find_kept(call)
@@ -282,10 +328,9 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
             abort(404)
         try:
             # Whole, because the files are small, and none stays open when a browser goes away.
-            if kind == "text/html":
-                content = await trio.to_thread.run_sync(read_page, folder, name)
-            else:
-                content = await trio.Path(path).read_bytes()
+            whole_file = partial(read_file, stamped=stamped)
+            read = read_page if kind == "text/html" else whole_file
+            content = await trio.to_thread.run_sync(read, folder, name)
         except (OSError, ValueError):
             abort(404)
         packed = compresses(kind, content) and request.accept_encodings.quality("gzip") > 0
@@ -308,6 +353,10 @@ def create_app(people: People, entrance: Entrance, tickets: Tickets, gate: Gate)
             await converse(people, switchboard, session, tickets, receive, send)
 
     return app
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def frontend_folder() -> Path:

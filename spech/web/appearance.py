@@ -11,24 +11,19 @@ import trio
 
 from spech.sip.message.display import displayable
 from spech.sip.timeline import Entry, ladder, to_pcap
+from spech.web.audio_frames import FrameReader
 from spech.web.conference import Membership
 from spech.web.keys import Keys
-from spech.web.messages import (
-    By,
-    CallState,
-    Ended,
-    Meters,
-    Progress,
-    Quality,
-    ReferralState,
-    TimelineStep,
-)
+from spech.web.messages.calls import By, CallState, Ended, Progress, ReferralState, TimelineStep
+from spech.web.messages.history import CallEntry
+from spech.web.messages.quality import Meters, Quality
 from spech.web.quality import PageMonitor, quality
 from spech.web.recordings import shown
 from spech.web.story import tell
 from spech.web.texts import explain
 from spech.web.transfer import PageTransfer
 from spech.websocket.frames import FrameStream
+from spech.websocket.tls import SecureStream
 
 if TYPE_CHECKING:
     from spech import AudioPort, Call, QualitySample, Recording, TransferRequest
@@ -48,14 +43,21 @@ class Attachment:
     """The one audio connection that a call has at a time.
 
     ``port`` is None until the call is answered or has early media. ``code`` and ``reason`` are
-    those of the WebSocket's close frame. ``stream`` is the TCP connection, ``frames`` the
-    WebSocket frames on it.
+    those of the WebSocket's close frame. ``stream`` is the TCP or TLS connection, None if it is
+    that of a proxy, which says nothing about the page's. ``frames`` are the WebSocket frames, and
+    ``reader`` takes those of the client apart.
     """
 
-    def __init__(self, stream: trio.SocketStream, frames: FrameStream) -> None:
+    def __init__(
+        self,
+        stream: trio.SocketStream | SecureStream | None,
+        frames: FrameStream,
+        reader: FrameReader,
+    ) -> None:
         self.scope = trio.CancelScope()
         self.stream = stream
         self.frames = frames
+        self.reader = reader
         self.port: AudioPort | None = None
         self.code = 1000
         self.reason = "the call has ended"
@@ -117,6 +119,10 @@ class Appearance:
         self.membership: Membership | None = None
         #: The latest recording of it.
         self.recording: Recording | None = None
+        #: The names of all recordings of it.
+        self.recordings: list[str] = []
+        #: What was last noted of it in the history.
+        self.entry: CallEntry | None = None
         self._named = remote
         #: Frames that the page numbered and never sent.
         self.skipped = 0
@@ -141,6 +147,11 @@ class Appearance:
     @property
     def answered(self) -> bool:
         return self.live and self._call is not None and self._call.state == "answered"
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether it is answered, or was before it ended."""
+        return self._was_answered
 
     @property
     def muted(self) -> bool:
@@ -322,8 +333,13 @@ class Appearance:
         """How the call sounds; to be asked once a second. None before there is a call."""
         if self._call is None:
             return None
-        stream = None if self.attachment is None else self.attachment.stream
-        page = self._page.sample(self._microphone_lost, self._speaker_lost, stream)
+        attachment = self.attachment
+        page = self._page.sample(
+            self._microphone_lost,
+            self._speaker_lost,
+            stream=None if attachment is None else attachment.stream,
+            microphone_late=None if attachment is None else attachment.reader.lateness(),
+        )
         return quality(self._call.statistics, page)
 
     @property
@@ -340,8 +356,8 @@ class Appearance:
     def _speaker_lost(self) -> int:
         return self._speaker_dropped + sum(frames.dropped for _, frames in self._attached)
 
-    def snapshot(self) -> CallState:
-        """The call's part of the state feed."""
+    def snapshot(self, contact: str | None = None) -> CallState:
+        """The call's part of the state feed; ``contact`` is the name that the person gave."""
         call = self._call
         return CallState(
             id=self.id,
@@ -349,6 +365,7 @@ class Appearance:
             direction=self.direction,
             remote=self.remote,
             display_name=self.display_name,
+            contact=contact,
             state="ended" if self.ended is not None else self._state,
             status=call.status if call is not None else None,
             reason=call.reason if call is not None else "",

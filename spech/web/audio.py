@@ -1,15 +1,13 @@
-"""The audio channel: one WebSocket per call that carries PCM, on a port of its own.
+"""The audio channel: one WebSocket per call that carries sound, on the web port or one of its own.
 
 docs/protocol.md is the contract. The first frame redeems a single-use ticket; after it both sides
-send binary frames with a small header, so that lost time can be seen. The media clock reads and
-writes them (see `spech.websocket.frames`): a frame that a slow peer does not take is dropped and
-counted, and the kernel queues only a few.
+send `spech.web.audio_frames`. The media clock reads and writes them (see `spech.websocket.frames`):
+a frame that a slow peer does not take is dropped and counted, and the kernel queues only a few.
 """
 
 from __future__ import annotations
 
 import secrets
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -23,10 +21,20 @@ from trio_websocket import (
 
 from spech.errors import CallEnded
 from spech.web.appearance import Appearance, Attachment
+from spech.web.audio_frames import (
+    HEADER,
+    OPUS_BITRATE,
+    FormatChange,
+    FrameReader,
+    OpusSound,
+    SoundFormat,
+)
 from spech.web.auth import Gate
-from spech.web.connection_errors import ConnectionErrors, source_of
+from spech.web.certificate import PageCertificate
+from spech.web.connection_errors import ConnectionErrors
 from spech.web.connections import ClientConnection, Connections
-from spech.web.messages import Refused
+from spech.web.messages.command import Refused
+from spech.web.proxies import came_through_proxy
 from spech.web.sessions import PageSession
 from spech.websocket.frames import FrameStream
 
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     from spech import Call
     from spech.web.switchboard import Switchboard
 
+#: Its path on the web port.
+AUDIO_PATH = "/audio"
 TICKET_SECONDS = 30.0
 #: Unused tickets of a session.
 TICKETS_KEPT = 64
@@ -45,6 +55,8 @@ RATES = range(8000, 48001, 50)
 MAX_AUDIO_MESSAGE = 16384
 #: Frames that may wait in the kernel for a client that does not read.
 UNSENT_FRAMES = 4
+#: What a frame in Opus has, at twice the usual bitrate.
+OPUS_BYTES = OPUS_BITRATE // 8 // 50 * 2
 #: Unusable frames after which the connection is closed.
 MAX_BAD_FRAMES = 50
 
@@ -52,9 +64,6 @@ NORMAL = 1000
 UNUSABLE = 4400
 BAD_TICKET = 4401
 TAKEN_OVER = 4409
-
-#: Sequence number of the frame, position of its first sample (see docs/protocol.md).
-HEADER = struct.Struct("<IQ")
 
 
 class Grant(NamedTuple):
@@ -100,82 +109,51 @@ class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """The server's answer to it."""
+    """The server's answer to it. ``formats`` are what the client can change to."""
 
     call: str
     rate: int
     frame_samples: int
-
-
-class FrameReader:
-    """Takes the client's frames apart and refuses nonsense.
-
-    Usable is a header, then 1 sample to 100 ms of PCM, with a sequence number ahead of the last
-    one. ``bad`` counts the others, ``lost`` frames that the client numbered and never sent.
-    """
-
-    def __init__(self, rate: int) -> None:
-        self._longest = rate // 10 * 2
-        self._next_sequence: int | None = None
-        self.bad = 0
-        self.lost = 0
-
-    def receive_frame(self, frame: str | bytes) -> bytes | None:
-        """The frame's PCM, int16 little-endian mono, or None when the frame is dropped."""
-        if isinstance(frame, bytes):
-            length = len(frame) - HEADER.size
-            if 2 <= length <= self._longest and length % 2 == 0:
-                sequence, _ = HEADER.unpack_from(frame)
-                expected = self._next_sequence
-                ahead = 0 if expected is None else (sequence - expected) & 0xFFFFFFFF
-                # TCP keeps order, so a number that lies behind was not counted by the rules.
-                if ahead < 0x80000000:
-                    self.lost += ahead
-                    self._next_sequence = (sequence + 1) & 0xFFFFFFFF
-                    return frame[HEADER.size :]
-        self.bad += 1
-        return None
+    formats: tuple[SoundFormat, ...]
 
 
 class AudioServer:
     """Serves the audio channel of everyone's calls."""
 
-    def __init__(self, tickets: Tickets, gate: Gate, connections: Connections) -> None:
+    def __init__(self, tickets: Tickets, gate: Gate) -> None:
         self._tickets = tickets
         self._gate = gate
-        self._connections = connections
-        self._errors = ConnectionErrors("the audio port")
 
-    async def serve(self, listener: trio.SocketListener) -> None:
-        """Serve until cancelled. One connection's error ends that connection alone."""
-        await trio.serve_listeners(self._serve_stream, [listener])
+    async def serve(
+        self,
+        listener: trio.SocketListener,
+        connections: Connections,
+        certificate: PageCertificate | None,
+    ) -> None:
+        """Serve a port of its own until cancelled."""
+        errors = ConnectionErrors("the audio port")
+        await connections.serve(listener, self.serve_connection, errors, certificate)
 
-    async def _serve_stream(self, stream: trio.SocketStream) -> None:
-        with self._connections.admitted(stream) as connection:
-            if connection is not None:
-                await self._serve_admitted(stream, connection)
-
-    async def _serve_admitted(self, stream: trio.SocketStream, admitted: ClientConnection) -> None:
-        source = source_of(stream)
+    async def serve_connection(self, admitted: ClientConnection, received: bytes = b"") -> None:
+        """Serve one connection, of which ``received`` has already been read."""
         try:
             async with trio.open_nursery() as nursery:
-                await self._serve_connection(nursery, stream, admitted)
+                await self._serve(nursery, admitted, received)
                 nursery.cancel_scope.cancel()
-        except* (ConnectionClosed, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # Clients come and go.
-        except* Exception as group:
-            self._errors.note(source, group)
+        except* ConnectionClosed:
+            pass
 
-    async def _serve_connection(
-        self, nursery: trio.Nursery, stream: trio.SocketStream, admitted: ClientConnection
+    async def _serve(
+        self, nursery: trio.Nursery, admitted: ClientConnection, received: bytes
     ) -> None:
-        frames = FrameStream(stream, client=False)
-        attachment = Attachment(stream, frames)
+        frames = FrameStream(admitted.stream, client=False, received=received)
         connection: WebSocketConnection | None = None
         try:
             with trio.fail_after(FIRST_FRAME_SECONDS):
                 request = await wrap_server_stream(
-                    nursery, frames, max_message_size=MAX_AUDIO_MESSAGE
+                    nursery,
+                    frames,  # type: ignore[arg-type]  # it has the methods of a trio.abc.Stream
+                    max_message_size=MAX_AUDIO_MESSAGE,
                 )
                 if not self._origin_allowed(request):
                     await request.reject(403)
@@ -183,8 +161,11 @@ class AudioServer:
                 connection = await request.accept()
                 grant, rate = self._redeem(await connection.get_message())
             admitted.trust()
+            proxied = came_through_proxy(name.decode("latin-1") for name, _ in request.headers)
+            reader = FrameReader(rate, trio.current_time)
+            attachment = Attachment(None if proxied else admitted.stream, frames, reader)
             with admitted.busy(), grant.session.connection() as signed_in:
-                await _attach(connection, attachment, grant, rate)
+                await _attach(connection, attachment, grant)
             code, reason = attachment.code, attachment.reason
             if signed_in.cancelled_caught:
                 code, reason = BAD_TICKET, "signed out"
@@ -215,9 +196,7 @@ class AudioServer:
         return grant, hello.rate
 
 
-async def _attach(
-    connection: WebSocketConnection, attachment: Attachment, grant: Grant, rate: int
-) -> None:
+async def _attach(connection: WebSocketConnection, attachment: Attachment, grant: Grant) -> None:
     """Carry the call's sound until the call ends or another connection takes it over."""
     switchboard = grant.switchboard
     try:
@@ -228,16 +207,17 @@ async def _attach(
         appearance.attachment.close(TAKEN_OVER, "another connection took the audio over")
     appearance.attachment = attachment
     switchboard.notify()
-    receiver = _FrameReceiver(appearance, attachment, FrameReader(rate))
+    receiver = _FrameReceiver(appearance, attachment)
     try:
         with attachment.scope:
-            welcome = Welcome(appearance.id, rate, rate // 50)
+            rate, formats = attachment.reader.rate, attachment.reader.formats
+            welcome = Welcome(appearance.id, rate, rate // 50, formats)
             await connection.send_message(msgspec.json.encode(welcome).decode())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_receive_messages, connection, receiver)
                 await appearance.ready.wait()
                 if appearance.call is not None and appearance.live:
-                    await _carry_sound(appearance.call, appearance, attachment, receiver, rate)
+                    await _carry_sound(appearance.call, appearance, attachment, receiver)
                 nursery.cancel_scope.cancel()
     except* CallEnded:
         pass  # It ended while the audio was about to be opened, which is a normal close.
@@ -250,10 +230,10 @@ async def _attach(
 class _FrameReceiver:
     """Sends the client's frames to the call; frames that come before there is a port are lost."""
 
-    def __init__(self, appearance: Appearance, attachment: Attachment, reader: FrameReader) -> None:
+    def __init__(self, appearance: Appearance, attachment: Attachment) -> None:
         self._appearance = appearance
         self._attachment = attachment
-        self._reader = reader
+        self._reader = attachment.reader
 
     def receive_frame(self, frame: str | bytes) -> None:
         """Take one message. Too many unusable ones close the connection."""
@@ -275,21 +255,39 @@ async def _receive_messages(connection: WebSocketConnection, receiver: _FrameRec
 
 
 async def _carry_sound(
-    call: Call, appearance: Appearance, attachment: Attachment, receiver: _FrameReceiver, rate: int
+    call: Call, appearance: Appearance, attachment: Attachment, receiver: _FrameReceiver
 ) -> None:
     """Have the media clock read and write the frames until the call ends."""
-    frames = attachment.frames
+    frames, reader = attachment.frames, attachment.reader
+    rate = reader.rate
     sequence = position = 0
+    opus: OpusSound | None = None
 
     def send(pcm: bytes) -> None:
         # A frame that is dropped keeps its number, so that the client sees the gap.
         nonlocal sequence, position
-        frames.send_frame(HEADER.pack(sequence & 0xFFFFFFFF, position) + pcm)
+        if reader.opus is not opus:
+            change_format()
+        sound = pcm if opus is None else opus.encode(pcm)
+        frames.send_frame(HEADER.pack(sequence & 0xFFFFFFFF, position) + sound)
         sequence += 1
         position += len(pcm) // 2
 
-    frames.keep_queue_short(UNSENT_FRAMES * (HEADER.size + 2 * (rate // 50)))
+    def change_format() -> None:
+        """Follow the client, unless it does not read; then the next frame tries it again."""
+        nonlocal opus
+        change = FormatChange("pcm" if reader.opus is None else "opus")
+        if frames.send_text(msgspec.json.encode(change).decode()):
+            opus = reader.opus
+            keep_queue_short()
+
+    def keep_queue_short() -> None:
+        usual = 2 * (rate // 50) if opus is None else OPUS_BYTES
+        frames.keep_queue_short(UNSENT_FRAMES * (HEADER.size + usual))
+
+    keep_queue_short()
     with call.open_audio(rate) as port, appearance.count_drops(port, frames):
         attachment.port = port
-        with frames.polled(receiver.receive_frame), port.driven(frames.poll, send):
+        receive = receiver.receive_frame
+        with frames.polled(receive, receive), port.driven(frames.poll, send):
             await call.ended()

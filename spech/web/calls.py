@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from spech.sip.message.display import displayable
 from spech.web.appearance import LONGEST_ADDRESS, Appearance
-from spech.web.messages import Refused
+from spech.web.messages.command import Refused
+
+if TYPE_CHECKING:
+    from spech import IncomingCall
 
 #: Calls that may be up at once; a further incoming one is busy.
 CALL_LIMIT = 8
@@ -21,10 +25,16 @@ _KEPT = 50
 
 
 class CallList:
-    """Appearances by id, in the order in which they began. ``notify`` is called at each change."""
+    """Appearances by id, in the order in which they began.
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    Args:
+        notify: called at each change.
+        note: notes what is new about a call in the history.
+    """
+
+    def __init__(self, notify: Callable[[], None], note: Callable[[Appearance], None]) -> None:
         self._notify = notify
+        self.note = note
         self._appearances: dict[str, Appearance] = {}
         self._kept: deque[Appearance] = deque(maxlen=_KEPT)
         self._number = 0
@@ -55,8 +65,40 @@ class CallList:
         for appearance in self:
             if not appearance.live:
                 self._drop(appearance)
+        appearance = self._make(account, direction, remote, display_name)
+        self._appearances[appearance.id] = appearance
+        self.note(appearance)
+        self._notify()
+        return appearance
+
+    def refuse(
+        self,
+        incoming: IncomingCall,
+        account: str,
+        status: int,
+        text: str,
+    ) -> Appearance:
+        """Reject an incoming call of an account without ringing; only the history has it.
+
+        ``text`` says why, for people. One that is over already is only noted.
+        """
+        appearance = self._make(account, "incoming", incoming.caller_number, incoming.display_name)
+        if not incoming.over:
+            incoming.reject(status)
+        appearance.timeline = partial(getattr, incoming, "timeline")
+        appearance.end("local", status, text, trio.current_time())
+        self.note(appearance)
+        return appearance
+
+    def _make(
+        self,
+        account: str,
+        direction: Literal["incoming", "outgoing"],
+        remote: str,
+        display_name: str | None,
+    ) -> Appearance:
         self._number += 1
-        appearance = Appearance(
+        return Appearance(
             f"c{self._number}",
             account,
             direction,
@@ -64,9 +106,6 @@ class CallList:
             displayable(display_name) if display_name else None,
             trio.current_time(),
         )
-        self._appearances[appearance.id] = appearance
-        self._notify()
-        return appearance
 
     def forget(self, appearance: Appearance) -> None:
         """Take an ended call off the list."""

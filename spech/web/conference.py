@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from spech.audio.room import Room
-from spech.web.messages import ConferenceState
+from spech.web.messages.calls import ConferenceState
 
 
 class Participant(Protocol):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import trio
 
 from spech.descriptors import Admission, ConnectionBudget, connection_budget
-from spech.web.connection_errors import source_of
+from spech.web.certificate import PageCertificate
+from spech.web.connection_errors import ConnectionErrors, source_of
 from spech.web.proxies import TrustedProxies
+from spech.websocket.tls import SecureStream, secure
 
 #: How long a connection may carry no request, seconds.
 IDLE_SECONDS = 10.0
@@ -33,6 +35,40 @@ class Connections:
         self._open: dict[ClientConnection, None] = {}
         #: Connections that were refused or closed because there were too many.
         self.refused = 0
+
+    async def serve(
+        self,
+        listener: trio.SocketListener,
+        handle: Callable[[ClientConnection], Awaitable[None]],
+        errors: ConnectionErrors,
+        certificate: PageCertificate | None = None,
+    ) -> None:
+        """Serve a port until cancelled. An error ends its connection and no other.
+
+        Args:
+            listener: the port.
+            handle: serves a connection that was admitted, which is closed after it.
+            errors: gets what goes wrong in it, except that connections break.
+            certificate: for TLS, None for plain TCP.
+        """
+
+        async def serve_stream(stream: trio.SocketStream) -> None:
+            source = source_of(stream)
+            with self.admitted(stream) as connection:
+                if connection is None:
+                    return
+                try:
+                    if certificate is not None:
+                        connection.stream = await secure(stream, certificate.context)
+                    await handle(connection)
+                except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass  # Clients come and go.
+                except* Exception as group:
+                    errors.note(source, group)
+                finally:
+                    await trio.aclose_forcefully(connection.stream)
+
+        await trio.serve_listeners(serve_stream, [listener])
 
     @contextmanager
     def admitted(self, stream: trio.SocketStream) -> Iterator[ClientConnection | None]:
@@ -65,7 +101,7 @@ class Connections:
     def close(self) -> None:
         """Close all sockets, which wakes tasks that wait for a peer that does not read."""
         for connection in self._open:
-            connection.stream.socket.close()
+            connection.close()
 
     def prove(self, connection: ClientConnection) -> None:
         """A peer has shown that it may use the phone: its connection is not displaced."""
@@ -78,12 +114,12 @@ class Connections:
 
 
 class ClientConnection:
-    """One connection that was admitted."""
+    """One connection that was admitted. ``stream`` becomes a TLS connection where there is TLS."""
 
     def __init__(
         self, connections: Connections, stream: trio.SocketStream, admission: Admission
     ) -> None:
-        self.stream = stream
+        self.stream: trio.SocketStream | SecureStream = stream
         self.scope = trio.CancelScope(deadline=trio.current_time() + IDLE_SECONDS)
         self._connections = connections
         self._admission = admission
@@ -110,4 +146,11 @@ class ClientConnection:
         """Make room for another connection."""
         self._admission.release()
         self.scope.cancel()
-        self.stream.socket.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket, which wakes tasks that wait for a peer that does not read."""
+        if isinstance(self.stream, SecureStream):
+            self.stream.close()
+        else:
+            self.stream.socket.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from spech.errors import SpechError
+from spech.locks import lock_file
 
 _NAME = "server.lock"
 
@@ -20,21 +20,23 @@ def data_lock(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends. The file names the process and stays.
 
     Raises:
-        SpechError: another process holds it.
+        SpechError: another process holds it, or there are no locks of files here.
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        leave_to_owner(descriptor, folder)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor)
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
             raise SpechError(
                 f"Another Spech server (process {holder}) is using {folder}. Stop it first, or "
                 "choose another folder with --data."
             ) from None
+        except OSError as error:
+            raise SpechError(f"{folder} cannot be locked: {error.strerror}.") from error
+        leave_to_owner(descriptor, folder)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield

@@ -13,12 +13,12 @@ from spech.errors import CallEnded, LocalProtocolError
 from spech.web.appearance import Appearance
 from spech.web.calls import CallList
 from spech.web.conference import Membership, MergedCalls
-from spech.web.messages import Refused
+from spech.web.messages.call_settings import DIALLABLE
+from spech.web.messages.command import Refused
 from spech.web.recordings import Format, RecordingFolder
 from spech.web.transfer import PageTransfer
 
 _DIGITS = re.compile(r"[0-9*#A-Da-d]{1,64}")
-_TARGET = re.compile(r"(?=.*[A-Za-z0-9*#])[^\x00-\x1f\x7f<>\"]{1,256}")
 
 
 def read_target(text: str) -> str:
@@ -28,7 +28,7 @@ def read_target(text: str) -> str:
         Refused: ``bad_target``.
     """
     target = text.strip()
-    if not _TARGET.fullmatch(target):
+    if not DIALLABLE.fullmatch(target):
         raise Refused("bad_target", "This is not a number.", "Enter a number or a SIP address.")
     return target
 
@@ -154,6 +154,7 @@ class Handset:
 
     async def record(self, call: str, kind: Format, *, stereo: bool) -> str:
         """Record a call, all of it in a conference; the name of the file."""
+        await trio.to_thread.run_sync(self._recordings.require_room)
         appearance = self._calls.find_live(call)
         recording = appearance.recording
         if recording is not None and not recording.stopped:
@@ -171,6 +172,7 @@ class Handset:
         except CallEnded as error:
             raise Refused("no_such_call", "This call is over.") from error
         appearance.recording = recording
+        appearance.recordings.append(recording.path.name)
         self._notify()
         return recording.path.name
 

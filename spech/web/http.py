@@ -7,7 +7,10 @@ HTTP or WebSocket at the wrong moment ends the server and all connections.
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
+import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.protocol import ws_stream
@@ -23,9 +26,11 @@ from hypercorn.typing import (
     Scope,
 )
 from hypercorn.utils import wrap_app
+from werkzeug.datastructures import Headers
 from wsproto.extensions import PerMessageDeflate
 
-from spech.web.connection_errors import ConnectionErrors, source_of
+from spech.web.certificate import PageCertificate
+from spech.web.connection_errors import ConnectionErrors
 from spech.web.connections import ClientConnection, Connections
 
 #: A peer that acknowledges nothing for this long is gone. Pings make sure that something is sent.
@@ -44,14 +49,92 @@ class _NoCompression(PerMessageDeflate):
 ws_stream.PerMessageDeflate = _NoCompression  # type: ignore[attr-defined]
 
 
-async def _keep_protocol(protocol: H11Protocol, event: object) -> None:
-    """Do not change to HTTP/2, where one connection has a hundred requests at a time.
+class Upgrade(NamedTuple):
+    """A WebSocket that is not the application's: it gets the connection with the request.
 
-    Together they would delay the sound. Browsers use HTTP/2 over TLS alone, which is a proxy's.
+    Attributes:
+        path: of its requests.
+        admits: whether a request with these headers may come in; the application refuses others.
+        serve: gets the connection, and the bytes of the request and of what came after it.
     """
 
+    path: str
+    admits: Callable[[Headers, ClientConnection], bool]
+    serve: Callable[[ClientConnection, bytes], Awaitable[None]]
 
-H11Protocol._check_protocol = _keep_protocol  # type: ignore[method-assign,assignment]
+
+#: Where an `_LentStream` is in the state that Hypercorn keeps of a connection.
+_LENT: Final = "lent"
+
+
+class _HandedOver(Exception):
+    """Ends Hypercorn's part in a connection."""
+
+
+async def _check_protocol(protocol: H11Protocol, request: h11.Request) -> None:
+    """Hand a WebSocket over that is not the application's.
+
+    Do not change to HTTP/2, where one connection has a hundred requests at a time: together they
+    would delay the sound.
+    """
+    lent: _LentStream = protocol.connection_state[_LENT]
+    if lent.upgrades(request):
+        assert isinstance(protocol.connection, h11.Connection)
+        lent.received = _as_received(request) + protocol.connection.trailing_data[0]
+        raise _HandedOver
+
+
+H11Protocol._check_protocol = _check_protocol  # type: ignore[method-assign,assignment]
+
+
+def _as_received(request: h11.Request) -> bytes:
+    """A request without a body, as it came."""
+    lines = [request.method + b" " + request.target + b" HTTP/" + request.http_version]
+    lines += [name + b": " + value for name, value in request.headers]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+class _LentStream:
+    """A connection as Hypercorn sees it. Hypercorn does not close one that was handed over.
+
+    ``received`` is what the one who takes it over has to be given.
+    """
+
+    def __init__(self, connection: ClientConnection, upgrade: Upgrade | None) -> None:
+        self.received = b""
+        self._connection = connection
+        self._stream = connection.stream
+        self._upgrade = upgrade
+
+    @property
+    def socket(self) -> object:
+        return self._stream.socket
+
+    def upgrades(self, request: h11.Request) -> bool:
+        """Whether a request is to be handed over."""
+        upgrade = self._upgrade
+        if upgrade is None or request.target != upgrade.path.encode():
+            return False
+        headers = Headers(
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+        )
+        return headers.get("Upgrade", "").lower() == "websocket" and upgrade.admits(
+            headers, self._connection
+        )
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def send_eof(self) -> None:
+        if not self.received and isinstance(self._stream, trio.SocketStream):
+            await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        if not self.received:
+            await self._stream.aclose()
 
 
 async def bind(host: str, port: int) -> trio.SocketListener:
@@ -87,6 +170,9 @@ async def serve_app(
     listener: trio.SocketListener,
     connections: Connections,
     max_message: int,
+    *,
+    upgrade: Upgrade | None = None,
+    certificate: PageCertificate | None = None,
 ) -> None:
     """Serve an ASGI application until cancelled. Then all its connections close at once.
 
@@ -97,6 +183,8 @@ async def serve_app(
         listener: as `bind` makes it.
         connections: admits the connections.
         max_message: longest WebSocket message in bytes; a longer one closes its connection.
+        upgrade: a WebSocket beside the application, on the same port.
+        certificate: for TLS, None for plain TCP.
     """
     config = Config()
     config.errorlog = None  # What goes wrong comes to our own edges.
@@ -106,21 +194,20 @@ async def serve_app(
     errors = ConnectionErrors("the web port")
     context = WorkerContext(None)
 
-    async def serve_stream(stream: trio.SocketStream) -> None:
-        source = source_of(stream)
-        with connections.admitted(stream) as connection:
-            if connection is None:
-                return
-            edge = wrap_app(_Edge(app, errors, connection), config.wsgi_max_body_size, "asgi")
-            state = ConnectionState({"connection": connection})
-            try:
-                # The type says TLS only; plain TCP works as well.
-                await TCPServer(edge, config, context, state, stream)  # type: ignore[arg-type]
-            except* Exception as group:
-                errors.note(source, group)
+    async def serve_connection(connection: ClientConnection) -> None:
+        lent = _LentStream(connection, upgrade)
+        edge = wrap_app(_Edge(app, errors, connection), config.wsgi_max_body_size, "asgi")
+        state = ConnectionState({"connection": connection, _LENT: lent})
+        try:
+            # The type says TLS only; plain TCP works as well.
+            await TCPServer(edge, config, context, state, lent)  # type: ignore[arg-type]
+        except* _HandedOver:
+            pass
+        if lent.received and upgrade is not None:
+            await upgrade.serve(connection, lent.received)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve_stream, [listener])
+        nursery.start_soon(connections.serve, listener, serve_connection, errors, certificate)
         try:
             await trio.sleep_forever()
         finally:

@@ -19,10 +19,19 @@ from spech.scopes import open_scope
 from spech.sip.message.display import displayable
 from spech.web.appearance import LONGEST_ADDRESS, Appearance
 from spech.web.calls import CALL_LIMIT, CallList
-from spech.web.messages import AccountRegistration, AccountState, Refused, RegistrationPhase
+from spech.web.chats import Chats
+from spech.web.desk import Desk
+from spech.web.messages.accounts import (
+    AccountRegistration,
+    AccountState,
+    RegistrationPhase,
+    VoicemailState,
+)
+from spech.web.messages.command import Refused
 from spech.web.store import StoredAccount
 from spech.web.texts import first_of, in_words
 from spech.web.trial import library_account
+from spech.web.voicemail import watch_voicemail
 
 if TYPE_CHECKING:
     from spech import Call, IncomingCall, Phone, TransferRequest
@@ -38,6 +47,10 @@ REOPEN_SECONDS = 5.0
 _UNANSWERED = "The call was ended before it was answered."
 _GAVE_UP = "The caller hung up before you answered."
 _ANSWERED_ELSEWHERE = "The call was answered on another phone."
+_ALL_BUSY = "All lines were busy."
+_FORWARDED = "The call was forwarded."
+_DO_NOT_DISTURB = "The call was refused: do not disturb is on."
+_BUSY = "The call was refused: you were in another call."
 _CLOSED = "The call was ended because its account was removed."
 #: A phone that is not registered (yet, or after a failure) will be soon.
 _STATES: dict[str, RegistrationPhase] = {
@@ -72,11 +85,22 @@ class PhoneSettings:
 class Line:
     """Opens the phone of ``account`` and keeps its part of ``calls`` in step with it.
 
-    ``notify`` is called at each change that a page shows.
+    ``notify`` is called at each change that a page shows. ``desk`` has the rules for calls, and
+    ``chats`` keep the text messages.
     """
 
-    def __init__(self, account: StoredAccount, calls: CallList, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        account: StoredAccount,
+        calls: CallList,
+        desk: Desk,
+        chats: Chats,
+        notify: Callable[[], None],
+    ) -> None:
         self.account = account
+        self._desk = desk
+        self._chats = chats
+        self._mailbox: VoicemailState | None = None
         self._calls = calls
         self._notify = notify
         self._outgoing: trio.MemorySendChannel[tuple[Appearance, Placing]] | None = None
@@ -100,7 +124,16 @@ class Line:
             user=account.user,
             codecs=account.codecs,
             encryption=account.encryption,
+            auth_user=account.auth_user,
+            display_name=account.display_name,
+            proxy=account.proxy,
+            stun=account.stun,
+            country=account.country,
+            number_format=account.number_format,
+            prefix=account.prefix,
+            voicemail=account.voicemail,
             registration=self._registration,
+            mailbox=self._mailbox,
         )
 
     @property
@@ -132,14 +165,18 @@ class Line:
 
     def _begin(self, target: str, place: Placing) -> Appearance:
         if self._outgoing is None:
-            raise Refused(
-                "no_account",
-                f"The phone is not ready. {self._registration.reason}".strip(),
-                "Try again in a moment, or check the settings.",
-            )
+            raise self.not_ready()
         appearance = self._calls.begin(self.account.id, "outgoing", target, None)
         self._outgoing.send_nowait((appearance, place))
         return appearance
+
+    def not_ready(self) -> Refused:
+        """The answer to a command that needs the phone while it is not open."""
+        return Refused(
+            "no_account",
+            f"The phone is not ready. {self._registration.reason}".strip(),
+            "Try again in a moment, or check the settings.",
+        )
 
     async def run(self, settings: PhoneSettings) -> None:
         """Keep the phone open until it is closed. One that cannot be opened is tried again.
@@ -172,7 +209,8 @@ class Line:
                     codecs=self.account.codecs,
                     drain=settings.drain,
                     journal=settings.journals and settings.journals / self.account.id,
-                    stun=settings.stun,
+                    stun=self.account.stun_uri or settings.stun,
+                    rules=self._desk.rules,
                     callers=settings.callers,
                     strangers=settings.strangers,
                 ) as phone,
@@ -180,6 +218,9 @@ class Line:
             ):
                 nursery.start_soon(self._watch_registration, phone)
                 nursery.start_soon(self._take_incoming, phone, nursery)
+                nursery.start_soon(self._take_turned_away, phone)
+                nursery.start_soon(self._take_messages, phone)
+                nursery.start_soon(watch_voicemail, phone, self.account, self._set_mailbox)
                 self._outgoing, self.phone = send, phone
                 try:
                     async for appearance, place in receive:
@@ -190,6 +231,7 @@ class Line:
                     for appearance in self.calls:
                         if appearance.call is None:
                             appearance.end("local", None, _UNANSWERED, _now())
+                            self._calls.note(appearance)
 
     async def _watch_registration(self, phone: Phone) -> None:
         while True:
@@ -200,13 +242,33 @@ class Line:
     async def _take_incoming(self, phone: Phone, nursery: trio.Nursery) -> None:
         async for incoming in phone.incoming_calls():
             if self._calls.is_full("incoming"):
-                incoming.reject(486)
+                self._calls.refuse(incoming, self.account.id, 486, _ALL_BUSY)
                 continue
             appearance = self._calls.begin(
                 self.account.id, "incoming", incoming.caller_number, incoming.display_name
             )
             appearance.timeline = partial(getattr, incoming, "timeline")
             nursery.start_soon(self._run_incoming, incoming, appearance)
+
+    async def _take_turned_away(self, phone: Phone) -> None:
+        """Note calls that the rules have refused or forwarded."""
+        async for incoming in phone.turned_away():
+            if incoming.forwarded_to:
+                status, text = 302, _FORWARDED
+            elif self._desk.settings.do_not_disturb:
+                status, text = 480, _DO_NOT_DISTURB
+            else:
+                status, text = 486, _BUSY
+            appearance = self._calls.refuse(incoming, self.account.id, status, text)
+            self._desk.note("ended", appearance, self.account)
+
+    async def _take_messages(self, phone: Phone) -> None:
+        async for message in phone.messages():
+            await self._chats.receive(self.account, message)
+
+    def _set_mailbox(self, mailbox: VoicemailState) -> None:
+        self._mailbox = mailbox
+        self._notify()
 
     async def _run_outgoing(
         self, appearance: Appearance, placed: AbstractAsyncContextManager[Call]
@@ -216,7 +278,7 @@ class Line:
                 await self._follow(appearance, call)
 
     async def _run_incoming(self, incoming: IncomingCall, appearance: Appearance) -> None:
-        with self._edge(appearance):
+        with self._desk.announced(appearance, self.account), self._edge(appearance):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._await_caller, incoming, appearance, nursery.cancel_scope)
                 await appearance.decided.wait()
@@ -239,6 +301,8 @@ class Line:
         self, incoming: IncomingCall, appearance: Appearance, scope: trio.CancelScope
     ) -> None:
         await incoming.ended()
+        if incoming.forwarded_to:
+            appearance.end("local", 302, _FORWARDED, _now())
         elsewhere = incoming.answered_elsewhere
         appearance.end(
             "remote",
@@ -254,9 +318,11 @@ class Line:
         async with open_scope() as nursery:
             nursery.start_soon(self._run_transfers, appearance, call)
             nursery.start_soon(appearance.keys.run, call)
+            nursery.start_soon(self._desk.attend, appearance, self.account, call)
             nursery.start_soon(self._take_referrals, appearance, call)
             while call.state != "ended":
                 appearance.notice()
+                self._calls.note(appearance)
                 self._notify()
                 await call.changed()
             nursery.cancel_scope.cancel()
@@ -289,6 +355,7 @@ class Line:
             appearance.end(by, status, text, _now())
         finally:
             appearance.end("local", None, _UNANSWERED, _now())
+            self._calls.note(appearance)
             self._notify()
 
     def _set_registration(self, state: RegistrationPhase, status: int | None, reason: str) -> None:

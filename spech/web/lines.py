@@ -9,8 +9,10 @@ from dataclasses import replace
 import trio
 
 from spech.web.calls import CallList
+from spech.web.chats import Chats
+from spech.web.desk import Desk
 from spech.web.line import Line, PhoneSettings
-from spech.web.messages import Refused
+from spech.web.messages.command import Refused
 from spech.web.store import StoredAccount
 
 
@@ -19,6 +21,8 @@ class Lines:
 
     Args:
         calls: where their calls appear.
+        desk: has the rules for calls.
+        chats: keep their text messages.
         notify: called at each change that a page shows.
         settings: how the phones are opened; one takes the port of ``listen``, the others any.
     """
@@ -26,10 +30,14 @@ class Lines:
     def __init__(
         self,
         calls: CallList,
+        desk: Desk,
+        chats: Chats,
         notify: Callable[[], None],
         settings: PhoneSettings,
     ) -> None:
         self._calls = calls
+        self._desk = desk
+        self._chats = chats
         self._notify = notify
         self._settings = settings
         self._lines: dict[str, Line] = {}
@@ -66,13 +74,22 @@ class Lines:
             if old is not None and old.account == account:
                 self._lines[account.id] = old
                 continue
-            self._lines[account.id] = line = Line(account, self._calls, self._notify)
+            self._lines[account.id] = line = Line(
+                account, self._calls, self._desk, self._chats, self._notify
+            )
             self._begin.send_nowait((line, old))
             if old is not None:
                 old.close()
         for line in before.values():
             line.close()
         self._notify()
+
+    def set_rules(self) -> None:
+        """Have all phones go by the present rules for calls."""
+        rules = self._desk.rules
+        for line in self:
+            if line.phone is not None and line.phone.rules != rules:
+                line.phone.rules = rules
 
     async def run(self) -> None:
         """Run all lines until cancelled. An error of one line does not affect the others."""

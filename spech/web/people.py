@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -12,11 +13,18 @@ import trio
 from spech.errors import SpechError
 from spech.web.passwords import hash_password, password_matches
 from spech.web.roster import Roster
+from spech.web.sessions import PageSession
 from spech.web.store import ADMINISTRATOR, Person
 from spech.web.switchboard import Switchboard
+from spech.web.texts import first_of
 
-#: Characters that the administrator's password needs.
+#: Characters that a password needs that a person chooses.
 MIN_PASSWORD: Final = 10
+
+#: Until a switchboard is opened again after an error, seconds.
+_REOPEN_AFTER: Final = 5.0
+
+_log: Final = logging.getLogger(__name__)
 
 #: Opens the switchboard of a person.
 Opening = Callable[[Person], AbstractAsyncContextManager[Switchboard]]
@@ -98,6 +106,25 @@ class People:
                 await self._enter(person)
             return password
 
+    async def choose_password(self, session: PageSession, old: str, new: str) -> str | None:
+        """Change the password of whoever has this session, and end all other sessions.
+
+        Returns the person's id, None if ``old`` is not the password.
+
+        Raises:
+            SpechError: ``new`` is too short, it is the administrator, or the vault cannot be
+                written.
+        """
+        if len(new) < MIN_PASSWORD:
+            raise SpechError(f"A password needs at least {MIN_PASSWORD} characters.")
+        async with self._undisturbed():
+            present = self._present.get(session.person)
+            if present is None or await self.check(present.person.name, old) != session.person:
+                return None
+            present.person = await self._roster.set_password(present.person.name, new)
+            await self._roster.sign_out(present.person, but=session)
+            return session.person
+
     async def remove(self, name: str) -> None:
         """Remove a person, end the calls, and delete the accounts and recordings.
 
@@ -141,12 +168,25 @@ class People:
     async def _run(
         self, person: Person, *, task_status: trio.TaskStatus[_Presence] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        """Keep the switchboard open: an error in it ends this person's calls and nobody else's."""
         left = trio.Event()
+        present: _Presence | None = None
         try:
             with trio.CancelScope() as scope:
-                async with self._opening(person) as switchboard:
-                    task_status.started(_Presence(person, switchboard, scope, left))
-                    await trio.sleep_forever()
+                while True:
+                    try:
+                        async with self._opening(person) as switchboard:
+                            if present is None:
+                                present = _Presence(person, switchboard, scope, left)
+                                task_status.started(present)
+                            present.switchboard = switchboard
+                            await trio.sleep_forever()
+                    except* Exception as group:
+                        error = first_of(group)
+                    if present is None:
+                        raise error
+                    _log.error("the switchboard of %s is opened again", person.id, exc_info=error)
+                    await trio.sleep(_REOPEN_AFTER)
         finally:
             left.set()
 

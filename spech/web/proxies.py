@@ -62,9 +62,8 @@ class TrustedProxies:
             peer: the address at the other end of the TCP connection.
             headers: names and values of the request's headers.
         """
-        proxied = any(name.lower() in _PROXY_HEADERS for name, _ in headers)
         if peer not in self:
-            return Client(peer, proxied)
+            return Client(peer, came_through_proxy(name for name, _ in headers))
         chains = [
             _forwarded_for(_joined(headers, "forwarded")),
             _joined(headers, "x-forwarded-for").split(","),
@@ -84,6 +83,11 @@ class TrustedProxies:
             if address not in self:
                 return address
         return None
+
+
+def came_through_proxy(names: Iterable[str]) -> bool:
+    """Whether a request whose headers have these names shows that it came through a proxy."""
+    return any(name.lower() in _PROXY_HEADERS for name in names)
 
 
 def _joined(headers: Sequence[tuple[str, str]], wanted: str) -> str:

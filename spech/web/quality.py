@@ -10,11 +10,12 @@ from typing import Final, Literal, NamedTuple
 import trio
 
 from spech.media.statistics import MediaStatistics
-from spech.web.messages import PageLeg, Quality
+from spech.web.messages.quality import PageLeg, Quality
+from spech.websocket.tls import SecureStream
 
 _RECENT: Final = 5
 _FRAMES_PER_SECOND: Final = 50
-#: What a listener notices: lost frames in per cent, and the MOS below which ITU-T G.107 Annex B
+#: What a listener notices: lost frames in percent, and the MOS below which ITU-T G.107 Annex B
 #: says that some users are dissatisfied.
 _NOTICED_LOSS: Final = 2.0
 _SATISFIED: Final = 3.6
@@ -33,8 +34,21 @@ class PageMonitor:
     def __init__(self) -> None:
         self._frames: deque[_Frames] = deque([_Frames(0, 0)], maxlen=_RECENT + 1)
 
-    def sample(self, microphone: int, speaker: int, stream: trio.SocketStream | None) -> PageLeg:
-        """Note how many frames were lost so far either way; ``stream`` carries them now."""
+    def sample(
+        self,
+        microphone: int,
+        speaker: int,
+        *,
+        stream: trio.SocketStream | SecureStream | None,
+        microphone_late: float | None,
+    ) -> PageLeg:
+        """Note how many frames were lost so far either way.
+
+        Args:
+            microphone, speaker: frames lost.
+            stream: what carries them now; without it, the round trip is not known.
+            microphone_late: how late the microphone's frames are, in seconds.
+        """
         before, now = self._frames[0], _Frames(microphone, speaker)
         frames = len(self._frames) * _FRAMES_PER_SECOND
         self._frames.append(now)
@@ -42,6 +56,7 @@ class PageMonitor:
             microphone_loss_percent=_percent(now.microphone - before.microphone, frames),
             speaker_loss_percent=_percent(now.speaker - before.speaker, frames),
             round_trip_ms=None if stream is None else _round_trip_ms(stream),
+            microphone_late_ms=None if microphone_late is None else round(1000 * microphone_late),
         )
 
 
@@ -85,11 +100,11 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _round_trip_ms(stream: trio.SocketStream) -> float | None:
+def _round_trip_ms(stream: trio.SocketStream | SecureStream) -> float | None:
     if not hasattr(socket, "TCP_INFO"):
         return None
     try:
-        info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_RTT.stop)
+        info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_RTT.stop)
     except OSError:  # it was closed a moment ago
         return None
     assert isinstance(info, bytes)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from quart_trio.wrappers.response import TrioFileBody
 
 from spech.errors import MediaError
-from spech.web.messages import RecordingState, Refused, StoredRecording
+from spech.web.messages.calls import RecordingState
+from spech.web.messages.command import Refused
+from spech.web.messages.recordings import StoredRecording
 
 if TYPE_CHECKING:
     from spech import Call, Recording
@@ -25,13 +28,29 @@ _ODD = re.compile(r"[^0-9A-Za-z+_.@]+")
 _LONGEST_REMOTE = 60
 
 
+class RecordingLimits(NamedTuple):
+    """How much each person's recordings may take.
+
+    Attributes:
+        quota: bytes from which on no further recording begins, None for any.
+        keep: seconds after which a recording is deleted, None for never.
+    """
+
+    quota: int | None = None
+    keep: float | None = None
+
+
+UNLIMITED: Final = RecordingLimits()
+
+
 class RecordingFolder:
     """Recordings as files in one folder, which is made when the first one begins.
 
     The methods block on the disk for a moment.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: RecordingLimits = UNLIMITED) -> None:
+        self.limits = limits
         self._folder = folder
         self._running: list[Recording] = []
 
@@ -82,6 +101,30 @@ class RecordingFolder:
                 continue
             found.append(StoredRecording(path.name, status.st_size, status.st_mtime))
         return tuple(sorted(found, key=lambda each: each.name, reverse=True))
+
+    def require_room(self) -> None:
+        """Check that a further recording may begin.
+
+        Raises:
+            Refused: ``cannot_record``.
+        """
+        quota = self.limits.quota
+        if quota is not None and sum(each.bytes for each in self.stored()) >= quota:
+            raise Refused(
+                "cannot_record",
+                "The space for your recordings is used up.",
+                "Delete recordings that you no longer need.",
+            )
+
+    def delete_expired(self, now: float) -> None:
+        """Delete what has been kept long enough. ``now`` is in seconds since 1970."""
+        keep = self.limits.keep
+        if keep is None:
+            return
+        for each in self.stored():
+            if each.at < now - keep:
+                with suppress(Refused):  # It is running, or was deleted a moment ago.
+                    self.delete(each.name)
 
     def find(self, name: str) -> Path:
         """The file of that name.

@@ -16,7 +16,7 @@ import trio
 from spech.errors import SpechError
 from spech.web.data_lock import data_lock
 from spech.web.passwords import hash_password
-from spech.web.sessions import Sessions
+from spech.web.sessions import PageSession, Sessions
 from spech.web.store import ADMINISTRATOR, Person, Settings, Store
 from spech.web.vault import Vault
 
@@ -31,7 +31,8 @@ _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 class Roster:
     """Changes who may sign in. Only the holder of the data folder's lock may do so.
 
-    A person gets a random password, which is told once and kept as a hash.
+    A person gets a random password, which is told once and kept as a hash, and may then choose
+    another one.
 
     Args:
         store: where the people and their accounts are kept.
@@ -82,14 +83,22 @@ class Roster:
             SpechError: there is no such person, or the vault cannot be written.
         """
         password = _new_password()
-        hashed = await _hashed(password)
+        return await self.set_password(name, password), password
+
+    async def set_password(self, name: str, password: str) -> Person:
+        """Give a person this password. The sessions go on until `sign_out`.
+
+        Raises:
+            SpechError: as from :meth:`reset`.
+        """
         person = await self.find(name)
+        hashed = await _hashed(password)
 
         def with_password(settings: Settings) -> Settings:
             return settings.with_changes(person.id, password=hashed)
 
         await trio.to_thread.run_sync(self._store.change, with_password)
-        return msgspec.structs.replace(person, password=hashed), password
+        return msgspec.structs.replace(person, password=hashed)
 
     async def remove(self, name: str) -> Person:
         """Remove a person with the accounts.
@@ -108,12 +117,12 @@ class Roster:
         await trio.to_thread.run_sync(self._store.change, without)
         return person
 
-    async def sign_out(self, person: Person) -> None:
-        """End all sessions of a person.
+    async def sign_out(self, person: Person, *, but: PageSession | None = None) -> None:
+        """End all sessions of a person but one.
 
         A server forgets the old password before, so that no further session begins meanwhile.
         """
-        await self._sessions.end_all(person.id)
+        await self._sessions.end_all(person.id, but=but)
 
     async def delete_files(self, person: Person) -> None:
         """Delete what a person who was removed has left in the data folder."""

@@ -134,9 +134,9 @@ class Sessions:
         self._close([key for key, each in self._of(session.person) if each is session])
         await self._save()
 
-    async def end_all(self, person: str) -> None:
-        """End all sessions of a person, and void the person's links."""
-        self._close([key for key, _ in self._of(person)])
+    async def end_all(self, person: str, *, but: PageSession | None = None) -> None:
+        """End all sessions of a person but one, and void the person's links."""
+        self._close([key for key, each in self._of(person) if each is not but])
         for token in self._links_of(person):
             del self._links[token]
         await self._save()

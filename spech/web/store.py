@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from spech.errors import VaultError
+from spech.errors import LocalProtocolError, VaultError
+from spech.phone.account import parse_address
+from spech.phone.numbering import NumberFormat, NumberRules
+from spech.phone.reach import stun_server
 from spech.sip.description.media_security import Policy
 from spech.web.data_lock import data_lock
-from spech.web.vault import Vault
+from spech.web.messages.call_settings import DIALLABLE, CallSettings
+from spech.web.vault import KEY_BYTES, Vault
 
 #: The id and the name of the person who owns the phone and adds others.
 ADMINISTRATOR: Final = "admin"
@@ -32,7 +37,10 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``id`` tells it from others, empty before it is stored. ``name`` is what its owner calls it,
     empty for nothing in particular. ``server`` is a host name or an address, ``port`` None means
     the transport's default, ``codecs`` are names of the codec registry, the preferred one first,
-    and ``encryption`` is one of the policies of `spech.Account`.
+    and ``encryption`` is one of the policies of `spech.Account`. ``auth_user``, ``display_name``,
+    ``proxy`` and ``stun`` are as there and in `spech.open_phone`, empty for none. ``country``,
+    ``number_format`` and ``prefix`` are those of `spech.NumberRules`; without a country there are
+    no rules. ``voicemail`` is the number of the mailbox, empty for what the server says.
     """
 
     id: str = ""
@@ -44,6 +52,14 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     password: str
     codecs: tuple[str, ...]
     encryption: Policy = "off"
+    auth_user: str = ""
+    display_name: str = ""
+    proxy: str = ""
+    stun: str = ""
+    country: str = ""
+    number_format: NumberFormat = "typed"
+    prefix: str = ""
+    voicemail: str = ""
 
     def __repr__(self) -> str:
         return f"StoredAccount({self.address!r}, password=…, codecs={self.codecs!r})"
@@ -56,9 +72,39 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return f"sip:{quote(self.user, safe=_USER_UNRESERVED)}@{host}{port}"
 
     @property
+    def proxy_uri(self) -> str | None:
+        """The SIP URI of the outbound proxy, which may be entered without ``sip:``."""
+        if not self.proxy or self.proxy.lower().startswith(("sip:", "sips:")):
+            return self.proxy or None
+        return f"sip:{self.proxy}"
+
+    @property
+    def stun_uri(self) -> str | None:
+        """The URI of the STUN server, which may be entered without ``stun:``."""
+        if not self.stun or self.stun.startswith("stun:"):
+            return self.stun or None
+        return f"stun:{self.stun}"
+
+    @property
+    def number_rules(self) -> NumberRules | None:
+        """How numbers are dialed.
+
+        Raises:
+            LocalProtocolError: the rules are unusable.
+        """
+        if not self.country:
+            return None
+        return NumberRules(self.country, self.number_format, self.prefix)
+
+    @property
     def registration_key(self) -> tuple[str, int | None, str]:
         """Server, port and user: no two accounts may have the same."""
         return self.server.lower(), self.port, self.user
+
+    @property
+    def password_key(self) -> tuple[str, str, str]:
+        """For whom the password is: the stored one is used for the same server and user only."""
+        return self.server, self.user, self.proxy
 
     def fault(self, known_codecs: frozenset[str]) -> str | None:
         """What is wrong with the settings, in a sentence for the person at the page, or None."""
@@ -81,6 +127,31 @@ class StoredAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         for name in self.codecs:
             if name not in known_codecs:
                 return f"The codec {name[:40]!r} is not available here."
+        return self._fault_of_extras()
+
+    def _fault_of_extras(self) -> str | None:
+        if len(self.auth_user) > 255 or not self.auth_user.isprintable():
+            return "The authentication name is not usable: it is too long."
+        if len(self.display_name) > 64 or not self.display_name.isprintable():
+            return "The name that others see is not usable: it is too long."
+        try:
+            if self.proxy_uri is not None:
+                parse_address(self.proxy_uri)
+        except LocalProtocolError:
+            return "The outbound proxy must be a host name or an address, with a port if needed."
+        try:
+            if self.stun_uri is not None:
+                stun_server(self.stun_uri)
+        except LocalProtocolError:
+            return "The STUN server must be a host name or an address, with a port if needed."
+        try:
+            rules = self.number_rules
+        except LocalProtocolError:
+            return "The prefix must be digits, and needs numbers as they are dialed there."
+        if self.voicemail and not DIALLABLE.fullmatch(self.voicemail):
+            return "The number of the mailbox is not a number."
+        if rules is None and self.prefix:
+            return "A prefix needs a country."
         return None
 
 
@@ -88,27 +159,47 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """What a vault holds. Its version grows when a field changes its meaning."""
 
 
-class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Someone besides the administrator. ``password`` is a hash."""
+class Person(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """Someone besides the administrator. ``password`` is a hash, ``data_key`` for the database."""
 
     id: str
     name: str
     password: str
     accounts: tuple[StoredAccount, ...] = ()
+    data_key: str = ""
+    calls: CallSettings = CallSettings()
 
     def __repr__(self) -> str:
         return f"Person({self.name!r}, password=…, accounts={self.accounts!r})"
 
 
 class Settings(_Stored, frozen=True, tag=2, omit_defaults=True):
-    """Everything the vault holds: the administrator's accounts, the first one first, and the
-    other people with theirs."""
+    """Everything the vault holds: the administrator's accounts, the first one first, the other
+    people with theirs, and the key of each person's database, in hexadecimal digits.
+
+    ``calls`` are the administrator's settings for calls.
+    """
 
     accounts: tuple[StoredAccount, ...] = ()
     people: tuple[Person, ...] = ()
+    data_key: str = ""
+    calls: CallSettings = CallSettings()
+
+    def __repr__(self) -> str:
+        return f"Settings({self.accounts!r}, {self.people!r}, data_key=…)"
+
+    def find_key(self, person: str) -> str:
+        """The key of a person's database; empty if there is none yet, or no such person."""
+        if person == ADMINISTRATOR:
+            return self.data_key
+        return next((each.data_key for each in self.people if each.id == person), "")
 
     def with_changes(self, person: str, **changes: Any) -> Settings:
         """The settings with other fields for the person with that id."""
+        if person == ADMINISTRATOR:
+            return msgspec.structs.replace(self, **changes)
         people = tuple(
             msgspec.structs.replace(each, **changes) if each.id == person else each
             for each in self.people
@@ -200,12 +291,50 @@ class Store:
             VaultError: as from :meth:`change`.
         """
 
-        def changed(settings: Settings) -> Settings:
-            if person == ADMINISTRATOR:
-                return msgspec.structs.replace(settings, accounts=accounts)
-            return settings.with_changes(person, accounts=accounts)
+        self.change(lambda settings: settings.with_changes(person, accounts=accounts))
 
-        self.change(changed)
+    def load_call_settings(self, person: str) -> CallSettings:
+        """The settings for calls of the person with that id.
+
+        Raises:
+            VaultError: as from :meth:`load`.
+        """
+        settings = self.load() or Settings()
+        if person == ADMINISTRATOR:
+            return settings.calls
+        found = (each.calls for each in settings.people if each.id == person)
+        return next(found, CallSettings())
+
+    def save_call_settings(self, person: str, calls: CallSettings) -> None:
+        """Store the settings for calls of the person with that id in place of what was there.
+
+        Raises:
+            VaultError: as from :meth:`change`.
+        """
+        self.change(lambda settings: settings.with_changes(person, calls=calls))
+
+    def data_key(self, person: str) -> bytes:
+        """The key of the database of the person with that id, 32 bytes; made when first asked for.
+
+        It is not the vault's own key, so that a new one of the vault leaves databases as they are.
+
+        Raises:
+            VaultError: as from :meth:`change`.
+        """
+
+        def with_key(settings: Settings) -> Settings:
+            if settings.find_key(person):
+                return settings
+            return settings.with_changes(person, data_key=secrets.token_bytes(KEY_BYTES).hex())
+
+        settings = self.load() or Settings()
+        if not settings.find_key(person):
+            self.change(with_key)
+            settings = self.load() or Settings()
+        key = settings.find_key(person)
+        if not key:
+            raise VaultError("The person of the database was removed.")
+        return bytes.fromhex(key)
 
 
 def load_accounts(folder: Path) -> list[tuple[str, StoredAccount]]:

@@ -11,7 +11,7 @@ from spech.sip.message.message import Request, Response, SipMessage
 from spech.sip.message.parser import parse
 from spech.sip.timeline import Entry, masked_data
 from spech.sip.transaction.flow import host_port
-from spech.web.messages import TimelineStep
+from spech.web.messages.calls import TimelineStep
 from spech.web.texts import explain, explain_refer
 
 #: The meaning of a request that we send, and of one that we receive.

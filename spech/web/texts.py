@@ -12,7 +12,7 @@ from spech.errors import (
     SpechError,
 )
 from spech.sip.message.display import displayable
-from spech.web.messages import By
+from spech.web.messages.calls import By
 
 _TEXTS: dict[int, str] = {
     301: "The number has changed.",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from spech.errors import CallEnded, CallFailed, LocalProtocolError
-from spech.web.messages import TransferState
+from spech.web.messages.calls import TransferState
 from spech.web.texts import explain, explain_refer
 
 if TYPE_CHECKING:

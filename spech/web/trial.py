@@ -1,89 +1,123 @@
-"""Tries an account before it is stored, with a real REGISTER from a phone of its own.
+"""Tries an account before it is stored: a check-up with a phone of its own.
 
-Only the answer of a SIP server is reported. A closed port, a silent one and a server of another
-kind look the same and take the same time: otherwise a page could scan the ports of the machines
-that this one reaches.
+The administrator sees each step while it happens. Other people learn only what a SIP server has
+answered. A closed port, a silent one and a server of another kind look the same to them and take
+the same time: otherwise they could scan the ports of the machines that this one reaches.
 """
 
 from __future__ import annotations
 
-import logging
+import math
+from collections.abc import Callable
 from typing import Final, cast
 
 import trio
 
 import spech
-from spech.errors import RegistrationFailed, ServerUnreachable, SpechError
+from spech.errors import SpechError
+from spech.phone.checkup import Step, open_checkup
 from spech.sip.transaction.flow import TransportName
-from spech.web.messages import Refused
+from spech.web.messages.command import Refused
 from spech.web.store import StoredAccount
 from spech.web.texts import first_of
 
-#: The longest wait for the answer to a REGISTER, and for the phone that sent it to close: together
-#: under the five seconds that a person is made to wait.
-TRIAL_SECONDS = 4.3
-TRIAL_DRAIN = 0.5
+#: Seconds for the answer to REGISTER, and for the one to OPTIONS.
+PATIENCE: Final = 4.0
+#: The longest wait for the answer to REGISTER where steps are withheld, and the time until such a
+#: failure is told: the phone that has sent the REGISTER is closed by then.
+TRIAL_SECONDS = 3.8
+TOLD_AFTER = 1.0
 
 _CHECK = "Check the server, the port and the network."
+#: The codes of failed steps, besides the registration's.
+_CODES: Final = {
+    "name": "unknown_host",
+    "connection": "server_silent",
+    "certificate": "untrusted",
+}
 
-_log: Final = logging.getLogger(__name__)
+#: Is told each step of a check-up.
+StepReport = Callable[[Step], None]
 
 
 def library_account(account: StoredAccount) -> spech.Account:
     """The account as the library takes it."""
     return spech.Account(
         account.address,
-        password=account.password,
+        password=account.password or None,
         transport=cast(TransportName, account.transport),
         encryption=account.encryption,
+        auth_user=account.auth_user or None,
+        display_name=account.display_name or None,
+        proxy=account.proxy_uri,
+        numbers=account.number_rules,
     )
 
 
-async def try_account(account: StoredAccount, host: str) -> None:
+async def try_account(
+    account: StoredAccount, host: str, report: StepReport | None = None, *, discreet: bool = False
+) -> None:
     """Register with the account once, from any port of the local address ``host``.
 
+    Args:
+        account: what is tried.
+        host: the local address.
+        report: is told the steps.
+        discreet: tell only what a SIP server has answered.
+
     Raises:
-        Refused: ``wrong_password``, ``unknown_host``, ``server_silent`` or ``refused``, in words.
+        Refused: ``wrong_password``, ``unknown_host``, ``server_silent``, ``untrusted`` or
+            ``refused``, in words.
     """
     silent = Refused("server_silent", f"{account.server} does not answer.", _CHECK)
     verdict: Refused | None = silent
-    until = trio.current_time() + TRIAL_SECONDS
+    withheld: list[Step] = []
+    began = trio.current_time()
     try:
-        async with spech.open_phone(
-            library_account(account),
-            listen=(host, 0),
-            codecs=account.codecs,
-            drain=TRIAL_DRAIN,
-        ) as phone:
-            with trio.move_on_after(TRIAL_SECONDS):
-                try:
-                    await phone.registered()
-                    verdict = None
-                except RegistrationFailed as error:
-                    if error.status != 408:
-                        verdict = _registration_refused(error)
-                except ServerUnreachable as error:
-                    if error.unknown_host:
-                        verdict = Refused(
-                            "unknown_host",
-                            f"There is no host named {account.server}.",
-                            "Check the spelling of the server.",
-                        )
-                    else:
-                        _log.info("the server of %s does not answer: %s", account.address, error)
+        with trio.move_on_after(TRIAL_SECONDS if discreet else math.inf):
+            async with open_checkup(
+                library_account(account),
+                codecs=account.codecs,
+                listen=(host, 0),
+                patience=PATIENCE,
+            ) as steps:
+                async for step in steps:
+                    withheld.append(step)
+                    if discreet and not _is_an_answer(step):
+                        continue
+                    for each in withheld:
+                        if report is not None:
+                            report(each)
+                    withheld.clear()
+                    # A server that ignores OPTIONS can be used.
+                    if step.name == "registration" or (not step.passed and step.name != "options"):
+                        verdict = _verdict(step)
     except* (SpechError, OSError) as group:
         verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
     if verdict is silent:
-        await trio.sleep_until(until)
+        await trio.sleep_until(began + TRIAL_SECONDS + TOLD_AFTER)
     if verdict is not None:
         raise verdict
 
 
-def _registration_refused(error: RegistrationFailed) -> Refused:
-    if error.status in (401, 403, 407):
-        return Refused(
-            "wrong_password",
-            "The server does not accept this user and password.",
-            "Check both; capitals matter.",
-        )
-    return Refused("refused", f"The server refused: {error.status} {error.reason}.")
+def _is_an_answer(step: Step) -> bool:
+    """Whether the step tells nothing about the network beyond what a SIP server has answered."""
+    match step.name:
+        case "name" | "options":
+            return True
+        case "registration":
+            return step.passed or step.status is not None
+    return False
+
+
+def _verdict(step: Step) -> Refused | None:
+    """What a step means for the account, None if it may be stored."""
+    if step.passed:
+        return None
+    code = _CODES.get(step.name, "refused")
+    if step.name == "registration":
+        if step.status is None or step.status == 408:
+            code = "server_silent"
+        elif step.status in (401, 403, 407):
+            code = "wrong_password"
+    return Refused(code, step.text, step.advice)

@@ -21,10 +21,12 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from contextlib import contextmanager
+from typing import Final, Self
 
 import trio
+
+from spech.websocket.tls import NOT_NOW, SecureStream
 
 #: Bytes taken at one poll: more than a peer may send in 20 ms, so the rest waits in TCP.
 _CHUNK: Final = 16384
@@ -45,8 +47,6 @@ _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
 _MASKS: Final = 256
-#: TLS has nothing to read now, or cannot write now.
-_NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class _Stage(enum.Enum):
@@ -58,14 +58,17 @@ class _Stage(enum.Enum):
     ALL_PASSED = enum.auto()
 
 
-class FrameStream(trio.abc.Stream):
+class FrameStream:
     """A stream for trio-websocket that handles whole frames itself.
 
+    It has the methods of a :class:`trio.abc.Stream`. It does not inherit from that, because a
+    compiled class can only inherit from compiled ones.
+
     Args:
-        stream: the TCP stream, or a TLS connection made by :func:`secure`. It belongs to this
-            object from now on.
+        stream: the TCP stream or TLS connection. It belongs to this object from now on.
         client: which end of the WebSocket we are; clients mask what they send (RFC 6455 5.3).
         largest: bytes of the longest frame that is handled here; trio-websocket judges others.
+        received: what has already been read from the stream.
 
     Attributes:
         sent: frames that the kernel accepted.
@@ -74,16 +77,17 @@ class FrameStream(trio.abc.Stream):
 
     def __init__(
         self,
-        stream: trio.SocketStream | ssl.SSLSocket,
+        stream: trio.SocketStream | SecureStream,
         *,
         client: bool,
         largest: int = _LARGEST_FRAME,
+        received: bytes = b"",
     ) -> None:
         self.sent = 0
         self.dropped = 0
-        self._tls = stream if isinstance(stream, ssl.SSLSocket) else None
-        self._tcp = None if isinstance(stream, ssl.SSLSocket) else stream
-        self._descriptor = (stream if isinstance(stream, ssl.SSLSocket) else stream.socket).fileno()
+        self._stream = stream
+        self._tls = stream if isinstance(stream, SecureStream) else None
+        self._descriptor = stream.socket.fileno()
         self._client = client
         self._largest = largest
         self._stage = _Stage.HANDSHAKE
@@ -103,16 +107,14 @@ class FrameStream(trio.abc.Stream):
         self._ended = False
         self._closed = False
         self._masks = b""
+        if received:
+            self._take(received)
 
     def keep_queue_short(self, unsent: int) -> None:
         """Let about ``unsent`` bytes wait in the kernel. When a peer does not read, frames are
         then dropped and counted here, instead of adding delay there."""
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            option = (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
-            if self._tls is not None:
-                self._tls.setsockopt(*option)
-            elif self._tcp is not None:
-                self._tcp.setsockopt(*option)
+            self._stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
     # ------------------------------------------------------------------ sound, without waiting
 
@@ -150,8 +152,8 @@ class FrameStream(trio.abc.Stream):
             try:
                 size = _CHUNK if missing <= _CHUNK else min(missing, _LARGE_CHUNK)
                 tls = self._tls
-                data = os.read(self._descriptor, size) if tls is None else _receive(tls, size)
-            except _NOT_NOW:
+                data = os.read(self._descriptor, size) if tls is None else tls.receive_now(size)
+            except NOT_NOW:
                 return
             except OSError:
                 data = b""
@@ -200,7 +202,7 @@ class FrameStream(trio.abc.Stream):
         try:
             if self._tls is None:
                 return os.write(self._descriptor, data)
-            return self._tls.send(data)
+            return self._tls.socket.send(data)
         except ssl.SSLWantWriteError:
             # TLS has begun to send this, and has to be given the same bytes again.
             self._rest = data
@@ -329,7 +331,7 @@ class FrameStream(trio.abc.Stream):
             if self._polled:
                 await self._news.park()
                 continue
-            if self._tls is not None and self._tls.pending():
+            if self._tls is not None and self._tls.socket.pending():
                 self.poll()
                 continue
             with trio.CancelScope() as self._reading:
@@ -351,86 +353,25 @@ class FrameStream(trio.abc.Stream):
         if not rest:
             return
         self._writing = True
-        if self._tcp is not None:
-            await self._tcp.send_all(rest)
-        else:
-            await self._send_secure(rest)
+        await self._stream.send_all(rest)
         # Not in a finally block: a task that is cancelled within a frame has broken the stream.
         self._writing = False
-
-    async def _send_secure(self, data: bytes) -> None:
-        assert self._tls is not None
-        while data:
-            if self._closed:
-                raise trio.ClosedResourceError
-            try:
-                data = data[self._tls.send(data) :]
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._descriptor)
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._descriptor)
-            except OSError as error:
-                raise trio.BrokenResourceError from error
 
     async def wait_send_all_might_not_block(self) -> None:
         """See :class:`trio.abc.SendStream`."""
         await trio.lowlevel.wait_writable(self._descriptor)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     async def aclose(self) -> None:
         """Close the connection. Pending reads raise :class:`trio.ClosedResourceError`."""
         self._closed = True
         self._news.unpark_all()
-        if self._tcp is not None:
-            await self._tcp.aclose()
-        elif self._tls is not None:
-            # As a browser does, without waiting for the other end's TLS goodbye.
-            trio.lowlevel.notify_closing(self._descriptor)
-            self._tls.close()
-            await trio.lowlevel.checkpoint()
-
-
-async def secure(stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-    """TLS for a :class:`FrameStream` over a TCP stream, which belongs to the result from now on.
-
-    Args:
-        stream: the TCP stream; nothing has been sent.
-        context: what to trust.
-        host: the name that the certificate is checked against.
-
-    Raises:
-        OSError: the handshake failed.
-    """
-    plain = socket.socket(fileno=stream.socket.detach())
-    try:
-        tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-    except BaseException:
-        plain.close()
-        raise
-    try:
-        tls.setblocking(False)
-        while True:
-            await trio.lowlevel.checkpoint()
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(tls)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(tls)
-            else:
-                return tls
-    except BaseException:
-        tls.close()
-        raise
-
-
-def _receive(tls: ssl.SSLSocket, size: int) -> bytes:
-    """Up to ``size`` bytes of a TLS connection that is not blocking; b"" at the end."""
-    data = tls.recv(size)
-    # Each call returns one record at most, and a peer may send each frame in one of its own.
-    with suppress(OSError):
-        while data and len(data) < size and (more := tls.recv(size - len(data))):
-            data += more
-    return data
+        await self._stream.aclose()
 
 
 def _mask(payload: bytes, mask: bytes) -> bytes:

@@ -127,7 +127,7 @@ async def test_the_pbx_reads_our_header_fields_and_we_read_its_own(
     assert (answer.status, "INVITE" in answer.methods) == (200, True)
 
 
-async def test_a_busy_tone_of_the_pbx_is_recognised_before_the_answer(
+async def test_a_busy_tone_of_the_pbx_is_recognized_before_the_answer(
     phone: Phone, pbx: Asterisk
 ) -> None:
     steps = ("Progress()", "Playtones(480+620/500,0/500)", "Wait(20)")

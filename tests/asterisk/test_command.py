@@ -45,8 +45,8 @@ def test_a_call_is_reported(asterisk: Asterisk, tmp_path: Path) -> None:
     play = ("--play", str(tmp_path / "say.wav"), "--record", str(tmp_path / "heard.wav"))
     result = run(asterisk, "600", "--codec", "PCMA", *play, "--json")
     assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["target"] == "600"
+    report = json.loads(result.stdout.splitlines()[-1])
+    assert report["remote"] == "600"
     assert report["answered"] is True
     assert report["status"] == 200
     assert report["codec"] == "PCMA"
@@ -62,7 +62,7 @@ def test_a_call_is_reported(asterisk: Asterisk, tmp_path: Path) -> None:
 def test_digits_are_sent_and_received(asterisk: Asterisk) -> None:
     result = run(asterisk, "602", "--dtmf", "1234*0#", "--duration", "8", "--json")
     assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)
+    report = json.loads(result.stdout.splitlines()[-1])
     assert report["dtmf_received"] == "1234*0"
     assert report["ended_by"] == "remote"
 
@@ -71,7 +71,7 @@ def test_digits_are_sent_and_received(asterisk: Asterisk) -> None:
 def test_a_refused_call_exits_with_status_1(asterisk: Asterisk, number: str, status: int) -> None:
     result = run(asterisk, number, "--json")
     assert result.returncode == 1
-    report = json.loads(result.stdout)
+    report = json.loads(result.stdout.splitlines()[-1])
     assert report["answered"] is False
     assert report["status"] == status
 

@@ -145,5 +145,5 @@ def test_the_saved_accounts(asterisk: Asterisk, tmp_path: Path) -> None:
     result = run("--data", str(tmp_path / "data"), "--echo", "600")
     assert result.returncode == 1
     assert result.stdout.count("sip:") == 2
-    assert "returned the tone over PCMA" in result.stdout
+    assert "returned the tone (codec: PCMA)" in result.stdout
     assert "guessed-wrong" not in result.stdout + result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spech.audio.dtmf import DigitDetector
+from spech.audio.dtmf import DigitDetector, KeyPress, ToneJudge
 from spech.audio.tones import COLUMNS, KEYPAD, ROWS
 from spech.codecs.base import Samples
 from spech.rtp.dtmf import DIGITS
@@ -156,3 +156,50 @@ def test_one_tone_or_three_tones_are_not_a_digit(rate: int) -> None:
 def test_speech_is_not_detected_as_digits(rate: int, voice: str) -> None:
     said = speak(SENTENCES + " Oooh, aaah, eeee! Who are you? La la la la.", rate, voice=voice)
     assert detect(said, rate) == ""
+
+
+def detect_in_every_window(sound: Samples, rate: int, lost: list[range]) -> str:
+    """As :class:`DigitDetector`, with a close look at each window; ``lost`` are samples."""
+    judge, press = ToneJudge(rate), KeyPress()
+    digits = ""
+    silence = np.zeros(judge.window, np.int16)
+    for index, key in enumerate(judge.keys(np.concatenate((silence, sound)))):
+        end = (index + 1) * judge.hop
+        concealed = any(one.start < end and end - judge.window < one.stop for one in lost)
+        digits += press.follow(key, lost=concealed)
+    return digits
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("voice", ["en", "it"])
+def test_a_rough_look_first_finds_what_a_close_look_at_each_window_finds(
+    rate: int, voice: str
+) -> None:
+    """Digits of all lengths and levels, also off their frequencies, in all kinds of sound."""
+    sender = Sender(rate)
+    rng = sender.rng
+    speech = speak(SENTENCES, rate, voice=voice).astype(np.float64)
+    parts: list[NDArray[np.float64]] = []
+    for key in sender.keys(400):
+        start = rng.integers(len(speech) - rate)
+        between = speech[start : start + rng.integers(rate // 4)] * rng.choice((0.0, 0.1, 1.0))
+        levels = rng.uniform(-35, 0) + rng.uniform(-6, 6, 2)
+        off = rng.uniform(-0.03, 0.03, 2)
+        digit = sender.tone(
+            key, rng.uniform(15, 120), off=(off[0], off[1]), levels=(levels[0], levels[1])
+        )
+        digit += rng.normal(0, rng.choice((0.0, 10.0, 100.0)), len(digit))
+        parts += [between, digit]
+    sound = np.clip(np.rint(np.concatenate(parts)), -32768, 32767).astype(np.int16)
+    size = rate // 50
+    sound = sound[: len(sound) // size // 50 * size * 50]
+    detector = DigitDetector(rate)
+    digits, lost = "", []
+    for start in range(0, len(sound), size):
+        concealed = rng.random() < 0.05
+        if concealed:
+            lost.append(range(start, start + size))
+            sound[start : start + size] = sound[start - size : start] if start else 0
+        digits += detector.feed(sound[start : start + size], lost=concealed)
+    assert digits == detect_in_every_window(sound, rate, lost)
+    assert len(digits) > 100

@@ -5,24 +5,20 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 import trio.testing
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from spech import Phone, PortRange, open_phone
+from spech import IncomingCall, Phone, PortRange, open_phone
 from spech.bridge.bridge import Bridge
 from spech.bridge.records import CallRecord
 from spech.bridge.routes import Routes
 from spech.bridge.url import WebSocketUrl
+from spech.testing.certificates import self_signed
 
 PORTS = PortRange(34400, 34499)
 
@@ -38,11 +34,16 @@ class Bridged:
         self.also: Callable[[CallRecord], object] = lambda record: None
         self.answering = answering
         self.address = f"sip:bot@127.0.0.1:{answering.address[1]}"
+        self.alice = f"sip:alice@127.0.0.1:{phone.address[1]}"
         self.lines: list[str] = []
+        self.stages: list[str] = []
         self.records: list[CallRecord] = []
         self._said = trio.Event()
 
     def report(self, record: CallRecord) -> None:
+        self.stages.append(record.state)
+        if record.state != "ended":
+            return
         self.records.append(record)
         self.lines.append(record.summary)
         self.also(record)
@@ -90,6 +91,22 @@ async def bridged(url: str, *, rate: int | None = None, **options: Any) -> Async
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def ringing(phone: Phone) -> AsyncIterator[trio.MemoryReceiveChannel[IncomingCall]]:
+    """The calls to a phone, for a block."""
+    arrivals_in, arrivals = trio.open_memory_channel[IncomingCall](10)
+
+    async def receive() -> None:
+        async for incoming in phone.incoming_calls():
+            arrivals_in.send_nowait(incoming)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        with trio.fail_after(15):
+            yield arrivals
+        nursery.cancel_scope.cancel()
+
+
 def trusting(path: Path) -> ssl.SSLContext:
     """TLS for a server with that certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -108,6 +125,12 @@ async def read_start(connection: WebSocketConnection) -> None:
         pass
 
 
+async def keep_silent(connection: WebSocketConnection) -> None:
+    """Hear the caller out, and say nothing."""
+    while True:
+        await connection.get_message()
+
+
 async def echo(connection: WebSocketConnection) -> None:
     await connection.get_message()
     while True:
@@ -116,27 +139,7 @@ async def echo(connection: WebSocketConnection) -> None:
 
 def certificate(directory: Path) -> Path:
     """A certificate for localhost, signed by itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    signed, key = self_signed("localhost")
     path = directory / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
+    path.write_bytes(key + signed)
     return path

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
@@ -21,7 +19,12 @@ from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine
 from spech.testing.talk import talk
 
+from .. import ports
 from .bots import PORTS, bridged, certificate, crash, echo, trusting, websocket_server
+from .commands import bridge_command
+
+#: Of a bridge that is started twice.
+RESTARTED = ports.reserve()
 
 
 async def test_sound_is_carried_in_both_directions() -> None:
@@ -56,7 +59,10 @@ async def test_the_first_message_describes_the_call_and_its_format() -> None:
             await enough.wait()
         introduction, *sound = received
         assert isinstance(introduction, str)
-        assert json.loads(introduction) == {
+        told = json.loads(introduction)
+        assert re.fullmatch("[0-9a-f]{32}", told.pop("id"))
+        assert told == {
+            "direction": "inbound",
             "call_id": call.call_id,
             "caller": "spech",
             "called": "bot",
@@ -220,29 +226,6 @@ def test_websocket_urls_are_parsed() -> None:
     assert str(WebSocketUrl.parse("ws://[::1]:9000/a")) == "ws://[::1]:9000/a"
 
 
-@asynccontextmanager
-async def bridge_command(*options: str, port: int = 0) -> AsyncIterator[tuple[trio.Process, str]]:
-    """`spech bridge` with a program that echoes, and the address to call."""
-    async with websocket_server(echo) as url, trio.open_nursery() as nursery:
-        command = [sys.executable, "-m", "spech", "bridge", "--listen", f"127.0.0.1:{port}"]
-        run = partial(
-            trio.run_process,
-            [*command, "--websocket", url, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=False,
-        )
-        process: trio.Process = await nursery.start(run)
-        assert process.stdout is not None
-        greeting = b""
-        with trio.fail_after(10):
-            while not greeting.endswith(b"\n"):
-                greeting += await process.stdout.receive_some()
-        yield process, f"sip:bot@{greeting.decode().split()[-1]}"
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_every_call_with_a_bye(number: signal.Signals) -> None:
     async with (
@@ -319,13 +302,13 @@ async def test_a_restarted_bridge_ends_the_calls_of_its_killed_predecessor(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     async with (
         open_phone(listen=("127.0.0.1", 0), ports=PORTS) as phone,
-        bridge_command(port=34498) as (process, bot),
+        bridge_command(port=RESTARTED) as (process, bot),
         phone.call(bot) as call,
     ):
         await call.answered(timeout=5)
         process.kill()
         await process.wait()
-        async with bridge_command(port=34498):
+        async with bridge_command(port=RESTARTED):
             with trio.fail_after(5):
                 await call.ended()
             assert call.ended_by == "remote"
@@ -358,7 +341,7 @@ async def test_calls_are_printed_as_json_those_that_the_bridge_ends_too() -> Non
                 printed += data
     record = json.loads(printed)
     assert (record["call_id"], record["cause"]) == (call.call_id, "shutdown")
-    assert record["state"] == "ended"
+    assert (record["event"], record["state"]) == ("ended", "ended")
 
 
 async def test_the_command_serves_the_control_plane() -> None:

@@ -13,6 +13,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from spech import CallFailed, Phone
+from spech.bridge.recordings import RecordingStore
+from spech.bridge.routes import compile_pattern
 from spech.testing.audio import assert_tone, read_wav, sine
 from spech.testing.talk import listen
 from spech.testing.waiting import until
@@ -248,6 +250,27 @@ async def test_a_bot_transfers_the_caller_once_the_target_has_answered(answers: 
     assert met == (["answered"] if answers else [])
 
 
+async def test_a_bot_transfers_to_no_target_that_may_not_be_called() -> None:
+    done: list[str] = []
+
+    async def script(bot: Bot) -> None:
+        for attended in (False, True):
+            await bot.ask("transfer", target="+4990012345", attended=attended)
+            told = await bot.event("transferred")
+            assert (told["status"], "may not be called" in told["reason"]) == (403, True)
+
+    async with (
+        websocket_server(scripted(script, done)) as url,
+        bridged(url, callable_targets=[compile_pattern("60[0-9]")]) as bridge,
+        bridge.phone.call(bridge.address) as call,
+    ):
+        await call.answered(timeout=5)
+        await until(lambda: done)
+        assert call.state == "answered"
+        assert "REFER" not in call.ladder()
+    assert done == ["well"]
+
+
 async def test_a_bot_holds_the_caller_and_records_the_call(tmp_path: Path) -> None:
     done: list[str] = []
 
@@ -266,7 +289,7 @@ async def test_a_bot_holds_the_caller_and_records_the_call(tmp_path: Path) -> No
 
     async with (
         websocket_server(scripted(script, done)) as url,
-        bridged(url, recordings=tmp_path) as bridge,
+        bridged(url, recordings=RecordingStore(tmp_path)) as bridge,
         bridge.phone.call(bridge.address) as call,
     ):
         await call.answered(timeout=5)

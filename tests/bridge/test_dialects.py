@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from spech.bridge import dialects
-from spech.bridge.dialects import find, names
+from spech.bridge.dialects import can_answer, find, names
 from spech.bridge.dialects.base import (
     AnswerCall,
     BotCommand,
@@ -52,6 +53,8 @@ CALL = CallInfo(
     "Alice",
     {"X-Customer": "7"},
     {"language": "de"},
+    "outbound",
+    "0123456789abcdef0123456789abcdef",
 )
 PCM = sine(1000, 8000, 0.02, level=-12).tobytes()
 
@@ -81,10 +84,22 @@ def similar(pcm: bytes, other: bytes) -> bool:
     return len(pcm) == len(other) and int(np.abs(difference).max()) < 600
 
 
+@pytest.mark.parametrize("name", [name for name in names() if not name.startswith("audiosocket")])
+def test_a_header_that_is_not_utf_8_does_not_prevent_the_start(name: str) -> None:
+    """Its bytes are lone surrogates, which UTF-8 cannot carry, but JSON can as escapes."""
+    call = replace(CALL, display_name="Zo\xeb", parameters={"place": "D\udcfcren"})
+    for message in find(name)().tell(Started(call)):
+        assert isinstance(message, str)
+        if message.startswith("{"):
+            json.loads(message.encode())
+
+
 def test_raw_begins_with_whose_call_it_is() -> None:
     assert told(Raw(), Started(CALL)) == [
         {
+            "id": "0123456789abcdef0123456789abcdef",
             "call_id": "a84b4c76e66710",
+            "direction": "outbound",
             "caller": "+4930123",
             "called": "700",
             "codec": "PCMU",
@@ -433,7 +448,27 @@ def test_another_package_brings_a_dialect(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(dialects, "entry_points", found)
     assert names()[-2:] == ("mine", "broken")
     assert isinstance(find("mine")(), Raw)
+    assert can_answer("mine")
     with pytest.raises(LocalProtocolError, match="cannot be loaded"):
         find("broken")
     with pytest.raises(LocalProtocolError, match="known are raw, twilio"):
         find("nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("raw", {"command": "answer"}),
+        ("asterisk", {"command": "ANSWER"}),
+        ("asterisk-text", "ANSWER"),
+    ],
+)
+def test_a_bot_that_can_answer_has_a_message_for_it(name: str, message: object) -> None:
+    assert can_answer(name)
+    assert read(started(name), message) == [AnswerCall()]
+
+
+def test_what_a_bot_dials_in_a_broken_message_is_not_told() -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        read(Raw(), '{"command": "dtmf", "digits": 1234')
+    assert str(refused.value) == """not JSON: '{"command": "dtmf", "digits": xxxx'"""

@@ -20,6 +20,9 @@ from wsproto.events import AcceptConnection, Ping, Request
 
 from spech import CallFailed
 from spech.bridge import link
+from spech.bridge.access import Access
+from spech.bridge.audiosocket import open_audiosocket
+from spech.bridge.link import LinkFailed, open_link
 from spech.bridge.url import WebSocketUrl
 from spech.testing.audio import assert_tone, sine, write_wav
 from spech.testing.talk import hear_tone, talk
@@ -208,6 +211,15 @@ async def test_a_refused_handshake_has_a_status_and_a_reason_to_read(
     assert failed.value.status == status
     assert line.endswith(f"/: the server refuses it with {answer}")
     assert f"rejected with {status}: " in line
+
+
+async def test_the_name_of_a_server_that_cannot_be_encoded_is_a_failure_of_the_link() -> None:
+    with pytest.raises(LinkFailed):
+        async with open_link(WebSocketUrl.parse("ws://a..b/"), None, Access()):
+            pass
+    with pytest.raises(LinkFailed):
+        async with open_audiosocket(WebSocketUrl.parse("tcp://a..b:9")):
+            pass
 
 
 async def test_a_bot_that_never_accepts_costs_a_few_seconds(

@@ -9,9 +9,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, WebSocketRoute, expect
 
 from spech.testing.asterisk import Asterisk
+from spech.testing.dialplan import PASSWORD
 
 from .heard import hear_own_tone, in_call
 from .page import Server, Telephone, browser_program
+
+#: The notifications of the page.
+SHOWN = "navigator.serviceWorker.ready.then((worker) => worker.getNotifications())"
 
 #: Notes the constraints of each microphone, each device that sound is played on, and each tone.
 WATCH_DEVICES = """() => {
@@ -105,34 +109,90 @@ def test_a_silent_microphone_is_reported(registered: Telephone) -> None:
 def test_a_call_in_the_background_is_a_notification_that_answers(
     registered: Telephone, context: BrowserContext, pbx: Asterisk
 ) -> None:
-    page = registered.page
+    want_notifications(registered, context)
+    hide(registered)
+    pbx.originate("alice", "Echo")
+    expect(registered.element("incoming")).to_be_visible()
+    assert notified(registered)["actions"] == ["answer", "decline"]
+    click_notification(context, "answer")
+    in_call(registered)
+    registered.wait_for(f"{SHOWN}.then((all) => all.length === 0)")
+
+
+def test_a_message_in_the_background_is_a_notification_that_opens_the_chat(
+    registered: Telephone, context: BrowserContext, pbx: Asterisk
+) -> None:
+    """Alice and Bob are both of this page, so that Alice's message comes back to it."""
+    want_notifications(registered, context)
+    registered.element("settings-open").click()
+    registered.element("account-add").click()
+    registered.fill_settings(pbx.host, pbx.port, "bob", PASSWORD)
+    registered.save_settings()
+    registered.await_registrations(2)
+    registered.element("chats-open").click()
+    registered.element("chat-to").fill("bob")
+    registered.element("chat-start").click()
+    write(registered, "seen at once")
+    expect(registered.element("unread")).to_have_text("1")
+    hide(registered)
+    # What came while the page was in sight is not told again.
+    assert registered.page.evaluate(f"{SHOWN}.then((all) => all.length)") == 0
+    for text in ("Lunch?", "At noon"):
+        write(registered, text)
+        registered.wait_for(f"{SHOWN}.then(([one, two]) => one?.body === '{text}' && !two)")
+    assert notified(registered) == {"title": "alice", "body": "At noon", "actions": []}
+    click_notification(context, "")
+    expect(registered.element("chat-heading")).to_have_text("alice")
+    expect(registered.element("bubble").last).to_contain_text("At noon")
+    # Who looks at the page needs no notification.
+    write(registered, "Never mind")
+    registered.page.evaluate(
+        "() => { window.away = false; document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    registered.wait_for(f"{SHOWN}.then((all) => all.length === 0)")
+
+
+def want_notifications(telephone: Telephone, context: BrowserContext) -> None:
     context.grant_permissions(["microphone", "notifications"])
-    registered.element("devices").locator("summary").click()
-    registered.element("switch-notify").check()
-    page.evaluate(
+    telephone.element("devices").locator("summary").click()
+    telephone.element("switch-notify").check()
+
+
+def hide(telephone: Telephone) -> None:
+    """Have the page believe that it is in the background."""
+    telephone.page.evaluate(
         """() => {
           Object.defineProperty(document, "hidden", { get: () => window.away ?? true });
           document.dispatchEvent(new Event("visibilitychange"));
         }"""
     )
-    pbx.originate("alice", "Echo")
-    expect(registered.element("incoming")).to_be_visible()
-    shown = "navigator.serviceWorker.ready.then((worker) => worker.getNotifications())"
-    registered.wait_for(f"{shown}.then((all) => all.length === 1)")
-    assert page.evaluate(f"{shown}.then(([one]) => one.actions.map(({{ action }}) => action))") == [
-        "answer",
-        "decline",
-    ]
-    worker = context.service_workers[0]
-    worker.evaluate(
-        """async () => {
-          const [notification] = await self.registration.getNotifications();
-          self.dispatchEvent(
-            new NotificationEvent("notificationclick", { notification, action: "answer" }));
-        }"""
+
+
+def write(telephone: Telephone, text: str) -> None:
+    telephone.element("chat-text").fill(text)
+    telephone.element("chat-text").press("Enter")
+    expect(telephone.element("chat-text")).to_have_value("")
+
+
+def notified(telephone: Telephone) -> dict[str, object]:
+    """The one notification that is shown."""
+    telephone.wait_for(f"{SHOWN}.then((all) => all.length === 1)")
+    shown: dict[str, object] = telephone.page.evaluate(
+        SHOWN
+        + """.then(([{ title, body, actions }]) =>
+          ({ title, body, actions: actions.map(({ action }) => action) }))"""
     )
-    in_call(registered)
-    registered.wait_for(f"{shown}.then((all) => all.length === 0)")
+    return shown
+
+
+def click_notification(context: BrowserContext, action: str) -> None:
+    context.service_workers[0].evaluate(
+        """async (action) => {
+          const [notification] = await self.registration.getNotifications();
+          self.dispatchEvent(new NotificationEvent("notificationclick", { notification, action }));
+        }""",
+        action,
+    )
 
 
 #: Counts the locks that keep the screen on, and keeps the handlers of the system's buttons.

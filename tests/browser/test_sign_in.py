@@ -84,6 +84,22 @@ def test_the_page_fits_every_window(page: Page, scheme: str) -> None:
             page.screenshot(path=SCREENSHOTS / f"sign-in-{name}-{scheme}-{language}.png")
 
 
+def choose_password(page: Page, old: str) -> None:
+    page.get_by_test_id("password-fold").locator("summary").click()
+    for typed, wrong in (("wrong", "not your password"), (old, None)):
+        page.get_by_test_id("password-old").fill(typed)
+        page.get_by_test_id("password-new").fill("another-word-1")
+        page.get_by_test_id("password-save").click()
+        if wrong is not None:
+            expect(page.get_by_test_id("password-problem")).to_contain_text(wrong)
+            for name, (width, height) in SIZES.items():
+                page.set_viewport_size({"width": width, "height": height})
+                page.get_by_test_id("password-save").scroll_into_view_if_needed()
+                assert page.evaluate("document.documentElement.scrollWidth") == width
+                page.screenshot(path=SCREENSHOTS / f"password-{name}.png")
+    expect(page.get_by_test_id("password-done")).to_be_visible()
+
+
 def test_the_administrator_adds_a_person_who_signs_in(page: Page, server: Server) -> None:
     enter(page, PASSWORD)
     page.get_by_test_id("welcome-settings").click()
@@ -110,6 +126,7 @@ def test_the_administrator_adds_a_person_who_signs_in(page: Page, server: Server
         annas.get_by_test_id("welcome-settings").click()
         expect(annas.locator(".session .name")).to_have_text("Signed in as anna")
         expect(annas.get_by_test_id("people")).to_be_hidden()
+        choose_password(annas, password)
         for _ in range(2):
             page.get_by_test_id("remove-anna").click()
         expect(page.get_by_test_id("remove-anna")).to_be_hidden()

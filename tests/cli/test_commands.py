@@ -2,127 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import wave
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import trio
+from click.testing import CliRunner
 
-from spech import PortRange
-from spech.exchange import Exchange, open_exchange
+from spech.cli import main
 from spech.sip.message.message import Request, response_to
 from spech.sip.message.parser import parse
 from spech.testing.audio import assert_tone, read_wav, sine, sounding, write_wav
 from spech.testing.waiting import until
 
-KEYS = [
-    "target",
-    "answered",
-    "status",
-    "reason",
-    "codec",
-    "encrypted",
-    "duration_s",
-    "ended_by",
-    "rtp",
-    "quality",
-    "dtmf_received",
-]
-
-
-@asynccontextmanager
-async def exchange_is_open() -> AsyncIterator[Exchange]:
-    accounts = {"alice": "wonderland"}
-    async with open_exchange(("127.0.0.1", 0), accounts, ports=PortRange(34600, 34699)) as exchange:
-        yield exchange
-
-
-def account(exchange: Exchange) -> list[str]:
-    return ["--account", f"sip:alice@127.0.0.1:{exchange.address[1]}"]
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "spech", *arguments]
-
-
-def environment(password: str) -> dict[str, str]:
-    return {**os.environ, "SPECH_SIP_PASSWORD": password, "COLUMNS": "200"}
-
-
-async def spech(
-    *arguments: str, password: str = "wonderland"
-) -> subprocess.CompletedProcess[bytes]:
-    with trio.fail_after(30):
-        return await trio.run_process(
-            command(*arguments),
-            stdin=subprocess.DEVNULL,
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env=environment(password),
-        )
-
-
-class Running:
-    """A command that runs until it is told to stop."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self.said = ""
-
-    async def listen(self) -> None:
-        assert self.process.stdout is not None
-        async for part in self.process.stdout:
-            self.said += part.decode()
-
-    async def says(self, text: str) -> None:
-        await until(lambda: text in self.said, within=15)
-
-    async def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        with trio.fail_after(15):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def running(*arguments: str, password: str = "wonderland") -> AsyncIterator[Running]:
-    """Start the command, with standard error redirected to standard output."""
-    async with trio.open_nursery() as nursery:
-        process = await nursery.start(
-            partial(
-                trio.run_process,
-                command(*arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-                env=environment(password),
-            )
-        )
-        program = Running(process)
-        nursery.start_soon(program.listen)
-        yield program
-        nursery.cancel_scope.cancel()
-
-
-def outcome_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
-    """Standard output is one JSON object and nothing else."""
-    outcome: dict[str, Any] = json.loads(result.stdout)
-    assert list(outcome) == KEYS
-    assert list(outcome["rtp"]) == ["sent", "received", "lost", "jitter_ms"]
-    return outcome
+from .program import account, events_of, exchange_is_open, outcome_of, running, spech
 
 
 async def test_call_records_received_sound(tmp_path: Path) -> None:
@@ -182,6 +80,12 @@ async def test_call_sends_digits_and_reports_received_ones(tmp_path: Path) -> No
     assert outcome_of(result)["dtmf_received"] == "1A#"
 
 
+async def test_quiet_json_is_the_result_alone() -> None:
+    async with exchange_is_open() as exchange:
+        result = await spech("call", "600", *account(exchange), "--duration", "0", "--json", "-q")
+    assert [event["event"] for event in events_of(result.stdout)] == ["ended"]
+
+
 async def test_call_offers_the_requested_codecs() -> None:
     async with exchange_is_open() as exchange:
         result = await spech(
@@ -230,6 +134,53 @@ async def test_an_unanswered_call_exits_with_status_1() -> None:
     assert "Not answered: 404 Not Found" in result.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("tones",),
+        ("codecs", "--json"),
+        ("exchange", "--listen", "127.0.0.1:0"),
+        ("call", "601", "--json"),
+        ("call", "601", "--duration", "1", "--record", "-"),
+        ("call", "601", "--duration", "1", "--quiet", "--trace", "/dev/full"),
+        ("register",),
+    ],
+    ids=" ".join,
+)
+async def test_output_that_cannot_be_written_is_an_error(arguments: tuple[str, ...]) -> None:
+    async with exchange_is_open() as exchange:
+        if arguments[0] in ("call", "register"):
+            arguments = (*arguments, *account(exchange))
+        full = os.open("/dev/full", os.O_WRONLY)
+        result = await spech(*arguments, stdout=full)
+        os.close(full)
+    assert result.returncode == 1
+    *_, last = result.stderr.decode().splitlines()
+    assert re.fullmatch("error: (standard output: |/dev/full: )?No space left on device", last)
+    assert b"Traceback" not in result.stderr
+
+
+async def test_a_recording_that_ends_early_is_an_error(tmp_path: Path) -> None:
+    both = str(tmp_path / "both.wav")
+    async with exchange_is_open() as exchange:
+        result = await spech(
+            *("call", "601", *account(exchange), "--duration", "4", "--record", both, "--json"),
+            largest_file=40,
+        )
+    assert result.returncode == 1
+    assert outcome_of(result)["duration_s"] >= 4.0
+    assert f"error: recording to {both} ended: File too large" in result.stderr.decode()
+
+
+async def test_a_reader_who_leaves_ends_a_command_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = await spech("tones", stdout=writing)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
 async def test_a_wrong_password_exits_with_status_3() -> None:
     async with exchange_is_open() as exchange:
         result = await spech("call", "600", *account(exchange), "--json", password="guess")
@@ -246,6 +197,12 @@ async def test_a_silent_server_exits_with_status_3() -> None:
     assert result.returncode == 3
     assert outcome_of(result)["answered"] is False
     assert "did not answer" in result.stderr.decode()
+
+
+async def test_a_closed_port_exits_with_status_3() -> None:
+    result = await spech("call", "sip:bob@127.0.0.1:9", "--json")
+    assert result.returncode == 3
+    assert result.stderr == b"error: The server does not answer.\n"
 
 
 async def test_an_unknown_host_exits_with_status_3() -> None:
@@ -274,14 +231,34 @@ async def test_an_unknown_host_exits_with_status_3() -> None:
         ("bridge", "--routes", __file__, "--listen", "127.0.0.1:0"),
         ("bridge", "--websocket", "ws://127.0.0.1/", "--listen", "127.0.0.1:0", "--ca", __file__),
         (*("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"), "--api", "0.0.0.0:0"),
+        (*("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"), "--originate", "("),
+        (*("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"), "--sounds", "/"),
+        (
+            *("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"),
+            "--keep-recordings",
+            "1",
+        ),
+        (*("bridge", "--websocket", "ws://a/", "--listen", "127.0.0.1:0"), "--webhook", "ws://a/"),
+        ("bridge", "--answer-url", "ftp://127.0.0.1/", "--listen", "127.0.0.1:0"),
+        (
+            *("bridge", "--answer-url", "http://127.0.0.1/", "--listen", "127.0.0.1:0"),
+            *("--protocol", "raw"),
+        ),
         ("serve", "--port", "many"),
     ],
 )
-async def test_wrong_usage_exits_with_status_2(arguments: tuple[str, ...]) -> None:
-    result = await spech(*arguments)
-    assert result.returncode == 2
-    assert b"Error: " in result.stderr
-    assert result.stdout == b""
+def test_wrong_usage_exits_with_status_2(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stdout == ""
+
+
+def test_a_bot_whose_protocol_cannot_answer_is_not_left_to_answer() -> None:
+    arguments = ["bridge", "--websocket", "tcp://127.0.0.1:9", "--listen", "127.0.0.1:0"]
+    result = CliRunner().invoke(main, [*arguments, "--protocol", "audiosocket", "--bot-answers"])
+    assert result.exit_code == 2
+    assert "audiosocket has no message for that" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -315,10 +292,11 @@ async def test_a_second_signal_ends_the_process_at_once() -> None:
 
 
 async def test_the_demo_is_ready_to_dial() -> None:
-    async with running("demo", "--port", "0", "--audio-port", "0") as program:
+    ports = ("--port", "0", "--audio-port", "0")
+    async with running("demo", *ports, "--password", "looking-glass") as program:
         await program.says("Ctrl-C ends the demo")
         found = re.search(
-            r"PASSWORD=(\w+) .*?spech call alice --account sip:bob@127\.0\.0\.1:(\d+)",
+            r"PASSWORD=(looking-glass) .*?spech call alice --account sip:bob@127\.0\.0\.1:(\d+)",
             program.said,
         )
         page = re.search(r"http://127\.0\.0\.1:(\d+)/#link=[\w-]{43}\s", program.said)
@@ -337,8 +315,24 @@ async def test_the_demo_is_ready_to_dial() -> None:
         # The page's account is registered, so its phone rings.
         result = await spech("call", "alice", *bob, "--timeout", "1", "--json", password=found[1])
         assert outcome_of(result)["status"] == 408
-        assert "alice: ringing" in result.stderr.decode()
+        assert "ringing" in [event["event"] for event in events_of(result.stdout)]
         assert await program.stop(signal.SIGTERM) == 0
+
+
+async def test_the_demo_tells_programs_where_it_is() -> None:
+    ports = ("--port", "0", "--audio-port", "0")
+    async with running("demo", *ports, "--json") as program:
+        await program.says("}\n")
+        (event,) = events_of(program.said)
+        made = await spech("link", "--data", event["data"], "--json")
+        assert await program.stop(signal.SIGTERM) == 0
+    assert event["event"] == "serving"
+    assert set(event["users"]) == {"alice", "bob"}
+    assert len(set(event["users"].values())) == 2
+    (link,) = events_of(made.stdout)
+    page, _, _ = event["url"].partition("#")
+    assert link["url"].startswith(f"{page}#link=")
+    assert link["url"] != event["url"]
 
 
 async def test_a_link_to_sign_in_is_printed_to_terminals_only(tmp_path: Path) -> None:
@@ -356,13 +350,15 @@ async def test_a_link_to_sign_in_is_printed_to_terminals_only(tmp_path: Path) ->
 
 @pytest.mark.parametrize("option", ["--port", "--audio-port"])
 @pytest.mark.parametrize("name", ["serve", "demo"])
-async def test_a_port_in_use_is_reported(name: str, option: str, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(name: str, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ports = {"--port": "0", "--audio-port": "0", option: port}
-        result = await spech(name, *(word for pair in ports.items() for word in pair))
-    assert result.returncode == 1
-    said = " ".join(result.stderr.decode().split())
+        result = CliRunner().invoke(
+            main, [name, *(word for pair in ports.items() for word in pair)]
+        )
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
     assert f"Port {port} on 127.0.0.1 is in use" in said
     assert f"choose another port with {option} " in said
 
@@ -375,12 +371,13 @@ async def test_a_bridge_that_cannot_register_exits_with_status_3() -> None:
     assert result.returncode == 3
 
 
-async def test_a_registration_that_fails_is_traced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("call", "600"), ("answer",)])
+async def test_a_registration_that_fails_is_traced(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     file = tmp_path / "call.pcap"
     async with exchange_is_open() as exchange:
-        result = await spech(
-            "call", "600", *account(exchange), "--trace", str(file), password="guess"
-        )
+        result = await spech(*command, *account(exchange), "--trace", str(file), password="guess")
     assert result.returncode == 3
     shown = (await spech("trace", str(file))).stdout.decode()
     assert "REGISTER sip:127.0.0.1" in shown
@@ -400,14 +397,14 @@ async def test_a_bridge_accepts_calls_for_its_account() -> None:
         assert await program.stop(signal.SIGTERM) == 0
 
 
-async def test_tones_are_listed() -> None:
-    result = await spech("tones")
-    assert result.returncode == 0
-    assert re.search(r"de +Germany +425/1000", result.stdout.decode())
+def test_tones_are_listed() -> None:
+    result = CliRunner().invoke(main, ["tones"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert re.search(r"de +Germany +425/1000", result.stdout)
 
 
-async def test_codecs_are_listed() -> None:
-    result = await spech("codecs")
-    assert result.returncode == 0
-    assert re.search(r"PCMU +8000 Hz +64 kbit/s +built in", result.stdout.decode())
-    assert re.search(r"GSM +8000 Hz +13.2 kbit/s +libgsm", result.stdout.decode())
+def test_codecs_are_listed() -> None:
+    result = CliRunner().invoke(main, ["codecs"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert re.search(r"PCMU +8000 Hz +64 kbit/s +built in", result.stdout)
+    assert re.search(r"GSM +8000 Hz +13.2 kbit/s +libgsm", result.stdout)

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from spech.cli import main
-from spech.cli.call import CallResult, Plan
+from spech.cli.call import Order
+from spech.cli.plan import Plan
+from spech.cli.telling import CallResult
 
 TARGET = "sip:600@127.0.0.1:9"
 
@@ -19,7 +21,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Records the plans of `spech call` instead of placing calls."""
     plans: list[Plan] = []
 
-    async def place(plan: Plan, outcome: CallResult, console: object) -> None:
+    async def place(order: Order, plan: Plan, outcome: CallResult, output: object) -> None:
         plans.append(plan)
 
     # The name spech.cli.call is the command, not its module.
@@ -33,12 +35,19 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         (["--record", "x.mp3"], ".wav"),
         (["--record", "nowhere/x.wav"], "the folder nowhere does not exist"),
         (["--trace", "nowhere/x.pcap"], "the folder nowhere does not exist"),
+        (["--record", f"{'x' * 300}.wav"], "cannot be written: File name too long"),
+        (["--trace", "/proc/x.pcap"], "/proc/x.pcap cannot be written: No such file"),
         (["--stereo"], "needs --record FILE"),
         (["--codec", "PCMU", "--codec", "nonsense"], "nonsense"),
         (["--stun", "example.org"], "stun:host"),
         (["--dtmf", "x"], "the keys are 0-9"),
         (["--tone", "nonsense"], "ringback"),
-        (["--account", "alice"], "not a SIP address"),
+        (["--account", "alice"], "'alice' is neither a SIP address"),
+        (["--header", "X-Customer"], "is not NAME=VALUE"),
+        (["--header", "Via=x"], "the header field Via cannot be set"),
+        (["--caller", "<<"], "'<<' is not a SIP address"),
+        (["--caller", ""], "'' is neither a number nor a name"),
+        (["--play", __file__], "cannot open"),
     ],
 )
 def test_a_wrong_option_is_rejected_before_the_call(

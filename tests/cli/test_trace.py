@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import trio.testing
@@ -33,6 +34,12 @@ async def test_a_call_has_a_ladder_and_a_capture(
     assert shown.exit_code == 0
     for word in ("INVITE sip:bob@", "480 Temporarily Unavailable", "ACK"):
         assert word in shown.output
+    listed = CliRunner().invoke(main, ["trace", str(file), "--json"]).stdout.splitlines()
+    messages = [json.loads(line) for line in listed]
+    assert [row["message"].split()[0] for row in messages[:1]] == ["INVITE"]
+    assert messages[0]["destination"] == f"127.0.0.1:{bob.address[1]}"
+    assert messages[0]["at"] <= messages[-1]["at"]
+    assert messages[-1]["message"].startswith("ACK ")
 
 
 def test_a_file_that_is_not_a_trace_is_refused(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_mistyped_folder_is_not_created(tmp_path: Path, words: tuple[str, ...]
     result = spech(*words, "--data", tmp_path / "nowhere")
     assert result.exit_code == 1
     assert "There is no vault" in result.output
+    assert ("not saved: --account" in result.output) == (words == ("doctor",))
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -135,6 +136,7 @@ def test_an_empty_vault_has_nothing_to_check(folder: Path) -> None:
     result = spech("doctor", "--data", folder)
     assert result.exit_code == 1
     assert "No account is saved" in result.output
+    assert "hint: To check an account that is not saved: --account" in result.output
 
 
 def test_an_account_or_a_folder_is_checked_but_not_both(folder: Path) -> None:

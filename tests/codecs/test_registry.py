@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             for name in [*named, "gone"]
         ]
         monkeypatch.setattr(
-            codecs,
+            importlib.metadata,
             "entry_points",
             lambda *, group: [entry for entry in entries if entry.group == group],
         )

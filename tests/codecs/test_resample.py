@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import soxr
 from numpy.typing import NDArray
 
 from spech import codecs
@@ -20,6 +23,17 @@ PAIRS = [
     (22050, 48000),
     (48000, 44100),
 ]
+
+
+@pytest.fixture(params=["soxr 1.1", "soxr 1.0"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter of soxr, and the one for its older versions."""
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise TypeError("an unexpected keyword argument 'vr'")
+
+    if request.param == "soxr 1.0":
+        monkeypatch.setattr(soxr, "ResampleStream", refuse)
 
 
 def in_frames(sound: Samples, from_rate: int, to_rate: int) -> Samples:

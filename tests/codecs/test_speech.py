@@ -85,6 +85,17 @@ def test_other_packet_lengths_are_decoded(name: str, ptime: int, carry: Carry) -
 
 
 @pytest.mark.parametrize("name", codecs.names())
+def test_a_packet_fits_into_one_of_ethernet(name: str) -> None:
+    """With the headers of IPv6, UDP and RTP, and what encryption adds."""
+    codec = codecs.create(name)
+    samples = codec.packet_samples(codec.ptime_ms)
+    assert samples == codec.rate * codec.ptime_ms // 1000
+    rng = np.random.default_rng(1)
+    sound = rng.integers(-20_000, 20_000, samples).astype(np.int16)
+    assert len(codec.encode(sound)) + 40 + 8 + 12 + 16 <= 1500
+
+
+@pytest.mark.parametrize("name", codecs.names())
 def test_no_packet_is_longer_than_200_ms(name: str) -> None:
     codec = codecs.create(name)
     assert codec.packet_samples(100000) <= codec.rate // 5

@@ -7,7 +7,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -15,12 +15,16 @@ import msgspec
 
 from spech.audio.inputs import open_input
 from spech.phone.journal import Journal
-from spech.web import messages
 from spech.web.admin import AdminRequest
 from spech.web.audio import Hello
+from spech.web.audio_frames import FrameReader
 from spech.web.auth import Gate, same_origin
+from spech.web.contact_files import ContactFileFault, read_contacts
 from spech.web.entrance import Attempt, find_cookie
+from spech.web.messages.channel import Command
+from spech.web.messages.command import Envelope
 from spech.web.proxies import TrustedProxies
+from spech.web.vcards import read_cards
 from spech.websocket.frames import FrameStream
 
 from .parser import Parser, of_text
@@ -113,6 +117,17 @@ def _forwarded(text: str) -> None:
         _PROXIES.client("192.0.2.1", [(name, text)])
 
 
+def _sound_in_opus(data: bytes) -> None:
+    reader = FrameReader(8000, lambda: 0.0)
+    reader.receive_frame('{"format":"opus"}')
+    reader.receive_frame(data)
+
+
+def _contacts(text: str) -> None:
+    with suppress(ContactFileFault):
+        read_contacts(text)
+
+
 KINDS: Final = {
     "frames": (
         Parser("frames", partial(_frames, client=False), _PLACES_IN_FRAMES),
@@ -121,16 +136,22 @@ KINDS: Final = {
     "control": (
         Parser(
             "command",
-            of_text(msgspec.json.Decoder(messages.Command).decode),
+            of_text(msgspec.json.Decoder(Command).decode),
             ((b"", b""), (b'{"type":"dial","id":1,"target":"', b'"}'), (b'{"x":', b"}")),
         ),
-        Parser("envelope", of_text(msgspec.json.Decoder(messages.Envelope).decode)),
+        Parser("envelope", of_text(msgspec.json.Decoder(Envelope).decode)),
         Parser(
             "admin request",
             of_text(msgspec.json.Decoder(AdminRequest).decode),
             ((b"", b""), (b'{"type":"check_account","account":"', b'"}')),
         ),
         Parser("hello", of_text(msgspec.json.Decoder(Hello).decode)),
+        Parser(
+            "change of format",
+            of_text(lambda text: FrameReader(8000, lambda: 0.0).receive_frame(text)),
+            ((b"", b""), (b'{"format":"', b'"}'), (b'{"x":', b"}"), (b'{"format":', b"}")),
+        ),
+        Parser("sound in Opus", _sound_in_opus, ((b"", b""), (b"\0" * 12, b""))),
     ),
     "HTTP": (
         Parser(
@@ -153,6 +174,24 @@ KINDS: Final = {
             "forwarded",
             of_text(_forwarded),
             ((b"", b""), (b"for=", b""), (b'for="', b'"'), (b"192.0.2.1,", b",192.0.2.2")),
+        ),
+    ),
+    "contacts": (
+        Parser(
+            "vCards",
+            of_text(lambda text: list(read_cards(text))),
+            (
+                (b"", b""),
+                (b"BEGIN:VCARD\nFN:", b"\nTEL:1\nEND:VCARD\n"),
+                (b"BEGIN:VCARD\nFN:a\nTEL:1\n", b"\nEND:VCARD\n"),
+                (b"BEGIN:VCARD\nN;ENCODING=QUOTED-PRINTABLE:=\n", b"\nTEL:1\nEND:VCARD\n"),
+                (b"BEGIN:VCARD\nFN:a\nTEL;TYPE=", b":1\nEND:VCARD\n"),
+            ),
+        ),
+        Parser(
+            "table of contacts",
+            of_text(_contacts),
+            ((b"", b""), (b"Name,Phone\n", b""), (b"Name,Phone\na,", b"")),
         ),
     ),
     "files": (

@@ -166,7 +166,7 @@ _CANDIDATES: Final = local_candidates([("192.0.2.9", 4000), ("192.0.2.9", 4001)]
 
 
 def _security() -> MediaSecurity:
-    return MediaSecurity("optional", rng=_RANDOM, fingerprint="sha-256 00")
+    return MediaSecurity("optional", rng=_RANDOM, fingerprint=lambda: "sha-256 00")
 
 
 _SECURITY: Final = _security()
@@ -351,7 +351,9 @@ BODIES: Final = (
 DESCRIPTIONS: Final = (
     Parser("description", _description, _PLACES_IN_SDP),
     Parser(
-        "judged offer", lambda data: judge_offer(data, _FORMATS, _SECURITY), _PLACES_IN_SDP[3:5]
+        "judged offer",
+        lambda data: judge_offer(sdp.read(data), _FORMATS, _SECURITY),
+        _PLACES_IN_SDP[3:5],
     ),
 )
 

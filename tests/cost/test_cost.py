@@ -47,6 +47,8 @@ _FACTOR = 2.6
 _CONSTANT = 6_000
 
 _SIZED = (str, bytes, bytearray, memoryview)
+#: Methods of a bytearray that read what is added to it, and none of what it holds.
+_ADDING = frozenset({"append", "extend"})
 _MAKING = frozenset(
     f"re.{name}" for name in ("compile", "match", "fullmatch", "search", "sub", "split", "findall")
 )
@@ -55,9 +57,9 @@ _SEARCHING = _REPEATING | {"search"}
 
 
 def modules() -> Iterator[ModuleType]:
-    """All modules but those for tests and the command itself."""
+    """All modules but those for tests, the command itself, and those that need a framework."""
     for found in pkgutil.walk_packages(spech.__path__, "spech."):
-        if not found.name.startswith(("spech.testing", "spech.__main__")):
+        if not found.name.startswith(("spech.testing", "spech.__main__", "spech.contrib.")):
             yield importlib.import_module(found.name)
 
 
@@ -173,7 +175,8 @@ class Work:
     def _profile(self, frame: FrameType, event: str, called: Any) -> None:
         if event == "c_call":
             owner = called.__self__
-            self.units += 1 + (len(owner) if isinstance(owner, _SIZED) else 0)
+            reads = isinstance(owner, _SIZED) and called.__name__ not in _ADDING
+            self.units += 1 + (len(owner) if reads else 0)
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         self.units += 1

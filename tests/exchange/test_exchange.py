@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from spech import (
     Account,
@@ -36,10 +37,12 @@ async def exchange_is_open() -> AsyncIterator[Exchange]:
 
 @asynccontextmanager
 async def phone_of(
-    user: str, exchange: Exchange, *, password: str | None = None
+    user: str, exchange: Exchange, *, password: str | None = None, name: str | None = None
 ) -> AsyncIterator[Phone]:
     account = Account(
-        f"sip:{user}@127.0.0.1:{exchange.address[1]}", password=password or ACCOUNTS[user]
+        f"sip:{user}@127.0.0.1:{exchange.address[1]}",
+        password=password or ACCOUNTS[user],
+        display_name=name,
     )
     async with open_phone(account, listen=("127.0.0.1", 0), ports=PORTS) as phone:
         yield phone
@@ -202,6 +205,24 @@ async def test_a_declined_call_is_reported_to_the_caller() -> None:
             with pytest.raises(CallFailed) as caught:
                 await call.answered(timeout=5)
     assert caught.value.status == 603
+
+
+@pytest.mark.parametrize("name", [None, "Alice Liddell", 'A "quoted" \\ <name>', "Ælfgifu, 愛麗絲"])
+async def test_the_name_of_a_caller_reaches_the_other_user(name: str | None) -> None:
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange, name=name) as alice,
+        phone_of("bob", exchange) as bob,
+    ):
+        await bob.registered(timeout=5)
+        arrivals, messages = bob.incoming_calls(), bob.messages()
+        async with alice.call("bob"):
+            with trio.fail_after(5):
+                incoming = await anext(arrivals)
+            assert (incoming.caller_number, incoming.display_name) == ("alice", name)
+        await alice.send_message("bob", "Tea at four?")
+        with trio.fail_after(5):
+            assert (await anext(messages)).display_name == name
 
 
 @pytest.mark.parametrize(("number", "status"), [("699", 404), ("bob", 480)])
@@ -374,4 +395,30 @@ async def test_a_call_to_a_contact_that_leads_back_here_ends(
             async with bob.call("alice") as call:
                 await call.answered()
         # The offer is too long for UDP, and over TCP the exchange is a caller like any other.
-        assert failed.value.status == 401
+        assert failed.value.status == 480
+
+
+@pytest.mark.parametrize(("status", "told"), [(401, 480), (407, 480), (486, 486)])
+async def test_a_challenge_of_the_called_phone_does_not_reach_the_caller(
+    status: int, told: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is for the exchange's INVITE: the caller has no password for another user's phone."""
+    name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+
+    async def refuse(phone: Phone) -> None:
+        challenge = 'Digest realm="spech", nonce="1", algorithm=SHA-256, qop="auth"'
+        (await next_call(phone)).reject(status, headers={name: challenge})
+
+    async with (
+        exchange_is_open() as exchange,
+        phone_of("alice", exchange) as alice,
+        phone_of("bob", exchange) as bob,
+        trio.open_nursery() as nursery,
+    ):
+        await bob.registered(timeout=5)
+        nursery.start_soon(refuse, bob)
+        with pytest.raises(CallFailed) as failed:
+            async with alice.call("bob") as call:
+                await call.answered(timeout=5)
+        assert failed.value.status == told
+        assert all(name != header for header, _ in call.headers)

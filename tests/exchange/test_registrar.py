@@ -163,6 +163,22 @@ def test_wrong_credentials_are_refused(
     assert contacts(registrar) == []
 
 
+def test_md5_alone_is_offered_and_accepted_where_that_is_wanted() -> None:
+    client = Client(Registrar({"alice": "secret"}, random.Random(1), md5_only=True))
+    challenge = client.screen(client.request(), FLOW, 0.0)
+    assert challenge is not None
+    (offered,) = challenge.headers.get_all("WWW-Authenticate")
+    assert AuthHeader.parse(offered).parameters["algorithm"] == "MD5"
+    response = client.send("Contact: <sip:alice@10.0.0.9>")
+    assert response is not None
+    assert response.status == 200
+    stronger = AuthHeader.parse(offered.replace("MD5", "SHA-256"))
+    answer = client.digest.answer([stronger], "REGISTER", "sip:10.0.0.1", b"")
+    refused = client.screen(client.request(f"Authorization: {answer}"), FLOW, 0.0)
+    assert refused is not None
+    assert refused.status == 403
+
+
 def test_an_authenticated_caller_is_accepted(client: Client) -> None:
     assert client.send(method="INVITE") is None
     assert client.standing is Standing.KNOWN

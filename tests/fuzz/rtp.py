@@ -61,13 +61,12 @@ class Box:
         self.waiting: list[bytes] = []
         self.count = 0
 
-    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
+    def recvmsg(self, size: int, _: int) -> tuple[Any, ...]:
         if not self.waiting:
             raise BlockingIOError
-        data = self.waiting.pop(0)[: len(buffers[0])]
-        buffers[0][: len(data)] = data
+        data = self.waiting.pop(0)[:size]
         self.count += 1
-        return len(data), [], 0, _PEER if self.count % 4 else _STRANGER
+        return data, [], 0, _PEER if self.count % 4 else _STRANGER
 
     def sendto(self, data: bytes, destination: tuple[str, int]) -> None:
         assert data
@@ -129,7 +128,7 @@ def stream(security: object, agreement: IceAgreement | None) -> Callable[[bytes]
         )
         media, control = Box(), Box()
         pair = PortPair(media, control, "192.0.2.1", 6000)  # type: ignore[arg-type]
-        subject = Stream(pair, session, _CERTIFICATE)
+        subject = Stream(pair, session, lambda: _CERTIFICATE)
         agent = None
         if agreement is not None:
             agent = IceAgent(agreement, {1, 2}, 0.0, rng=random.Random(1))
@@ -186,7 +185,7 @@ def seeds() -> Iterator[bytes]:
     extended = xr.ExtendedReport(7, (xr.ReceiverReference(5), delays, metrics))
     report = rtcp.Report(7, rtcp.SenderInfo(1, 2, 3, 4), (block,))
     packets = (report, rtcp.SourceDescription(7, "x"), extended, rtcp.Goodbye(7))
-    compound = b"".join(map(rtcp.build, packets))
+    compound = b"".join(rtcp.build(packet) for packet in packets)
     check = stun.build(stun.Kind.REQUEST, bytes(12), _CHECK, b"p" * 22)
     mapped = stun.build(stun.Kind.SUCCESS, bytes(12), [stun.mapped(_PEER, bytes(12))], b"q" * 22)
     caller = Association(Certificate(), DtlsPeer(_FINGERPRINT, client=True))

@@ -50,14 +50,12 @@ class FakeSocket:
                 self._wire[destination].waiting.append((passed, self._address))
         return len(datagram)
 
-    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[int, list[Any], int, Address]:
+    def recvmsg(self, size: int, _: int) -> tuple[bytes, list[Any], int, Address]:
         if not self.waiting:
             raise BlockingIOError(errno.EAGAIN, "nothing waits")
         datagram, source = self.waiting.popleft()
-        size = min(len(datagram), len(buffers[0]))
-        buffers[0][:size] = datagram[:size]
         flags = socket.MSG_TRUNC if size < len(datagram) else 0
-        return size, [], flags, source
+        return datagram[:size], [], flags, source
 
 
 class Side:

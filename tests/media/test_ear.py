@@ -53,6 +53,16 @@ def levels(heard: list[Samples]) -> list[int]:
     return [int(level) for level in sound[SIZE // 2 :: SIZE] if level]
 
 
+def test_late_packets_and_bursts_are_heard_unchanged() -> None:
+    """Nothing is left out to make up for a delay, because no delay is kept."""
+    rng = random.Random(3)
+    late = [0.001 if number < 10 else 0.03 + rng.uniform(0.0, 0.02) for number in range(200)]
+    arrivals = [number * TICK + late[number] for number in range(200)]
+    arrivals[50:53] = [arrivals[52]] * 3
+    heard = np.concatenate(hear(arrivals, 210))
+    assert heard[: 200 * SIZE].tolist() == np.repeat(LEVELS, SIZE).tolist()
+
+
 def test_packets_are_heard_in_the_tick_after_they_arrive() -> None:
     heard = hear([number * TICK + 0.001 for number in range(50)], 52)
     for number in range(50):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import time
+import wave
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -235,20 +239,21 @@ async def test_an_async_iterator_without_a_call_is_an_error(call: Call) -> None:
 
 
 async def test_a_queue_holds_minutes_and_counts_dropped_sound(
-    call: Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(playback, "LONGEST_QUEUE", 5.0)
     call.configure()
     one, other = play(call, None), play(call, None)
+    fifth = np.tile(TONE[:8000], round(playback.LONGEST_QUEUE / 5))
     for _ in range(4):
-        one.write(TONE[:8000])
-        other.write(TONE[:8000])
-    assert one.queued_ms + other.queued_ms == 5000
-    assert one.dropped_ms + other.dropped_ms == 3000
+        one.write(fifth)
+        other.write(fifth)
+    longest_ms = 1000 * playback.LONGEST_QUEUE
+    assert one.queued_ms + other.queued_ms == longest_ms
+    assert one.dropped_ms + other.dropped_ms == longest_ms * 3 / 5
     assert len(caplog.records) == 2
     call.tick(100)
     one.write(TONE[:16000])
-    assert one.dropped_ms + other.dropped_ms == 3000
+    assert one.dropped_ms + other.dropped_ms == longest_ms * 3 / 5
 
 
 async def test_a_partial_frame_is_padded_after_a_short_wait(call: Call) -> None:
@@ -364,3 +369,101 @@ async def test_a_call_and_a_conference_play_async_iterators(
                     assert handle.played_ms == 1000
                 assert member.level > -40
         nursery.cancel_scope.cancel()
+
+
+#: A second of 700 Hz, and then one of 1500 Hz.
+TWO = np.concatenate((tone((700,), 1, 8000), tone((1500,), 1, 8000)))
+
+
+def wav(sound: Samples) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 8000, 0, "NONE", ""))
+        writer.writeframes(sound.tobytes())
+    return file.getvalue()
+
+
+async def collect_sound(call: Call, ticks: int) -> Samples:
+    """As many ticks with sound; a thread that reads a file may need a moment for the first."""
+    parts: list[Samples] = []
+    deadline = time.monotonic() + 10
+    while len(parts) < ticks and time.monotonic() < deadline:
+        part = await collect(call, 1)
+        if sounding(part):
+            parts.append(part)
+        else:
+            time.sleep(0.002)  # noqa: ASYNC251 (no other task, and a thread that needs it)
+    return np.concatenate(parts)
+
+
+async def test_pcm_continues_at_another_place(call: Call) -> None:
+    call.configure()
+    handle = play(call, TWO)
+    mark = handle.mark()
+    assert frequency(await collect(call, 20), 8000) == pytest.approx(700, abs=5)
+    handle.seek(1500)
+    assert handle.played_ms == 1500
+    assert handle.queued_ms == 500
+    assert frequency(await collect(call, 20), 8000) == pytest.approx(1500, abs=5)
+    assert handle.played_ms == 1900
+    handle.seek(0)
+    assert frequency(await collect(call, 50), 8000) == pytest.approx(700, abs=5)
+    assert not mark.decided
+    assert frequency(await collect(call, 50), 8000) == pytest.approx(1500, abs=5)
+    call.tick(2)
+    assert await handle.played()
+    assert mark.reached
+    with pytest.raises(LocalProtocolError, match="the sound has ended"):
+        handle.seek(0)
+
+
+@pytest.mark.parametrize("kind", ["path", "object"])
+async def test_a_file_continues_at_another_place(call: Call, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "two.wav").write_bytes(wav(TWO))
+    call.configure()
+    with (tmp_path / "two.wav").open("rb") as file:
+        handle = play(call, file if kind == "object" else tmp_path / "two.wav")
+        assert frequency(await collect(call, 20), 8000) == pytest.approx(700, abs=5)
+        for place, expected in ((1200, 1500), (0, 700), (1200, 1500)):
+            handle.seek(place)
+            assert handle.played_ms == place
+            heard = await collect_sound(call, 20)
+            assert frequency(heard[800:], 8000) == pytest.approx(expected, abs=5)
+        assert len(await collect_sound(call, 20)) == 20 * 160
+        call.tick(2)
+        assert await handle.played()
+        assert not file.closed
+
+
+async def test_a_sound_without_places_refuses_to_go_to_one(call: Call) -> None:
+    call.configure()
+    handle = play(call, None)
+    with pytest.raises(LocalProtocolError, match="PCM as a whole"):
+        handle.seek(0)
+    with pytest.raises(ValueError, match="-1 ms are before the beginning"):
+        handle.seek(-1)
+
+
+async def test_file_objects_are_played_from_where_they_stand(call: Call) -> None:
+    call.configure()
+    file = io.BytesIO(b"before" + wav(tone((700,), 0.5, 8000)))
+    file.seek(6)
+    plays = call.left.media.speech.plays
+    repeated = plays.play(file, 8000, repeat=True)
+    heard = await collect(call, 60)
+    assert sounding(heard) > 9000
+    assert frequency(heard[800:], 8000) == pytest.approx(700, abs=5)
+    repeated.flush()
+    with tempfile.NamedTemporaryFile() as named:
+        named.write(wav(TWO))
+        named.seek(0)
+        play(call, named)
+        assert frequency(await collect(call, 20), 8000) == pytest.approx(700, abs=5)
+    with pytest.raises(LocalProtocolError, match="opened in binary mode"):
+        play(call, io.StringIO("text"))  # type: ignore[arg-type]
+    with pytest.raises(MediaError, match="the file object"):
+        broken = play(call, io.BytesIO(b"no sound"))
+        while not broken.done:  # FFmpeg may have to be loaded.
+            call.tick()
+            time.sleep(0.01)  # noqa: ASYNC251
+        await broken.played()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,21 @@ async def speak(
             late = rng.uniform(0, jitter)
         taken.append(buffers.take(RATE))
     return taken
+
+
+@pytest.mark.parametrize("sound", [TONE, TONE.astype(float), "text", [1, 2]])
+def test_only_bytes_are_sent(sound: Any) -> None:
+    port, buffers = opened()
+    with pytest.raises(TypeError, match="takes bytes of 16-bit samples, such as array"):
+        port.send(sound)
+    assert buffers.microphone == b""
+
+
+@pytest.mark.parametrize("sound", [5, [1, 2]])
+def test_only_pcm_is_played(sound: Any) -> None:
+    port, _ = opened()
+    with pytest.raises(TypeError, match="bytes or an array of int16, not"):
+        port.play(sound)
 
 
 @pytest.mark.parametrize("drift", [-200e-6, 200e-6])

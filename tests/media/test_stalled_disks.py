@@ -226,7 +226,7 @@ async def test_a_stall_during_a_recording_does_not_block_the_tick(
 async def test_a_late_disk_error_is_reported_by_the_recording(
     call: Call, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> int:
+    def refuse(path: str, flags: int) -> int:
         gate.stop()
         raise PermissionError(13, "Permission denied")
 

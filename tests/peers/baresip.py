@@ -125,6 +125,22 @@ async def run(
     return heard
 
 
+async def register(directory: Path, account: str, password: str) -> None:
+    """Run baresip with an account (``sip:user@host:port``) until cancelled."""
+    (directory / "accounts").write_text(f"<{account}>;auth_pass={password};regint=60\n")
+    (directory / "config").write_text(
+        f"sip_listen 127.0.0.1:0\nmodule_path {_modules()}\nmodule g711.so\n"
+        "module_tmp account.so\nmodule_app menu.so\n"
+    )
+    await trio.run_process(
+        ["baresip", "-f", str(directory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+
+
 def _heard(directory: Path) -> NDArray[np.int16] | None:
     for path in directory.glob("dump-*-dec.wav"):
         return read_wav(path)[0]

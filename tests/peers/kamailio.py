@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _START_SECONDS = 10.0
+_LOG = "kamailio.log"
 
 _CONFIG = """
 log_stderror=yes
@@ -133,10 +134,11 @@ _RELAY_ANSWERS = """
 
 def available() -> bool:
     """Whether Kamailio and its WebSocket module are installed."""
-    return shutil.which("kamailio") is not None and bool(_modules())
+    return shutil.which("kamailio") is not None and bool(modules())
 
 
-def _modules() -> str:
+def modules() -> str:
+    """The folder of its modules, "" where it is not installed."""
     for folder in Path("/usr/lib").glob("*/kamailio/modules"):
         if (folder / "websocket.so").exists():
             return str(folder)
@@ -164,33 +166,40 @@ def running(
     Raises:
         RuntimeError: it did not start; the message is its own output.
     """
-    config, log = directory / "kamailio.cfg", directory / "kamailio.log"
-    modules = [_STRICT_MODULES] if password is not None else []
+    config = directory / "kamailio.cfg"
+    more = [_STRICT_MODULES] if password is not None else []
     if relay is not None:
-        modules.append(_RELAY_MODULES.format(host=host, relay=relay))
+        more.append(_RELAY_MODULES.format(host=host, relay=relay))
     config.write_text(
         _CONFIG.format(
             host=host,
             port=port,
-            modules=_modules(),
-            more_modules="".join(modules),
+            modules=modules(),
+            more_modules="".join(more),
             strictness=_STRICT_ROUTE.format(password=password) if password is not None else "",
             relaying=_RELAY_ROUTE if relay is not None else "",
             relaying_answers=_RELAY_ANSWERS if relay is not None else "",
         )
     )
+    with started(directory, config) as process:
+        _await_start(process, host, port, directory / _LOG)
+        yield
+
+
+@contextmanager
+def started(directory: Path, config: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it with the file ``config`` and ``more`` arguments while the block runs."""
     # The kernel ends it if this process dies without leaving the block.
     command = ["setpriv", "--pdeathsig", "TERM"]
-    command += ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16"]
+    command += ["kamailio", "-f", str(config), "-Y", str(directory), "-DD", "-E", "-m", "16", *more]
     with (
-        log.open("wb") as output,
+        (directory / _LOG).open("wb") as output,
         subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         ) as process,
     ):
         try:
-            _await_start(process, host, port, log)
-            yield
+            yield process
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -35,6 +35,8 @@ from pipecat.serializers.vonage import VonageFrameSerializer
 from pipecat_asterisk.serializer import AsteriskFrameSerializer
 
 PROTOCOL, RATE = sys.argv[1], int(sys.argv[2])
+#: The URL, the account and the token with which a bot hangs up over Twilio's REST interface.
+HANG_UP = sys.argv[3:]
 SPEECH = array("h", (round(8000 * math.sin(math.tau * 600 * n / RATE)) for n in range(3 * RATE)))
 
 
@@ -65,7 +67,10 @@ async def open_serializer(socket: Any) -> Any:
         tell(event="call", kind=kind, call=call.model_dump(by_alias=True))
         identifiers = call["stream_id"], call["call_id"]
         off = {"auto_hang_up": False}
-        if kind == "twilio":
+        if kind == "twilio" and HANG_UP:
+            url, account, token = HANG_UP
+            serializer = TwilioFrameSerializer(*identifiers, account, token, base_url=url)
+        elif kind == "twilio":
             parameters = TwilioFrameSerializer.InputParams(**off)
             serializer = TwilioFrameSerializer(*identifiers, params=parameters)
         elif kind == "telnyx":
@@ -126,7 +131,7 @@ async def converse(socket: Any, serializer: Any, send: Any, say: Any) -> None:
                 echoes = True
             elif key == "#":
                 await send(EndFrame())
-                if not PROTOCOL.startswith("asterisk"):
+                if not PROTOCOL.startswith("asterisk") and not HANG_UP:
                     await socket.close()
 
 

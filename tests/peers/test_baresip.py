@@ -10,8 +10,9 @@ import trio
 from numpy.typing import NDArray
 
 from spech import Phone
+from spech.exchange import open_exchange
 from spech.testing.talk import hear_tone, talk
-from spech.testing.waiting import first
+from spech.testing.waiting import first, until
 
 from .. import ports
 from . import baresip
@@ -67,6 +68,18 @@ async def test_a_call_to_baresip_has_sound_in_both_directions(phone: Phone, tmp_
                     await hear_tone(port, baresip.TONE_FREQUENCY, say=SAID)
                     await talk(port, SAID, 1)
     assert_heard(there[0])
+
+
+async def test_it_registers_at_an_exchange_that_offers_md5_alone(tmp_path: Path) -> None:
+    async with (
+        open_exchange(("127.0.0.1", 0), {"alice": "wonderland"}, md5_only=True) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        account = f"sip:alice@127.0.0.1:{exchange.address[1]}"
+        nursery.start_soon(baresip.register, tmp_path, account, "wonderland")
+        registrar = exchange.registrar
+        await until(lambda: bool(registrar.contacts("alice", trio.current_time())), within=10)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(40, 60), (10, 20)])

@@ -33,7 +33,7 @@ CODECS = {
     "speex/16000/1": "speex/16000",
     "speex/32000/1": "speex/32000",
     # It sends nothing where 20 ms are asked for: 1,764 bytes do not fit into its packets.
-    "L16/44100/1": "L16/44100;ptime=10",
+    "L16/44100/1": "L16/44100",
 }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from spech import Account, LocalProtocolError, PortRange, open_phone
+from spech import Account, LocalProtocolError, PortRange, open_phone, run
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from spech import Account, LocalProtocolError, PortRange, open_phone
         ({"listen": ("127.0.0.1", "5060")}, TypeError, "a host and a port"),
         ({"listen": ("127.0.0.1", 70_000)}, LocalProtocolError, "0 to 65535, not 70000"),
         ({"ports": (1, 2)}, TypeError, r"such as PortRange\(10000, 19999\)"),
+        ({"rules": {}}, TypeError, r"such as CallRules\(\), not {}"),
+        ({"drain": -1.0}, LocalProtocolError, "from 0, not -1.0"),
+        ({"codecs": "PCMU"}, TypeError, r"such as \['PCMU'\], not 'PCMU'"),
     ],
 )
 async def test_wrong_arguments_of_a_phone_are_refused(
@@ -44,6 +47,54 @@ async def test_wrong_arguments_of_a_subscription_are_refused(
         with pytest.raises(LocalProtocolError, match=says):
             async with phone.subscribe("sip:a@127.0.0.1", **arguments):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "error", "says"),
+    [
+        (600, {}, TypeError, 'such as "600", not 600'),
+        ("", {}, LocalProtocolError, "'' is neither a number nor a name"),
+        ("sip:a@127.0.0.1", {"caller": 5}, TypeError, 'such as "600", not 5'),
+        ("sip:a@127.0.0.1", {"caller": "b:c@d"}, LocalProtocolError, "must not contain a password"),
+        ("sip:a@127.0.0.1", {"headers": [("X-A", "b")]}, TypeError, "text by name"),
+        ("sip:a@127.0.0.1", {"headers": {"X-A": 5}}, TypeError, r"not {'X-A': 5}"),
+        ("sip:a@127.0.0.1", {"encryption": "yes"}, LocalProtocolError, "'yes': it is one of off"),
+        ("sip:a@127.0.0.1", {"codecs": "PCMU"}, TypeError, r"such as \['PCMU'\]"),
+    ],
+)
+async def test_wrong_arguments_of_a_call_are_refused(
+    target: Any, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    async with open_phone(listen=("127.0.0.1", 0), ports=PortRange(37_600, 37_609)) as phone:
+        with pytest.raises(error, match=says):
+            async with phone.call(target, **arguments):
+                pass
+
+
+async def test_a_message_must_be_text() -> None:
+    async with open_phone(listen=("127.0.0.1", 0), ports=PortRange(37_600, 37_609)) as phone:
+        with pytest.raises(TypeError, match="must be text, not int"):
+            await phone.send_message("sip:a@127.0.0.1", cast(Any, 5))
+
+
+@pytest.mark.parametrize("name", ["address", "password", "proxy"])
+def test_an_account_is_made_of_text(name: str) -> None:
+    given: dict[str, Any] = {"address": "sip:a@b", name: 5}
+    with pytest.raises(TypeError, match=f"{name} must be text, not int"):
+        Account(**given)
+
+
+def test_ports_are_numbers() -> None:
+    with pytest.raises(TypeError, match="not '1' and '2'"):
+        PortRange(cast(Any, "1"), cast(Any, "2"))
+
+
+def test_a_program_is_run_as_a_function() -> None:
+    async def main() -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"spech.run\(main\), not main\(\)"):
+        run(cast(Any, main()))
 
 
 def test_an_account_needs_no_scheme() -> None:

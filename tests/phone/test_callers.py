@@ -35,6 +35,7 @@ class Door:
         self.host = self.wire.peer("198.51.100.1", screen=callers.screen)
         callers.attach(self.host.agent)
         self._peers: dict[str, Peer] = {}
+        self.asked: list[int] = []
 
     def call(self, source: str) -> Session:
         peer = self._peers.get(source) or self.wire.peer(source)
@@ -53,6 +54,48 @@ class Door:
         """The status that refuses a call from ``source``, None if it is accepted."""
         ended = self.call(source).ended
         return None if ended is None else ended.status
+
+    def hang_up(self, source: str) -> None:
+        """End the calls from ``source``."""
+        peer = self._peers[source]
+        for session in peer.agent.sessions:
+            session.hang_up(self.wire.now)
+        peer.flush()
+        self.wire.run(1)
+
+    def options(self) -> int:
+        """The status of an answer to OPTIONS."""
+        peer = self.wire.peer(f"203.0.113.{100 + len(self.asked)}")
+        identity = Identity(NameAddr(Uri.parse("sip:x@x")), "x", None, random.Random(1))
+        peer.agent.services.request(
+            identity,
+            "OPTIONS",
+            Uri.parse("sip:198.51.100.1"),
+            [peer.flow_to(self.host)],
+            self.wire.now,
+            done=lambda status, response, now: self.asked.append(status),
+        )
+        peer.flush()
+        self.wire.run(1)
+        return self.asked[-1]
+
+    def message(self, source: str) -> list[int]:
+        """The statuses that answer a text message from ``source``."""
+        peer = self._peers.get(source) or self.wire.peer(source)
+        self._peers[source] = peer
+        statuses: list[int] = []
+        peer.agent.services.request(
+            Identity(NameAddr(Uri.parse(f"sip:x@{source}")), "x", None, random.Random(1)),
+            "MESSAGE",
+            Uri.parse("sip:bob@198.51.100.1"),
+            [peer.flow_to(self.host)],
+            self.wire.now,
+            headers=[("Content-Type", "text/plain")],
+            body=b"hello",
+            done=lambda status, response, now: statuses.append(status),
+        )
+        self.wire.run(1)
+        return statuses
 
     @property
     def let_in(self) -> int:
@@ -105,10 +148,7 @@ def test_at_most_two_strangers_ring_and_known_callers_still_do() -> None:
     assert statuses == [None, None] + 8 * [486]
     assert door.status("192.0.2.7") is None
     # A stranger that gives up makes room for the next one.
-    first = door._peers["203.0.113.0"]
-    first.agent.sessions[0].hang_up(door.wire.now)
-    first.flush()
-    door.wire.run(1)
+    door.hang_up("203.0.113.0")
     assert door.status("203.0.113.77") is None
 
 
@@ -118,6 +158,19 @@ def test_calls_beyond_the_limit_get_503_with_retry_after() -> None:
     (response,) = [packet.message for packet in door.wire.log if packet.kind == "503 INVITE"]
     assert 5 <= int(response.headers.get("Retry-After") or 0) <= 15
     assert response.to.tag
+
+
+def test_options_has_the_status_that_a_call_would_have_where_there_is_no_room() -> None:
+    callers = Callers("anyone", max_calls=2)
+    door = Door(callers)
+    assert door.options() == 200
+    assert [door.status(STRANGER), door.status("203.0.113.1")] == [None, None]
+    assert door.options() == 503
+    door.hang_up(STRANGER)
+    assert door.options() == 200
+    callers.closed = True
+    assert door.options() == 503
+    assert door.status(STRANGER) == 503
 
 
 def test_loopback_is_not_a_known_peer_if_others_are_allowed() -> None:
@@ -147,8 +200,8 @@ def test_a_refused_source_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
     for _ in range(5):
         door.call(STRANGER)
     assert [record.message for record in caplog.records if STRANGER in record.message] == [
-        f"refused a call from {STRANGER}, which is neither the registrar nor an allowed caller "
-        "(logged once)"
+        f"refused a call or a message from {STRANGER}, which is neither the registrar nor an "
+        "allowed caller (logged once)"
     ]
 
 
@@ -197,3 +250,12 @@ async def test_the_default_callers_depend_on_the_account(
             with pytest.raises(CallFailed) as refused:
                 await call.answered(5)
             assert refused.value.status == 403
+
+
+def test_text_messages_are_taken_from_those_who_may_call() -> None:
+    door = Door(Callers(("203.0.113.1",), strangers=1))
+    door.host.agent.takes_messages = True
+    assert door.message("203.0.113.1") == [200]
+    assert door.message(STRANGER) == [403]
+    received = [each for each in door.host.events if isinstance(each, events.MessageReceived)]
+    assert [each.text for each in received] == ["hello"]

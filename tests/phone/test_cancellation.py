@@ -234,3 +234,57 @@ def test_a_call_can_be_cancelled_at_every_step(
         check_ports_free()
         assert open_sockets() == before
     assert step > 20
+
+
+async def test_the_far_end_hears_of_each_of_200_calls_of_which_a_third_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rng = random.Random(7)
+    ended: list[str | None] = []
+    cancelled = 0
+
+    async def serve(incoming: IncomingCall) -> None:
+        await trio.sleep(rng.uniform(0, 0.3))
+        if incoming.over or rng.random() < 0.2:
+            incoming.reject(486)
+            await incoming.ended()
+            ended.append("refused")
+            return
+        with contextlib.suppress(CallEnded):
+            async with incoming.answer() as call:
+                with trio.move_on_after(rng.uniform(0, 1)):
+                    await call.ended()
+        ended.append(call.ended_by)
+
+    async def place(alice: Phone, address: str, seconds: float) -> None:
+        nonlocal cancelled
+        async with room:
+            with trio.move_on_after(seconds) as scope, contextlib.suppress(CallEnded, CallFailed):
+                async with alice.call(f"sip:bob@{address}") as call:
+                    await call.answered()
+                    await call.ended()
+            cancelled += scope.cancelled_caught
+
+    room = trio.CapacityLimiter(40)
+    ports = PortRange(37_108, 37_407)
+    listen = ("127.0.0.1", 0)
+    before = open_sockets()
+    async with open_phone(listen=listen, ports=ports) as bob, trio.open_nursery() as nursery:
+        nursery.start_soon(bob.serve, serve)
+        await trio.testing.wait_all_tasks_blocked()
+        tasks, sockets = trio.lowlevel.current_statistics().tasks_living, open_sockets()
+        async with open_phone(listen=listen, ports=ports) as alice, trio.open_nursery() as calls:
+            address = f"127.0.0.1:{bob.address[1]}"
+            for number in range(200):
+                seconds = rng.uniform(0, 0.6) if number % 3 == 0 else 60.0
+                calls.start_soon(place, alice, address, seconds)
+        with trio.fail_after(40):
+            while still_busy(bob, tasks):  # noqa: ASYNC110 - Nobody tells of a task's end.
+                await trio.sleep(0.1)
+        assert open_sockets() == sockets
+        nursery.cancel_scope.cancel()
+    assert open_sockets() == before
+    assert cancelled > 30
+    # A call that was cancelled at once may have sent nothing.
+    assert 200 - cancelled <= len(ended) <= 200
+    assert {"local", "remote", "refused"} == set(ended)

@@ -64,6 +64,8 @@ async def test_a_call_carries_a_tone_in_both_directions(
         ("PCMU;ptime=60", "PCMU", 20, 60),
         ("G729;ptime=10", "G729;ptime=30", 30, 10),
         ("iLBC/30", "iLBC/30", 30, 30),
+        ("L16/48000", "L16/48000", 10, 10),
+        ("L16/44100;ptime=20", "L16/44100", 10, 20),
         ("iLBC/30;ptime=60", "iLBC/20", 30, 60),
         ("opus;ptime=10;bitrate=12000", "opus;bitrate=32000;ptime=60;complexity=0", 60, 10),
     ],

@@ -208,16 +208,17 @@ async def test_two_programs_can_talk_without_a_call(autojump_clock: trio.testing
     async def say(port: AudioPort) -> None:
         await talk(port, sine(600, 8000, 1), 60)
 
-    async with open_conference() as conference, trio.open_nursery() as nursery:
+    async with open_conference() as conference:
         with (
             conference.open_audio(8000) as (ours, member),
             conference.open_audio(48000) as (theirs, _),
         ):
-            nursery.start_soon(say, ours)
-            heard = await listen(theirs, 1.5)
-            assert_tone(heard[-24000:], 48000, 600, level=-15)
-            assert member.level == pytest.approx(-15, abs=0.5)
-            nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(say, ours)
+                heard = await listen(theirs, 1.5)
+                assert_tone(heard[-24000:], 48000, 600, level=-15)
+                assert member.level == pytest.approx(-15, abs=0.5)
+                nursery.cancel_scope.cancel()
 
 
 async def test_an_error_in_a_member_ends_the_block(

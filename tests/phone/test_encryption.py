@@ -224,7 +224,7 @@ async def test_encryption_works_on_the_path_found_by_ice() -> None:
 async def test_a_false_certificate_ends_the_call(autojump_clock: trio.testing.MockClock) -> None:
     """Neither side hears anything, and the call ends for both."""
     async with a_call("dtls", "dtls") as (call, answered):
-        stream_of(call).protection._certificate = Certificate()
+        stream_of(call).protection._certificate = Certificate
         await call.answered(5)
         await call.ended()
         assert call.ended_by == "remote"

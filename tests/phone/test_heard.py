@@ -6,6 +6,7 @@ import numpy as np
 import trio
 
 from spech import (
+    AnswererHeard,
     Call,
     CallEnded,
     DigitHeard,
@@ -61,6 +62,18 @@ async def test_tones_of_the_network_are_told_to_those_who_ask(
     tones = [event.tone async for event in events if isinstance(event, ToneHeard)]
     assert tones == ["busy", "beep"]
     assert not [event async for event in without if isinstance(event, ToneHeard)]
+
+
+async def test_who_has_answered_is_told_to_those_who_ask(answered: tuple[Call, Call]) -> None:
+    ours, theirs = answered
+    events, without = theirs.heard(answerer=True), theirs.heard()
+    ours.play(sine(400, 8000, 0.5, level=-20), rate=8000)
+    await trio.sleep(3)
+    ours.hang_up()
+    (greeting,) = [event async for event in events if isinstance(event, AnswererHeard)]
+    assert (greeting.answerer, greeting.words) == ("human", 1)
+    assert 0.4 < greeting.seconds < 0.7
+    assert not [event async for event in without if isinstance(event, AnswererHeard)]
 
 
 async def test_what_nobody_reads_is_bounded() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,8 +22,11 @@ import trio
 import trio.testing
 
 from spech import Account, Call, IncomingCall, LocalProtocolError, Phone, PortRange, open_phone
-from spech.phone.journal import JOURNAL_LIFETIME, Journal
+from spech.phone.journal import JOURNAL_LIFETIME, Journal, adopt
 from spech.sip.call.leftover import DialogRecord, FarewellRecord
+from spech.sip.message.uri import Uri
+from spech.sip.resolver import Resolver
+from spech.sip.transaction.flow import Target
 
 LOOPBACK = ("127.0.0.1", 0)
 PORTS = PortRange(37_440, 37_499)
@@ -219,6 +224,49 @@ def test_an_interrupted_rewrite_keeps_the_same_calls(path: Path) -> None:
     assert len(new) < len(old)
     path.write_bytes(new + old[len(new) :])
     assert left(path) == [f"c{number}" for number in range(1, 50, 2)]
+
+
+def test_the_calls_of_other_journals_move_to_one(path: Path) -> None:
+    others = [path.with_name(f"calls-{number}") for number in (2, 3, 4, 5)]
+    stale, used, broken, fresh = others
+    for one, name in ((path, "own"), (stale, "stale"), (used, "used"), (fresh, "fresh")):
+        with Journal(one, None) as journal:
+            journal.write((name, "t"), record(name))
+    os.utime(stale, (0, 0))
+    broken.write_text("Not a journal")
+    with Journal(used, None):
+        adopt(path, others, None)
+    assert left(path) == ["own", "fresh"]
+    assert [left(one) for one in (stale, used, fresh)] == [[], ["used"], []]
+    assert broken.read_text() == "Not a journal"
+
+
+class SlowNames(Resolver):
+    async def resolve(self, uri: Uri, transport: str | None = None) -> list[Target]:
+        await trio.sleep(60)
+        return []
+
+
+async def test_a_phone_that_is_closed_soon_sends_the_farewells_first(
+    path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    account = Account("sip:alice@slow.test", password=PASSWORD, register=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(LOOPBACK)
+        peer.settimeout(5)
+        flow = ("udp", ("127.0.0.1", 5060), peer.getsockname(), "")
+        with Journal(path, account.address) as journal:
+            journal.write(("a", "t"), record("a")._replace(flows=(flow,)))
+        async with open_phone(
+            account,
+            listen=LOOPBACK,
+            ports=PORTS,
+            journal=path,
+            resolver=SlowNames(random.Random(1)),
+            drain=0.1,
+        ):
+            await trio.sleep(0.1)
+        assert peer.recv(2000).startswith(b"BYE ")
 
 
 KILLED = """

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from spech import Call, PortRange, open_phone
+from spech import Call, PortRange, codecs, open_phone
 from spech.agreement import Agreed, Direction
 from spech.phone.life import Patience, PeerLife
 from spech.sip.endpoint import Endpoint
@@ -50,6 +50,7 @@ class Watched:
         agreed = Agreed(
             codec, 0, 0, None, None, THERE, THERE, direction, comfort_noise_receive=noise
         )
+        self.dtx = codecs.create(codec).dtx  # As the media has it by now.
         self.life.configure(agreed, self.now)
 
     def fall_silent(self) -> None:
@@ -214,12 +215,12 @@ async def silent_call(monkeypatch: pytest.MonkeyPatch, *, deaf: bool) -> AsyncIt
             async with incoming.answer() as theirs:
                 await ours.answered(5)
                 await trio.sleep(0.5)
-                send = Endpoint._send
+                send = Endpoint.send
 
                 def mute(endpoint: Endpoint, outgoing: Outgoing) -> bool:
                     return (deaf and endpoint is endpoint_of(bob)) or send(endpoint, outgoing)
 
-                monkeypatch.setattr(Endpoint, "_send", mute)
+                monkeypatch.setattr(Endpoint, "send", mute)
                 monkeypatch.setattr(stream_of(theirs), "send", lambda data: None)
                 monkeypatch.setattr(stream_of(theirs), "send_rtcp", lambda data: None)
                 yield ours

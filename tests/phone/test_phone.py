@@ -16,6 +16,7 @@ from spech import (
     Call,
     CallEnded,
     CallFailed,
+    CallRules,
     IncomingCall,
     LocalProtocolError,
     Phone,
@@ -460,7 +461,7 @@ async def test_without_call_waiting_a_second_call_is_refused_with_486(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with (
-        open_phone(listen=LOOPBACK, ports=PORTS, call_waiting=False) as bob,
+        open_phone(listen=LOOPBACK, ports=PORTS, rules=CallRules(call_waiting=False)) as bob,
         open_phone(listen=LOOPBACK, ports=PORTS) as alice,
         trio.open_nursery() as nursery,
     ):

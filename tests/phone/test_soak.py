@@ -20,6 +20,7 @@ import trio
 import trio.testing
 
 from spech import CallEnded, CallFailed, IncomingCall, Phone, PortRange, open_phone
+from spech.phone import calls
 from spech.rtp.ports import lease
 from spech.sip import timeline
 
@@ -31,6 +32,12 @@ MINUTES = 30.0
 #: Seconds until the last transaction has been deleted (RFC 3261 17.2.2: 64 * T1).
 REST = 60.0
 CODECS = ("PCMU", "PCMU", "PCMU", "PCMA", "L16/8000", "GSM")
+
+
+@pytest.fixture(autouse=True)
+def unobserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a failed test needs its last calls, which stay in memory until then."""
+    monkeypatch.setattr(calls, "call_observers", [])
 
 
 class Remains(NamedTuple):

@@ -19,12 +19,11 @@ class FakeSocket:
         self.sent: list[bytes] = []
         self.to: list[Address] = []
 
-    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
+    def recvmsg(self, size: int, _: int) -> tuple[Any, ...]:
         if not self.waiting:
             raise BlockingIOError(errno.EAGAIN, "nothing waits")
         data, source = self.waiting.pop(0)
-        buffers[0][: len(data)] = data
-        return len(data), [], 0, source
+        return data[:size], [], 0, source
 
     def sendto(self, data: bytes, destination: Address) -> None:
         self.sent.append(data)

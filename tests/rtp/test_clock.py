@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 import trio
@@ -33,22 +35,43 @@ async def test_ticks_come_every_twenty_milliseconds(
     assert clock.statistics.late == clock.statistics.missed == 0
 
 
-async def test_streams_are_spread_over_the_period(
+@pytest.mark.parametrize(("count", "phases"), [(2, 1), (16, 1), (17, 2), (40, 2)])
+async def test_many_streams_are_spread_over_the_period_and_few_share_a_phase(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, count: int, phases: int
+) -> None:
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    ticks: Counter[int] = Counter()
+
+    def tick(now: float) -> None:
+        ticks[round(now * 1000) % 20] += 1
+
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(clock.attach(tick, no_error))
+        await trio.sleep(1.001)
+    assert len(ticks) == phases
+    assert sum(ticks.values()) == pytest.approx(50 * count, abs=count)
+
+
+async def test_streams_that_end_make_room_in_their_phase(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     clock = MediaClock()
     await nursery.start(clock.run)
-    phases: dict[int, float] = {}
+    ticks: set[int] = set()
 
-    def ticker(index: int) -> None:
-        phases[index] = trio.current_time() % PERIOD
+    def tick(now: float) -> None:
+        ticks.add(round(now * 1000) % 20)
 
-    with (
-        clock.attach(lambda _: ticker(0), no_error),
-        clock.attach(lambda _: ticker(1), no_error),
-    ):
-        await trio.sleep(0.1)
-    assert len({round(phase * 1000) % 20 for phase in phases.values()}) == 2
+    with ExitStack() as stack:
+        for _ in range(15):
+            stack.enter_context(clock.attach(tick, no_error))
+        with clock.attach(tick, no_error):
+            pass
+        with clock.attach(tick, no_error):
+            await trio.sleep(0.1)
+    assert len(ticks) == 1
 
 
 async def test_an_error_detaches_its_own_stream_only(

@@ -14,7 +14,8 @@ from OpenSSL import crypto
 
 from spech.addresses import Address
 from spech.agreement import DtlsPeer
-from spech.rtp.dtls import HANDSHAKE_TIMEOUT, Association, Certificate, is_dtls
+from spech.rtp.dtls import HANDSHAKE_TIMEOUT, Association, Certificate
+from spech.rtp.packet import is_dtls
 
 LEFT, RIGHT = ("192.0.2.1", 4000), ("192.0.2.2", 5000)
 STRANGER = ("203.0.113.5", 6000)

@@ -147,7 +147,7 @@ async def test_no_datagram_ends_a_call(
     rng = random.Random(seed)
     boxes = FakeSocket(), FakeSocket()
     pair = PortPair(*boxes, "127.0.0.1", 6000)  # type: ignore[arg-type]
-    media = Media(pair, rng=random.Random(seed), certificate=Certificate())
+    media = Media(pair, rng=random.Random(seed), certificate=Certificate)
     agreed = Agreed(
         "PCMU",
         0,

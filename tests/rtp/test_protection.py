@@ -43,7 +43,8 @@ class Side:
         )
         self.media, self.control = FakeSocket(), FakeSocket()
         pair = PortPair(self.media, self.control, *here)  # type: ignore[arg-type]
-        self.stream = Stream(pair, self.session, certificate)
+        shown = None if certificate is None else lambda: certificate
+        self.stream = Stream(pair, self.session, shown)
         self.stream.negotiate(there, (there[0], there[1] + 1))
         self.now = 100.0
 

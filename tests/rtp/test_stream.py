@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import random
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from spech.allowance import Allowance
 from spech.incidents import Incidents
 from spech.rtp import packet as rtp
 from spech.rtp import rtcp
-from spech.rtp.ports import SO_TIMESTAMPNS, PortPair
+from spech.rtp.ports import SO_TIMESTAMPNS, PortPair, PortRange, lease
 from spech.rtp.session import RtpSession
 from spech.rtp.stream import Stream
 
@@ -31,16 +32,15 @@ class Waiting:
         self.error: OSError | None = None
         self.sent: list[tuple[bytes, tuple[str, int]]] = []
 
-    def recvmsg_into(self, buffers: list[bytearray], _: int) -> tuple[Any, ...]:
+    def recvmsg(self, size: int, _: int) -> tuple[Any, ...]:
         if self.error is not None:
             raise self.error
         if not self.datagrams:
             raise BlockingIOError(errno.EAGAIN, "nothing waits")
         data, stamp = self.datagrams.pop(0)
-        buffers[0][: len(data)] = data
         seconds, rest = divmod(stamp, 1)
         timespec = struct.pack("@ll", int(seconds), int(rest * 1e9))
-        return len(data), [(1, SO_TIMESTAMPNS, timespec)], 0, PEER
+        return data[:size], [(1, SO_TIMESTAMPNS, timespec)], 0, PEER
 
     def sendto(self, data: bytes, destination: tuple[str, int]) -> None:
         if self.error is not None:
@@ -175,6 +175,44 @@ def test_packets_of_the_largest_size_are_received_completely(size: int) -> None:
     assert stream.invalid == 0
 
 
+def test_a_poll_before_a_read_misses_nothing() -> None:
+    """Random bursts of any size, with empty and foreign datagrams, at real sockets.
+
+    Beside them are the same sockets without poll(2), where only a read tells what waits.
+    """
+    rng = random.Random(5)
+    with (
+        lease("127.0.0.1", PortRange(20000, 40000), rng) as polled,
+        lease("127.0.0.1", PortRange(20000, 40000), rng) as other,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        peer.bind(("127.0.0.1", 0))
+        read = PortPair(other.rtp, other.rtcp, other.address, other.port)
+        streams = []
+        for pair in (polled, read):
+            session = RtpSession(rng=random.Random(1), epoch=0.0)
+            session.configure(
+                clock_rate=8000, audio_send=0, audio_receive=0, event_send=None, event_receive=None
+            )
+            stream = Stream(pair, session)
+            stream.negotiate(peer.getsockname(), ("127.0.0.1", 9))
+            streams.append((stream, session))
+        number = sent = 0
+        for tick in range(300):
+            for _ in range(rng.choice((0, 1, 1, 1, 2, 7))):
+                data = b"" if rng.random() < 0.1 else sound(number)
+                sent += len(data) > 0
+                number += 1
+                for pair in (polled, read):
+                    peer.sendto(data, (pair.address, pair.port))
+            for stream, _ in streams:
+                stream.drain(tick * 0.02)
+            counts = [session.counts for _, session in streams]
+            assert counts[0] == counts[1]
+            assert counts[0].received == sent
+            assert streams[0][0].invalid == streams[1][0].invalid == number - sent
+
+
 class Broken:
     """A component that raises at every packet, as code with a bug may."""
 
@@ -186,6 +224,7 @@ class Broken:
         raise self.error
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("error", [IndexError("x"), struct.error("x"), RecursionError("x")])
 def test_a_packet_that_triggers_a_bug_is_dropped_counted_and_logged_once(
     error: Exception, caplog: pytest.LogCaptureFixture

@@ -292,6 +292,20 @@ def test_an_rfc_2543_ack_ends_a_refusal(scripted: Pair) -> None:
 
 
 @pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
+@pytest.mark.parametrize("name", ["From", "Call-ID", "CSeq"])
+def test_a_request_with_two_callers_is_refused(scripted: Pair, branch: str, name: str) -> None:
+    """Also where these fields identify its transaction, as with RFC 2543 peers."""
+    pair = scripted
+    request = invite(body=offer())
+    headers = request.headers.set("Via", f"SIP/2.0/UDP 10.0.0.2:5060;branch={branch}")
+    twice = headers.add(name, headers.get(name) or "")
+    pair.bob.send(request.replace(headers=twice), pair.alice)
+    pair.wire.run(0.1)
+    assert pair.bob.take("400 INVITE")
+    assert pair.alice.agent.dropped["rule broken"] == 1
+
+
+@pytest.mark.parametrize("branch", ["z9hG4bKi1", "1"])
 def test_an_ack_with_the_branch_of_its_invite_is_accepted(scripted: Pair, branch: str) -> None:
     """RFC 2543 peers do that, and some current ones; it acknowledges the 2xx nevertheless."""
     pair = scripted
@@ -310,6 +324,7 @@ def test_an_ack_with_the_branch_of_its_invite_is_accepted(scripted: Pair, branch
     assert pair.kinds(pair.alice).count("200 INVITE") == 1
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "REFER"])
 def test_a_request_that_triggers_a_bug_gets_a_final_response(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, method: str

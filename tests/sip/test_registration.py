@@ -29,7 +29,10 @@ def registrar() -> Registrar:
 
 
 def start(
-    registrar: Answer, password: str | None = None, wire: FakeWire | None = None
+    registrar: Answer,
+    password: str | None = None,
+    wire: FakeWire | None = None,
+    seconds: float = 2.0,
 ) -> tuple[FakeWire, Peer, Registration]:
     wire = wire or FakeWire(seed=2)
     alice = wire.peer("10.0.0.1")
@@ -40,7 +43,7 @@ def start(
     registration = alice.agent.register(
         identity, Uri.parse("sip:10.0.0.9"), [alice.flow_to(server)], wire.now
     )
-    wire.run(2)
+    wire.run(seconds)
     return wire, alice, registration
 
 
@@ -113,6 +116,30 @@ def test_a_register_without_response_fails_after_timer_f_and_is_retried(
     assert registration.state is RegistrationState.REGISTERED
 
 
+@pytest.mark.parametrize(("heard", "waits"), [(False, False), (True, True)])
+def test_a_registrar_that_never_answered_is_not_waited_for(
+    registrar: Registrar, heard: bool, waits: bool
+) -> None:
+    """A challenge shows that a registrar is there, which may have made the binding."""
+    registrar.password = "secret"
+    wire = FakeWire(seed=4)
+    wire.drop = lambda packet: not heard or b"\nAuthorization" in packet.data
+    wire, alice, registration = start(registrar, "secret", wire=wire)
+    assert registration.state is RegistrationState.REGISTERING
+    alice.agent.close(wire.now)
+    assert registration.state is RegistrationState.REMOVED
+    assert registration.pending is waits
+    assert alice.agent.idle is not waits
+
+
+def test_a_registrar_that_has_had_no_time_to_answer_is_waited_for(registrar: Registrar) -> None:
+    wire = FakeWire(seed=4, delay=(1.0, 1.0))
+    wire, alice, _ = start(registrar, wire=wire, seconds=1.5)
+    alice.agent.close(wire.now)
+    wire.run(10)
+    assert [request.expires for _, request in registrar.seen] == [300, 0]
+
+
 def test_the_public_address_is_bound_behind_a_nat(registrar: Registrar) -> None:
     wire = FakeWire(seed=6)
     alice = wire.peer("10.0.0.1")
@@ -126,7 +153,7 @@ def test_the_public_address_is_bound_behind_a_nat(registrar: Registrar) -> None:
         wire.run(0.1)
         request = server.take(method)
         assert isinstance(request, Request)
-        via = request.via.with_parameter("received", "198.51.100.7").with_parameter("rport", "4321")
+        via = request.via.with_parameters(received="198.51.100.7", rport="4321")
         seen = request.replace(headers=request.headers.set("Via", str(via)))
         contacts = [("Contact", value) for value in request.headers.values("Contact")]
         routes = [("Service-Route", "<sip:10.0.0.9;lr>")]

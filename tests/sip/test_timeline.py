@@ -209,3 +209,25 @@ def test_a_capture_maps_mixed_addresses_and_truncates_large_messages() -> None:
         b"mixed",
     )
     assert len(large.data) == 65_507
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "masked"),
+    [
+        (
+            b"application/dtmf-relay",
+            b"Signal=5\r\nDuration=160\r\n",
+            b"Signal=x\r\nDuration=160\r\n",
+        ),
+        (b"application/dtmf-relay", b"signal = 10\n", b"signal = xx\n"),
+        (b"application/dtmf ; q=1", b"7\r\n", b"xxx"),
+        (b"text/plain", b"7\r\n", b"7\r\n"),
+    ],
+)
+def test_digits_of_info_are_masked_and_the_length_stays(
+    kind: bytes, body: bytes, masked: bytes
+) -> None:
+    head = b"INFO sip:a SIP/2.0\r\nX-Signal: 1\r\nContent-Type: " + kind + b"\r\n\r\n"
+    assert masked_data(head + body) == head + masked
+    reply = b"SIP/2.0 200 OK\r\n\r\nSignal=5"
+    assert masked_data(reply) == reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from spech import open_phone
 from spech.testing.asterisk import Asterisk, AsteriskUnavailable, find
 from spech.testing.audio import assert_tone, read_wav, sine
 from spech.testing.plugin import unavailable
+from spech.testing.waiting import wait
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def own() -> Asterisk:
 def test_asterisk_starts_and_stops_with_its_block(own: Asterisk) -> None:
     with own:
         assert own.channels() == 0
-        assert "Ready" in own.log
+        wait(lambda: "Ready" in own.log)
         assert "'700'" in own.command("dialplan show phones")
         own.command("dialplan set global colour green")
         assert own.variable("colour") == "green"
@@ -59,6 +61,40 @@ async def test_an_account_of_the_test_calls_an_extension_of_the_test(own: Asteri
         (recorded,) = pbx.folder.rglob("said.wav")
         pcm, rate = read_wav(recorded)
         assert_tone(pcm[rate // 4 : rate // 2], rate, 700)
+
+
+def test_files_can_be_replaced_and_folders_shared(own: Asterisk, tmp_path: Path) -> None:
+    (tmp_path / "hello.txt").write_text("hello")
+    plan = "[phones]\nexten = 701,1,Answer()\n"
+    with Asterisk(replace={"extensions.conf": plan}) as pbx:
+        shown = pbx.command("dialplan show phones")
+        assert "'701'" in shown
+        assert "'600'" not in shown
+        seen = pbx.share("texts", tmp_path)
+        assert seen.endswith("/texts")
+        assert (pbx.folder / "texts/hello.txt").read_text() == "hello"
+
+
+def test_a_pbx_that_runs_elsewhere_has_the_console_that_is_named(own: Asterisk) -> None:
+    with own:
+        program, root = find()
+        enter = [] if root is None else ["chroot", str(root)]
+        if enter and os.geteuid() != 0:
+            enter = ["unshare", "--map-root-user", *enter]
+        configuration = own.share("asterisk.conf", (own.folder / "asterisk.conf").read_bytes())
+        console = [*enter, program, "-C", configuration, "-rx"]
+        pbx = Asterisk.elsewhere(own.host, own.port, password="secret", console=console)
+        assert pbx.account("carol").password == "secret"
+        assert pbx.has_console
+        assert not pbx.managed
+        pbx.command("dialplan set global colour green")
+        assert pbx.variable("colour") == "green"
+        pbx.await_channels(0)
+        failing = Asterisk.elsewhere(own.host, own.port, console=["false"])
+        with pytest.raises(OSError, match="false failed"):
+            failing.channels()
+    with pytest.raises(OSError, match="no console was given"):
+        Asterisk.elsewhere(own.host, own.port).channels()
 
 
 def test_two_asterisks_run_at_once(own: Asterisk) -> None:

@@ -16,7 +16,10 @@ from spech.testing.calls import (
     assert_messages,
     assert_packets,
     hear_digits,
+    hear_echo,
     hear_prompt,
+    hear_speech,
+    send_digits,
     stay_up,
 )
 from spech.testing.talk import hear_tone
@@ -81,13 +84,6 @@ async def test_a_dialplan_without_faults_passes(
             assert_messages(call, "200", "BYE")
 
 
-async def test_the_wrong_codec_is_named(phone: Phone, dialplan: Callable[..., None]) -> None:
-    dialplan("Answer()", "Wait(5)")
-    async with phone.call("690", codecs=["PCMU", "PCMA"]) as call:
-        with pytest.raises(AssertionError, match="wanted the codec PCMA, but it is PCMU"):
-            assert_codec(await answered(call), "PCMA")
-
-
 async def test_no_packets_are_told_apart_from_silence(
     phone: Phone, dialplan: Callable[..., None], prompts: dict[str, str]
 ) -> None:
@@ -132,14 +128,31 @@ async def test_a_wrong_tone_is_named_though_the_call_ends(
             await hear_tone(port, 700)
 
 
-async def test_lost_digits_and_an_early_hang_up_are_named(
+async def test_digits_that_cannot_be_events_are_named(pbx: Asterisk) -> None:
+    async with (
+        open_phone(pbx.account("inband"), listen=("127.0.0.1", 0), ports=PORTS) as phone,
+        phone.call("602") as call,
+    ):
+        await answered(call)
+        with pytest.raises(AssertionError, match="the digits 12 by rfc4733: telephone-event was"):
+            await send_digits(call, "12")
+        with pytest.raises(AssertionError, match="12 as telephone events, which were not agreed"):
+            await hear_digits(call, "12")
+        await send_digits(call, "12#", method="auto")
+        await hear_digits(call, "12", method="auto")
+
+
+async def test_the_delay_of_an_echo_is_measured(
     phone: Phone, dialplan: Callable[..., None]
 ) -> None:
-    dialplan("Answer()", "Wait(0.3)", "SendDTMF(124)", "Wait(0.5)", "Hangup(16)")
+    async with phone.call("600") as call:
+        delay = await hear_echo(await answered(call), within=0.6)
+        assert 0.02 < delay < 0.6
+        with pytest.raises(AssertionError, match=r"the echo came after 0\.\d+ s, wanted 0.001 s"):
+            await hear_echo(call, within=0.001)
+    dialplan("Answer()", "Wait(20)")
     async with phone.call("690") as call:
-        with pytest.raises(
-            AssertionError, match="wanted the digits 1234, but 124 came, and the call ended: 200"
-        ):
-            await hear_digits(await answered(call), "1234")
-        with pytest.raises(AssertionError, match=r"the remote end hung up after .*, cause 16"):
-            await stay_up(call, 5)
+        with pytest.raises(AssertionError, match="wanted an echo, but no packet came"):
+            await hear_echo(await answered(call), within=0)
+        with pytest.raises(AssertionError, match=r"wanted speech, but no packet came in 0\.1 s"):
+            await hear_speech(call, within=0.1)

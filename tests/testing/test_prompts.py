@@ -43,6 +43,14 @@ def test_a_jump_of_the_jitter_buffer_is_followed() -> None:
     assert match_prompt(heard, said, RATE).share == 1.0
 
 
+def test_a_stall_is_a_gap_and_no_end() -> None:
+    said = prompt()
+    at = round(0.95 * RATE)
+    found = match_prompt(np.concatenate([said[:at], silence(0.1), said[at:]]), said, RATE)
+    assert found.missing_end == 0
+    assert found.share > 0.9
+
+
 @pytest.mark.parametrize(
     ("heard", "error"),
     [
@@ -57,3 +65,13 @@ def test_a_jump_of_the_jitter_buffer_is_followed() -> None:
 def test_the_error_names_the_fault(heard: Samples, error: str) -> None:
     with pytest.raises(AssertionError, match=error):
         assert_prompt(heard.astype(np.int16), prompt(), RATE)
+
+
+def test_a_late_prompt_is_told_apart_from_one_that_is_cut_off() -> None:
+    late = np.concatenate([silence(1.2), prompt()])
+    assert_prompt(late, prompt(), RATE, within=1.3)
+    for heard in (late, late[: -round(0.7 * RATE)]):
+        with pytest.raises(
+            AssertionError, match=r"late: it begins after 1\.2 s, wanted within 1\.0 s"
+        ):
+            assert_prompt(heard, prompt(), RATE, within=1.0)

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -59,8 +60,12 @@ class Exchange:
         self.between = 0.0
         self.patience_ends = trio.Event()
         self.heard: list[str] = []
-        #: The callers, in order.
+        #: The callers, in order, their names, and whom they called.
         self.callers: list[str] = []
+        self.names: list[str | None] = []
+        self.called: list[str] = []
+        #: The user names of credentials, in order.
+        self.usernames: list[str | None] = []
         self.listened: dict[str, NDArray[np.int16]] = {}
         self._digest = DigestServer("spech.test", random.Random(1), 60.0)
 
@@ -81,6 +86,7 @@ class Exchange:
         credentials = request.headers.get("Authorization")
         if credentials is not None:
             auth = AuthHeader.parse(credentials)
+            self.usernames.append(auth.parameters.get("username"))
             if self._digest.verify(auth, "REGISTER", PASSWORD, now) is DigestVerdict.OK:
                 return self._bind(request)
         challenges = [("WWW-Authenticate", str(each)) for each in self._digest.challenge(now)]
@@ -106,6 +112,8 @@ class Exchange:
 
     async def _serve_call(self, incoming: spech.IncomingCall) -> None:
         self.callers.append(incoming.caller_number)
+        self.names.append(incoming.display_name)
+        self.called.append(incoming.called)
         match incoming.called:
             case "600":
                 async with incoming.answer() as call:
@@ -167,6 +175,8 @@ class Page:
         self.state: dict[str, Any] = {}
         self.meters: list[dict[str, Any]] = []
         self.quality: list[dict[str, Any]] = []
+        #: The steps of check-ups, by the ids of their commands.
+        self.steps: dict[Any, list[dict[str, Any]]] = {}
         self.everything = ""
         self.cookie = ""
         self._answers: dict[Any, dict[str, Any]] = {}
@@ -186,6 +196,9 @@ class Page:
                     self.meters.append(message["calls"])
                 elif message.get("type") == "quality":
                     self.quality.append(message["calls"])
+                elif message.get("type") == "step":
+                    assert message["id"] not in self._answers
+                    self.steps.setdefault(message["id"], []).append(message["step"])
                 else:
                     assert message["id"] not in self._answers
                     self._answers[message["id"]] = message
@@ -221,6 +234,16 @@ class Page:
         assert "error" in answer, answer
         error: dict[str, Any] = answer["error"]
         return error
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The steps of the latest command."""
+        return self.steps.get(self._number, [])
+
+    @property
+    def latest_steps(self) -> list[tuple[str, bool]]:
+        """Their names, and whether they passed."""
+        return [(step["name"], step["passed"]) for step in self.told]
 
     async def until(self, test: Callable[[dict[str, Any]], Any]) -> Any:
         """Wait until ``test`` of the state is truthy, and return that."""
@@ -293,16 +316,23 @@ async def get(
 ) -> tuple[int, Any, bytes]:
     """Send a request; return status, headers and body."""
 
-    def fetch() -> tuple[int, Any, bytes]:
-        try:
-            request = Request(url, headers={"Cookie": cookie, **headers}, method=method)
-            with urlopen(request, timeout=10) as answer:
-                return answer.status, answer.headers, answer.read()
-        except HTTPError as error:
-            with error:
-                return error.code, error.headers, error.read()
+    request = Request(url, headers={"Cookie": cookie, **headers}, method=method)
+    return await trio.to_thread.run_sync(_fetch, request)
 
-    return await trio.to_thread.run_sync(fetch)
+
+async def post(url: str, cookie: str, **body: str) -> int:
+    """Send a JSON object, and return the status of the answer."""
+    request = Request(url, json.dumps(body).encode(), {"Cookie": cookie})
+    return (await trio.to_thread.run_sync(_fetch, request))[0]
+
+
+def _fetch(request: Request) -> tuple[int, Any, bytes]:
+    try:
+        with urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
 
 
 @asynccontextmanager
@@ -316,8 +346,12 @@ async def connect(
     headers = [] if origin is None else [(b"Origin", origin.encode())]
     if cookie is not None:
         headers.append((b"Cookie", cookie.encode()))
+    tcp = await trio.open_tcp_stream(parts.hostname, parts.port)
+    if parts.scheme == "https":
+        trusting = ssl.create_default_context()
+        secure = trio.SSLStream(tcp, trusting, server_hostname=parts.hostname)
     async with (
-        await trio.open_tcp_stream(parts.hostname, parts.port) as stream,
+        tcp if parts.scheme == "http" else secure as stream,
         trio.open_nursery() as nursery,
     ):
         connection = await wrap_client_stream(
@@ -385,6 +419,7 @@ class Installation:
 
     @property
     def audio_url(self) -> str:
+        """The port of its own."""
         return f"http://127.0.0.1:{self.serving.audio_port}/"
 
     def settings(self, **changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -13,8 +14,12 @@ from spech.web.app import frontend_folder
 
 FRONTEND = frontend_folder()
 SCRIPTS = "".join(path.read_text() for path in sorted(FRONTEND.rglob("*.js")))
+PACKAGE = Path(spech.__file__).parent
+CHECKUP = PACKAGE / "phone" / "checkup.py"
 SERVER = "".join(
-    path.read_text() for path in sorted((Path(spech.__file__).parent / "web").glob("*.py"))
+    # A long sentence is written as several strings.
+    re.sub(r'"\s*\n\s*"', "", path.read_text())
+    for path in (*sorted((PACKAGE / "web").rglob("*.py")), CHECKUP)
 )
 #: Why a call ended or an account was refused, for people.
 REASONS = set(
@@ -22,6 +27,24 @@ REASONS = set(
         r'(?<!")"([A-Z][^"{}]*\.)"(?!")', (Path(spech.__file__).parent / "web/texts.py").read_text()
     )
 )
+
+
+def sentences_of(path: Path) -> set[str]:
+    """The strings of a module that are sentences; what documents it is left out."""
+    tree = ast.parse(path.read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in statements
+        and re.search(r"[a-z]+ | [a-z]", re.sub(r"{\w+}", "", node.value))
+    }
+
+
+#: What a check-up finds and recommends.
+FINDINGS = sentences_of(CHECKUP)
 ENGLISH: dict[str, str] = json.loads((FRONTEND / "locales" / "en.json").read_text())
 OTHERS = sorted(path.stem for path in (FRONTEND / "locales").glob("*.json") if path.stem != "en")
 
@@ -54,7 +77,7 @@ def test_every_language_is_complete(language: str) -> None:
         assert set(fields.findall(texts[key])) == set(fields.findall(text)), key
     sentences = {key[1:] for key in texts if key.startswith("=")}
     assert [sentence for sentence in sentences if sentence not in SERVER] == []
-    assert REASONS - sentences == set()
+    assert (REASONS | FINDINGS) - sentences == set()
 
 
 def test_all_languages_translate_the_same_texts() -> None:

@@ -8,7 +8,7 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from spech.testing.audio import sine
-from spech.web.audio import HEADER
+from spech.web.audio_frames import HEADER
 
 from .conftest import Installation, Page, answered, connect, shown, until_heard
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from spech.web import messages
+from spech.web.messages.calls import FollowOutcome
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,4 +30,4 @@ def test_every_module_of_the_page_is_checked() -> None:
 
 
 def test_a_declined_referral_has_no_call() -> None:
-    assert msgspec.json.encode(messages.FollowOutcome()) == b"{}"
+    assert msgspec.json.encode(FollowOutcome()) == b"{}"

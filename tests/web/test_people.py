@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from click.testing import CliRunner, Result
 
 from spech.cli import main
 from spech.web.data_lock import data_lock
 from spech.web.people import open_people
 from spech.web.roster import Roster
-from spech.web.sessions import Sessions
+from spech.web.sessions import PageSession, Sessions
 from spech.web.store import ADMINISTRATOR, Person, Settings, Store, StoredAccount
 from spech.web.switchboard import Switchboard, open_switchboard
 from spech.web.vault import Vault
@@ -31,6 +32,7 @@ from .conftest import (
     connect,
     get,
     open_page,
+    post,
     run_server,
     sign_in,
 )
@@ -154,9 +156,9 @@ async def test_the_old_password_begins_no_session_while_others_end(
     checked = []
 
     class Watched(Sessions):
-        async def end_all(self, person: str) -> None:
+        async def end_all(self, person: str, *, but: PageSession | None = None) -> None:
             checked.append(await people.check("bob", password))
-            await super().end_all(person)
+            await super().end_all(person, but=but)
 
     roster = Roster(store, Watched(store.vault.folder))
     async with open_people(roster, partial(open_switchboard, store)) as people:
@@ -214,6 +216,49 @@ async def test_who_cannot_enter_is_not_added(store: Store) -> None:
             await people.add("bob")
         assert await roster.people() == ()
         assert len(list(people)) == 1
+
+
+async def test_an_error_ends_one_switchboard_which_is_opened_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("spech.web.people._REOPEN_AFTER", 0)
+    roster = Roster(store, Sessions(store.vault.folder))
+    await roster.add("bob")
+    opened: list[str] = []
+    slip, again = trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def opening(person: Person) -> AsyncIterator[Switchboard]:
+        async with open_switchboard(store, person) as switchboard, trio.open_nursery() as nursery:
+            opened.append(person.name)
+            if opened.count("bob") > 1:
+                again.set()
+            elif person.name == "bob":
+                nursery.start_soon(fail)
+            yield switchboard
+
+    async def fail() -> None:
+        await slip.wait()
+        raise ValueError("an answer that nobody thought of")
+
+    async with open_people(roster, opening) as people:
+        bob = people.id_of("bob")
+        before, administrators = people.switchboard(bob), people.switchboard(ADMINISTRATOR)
+        assert before is not None
+        with before.attended():
+            slip.set()
+            await trio.sleep_forever()
+        with before.attended():
+            await trio.sleep_forever()
+        await again.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        now = people.switchboard(bob)
+        assert now is not None
+        assert now is not before
+        assert people.switchboard(ADMINISTRATOR) is administrators
+        await people.remove("bob")
+    assert opened == [ADMINISTRATOR, "bob", "bob"]
+    assert "nobody thought of" in caplog.text
 
 
 async def test_who_is_removed_loses_calls_accounts_and_recordings(
@@ -313,3 +358,29 @@ def test_a_vault_of_before_belongs_to_the_administrator(tmp_path: Path) -> None:
 
 def _plain(account: StoredAccount) -> dict[str, Any]:
     return {name: getattr(account, name) for name in account.__struct_fields__}
+
+
+async def test_a_person_chooses_another_password(
+    installation: Installation, page: Page, bob: Page
+) -> None:
+    """The other sessions end, and this one goes on."""
+
+    async def change(cookie: str, old: str, new: str) -> int:
+        return await post(f"{installation.url}password", cookie, old=old, new=new)
+
+    told = (await page.ask("reset_person", name="bob"))["password"]
+    attempt = {"name": "bob", "password": told}
+    here, elsewhere = [
+        await trio.to_thread.run_sync(sign_in, installation.url, attempt) for _ in range(2)
+    ]
+    assert await change("other=1", told, "correct-horse") == 401
+    assert await change(here, "not-this-one", "correct-horse") == 401
+    assert await change(here, told, "short") == 409
+    assert await change(installation.cookie, "no-matter-what", "correct-horse") == 401
+    async with open_page(installation.url, cookie=here) as mine:
+        assert await change(here, told, "correct-horse") == 204
+        await mine.ask("recordings")
+    assert (await get(f"{installation.url}session", elsewhere))[0] == 401
+    assert await post(f"{installation.url}session", "", **attempt) == 401
+    attempt["password"] = "correct-horse"
+    assert await post(f"{installation.url}session", "", **attempt) == 204

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from datetime import datetime
@@ -14,8 +15,8 @@ import trio
 
 from spech.errors import MediaError
 from spech.testing.audio import assert_silence, assert_tone, read_wav
-from spech.web.messages import Refused
-from spech.web.recordings import RecordingFolder
+from spech.web.messages.command import Refused
+from spech.web.recordings import RecordingFolder, RecordingLimits
 
 from .conftest import Installation, Page, get
 
@@ -165,3 +166,29 @@ def test_file_names_are_harmless_and_unique(tmp_path: Path) -> None:
     )
     with pytest.raises(Refused, match="did not begin"):
         folder.begin(call, "600", "wav", stereo=True, now=now)  # type: ignore[arg-type]
+
+
+def test_recordings_have_a_quota(tmp_path: Path) -> None:
+    folder = RecordingFolder(tmp_path, RecordingLimits(quota=1000))
+    for number in range(2):
+        folder.require_room()
+        (tmp_path / f"{number}.wav").write_bytes(bytes(500))
+    with pytest.raises(Refused, match="space") as refused:
+        folder.require_room()
+    assert refused.value.code == "cannot_record"
+    folder.delete("0.wav")
+    folder.require_room()
+
+
+def test_expired_recordings_are_deleted(tmp_path: Path) -> None:
+    folder, call = RecordingFolder(tmp_path, RecordingLimits(keep=100.0)), FakeCall()
+    now = datetime(2026, 3, 1, 10, 15, 0)
+    folder.begin(call, "600", "wav", stereo=False, now=now)  # type: ignore[arg-type]
+    for name in ("old.wav", "new.wav", "note.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    for path in tmp_path.iterdir():
+        os.utime(path, (1050.0, 1050.0) if path.name == "new.wav" else (1000.0, 1000.0))
+    folder.delete_expired(1120.0)
+    left = {path.name for path in tmp_path.iterdir()}
+    # What is still running, or is no recording, stays.
+    assert left == {"new.wav", "note.txt", call.paths[0].name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import trio
 
-import spech
-from spech.errors import CodecUnavailable, ServerUnreachable
+from spech.errors import CodecUnavailable
+from spech.phone.checkup import Step
+from spech.testing.certificates import self_signed
 from spech.web.store import Settings, Store, StoredAccount
 from spech.web.vault import Vault
 
@@ -26,6 +28,7 @@ from .conftest import (
     bindings,
     open_page,
     run_server,
+    sign_in,
 )
 
 
@@ -70,7 +73,16 @@ async def test_a_valid_account_is_stored_and_used_and_its_password_is_hidden(
                 "user": "alice",
                 "codecs": ["PCMA"],
                 "encryption": "off",
+                "auth_user": "",
+                "display_name": "",
+                "proxy": "",
+                "stun": "",
+                "country": "",
+                "number_format": "typed",
+                "prefix": "",
+                "voicemail": "",
                 "registration": {"state": "registered", "status": 200, "reason": "OK"},
+                "mailbox": None,
             }
         ]
         assert page.state["vault"] == {"state": "open", "message": ""}
@@ -125,23 +137,21 @@ async def test_a_silent_server_is_reported_within_five_seconds(
     assert nothing_stored(data_folder)
 
 
-class _Phone:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def registered(self) -> None:
-        raise self._error
+def failed(name: str, status: int | None = None) -> Step:
+    return Step(name, False, "{what} failed.", "Change it.", {"what": name}, status)
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("outcome", "code"),
     [
-        (ServerUnreachable("no such name", unknown_host=True), "unknown_host"),
-        (ServerUnreachable("silence"), "server_silent"),
-        (spech.RegistrationFailed(407, "Proxy Authentication Required"), "wrong_password"),
-        (spech.RegistrationFailed(403, "Forbidden"), "wrong_password"),
-        (spech.RegistrationFailed(408, "Request Timeout"), "server_silent"),
-        (spech.RegistrationFailed(503, "Service Unavailable"), "refused"),
+        (failed("name"), "unknown_host"),
+        (failed("connection"), "server_silent"),
+        (failed("certificate"), "untrusted"),
+        (failed("registration"), "server_silent"),
+        (failed("registration", 407), "wrong_password"),
+        (failed("registration", 403), "wrong_password"),
+        (failed("registration", 408), "server_silent"),
+        (failed("registration", 503), "refused"),
         (CodecUnavailable("its library is missing"), "refused"),
         (OSError("no network"), "refused"),
     ],
@@ -150,19 +160,76 @@ async def test_each_failure_has_its_own_code(
     installation: Installation,
     data_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+    outcome: Step | Exception,
     code: str,
 ) -> None:
+    async def steps() -> AsyncIterator[Step]:
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
     @asynccontextmanager
-    async def open_phone(*args: Any, **options: Any) -> AsyncIterator[_Phone]:
-        yield _Phone(error)
+    async def open_checkup(*args: Any, **options: Any) -> AsyncIterator[AsyncIterator[Step]]:
+        yield steps()
 
     async with open_page(installation.url) as page:
-        monkeypatch.setattr(spech, "open_phone", open_phone)
+        monkeypatch.setattr("spech.web.trial.open_checkup", open_checkup)
         refusal = await page.refused("save_account", **installation.settings())
     assert refusal["code"] == code
+    if isinstance(outcome, Step):
+        assert refusal["message"] == f"{outcome.name} failed."
+        assert page.latest_steps == [(outcome.name, False)]
     assert refusal["message"]
     assert nothing_stored(data_folder)
+
+
+async def test_the_steps_of_a_trial_are_told(installation: Installation) -> None:
+    async with open_page(installation.url) as page:
+        await page.refused("save_account", **installation.settings(password="wrong"))
+        assert page.latest_steps == [("name", True), ("connection", True), ("registration", False)]
+        refused = page.told[-1]
+        assert refused["finding"] == "The server does not accept the user or the password ({said})."
+        assert "401" in refused["values"]["said"]
+        await page.ask("save_account", **installation.settings())
+        names = ["name", "connection", "registration", "options"]
+        assert page.latest_steps == [(name, True) for name in names]
+
+
+async def test_a_certificate_that_is_not_trusted_has_its_own_code(
+    installation: Installation, tmp_path: Path
+) -> None:
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(b"".join(self_signed("127.0.0.1")))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    async with open_page(installation.url) as page, trio.open_nursery() as nursery:
+        (listener,) = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, handshake, [listener])
+        transport = listener.transport_listener
+        assert isinstance(transport, trio.SocketListener)
+        port = transport.socket.getsockname()[1]
+        settings = installation.settings(port=port, transport="tls")
+        error = await page.refused("save_account", **settings)
+        nursery.cancel_scope.cancel()
+    assert error["code"] == "untrusted"
+    assert "self-signed" in error["message"]
+    assert page.latest_steps == [("name", True), ("connection", True), ("certificate", False)]
+
+
+async def handshake(stream: trio.SSLStream[trio.SocketStream]) -> None:
+    with suppress(trio.BrokenResourceError):
+        await stream.do_handshake()
+
+
+async def test_a_saved_account_is_checked_up_to_the_echo(page: Page) -> None:
+    await page.ask("check_account", account="a1", echo="600")
+    names = ["name", "connection", "registration", "options", "echo"]
+    assert page.latest_steps == [(name, True) for name in names]
+    await page.ask("check_account", account="a1", echo="601")
+    assert page.latest_steps[-1] == ("echo", False)
+    for account, echo, code in (("a2", None, "no_such_account"), ("a1", "<>", "bad_target")):
+        error = await page.refused("check_account", account=account, echo=echo)
+        assert error["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -175,6 +242,14 @@ async def test_each_failure_has_its_own_code(
         {"codecs": []},
         {"codecs": ["nonsense"]},
         {"password": None},
+        {"proxy": "sip:"},
+        {"stun": "a b"},
+        {"display_name": "x" * 65},
+        {"auth_user": "a\nb"},
+        {"country": "XX"},
+        {"country": "DE", "prefix": "0"},
+        {"prefix": "0"},
+        {"voicemail": "<>"},
     ],
 )
 async def test_unusable_settings_are_refused(
@@ -195,7 +270,7 @@ async def test_the_stored_password_can_be_kept(installation: Installation, page:
 async def test_the_stored_password_is_not_sent_to_another_server(
     installation: Installation, page: Page
 ) -> None:
-    for changes in ({"server": "localhost"}, {"user": "bob"}):
+    for changes in ({"server": "localhost"}, {"user": "bob"}, {"proxy": "127.0.0.1"}):
         error = await page.refused(
             "save_account", account="a1", **installation.settings(password=None, **changes)
         )
@@ -308,10 +383,20 @@ async def is_silent(stream: trio.SocketStream) -> None:
 async def test_errors_do_not_reveal_whether_a_port_is_open(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only SIP counts as an answer. All other ports look the same and take the same time."""
+    """To all but the administrator, only SIP counts as an answer.
+
+    All other ports look the same and take the same time.
+    """
     monkeypatch.setattr("spech.web.trial.TRIAL_SECONDS", 1.5)
+    monkeypatch.setattr("spech.web.trial.TOLD_AFTER", 0.6)
     answers = set()
-    async with open_page(installation.url) as page, trio.open_nursery() as nursery:
+    async with open_page(installation.url) as page:
+        password = (await page.ask("add_person", name="bob"))["password"]
+    attempt = {"name": "bob", "password": password}
+    cookie = await trio.to_thread.run_sync(sign_in, installation.url, attempt)
+    async with open_page(installation.url, cookie=cookie) as page, trio.open_nursery() as nursery:
+        await page.refused("save_account", **installation.settings(password="wrong"))
+        assert page.latest_steps == [("name", True), ("connection", True), ("registration", False)]
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))  # Bound and not listening: a closed port.
             ports = [reserved.getsockname()[1]]
@@ -325,7 +410,8 @@ async def test_errors_do_not_reveal_whether_a_port_is_open(
                     error = await page.refused(
                         "save_account", **installation.settings(port=port, transport=transport)
                     )
-                    assert trio.current_time() - began >= 1.5, (transport, port)
+                    assert trio.current_time() - began >= 2.1, (transport, port)
+                    assert page.latest_steps == [("name", True)]
                     answers.add((error["code"], error["message"], error["hint"]))
         nursery.cancel_scope.cancel()
     assert len(answers) == 1, answers

@@ -71,7 +71,7 @@ def test_a_reason_is_shown_on_one_line() -> None:
 
 
 async def test_names_of_peers_are_sanitized() -> None:
-    calls = CallList(lambda: None)
+    calls = CallList(lambda: None, lambda _: None)
     call = calls.begin("a1", "incoming", f"sip:{HOSTILE}@192.0.2.1", HOSTILE)
     assert call.display_name is not None
     assert call.display_name.isprintable()

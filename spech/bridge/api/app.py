@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import hmac
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 import trio
 from quart import Response, abort, request
-from quart_schema import QuartSchema, validate_request, validate_response
+from quart_schema import HttpSecurityScheme, QuartSchema, hide
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from spech.bridge.api.calls import call_routes
+from spech.bridge.api.description import ApiDescription
 from spech.bridge.api.metrics import BridgeMetrics
 from spech.bridge.bridge import Bridge
-from spech.bridge.records import CallRecord
+from spech.bridge.orders import CallRefused
+from spech.bridge.twilio.application import Application
+from spech.bridge.twilio.rest import create_rest
+from spech.bridge.twilio.service import TwilioService
 from spech.errors import CallFailed, SpechError
-from spech.phone.call import Call
 from spech.phone.phone import Phone
 from spech.web.auth import is_loopback
 from spech.web.connections import Connections
 from spech.web.http import serve_app
 
 #: Bytes of a request.
-_LARGEST_REQUEST: Final = 65536
-
-
-class TransferOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """Whom to connect the caller to: a number or a SIP URI."""
-
-    target: str
-
-
-class DigitsOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """Keys to press: ``0-9 * # A-D``, ``,`` and ``w`` for pauses."""
-
-    digits: str
+LARGEST_REQUEST: Final = 65536
 
 
 async def serve_api(
@@ -46,30 +38,46 @@ async def serve_api(
     metrics: BridgeMetrics,
     listener: trio.SocketListener,
     token: str | None,
+    sounds: Path | None = None,
+    application: Application | None = None,
 ) -> None:
     """Serve the control plane of a bridge until cancelled.
+
+    Args:
+        bridge, phone, metrics, token, sounds, application: see :func:`create_api`.
+        listener: on loopback, unless there is a token.
+    """
+    app = create_api(bridge, phone, metrics, token, sounds, application)
+    await serve_app(app, listener, Connections(), LARGEST_REQUEST)
+
+
+def create_api(
+    bridge: Bridge,
+    phone: Phone,
+    metrics: BridgeMetrics,
+    token: str | None,
+    sounds: Path | None = None,
+    application: Application | None = None,
+) -> QuartTrio:
+    """The control plane of a bridge.
 
     Args:
         bridge: whose calls there are.
         phone: that of the bridge.
         metrics: what ``/metrics`` shows.
-        listener: on loopback, unless there is a token.
         token: what each request must show, except those for health.
+        sounds: the folder with what can be played, None for nothing.
+        application: the server that calls over Twilio's interface ask; None not to serve that.
     """
-    app = create_api(bridge, phone, metrics, token)
-    await serve_app(app, listener, Connections(), _LARGEST_REQUEST)
-
-
-def create_api(
-    bridge: Bridge, phone: Phone, metrics: BridgeMetrics, token: str | None
-) -> QuartTrio:
-    """The application; see :func:`serve_api`."""
     app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     QuartSchema(
         app,
         conversion_preference="msgspec",
         info={"title": "spech bridge", "version": version("spech")},
+        openapi_provider_class=ApiDescription,
+        security_schemes={"token": HttpSecurityScheme(scheme="bearer")},
+        security=None if token is None else [{"token": []}],
         swagger_ui_path=None,  # These pages load scripts from elsewhere.
         redoc_ui_path=None,
         scalar_ui_path=None,
@@ -79,90 +87,68 @@ def create_api(
         registered = phone.account is None or phone.registration.state == "registered"
         return registered and not bridge.draining
 
-    def find_call(name: str) -> Call:
-        carried = bridge.ledger.present.get(name)
-        if carried is None:
-            abort(404, "There is no such call.")
-        if carried.call is None:
-            abort(409, "The call is not answered.")
-        return carried.call
+    guard(app, token)
 
-    @app.before_request
-    async def judge() -> None:
-        if request.path in ("/healthz", "/readyz"):
-            return
-        if token is None:
-            # Pages in a browser on this machine must not reach it.
-            host = urlsplit(f"//{request.host}").hostname or ""
-            if "Origin" in request.headers or not is_loopback(host):
-                abort(403, "Browsers may not use this interface without a token.")
-        else:
-            shown = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(shown, f"Bearer {token}".encode()):
-                abort(401, "The token is missing or wrong.")
-        request.scope["state"]["connection"].trust()
-
-    @app.errorhandler(HTTPException)
-    async def explain(error: HTTPException) -> tuple[dict[str, str | None], int]:
-        return {"error": error.description}, error.code or 500
+    @app.errorhandler(CallRefused)
+    async def decline(error: CallRefused) -> tuple[dict[str, str], int, dict[str, str]]:
+        again = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return {"error": error.reason}, error.status, again
 
     @app.errorhandler(SpechError)
     async def refuse(error: SpechError) -> tuple[dict[str, str], int]:
         return {"error": str(error)}, 502 if isinstance(error, CallFailed) else 409
 
     @app.get("/healthz")
+    @hide
     async def health() -> Response:
         return Response("running\n", content_type="text/plain")
 
     @app.get("/readyz")
+    @hide
     async def readiness() -> Response:
         if ready():
             return Response("ready\n", content_type="text/plain")
         return Response("not ready\n", 503, content_type="text/plain")
 
     @app.get("/metrics")
+    @hide
     async def show_metrics() -> Response:
-        text = metrics.render(len(bridge.ledger.present), ready())
+        used, present = len(phone.active_calls), len(bridge.ledger.present)
+        text = metrics.render(phone.ports.pairs, used, present, ready())
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/v1/calls")
-    @validate_response(list[CallRecord])
-    async def calls() -> list[CallRecord]:
-        """The present calls, and the last hundred that have ended."""
-        return bridge.ledger.records()
-
-    @app.get("/v1/calls/<name>")
-    @validate_response(CallRecord)
-    async def call(name: str) -> CallRecord:
-        """One call."""
-        record = bridge.ledger.find(name)
-        if record is None:
-            abort(404, "There is no such call.")
-        return record
-
-    @app.post("/v1/calls/<name>/hangup")
-    async def hang_up(name: str) -> tuple[str, int]:
-        """End a call."""
-        find_call(name).hang_up()
-        return "", 204
-
-    @app.post("/v1/calls/<name>/transfer")
-    @validate_request(TransferOrder)
-    async def transfer(name: str, data: TransferOrder) -> tuple[str, int]:
-        """Connect the caller to another party (blind transfer); answered when that is done."""
-        await find_call(name).transfer(data.target)
-        return "", 204
-
-    @app.post("/v1/calls/<name>/dtmf")
-    @validate_request(DigitsOrder)
-    async def press(name: str, data: DigitsOrder) -> tuple[str, int]:
-        """Press keys in a call."""
-        if len(data.digits) > 100:
-            abort(400, "These are more than 100 digits.")
-        try:
-            find_call(name).send_dtmf(data.digits)
-        except ValueError as error:
-            abort(400, str(error))
-        return "", 204
-
+    app.register_blueprint(call_routes(bridge, sounds))
+    if application is not None:
+        app.register_blueprint(create_rest(TwilioService(bridge, phone, application)))
     return app
+
+
+def guard(app: QuartTrio, token: str | None) -> None:
+    """Refuse requests that may not use the control plane, and tell errors as JSON.
+
+    Args:
+        app: an application whose requests know their connection.
+        token: what each request must show, except those for health.
+    """
+
+    @app.before_request
+    async def judge() -> None:
+        if request.path in ("/healthz", "/readyz"):
+            return
+        # Pages in a browser must not reach it, which may hold a token as a Basic password.
+        if "Origin" in request.headers:
+            abort(403, "Pages in browsers may not use this interface.")
+        if token is None:
+            # Nor those of a name that leads to this machine (DNS rebinding).
+            if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+                abort(403, "Without a token, only names of this machine may be asked for.")
+        else:
+            shown = request.authorization
+            secret = "" if shown is None else shown.token or shown.password or ""
+            if not hmac.compare_digest(secret.encode(), token.encode()):
+                abort(401, "The token is missing or wrong.")
+        request.scope["state"]["connection"].trust()
+
+    @app.errorhandler(HTTPException)
+    async def explain(error: HTTPException) -> tuple[dict[str, str | None], int]:
+        return {"error": error.description}, error.code or 500

@@ -44,6 +44,9 @@ _OWN: Final[dict[str, Callable[[], Dialect]]] = {
     "audiosocket-slin24": partial(AudioSocket, 24000),
 }
 
+#: Those of our own in which a bot can answer a call.
+_ANSWERING: Final = frozenset({"raw", "asterisk", "asterisk-text"})
+
 
 def find(name: str) -> Callable[[], Dialect]:
     """What makes a dialect for each call.
@@ -60,6 +63,11 @@ def find(name: str) -> Callable[[], Dialect]:
             raise LocalProtocolError(f"{entry.value} cannot be loaded: {error}") from error
         return maker
     raise LocalProtocolError(f"unknown protocol {name!r}; known are {', '.join(names())}")
+
+
+def can_answer(name: str) -> bool:
+    """Whether a bot can answer a call that rings. What other packages bring is not known."""
+    return name in _ANSWERING or name not in _OWN
 
 
 def names() -> tuple[str, ...]:

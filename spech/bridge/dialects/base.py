@@ -11,12 +11,14 @@ from __future__ import annotations
 import binascii
 import hashlib
 import json
+import re
 import uuid
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol
 
+import msgspec
 import numpy as np
 
 from spech.codecs import create
@@ -25,6 +27,8 @@ from spech.errors import RemoteProtocolError
 BotMessage = str | bytes
 """A message of a WebSocket: text or binary."""
 
+_FRAMES_PER_SECOND: Final = 50
+_DIGIT: Final = re.compile("[0-9]")
 #: Characters of a name, a target or a reason that a bot sends.
 _LONGEST_TEXT: Final = 1000
 
@@ -42,7 +46,10 @@ class CallInfo:
         frame_samples: samples in 20 ms of it.
         display_name: the caller's name.
         headers: header fields of the INVITE that say more: Diversion, User-to-User, ``X-...``.
-        parameters: what the operator set with ``--parameter``.
+        parameters: what the operator set with ``--parameter``, and a program for this call.
+        direction: "inbound" where the caller is a person, "outbound" where it is the bot.
+        id: the name of the call in the records and in the control plane of the bridge, a UUID as 32
+            hexadecimal digits.
     """
 
     call_id: str
@@ -54,6 +61,12 @@ class CallInfo:
     display_name: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    direction: Literal["inbound", "outbound"] = "inbound"
+    id: str = ""
+
+    def sounding(self, codec: str | None, rate: int) -> CallInfo:
+        """The same call with another codec, and another rate of PCM in Hz."""
+        return replace(self, codec=codec, rate=rate, frame_samples=rate // _FRAMES_PER_SECOND)
 
 
 # ---------------------------------------------------------------------- what happens in a call
@@ -307,12 +320,17 @@ def read_json(message: BotMessage) -> dict[str, Any]:
     if isinstance(message, bytes):
         raise RemoteProtocolError(f"a binary message of {len(message)} bytes")
     try:
-        value = json.loads(message)
+        value = msgspec.json.decode(message)
     except (ValueError, RecursionError):
-        raise RemoteProtocolError(f"not JSON: {message[:60]!r}") from None
+        raise RemoteProtocolError(f"not JSON: {_beginning(message)}") from None
     if not isinstance(value, dict):
-        raise RemoteProtocolError(f"not a JSON object: {message[:60]!r}")
+        raise RemoteProtocolError(f"not a JSON object: {_beginning(message)}")
     return value
+
+
+def _beginning(message: str) -> str:
+    """The beginning of a message, to be logged: what is dialed may be in it."""
+    return repr(_DIGIT.sub("x", message[:60]))
 
 
 def member(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -382,7 +400,10 @@ def identifier(seed: str) -> str:
 
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without blanks."""
-    return json.dumps(value, separators=(",", ":"))
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # A header field that was not UTF-8: its bytes are escaped.
+        return json.dumps(value, separators=(",", ":"))
 
 
 class G711:

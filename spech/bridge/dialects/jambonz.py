@@ -72,7 +72,7 @@ def _introduction(call: CallInfo) -> dict[str, Any]:
         "sampleRate": call.rate,
         "mixType": "mono",
         "callSid": identifier(call.call_id),
-        "direction": "inbound",
+        "direction": call.direction,
         "from": call.caller,
         "to": call.called,
         "callId": call.call_id,

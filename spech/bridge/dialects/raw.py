@@ -101,7 +101,9 @@ class Raw:
 def introduce(call: CallInfo) -> dict[str, Any]:
     """The first message. What a call does not have is left out."""
     introduction: dict[str, Any] = {
+        "id": call.id,
         "call_id": call.call_id,
+        "direction": call.direction,
         "caller": call.caller,
         "called": call.called,
         "codec": call.codec,

@@ -6,6 +6,7 @@ https://www.twilio.com/docs/voice/media-streams/websocket-messages
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from spech.bridge.dialects.base import (
     BotEvent,
@@ -20,6 +21,14 @@ from spech.bridge.dialects.base import (
 )
 from spech.bridge.dialects.numbered import NumberedStream
 
+#: The only account that there is.
+ACCOUNT_SID: Final = sid("AC", "spech")
+
+
+def call_sid(name: str) -> str:
+    """The identifier of a call, from its name in the records of the bridge."""
+    return f"CA{name}"
+
 
 class Twilio(NumberedStream):
     """G.711 µ-law in base64 in JSON; numbers are texts."""
@@ -29,7 +38,7 @@ class Twilio(NumberedStream):
 
     def __init__(self) -> None:
         super().__init__()
-        self._call = self._account = ""
+        self._call = ""
 
     def tell(self, event: BotEvent) -> Iterable[BotMessage]:
         match event:
@@ -40,22 +49,21 @@ class Twilio(NumberedStream):
             case MarkPassed(name):
                 return (self._event("mark", {"name": name}),)
             case ConversationEnded():
-                stop = {"accountSid": self._account, "callSid": self._call}
+                stop = {"accountSid": ACCOUNT_SID, "callSid": self._call}
                 return (self._event("stop", stop),)
             case _:
                 return ()
 
     def _start(self, call: CallInfo) -> Iterable[BotMessage]:
-        self._call = sid("CA", call.call_id)
-        self._stream = sid("MZ", call.call_id)
-        self._account = sid("AC", "spech")
+        self._call = call_sid(call.id)
+        self._stream = sid("MZ", call.id)
         numbers = {"from_number": call.caller, "to_number": call.called}
         yield compact({"event": "connected", "protocol": "Call", "version": "1.0.0"})
         yield self._event(
             "start",
             {
                 "streamSid": self._stream,
-                "accountSid": self._account,
+                "accountSid": ACCOUNT_SID,
                 "callSid": self._call,
                 "tracks": ["inbound"],
                 "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},

@@ -69,7 +69,7 @@ _CHEBYSHEV[0, 1] = 1.0
 
 
 def separate(lsf: Floats) -> Floats:
-    """Keep neighbouring frequencies apart, so that the filter is stable (section 3.2.4)."""
+    """Keep neighboring frequencies apart, so that the filter is stable (section 3.2.4)."""
     rows = lsf.tolist()
     for row in rows:
         for _ in range(2):

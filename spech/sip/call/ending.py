@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from spech.sip.call.events import Party, SessionEnded
 from spech.sip.call.invitation import Invitation
@@ -19,6 +20,7 @@ from spech.sip.call.session_timer import SessionTimer
 from spech.sip.call.source_check import SourceCheck
 from spech.sip.call.states import FAREWELL, Farewell, SessionState
 from spech.sip.call.transfer import Referral, Transfers
+from spech.sip.description import sdp
 from spech.sip.description.offer_answer import Negotiator
 from spech.sip.dialog.caller import answered_elsewhere, reason_header, reason_of
 from spech.sip.dialog.context import Context
@@ -105,14 +107,21 @@ class EndingLeg(Leg):
     def state(self, state: SessionState) -> None:
         if state is not self._state:
             self._state = state
-            self.context.note(self.call_id, f"now {state.name}: {state.value}")
-            self.report_change()
+            self.context.note(self._call_id, f"now {state.name}: {state.value}")
+            self._changed()
+
+    @cached_property
+    def offered(self) -> sdp.SessionDescription:
+        """The offer in the INVITE that came.
+
+        Raises:
+            RemoteProtocolError: 400, 413 or 488, when it cannot be read.
+        """
+        assert self.invited_by is not None
+        return sdp.read(self.invited_by.body)
 
     def __str__(self) -> str:
         return "the session"
-
-    #: By identity: a protocol has no hash of its own to inherit.
-    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"<Session {self.call_id} {self.state.name}>"
@@ -218,8 +227,7 @@ class EndingLeg(Leg):
             self._leaving.hurry(now, patience)
 
     def _stop_waiting(self) -> None:
-        for name in ("trying", "ring", "unanswered", "silent"):
-            self.context.timers.clear(self, name)
+        self.context.timers.clear(self, "trying", "ring", "unanswered", "silent")
 
     def _cancel(self, now: float) -> None:
         assert self._invitation is not None

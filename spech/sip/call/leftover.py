@@ -22,7 +22,7 @@ from spech.sip.message.headers import NameAddr
 from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.parser import parse
 from spech.sip.message.uri import Uri
-from spech.sip.transaction.flow import DEFAULT_PORTS, Flow
+from spech.sip.transaction.flow import DEFAULT_PORTS, Flow, FlowRecord
 from spech.sip.transaction.timers import T1, TRANSACTION_TIMEOUT
 from spech.sip.transaction.transaction import ClientTransaction
 
@@ -36,9 +36,6 @@ _LARGEST_SEQUENCE: Final = 2**31 - 1
 _EARLY_DIALOGS: Final = 8
 #: What CANCEL and a response repeat of an INVITE (RFC 3261 9.1, 8.2.6.2). No credentials.
 _HEAD: Final = frozenset(("Via", "Max-Forwards", "Route", "From", "To", "Call-ID", "CSeq"))
-
-#: Transport, our address, theirs, and the name of their certificate: the fields of a Flow.
-FlowRecord = tuple[str, tuple[str, int], tuple[str, int], str]
 
 
 class DialogRecord(NamedTuple):
@@ -98,7 +95,7 @@ class FarewellRecord(NamedTuple):
             request.call_id,
             local_tag,
             str(account),
-            (_record(flow),),
+            (flow.record,),
             "\r\n".join(lines) + "\r\n\r\n",
             tuple(map(DialogRecord.of, early[:_EARLY_DIALOGS])),
         )
@@ -111,7 +108,7 @@ class FarewellRecord(NamedTuple):
             dialog.call_id,
             dialog.local.tag or "",
             str(account),
-            tuple(map(_record, dialog.flows)),
+            tuple([flow.record for flow in dialog.flows]),
             dialogs=(DialogRecord.of(dialog),),
         )
 
@@ -125,6 +122,7 @@ class LeftoverCall:
         identity: whose credentials answer a challenge; its servers have to be known to it.
         present: the same flow from the address that we have now; a connection is made again.
         now: seconds.
+        lives: whether a connection is open still: the process that has the sockets may have stayed.
         done: called once, with the final status of the farewell, or 408 or 503 where none came.
 
     Raises:
@@ -139,6 +137,7 @@ class LeftoverCall:
         present: Callable[[Flow], Flow],
         now: float,
         done: Callable[[int], None] = lambda status: None,
+        lives: Callable[[Flow], bool] = lambda flow: False,
     ) -> None:
         self.call_id: Final = record.call_id
         self._context = context
@@ -146,7 +145,8 @@ class LeftoverCall:
         self._done = done
         #: Farewells whose final status is missing.
         self._awaited = 1
-        flows = tuple(present(Flow(*flow)) for flow in record.flows)
+        written = [Flow(*flow) for flow in record.flows]
+        flows = tuple(flow if lives(flow) else present(flow) for flow in written)
         if not flows:
             raise RemoteProtocolError("the record of a farewell has no flow")
         self._dialogs = tuple(_dialog(record.call_id, one, flows) for one in record.dialogs)
@@ -161,7 +161,8 @@ class LeftoverCall:
             if record.farewell == "CANCEL":
                 self._cancel(invite, flows[0], now)
             else:
-                self._decline(invite, flows[0], record.local_tag, now)
+                flow = flows[0] if lives(flows[0]) else _towards_via(invite, flows[0])
+                self._decline(invite, flow, record.local_tag, now)
 
     def __str__(self) -> str:
         return "the farewell to a call of an earlier process"
@@ -188,10 +189,6 @@ class LeftoverCall:
         self._context.timers.set(self, "cancel", now + TRANSACTION_TIMEOUT)
 
     def _decline(self, invite: Request, flow: Flow, tag: str, now: float) -> None:
-        if flow.reliable:
-            # Their connection has closed: send to the address in their Via (RFC 3261 18.2.2).
-            port = invite.via.port or DEFAULT_PORTS[flow.transport]
-            flow = replace(flow, remote=(flow.remote[0], port))
         transaction = self._context.layer.serve(invite, flow, Standing.KNOWN)
         if transaction is not None:
             transaction.respond(response_to(invite, 480, to_tag=tag), now)
@@ -239,8 +236,12 @@ class LeftoverCall:
             self._done(status)
 
 
-def _record(flow: Flow) -> FlowRecord:
-    return flow.transport, flow.local, flow.remote, flow.host
+def _towards_via(request: Request, flow: Flow) -> Flow:
+    """Where a response goes if the connection of its request has closed (RFC 3261 18.2.2)."""
+    if not flow.reliable:
+        return flow
+    port = request.via.port or DEFAULT_PORTS[flow.transport]
+    return replace(flow, remote=(flow.remote[0], port))
 
 
 def _dialog(call_id: str, record: DialogRecord, flows: tuple[Flow, ...]) -> Dialog:

@@ -26,14 +26,14 @@ class Repetition:
     ) -> None:
         self.transaction = transaction
         #: The CSeq number of the request that is answered.
-        self.sequence = response.cseq.number
+        self.sequence = transaction.request.cseq.number
         self._context = context
         self._owner = owner
         self._name = name
-        self._data = bytes(response)
         self._deadline = now + TRANSACTION_TIMEOUT
         self._interval = T1
         transaction.respond(response, now)
+        self._data = transaction.last
         context.timers.set(owner, name, now + T1)
 
     def handle_timer(self, now: float) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from spech.addresses import Address
@@ -242,12 +242,11 @@ class Session(EndingLeg):
         """
         self._require(SessionState.INCOMING, "begin early media")
         assert self._invited is not None
-        offer = self._invited.request.body
-        if not offer:
+        if not self._invited.request.body:
             raise LocalProtocolError("cannot begin early media: the caller made no offer")
         self._negotiator = negotiator = make_negotiator(self._session_id())
         try:
-            body, agreed = negotiator.receive_offer(offer)
+            body, agreed = negotiator.receive_offer(self.offered)
         except RemoteProtocolError as error:
             self.hang_up(now, error.status, "Not Acceptable Here")
             raise
@@ -284,7 +283,7 @@ class Session(EndingLeg):
                 # After an answer in a reliable response there is no other one (RFC 3261 13.2.1).
                 body = b"" if self.responder.described else body
             elif request.body:
-                body, agreed = negotiator.receive_offer(request.body)
+                body, agreed = negotiator.receive_offer(self.offered)
             else:
                 body = negotiator.offer()
         except RemoteProtocolError as error:
@@ -313,7 +312,7 @@ class Session(EndingLeg):
         if self.allowance is not None:
             self.allowance.proven = True
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         """Who calls, for an incoming call; only a trusted host may vouch for another user."""
         assert self._invited is not None
@@ -518,7 +517,10 @@ class Session(EndingLeg):
 
     def _dialog_of(self, request: Request) -> Dialog | None:
         tag = request.from_.tag
-        return next((dialog for dialog in self.dialogs if dialog.remote.tag == tag), None)
+        for dialog in self.dialogs:
+            if dialog.remote.tag == tag:
+                return dialog
+        return None
 
     # ------------------------------------------------------------------ timers
 

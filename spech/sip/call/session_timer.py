@@ -92,8 +92,7 @@ class SessionTimer:
 
     def stop(self) -> None:
         """The session is over."""
-        self._timers.clear(self._owner, "refresh")
-        self._timers.clear(self._owner, "expire")
+        self._timers.clear(self._owner, "refresh", "expire")
 
     def _note_peer(self, message: Request | Response) -> None:
         allow = message.headers.values("Allow")
@@ -116,8 +115,9 @@ class SessionTimer:
 def too_brief(request: Request) -> bool:
     """Whether a request asks for less than we accept; 422 answers it (RFC 4028 9)."""
     interval = _seconds(request.headers.get("Session-Expires"))
-    supported = "timer" in request.headers.values("Supported")
-    return interval is not None and interval < LEAST and supported
+    if interval is None or interval >= LEAST:
+        return False
+    return "timer" in request.headers.values("Supported")
 
 
 def _seconds(value: str | None) -> int | None:

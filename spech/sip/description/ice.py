@@ -137,7 +137,8 @@ def _credentials(
         value = media.attribute(name) or description.attribute(name) or ""
         return value if least <= len(value) <= 256 and _CREDENTIAL.fullmatch(value) else None
 
-    fragment, password = credential("ice-ufrag", 4), credential("ice-pwd", 22)
+    fragment = credential("ice-ufrag", 4)
+    password = None if fragment is None else credential("ice-pwd", 22)
     return None if fragment is None or password is None else (fragment, password)
 
 

@@ -26,7 +26,7 @@ import binascii
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from spech.agreement import DtlsPeer, Security, SrtpKeys
@@ -101,8 +101,8 @@ class MediaSecurity:
         policy: see the table above.
         signalling_secure: whether the signalling runs over TLS.
         rng: generates the keys; without it SDES is neither offered nor accepted.
-        fingerprint: of our certificate, as a value of ``a=fingerprint``; without it DTLS-SRTP is
-            neither offered nor accepted.
+        fingerprint: returns that of our certificate, as a value of ``a=fingerprint``; without it
+            DTLS-SRTP is neither offered nor accepted.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class MediaSecurity:
         *,
         signalling_secure: bool = False,
         rng: random.Random | None = None,
-        fingerprint: str | None = None,
+        fingerprint: Callable[[], str] | None = None,
     ) -> None:
         self._policy = policy
         self._rng = rng
@@ -274,7 +274,7 @@ class MediaSecurity:
     def _offer_dtls(self) -> Attributes:
         if self._fingerprint is None or not self._takes_dtls:
             return ()
-        return (("fingerprint", self._fingerprint), ("setup", "actpass"))
+        return (("fingerprint", self._fingerprint()), ("setup", "actpass"))
 
     def _their_dtls(
         self, description: SessionDescription, media: MediaDescription, *, answer: bool = False
@@ -311,7 +311,7 @@ class MediaSecurity:
                 assert self._fingerprint is not None
                 role = "active" if client else "passive"
                 return (
-                    ("fingerprint", self._fingerprint),
+                    ("fingerprint", self._fingerprint()),
                     ("setup", role if answer else "actpass"),
                 )
         return ()
@@ -322,7 +322,7 @@ def audio_lines(description: SessionDescription) -> list[MediaDescription]:
     return [
         media
         for media in description.media
-        if media.kind == "audio" and media.port and media.protocol in (*_PLAIN, *_SECURE)
+        if media.kind == "audio" and media.port and media.protocol in _PLAIN + _SECURE
     ]
 
 

@@ -19,12 +19,15 @@ from spech.sip.description.payload_types import (
     AudioFormat,
     PayloadTypes,
     best_event,
+    best_format,
     events_of,
     format_of,
     noise_of,
 )
 from spech.sip.message.grammar import maybe_number
 
+#: The packet length that nearly every format has (RFC 3551 4.2), in milliseconds.
+_USUAL_PACKET_MS: Final = 20
 #: The longest packet that a receiver should accept, in milliseconds (RFC 3551 4.2).
 _LONGEST_PACKET_MS: Final = 200
 
@@ -142,7 +145,7 @@ class Negotiator:
         if not common:
             raise RemoteProtocolError("the answer has no codec that was offered", 488)
         number, form = common[0]
-        agreed = self._agreed(description, media, form, mux=self._mux and media.muxed)
+        agreed = self._agreed(description, media, number, form, mux=self._mux and media.muxed)
         security = self._security.receive_answer(description, media)
         event = best_event(maps, form.clock_rate)
         noise = noise_of(maps, form)
@@ -169,19 +172,19 @@ class Negotiator:
             telephone_event_clock=_other_clock(event, form),
         )
 
-    def receive_offer(self, body: bytes) -> tuple[bytes, Agreed]:
-        """Answer an offer with its first codec that we support (RFC 3264 6.1).
+    def receive_offer(self, offer: bytes | sdp.SessionDescription) -> tuple[bytes, Agreed]:
+        """Answer an offer, read or not, with its first codec that we support (RFC 3264 6.1).
 
         Raises:
             RemoteProtocolError: 400, when it is malformed; 488, when there is nothing in common.
         """
-        description = sdp.read(body)
+        description = sdp.read(offer) if isinstance(offer, bytes) else offer
         choice = self._security.choose(description, _common_lines(description, self._formats))
         media = choice.media
         maps, fmtps = media.rtpmaps(), media.fmtps()
-        number, form = next(
-            (number, form) for number in maps if (form := self._format_of(number, maps))
-        )
+        best = best_format(self._formats, maps)
+        assert best is not None  # The line is one of those in common.
+        number, form = best
         # We answer with the numbers of the offer, so that both directions use the same ones.
         event = best_event(maps, form.clock_rate)
         self._mux = (
@@ -189,7 +192,7 @@ class Negotiator:
             and number not in _LIKE_RTCP
             and (event is None or event[0] not in _LIKE_RTCP)
         )
-        agreed = self._agreed(description, media, form, mux=self._mux)
+        agreed = self._agreed(description, media, number, form, mux=self._mux)
         keys, security = self._security.answer(choice)
         self._types.adopt(maps, set(_numbers(media)))
         offered_fmtp = fmtps.get(number)
@@ -255,11 +258,15 @@ class Negotiator:
         self,
         description: sdp.SessionDescription,
         media: sdp.MediaDescription,
+        number: int,
         form: AudioFormat,
         *,
         mux: bool,
     ) -> Agreed:
-        """The addresses and the direction. The caller fills in the payload types."""
+        """The addresses, the direction and the length of packets, for the peer's ``number``.
+
+        The caller fills in the payload types.
+        """
         host = media.connection or description.connection or ""
         if not host:
             raise RemoteProtocolError("no address for the media", 488)
@@ -285,7 +292,7 @@ class Negotiator:
                 media.port if mux else media.rtcp_port or min(media.port + 1, 65_535),
             ),
             direction=direction,
-            ptime_ms=min(media.ptime or form.ptime_ms, media.maxptime or _LONGEST_PACKET_MS),
+            ptime_ms=_packet_length(media, number, form),
             extended_reports=_extended_reports(description, media),
             remote_name=name,
         )
@@ -333,15 +340,16 @@ def is_declined(body: bytes) -> bool:
     return bool(lines) and not any(media.port for media in lines)
 
 
-def judge_offer(body: bytes, formats: Sequence[AudioFormat], security: MediaSecurity) -> None:
+def judge_offer(
+    offer: sdp.SessionDescription, formats: Sequence[AudioFormat], security: MediaSecurity
+) -> None:
     """Check that an offer can be answered, before the user is alerted. This changes no state.
 
     Raises:
-        RemoteProtocolError: 400, when it is malformed; 488, when no audio line has a codec of
-            ``formats`` and an encryption that ``security`` allows.
+        RemoteProtocolError: 488, when no audio line has a codec of ``formats`` and an encryption
+            that ``security`` allows.
     """
-    description = sdp.read(body)
-    security.choose(description, _common_lines(description, formats))
+    security.choose(offer, _common_lines(offer, formats))
 
 
 def _common_lines(
@@ -353,14 +361,23 @@ def _common_lines(
         RemoteProtocolError: 488, when there are audio lines, but none has a codec in common.
     """
     lines = audio_lines(description)
-    common = []
-    for media in lines:
-        maps = media.rtpmaps()
-        if any(format_of(formats, number, maps) for number in maps):
-            common.append(media)
+    common = [media for media in lines if best_format(formats, media.rtpmaps()) is not None]
     if lines and not common:
         raise RemoteProtocolError("no codec in common", 488)
     return common
+
+
+def _packet_length(media: sdp.MediaDescription, number: int, form: AudioFormat) -> int:
+    """The length in milliseconds of the packets that we send to the peer.
+
+    a=ptime is one value for all formats (RFC 8866 6.4), and peers give that of their first one. So
+    it does not lengthen the packets of another one that we have shorter than usual: those of 20 ms
+    may not fit into a packet of the network.
+    """
+    length = media.ptime or form.ptime_ms
+    if form.ptime_ms < _USUAL_PACKET_MS and media.formats[0] != str(number):
+        length = min(length, form.ptime_ms)
+    return min(length, media.maxptime or _LONGEST_PACKET_MS)
 
 
 def _other_clock(event: tuple[int, int] | None, form: AudioFormat) -> int | None:
@@ -379,13 +396,15 @@ def _extended_reports(
     value = media.attribute("rtcp-xr")
     if value is None:
         value = description.attribute("rtcp-xr")
-    named = {part.partition("=")[0] for part in (value or "").split()}
+    if not value:
+        return frozenset()
+    named = {part.partition("=")[0] for part in value.split()}
     return frozenset(named & _EXTENDED_REPORTS.keys())
 
 
 def _numbers(media: sdp.MediaDescription) -> list[int]:
     """The payload types of a media line; formats that are not numbers are ignored."""
-    numbers = (maybe_number(text, 127) for text in media.formats)
+    numbers = [maybe_number(text, 127) for text in media.formats]
     return [number for number in numbers if number is not None]
 
 

@@ -74,12 +74,13 @@ class PayloadTypes:
         self.events: dict[int, int] = {}
         self.noise: dict[int, int] = {}
         for form in self._formats:
-            _put(self.audio, form, self._number_for(form, {_TELEPHONE_EVENT}))
-        self._event_rates = tuple(dict.fromkeys(form.clock_rate for form in self._formats))
+            number = form.payload_type
+            _put(self.audio, form, self._free({_TELEPHONE_EVENT}) if number is None else number)
+        self._event_rates = tuple(dict.fromkeys([form.clock_rate for form in self._formats]))
         for rate in self._event_rates:
             first = not self.events
             _put(self.events, rate, _TELEPHONE_EVENT if first else self._free())
-        rates = (form.clock_rate for form in self._formats if form.comfort_noise and comfort_noise)
+        rates = [form.clock_rate for form in self._formats if form.comfort_noise and comfort_noise]
         self._noise_rates = tuple(dict.fromkeys(rates))
         for rate in self._noise_rates:
             _put(self.noise, rate, self._noise_number(rate))
@@ -105,7 +106,7 @@ class PayloadTypes:
         """
         for form in self._formats:
             before = self.audio.pop(form, form.payload_type)
-            number = next((one for one in maps if form.matches(*maps[one])), None)
+            number = _number_of_format(maps, form)
             if number is None and (before not in numbers or form.payload_type is not None):
                 number = before
             _put(self.audio, form, self._free(numbers) if number is None else number)
@@ -121,9 +122,6 @@ class PayloadTypes:
             if number is None and before not in numbers:
                 number = before
             _put(self.noise, rate, self._noise_number(rate, numbers) if number is None else number)
-
-    def _number_for(self, form: AudioFormat, taken: set[int]) -> int | None:
-        return self._free(taken) if form.payload_type is None else form.payload_type
 
     def _noise_number(self, rate: int, taken: set[int] | None = None) -> int | None:
         return _COMFORT_NOISE if rate == _COMFORT_NOISE_CLOCK else self._free(taken)
@@ -143,9 +141,29 @@ def format_of(
 ) -> AudioFormat | None:
     """The one of ``formats`` that a payload type means; None when there is none."""
     meaning = maps.get(number)
-    if meaning is None:
-        return None
-    return next((form for form in formats if form.matches(*meaning)), None)
+    if meaning is not None:
+        for form in formats:
+            if form.matches(*meaning):
+                return form
+    return None
+
+
+def best_format(
+    formats: Sequence[AudioFormat], maps: Mapping[int, Meaning]
+) -> tuple[int, AudioFormat] | None:
+    """The first payload type that means one of ``formats``, and that one; None without any."""
+    for number in maps:
+        form = format_of(formats, number, maps)
+        if form is not None:
+            return number, form
+    return None
+
+
+def _number_of_format(maps: Mapping[int, Meaning], form: AudioFormat) -> int | None:
+    for number, meaning in maps.items():
+        if form.matches(*meaning):
+            return number
+    return None
 
 
 def number_of(maps: Mapping[int, Meaning], encoding: str, rate: int) -> int | None:
@@ -160,7 +178,7 @@ def number_of(maps: Mapping[int, Meaning], encoding: str, rate: int) -> int | No
 def events_of(maps: Mapping[int, Meaning]) -> tuple[tuple[int, int], ...]:
     """Payload type and clock rate in Hz of each telephone-event."""
     return tuple(
-        (number, rate) for number, (name, rate, _) in maps.items() if name.lower() == _EVENT
+        [(number, rate) for number, (name, rate, _) in maps.items() if name.lower() == _EVENT]
     )
 
 

@@ -54,7 +54,7 @@ _FMTP: Final = re.compile(r"([0-9]{1,3})[ \t]+(.*)")
 _IPV6: Final = re.compile(r"(?=[^:]*:)[0-9A-Fa-f:.]+")
 _LONGEST_HOST: Final = 255
 #: Characters that some parsers take for the end of a line.
-_LINE_BREAK: Final = re.compile("[\r\n\x00\ud800-\udfff]")
+_LINE_BREAK: Final = re.compile(r"[\r\n\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,23 @@ class Origin:
 _NO_ORIGIN: Final = Origin("-", "0", "0", "0.0.0.0")
 
 
+class _Described:
+    """What has attributes: a session, or one medium of it."""
+
+    __slots__ = ()
+
+    attributes: Attributes
+
+    def attribute(self, name: str) -> str | None:
+        """The value of the first attribute of that name, ``""`` for one without a value."""
+        for known, value in self.attributes:
+            if known == name:
+                return value or ""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
-class MediaDescription:
+class MediaDescription(_Described):
     """One ``m=`` line and the lines that belong to it.
 
     ``connection`` is an address or a host name; with ``None`` that of the session applies.
@@ -89,10 +104,6 @@ class MediaDescription:
     connection: str | None = None
     attributes: Attributes = field(default=(), repr=False)  # They may contain keys.
     session_direction: Direction = "sendrecv"
-
-    def attribute(self, name: str) -> str | None:
-        """The value of the first attribute of that name, ``""`` for one without a value."""
-        return _find(self.attributes, name)
 
     @property
     def direction(self) -> Direction:
@@ -169,7 +180,7 @@ class MediaDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionDescription:
+class SessionDescription(_Described):
     """A session description. ``bytes(description)`` is its wire form.
 
     ``connection`` applies to each media description that has none.
@@ -189,10 +200,6 @@ class SessionDescription:
         if any(media.session_direction != direction for media in self.media):
             filled = tuple(replace(media, session_direction=direction) for media in self.media)
             object.__setattr__(self, "media", filled)
-
-    def attribute(self, name: str) -> str | None:
-        """The value of the first session attribute of that name, ``""`` for one without a value."""
-        return _find(self.attributes, name)
 
     @property
     def direction(self) -> Direction:
@@ -262,8 +269,8 @@ def _parse(data: bytes, *, lenient: bool) -> SessionDescription:
     return SessionDescription(
         origin=_parse_origin(session, lenient=lenient),
         connection=_parse_connection(session, lenient=lenient),
-        media=tuple(_parse_media(section, lenient=lenient) for section in media),
-        name=next((value for kind, value in session if kind == "s" and value), "-"),
+        media=tuple([_parse_media(section, lenient=lenient) for section in media]),
+        name=_first(session, "s") or "-",
         attributes=_parse_attributes(session),
     )
 
@@ -294,8 +301,15 @@ def _sections(lines: list[str], *, lenient: bool) -> list[_Section]:
     return sections
 
 
+def _first(section: _Section, wanted: str) -> str:
+    for kind, value in section:
+        if kind == wanted:
+            return value
+    return ""
+
+
 def _parse_origin(section: _Section, *, lenient: bool) -> Origin:
-    value = next((value for kind, value in section if kind == "o"), "")
+    value = _first(section, "o")
     # Split from the right, because some phones write a name with blanks as the user.
     fields = value.rsplit(None, 5)
     if len(fields) == 6:
@@ -357,8 +371,7 @@ def _network(address: str) -> str:
 
 
 def _direction(attributes: Attributes) -> Direction | None:
-    return next((DIRECTIONS[name] for name, _ in attributes if name in DIRECTIONS), None)
-
-
-def _find(attributes: Attributes, name: str) -> str | None:
-    return next((value or "" for known, value in attributes if known == name), None)
+    for name, _ in attributes:
+        if name in DIRECTIONS:
+            return DIRECTIONS[name]
+    return None

@@ -14,8 +14,9 @@ from spech.sip.message.message import Request
 ALLOW: Final = (
     "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, MESSAGE"
 )
+_SERVED: Final = frozenset(ALLOW.split(", "))
 #: Methods that exist (RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086, 6665), served or not.
-KNOWN: Final = frozenset(ALLOW.split(", ")) | {"REGISTER", "PUBLISH"}
+KNOWN: Final = _SERVED | {"REGISTER", "PUBLISH"}
 #: Extensions that we understand when a request requires them.
 SUPPORTED: Final = ("100rel", "timer", "replaces")
 #: Event packages whose NOTIFY we accept.
@@ -53,7 +54,7 @@ def refusal(request: Request) -> Refusal | None:
     method = request.method
     if method not in KNOWN:
         return 501, [("Allow", ALLOW)]
-    if method not in ALLOW.split(", "):
+    if method not in _SERVED:
         return 405, [("Allow", ALLOW)]
     unknown = [name for name in request.headers.values("Require") if name not in SUPPORTED]
     if unknown:

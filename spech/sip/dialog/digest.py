@@ -152,10 +152,19 @@ class DigestServer:
 
     A nonce is valid for the ``source`` (an address) to which its challenge was sent. So credentials
     also prove that their source receives what is sent to it.
+
+    ``algorithms`` are offered and accepted, the preferred one first (RFC 8760 2.3).
     """
 
-    def __init__(self, realm: str, rng: random.Random, lifetime: float) -> None:
+    def __init__(
+        self,
+        realm: str,
+        rng: random.Random,
+        lifetime: float,
+        algorithms: tuple[str, ...] = ("SHA-256", "MD5"),
+    ) -> None:
         self.realm = realm
+        self.algorithms = algorithms
         self.lifetime = lifetime
         self._rng = rng
         self._key = rng.randbytes(32)
@@ -167,7 +176,7 @@ class DigestServer:
         unsigned = f"{int(now * 1000):x}.{self._rng.getrandbits(64):016x}"
         nonce = f"{unsigned}.{self._sign(unsigned, source)}"
         challenges = []
-        for algorithm in ("SHA-256", "MD5"):
+        for algorithm in self.algorithms:
             parameters = {"realm": self.realm, "nonce": nonce}
             parameters |= {"algorithm": algorithm, "qop": "auth"}
             if stale:
@@ -189,7 +198,7 @@ class DigestServer:
         count = given.get("nc", "")
         if auth.scheme.lower() != "digest" or given.get("realm") != self.realm:
             return DigestVerdict.WRONG
-        if algorithm not in ("SHA-256", "MD5") or qop not in (None, "auth"):
+        if algorithm not in self.algorithms or qop not in (None, "auth"):
             return DigestVerdict.WRONG
         if qop is not None and not _NONCE_COUNT.fullmatch(count):
             return DigestVerdict.WRONG

@@ -7,11 +7,12 @@ Spech uses one part. It ignores the others, unless the sender requires that they
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from spech.errors import RemoteProtocolError
 from spech.sip.message.grammar import Parameters, find_parameter, parse_parameters
-from spech.sip.message.message import Request, Response
+from spech.sip.message.message import Request, Response, SipMessage
 
 #: The longest body that is read, in bytes. No session description or event state is longer.
 MAX_BODY: Final = 32_768
@@ -23,7 +24,7 @@ _PURPOSES: Final = frozenset({"", "session", "render"})
 #: The number of parts of one body that are read.
 _MOST_PARTS: Final = 16
 
-_Whole = TypeVar("_Whole", Request, Response)
+_Whole = TypeVar("_Whole", bound=SipMessage)
 
 
 def opened(message: _Whole) -> _Whole:
@@ -46,7 +47,7 @@ def opened(message: _Whole) -> _Whole:
     headers = headers.remove("Content-Type").remove("Content-Disposition").remove("Content-Length")
     if description:
         headers = headers.add("Content-Type", _SDP)
-    return message.replace(headers=headers, body=description)
+    return replace(message, headers=headers, body=description)
 
 
 def content_of(message: Request | Response, wanted: str) -> bytes:

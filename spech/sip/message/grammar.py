@@ -21,7 +21,7 @@ TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 #: Characters that no header value and no start line may contain: control characters except the
 #: tab, DEL, and lone surrogates, which cannot be encoded. CR and LF are included: they would begin
 #: a new line.
-FORBIDDEN: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 #: A ``generic-param`` value without quotes: ``token / host``, and other characters that peers use
 #: there in violation of the grammar.
@@ -305,6 +305,7 @@ _USUAL: Final = (
     "Content-Type",
     "CSeq",
     "Date",
+    "Diversion",
     "Event",
     "Expires",
     "From",

@@ -15,6 +15,7 @@ from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.grammar import (
     BLANK,
     CANONICAL_NAMES,
+    FORBIDDEN,
     HOST,
     PLAIN_PARAMETERS,
     QUOTED,
@@ -81,38 +82,49 @@ class Headers:
     _index: dict[str, list[str]] | None
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
-        self._pairs = tuple(_checked(name, value) for name, value in pairs)
+        self._pairs = tuple([_checked(name, value) for name, value in pairs])
         self._index = None
 
     @classmethod
     def trusted(cls, pairs: tuple[tuple[str, str], ...]) -> Headers:
         """Headers from pairs with canonical names and values that have been checked."""
-        headers = cls.__new__(cls)
+        headers = Headers.__new__(Headers)
         headers._pairs = pairs
         headers._index = None
         return headers
 
-    def _lines(self, name: str) -> Sequence[str]:
-        """The values of all lines of that name, in any spelling."""
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for known, value in self._pairs:
-                if known in index:
-                    index[known].append(value)
-                else:
-                    index[known] = [value]
-        # Callers nearly always use the canonical name.
-        return index.get(name) or index.get(canonical(name)) or ()
+    def _indexed(self) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for known, value in self._pairs:
+            if known in index:
+                index[known].append(value)
+            else:
+                index[known] = [value]
+        self._index = index
+        return index
 
     def get(self, name: str) -> str | None:
         """The value of the first line of that name."""
-        found = self._lines(name)
+        # The look-up of get_all(), without its call: this is what is asked most often.
+        index = self._index or self._indexed()
+        found = index.get(CANONICAL_NAMES.get(name) or canonical(name))
         return found[0] if found else None
 
-    def get_all(self, name: str) -> list[str]:
-        """The values of all lines of that name, not split at commas."""
-        return list(self._lines(name))
+    def only(self, name: str) -> str:
+        """The value of the one line of that name, which is canonical.
+
+        Raises:
+            RemoteProtocolError: 400, when there is none, an empty one, or more than one.
+        """
+        found = (self._index or self._indexed()).get(name, ())
+        if len(found) != 1 or not found[0]:
+            raise RemoteProtocolError(f"{len(found)} {name} headers instead of one")
+        return found[0]
+
+    def get_all(self, name: str) -> Sequence[str]:
+        """The values of all lines of that name, not split at commas; not to be changed."""
+        index = self._index or self._indexed()
+        return index.get(CANONICAL_NAMES.get(name) or canonical(name)) or []
 
     def values(self, name: str) -> list[str]:
         """The values of all lines of that name, split at commas.
@@ -120,7 +132,7 @@ class Headers:
         For headers that are lists (Via, Route, Contact, Allow, Supported ...); not for those in
         which a comma has another meaning (Date, WWW-Authenticate, Authorization).
         """
-        found = self._lines(name)
+        found = self.get_all(name)
         if not found:
             return []
         if len(found) == 1:
@@ -130,7 +142,7 @@ class Headers:
     def set(self, name: str, value: str) -> Headers:
         """A copy with one line of that name, in the place of the first one or at the end."""
         pair = _checked(name, value)
-        if not self._lines(pair[0]):
+        if not self.get_all(pair[0]):
             return Headers.trusted((*self._pairs, pair))
         pairs: list[tuple[str, str]] = []
         placed = False
@@ -150,6 +162,16 @@ class Headers:
         """A copy with one more line at the top, where a new Via belongs."""
         return Headers.trusted((_checked(name, value), *self._pairs))
 
+    def with_first(self, name: str, value: str) -> Headers:
+        """A copy in which ``value`` takes the place of the first of :meth:`values`."""
+        pair = _checked(name, value)
+        pairs = list(self._pairs)
+        for place, (known, line) in enumerate(pairs):
+            if known == pair[0] and (values := split_list(line)):
+                pairs[place] = (known, ", ".join([pair[1], *values[1:]]))
+                return Headers.trusted(tuple(pairs))
+        return Headers.trusted((pair, *self._pairs))
+
     def behind(self, pairs: Iterable[tuple[str, str]]) -> Headers:
         """A copy that begins with these lines of another message, which have been checked."""
         return Headers.trusted((*pairs, *self._pairs))
@@ -157,7 +179,7 @@ class Headers:
     def remove(self, name: str) -> Headers:
         """A copy without the lines of that name."""
         name = canonical(name)
-        return Headers.trusted(tuple(pair for pair in self._pairs if pair[0] != name))
+        return Headers.trusted(tuple([pair for pair in self._pairs if pair[0] != name]))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)
@@ -166,7 +188,7 @@ class Headers:
         return len(self._pairs)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self._lines(name))
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._pairs == other._pairs
@@ -184,7 +206,8 @@ def _checked(name: str, value: str) -> tuple[str, str]:
         if not TOKEN.fullmatch(name):
             raise LocalProtocolError(f"malformed header name {name[:32]!r}")
         known = canonical(name)
-    if has_forbidden(value):
+    # The first look spares nearly all values the call.
+    if FORBIDDEN.search(value) is not None and has_forbidden(value):
         raise LocalProtocolError(f"control character in {known}")
     return known, value.strip(BLANK)
 
@@ -290,7 +313,7 @@ class NameAddr:
     @property
     def tag(self) -> str | None:
         """The tag of From and To (RFC 3261 section 19.3)."""
-        return self.parameter("tag") or None
+        return find_parameter(self.parameters, "tag") or None
 
     def with_tag(self, tag: str) -> NameAddr:
         """A copy of the address with this tag."""
@@ -368,9 +391,12 @@ class Via:
         """The source port (RFC 3581); ``""`` asks the server to fill it in, ``None`` is absent."""
         return find_parameter(self.parameters, "rport")
 
-    def with_parameter(self, name: str, value: str | None) -> Via:
-        """A copy of the Via with this parameter; the value ``None`` makes it a flag."""
-        return replace(self, parameters=set_parameter(self.parameters, name, value))
+    def with_parameters(self, **parameters: str | None) -> Via:
+        """A copy of the Via with these parameters; the value ``None`` makes a flag."""
+        ours = self.parameters
+        for name, value in parameters.items():
+            ours = set_parameter(ours, name, value)
+        return Via(self.transport, self.host, self.port, ours, self.version)
 
 
 _PLAIN_CSEQ: Final = re.compile(r"([0-9]{1,9}) ([A-Z]+)")

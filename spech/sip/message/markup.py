@@ -12,11 +12,15 @@ _DEEPEST: Final = 20
 _MOST_ELEMENTS: Final = 2_000
 
 
-def parse_markup(body: bytes) -> Element:
+def parse_markup(body: bytes, *, most: int = _MOST_ELEMENTS) -> Element:
     """The root element; names are ``{namespace}name``.
 
     A document type declaration is refused, and with it every entity, so that none can refer to a
     file or a host, or expand without limit.
+
+    Args:
+        body: the document.
+        most: how many elements it may have.
 
     Raises:
         RemoteProtocolError: 400, when the body is not XML, has a document type, or has too many
@@ -30,7 +34,7 @@ def parse_markup(body: bytes) -> Element:
         nonlocal depth, elements
         depth += 1
         elements += 1
-        if depth > _DEEPEST or elements > _MOST_ELEMENTS:
+        if depth > _DEEPEST or elements > most:
             raise RemoteProtocolError("XML with too many elements")
         builder.start(_qualified(name), {_qualified(key): attributes[key] for key in attributes})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from spech.errors import LocalProtocolError, RemoteProtocolError
@@ -125,12 +125,6 @@ class _Accessors:
     headers: Headers
     body: bytes
 
-    def _required(self, name: str) -> str:
-        value = self.headers.get(name)
-        if not value:
-            raise RemoteProtocolError(f"{name} is missing")
-        return value
-
     def _few(self, name: str) -> list[str]:
         values = self.headers.values(name)
         if len(values) > MAX_VALUES:
@@ -140,42 +134,44 @@ class _Accessors:
     @_lazy
     def vias(self) -> tuple[Via, ...]:
         """All Via values, the topmost first."""
-        values = self._few("Via")
-        return (self.via, *map(Via.parse, values[1:])) if len(values) > 1 else (self.via,)
+        lines = self.headers.get_all("Via")
+        if len(lines) == 1 and "," not in lines[0]:
+            return (self.via,)
+        return (self.via, *map(Via.parse, self._few("Via")[1:]))
 
     @_lazy
     def via(self) -> Via:
         """The topmost Via. A response needs no other, so those below may be malformed."""
-        values = split_list(self._required("Via"))
+        values = split_list(self.headers.get("Via") or "")
         if not values:
-            raise RemoteProtocolError("Via is empty")
+            raise RemoteProtocolError("Via is missing")
         return Via.parse(values[0])
 
     @_lazy
     def from_(self) -> NameAddr:
         """The originator of the request."""
-        return NameAddr.read(self._required("From"))
+        return NameAddr.read(self.headers.only("From"))
 
     @_lazy
     def to(self) -> NameAddr:
         """The recipient to whom the request was originally addressed."""
-        return NameAddr.read(self._required("To"))
+        return NameAddr.read(self.headers.only("To"))
 
     @_lazy
     def call_id(self) -> str:
         """The Call-ID. Call-IDs are compared byte by byte."""
-        return self._required("Call-ID")
+        return self.headers.only("Call-ID")
 
     @_lazy
     def cseq(self) -> CSeq:
         """The number and method of the request, or of the request that a response answers."""
-        return CSeq.parse(self._required("CSeq"))
+        return CSeq.parse(self.headers.only("CSeq"))
 
     @_lazy
     def contacts(self) -> tuple[NameAddr, ...]:
         """All Contact values; none for ``*``."""
         values = self._few("Contact")
-        return () if values == ["*"] else tuple(NameAddr.read(value) for value in values)
+        return () if values == ["*"] else tuple([NameAddr.read(value) for value in values])
 
     @property
     def contact(self) -> NameAddr | None:
@@ -242,6 +238,11 @@ class Request(_Accessors):
             raise LocalProtocolError(f"malformed method or version: {self.method[:32]!r}")
         return self._serialise(f"{self.method} {self.uri} {self.version}")
 
+    @_lazy
+    def origin(self) -> tuple[str, str | None, int]:
+        """What stays the same in a request that reaches us by two ways."""
+        return self.call_id, self.from_.tag, self.cseq.number
+
     @property
     def credentials(self) -> list[tuple[str, str]]:
         """The authorization headers; an ACK repeats those of its INVITE (RFC 3261 22.1)."""
@@ -260,13 +261,19 @@ class Request(_Accessors):
         body: bytes | None = None,
     ) -> Request:
         """A copy of the request with these parts replaced."""
-        return replace(
-            self,
-            method=self.method if method is None else method,
-            uri=self.uri if uri is None else uri,
-            headers=self.headers if headers is None else headers,
-            body=self.body if body is None else body,
+        return Request(
+            self.method if method is None else method,
+            self.uri if uri is None else uri,
+            self.headers if headers is None else headers,
+            self.body if body is None else body,
+            self.version,
         )
+
+    def with_via(self, via: Via) -> Request:
+        """A copy with another topmost Via."""
+        copy = self.replace(headers=self.headers.with_first("Via", str(via)))
+        copy.__dict__["via"] = via  # So that it is not parsed again.
+        return copy
 
     def summary(self) -> str:
         """One line for a log; credentials and passwords are masked."""
@@ -326,12 +333,12 @@ class Response(_Accessors):
         body: bytes | None = None,
     ) -> Response:
         """A copy of the response with these parts replaced."""
-        return replace(
-            self,
-            status=self.status if status is None else status,
-            reason=self.reason if reason is None else reason,
-            headers=self.headers if headers is None else headers,
-            body=self.body if body is None else body,
+        return Response(
+            self.status if status is None else status,
+            self.reason if reason is None else reason,
+            self.headers if headers is None else headers,
+            self.body if body is None else body,
+            self.version,
         )
 
     def summary(self) -> str:

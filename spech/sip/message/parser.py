@@ -219,10 +219,6 @@ def validate(message: SipMessage) -> None:
     """
     if message.version != "SIP/2.0":
         raise RemoteProtocolError(f"SIP version {message.version[:16]}", 505)
-    for name in ("From", "To", "Call-ID", "CSeq"):
-        lines = message.headers.get_all(name)
-        if len(lines) != 1 or not lines[0]:
-            raise RemoteProtocolError(f"{len(lines)} {name} headers instead of one")
     if message.cseq.number >= 2**31:
         raise RemoteProtocolError(f"CSeq {message.cseq.number} is not below 2**31")
     for via in message.vias:

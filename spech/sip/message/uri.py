@@ -11,8 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 from spech.errors import LocalProtocolError, RemoteProtocolError
 from spech.sip.message.grammar import BLANK, HOST, TOKEN, read_number
 
-# These bypass the checks of the constructor, for parts that a regular expression has checked.
-_new: Final = object.__new__
+# This bypasses the checks of the constructor, for parts that a regular expression has checked.
 _set: Final = object.__setattr__
 
 _SIP_SCHEMES: Final = frozenset({"sip", "sips"})
@@ -20,12 +19,12 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")
 
 # Looser than ``user``, ``password``, ``pvalue`` and ``hvalue`` of the RFC: every character that
 # cannot be mistaken for a delimiter is accepted, because callers violate the grammar.
-_USER: Final = re.compile('[^\x00-\x20\x7f<>"@:\ud800-\udfff]+')
-_PASSWORD: Final = re.compile('[^\x00-\x20\x7f<>"@\ud800-\udfff]*')
-_OPAQUE: Final = re.compile('[^\x00-\x20\x7f<>";\ud800-\udfff]+')
-_NAME: Final = re.compile('[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
-_VALUE: Final = re.compile('[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
-_HEADERS: Final = re.compile('[^\x00-\x20\x7f<>"\ud800-\udfff]*')
+_USER: Final = re.compile(r'[^\x00-\x20\x7f<>"@:\ud800-\udfff]+')
+_PASSWORD: Final = re.compile(r'[^\x00-\x20\x7f<>"@\ud800-\udfff]*')
+_OPAQUE: Final = re.compile(r'[^\x00-\x20\x7f<>";\ud800-\udfff]+')
+_NAME: Final = re.compile(r'[^\x00-\x20\x7f<>";?=\ud800-\udfff]+')
+_VALUE: Final = re.compile(r'[^\x00-\x20\x7f<>";?\ud800-\udfff]*')
+_HEADERS: Final = re.compile(r'[^\x00-\x20\x7f<>"\ud800-\udfff]*')
 
 #: The longest URI in characters, as long as the longest header line.
 MAX_URI: Final = 8192
@@ -34,7 +33,7 @@ _MOST_MENDED: Final = 1024
 
 # For lenient parsing, see :meth:`Uri.read`.
 _AFTER_HOST: Final = re.compile("[;?]")
-_ILLEGAL_IN_USER: Final = re.compile('[\x00-\x20\x7f<>"@\ud800-\udfff]')
+_ILLEGAL_IN_USER: Final = re.compile(r'[\x00-\x20\x7f<>"@\ud800-\udfff]')
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9\-_.+]+(?:=[A-Za-z0-9\-_.+%:\[\]]+)?")
 
 #: The form of nearly every URI. It checks each part completely. Its five groups are for
@@ -111,7 +110,8 @@ class Uri:
             raise RemoteProtocolError(f"a URI of {len(text)} characters", 414)
         plain = _PLAIN.fullmatch(text)
         if plain is not None:
-            return cls.of_plain(*plain.groups())
+            scheme, user, host, digits, listed = plain.groups()
+            return cls.of_plain(scheme, user, host, digits, listed)
         try:
             return cls._parse(text)
         except LocalProtocolError as error:
@@ -141,7 +141,7 @@ class Uri:
         cls, scheme: str, user: str | None, host: str, digits: str | None, listed: str
     ) -> Uri:
         """A URI from the groups of :data:`PLAIN_URI`, which need no further checks."""
-        uri = _new(cls)
+        uri = Uri.__new__(Uri)
         _set(uri, "scheme", scheme)
         _set(uri, "user", user)
         _set(uri, "host", host)

@@ -10,11 +10,6 @@ from spech.sip.message.message import Request
 from spech.sip.transaction.flow import Flow
 
 
-def origin(request: Request) -> tuple[str, str | None, int]:
-    """What stays the same in a request that reaches us by two ways."""
-    return request.call_id, request.from_.tag, request.cseq.number
-
-
 def answer_tag(ids: Identifiers, request: Request) -> str:
     """The To tag of an answer that leaves no state.
 
@@ -34,19 +29,15 @@ def traced(request: Request, flow: Flow) -> tuple[Request, Flow]:
     via = request.via
     host, port = flow.remote
     marked = via
-    if via.rport is not None:
-        marked = marked.with_parameter("rport", str(port)).with_parameter("received", host)
+    asks_for_port = via.rport is not None
+    if asks_for_port:
+        marked = via.with_parameters(rport=str(port), received=host)
     elif not _same_host(via.host, host):
-        marked = marked.with_parameter("received", host)
-    if via.rport is None and not flow.reliable:
+        marked = via.with_parameters(received=host)
+    if not asks_for_port and not flow.reliable:
         flow = replace(flow, remote=(host, via.port or 5060))
     if marked is not via:
-        first, *rest = request.headers.values("Via")
-        del first
-        headers = request.headers.remove("Via")
-        for value in reversed([str(marked), *rest]):
-            headers = headers.prepend("Via", value)
-        request = request.replace(headers=headers)
+        request = request.with_via(marked)
     return request, flow
 
 

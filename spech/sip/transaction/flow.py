@@ -30,6 +30,10 @@ class Target:
     host: str
 
 
+FlowRecord = tuple[str, Address, Address, str]
+"""A :class:`Flow` as plain values, in the order of its fields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """A path between us and one peer: transport, our address, theirs.
@@ -59,6 +63,11 @@ class Flow:
         """The destination at its other end."""
         return Target(self.transport, self.remote, self.host)
 
+    @property
+    def record(self) -> FlowRecord:
+        """The flow as plain values; ``Flow(*record)`` is the same one again."""
+        return self.transport, self.local, self.remote, self.host
+
     def __str__(self) -> str:
         return f"{self.transport}:{host_port(self.remote)}"
 
@@ -69,4 +78,4 @@ class Outgoing:
 
     data: bytes
     flow: Flow
-    sender: object = None
+    sender: object | None = None

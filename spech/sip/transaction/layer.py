@@ -11,8 +11,8 @@ from spech.addresses import Address
 from spech.allowance import Allowance
 from spech.shares import Shares, Standing, source_of
 from spech.sip.message.ids import MAGIC_COOKIE
-from spech.sip.message.message import Request, Response
-from spech.sip.transaction.arrival import origin
+from spech.sip.message.message import Request, Response, SipMessage
+from spech.sip.message.parser import parse
 from spech.sip.transaction.flow import Flow, Outgoing
 from spech.sip.transaction.state import TransactionState
 from spech.sip.transaction.timers import TimerSet
@@ -115,12 +115,12 @@ class TransactionLayer:
         )
         self._servers[key] = transaction
         if request.method == "INVITE" and request.to.tag is None:
-            self._first.setdefault(origin(request), transaction)
+            self._first.setdefault(request.origin, transaction)
         return transaction
 
     def merged(self, transaction: ServerTransaction) -> bool:
         """Whether another copy of the INVITE came first, and its transaction still lives."""
-        return self._first.get(origin(transaction.request)) is not transaction
+        return self._first.get(transaction.request.origin) is not transaction
 
     def transport_failed(self, flow: Flow, now: float) -> None:
         """Tell every transaction on ``flow`` that the flow broke."""
@@ -157,10 +157,23 @@ class TransactionLayer:
         transaction.transport_failed(now)
         return True
 
+    def sender(self, data: bytes) -> Transaction | None:
+        """The transaction that has sent a message of ours, None where none has, or it is over."""
+        message = parse(data)
+        if isinstance(message, Response):
+            return self._servers.get(server_key(message, message.cseq.method))
+        # An ACK has the branch of its INVITE, and no transaction.
+        return self._clients.get((message.via.branch or "", message.method))
+
     @property
     def pending(self) -> int:
-        """The number of transactions that still wait for the other end."""
-        everyone: list[Transaction] = [*self._clients.values(), *self._servers.values()]
+        """The number of transactions that still wait for the other end.
+
+        An OPTIONS of ours does not count: it changes nothing, and nobody needs its answer at the
+        end.
+        """
+        asked = [one for one in self._clients.values() if one.request.method != "OPTIONS"]
+        everyone: list[Transaction] = [*asked, *self._servers.values()]
         return sum(transaction.pending for transaction in everyone)
 
     @property
@@ -177,7 +190,7 @@ class TransactionLayer:
     def _server_ended(self, transaction: Transaction) -> None:
         if self._servers.pop(transaction.key, None) is not None:
             if transaction.request.method == "INVITE":
-                one = origin(transaction.request)
+                one = transaction.request.origin
                 if self._first.get(one) is transaction:
                     del self._first[one]
             source = source_of(transaction.flow.remote[0])
@@ -185,20 +198,17 @@ class TransactionLayer:
 
 
 def _size(request: Request) -> int:
-    return _OVERHEAD + len(request.body) + sum(len(n) + len(v) for n, v in request.headers)
+    return _OVERHEAD + len(request.body) + sum([len(n) + len(v) for n, v in request.headers])
 
 
 def _over_tcp(request: Request, flow: Flow) -> tuple[Request, Flow]:
     """The request and flow for TCP, which the Via names (RFC 3261 18.1.1)."""
-    first, *rest = request.headers.get_all("Via")
-    headers = request.headers.remove("Via")
-    for value in reversed([first.replace("/UDP ", "/TCP ", 1), *rest]):
-        headers = headers.prepend("Via", value)
-    return request.replace(headers=headers), replace(flow, transport="tcp")
+    via = replace(request.via, transport="TCP")
+    return request.with_via(via), replace(flow, transport="tcp")
 
 
-def server_key(request: Request, method: str) -> TransactionKey:
-    """The key of a server transaction (RFC 3261 17.2.3)."""
+def server_key(request: SipMessage, method: str) -> TransactionKey:
+    """The key of a server transaction (RFC 3261 17.2.3), by its request or a response."""
     via = request.via
     branch = via.branch or ""
     # The cookie alone identifies nothing (RFC 4475 3.2.1).

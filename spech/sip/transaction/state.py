@@ -85,6 +85,10 @@ class Action(enum.Enum):
     START_M = "start M"
 
 
+#: The letters of the timers that actions start and stop.
+STARTS: Final = {one: one.value[-1] for one in Action if one.value.startswith("start ")}
+STOPS: Final = {one: one.value[-1] for one in Action if one.value.startswith("stop ")}
+
 Transition = tuple[TransactionState, tuple[Action, ...]]
 Table = dict[TransactionState, dict[Input, Transition]]
 

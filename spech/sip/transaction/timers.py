@@ -7,6 +7,7 @@ seconds on any monotonic scale, as ``float``.
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 #: Round-trip time estimate in seconds (RFC 3261 17.1.1.1, table 4).
@@ -29,44 +30,61 @@ class TimerOwner(Protocol):
     def handle_timer(self, name: str, now: float) -> None:
         """Serve the timer ``name``, which is due."""
 
-    def __hash__(self) -> int: ...
+
+@dataclass(slots=True)
+class _Timer:
+    """One timer; its owner is None once it is disarmed."""
+
+    owner: TimerOwner | None
+    name: str
 
 
 class TimerSet:
     """Timers named by their owner and a word. Setting one again replaces it."""
 
     def __init__(self) -> None:
-        self._armed: dict[TimerOwner, dict[str, int]] = {}
-        self._heap: list[tuple[float, int, TimerOwner, str]] = []
+        self._armed: dict[TimerOwner, dict[str, _Timer]] = {}
+        self._heap: list[tuple[float, int, _Timer]] = []
         self._serial = 0
         self._sweep_above = 64
 
     def set(self, owner: TimerOwner, name: str, at: float) -> None:
         """Arm (or re-arm) the timer ``name`` of ``owner`` to be due at ``at``."""
         self._serial += 1
-        self._armed.setdefault(owner, {})[name] = self._serial
-        heapq.heappush(self._heap, (at, self._serial, owner, name))
+        names = self._armed.setdefault(owner, {})
+        if name in names:
+            names[name].owner = None
+        timer = names[name] = _Timer(owner, name)
+        heapq.heappush(self._heap, (at, self._serial, timer))
         if len(self._heap) > self._sweep_above:
-            # What was disarmed would stay, with all that its owner holds, until its time came.
-            self._heap = [entry for entry in self._heap if self._live(entry)]
+            # What was disarmed would stay until its time came.
+            self._heap = [entry for entry in self._heap if entry[2].owner is not None]
             heapq.heapify(self._heap)
             self._sweep_above = 64 + 2 * len(self._heap)
 
-    def clear(self, owner: TimerOwner, name: str) -> None:
-        """Disarm one timer; nothing happens if it is not armed."""
-        names = self._armed.get(owner)
-        if names is not None and names.pop(name, None) is not None and not names:
+    def clear(self, owner: TimerOwner, *names: str) -> None:
+        """Disarm timers of ``owner``; nothing happens to those that are not armed."""
+        armed = self._armed.get(owner)
+        if armed is None:
+            return
+        for name in names:
+            timer = armed.pop(name, None)
+            if timer is not None:
+                timer.owner = None
+        if not armed:
             del self._armed[owner]
 
     def clear_all(self, owner: TimerOwner) -> None:
         """Disarm every timer of ``owner``."""
-        self._armed.pop(owner, None)
+        for timer in self._armed.pop(owner, {}).values():
+            timer.owner = None
 
     def next_at(self) -> float | None:
         """The earliest deadline, or None when nothing is armed."""
         while self._heap:
-            if self._live(self._heap[0]):
-                return self._heap[0][0]
+            at, _, timer = self._heap[0]
+            if timer.owner is not None:
+                return at
             heapq.heappop(self._heap)
         return None
 
@@ -78,13 +96,11 @@ class TimerSet:
         at = self.next_at()
         if at is None or at > now:
             return None
-        _, _, owner, name = heapq.heappop(self._heap)
-        self.clear(owner, name)
-        return owner, name
-
-    def _live(self, entry: tuple[float, int, TimerOwner, str]) -> bool:
-        _, serial, owner, name = entry
-        return self._armed.get(owner, {}).get(name) == serial
+        timer = heapq.heappop(self._heap)[2]
+        owner = timer.owner
+        assert owner is not None
+        self.clear(owner, timer.name)
+        return owner, timer.name
 
     def __len__(self) -> int:
         return sum(len(names) for names in self._armed.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from spech.allowance import Allowance, Purpose
 from spech.errors import LocalProtocolError
@@ -39,10 +39,10 @@ class Transaction:
 
     table: tables.Table
     #: What its messages are to a peer that has proved nothing: see ``allowance``.
-    purpose = Purpose.FAREWELL
+    purpose: ClassVar[Purpose] = Purpose.FAREWELL
     #: Timers that are zero on a reliable transport, or not used there at all.
-    _unreliable_only = frozenset("AEG")
-    _zero_when_reliable = frozenset("DIJK")
+    _unreliable_only: ClassVar[frozenset[str]] = frozenset("AEG")
+    _zero_when_reliable: ClassVar[frozenset[str]] = frozenset("DIJK")
 
     def __init__(
         self,
@@ -63,7 +63,8 @@ class Transaction:
         self._timers = timers
         self._send = send
         self._ended = ended
-        self._last: bytes | None = None
+        #: The last message sent, b"" before the first.
+        self.last = b""
         self._interval = T1
 
     @property
@@ -112,17 +113,21 @@ class Transaction:
     def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
         if action is Action.SEND:
             assert message is not None
-            self._last = bytes(message)
-            self.send(self._last)
+            self.last = bytes(message)
+            self.send(self.last)
+        elif action in tables.STARTS:
+            self._start(tables.STARTS[action], now)
+        elif action in tables.STOPS:
+            self._timers.clear(self, tables.STOPS[action])
         elif action is Action.RETRANSMIT:
-            if self._last is not None:
-                self.send(self._last)
+            if self.last:
+                self.send(self.last)
         else:
-            word, _, letter = action.value.partition(" ")
-            if word == "start":
-                self._start(letter, now)
-            elif word == "stop":
-                self._timers.clear(self, letter)
+            self._report(action, now, message)
+
+    def _report(self, action: Action, now: float, message: Request | Response | None) -> None:
+        """Do what only one side does."""
+        raise LocalProtocolError("a bare transaction has no table")
 
     def send(self, data: bytes) -> bool:
         """Send ``data``. False where the allowance does not cover it."""
@@ -220,7 +225,7 @@ class ClientTransaction(Transaction):
             given = Input.FAILURE
         return self._feed(given, now, response)
 
-    def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
+    def _report(self, action: Action, now: float, message: Request | Response | None) -> None:
         if action is Action.DELIVER:
             assert isinstance(message, Response)
             self._user.receive_response(self, message, now)
@@ -231,8 +236,6 @@ class ClientTransaction(Transaction):
             self._user.receive_failure(self, 408, now)
         elif action is Action.TRANSPORT_FAILURE:
             self._user.receive_failure(self, 503, now)
-        else:
-            super()._act(action, now, message)
 
     def _acknowledge(self, response: Response) -> Request:
         """The ACK for a failure: same branch, the response's To (RFC 3261 17.1.1.3)."""
@@ -260,7 +263,7 @@ def derived(request: Request, method: str, to: str | None = None) -> Request:
 class ServerTransaction(Transaction):
     """A request of theirs. ``acknowledged`` gets the ACK of a 2xx where it shares the branch."""
 
-    purpose = Purpose.RESPONSE
+    purpose: ClassVar[Purpose] = Purpose.RESPONSE
 
     def __init__(
         self,
@@ -322,19 +325,15 @@ class ServerTransaction(Transaction):
     @property
     def silent(self) -> bool:
         """Whether no response has been sent."""
-        return self._last is None
+        return not self.last
 
     @property
     def answered(self) -> bool:
         """Whether a final response has been sent."""
         return self.state not in (TransactionState.TRYING, TransactionState.PROCEEDING)
 
-    def _act(self, action: Action, now: float, message: Request | Response | None) -> None:
-        if action is Action.DELIVER:
+    def _report(self, action: Action, now: float, message: Request | Response | None) -> None:
+        # Otherwise our response was not acknowledged, and nothing more can be done.
+        if action is Action.DELIVER and self.acknowledged is not None:
             assert isinstance(message, Request)
-            if self.acknowledged is not None:
-                self.acknowledged(message, now)
-        elif action in (Action.TIMEOUT, Action.TRANSPORT_FAILURE):
-            pass  # Our response was not acknowledged, and nothing more can be done.
-        else:
-            super()._act(action, now, message)
+            self.acknowledged(message, now)

@@ -57,6 +57,10 @@ class Transport(Protocol):
     def pending(self) -> bool:
         """Whether a message is still queued."""
 
+    @property
+    def open_flows(self) -> Set[Flow]:
+        """The connections that are open, none where there are only datagrams."""
+
     def moved(self, flow: Flow) -> bool:
         """Whether our address towards the peer of ``flow`` has changed."""
 

@@ -271,6 +271,11 @@ class ConnectionTransport:
         """Whether something still waits to be written."""
         return any(connection.pending for connection in self._connections.values())
 
+    @property
+    def open_flows(self) -> Set[Flow]:
+        """See :class:`~spech.sip.transport.Transport`."""
+        return self._connections.keys()
+
     def moved(self, flow: Flow) -> bool:
         """See :class:`~spech.sip.transport.Transport`."""
         hosts, _ = self._hosts[family(flow.remote[0])]

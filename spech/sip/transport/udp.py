@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
 import sys
+from collections.abc import Set
 from types import TracebackType
 from typing import Final
 
@@ -50,7 +52,8 @@ class UdpTransport:
         self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            with contextlib.suppress(OSError):  # BSD refuses what Linux cuts down.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             if self._family == socket.AF_INET6:
                 # Else IPv4 peers show up under IPv6 addresses that they do not know themselves.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -118,6 +121,11 @@ class UdpTransport:
     def share(self, flow: Flow, port: int | None) -> None:
         """There is but one socket for all."""
 
+    @property
+    def open_flows(self) -> Set[Flow]:
+        """See :class:`~spech.sip.transport.Transport`."""
+        return frozenset()
+
     def keep_alive(self, flow: Flow) -> None:
         """An empty line, which every SIP server drops."""
         self.send(Outgoing(b"\r\n", flow))
@@ -130,8 +138,9 @@ class UdpTransport:
             if self._errors_wait or not arrivals:
                 self._read_errors(pump)
             for start in range(0, len(arrivals), _BATCH):
+                if start:
+                    await trio.lowlevel.checkpoint()
                 pump.receive_arrivals(arrivals[start : start + _BATCH])
-                await trio.lowlevel.checkpoint()
 
     def _read(self, pump: Pump) -> list[Arrival]:
         """What waits in the socket: all of known peers, then the oldest of strangers."""

@@ -73,6 +73,18 @@ def test_an_unanswered_invite_ends_with_timer_b(scripted: Pair) -> None:
     scripted.quiet()
 
 
+def test_nobody_waits_for_the_answer_to_a_question_of_a_call_that_is_over(pair: Pair) -> None:
+    ours, theirs = pair.established()
+    pair.wire.loss = 1.0
+    ours.ask_options(pair.wire.now, lambda alive, now: None)
+    pair.wire.run(0.1)
+    pair.wire.loss = 0.0
+    pair.hang_up(pair.bob, theirs)
+    pair.wire.run(0.1)
+    assert pair.ended(pair.alice).by == "remote"
+    assert pair.alice.agent.idle
+
+
 def test_a_ringing_call_is_cancelled(pair: Pair) -> None:
     session = pair.call()
     pair.ring(pair.incoming())

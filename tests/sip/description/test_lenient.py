@@ -87,6 +87,7 @@ def test_formats_beyond_the_limit_are_ignored() -> None:
     assert len(media.formats) == sdp.MAX_FORMATS
 
 
+@pytest.mark.interpreted
 def test_attributes_are_read_once_for_each_description(monkeypatch: pytest.MonkeyPatch) -> None:
     """Independent of the number of formats, because rtpmaps() reads all attributes."""
     counted: list[sdp.MediaDescription] = []

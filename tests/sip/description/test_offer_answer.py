@@ -159,6 +159,31 @@ def test_packets_are_limited_to_maxptime(lines: tuple[str, ...], ptime: int) -> 
     assert negotiator.receive_answer(offer(*lines)).ptime_ms == ptime
 
 
+@pytest.mark.parametrize(
+    ("lines", "numbers", "ptime"),
+    [
+        ((), "0 96", 10),
+        ((), "96 0", 10),
+        (("a=ptime:20",), "0 96", 10),
+        (("a=ptime:20",), "96 0", 20),
+        (("a=ptime:20", "a=maxptime:15"), "96 0", 15),
+        (("a=ptime:5",), "0 96", 5),
+    ],
+)
+def test_short_packets_are_not_lengthened_for_another_format(
+    lines: tuple[str, ...], numbers: str, ptime: int
+) -> None:
+    """RFC 8866 6.4: one a=ptime for all formats, and it is about the first."""
+    music = AudioFormat("L16/48000", "L16", 48_000, ptime_ms=10)
+    body = offer("a=rtpmap:96 L16/48000", *lines, media=f"m=audio 5000 RTP/AVP {numbers}")
+    answer, agreed = ours(music).receive_offer(body)
+    assert agreed.ptime_ms == ptime
+    assert sdp.parse(answer).media[0].ptime == 10
+    negotiator = ours(music)
+    assert sdp.parse(negotiator.offer()).media[0].ptime == 10
+    assert negotiator.receive_answer(body).ptime_ms == ptime
+
+
 def test_the_preferred_codec_sets_ptime() -> None:
     long = replace(PCMU, ptime_ms=40)
     assert sdp.parse(ours(PCMA, long).offer()).media[0].ptime == 20

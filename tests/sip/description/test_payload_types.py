@@ -183,10 +183,10 @@ def test_an_audio_line_without_a_supported_codec_is_skipped(first: tuple[str, ..
 )
 def test_an_offer_without_a_supported_codec_is_recognized_at_once(body: bytes, status: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        judge_offer(body, [PCMU, OPUS], MediaSecurity("off", rng=random.Random(1)))
+        judge_offer(sdp.read(body), [PCMU, OPUS], MediaSecurity("off", rng=random.Random(1)))
     assert caught.value.status == status
     judge_offer(
-        theirs("m=audio 5000 RTP/AVP 18 0"),
+        sdp.read(theirs("m=audio 5000 RTP/AVP 18 0")),
         [PCMU, OPUS],
         MediaSecurity("off", rng=random.Random(1)),
     )

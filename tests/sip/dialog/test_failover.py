@@ -194,6 +194,7 @@ async def test_after_a_failover_the_call_stays_with_the_server_that_answers(
             await domain.first.die()
             call.hold()
             await call.changed()
+            await trio.testing.wait_all_tasks_blocked()  # The server reads the ACK.
             assert domain.second.methods() == ["INVITE", "ACK"]
             began = trio.current_time()
             call.resume()

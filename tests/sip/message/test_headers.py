@@ -68,6 +68,34 @@ def test_changes_create_new_headers() -> None:
     assert list(headers) == [("Via", "a"), ("To", "t"), ("Via", "b")]
 
 
+@pytest.mark.parametrize(
+    ("lines", "changed"),
+    [
+        (["a", "b"], ["z", "b"]),
+        (["a, b", "c"], ["z, b", "c"]),
+        (['"a, a" , b'], ["z, b"]),
+        (["", " ,", "a"], ["", ",", "z"]),
+        ([], ["z"]),
+    ],
+)
+def test_the_first_value_is_replaced_in_its_place(lines: list[str], changed: list[str]) -> None:
+    headers = Headers([("To", "t"), *(("Via", line) for line in lines)])
+    after = headers.with_first("v", "z")
+    assert after.get_all("Via") == changed
+    assert after.values("Via")[1:] == headers.values("Via")[1:]
+    assert after.get("To") == "t"
+    with pytest.raises(LocalProtocolError):
+        headers.with_first("Via", "z\r\nTo: u")
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["1 BYE", "1 BYE"]])
+def test_a_header_that_must_be_there_once(lines: list[str]) -> None:
+    headers = Headers([("CSeq", line) for line in lines])
+    with pytest.raises(RemoteProtocolError, match="CSeq"):
+        headers.only("CSeq")
+    assert headers.add("t", "you").only("To") == "you"
+
+
 def test_equal_headers_compare_equal() -> None:
     assert Headers([("v", " a ")]) == Headers([("Via", "a")])
     assert hash(Headers([("v", "a")])) == hash(Headers([("Via", "a")]))
@@ -247,7 +275,7 @@ def test_via_may_have_blanks_everywhere() -> None:
 def test_via_gives_the_response_address() -> None:
     via = Via.parse("SIP/2.0/UDP 192.0.2.1;rport;branch=b")
     assert (via.rport, via.received) == ("", None)
-    via = via.with_parameter("rport", "5062").with_parameter("received", "2001:db8::9")
+    via = via.with_parameters(rport="5062", received="2001:db8::9")
     assert (via.rport, via.received) == ("5062", "2001:db8::9")
     assert str(via) == "SIP/2.0/UDP 192.0.2.1;rport=5062;branch=b;received=2001:db8::9"
     assert Via.parse("SIP/2.0/UDP h;received=[::1]").received == "::1"

@@ -1,0 +1,1 @@
+"""What telephone applications of Twilio know: TwiML documents and calls over REST."""
