@@ -50,7 +50,7 @@ def test_what_compiles_is_pinned() -> None:
 def test_the_extra_all_has_everything_but_frameworks() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert set(extras) - {"all", "dev", "fuzz", "testing", *FRAMEWORKS} == set(RUNTIME_EXTRAS)
+    assert set(extras) - {"all", "dev", "testing", *FRAMEWORKS} == set(RUNTIME_EXTRAS)
     (everything,) = map(Requirement, extras["all"])
     assert everything.extras == set(RUNTIME_EXTRAS)
 

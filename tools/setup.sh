@@ -4,7 +4,7 @@
 #   tools/setup.sh demo    what `make demo` needs: codec libraries, .venv, the package
 #   tools/setup.sh check   what `make check` needs: .venv with the developer tools, Node.js, the page's checkers
 #   tools/setup.sh instructions  what `make bench-check-compiled` needs: .venv, Valgrind
-#   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv, atheris
+#   tools/setup.sh fuzz    what `make fuzz` needs: codec libraries, .venv
 #   tools/setup.sh test    what `make test` needs: all of that, Asterisk, Chromium
 #   tools/setup.sh peers   what `make test-peers` needs: all of that, the programs of third parties
 #   tools/setup.sh system  the same without the environments of these programs
@@ -271,8 +271,6 @@ instructions)
 fuzz)
     packages "${demo_packages[@]}"
     environment "[dev]"
-    .venv/bin/python -c 'import atheris' 2>/dev/null ||
-        .venv/bin/pip install --quiet --disable-pip-version-check --no-input --editable ".[dev,fuzz]"
     ;;
 test)
     packages "${test_packages[@]}"
@@ -302,7 +300,7 @@ may-install) # for tools/test.sh
     may_install
     ;;
 *)
-    say "usage: tools/setup.sh demo | check | fuzz | test | peers | asterisk | docs"
+    say "usage: tools/setup.sh demo | check | instructions | fuzz | test | system | peers | asterisk | docs"
     exit 2
     ;;
 esac

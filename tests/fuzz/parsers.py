@@ -1,6 +1,6 @@
 """Feeds the parsers of one kind with coverage-guided mutations. Not a test: run it manually.
 
-    pip install '.[fuzz]'
+    pip install '.[dev]'
     python -m tests.fuzz.parsers --seeds FOLDER
     python -m tests.fuzz.parsers KIND -max_total_time=600 FOLDER/KIND
 

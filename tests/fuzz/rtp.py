@@ -1,6 +1,6 @@
 """Feeds the media path with coverage-guided mutations. Not a test: run it manually.
 
-    pip install '.[fuzz]'
+    pip install '.[dev]'
     python tests/fuzz/rtp.py --seeds FOLDER
     python tests/fuzz/rtp.py -max_total_time=600 FOLDER
 

@@ -1,6 +1,6 @@
 """Feeds the SIP stack with coverage-guided mutations. Not a test: run it manually.
 
-    pip install '.[fuzz]'
+    pip install '.[dev]'
     python tests/fuzz/sip.py -max_total_time=600 FOLDER tests/sip/data
 
 ``FOLDER`` collects the inputs that reach new code; ``tests/sip/data`` is where mutation begins. The
