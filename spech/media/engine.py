@@ -110,6 +110,8 @@ class Media:
         self._cadence: CadenceDetector | None = None
         self._answerer: AnswererDetector | None = None
         self._ear: Ear | None = None
+        #: What was heard in a tick whose sending half waits.
+        self._unanswered: Samples | None = None
         self._codec: Codec | None = None
         self._chosen = ""
         self._payload_type = -1
@@ -215,6 +217,8 @@ class Media:
         """
         if self._closed:
             return
+        if self._unanswered is not None:
+            self._speak()
         if self.speech.held:  # Encoded and addressed as was agreed on before.
             self.speech.send_held()
         remote, reachable = _numeric(agreed.remote)
@@ -302,7 +306,9 @@ class Media:
     def tick(self, now: float) -> Rest | None:
         """Receive, play, mix and send 20 ms of sound. Nothing that the peer sends raises here.
 
-        Returns what is to be called 10 ms later, where a packet of sound leaves then.
+        Returns what is to be called 10 ms later: with :attr:`low_latency` all that is sent, so that
+        a program's answer to what it just heard leaves with it; otherwise the packets that are held
+        (:attr:`Speech.held`), or None.
 
         Raises:
             PeerUnreachable: ICE found no path to the peer, or lost it.
@@ -314,6 +320,8 @@ class Media:
             self._stream.discard()
             self.voices.discard()
             return None
+        if self._unanswered is not None:
+            self._speak()
         if self.speech.held:
             self.speech.send_held()
         self._receive(now)
@@ -324,32 +332,51 @@ class Media:
         # A clock of 11025 Hz has 220 units in one tick and 221 in the next.
         self._units, self._fraction = divmod(self._fraction + codec.clock_rate, FRAMES_PER_SECOND)
         self._notice_stall(now)
-        # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
         if self._ear is not None and self.voices.member is None:
-            heard = self._listen(self._ear, playout, codec.rate, now)
-            microphone = self.voices.speak(codec.rate, self.speech.silence)
+            self._unanswered = self._listen(self._ear, playout, codec.rate, now)
+            return self._rest
+        heard = self._perceive(playout.next(self._units, now), codec.rate)
+        self._send(self.voices.exchange(heard, codec.rate, self.speech.silence), heard, now)
+        return self._rest if self.speech.held else None
+
+    def _rest(self) -> None:
+        """Do what a tick left for half a period later."""
+        if self._unanswered is None:
+            self.speech.send_held()
         else:
-            heard = self._perceive(playout.next(self._units, now), codec.rate)
-            microphone = self.voices.exchange(heard, codec.rate, self.speech.silence)
+            self._speak()
+
+    def _speak(self) -> None:
+        """Send the microphones' sound, which a tick left."""
+        heard, self._unanswered = self._unanswered, None
+        if heard is not None and self._now is not None and not self._closed:
+            microphone = self.voices.speak(self.rate, self.speech.silence)
+            self._send(microphone, heard, self._now + PERIOD / 2)
+
+    def _send(self, microphone: Samples, heard: Samples, now: float) -> None:
+        """Send and record one tick, and report on it to the peer."""
+        # Files and digits wait until a hold ends; the microphone's sound is dropped meanwhile.
         if self._sending and self._stream.ready and self._stream.protection.ready:
             spoken = self.speech.say(microphone, self._units)
         else:
             spoken = self.speech.pause(self._units)
         if self.recordings.running:
-            self.recordings.write(spoken, heard, codec.rate)
+            self.recordings.write(spoken, heard, self.rate)
         self._ticks += 1
         if self._ticks % _RTCP_TICKS == 0:
-            self._stream.drain_rtcp(now)
-            if self._session.report_due(now):
-                self._stream.send_rtcp(self._session.report(now))
-            # Where RTCP shares the port of RTP, or with ICE, other packets keep the NAT binding.
-            if self._reachable and not self._stream.shared and self._stream.ice is None:
-                keepalive = self._session.keepalive(now)
-                if keepalive is not None:
-                    self._stream.send(keepalive)
-            if self._ticks % _SAMPLE_TICKS == 0:
-                self.monitor.sample()
-        return self.speech.send_held if self.speech.held else None
+            self._exchange_reports(now)
+
+    def _exchange_reports(self, now: float) -> None:
+        self._stream.drain_rtcp(now)
+        if self._session.report_due(now):
+            self._stream.send_rtcp(self._session.report(now))
+        # Where RTCP shares the port of RTP, or with ICE, other packets keep the NAT binding.
+        if self._reachable and not self._stream.shared and self._stream.ice is None:
+            keepalive = self._session.keepalive(now)
+            if keepalive is not None:
+                self._stream.send(keepalive)
+        if self._ticks % _SAMPLE_TICKS == 0:
+            self.monitor.sample()
 
     def _receive(self, now: float) -> None:
         protection = self._stream.protection

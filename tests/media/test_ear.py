@@ -7,16 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import trio
+import trio.testing
 
 from spech import codecs
 from spech.codecs import Samples
 from spech.media.ear import Ear
 from spech.media.playout import Playout
 from spech.rtp import packet as rtp
+from spech.rtp.clock import MediaClock
 from spech.rtp.session import RtpSession
 from spech.testing.audio import sine
 
-from .conftest import Call, speak
+from ..inside import unread_of
+from .conftest import Call, fail, speak
 
 RATE, TICK, SIZE = 8000, 0.02, 160
 BEGIN = 100.0
@@ -90,6 +94,58 @@ def test_a_pause_is_silence() -> None:
     heard = hear([number * TICK for number in range(20)], 60)
     assert all(len(sound) == SIZE for sound in heard[30:])
     assert not np.any(np.concatenate(heard[45:]))
+
+
+async def test_what_a_program_answers_within_10_ms_leaves_with_the_same_tick(
+    call: Call, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    call.configure("L16/8000")
+    left, right = call.left.media, call.right.media
+    right.low_latency = True
+    sound = np.full(SIZE, 6400, np.int16)
+    sent_at: list[float] = []
+
+    def note(datagram: bytes) -> list[bytes]:
+        if any(rtp.parse(datagram).payload):
+            sent_at.append(trio.current_time())
+        return [datagram]
+
+    call.right.rtp.judge = note
+    clock = MediaClock()
+    await nursery.start(clock.run)
+    with right.voices.open(RATE) as port, clock.attach(right.tick, fail):
+        await trio.sleep(1.001)
+        while unread_of(port):
+            await port.receive()
+        with left.voices.open(RATE) as microphone:
+            microphone.send(sound.tobytes())
+            left.tick(trio.current_time())
+        while not np.any(np.frombuffer(await port.receive(), np.int16)):
+            pass
+        heard_at = trio.current_time()
+        await trio.sleep(0.008)
+        port.send(sound.tobytes())
+        await trio.sleep(0.1)
+    assert sent_at == [pytest.approx(heard_at + 0.01)]
+
+
+async def test_what_was_not_answered_yet_leaves_with_the_codec_before(call: Call) -> None:
+    """Another codec, with another rate, comes between the halves of a tick."""
+    media = call.left.media
+    media.low_latency = True
+    call.configure("PCMU")
+    recorded: list[Samples] = []
+    media.recordings.tap(recorded.append, RATE)
+    media.tick(1.0)
+    call.configure("G722")
+    rest = media.tick(1.02)
+    assert rest is not None
+    rest()
+    media.tick(1.04)
+    media.close()
+    rest()
+    assert [packet.payload_type for packet in call.left.packets()] == [0, 97]
+    assert [len(sound) > 0 for sound in recorded] == [True, True]
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "G722", "opus", "L16/16000"])

@@ -11,13 +11,10 @@ import trio.testing
 from spech import codecs
 from spech.rtp.clock import MediaClock
 
-from .conftest import Call
+from .conftest import Call, fail
 
 
-def fail(error: Exception) -> None:
-    raise error
-
-
+@pytest.mark.parametrize("low_latency", [False, True])
 @pytest.mark.parametrize(
     ("codec", "ptime", "length"),
     [
@@ -40,6 +37,7 @@ async def test_packets_of_any_length_are_sent_evenly(
     codec: str,
     ptime: int,
     length: int,
+    low_latency: bool,
     call: Call,
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
@@ -48,6 +46,7 @@ async def test_packets_of_any_length_are_sent_evenly(
     if codec not in codecs.names():
         pytest.skip(f"{codec} is not available")
     call.configure(codec, ptime=ptime)
+    call.left.media.low_latency = low_latency
     left: list[float] = []
 
     def note(datagram: bytes) -> list[bytes]:
