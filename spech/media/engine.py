@@ -334,17 +334,10 @@ class Media:
         self._notice_stall(now)
         if self._ear is not None and self.voices.member is None:
             self._unanswered = self._listen(self._ear, playout, codec.rate, now)
-            return self._rest
+            return self._speak
         heard = self._perceive(playout.next(self._units, now), codec.rate)
         self._send(self.voices.exchange(heard, codec.rate, self.speech.silence), heard, now)
-        return self._rest if self.speech.held else None
-
-    def _rest(self) -> None:
-        """Do what a tick left for half a period later."""
-        if self._unanswered is None:
-            self.speech.send_held()
-        else:
-            self._speak()
+        return self.speech.send_held if self.speech.held else None
 
     def _speak(self) -> None:
         """Send the microphones' sound, which a tick left."""
