@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from spech.sip.message.message import Request, Response, response_to
 from spech.sip.message.uri import Uri
 from spech.sip.resolver import Resolver
 from spech.sip.transaction.flow import Flow, Outgoing, Target
+from spech.sip.transport import Arrival
 from spech.sip.transport.connections import ConnectionTransport
 from spech.sip.transport.udp import UdpTransport
 
@@ -257,8 +258,8 @@ async def test_strangers_and_nonsense_do_not_reach_the_workers(
     ):
         arrived: list[bytes] = []
         for worker in made.workers.values():
-            agent = endpoint_of(worker).agent
-            agent.receive_message = _spying(agent.receive_message, arrived)  # type: ignore[method-assign]
+            endpoint = endpoint_of(worker)
+            endpoint.receive_arrivals = _spying(endpoint.receive_arrivals, arrived)  # type: ignore[method-assign]
         assert await refusal(stranger, made.bot) == 403
         answered = await stranger.options(made.bot)
         assert answered.status == 200
@@ -285,10 +286,12 @@ async def test_strangers_and_nonsense_do_not_reach_the_workers(
         assert arrived
 
 
-def _spying(receive: Callable[..., None], seen: list[bytes]) -> Callable[..., None]:
-    def spy(data: bytes, flow: Flow, now: float) -> None:
-        seen.append(data)
-        receive(data, flow, now)
+def _spying(
+    receive: Callable[[Sequence[Arrival]], None], seen: list[bytes]
+) -> Callable[[Sequence[Arrival]], None]:
+    def spy(arrivals: Sequence[Arrival]) -> None:
+        seen.extend(data for data, _ in arrivals)
+        receive(arrivals)
 
     return spy
 

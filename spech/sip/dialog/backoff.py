@@ -7,9 +7,9 @@ from typing import Final
 
 #: Seconds before the next attempt after the first, second, ... one in a row that no server
 #: answered, that failed with 408, or whose connection broke.
-_SILENCE: Final = (5.0, 10.0, 20.0)
+_SILENCE: Final[tuple[float, ...]] = (5.0, 10.0, 20.0)
 #: The same where a server refused.
-_REFUSAL: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0)
+_REFUSAL: Final[tuple[float, ...]] = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0)
 
 
 class BackOff:

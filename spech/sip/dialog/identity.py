@@ -36,6 +36,7 @@ class Identity:
         self.address = address
         self.route = route
         self.service_route: tuple[NameAddr, ...] = ()
+        self._rng = rng
         self._credentials = Credentials(user, password, rng)
 
     def __repr__(self) -> str:
@@ -98,9 +99,7 @@ class Identity:
 
     def under(self, address: NameAddr) -> Identity:
         """The same credentials under another address."""
-        other = Identity.__new__(Identity)
-        other.address = address
-        other.route = self.route
+        other = Identity(address, "", None, self._rng, self.route)
         other.service_route = self.service_route
         other._credentials = self._credentials
         return other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, final
 
 from spech.errors import RemoteProtocolError
 from spech.sip.dialog.event import Event
@@ -25,6 +25,7 @@ _KINDS: Final = frozenset(
 _MOST_LINES: Final = 100
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class MessageCount:
     """How many messages of one kind wait: "voice-message", "fax-message", ..."""
@@ -36,6 +37,7 @@ class MessageCount:
     old_urgent: int = 0
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """Whether messages wait, for which account, and how many of each kind if reported."""
