@@ -20,8 +20,9 @@ def hear_tone(telephone: Telephone, frequency: float, level: float | None = None
         heard, rate = telephone.hear(0.5)
         try:
             assert_tone(heard, rate, frequency, tolerance=2, level=level, level_tolerance=3)
-        except AssertionError:
+        except AssertionError as error:
             if attempt == 9:
+                error.add_note(f"The page shows: {telephone.shown}")
                 raise
         else:
             return

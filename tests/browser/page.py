@@ -202,6 +202,12 @@ class Telephone:
         samples = np.array(heard["samples"])
         return np.round(samples * 32768).clip(-32768, 32767).astype(np.int16), heard["rate"]
 
+    @property
+    def shown(self) -> str:
+        """The text of the page, and the calls of its state, for those who look into a failure."""
+        shown = "document.body.innerText.split(/\\s*\\n\\s*/).join(' | ')"
+        return str(self.page.evaluate(f"{shown} + ' ' + JSON.stringify(spech.state.calls)"))
+
     def press(self, keys: str) -> None:
         names = {"*": "star", "#": "hash"}
         for key in keys:
