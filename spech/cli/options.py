@@ -163,17 +163,18 @@ def read_pairs(
 
 
 def read_text(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Text; ``-`` is standard input without the line end behind it."""
+    """Text that is not empty; ``-`` is standard input without the line end behind it."""
     try:
-        if value != "-":
-            value.encode()
-            return value
-        if sys.stdin.isatty():
-            raise click.BadParameter("give the text, or a pipe that it comes from", ctx, param)
-        given = sys.stdin.buffer.read(_LONGEST_INPUT)
-        return given.decode().rstrip("\n")
+        if value == "-":
+            if sys.stdin.isatty():
+                raise click.BadParameter("give the text, or a pipe that it comes from", ctx, param)
+            value = sys.stdin.buffer.read(_LONGEST_INPUT).decode().rstrip("\n")
+        value.encode()
     except UnicodeError as error:
         raise click.BadParameter("it is not text in UTF-8", ctx, param) from error
+    if not value.strip():
+        raise click.BadParameter("the text is empty", ctx, param)
+    return value
 
 
 def read_stun(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

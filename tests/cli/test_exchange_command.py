@@ -150,6 +150,9 @@ async def test_a_message_reaches_its_recipient(address: str) -> None:
         (("nobody", "hello"), "", 1, "error: Refused: 404 Not Found"),
         (("sip:bob@127.0.0.1:9", "hello"), "", 3, "error: sip:bob@127.0.0.1:9 does not answer."),
         (("bob",), "x" * 901, 2, "the text has 901 bytes; at most 900 are allowed"),
+        (("bob",), "", 2, "the text is empty"),
+        (("bob",), "\n", 2, "the text is empty"),
+        (("bob", " "), "", 2, "the text is empty"),
     ],
 )
 def test_a_message_that_is_not_delivered_is_an_error(
