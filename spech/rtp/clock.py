@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from spech.errors import SpechError
-from spech.rtp.alarm import SleepUntil, open_alarm
+from spech.rtp.alarm import open_alarm
 
 _log: Final = logging.getLogger(__name__)
 
@@ -94,35 +94,32 @@ class MediaClock:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tick until cancelled; sleeps without waking while nothing is attached."""
-        task_status.started()
-        with open_alarm() as sleep_until:
-            await self._run(sleep_until)
-
-    async def _run(self, sleep_until: SleepUntil) -> None:
         slot = 0
         deadline = trio.current_time()
-        while True:
-            if not any(self._phases):
-                self._awake = trio.Event()
-                await self._awake.wait()
-                deadline = trio.current_time() + PERIOD
-                continue
-            while not self._phases[slot % _PHASES] and not self._rests:
+        with open_alarm() as sleep_until:
+            task_status.started()
+            while True:
+                if not any(self._phases):
+                    self._awake = trio.Event()
+                    await self._awake.wait()
+                    deadline = trio.current_time() + PERIOD
+                    continue
+                while not self._phases[slot % _PHASES] and not self._rests:
+                    slot += 1
+                    deadline += _SLOT
+                await sleep_until(deadline)
+                now = trio.current_time()
+                lateness = now - deadline
+                if lateness > _CATCH_UP:
+                    # Whole slots are dropped, so the grid and the phases stay where they were.
+                    missed = int(lateness / _SLOT)
+                    self.statistics.missed += missed
+                    slot += missed
+                    deadline += missed * _SLOT
+                    lateness = now - deadline
+                self._work(slot % _PHASES, now, lateness)
                 slot += 1
                 deadline += _SLOT
-            await sleep_until(deadline)
-            now = trio.current_time()
-            lateness = now - deadline
-            if lateness > _CATCH_UP:
-                # Whole slots are dropped, so the grid and the phases stay where they were.
-                missed = int(lateness / _SLOT)
-                self.statistics.missed += missed
-                slot += missed
-                deadline += missed * _SLOT
-                lateness = now - deadline
-            self._work(slot % _PHASES, now, lateness)
-            slot += 1
-            deadline += _SLOT
 
     def _work(self, phase: int, now: float, lateness: float) -> None:
         statistics = self.statistics
