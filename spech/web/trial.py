@@ -93,7 +93,7 @@ async def try_account(
                     if step.name == "registration" or (not step.passed and step.name != "options"):
                         verdict = _verdict(step)
     except* (SpechError, OSError) as group:
-        verdict = Refused("refused", f"The account cannot be tried: {first_of(group)}.")
+        verdict = Refused("refused", "The account cannot be tried.", str(first_of(group)))
     if verdict is silent:
         await trio.sleep_until(began + TRIAL_SECONDS + TOLD_AFTER)
     if verdict is not None:

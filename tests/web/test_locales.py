@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def sentences_of(path: Path) -> set[str]:
     }
 
 
+def refusals() -> Iterator[tuple[str, str | None]]:
+    """The key of each message and hint of a refusal, and its sentence if that is fixed."""
+    for path in sorted((PACKAGE / "web").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(ast.Name("Refused"), [ast.Constant(str(code)), *sentences]):
+                    for kind, sentence in zip(("error", "hint"), sentences, strict=False):
+                        if isinstance(sentence, ast.Constant):
+                            yield f"{kind}.{code}", str(sentence.value)
+                        elif isinstance(sentence, ast.JoinedStr):
+                            yield f"{kind}.{code}", None
+
+
 #: What a check-up finds and recommends.
 FINDINGS = sentences_of(CHECKUP)
 ENGLISH: dict[str, str] = json.loads((FRONTEND / "locales" / "en.json").read_text())
@@ -78,6 +92,17 @@ def test_every_language_is_complete(language: str) -> None:
     sentences = {key[1:] for key in texts if key.startswith("=")}
     assert [sentence for sentence in sentences if sentence not in SERVER] == []
     assert (REASONS | FINDINGS) - sentences == set()
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_refusal_is_translated(language: str) -> None:
+    """By its sentence, or by its code; a sentence with a value in it has its code only."""
+    texts: dict[str, str] = json.loads((FRONTEND / "locales" / f"{language}.json").read_text())
+    found = set(refusals())
+    assert ("hint.favourite_limit", None) in found
+    assert [
+        (key, sentence) for key, sentence in found if not {key, f"={sentence}"} & set(texts)
+    ] == []
 
 
 def test_all_languages_translate_the_same_texts() -> None:
