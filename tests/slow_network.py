@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 #: What the relay reads at once, and what the system keeps for it: a queue as in a modem.
 _CHUNK = 1024
 _QUEUE = 16384
+#: Bytes of a packet, as on Ethernet. Those of loopback have up to 64 KB, and do not fit into so short
+#: a queue: the system then drops what it should queue, and a connection may stall for good.
+_PACKET = 1448
 #: Seconds by which a thread may wake too late without making the network slower.
 _CATCH_UP = 0.3
 
@@ -41,8 +44,7 @@ class Bottleneck:
         server = urlsplit(url)
         assert server.hostname is not None
         self._server = (server.hostname, server.port)
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
+        self._listener = _socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
         self._sockets = [self._listener]
@@ -69,8 +71,7 @@ class Bottleneck:
         with suppress(OSError):
             while True:
                 browser, _ = self._listener.accept()
-                server = socket.socket()
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
+                server = _socket()
                 server.connect(self._server)
                 self._sockets += [browser, server]
                 for source, target, line in [(browser, server, up), (server, browser, down)]:
@@ -85,6 +86,14 @@ class Bottleneck:
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+def _socket() -> socket.socket:
+    """A socket that queues little of what it receives. Accepted connections inherit that."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _PACKET)
+    return made
 
 
 class _Line:
