@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 #: What the relay reads at once, and what the system keeps for it: a queue as in a modem.
 _CHUNK = 1024
 _QUEUE = 16384
-#: Bytes of a packet, as on Ethernet. Those of loopback have up to 64 KB, and do not fit into so short
-#: a queue: the system then drops what it should queue, and a connection may stall for good.
+#: Bytes of a packet, as on Ethernet. Those of loopback, up to 64 KB, do not fit into so short a
+#: queue: the system drops what it should queue, and a connection may stall for many seconds.
 _PACKET = 1448
 #: Seconds by which a thread may wake too late without making the network slower.
 _CATCH_UP = 0.3

@@ -12,6 +12,7 @@ system call, but where the file system then has no block left, they end the proc
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -77,8 +78,8 @@ class Journal:
         self._size = 0
         #: The record of each line in ``_live`` that this process has written.
         self._records: dict[RecordKey, FarewellRecord] = {}
-        #: The nulls of ended calls that are not written yet.
-        self._ended = b""
+        #: Lines that are not written yet: nulls of ended calls, and what a full disk refused.
+        self._pending = b""
         self._unsynced = trio.Event()
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -141,7 +142,7 @@ class Journal:
                 return
             self._live_size -= len(line)
             self._records.pop(key, None)
-            self._ended += self._line(key, None)
+            self._pending += self._line(key, None)
             self._unsynced.set()
         elif self._records.get(key) != record:
             line = self._line(key, record)
@@ -155,27 +156,36 @@ class Journal:
         return b"%08x %b\n" % (zlib.crc32(text), text)
 
     def _append(self, line: bytes) -> None:
-        """Write ``line`` and the nulls that wait."""
-        line, self._ended = self._ended + line, b""
-        if not line:
+        """Write the lines that wait, and ``line``. What the disk refuses waits for the next one."""
+        lines, self._pending = self._pending + line, b""
+        if not lines:
             return
         try:
-            written = os.pwrite(self._file, line, self._size)
+            # The lines after a broken one take its place.
+            self._write(lines, self._size)
+            self._size += len(lines)
+            self._unsynced.set()
+            if self._size > _COMPACT_FROM and self._size > 4 * self._live_size:
+                self._rewrite()
         except OSError as error:
             _log.warning("the journal %s is not written: %s", self._path, error.strerror)
-            return
-        if written < len(line):
-            _log.warning("the journal %s is not written: the disk is full", self._path)
-            return  # The next line takes the place of the broken one.
-        self._size += len(line)
-        self._unsynced.set()
-        if self._size > _COMPACT_FROM and self._size > 4 * self._live_size:
-            self._rewrite()
+            # Without the nulls, the BYE of an ended call is refused with 481.
+            short = len(lines) <= _COMPACT_FROM
+            self._pending = lines if short else b"".join(self._live.values())
+
+    def _write(self, text: bytes, at: int) -> None:
+        """Write all of ``text``.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
+        if os.pwrite(self._file, text, at) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _empty(self) -> None:
         """Empty the file when no call is up: this is slow, so not at the end of each call."""
         if not self._live:
-            self._ended = b""
+            self._pending = b""
             if self._size:
                 os.ftruncate(self._file, 0)
                 self._size = 0
@@ -187,10 +197,10 @@ class Journal:
         lines: its first line is damaged, and the others lead to the same state once more.
         """
         text = b"".join(self._live.values())
-        os.pwrite(self._file, text, 0)
+        self._write(text, 0)
         os.ftruncate(self._file, len(text))
         self._size = len(text)
-        self._ended = b""
+        self._pending = b""
         self._unsynced.set()
 
     async def run(self) -> None:
@@ -204,12 +214,15 @@ class Journal:
             self._unsynced = trio.Event()
             await trio.to_thread.run_sync(self._sync)
 
-    def _sync(self) -> None:
+    def _sync(self) -> bool:
+        """Whether the disk has everything."""
         try:
             os.utime(self._file)
             os.fsync(self._file)
         except OSError as error:
             _log.warning("the journal %s is not synced: %s", self._path, error.strerror)
+            return False
+        return not self._pending
 
     # ------------------------------------------------------------------ reading
 
@@ -259,7 +272,8 @@ class Journal:
 def adopt(path: Path, others: Iterable[Path], account: str | None) -> None:
     """Move the calls in other journals, which no process has any more, to the journal at ``path``.
 
-    Those that a process uses are left alone, and what cannot be read. The emptied files stay.
+    Those that a process uses are left alone, and what cannot be read. The emptied files stay. If
+    the disk is full, calls stay where they are.
 
     Raises:
         LocalProtocolError: as of :class:`Journal`, for ``path``.
@@ -270,9 +284,9 @@ def adopt(path: Path, others: Iterable[Path], account: str | None) -> None:
                 with Journal(other, account) as orphan:
                     for key, record in orphan.left.items():
                         heir.write(key, record)
-                    heir._sync()
-                    for key in orphan.left:
-                        orphan.write(key, None)
+                    if heir._sync():
+                        for key in orphan.left:
+                            orphan.write(key, None)
             except LocalProtocolError as error:
                 _log.info("%s", error)
 

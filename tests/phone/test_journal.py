@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,13 @@ def left(path: Path, account: str | None = None) -> list[str]:
     """The Call-IDs that the next process finds."""
     with Journal(path, account) as journal:
         return [call_id for call_id, _ in journal.left]
+
+
+def left_in_copy(path: Path) -> list[str]:
+    """What it would find if this one was killed now."""
+    copy = path.with_name("copy")
+    shutil.copyfile(path, copy)
+    return left(copy)
 
 
 def test_the_next_process_finds_the_calls_that_are_up(path: Path) -> None:
@@ -241,6 +248,61 @@ def test_the_calls_of_other_journals_move_to_one(path: Path) -> None:
     assert broken.read_text() == "Not a journal"
 
 
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A disk that takes eight bytes of each write more, until the patch is undone."""
+    write = os.pwrite
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda file, text, at: write(file, text[:8], at))
+        yield patch
+
+
+def test_what_a_full_disk_refused_is_written_when_there_is_room(
+    path: Path, full_disk: pytest.MonkeyPatch
+) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("a", "t"), record("a"))
+        journal.write(("b", "t"), record("b"))
+        full_disk.undo()
+        assert left_in_copy(path) == []
+        journal.write(("c", "t"), record("c"))
+        assert left_in_copy(path) == ["a", "b", "c"]
+
+
+def test_what_waits_for_a_full_disk_does_not_grow_with_ended_calls(
+    path: Path, full_disk: pytest.MonkeyPatch
+) -> None:
+    with Journal(path, None) as journal:
+        journal.write(("first", "t"), record("first"))
+        for number in range(5_000):
+            journal.write((f"c{number}", "t"), record(f"c{number}"))
+            journal.write((f"c{number}", "t"), None)
+        full_disk.undo()
+        journal.write(("last", "t"), record("last"))
+        assert path.stat().st_size < 1 << 21
+    assert left(path) == ["first", "last"]
+
+
+def test_calls_stay_in_the_other_journal_if_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = path.with_name("calls-2")
+    with Journal(other, None) as journal:
+        journal.write(("a", "t"), record("a"))
+    write = os.pwrite
+
+    def refuse(file: int, text: bytes, at: int) -> int:
+        full = os.path.samestat(os.fstat(file), path.stat())
+        return write(file, text[:8] if full else text, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        adopt(path, [other], None)
+    assert (left(path), left(other)) == ([], ["a"])
+    adopt(path, [other], None)
+    assert (left(path), left(other)) == (["a"], [])
+
+
 class SlowNames(Resolver):
     async def resolve(self, uri: Uri, transport: str | None = None) -> list[Target]:
         await trio.sleep(60)
@@ -311,10 +373,8 @@ async def test_a_call_that_ended_is_written_off_within_a_second(
             await trio.sleep(1)
             journal.write(("a", "t"), None)
             await trio.sleep(1)
-            copy = path.with_name("copy")
-            shutil.copyfile(path, copy)
+            assert left_in_copy(path) == ["b"]
             nursery.cancel_scope.cancel()
-    assert left(copy) == ["b"]
 
 
 async def test_records_are_synced_within_a_second(
