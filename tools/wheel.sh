@@ -16,6 +16,10 @@ cd "$(dirname "$0")/.."
 cache=${SPECH_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/spech}/wheels
 
 sources() { git ls-files -z spech frontend pyproject.toml README.md LICENSE; }
+compile() {
+    HATCH_BUILD_HOOK_ENABLE_MYPYC=1 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps \
+        --wheel-dir "$copy/wheel" "$copy/source"
+}
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 
@@ -27,14 +31,15 @@ mkdir -p "$cache" dist
         echo "spech: compiling"
         mkdir "$copy/source"
         sources | xargs -0 cp --parents --target-directory "$copy/source"
-        HATCH_BUILD_HOOK_ENABLE_MYPYC=1 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps \
-            --wheel-dir "$copy/wheel" "$copy/source"
+        # It fetches the compiler, and a network may fail for a moment.
+        compile || { echo "spech: the wheel could not be built (see above); trying once more" && compile; }
         mv "$copy/wheel" "$folder"
         find "$cache" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -nr | tail -n +5 |
             cut -d' ' -f2- | xargs -r rm -rf
     fi
+    touch "$folder"
+    cp "$folder"/*.whl dist/
 ) 9>"$cache/lock"
-cp "$folder"/*.whl dist/
 echo "spech: built dist/$(basename "$folder"/*.whl)"
 [ $# -gt 0 ] || exit 0
 
