@@ -16,28 +16,20 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
-import trio
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 
-from bench.machine import cpu, family
+from bench.machine import family, watching
+from bench.servers import echo_peer
 from tests.browser.page import browser_program
-from tools.screenshots import demo, opened
+from tools.screenshots import ARGUMENTS, demo, opened
 
-_ARGUMENTS: Final = (
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-networking",
-)
 _SIZE: Final = (1366, 650)
 _SETTLE: Final = 3.0
 
@@ -45,26 +37,6 @@ _SETTLE: Final = 3.0
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
-
-
-async def _echo(request: WebSocketRequest) -> None:
-    connection = await request.accept()
-    try:
-        while True:
-            await connection.send_message(await connection.get_message())
-    except ConnectionClosed:
-        pass
-
-
-def _serve(ready: Callable[[int], None]) -> None:
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            server = await nursery.start(
-                partial(serve_websocket, _echo, "127.0.0.1", 0, ssl_context=None)
-            )
-            ready(server.port)
-
-    trio.run(main)
 
 
 @contextmanager
@@ -80,7 +52,7 @@ def _minimal(browser: Browser, url: str) -> Iterator[Page]:
 
 
 @contextmanager
-def _call(browser: Browser, state: Path, url: str, *, motion: str) -> Iterator[Page]:
+def _call(browser: Browser, state: StorageState, url: str, *, motion: str) -> Iterator[Page]:
     with opened(browser, url, *_SIZE, storage_state=state, reduced_motion=motion) as page:
         page.get_by_test_id("number").fill("600")
         page.get_by_test_id("call").click()
@@ -95,26 +67,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
-    ports: list[int] = []
-    found = threading.Event()
-
-    def ready(port: int) -> None:
-        ports.append(port)
-        found.set()
-
-    threading.Thread(target=_serve, args=(ready,), daemon=True).start()
-    found.wait()
     files = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=Path(__file__).parent))
     threading.Thread(target=files.serve_forever, daemon=True).start()
-    minimal = f"http://127.0.0.1:{files.server_port}/minimal_page.html#{ports[0]}"
     spent: dict[str, list[float]] = {}
-    with sync_playwright() as playwright, demo() as (link, _):
-        browser = playwright.chromium.launch(
-            executable_path=browser_program(), args=list(_ARGUMENTS)
-        )
-        state = Path(os.environ.get("TMPDIR", "/tmp")) / f"spech-page-cpu-{os.getpid()}.json"
+    with echo_peer() as echo, demo() as (link, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_program(), args=ARGUMENTS)
+        process = _browser_process()
         with opened(browser, link, *_SIZE) as page:
-            page.context.storage_state(path=state)
+            state = page.context.storage_state()
+        minimal = f"http://127.0.0.1:{files.server_port}/minimal_page.html#{echo}"
         url = link.partition("#")[0]
         sides = {
             "minimal page": lambda: _minimal(browser, minimal),
@@ -125,12 +86,9 @@ def main() -> None:
             for name, show in sides.items():
                 with show():
                     time.sleep(_SETTLE)
-                    process = _browser_process()
-                    before, begun = cpu(process), time.monotonic()
-                    time.sleep(options.seconds)
-                    used = (cpu(process) - before) / (time.monotonic() - begun)
-                    spent.setdefault(name, []).append(100 * used)
-        state.unlink()
+                    with watching(process) as window:
+                        time.sleep(options.seconds)
+                spent.setdefault(name, []).append(100 * window.cpu / window.seconds)
     for name, each in spent.items():
         print(f"{name:22} {statistics.median(each):5.1f} ({min(each):.1f} to {max(each):.1f})")
 

@@ -23,7 +23,7 @@ from tests.browser.page import browser_program
 
 PICTURES: Final = Path(__file__).parents[1] / "docs" / "pictures"
 PASSWORD: Final = "only-for-the-pictures"
-_ARGUMENTS: Final = (
+ARGUMENTS: Final = (
     "--no-sandbox",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
@@ -73,7 +73,7 @@ def opened(
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with demo() as (link, exchange), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_program(), args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=browser_program(), args=ARGUMENTS)
         with opened(browser, link, 1180, 800) as desktop:
             desktop.get_by_test_id("number").fill("600")
             desktop.get_by_test_id("call").click()
